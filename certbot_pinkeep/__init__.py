@@ -1,0 +1,71 @@
+"""
+The ``pinkeep`` plugin keeps the pinned key of a certificate through its renewals, stages backup
+keys, and writes the ``Public-Key-Pins`` header that lists them, for Apache.
+
+
+Named Arguments
+---------------
+
+========================================  =====================================================
+``--pinkeep-keyring``                     The keyring that this certificate draws its key from.
+                                          (Default: the certificate's name)
+``--pinkeep-backup-keys``                 How many backup keys to keep staged, at least 1.
+                                          (Default: 2)
+``--pinkeep-max-age``                     How long clients hold the pins, in seconds.
+                                          (Default: 5184000, which is 60 days)
+``--pinkeep-include-subdomains``          Add ``includeSubDomains`` to the header.
+``--pinkeep-report-uri``                  Add ``report-uri``; an ``https`` or ``http`` URI on a
+                                          host that the keyring does not cover.
+``--pinkeep-report-only``                 Publish ``Public-Key-Pins-Report-Only`` instead.
+``--pinkeep-snippet-dir``                 Where the snippet ``KEYRING.conf`` is written.
+                                          (Default: ``CONFIG_DIR/pinkeep/apache``)
+``--pinkeep-configtest-command``          Run before a changed snippet goes live.
+                                          (Default: ``apache2ctl configtest``, else
+                                          ``apachectl configtest``, else none)
+``--pinkeep-reload-command``              Makes Apache load the snippet and certificates; ``""``
+                                          if you reload Apache yourself.
+                                          (Default: ``apache2ctl graceful``, else
+                                          ``apachectl graceful``, else none)
+========================================  =====================================================
+
+Certbot remembers these options for each certificate, and reads them from ``cli.ini`` as well. An
+option that stands alone takes ``true`` or ``false`` too, so that it can be turned off again:
+``--pinkeep-report-only=false``.
+
+
+Examples
+--------
+
+.. code-block:: bash
+   :caption: To pin the keys of all your certificates, and stage their backups
+
+   certbot renew --installer pinkeep
+
+.. code-block:: bash
+   :caption: To pin one certificate only
+
+   certbot renew --cert-name example.com --installer pinkeep
+
+.. code-block:: bash
+   :caption: To hold the pins for a week, while you try it
+
+   certbot renew --cert-name example.com --installer pinkeep --pinkeep-max-age 604800
+
+Then include the snippet in the site's ``<VirtualHost>`` and reload Apache:
+
+.. code-block:: apache
+
+   IncludeOptional /etc/letsencrypt/pinkeep/apache/example.com.conf
+
+
+.. caution::
+   A client that has noted the pins refuses every other key until ``max-age`` has run out. Keep a
+   backup of ``/etc/letsencrypt``: it holds the backup keys. Begin with a short ``max-age``, or with
+   ``--pinkeep-report-only``.
+
+.. caution::
+   A certificate that is renewed with another installer, or by another tool, may get a new key. Link
+   ``certbot-pinkeep deploy-hook`` into ``renewal-hooks/deploy/`` and you are told when it happens.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,240 @@
+"""The header snippet for Apache, and the commands that test and load it.
+
+The rules:
+
+* One ``Header always set`` with the condition that the connection is TLS: one header, on every
+  response, also on errors, never over plain HTTP (RFC 7469 §2.2.2, §2.3.1).
+* A changed snippet is written beside the old one and moved into place, then tested. When the test
+  fails, what was there before is back, and nothing is reloaded (G6).
+* A command is run without a shell, with a time limit, and ended with all its children after it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from certbot import util as certbot_util
+
+from certbot_pinkeep import files, pins
+from certbot_pinkeep.errors import BadHeader, BadOption, BadPolicy, PublishFailed
+from certbot_pinkeep.keyring import Keyring
+from certbot_pinkeep.policy import ENFORCED, REPORT_ONLY, Policy
+
+#: Seconds that a configtest or a reload may take.
+TIME_LIMIT = 60
+_CONTROLS = ("apache2ctl", "apachectl")
+_SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
+_SHOWN = 1000
+_DIRECTIVE = re.compile(
+    rf'^Header always set (?P<name>{ENFORCED}|{REPORT_ONLY}) "(?P<value>(?:[^"\\]|\\.)*)"', re.M
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """How a keyring's snippet reaches Apache.
+
+    :ivar snippet: the snippet's file
+    :ivar configtest: words of the command; empty: none
+    :ivar reload: words of the command; empty: the admin reloads Apache
+    """
+
+    snippet: str
+    configtest: tuple[str, ...]
+    reload: tuple[str, ...]
+
+
+def command(option: str, given: tuple[str, ...] | None, action: str) -> tuple[str, ...]:
+    """The words of a command: the admin's, or the default, with the program's full path.
+
+    :param option: the option that the admin gave it with
+    :param given: its words; ``None``: the default
+    :param action: what the default tells Apache's control program, e.g. ``graceful``
+    :raises BadOption: when the program does not exist
+    """
+    if given is None:
+        found = next(filter(None, map(_which, _CONTROLS)), None)
+        return (found, action) if found else ()
+    if not given:
+        return ()
+    program = _which(given[0])
+    if program is None:
+        raise BadOption(
+            option, shlex.join(given), f"there is no program {given[0]!r} that can be run."
+        )
+    return (program, *given[1:])
+
+
+def check_snippet_dir(folder: str) -> None:
+    """See that the admin's snippet folder can take a snippet.
+
+    :raises BadOption: when it cannot
+    """
+    why = None
+    if not os.path.exists(folder):
+        why = f"there is no such folder. Run: mkdir -p {shlex.quote(folder)}"
+    elif not os.path.isdir(folder):
+        why = "that is not a folder. Name a folder."
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        why = "that folder cannot be written. Name another one, or change its owner or mode."
+    if why:
+        raise BadOption("--pinkeep-snippet-dir", folder, why)
+
+
+def render(keyring: Keyring, policy: Policy) -> str:
+    """The snippet's text."""
+    lines = [
+        f"# Public key pins of the keyring {keyring.name}, written by certbot-pinkeep.",
+        "# Include this file in the site's <VirtualHost>. It is generated: edits are lost. Change",
+        "# the --pinkeep-... options instead and run: certbot renew --installer pinkeep",
+        "#",
+    ]
+    served = {key.pin for key in keyring.in_service()}
+    for pin in policy.pins:
+        key = keyring.key(pin)
+        role: str = key.role if key else "of another keyring"
+        if pin in served:
+            role = "in service" if role == "in-service" else f"{role}, in service"
+        lines.append(f"# {pin}  {key.kind if key else 'unknown'}  {role}")
+    value = _quoted(policy.header_value)
+    lines.append(f"Header always set {policy.header_name} {value} \"expr=%{{HTTPS}} == 'on'\"")
+    return "\n".join(lines) + "\n"
+
+
+def read_policy(snippet: str) -> Policy | None:
+    """The policy that a snippet's text publishes; ``None`` when it publishes none that we can
+    read."""
+    found = _DIRECTIVE.search(snippet)
+    if not found:
+        return None
+    value = re.sub(r"\\(.)", r"\1", found["value"]).replace("%%", "%")
+    try:
+        header = pins.read_header(value)
+        return Policy(
+            header.pins,
+            header.max_age,
+            header.include_subdomains,
+            header.report_uri,
+            found["name"] == REPORT_ONLY,
+        )
+    except (BadHeader, BadPolicy):
+        return None
+
+
+def read_snippet(path: str) -> str | None:
+    """The snippet's text; ``None`` when there is no such file.
+
+    :raises PublishFailed: when it cannot be read
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PublishFailed(f"The snippet {path} cannot be read: {error.strerror}.") from error
+
+
+def publish(server: Server, changes: Mapping[str, str | None], earlier: str | None) -> None:
+    """Bring snippets into place and test Apache's configuration with them.
+
+    :param changes: by path, the text to be there; ``None``: no file
+    :param earlier: what to put back at ``server.snippet`` where the new text is there already: a
+        run that was killed wrote it, and left its test undone
+    :raises PublishFailed: when it cannot be written or does not pass; what was there is back (G6)
+    """
+    before = {path: read_snippet(path) for path in changes}
+    if before.get(server.snippet) == changes.get(server.snippet):
+        before[server.snippet] = earlier
+    try:
+        _put(changes)
+    except PublishFailed:
+        _put(before)
+        raise
+    failure = _run(server.configtest) if server.configtest else None
+    if failure is None:
+        return
+    _put(before)
+    raise PublishFailed(
+        f"Apache's configuration test failed, so the snippet {server.snippet} is as it was before "
+        f"and Apache was not reloaded. {failure} Mend Apache's configuration and run "
+        "'certbot renew --installer pinkeep' again."
+    )
+
+
+def reload(server: Server) -> None:
+    """Make Apache load the snippet and the certificates.
+
+    :raises PublishFailed: when that fails; it is tried again at the next run
+    """
+    failure = _run(server.reload)
+    if failure is not None:
+        raise PublishFailed(
+            f"Apache could not be reloaded, so it still serves what it loaded before. {failure} It "
+            "is tried again at the next 'certbot renew'; or mend it and reload Apache by hand."
+        )
+
+
+def _put(texts: Mapping[str, str | None]) -> None:
+    for path, text in texts.items():
+        try:
+            if text is not None and text != read_snippet(path):
+                files.replace(path, text.encode(), 0o644)
+            elif text is None and os.path.exists(path):
+                files.remove(path)
+        except OSError as error:
+            raise PublishFailed(
+                f"The snippet {path} cannot be written: {error.strerror}. See that its folder "
+                "exists and can be written."
+            ) from error
+
+
+def _quoted(value: str) -> str:
+    # Apache reads backslashes and quotes in its directives, and mod_headers reads %-formats.
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
+
+
+def _which(program: str) -> str | None:
+    # Run from cron, PATH often lacks the folder of Apache's control program.
+    path = os.pathsep.join((os.environ.get("PATH", ""), *_SYSTEM_PATH))
+    return shutil.which(program, path=path)
+
+
+def _run(words: Sequence[str]) -> str | None:
+    """Run a command; return what went wrong as sentences, ``None`` when nothing did."""
+    shown = shlex.join(words)
+    # Output goes to a file: a daemon that keeps a pipe open must not keep us waiting.
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=certbot_util.env_no_snap_for_external_calls(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            return f"'{shown}' cannot be run: {error.strerror}."
+        try:
+            status = process.wait(TIME_LIMIT)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return f"'{shown}' did not end within {TIME_LIMIT} seconds and was stopped."
+        if status == 0:
+            return None
+        output.seek(0)
+        said = " ".join(output.read()[-_SHOWN:].decode(errors="replace").split())
+        return f"'{shown}' failed with status {status}: {said or 'it said nothing'}."

@@ -1,0 +1,252 @@
+"""Keys and CSRs in certbot's own folders, ``keys/`` and ``csr/``.
+
+The rules:
+
+* A CSR is matched by what it says, never by its file's name: its public key, its names, whether it
+  asks for must-staple (RFC 7633), and its own signature, which must be valid and not of a kind
+  that CAs refuse.
+* Files that are no CSRs, damaged ones, and those of other keys are passed over.
+* Key files are 0600 in a 0700 folder, CSR files 0644 in one that only we write in (G7).
+* Every file is numbered and named as certbot does it, and never overwritten or deleted.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
+
+from acme import crypto_util as acme_crypto
+from certbot import crypto_util
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.x509.oid import NameOID
+
+from certbot_pinkeep import files, pins
+from certbot_pinkeep.errors import BadKey
+from certbot_pinkeep.pins import KeyKind
+
+_REFUSED_HASHES = ("md5", "sha1")
+_LARGEST = 1 << 16
+
+
+@dataclass(frozen=True)
+class SavedKey:
+    """A private key's file.
+
+    :ivar path: below the config dir, e.g. ``keys/0000_key-certbot.pem``
+    """
+
+    path: str
+    pem: bytes
+    pin: str
+    kind: KeyKind
+
+
+@dataclass(frozen=True)
+class SavedCsr:
+    """A CSR's file, byte for byte.
+
+    :ivar path: absolute; ``None`` when it was made for a dry run and is not saved
+    """
+
+    path: str | None
+    pem: bytes
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a CSR asks for.
+
+    :ivar pin: the pin of its public key
+    :ivar names: DNS names in lower case and IP addresses
+    """
+
+    pin: str
+    names: frozenset[str]
+    must_staple: bool
+
+
+def request(pin: str, names: Iterable[str], must_staple: bool) -> Request:
+    """A request, with the names in the form in which they are compared."""
+    return Request(pin, frozenset(name.lower() for name in names), must_staple)
+
+
+class Folders:
+    """The folders ``keys/`` and ``csr/`` of one config dir.
+
+    :param config_dir: certbot's ``--config-dir``
+    """
+
+    def __init__(self, config_dir: str) -> None:
+        self.config_dir = config_dir
+        self.keys = os.path.join(config_dir, "keys")
+        self.csrs = os.path.join(config_dir, "csr")
+
+    def check(self) -> None:
+        """See that both, where they exist, are ours and closed enough.
+
+        :raises BadFolder: when one is not
+        """
+        files.check_folder(self.keys, forbidden=0o077, advice="0700")
+        files.check_folder(self.csrs, forbidden=0o022, advice="0755")
+
+    def absolute(self, path: str) -> str:
+        """The absolute form of a path that is kept relative to the config dir."""
+        return os.path.join(self.config_dir, path)
+
+    def load_key(self, path: str, pin: str) -> SavedKey:
+        """Read a key's file and compare it with its pin.
+
+        :param path: below the config dir
+        :raises BadKey: when it is missing, unreadable or another key
+        """
+        where = self.absolute(path)
+        try:
+            with open(where, "rb") as file:
+                pem = file.read()
+            key = pins.load_private_key(pem).public_key()
+        except OSError as error:
+            raise BadKey(f"The key file {where} cannot be read: {error.strerror}.") from error
+        except BadKey as error:
+            raise BadKey(f"The key file {where} cannot be used: {error}.") from error
+        if pins.pin_of(key) != pin:
+            raise BadKey(f"The key file {where} holds another key than the one with the pin {pin}.")
+        return SavedKey(path, pem, pin, pins.kind_of(key))
+
+    def find_key(self, pin: str) -> SavedKey | None:
+        """The key with this pin, where a file in ``keys/`` holds it."""
+        for path, content in _small_files(self.keys):
+            try:
+                key = pins.load_private_key(content).public_key()
+            except BadKey:
+                continue
+            if pins.pin_of(key) == pin:
+                relative = os.path.relpath(path, self.config_dir)
+                return SavedKey(relative, content, pin, pins.kind_of(key))
+        return None
+
+    def save_key(self, pem: bytes) -> SavedKey:
+        """Save a private key.
+
+        :raises BadKey: when it is none that can be used
+        :raises OSError: when it cannot be written
+        """
+        key = pins.load_private_key(pem).public_key()
+        files.make_folder(self.keys, 0o700)
+        path = files.create_numbered(self.keys, "key-certbot.pem", pem, 0o600)
+        return SavedKey(
+            os.path.relpath(path, self.config_dir), pem, pins.pin_of(key), pins.kind_of(key)
+        )
+
+    def find_copy(self, pem: bytes) -> SavedKey | None:
+        """The file in ``keys/`` that is a copy of this private key, to the byte.
+
+        :raises BadKey: when *pem* is no key that can be used
+        """
+        for path, content in _small_files(self.keys):
+            if content == pem:
+                key = pins.load_private_key(pem).public_key()
+                return SavedKey(
+                    os.path.relpath(path, self.config_dir), pem, pins.pin_of(key), pins.kind_of(key)
+                )
+        return None
+
+    def saved_csrs(self) -> dict[Request, SavedCsr]:
+        """All saved CSRs by what they ask for; of several that ask for the same, the one whose name
+        sorts first."""
+        found: dict[Request, SavedCsr] = {}
+        for path, content in _small_files(self.csrs):
+            facts = _csr_facts(content)
+            if facts is not None:
+                found.setdefault(facts, SavedCsr(path, content))
+        return found
+
+    def save_csr(self, pem: bytes) -> SavedCsr:
+        """Save a CSR.
+
+        :raises OSError: when it cannot be written
+        """
+        files.make_folder(self.csrs, 0o755)
+        return SavedCsr(files.create_numbered(self.csrs, "csr-certbot.pem", pem, 0o644), pem)
+
+
+def make_key(kind: KeyKind) -> bytes:
+    """A new private key in PEM, of the given kind."""
+    if kind.key_type == "rsa":
+        return crypto_util.make_key(bits=int(kind.detail), key_type="rsa")
+    return crypto_util.make_key(key_type="ecdsa", elliptic_curve=kind.detail)
+
+
+def make_csr(key_pem: bytes, names: Iterable[str], must_staple: bool) -> bytes:
+    """A new CSR in PEM for the names, in their order; IP addresses among them."""
+    domains, addresses = [], []
+    for name in names:
+        try:
+            addresses.append(ip_address(name))
+        except ValueError:
+            domains.append(name)
+    return acme_crypto.make_csr(key_pem, domains, must_staple=must_staple, ipaddrs=addresses)
+
+
+def names_of(
+    subject: x509.Name, extensions: x509.Extensions, common_name: bool = True
+) -> list[str]:
+    """The DNS names and IP addresses of a certificate or CSR, in order, in lower case."""
+    found: list[str] = []
+    if common_name:
+        found += [str(name.value) for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    try:
+        sans = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        sans = x509.SubjectAlternativeName([])
+    found += sans.get_values_for_type(x509.DNSName)
+    found += [str(address) for address in sans.get_values_for_type(x509.IPAddress)]
+    return list(dict.fromkeys(name.lower() for name in found))
+
+
+def _small_files(folder: str) -> Iterator[tuple[str, bytes]]:
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return
+    for name in names:
+        path = os.path.join(folder, name)
+        try:
+            found = os.stat(path)
+            if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+                continue
+            with open(path, "rb") as file:
+                yield path, file.read()
+        except OSError:
+            continue  # gone, or not ours to read: passed over
+
+
+@lru_cache(maxsize=65536)
+def _csr_facts(pem: bytes) -> Request | None:
+    try:
+        csr = x509.load_pem_x509_csr(pem)
+        if not csr.is_signature_valid:
+            return None
+        digest = csr.signature_hash_algorithm
+        if digest is None or digest.name in _REFUSED_HASHES:
+            return None
+        extensions = csr.extensions
+        return Request(
+            pins.pin_of(pins.usable(csr.public_key())),
+            frozenset(names_of(csr.subject, extensions)),
+            _asks_for_stapling(extensions),
+        )
+    except (ValueError, BadKey, InvalidSignature, UnsupportedAlgorithm):
+        return None
+
+
+def _asks_for_stapling(extensions: x509.Extensions) -> bool:
+    try:
+        features = extensions.get_extension_for_class(x509.TLSFeature).value
+    except x509.ExtensionNotFound:
+        return False
+    return x509.TLSFeatureType.status_request in features

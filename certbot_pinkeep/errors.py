@@ -1,0 +1,93 @@
+"""What can go wrong, as sentences for admins.
+
+Rules of every message:
+
+* it says what happened, with the option, value or file concerned;
+* it says what to do, as a command where there is one;
+* it never contains key material (G7).
+"""
+
+from __future__ import annotations
+
+
+class PinkeepError(Exception):
+    """Base of all errors of certbot-pinkeep; ``str()`` is a sentence for admins."""
+
+
+class BadOption(PinkeepError):
+    """An option has a value that cannot be used (G10).
+
+    :ivar option: the option as it is typed, e.g. ``--pinkeep-max-age``
+    :ivar value: the value that was given
+    """
+
+    def __init__(self, option: str, value: object, why: str) -> None:
+        self.option = option
+        self.value = value
+        super().__init__(f"{option} {str(value)!r}: {why}")
+
+
+class BadPolicy(PinkeepError):
+    """A header that must not be published (G4, RFC 7469 §2.5, §4.3)."""
+
+
+class BadHeader(PinkeepError):
+    """A header text that RFC 7469 §2.1 does not allow."""
+
+
+class DamagedState(PinkeepError):
+    """A keyring file that cannot be trusted (G8).
+
+    :ivar path: the file
+    """
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        super().__init__(
+            f"The keyring file {path} {why}. Renewals go on with the current key, but nothing is "
+            "published and no key is rolled over. Restore the file from a backup, or move it away "
+            "and run 'certbot renew --installer pinkeep', which adopts what is live anew."
+        )
+
+
+class BadFolder(PinkeepError):
+    """A folder that is missing, not ours, or open to others (G7, G10)."""
+
+
+class BadKey(PinkeepError):
+    """A private key or CSR that cannot be used."""
+
+
+class Unpinned(PinkeepError):
+    """The live key is in none of the pins that clients were given.
+
+    :ivar lineage: the certificate that serves it
+    :ivar pin: the pin of the live key
+    """
+
+    def __init__(self, lineage: str, pin: str, keyring: str, until: str) -> None:
+        self.lineage = lineage
+        self.pin = pin
+        super().__init__(
+            f"The live key of {lineage} (pin {pin}) is not among the pins of the keyring "
+            f"{keyring}: it was renewed past pinkeep, with a new key. Clients that hold the pins "
+            f"({until}) refuse this certificate as soon as Apache serves it. The pins stay as they "
+            "are. To go back to the pinned key, run: "
+            f"certbot renew --cert-name {lineage} --force-renewal --installer pinkeep"
+        )
+
+
+class NotSafe(PinkeepError):
+    """A rollover that would lock clients out (G2)."""
+
+
+class PublishFailed(PinkeepError):
+    """The snippet could not be written, tested or loaded (G6)."""
+
+
+class WrongKeyIssued(PinkeepError):
+    """The CA issued a certificate for another key than the one handed over (G1)."""
+
+
+class Unsupported(PinkeepError):
+    """This certbot cannot be handed a saved CSR."""

@@ -1,0 +1,140 @@
+"""Writing files so that a kill at any moment leaves whole ones (G5).
+
+The rules:
+
+* A file is written beside its place, flushed to the disk, and moved or linked into place; then its
+  folder is flushed. A reader sees the old file or the new one, never a part.
+* A temporary file has its final mode from its first byte (G7). What a kill left behind is swept
+  away by the next run that writes in that folder.
+* A numbered file is linked into place, which fails when the number is taken: nothing is ever
+  overwritten.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from certbot_pinkeep.errors import BadFolder
+
+_TEMPORARY = ".pinkeep-"
+_NUMBERS = 10000
+
+
+def replace(path: str, data: bytes, mode: int) -> None:
+    """Put *data* at *path*, in place of what was there.
+
+    :param mode: the permissions, e.g. ``0o600``
+    :raises OSError: when the folder is missing or cannot be written; the old file is still there
+    """
+    folder = os.path.dirname(path)
+    with _temporary(folder, data, mode) as temporary:
+        os.replace(temporary, path)
+    _sync_folder(folder)
+
+
+def create_numbered(folder: str, name: str, data: bytes, mode: int) -> str:
+    """Save *data* as ``NNNN_name`` in *folder*, under the first number that is free, as certbot
+    numbers its keys and CSRs.
+
+    :returns: the file's path
+    :raises OSError: when the folder is missing or cannot be written
+    """
+    with _temporary(folder, data, mode) as temporary:
+        for number in range(_NUMBERS):
+            path = os.path.join(folder, f"{number:04d}_{name}")
+            try:
+                os.link(temporary, path, follow_symlinks=False)
+            except FileExistsError:
+                continue
+            break
+        else:
+            raise FileExistsError(f"all {_NUMBERS} numbers are taken in {folder}")
+    _sync_folder(folder)
+    return path
+
+
+def remove(path: str) -> None:
+    """Remove the file at *path*."""
+    os.unlink(path)
+    _sync_folder(os.path.dirname(path))
+
+
+@contextmanager
+def _temporary(folder: str, data: bytes, mode: int) -> Iterator[str]:
+    _sweep(folder)
+    path = os.path.join(folder, f"{_TEMPORARY}{os.getpid()}")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)  # whatever the umask says
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield path
+    finally:
+        with suppress(FileNotFoundError):  # moved into place
+            os.unlink(path)
+
+
+def _sweep(folder: str) -> None:
+    for name in os.listdir(folder):
+        if name.startswith(_TEMPORARY) and not _is_running(name[len(_TEMPORARY) :]):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, name))
+
+
+def _is_running(process: str) -> bool:
+    return process.isdigit() and int(process) != os.getpid() and os.path.exists(f"/proc/{process}")
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """Hold the folder's lock: one process at a time works below it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: str, mode: int) -> None:
+    """Make the folder, and those above it, unless it is there."""
+    os.makedirs(path, mode, exist_ok=True)
+
+
+def check_folder(path: str, forbidden: int, advice: str) -> None:
+    """See that a folder, where it exists, is ours and closed enough.
+
+    :param forbidden: the permission bits that it must not have
+    :param advice: the mode that it should have, as chmod takes it
+    :raises BadFolder: when it is not
+    """
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        raise BadFolder(f"{path} is not a folder. Move it away; it is made anew when needed.")
+    if found.st_uid != os.geteuid():
+        raise BadFolder(
+            f"The folder {path} belongs to user {found.st_uid}, not to the user {os.geteuid()} "
+            f"who runs certbot. Nothing was written. Run: chown {os.geteuid()} {path}"
+        )
+    if found.st_mode & forbidden:
+        raise BadFolder(
+            f"The folder {path} has the mode {stat.S_IMODE(found.st_mode):04o} and is open to "
+            f"other users. Nothing was written. Run: chmod {advice} {path}"
+        )

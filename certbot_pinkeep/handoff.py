@@ -1,0 +1,200 @@
+"""Handing the saved CSR to certbot's client: the one module that knows certbot's private parts.
+
+The rules:
+
+* Certbot's renewal has no public place to hand over a CSR. ``Client.obtain_certificate`` is wrapped
+  once and acts only where the client's installer is pinkeep (G9); it calls what ``certbot --csr``
+  calls.
+* Where a private part is not there or takes other arguments, the wrapping is refused with an
+  error. ``reuse_key``, which the installer sets, still keeps the key then (G1).
+* What the CA returns is compared with the key before certbot gets to store it (G1).
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, Protocol, cast
+
+from acme import messages
+from certbot import errors, util
+from certbot._internal import client as certbot_client
+from certbot._internal import renewal as certbot_renewal
+from certbot.display import util as display_util
+
+from certbot_pinkeep import pins
+from certbot_pinkeep.errors import BadKey, PinkeepError, Unsupported, WrongKeyIssued
+from certbot_pinkeep.keeper import Handover
+
+logger = logging.getLogger(__name__)
+
+Obtained = tuple[bytes, bytes, util.Key, util.CSR]
+INSTALLER = "pinkeep"
+_MARK = "_pinkeep"
+
+
+class Pinning(Protocol):
+    """What the installer answers to."""
+
+    def handover(self, names: list[str], live_key_path: str | None) -> Handover | None:
+        """The key and CSR for a certificate; ``None``: certbot makes them as ever."""
+
+    def issued(self, certificate: bytes) -> None:
+        """A certificate was issued, and certbot is about to store it."""
+
+
+def wrap(installer_class: type) -> None:
+    """Make certbot's client ask installers of *installer_class* for a key and a CSR.
+
+    :raises Unsupported: when this certbot's client is not one that is known
+    """
+    if hasattr(certbot_client.Client.obtain_certificate, _MARK):
+        return
+    _expect(certbot_client.Client.obtain_certificate, ["self", None, "old_keypath"])
+    _expect(certbot_client.Client.obtain_certificate_from_csr, ["self", "csr", "orderr"])
+    _expect(certbot_client.Client._get_order_and_authorizations, ["self", "csr_pem", "best_effort"])
+    _expect(certbot_renewal._avoid_reuse_key_conflicts, ["config", "lineage"])
+    _wrap_client(installer_class)
+    _wrap_key_conflicts()
+
+
+def _expect(function: Callable[..., Any], parameters: list[str | None]) -> None:
+    found = list(inspect.signature(function).parameters)
+    if len(found) != len(parameters) or any(
+        name not in (None, there) for name, there in zip(parameters, found, strict=True)
+    ):
+        raise Unsupported(
+            f"This certbot cannot be handed a saved CSR: {function.__qualname__} takes "
+            f"{', '.join(found)}. The renewal keeps the live key all the same (reuse_key). Install "
+            "a certbot-pinkeep that supports this certbot."
+        )
+
+
+def _wrap_client(installer_class: type) -> None:
+    original: Callable[..., Any] = certbot_client.Client.obtain_certificate
+
+    @wraps(original)
+    def obtain_certificate(self: Any, names: Sequence[Any], old_keypath: str | None = None) -> Any:
+        if not isinstance(self.installer, installer_class):
+            return original(self, names, old_keypath)
+        installer = cast(Pinning, self.installer)
+        try:
+            handover = installer.handover([str(name) for name in names], old_keypath)
+            if handover is None:
+                obtained = original(self, names, old_keypath)
+            else:
+                obtained = _obtain(self, names, old_keypath, handover)
+        except PinkeepError as error:
+            raise errors.Error(str(error)) from error
+        installer.issued(obtained[0])
+        return obtained
+
+    setattr(obtain_certificate, _MARK, True)
+    setattr(certbot_client.Client, "obtain_certificate", obtain_certificate)  # noqa: B010
+
+
+def _obtain(
+    client: Any, names: Sequence[Any], old_keypath: str | None, handed: Handover
+) -> Obtained:
+    csr = util.CSR(handed.csr.path, handed.csr.pem, "pem")
+    logger.info("Handing over the CSR %s of the key with the pin %s.", csr.file, handed.pin)
+    if client.config.allow_subset_of_names:
+        remaining, obtained = _obtain_subset(client, names, csr)
+        if not remaining:
+            raise errors.Error("The CA accepts none of the names: " + ", ".join(map(str, names)))
+        if obtained is None:
+            _tell_dropped(names, remaining)
+            again: Obtained = client.obtain_certificate(remaining, old_keypath)
+            return again
+        certificate, chain = obtained
+    else:
+        certificate, chain = client.obtain_certificate_from_csr(csr)
+    _compare(certificate, handed)
+    return certificate, chain, util.Key(handed.key_path, handed.key_pem), csr
+
+
+def _obtain_subset(
+    client: Any, names: Sequence[Any], csr: util.CSR
+) -> tuple[list[Any], tuple[bytes, bytes] | None]:
+    """Obtain a certificate for all names, or tell which ones the CA accepts.
+
+    Certbot's own method would retry with a key of its own, and certbot 2.1 would delete ours.
+    """
+    try:
+        order = client._get_order_and_authorizations(csr.data, True)
+        accepted = {authorization.body.identifier.value for authorization in order.authorizations}
+        remaining = [name for name in names if str(name) in accepted]
+        if len(remaining) == len(names):
+            return remaining, client.obtain_certificate_from_csr(csr, order)
+    except messages.Error as error:
+        refused = {
+            problem.identifier.value for problem in error.subproblems or () if problem.identifier
+        }
+        remaining = [name for name in names if str(name) not in refused]
+        if len(remaining) in (0, len(names)):
+            raise
+    return remaining, None
+
+
+def _tell_dropped(names: Sequence[Any], remaining: Sequence[Any]) -> None:
+    dropped = ", ".join(str(name) for name in names if name not in remaining)
+    display_util.notify(
+        "Unable to obtain a certificate with every requested name. Retrying without: " + dropped
+    )
+
+
+def _compare(certificate: bytes, handed: Handover) -> None:
+    try:
+        issued = pins.pin_of_certificate(certificate)
+    except BadKey as error:
+        raise WrongKeyIssued(
+            f"What the CA issued cannot be compared with the pinned key: {error}. It was not "
+            "stored; the old certificate stays."
+        ) from error
+    if issued != handed.pin:
+        raise WrongKeyIssued(
+            f"The CA issued a certificate for a key with the pin {issued}, not for the key with "
+            f"the pin {handed.pin} that was handed over. It was not stored; the old certificate "
+            "stays. Tell the CA, and renew again."
+        )
+
+
+def _wrap_key_conflicts() -> None:
+    """Let a size, curve or type that is set for new keys not block the renewal of a pinned one."""
+    original = certbot_renewal._avoid_reuse_key_conflicts
+
+    @wraps(original)
+    def avoid_reuse_key_conflicts(config: Any, lineage: Any) -> None:
+        if config.installer != INSTALLER:
+            original(config, lineage)
+            return
+        wanted = str(config.key_type).lower()
+        if config.verb in ("certonly", "run") and wanted != lineage.private_key_type.lower():
+            raise errors.Error(
+                f"--key-type {wanted!r}: {lineage.lineagename} is pinned with a key of the type "
+                f"{lineage.private_key_type.lower()}, and renewals keep the pinned key. Leave "
+                "--key-type out, or make a second certificate for the other key type with "
+                "--cert-name."
+            )
+
+    certbot_renewal._avoid_reuse_key_conflicts = avoid_reuse_key_conflicts
+
+
+def read_config(arguments: list[str]) -> Any:
+    """Certbot's configuration as certbot itself reads it, ``cli.ini`` included.
+
+    :param arguments: such as ``["--config-dir", "/etc/letsencrypt"]``
+    :raises PinkeepError: when certbot refuses it
+    """
+    from certbot._internal import cli
+    from certbot._internal.plugins import disco
+
+    plugins = disco.PluginsRegistry.find_all()
+    try:
+        return cli.prepare_and_parse_args(
+            plugins, ["certificates", "--disable-hook-validation", *arguments]
+        )
+    except errors.Error as error:
+        raise PinkeepError(f"Certbot does not accept its configuration: {error}") from error

@@ -1,0 +1,392 @@
+"""The certbot plugin: translates certbot's calls into the keeper's, and its errors into certbot's.
+
+Certbot imports this module at every run, also where pinkeep is not used: what is needed only when
+it is, is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from certbot import errors, interfaces, util
+from certbot.display import util as display_util
+from certbot.plugins import common
+
+if TYPE_CHECKING:
+    from certbot_pinkeep.keeper import Handover, Keeper, Report
+    from certbot_pinkeep.lineage import Live
+    from certbot_pinkeep.options import Options
+
+logger = logging.getLogger(__name__)
+
+#: The options' names without ``--pinkeep-``.
+OPTIONS = (
+    "keyring",
+    "backup-keys",
+    "max-age",
+    "include-subdomains",
+    "report-uri",
+    "report-only",
+    "snippet-dir",
+    "configtest-command",
+    "reload-command",
+)
+
+
+class Installer(
+    common.Plugin, interfaces.Installer, interfaces.GenericUpdater, interfaces.RenewDeployer
+):
+    """Keeps pinned keys through renewals and writes the header that lists them."""
+
+    description = "Keep pinned keys through renewals; write the Public-Key-Pins header for Apache"
+
+    def __init__(self, config: Any, name: str) -> None:
+        super().__init__(config, name)
+        self._rollover_asked = False
+        self._certificate: bytes | None = None  # issued in this run, not yet brought into step
+        self._kept: set[str] = set()
+
+    @classmethod
+    def add_parser_arguments(cls, add: Callable[..., None]) -> None:
+        """Add the options; their values are checked when they are used, not by the parser, so that
+        a bad one in cli.ini does not stop certbot for everybody (G3)."""
+        add(
+            "keyring",
+            metavar="NAME",
+            help="the keyring that this certificate draws its key from "
+            "(default: the certificate's name)",
+        )
+        add("backup-keys", metavar="N", help="backups to keep staged per key type (default: 2)")
+        add(
+            "max-age",
+            metavar="SECONDS",
+            help="how long clients hold the pins (default: 5184000, 60 days)",
+        )
+        add(
+            "include-subdomains",
+            nargs="?",
+            const="true",
+            metavar="BOOL",
+            help="add includeSubDomains to the header (default: false)",
+        )
+        add("report-uri", metavar="URI", help="add report-uri to the header (default: none)")
+        add(
+            "report-only",
+            nargs="?",
+            const="true",
+            metavar="BOOL",
+            help="publish Public-Key-Pins-Report-Only instead (default: false)",
+        )
+        add(
+            "snippet-dir",
+            metavar="DIR",
+            help="where KEYRING.conf is written (default: CONFIG_DIR/pinkeep/apache)",
+        )
+        add(
+            "configtest-command",
+            metavar="CMD",
+            help="run before a changed snippet goes live "
+            "(default: apache2ctl configtest, else apachectl configtest, else none)",
+        )
+        add(
+            "reload-command",
+            metavar="CMD",
+            help="makes Apache load the snippet and certificates; "
+            "'' if you reload it yourself (default: apache2ctl graceful, else apachectl graceful, "
+            "else none)",
+        )
+
+    # What certbot asks of every plugin
+
+    def prepare(self) -> None:
+        """Make certbot keep the key and ask us for the CSR. Writes nothing.
+
+        :raises errors.PluginError: when an option has a bad value, unless renewals would be blocked
+        """
+        self.config.reuse_key = True
+        if self.config.new_key:
+            # A rollover to a staged backup, not a new key; certbot then names the lineage to us.
+            setattr(self.config, "new_key", False)  # noqa: B010 - read-only to type checkers only
+            self._rollover_asked = True
+        self._wrap_client()
+        if self.config.verb != "renew":
+            with _certbots_errors():
+                self._options(self.config.certname or "example.com")
+        if self.config.verb == "reconfigure" and self.config.certname:
+            util.atexit_register(self._after_reconfigure)
+
+    def more_info(self) -> str:
+        """What this plugin does, for certbot's plugin menu."""
+        return (
+            "Renews certificates for the saved CSR of their pinned key, stages backup keys, and "
+            "writes the Public-Key-Pins header with all pins as a snippet for Apache."
+        )
+
+    # What certbot asks of an installer
+
+    def get_all_names(self) -> list[str]:
+        """None: which sites there are is Apache's business."""
+        return []
+
+    def deploy_cert(
+        self, domain: str, cert_path: str, key_path: str, chain_path: str, fullchain_path: str
+    ) -> None:
+        """Bring the lineage of this certificate into step; once, not per domain."""
+        name = os.path.basename(os.path.dirname(cert_path))
+        if cert_path != os.path.join(os.path.abspath(self.config.live_dir), name, "cert.pem"):
+            raise errors.PluginError(
+                f"{cert_path} is not a certificate that certbot manages. Install it by its name: "
+                "certbot install --cert-name NAME --installer pinkeep"
+            )
+        self._keep_once(name)
+
+    def enhance(self, domain: str, enhancement: str, options: Any = None) -> None:
+        """There are no enhancements."""
+        raise errors.PluginError(f"The pinkeep installer has no enhancement {enhancement!r}.")
+
+    def supported_enhancements(self) -> list[str]:
+        """None."""
+        return []
+
+    def save(self, title: str | None = None, temporary: bool = False) -> None:
+        """Nothing: what is changed is saved at once."""
+
+    def rollback_checkpoints(self, rollback: int = 1) -> None:
+        """Nothing: a snippet that fails its test is taken back at once."""
+
+    def recovery_routine(self) -> None:
+        """Nothing: a run that was killed is completed by the next one."""
+
+    def config_test(self) -> None:
+        """Nothing: the test is run when a snippet changes."""
+
+    def restart(self) -> None:
+        """Bring the certificate into step that ``certonly`` just got. In the other verbs that is
+        done by now, and Apache is reloaded."""
+        name = self._lineage_of(self._certificate) if self._certificate else None
+        if name is not None:
+            self._keep_once(name)
+
+    # What certbot renew offers to installers
+
+    def renew_deploy(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:
+        """Bring a renewed lineage into step."""
+        self._keep_once(lineage.lineagename)
+
+    def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:
+        """Bring a lineage into step that may not be due; at once where it is already."""
+        name = lineage.lineagename
+        watched = [lineage.cert_path, lineage.key_path]
+        if not self._stamps().in_step(name, self._values(), watched):
+            self._keep(name)
+
+    # What the handoff asks
+
+    def handover(self, names: list[str], live_key_path: str | None) -> Handover | None:
+        """The key and CSR for a certificate; ``None``: certbot makes them as ever.
+
+        :param live_key_path: the live key's path where a lineage is renewed; its folder names it
+        :raises PinkeepError: when there is no key that clients accept
+        """
+        from certbot_pinkeep import moments
+
+        dry_run = bool(self.config.dry_run)
+        if live_key_path is None:
+            return self._keeper().handover_new(
+                self._keyring(self._new_lineage(names)),
+                "rsa" if str(self.config.key_type).lower() == "rsa" else "ecdsa",
+                names,
+                bool(self.config.must_staple),
+                moments.now(),
+                dry_run,
+            )
+        name = os.path.basename(os.path.dirname(live_key_path))
+        return self._keeper().handover(
+            self._look(name),
+            self._keyring(name),
+            names,
+            moments.now(),
+            dry_run,
+            self._rollover_asked,
+        )
+
+    def issued(self, certificate: bytes) -> None:
+        """Remember what ``certonly`` is about to store; certbot tells no lineage."""
+        if not self.config.dry_run:
+            self._certificate = certificate
+
+    # Between the two
+
+    def _wrap_client(self) -> None:
+        from certbot_pinkeep.errors import Unsupported
+
+        try:
+            from certbot_pinkeep import handoff
+
+            handoff.wrap(type(self))
+        except (ImportError, AttributeError, Unsupported) as error:
+            logger.error(
+                "pinkeep cannot hand over saved CSRs here; the live key is kept all the same. %s",
+                error,
+            )
+
+    def _keep_once(self, name: str) -> None:
+        if name not in self._kept:
+            self._keep(name)
+            self._kept.add(name)
+        self._certificate = None
+
+    def _keep(self, name: str) -> None:
+        """Bring a lineage into step.
+
+        :raises errors.PluginError: with what is wrong and what to do
+        """
+        from certbot_pinkeep import moments
+        from certbot_pinkeep.errors import PinkeepError, PublishFailed, Unpinned
+
+        with _certbots_errors():
+            live = self._look(name)
+            try:
+                report = self._keeper().keep(live, self._options(name), moments.now())
+            except (PublishFailed, Unpinned):
+                raise
+            except (PinkeepError, OSError):
+                self._reload_certificate(live)
+                raise
+            self._stamp(live, report)
+        _tell(report)
+
+    def _reload_certificate(self, live: Live) -> None:
+        """Have a renewed certificate served though something else is wrong (G3)."""
+        from certbot_pinkeep import options
+        from certbot_pinkeep.errors import PinkeepError
+
+        if self._certificate is None:
+            return
+        try:
+            chosen = options.essentials(self._values(), live.name)
+            if self._keeper().reload_certificate(live, chosen):
+                logger.info("Reloaded Apache with the renewed certificate of %s.", live.name)
+        except PinkeepError as error:
+            logger.error("%s", error)
+
+    def _stamp(self, live: Live, report: Report) -> None:
+        folders = (os.path.join(self.config.config_dir, name) for name in ("keys", "csr"))
+        watched = [os.path.join(os.path.dirname(live.key_path), "cert.pem"), live.key_path]
+        stamps = self._stamps()
+        try:
+            if report.settled:
+                stamps.set(live.name, self._values(), [*watched, *report.files, *folders])
+            else:
+                stamps.clear(live.name)
+        except OSError as error:
+            logger.debug("No stamp: %s", error)
+
+    def _look(self, name: str) -> Live:
+        from certbot_pinkeep import lineage
+
+        folder = os.path.join(self.config.live_dir, name)
+        return lineage.look(
+            name,
+            os.path.join(folder, "cert.pem"),
+            os.path.join(folder, "privkey.pem"),
+            bool(self.config.must_staple),
+        )
+
+    def _lineage_of(self, certificate: bytes) -> str | None:
+        """The lineage that has this certificate live."""
+        for name in sorted(os.listdir(self.config.live_dir)):
+            path = os.path.join(self.config.live_dir, name, "cert.pem")
+            try:
+                with open(path, "rb") as file:
+                    if file.read() == certificate:
+                        return name
+            except OSError:
+                continue
+        return None
+
+    def _new_lineage(self, names: list[str]) -> str:
+        """The name that certbot will give to a new lineage."""
+        wanted: str = self.config.certname or names[0].removeprefix("*.")
+        path = os.path.join(self.config.renewal_configs_dir, "{}.conf")
+        number, name = 0, wanted
+        while os.path.exists(path.format(name)):
+            number += 1
+            name = f"{wanted}-{number:04d}"
+        return name
+
+    def _keyring(self, lineage: str) -> str:
+        """The name of the lineage's keyring; where the option's value is bad, its own name."""
+        from certbot_pinkeep import options
+        from certbot_pinkeep.errors import BadOption
+
+        try:
+            return options.keyring_name(self.conf("keyring"), lineage)
+        except BadOption as error:
+            logger.error("%s", error)
+            return lineage
+
+    def _options(self, lineage: str) -> Options:
+        from certbot_pinkeep import options
+
+        return options.parse(self._values(), lineage)
+
+    def _values(self) -> dict[str, object]:
+        return {name: self.conf(name) for name in OPTIONS}
+
+    def _keeper(self) -> Keeper:
+        from certbot_pinkeep import keeper
+
+        return keeper.Keeper(self.config.config_dir)
+
+    def _stamps(self) -> Any:
+        from certbot_pinkeep import stamps
+
+        return stamps.Stamps(self.config.work_dir)
+
+    def _after_reconfigure(self) -> None:
+        """Bring the lineage into step once ``certbot reconfigure`` has saved its new options."""
+        from certbot_pinkeep import renewals
+        from certbot_pinkeep.errors import PinkeepError
+
+        name = self.config.certname
+        try:
+            renewal = renewals.load(self.config.config_dir, name)
+            if renewal is not None and renewal.installer == self.name:
+                self._keep(name)  # else the simulated renewal failed, and nothing was changed
+        except (errors.PluginError, PinkeepError) as error:
+            logger.error("%s", error)
+
+
+def _tell(report: Report) -> None:
+    if not (report.adopted or report.published):
+        return
+    what = "Pinned" if report.adopted else "Changed the pins of"
+    display_util.notify(
+        f"{what} the keyring {report.keyring}: {len(report.pins)} pins in {report.snippet}"
+    )
+    if report.pending:
+        display_util.notify(
+            "Apache was not reloaded, because there is no --pinkeep-reload-command. Include the "
+            "file in the site's <VirtualHost> and reload Apache."
+        )
+
+
+@contextmanager
+def _certbots_errors() -> Iterator[None]:
+    from certbot_pinkeep.errors import PinkeepError
+
+    try:
+        yield
+    except PinkeepError as error:
+        raise errors.PluginError(str(error)) from error
+    except OSError as error:
+        raise errors.PluginError(
+            f"{error.filename or 'A file'} cannot be read or written: {error.strerror}. What "
+            "Apache serves is unchanged. Mend that and run 'certbot renew --installer pinkeep' "
+            "again."
+        ) from error

@@ -1,0 +1,226 @@
+"""Keys, their roles and their order; the lineages that draw on them. Pure.
+
+The rules:
+
+* Per key type one key is primary: the next renewal is issued for it. Backups follow it in the
+  order in which they would be used.
+* A key is in service while the certificate of a lineage is for it, whatever its role.
+* A backup that a lineage serves has been rolled over to: it becomes primary. The old primary stays
+  pinned while another lineage serves it, and retires when none does.
+* Pins are published in this order: those in service (primaries first), then the unserved keys in
+  the order in which they would be used, type by type.
+* Each key type in service needs a pinned key that is not in service (RFC 7469 §2.5, §4.3; G4): with
+  RSA and ECDSA side by side, the other type's live pin is no backup.
+* Keys are never deleted. One that is not needed any more is retired; a retired one that was never
+  served is staged again before a new key is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from certbot_pinkeep.errors import BadPolicy
+from certbot_pinkeep.pins import KeyKind, KeyType
+
+Role = Literal["primary", "backup", "in-service", "retired", "compromised"]
+KEY_TYPES: tuple[KeyType, ...] = ("rsa", "ecdsa")
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of a keyring.
+
+    :ivar pin: its pin (RFC 7469 §2.4)
+    :ivar path: its private key's file, below certbot's config dir; ``None`` while it is elsewhere
+    :ivar created: when it was made or, for an adopted one, the earliest certificate seen for it
+    :ivar first_served: from when a certificate for it was served; ``None``: never yet
+    """
+
+    pin: str
+    kind: KeyKind
+    role: Role
+    path: str | None
+    created: datetime
+    first_served: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Member:
+    """A lineage that draws on the keyring, as it was seen last.
+
+    :ivar lineage: certbot's name for it
+    :ivar hosts: the names of its certificate
+    :ivar pin: the pin of its live key
+    :ivar loaded: SHA-256 (hex) of the certificate that Apache is known to have loaded
+    """
+
+    lineage: str
+    hosts: tuple[str, ...]
+    pin: str
+    loaded: str | None = None
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """The keys that one or more lineages draw on, in the order of their use."""
+
+    name: str
+    members: tuple[Member, ...] = ()
+    keys: tuple[Key, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All names of all lineages, in order, once each."""
+        return tuple(dict.fromkeys(host for member in self.members for host in member.hosts))
+
+    def key(self, pin: str) -> Key | None:
+        """The key with this pin."""
+        return next((key for key in self.keys if key.pin == pin), None)
+
+    def member(self, lineage: str) -> Member | None:
+        """The lineage of this name."""
+        return next((member for member in self.members if member.lineage == lineage), None)
+
+    def primary(self, key_type: KeyType) -> Key | None:
+        """The key that the next renewal of this type is issued for."""
+        return next(iter(self._with_role(key_type, "primary")), None)
+
+    def backups(self, key_type: KeyType) -> tuple[Key, ...]:
+        """The staged keys of this type, the next one first."""
+        return self._with_role(key_type, "backup")
+
+    def key_types(self) -> tuple[KeyType, ...]:
+        """The key types that have a primary."""
+        return tuple(key_type for key_type in KEY_TYPES if self.primary(key_type))
+
+    def in_service(self) -> tuple[Key, ...]:
+        """The keys that a lineage serves, primaries first."""
+        served = {member.pin for member in self.members}
+        keys = [key for key in self.keys if key.pin in served]
+        return tuple(sorted(keys, key=lambda key: key.role != "primary"))
+
+    def published_pins(self) -> tuple[str, ...]:
+        """The pins of the header, in their order.
+
+        :raises BadPolicy: when no unserved key of a type in service could be listed (G4)
+        """
+        served = self.in_service()
+        staged = [key for key in self._staged() if key not in served]
+        for key_type in {key.kind.key_type for key in served}:
+            if not any(key.kind.key_type == key_type for key in staged):
+                raise BadPolicy(
+                    f"The keyring {self.name} has no {key_type} backup that is not in service, and "
+                    "pins without one must not be published (RFC 7469 §4.3)."
+                )
+        return tuple(key.pin for key in (*served, *staged))
+
+    def _staged(self) -> list[Key]:
+        order = {"primary": 0, "backup": 1}
+        return sorted(
+            (key for key in self.keys if key.role in order),
+            key=lambda key: (KEY_TYPES.index(key.kind.key_type), order[key.role]),
+        )
+
+    def _with_role(self, key_type: KeyType, role: Role) -> tuple[Key, ...]:
+        return tuple(key for key in self.keys if key.kind.key_type == key_type and key.role == role)
+
+    def with_keys(self, keys: Iterable[Key]) -> Keyring:
+        """The keyring with *keys* added at the end."""
+        return replace(self, keys=(*self.keys, *keys))
+
+    def with_member(self, member: Member) -> Keyring:
+        """The keyring with this lineage as it is now, its live key's role brought into step."""
+        others = tuple(m for m in self.members if m.lineage != member.lineage)
+        known = self.member(member.lineage)
+        if known is not None:
+            others = tuple(member if m is known else m for m in self.members)
+        else:
+            others = (*others, member)
+        return replace(self, members=others)._promoted(member.pin)._retired()
+
+    def served_since(self, moments: dict[str, datetime]) -> Keyring:
+        """The keyring with the first service of keys noted, by pin, where none was known."""
+        return self._changed(
+            lambda key: (
+                replace(key, first_served=key.first_served or moments[key.pin])
+                if key.pin in moments
+                else key
+            )
+        )
+
+    def loaded(self, lineage: str, fingerprint: str) -> Keyring:
+        """The keyring with the certificate noted that Apache has loaded for *lineage*."""
+        return replace(
+            self,
+            members=tuple(
+                replace(m, loaded=fingerprint) if m.lineage == lineage else m for m in self.members
+            ),
+        )
+
+    def with_backup_count(self, wanted: int) -> Keyring:
+        """The keyring with at most *wanted* unserved backups per type, the last ones retired, and
+        as many never-served retired keys staged again as are there."""
+        result = self
+        for key_type in self.key_types():
+            result = result._trimmed(key_type, wanted)._restaged(key_type, wanted)
+        return result
+
+    def missing_backups(self, wanted: int) -> dict[KeyKind, int]:
+        """How many keys of which kind to make, so that *wanted* unserved backups are staged."""
+        missing = {}
+        for key_type in self.key_types():
+            primary = self.primary(key_type)
+            lack = wanted - len(self._unserved(key_type, "backup"))
+            if primary and lack > 0:
+                missing[primary.kind] = lack
+        return missing
+
+    def _promoted(self, pin: str) -> Keyring:
+        key = self.key(pin)
+        if key is None or key.role != "backup":
+            return self
+        old = self.primary(key.kind.key_type)
+        return self._changed(
+            lambda k: (
+                replace(k, role="primary")
+                if k is key
+                else replace(k, role="in-service")
+                if k is old
+                else k
+            )
+        )
+
+    def _retired(self) -> Keyring:
+        served = {member.pin for member in self.members}
+        return self._changed(
+            lambda key: (
+                replace(key, role="retired")
+                if key.role == "in-service" and key.pin not in served
+                else key
+            )
+        )
+
+    def _unserved(self, key_type: KeyType, role: Role) -> list[Key]:
+        served = {member.pin for member in self.members}
+        return [key for key in self._with_role(key_type, role) if key.pin not in served]
+
+    def _trimmed(self, key_type: KeyType, wanted: int) -> Keyring:
+        surplus = self._unserved(key_type, "backup")[wanted:]
+        return self._changed(lambda key: replace(key, role="retired") if key in surplus else key)
+
+    def _restaged(self, key_type: KeyType, wanted: int) -> Keyring:
+        primary = self.primary(key_type)
+        lack = wanted - len(self._unserved(key_type, "backup"))
+        spare = [
+            key
+            for key in self._unserved(key_type, "retired")
+            if key.first_served is None and key.path and primary and key.kind == primary.kind
+        ][: max(lack, 0)]
+        kept = tuple(key for key in self.keys if key not in spare)
+        return replace(self, keys=(*kept, *(replace(key, role="backup") for key in spare)))
+
+    def _changed(self, change: Callable[[Key], Key]) -> Keyring:
+        return replace(self, keys=tuple(change(key) for key in self.keys))

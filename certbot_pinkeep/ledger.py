@@ -1,0 +1,203 @@
+"""The history of policies: what was, or may have been, served, and until when it binds. Pure.
+
+The rules:
+
+* A policy is recorded before it is published: from then on it *may* be served.
+* It is confirmed once Apache has loaded it. Only the confirmation of a later policy ends it: until
+  then it may still be served, even when a later one is already recorded.
+* It binds until it was last served plus its own max-age, not today's (RFC 7469 §2.3.1, §2.3.3).
+  One that may still be served binds until now plus its max-age.
+* Time in the ledger never runs backwards: what happens after a recorded moment is not dated before
+  it, so that a clock set back cannot shorten a binding (G8).
+* What can bind nobody any more is pruned, except for the policy that was confirmed last.
+* After a loss of state the ledger is blind to what was served before: until ``blind_until``
+  nothing follows from it (G8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from certbot_pinkeep import moments
+from certbot_pinkeep.policy import Policy
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One policy's time.
+
+    :ivar recorded: from when it may have been served
+    :ivar confirmed: when Apache is known to have loaded it; ``None`` while pending
+    :ivar replaced: when Apache is known to have loaded a later one; ``None`` while this one may
+        still be served
+    """
+
+    policy: Policy
+    recorded: datetime
+    confirmed: datetime | None = None
+    replaced: datetime | None = None
+
+    def binds_until(self, now: datetime) -> datetime:
+        """The time from which no client can hold it any more, seen from *now*."""
+        return (self.replaced or now) + self.policy.binding
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All policies that may still bind somebody, oldest first.
+
+    :ivar blind_until: until when policies that are not in here may bind; ``None``: none do
+    """
+
+    entries: tuple[Entry, ...] = ()
+    blind_until: datetime | None = None
+
+    @property
+    def current(self) -> Entry | None:
+        """The policy that is, or is about to be, served."""
+        return self.entries[-1] if self.entries else None
+
+    @property
+    def pending(self) -> bool:
+        """Whether the current policy still waits for Apache to load it."""
+        return self.current is not None and self.current.confirmed is None
+
+    def latest(self) -> datetime | None:
+        """The latest moment that the ledger knows of."""
+        moments_ = [
+            moment
+            for entry in self.entries
+            for moment in (entry.recorded, entry.confirmed, entry.replaced)
+            if moment is not None
+        ]
+        return max(moments_, default=None)
+
+    def record(self, policy: Policy, at: datetime) -> Ledger:
+        """Note that *policy* is about to be published; the same as the current one: no change."""
+        if self.current is not None and self.current.policy == policy:
+            return self
+        return replace(self, entries=(*self.entries, Entry(policy, self._not_before(at))))
+
+    def confirm(self, at: datetime) -> Ledger:
+        """Note that Apache has loaded the current policy, which ends all earlier ones."""
+        if self.current is None:
+            return self
+        moment = self._not_before(at)
+        earlier = tuple(
+            entry if entry.replaced else replace(entry, replaced=moment)
+            for entry in self.entries[:-1]
+        )
+        current = replace(self.current, confirmed=self.current.confirmed or moment)
+        return replace(self, entries=(*earlier, current))
+
+    def reopen(self) -> Ledger:
+        """Note that Apache has to load the current policy anew."""
+        if self.current is None:
+            return self
+        return replace(self, entries=(*self.entries[:-1], replace(self.current, confirmed=None)))
+
+    def may_be_served(self, policy: Policy) -> bool:
+        """Whether *policy* is on record as one that may be served now."""
+        return any(entry.policy == policy and entry.replaced is None for entry in self.entries)
+
+    def confirmed_policy(self) -> Policy | None:
+        """The policy that Apache is known to have loaded last."""
+        confirmed = [entry.policy for entry in self.entries if entry.confirmed is not None]
+        return confirmed[-1] if confirmed else None
+
+    def prune(self, now: datetime) -> Ledger:
+        """Drop what can bind nobody any more; the current policy stays."""
+        kept = tuple(
+            entry
+            for entry in self.entries[:-1]
+            if entry.replaced is None or entry.binds_until(now) > now
+        )
+        blind = self.blind_until if self.blind_until and self.blind_until > now else None
+        return Ledger((*kept, *self.entries[-1:]), blind)
+
+    def binding(self, at: datetime, now: datetime) -> tuple[Entry, ...]:
+        """The policies that still bind at *at*, as far as can be told at *now*."""
+        return tuple(entry for entry in self.entries if entry.binds_until(now) > at)
+
+    def _not_before(self, at: datetime) -> datetime:
+        latest = self.latest()
+        return at if latest is None else max(at, latest)
+
+
+def write(ledger: Ledger) -> dict[str, dict[str, str | list[str]]]:
+    """The entries as sections of text, in order (see :func:`read`)."""
+    return {str(number): _write_entry(entry) for number, entry in enumerate(ledger.entries, 1)}
+
+
+def _write_entry(entry: Entry) -> dict[str, str | list[str]]:
+    policy = entry.policy
+    return {
+        "pins": list(policy.pins),
+        "max_age": str(policy.max_age),
+        "include_subdomains": str(policy.include_subdomains),
+        "report_uri": policy.report_uri or "",
+        "report_only": str(policy.report_only),
+        "recorded": moments.text(entry.recorded),
+        "confirmed": moments.text(entry.confirmed) if entry.confirmed else "",
+        "replaced": moments.text(entry.replaced) if entry.replaced else "",
+    }
+
+
+def read(sections: Mapping[str, Mapping[str, str | list[str]]]) -> tuple[Entry, ...]:
+    """Read what :func:`write` wrote.
+
+    :raises ValueError, KeyError, BadPolicy: when a section is not one of ours, or they contradict
+        each other
+    """
+    entries = tuple(_read_entry(section) for section in sections.values())
+    _check_order(entries)
+    return entries
+
+
+def _check_order(entries: tuple[Entry, ...]) -> None:
+    for entry in entries:
+        known = [m for m in (entry.recorded, entry.confirmed, entry.replaced) if m is not None]
+        if known != sorted(known):
+            raise ValueError("a policy was replaced or confirmed before it was recorded")
+    recorded = [entry.recorded for entry in entries]
+    if recorded != sorted(recorded):
+        raise ValueError("the policies are not in the order of time")
+    if entries and entries[-1].replaced is not None:
+        raise ValueError("the last policy was replaced by none")
+
+
+def _read_entry(section: Mapping[str, str | list[str]]) -> Entry:
+    def one(name: str) -> str:
+        value = section[name]
+        if not isinstance(value, str):
+            raise ValueError(f"{name} is a list")
+        return value
+
+    def moment(name: str) -> datetime | None:
+        return moments.parse(one(name)) if one(name) else None
+
+    listed = section["pins"]
+    return Entry(
+        Policy(
+            pins=tuple(listed) if isinstance(listed, list) else (listed,),
+            max_age=int(one("max_age")),
+            include_subdomains=read_bool(one("include_subdomains")),
+            report_uri=one("report_uri") or None,
+            report_only=read_bool(one("report_only")),
+        ),
+        recorded=moments.parse(one("recorded")),
+        confirmed=moment("confirmed"),
+        replaced=moment("replaced"),
+    )
+
+
+def read_bool(written: str) -> bool:
+    """``True`` or ``False`` as :func:`str` writes them.
+
+    :raises ValueError: for anything else
+    """
+    if written not in ("True", "False"):
+        raise ValueError(f"neither True nor False: {written!r}")
+    return written == "True"

@@ -1,0 +1,95 @@
+"""What is live: a lineage's certificate as certbot's files show it."""
+
+from __future__ import annotations
+
+import glob
+import os
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from certbot_pinkeep import csrs, pins
+from certbot_pinkeep.errors import BadKey
+from certbot_pinkeep.pins import KeyKind
+
+
+@dataclass(frozen=True)
+class Live:
+    """A lineage as it is now.
+
+    :ivar name: certbot's name for it
+    :ivar names: the names of its certificate
+    :ivar pin: the pin of its certificate's key
+    :ivar fingerprint: SHA-256 (hex) of its certificate
+    :ivar since: from when a certificate for this key was served: the earliest one that is kept
+    :ivar must_staple: whether its renewal asks for must-staple (RFC 7633)
+    """
+
+    name: str
+    key_path: str
+    names: tuple[str, ...]
+    pin: str
+    kind: KeyKind
+    fingerprint: str
+    since: datetime
+    must_staple: bool
+
+    def key_pem(self) -> bytes:
+        """The live private key.
+
+        :raises OSError: when it cannot be read
+        """
+        with open(self.key_path, "rb") as file:
+            return file.read()
+
+
+def look(name: str, cert_path: str, key_path: str, must_staple: bool) -> Live:
+    """Look at a lineage's live certificate.
+
+    :param cert_path: ``live/NAME/cert.pem``
+    :raises BadKey: when it cannot be read, or its key is of a kind that certbot cannot make
+    """
+    try:
+        with open(cert_path, "rb") as file:
+            certificate = pins.load_certificate(file.read())
+        key = pins.usable(certificate.public_key())
+    except OSError as error:
+        raise BadKey(
+            f"The certificate {cert_path} of {name} cannot be read: {error.strerror}."
+        ) from error
+    except BadKey as error:
+        raise BadKey(f"The certificate {cert_path} of {name} cannot be pinned: {error}.") from error
+    return Live(
+        name=name,
+        key_path=key_path,
+        names=tuple(csrs.names_of(certificate.subject, certificate.extensions)),
+        pin=pins.pin_of(key),
+        kind=pins.kind_of(key),
+        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        since=min([_start(certificate), *_earlier(cert_path, pins.pin_of(key))]),
+        must_staple=must_staple,
+    )
+
+
+def _earlier(cert_path: str, pin: str) -> list[datetime]:
+    """When the kept earlier certificates of this lineage for the same key began."""
+    archive = os.path.dirname(os.path.realpath(cert_path))
+    found = []
+    for path in glob.glob(os.path.join(glob.escape(archive), "cert*.pem")):
+        try:
+            with open(path, "rb") as file:
+                certificate = pins.load_certificate(file.read())
+            if pins.pin_of(pins.usable(certificate.public_key())) == pin:
+                found.append(_start(certificate))
+        except (OSError, BadKey):
+            continue  # not the live one, and says nothing about it
+    return found
+
+
+def _start(certificate: x509.Certificate) -> datetime:
+    # not_valid_before_utc is newer than the oldest cryptography that certbot 2.1 runs with.
+    if hasattr(certificate, "not_valid_before_utc"):
+        return certificate.not_valid_before_utc
+    return certificate.not_valid_before.replace(tzinfo=timezone.utc)

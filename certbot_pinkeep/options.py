@@ -1,0 +1,187 @@
+"""The plugin's options: text as it was typed, checked and turned into values. Pure.
+
+The rules:
+
+* A value that cannot be used is an error that names the option and the value (G10).
+* Nothing here asks the parser to refuse a value: a bad one in cli.ini would then stop every run of
+  certbot, also for the lineages of other installers (G3, G9).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from certbot_pinkeep.errors import BadOption
+
+DEFAULT_BACKUP_KEYS = 2
+DEFAULT_MAX_AGE = 5184000
+MOST_BACKUP_KEYS = 100
+#: Ten years: more is a slip of the finger that would bind clients for ever.
+MOST_MAX_AGE = 315360000
+
+_KEYRING = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_LONGEST_NAME = 250  # with ".conf", what a file system takes
+_URI = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
+_ON = ("true", "yes", "on", "1")
+_OFF = ("false", "no", "off", "0")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the admin set, checked.
+
+    :ivar keyring: the keyring that the lineage draws on
+    :ivar max_age: seconds
+    :ivar snippet_dir: absolute; ``None`` for the default below the config dir
+    :ivar configtest: words of the command; ``None`` for the default, empty for none
+    :ivar reload: words of the command; ``None`` for the default, empty for none
+    """
+
+    keyring: str
+    backup_keys: int = DEFAULT_BACKUP_KEYS
+    max_age: int = DEFAULT_MAX_AGE
+    include_subdomains: bool = False
+    report_uri: str | None = None
+    report_only: bool = False
+    snippet_dir: str | None = None
+    configtest: tuple[str, ...] | None = None
+    reload: tuple[str, ...] | None = None
+
+
+def parse(values: Mapping[str, object], lineage: str) -> Options:
+    """Check the values of all options.
+
+    :param values: by the option's name without ``--pinkeep-``, e.g. ``max-age``; ``None`` and
+        missing ones are defaults
+    :param lineage: certbot's name for the lineage, the default name of its keyring
+    :raises BadOption: for the first value that cannot be used
+    """
+    return Options(
+        keyring=keyring_name(values.get("keyring"), lineage),
+        backup_keys=_number(values, "backup-keys", DEFAULT_BACKUP_KEYS, 1, MOST_BACKUP_KEYS),
+        max_age=_number(values, "max-age", DEFAULT_MAX_AGE, 0, MOST_MAX_AGE),
+        include_subdomains=_switch(values, "include-subdomains"),
+        report_uri=_report_uri(values.get("report-uri")),
+        report_only=_switch(values, "report-only"),
+        snippet_dir=_folder(values, "snippet-dir"),
+        configtest=_command(values, "configtest-command"),
+        reload=_command(values, "reload-command"),
+    )
+
+
+def essentials(values: Mapping[str, object], lineage: str) -> Options:
+    """The options that tell where the snippet is and how Apache is reloaded; the others' values are
+    not looked at.
+
+    :raises BadOption: when one of these cannot be used
+    """
+    needed = ("keyring", "snippet-dir", "reload-command")
+    return parse({**{name: values.get(name) for name in needed}, "configtest-command": ""}, lineage)
+
+
+def keyring_name(value: object, lineage: str) -> str:
+    """The keyring's name: the option's value, or the lineage's name.
+
+    :raises BadOption: when it cannot be a file's name
+    """
+    name = lineage if value is None else str(value)
+    if not _KEYRING.fullmatch(name) or len(name) > _LONGEST_NAME:
+        why = (
+            "a keyring's name has letters, digits, '.', '_' and '-' only, begins with a letter, a "
+            f"digit or '_', and has {_LONGEST_NAME} characters at most"
+        )
+        if value is None:
+            why = f"the lineage's name cannot name a keyring; give another one. For {why}"
+        raise BadOption("--pinkeep-keyring", name, f"{why}.")
+    return name
+
+
+def check_report_host(uri: str | None, hosts: tuple[str, ...], subdomains: bool) -> None:
+    """See that reports do not go to a host that the keyring covers: a client that refuses the host
+    could not report there (RFC 7469 §2.1.4).
+
+    :raises BadOption: when they would
+    """
+    if uri is None:
+        return
+    target = (urlsplit(uri).hostname or "").lower()
+    for host in hosts:
+        if target == host or _covers(host, target, subdomains):
+            raise BadOption(
+                "--pinkeep-report-uri",
+                uri,
+                f"the host {target} is covered by the pins of {host}: a client that refuses them "
+                "could not report there (RFC 7469 §2.1.4). Name a host that is not pinned here.",
+            )
+
+
+def _covers(host: str, target: str, subdomains: bool) -> bool:
+    if host.startswith("*."):
+        return target.endswith(host[1:]) and (subdomains or "." not in target[: -len(host[1:])])
+    return subdomains and target.endswith(f".{host}")
+
+
+def _number(values: Mapping[str, object], name: str, default: int, least: int, most: int) -> int:
+    value = values.get(name)
+    if value is None:
+        return default
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+        raise BadOption(f"--pinkeep-{name}", text, f"give a whole number from {least} to {most}.")
+    return int(text)
+
+
+def _switch(values: Mapping[str, object], name: str) -> bool:
+    value = values.get(name)
+    text = str(value).lower()
+    if value is None or text in _OFF:
+        return False
+    if text in _ON:
+        return True
+    raise BadOption(f"--pinkeep-{name}", value, "give it alone, or as true or false.")
+
+
+def _report_uri(value: object) -> str | None:
+    if value is None:
+        return None
+    text = str(value)
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not _URI.fullmatch(text) or not host or parts.scheme.lower() not in ("https", "http"):
+        raise BadOption(
+            "--pinkeep-report-uri",
+            text,
+            "give an https or http URI with a host, without quotes, spaces or line breaks.",
+        )
+    return text
+
+
+def _folder(values: Mapping[str, object], name: str) -> str | None:
+    value = values.get(name)
+    if value is None:
+        return None
+    text = str(value)
+    if not os.path.isabs(text) or any(ord(character) < 32 for character in text):
+        raise BadOption(f"--pinkeep-{name}", text, "give the absolute path of a folder.")
+    return os.path.normpath(text)
+
+
+def _command(values: Mapping[str, object], name: str) -> tuple[str, ...] | None:
+    value = values.get(name)
+    if value is None:
+        return None
+    text = str(value)
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise BadOption(
+            f"--pinkeep-{name}", text, f"it cannot be split into words: {error}."
+        ) from error

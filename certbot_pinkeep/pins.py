@@ -1,0 +1,194 @@
+"""Pins and the header that carries them. Pure: bytes and text in, text out.
+
+The rules:
+
+* A pin is the base64 of the SHA-256 digest of the DER SubjectPublicKeyInfo (RFC 7469 §2.4).
+* The header lists ``pin-sha256`` directives, then ``max-age``, ``includeSubDomains`` and
+  ``report-uri`` (RFC 7469 §2.1); directive names are case-insensitive, none but the pins may
+  occur twice, unknown ones are ignored.
+* ``max-age`` is a count of seconds in digits (RFC 7469 §2.1.2).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from certbot_pinkeep.errors import BadHeader, BadKey
+
+KeyType = Literal["rsa", "ecdsa"]
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+#: The curves that certbot can make keys on.
+CURVES = ("secp256r1", "secp384r1", "secp521r1")
+#: The least size of an RSA key that certbot makes and public CAs accept.
+LEAST_RSA_BITS = 2048
+
+_DIRECTIVE = re.compile(
+    r'\s*(?P<name>[!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*(?:"(?P<quoted>[^"\\]*)"|'
+    r"(?P<token>[!#$%&'*+.^_`|~0-9A-Za-z-]+))\s*)?(?:;|$)"
+)
+
+
+@dataclass(frozen=True)
+class KeyKind:
+    """What kind of key it is.
+
+    :ivar key_type: ``rsa`` or ``ecdsa``
+    :ivar detail: the size in bits of an RSA key, e.g. ``2048``; the curve of an ECDSA key, e.g.
+        ``secp256r1``
+    """
+
+    key_type: KeyType
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.key_type.upper()} {self.detail}"
+
+
+@dataclass(frozen=True)
+class Header:
+    """A Public-Key-Pins header's content (RFC 7469 §2.1).
+
+    :ivar pins: in the order of the header
+    :ivar max_age: seconds
+    """
+
+    pins: tuple[str, ...]
+    max_age: int
+    include_subdomains: bool = False
+    report_uri: str | None = None
+
+
+def pin_of(key: PublicKey) -> str:
+    """The pin of a public key (RFC 7469 §2.4)."""
+    spki = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return base64.b64encode(hashlib.sha256(spki).digest()).decode("ascii")
+
+
+def is_pin(text: str) -> bool:
+    """Whether *text* is the base64 of a SHA-256 digest."""
+    try:
+        return len(base64.b64decode(text, validate=True)) == 32 and len(text) == 44
+    except (binascii.Error, ValueError):
+        return False
+
+
+def pin_of_certificate(pem: bytes) -> str:
+    """The pin of the first certificate in *pem*.
+
+    :raises BadKey: when that is no certificate with an RSA or ECDSA key
+    """
+    return pin_of(usable(load_certificate(pem).public_key()))
+
+
+def load_certificate(pem: bytes) -> x509.Certificate:
+    """The first certificate in *pem*.
+
+    :raises BadKey: when there is none
+    """
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except ValueError as error:
+        raise BadKey(f"it is not a certificate in PEM: {error}") from error
+
+
+def load_private_key(pem: bytes) -> PrivateKey:
+    """The private key in *pem*, which must be of a kind that certbot can use.
+
+    :raises BadKey: when it is not
+    """
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError):
+        # The library's own words are left out: they might quote what they could not read (G7).
+        raise BadKey("it is not an unencrypted private key in PEM") from None
+    if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
+        raise BadKey("its key is neither RSA nor ECDSA, and certbot can use no other")
+    usable(key.public_key())
+    return key
+
+
+def usable(key: object) -> PublicKey:
+    """*key*, when it is of a kind that certbot can make again.
+
+    :raises BadKey: when it is not
+    """
+    kind_of(key)
+    assert isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey))
+    return key
+
+
+def kind_of(key: object) -> KeyKind:
+    """The kind of a public key.
+
+    :raises BadKey: for one that certbot could not make
+    """
+    if isinstance(key, rsa.RSAPublicKey):
+        if key.key_size < LEAST_RSA_BITS:
+            raise BadKey(f"its RSA key has {key.key_size} bits, fewer than {LEAST_RSA_BITS}")
+        return KeyKind("rsa", str(key.key_size))
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        if key.curve.name not in CURVES:
+            raise BadKey(f"its ECDSA key is on {key.curve.name}, which certbot cannot use")
+        return KeyKind("ecdsa", key.curve.name)
+    raise BadKey("its key is neither RSA nor ECDSA, and certbot can use no other")
+
+
+def write_header(header: Header) -> str:
+    """The header's value (RFC 7469 §2.1)."""
+    directives = [f'pin-sha256="{pin}"' for pin in header.pins]
+    directives.append(f"max-age={header.max_age}")
+    if header.include_subdomains:
+        directives.append("includeSubDomains")
+    if header.report_uri is not None:
+        directives.append(f'report-uri="{header.report_uri}"')
+    return "; ".join(directives)
+
+
+def read_header(value: str) -> Header:
+    """Read a header's value as a user agent does (RFC 7469 §2.1).
+
+    :raises BadHeader: when its syntax is wrong, or max-age is missing
+    """
+    pins: list[str] = []
+    others: dict[str, str] = {}
+    for name, content in _directives(value):
+        if name == "pin-sha256":
+            if not is_pin(content):
+                raise BadHeader(f"pin-sha256 is not the base64 of a SHA-256 digest: {content!r}")
+            pins.append(content)
+        elif name in others:
+            raise BadHeader(f"the directive {name} occurs twice")
+        else:
+            others[name] = content
+    max_age = others.get("max-age", "")
+    if not (max_age.isascii() and max_age.isdigit()):
+        raise BadHeader(f"max-age is not a number of seconds: {max_age!r}")
+    return Header(
+        tuple(pins), int(max_age), "includesubdomains" in others, others.get("report-uri")
+    )
+
+
+def _directives(value: str) -> list[tuple[str, str]]:
+    found = []
+    position = 0
+    while value[position:].strip(" \t;"):
+        match = _DIRECTIVE.match(value, position)
+        if not match:
+            raise BadHeader(f"not a directive: {value[position:].strip()!r}")
+        content = match["quoted"] if match["quoted"] is not None else match["token"] or ""
+        found.append((match["name"].lower(), content))
+        position = match.end()
+    return found

@@ -1,0 +1,54 @@
+"""Packaging of certbot-pinkeep."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "([^"]+)"', (HERE / "certbot_pinkeep/__init__.py").read_text("utf-8"), re.M
+)
+assert VERSION
+
+setup(
+    name="certbot-pinkeep",
+    version=VERSION[1],
+    description="Keep pinned TLS keys through certbot's renewals",
+    long_description=(HERE / "README.rst").read_text("utf-8"),
+    long_description_content_type="text/x-rst",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["certbot_pinkeep", "certbot_pinkeep.*"]),
+    package_data={"certbot_pinkeep": ["py.typed"]},
+    install_requires=[
+        "acme>=2.1.0",
+        "certbot>=2.1.0",
+        "configobj>=5.0.6",
+        "cryptography>=38.0.4",
+        "zope.interface>=5.0.0",
+    ],
+    extras_require={
+        "test": ["hypothesis>=6", "pytest>=7"],
+    },
+    entry_points={
+        "certbot.plugins": ["pinkeep = certbot_pinkeep.installer:Installer"],
+        "console_scripts": ["certbot-pinkeep = certbot_pinkeep.command:main"],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Plugins",
+        "Intended Audience :: System Administrators",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: WWW/HTTP",
+        "Topic :: Security",
+        "Topic :: System :: Systems Administration",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,81 @@
+"""What the end-to-end tests share: one CA for the session; folders, servers and visitors for each test."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import certbot
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from lab import Apache, Ca, Certbot, LabError, Site, Wget2
+
+# Which certbot the tox environment promises: "newest" (from PyPI) or "debian" (Debian's own package).
+FLAVOUR = os.environ.get("LAB_CERTBOT", "newest")
+DEBIANS = "/usr/lib/python3/dist-packages"
+
+VisitorMaker = Callable[..., Wget2]
+ApacheMaker = Callable[..., Apache]
+
+
+def pytest_report_header() -> str:
+    """Say which certbot is tested."""
+    return f"certbot: {certbot.__version__} ({FLAVOUR}) from {certbot.__file__}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def flavour() -> str:
+    """The certbot under test, which must be the promised one."""
+    from_debian = str(certbot.__file__).startswith(DEBIANS)
+    if from_debian != (FLAVOUR == "debian"):
+        raise LabError(f"the {FLAVOUR} certbot was promised, but it comes from {certbot.__file__}")
+    return FLAVOUR
+
+
+@pytest.fixture(scope="session")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca]:
+    """A Pebble for the whole session."""
+    with Ca(tmp_path_factory.mktemp("ca")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def root(ca: Ca) -> Path:
+    """The root certificate that visitors trust."""
+    return ca.root()
+
+
+@pytest.fixture
+def certbot_(ca: Ca, tmp_path: Path) -> Certbot:
+    """A certbot with empty folders."""
+    return Certbot(tmp_path / "certbot", ca)
+
+
+@pytest.fixture
+def visitor(root: Path, tmp_path: Path) -> VisitorMaker:
+    """Makes an HPKP user agent with an empty memory: ``visitor("www.pin.test", …)``."""
+    made: list[Wget2] = []
+
+    def make(*names: str) -> Wget2:
+        made.append(Wget2(tmp_path / f"visitor-{len(made)}", root, names))
+        return made[-1]
+
+    return make
+
+
+@pytest.fixture
+def apache(tmp_path: Path) -> Iterator[ApacheMaker]:
+    """Starts an Apache for the sites given, and ends it with the test: ``apache(Site(…), …)``."""
+    with ExitStack() as running:
+        made: list[Apache] = []
+
+        def start(*sites: Site) -> Apache:
+            made.append(Apache(tmp_path / f"apache-{len(made)}", sites))
+            return running.enter_context(made[-1])
+
+        yield start

@@ -1,0 +1,38 @@
+"""The test lab: a local ACME server, an Apache, an HPKP user agent and certbot itself.
+
+The real programs, started on free loopback ports, with all their files below one folder. The end-to-end
+tests and the demo are built from the same parts:
+
+- :class:`~lab.ca.Ca` - Pebble and its DNS server
+- :class:`~lab.apache.Apache` - a web server with a configuration of its own
+- :class:`~lab.wget2.Wget2` - a visitor that notes pins and refuses a key that it does not know
+- :class:`~lab.certbot.Certbot` - the certbot of this Python environment
+- :mod:`lab.look` - what a plain TLS or HTTP connection gets to see
+
+A program that is missing is an error that says what to run, never a reason to skip a test.
+"""
+
+from lab.apache import Apache, Site
+from lab.ca import Ca
+from lab.certbot import Certbot
+from lab.look import Answer, get, get_plain, served_pin, served_serial
+from lab.processes import Completed, LabError
+from lab.waiting import wait_for
+from lab.wget2 import Visit, Wget2
+
+__all__ = [
+    "Answer",
+    "Apache",
+    "Ca",
+    "Certbot",
+    "Completed",
+    "LabError",
+    "Site",
+    "Visit",
+    "Wget2",
+    "get",
+    "get_plain",
+    "served_pin",
+    "served_serial",
+    "wait_for",
+]
