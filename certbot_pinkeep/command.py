@@ -50,9 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         description="See to the pinned keys that the certbot installer 'pinkeep' keeps.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    for flag in ("--config-dir", "--work-dir", "--logs-dir"):
-        parser.add_argument(flag, metavar="DIR", help="as for certbot")
-    parser.add_argument("-c", "--config", metavar="FILE", help="certbot's cli.ini")
+    _add_certbots(parser, None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("status", help="keyrings, their keys and what is published")
@@ -65,7 +63,16 @@ def _parser() -> argparse.ArgumentParser:
         help="for certbot's deploy hooks: brings the header into step with RENEWED_LINEAGE",
     )
     command.set_defaults(run=_deploy_hook)
+
+    for command in commands.choices.values():
+        _add_certbots(command, argparse.SUPPRESS)  # certbot takes them in any place, so do we
     return parser
+
+
+def _add_certbots(parser: argparse.ArgumentParser, default: str | None) -> None:
+    for flag in ("--config-dir", "--work-dir", "--logs-dir"):
+        parser.add_argument(flag, metavar="DIR", default=default, help="as for certbot")
+    parser.add_argument("-c", "--config", metavar="FILE", default=default, help="as for certbot")
 
 
 def _certbots_config(parsed: argparse.Namespace, config_dir: str | None = None) -> Any:

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from certbot import errors, interfaces, util
@@ -245,13 +246,17 @@ class Installer(
 
         :raises errors.PluginError: with what is wrong and what to do
         """
-        from certbot_pinkeep import moments
+        from certbot_pinkeep import moments, renewals
         from certbot_pinkeep.errors import PinkeepError, PublishFailed, Unpinned
 
         with _certbots_errors():
             live = self._look(name)
+            remember = partial(
+                renewals.remember, self.config.config_dir, name, self.name, self._values()
+            )
             try:
-                report = self._keeper().keep(live, self._options(name), moments.now())
+                chosen = self._options(name)
+                report = self._keeper().keep(live, chosen, moments.now(), remember)
             except (PublishFailed, Unpinned):
                 raise
             except (PinkeepError, OSError):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -194,9 +194,13 @@ class Keeper:
 
     # Bringing everything into step
 
-    def keep(self, live: Live, chosen: Options, now: datetime) -> Report:
+    def keep(
+        self, live: Live, chosen: Options, now: datetime, remember: Callable[[], None] | None = None
+    ) -> Report:
         """Bring the keyring of *live* into step with what is live and what the admin chose.
 
+        :param remember: makes sure that the lineage's later renewals keep its key; called before
+            anything is published
         :raises PinkeepError: with what is wrong and what to do
         :raises OSError: when the disk does not take what has to be recorded; nothing is published
         """
@@ -213,6 +217,8 @@ class Keeper:
             state = self._recorded(state, chosen, server, now)
             if state != old:
                 self.store.save(state)
+            if remember is not None:
+                remember()
             published, state = self._publish(state, server)
             reloaded, state = self._load_into_apache(state, live, server, now)
         by_hand = chosen.reload == ()

@@ -1,13 +1,23 @@
-"""Reading certbot's renewal files, ``renewal/NAME.conf``. Nothing here writes them (G9)."""
+"""Certbot's renewal files, ``renewal/NAME.conf``.
+
+The rules:
+
+* A lineage that is pinned must be renewed by pinkeep, or at least with the same key, also by the
+  next plain ``certbot renew``. Certbot notes its options at a renewal only; a lineage that is not
+  due is adopted all the same, so the options are noted here, before anything is published.
+* Only the files of lineages that pinkeep keeps are written, and only these options in them (G9).
+"""
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import configobj
 
+from certbot_pinkeep import files
 from certbot_pinkeep.errors import PinkeepError
 
 _PREFIX = "pinkeep_"
@@ -36,11 +46,11 @@ def load(config_dir: str, name: str) -> Renewal | None:
 
     :raises PinkeepError: when it cannot be read
     """
-    path = os.path.join(config_dir, "renewal", f"{name}.conf")
+    path = _path(config_dir, name)
     if not os.path.exists(path):
         return None
     try:
-        content = configobj.ConfigObj(path, encoding="utf-8", default_encoding="utf-8")
+        content = _read(path)
         parameters = content["renewalparams"]
         return Renewal(
             name=name,
@@ -60,6 +70,41 @@ def load(config_dir: str, name: str) -> Renewal | None:
         raise PinkeepError(
             f"Certbot's renewal file {path} cannot be read: {error}. See 'certbot certificates'."
         ) from error
+
+
+def remember(config_dir: str, name: str, installer: str, options: Mapping[str, object]) -> None:
+    """Note in a lineage's renewal file that *installer* renews it, with its present key.
+
+    :param options: by their names without ``--pinkeep-``; those that are ``None`` are left out
+    :raises PinkeepError: when the file is not one of certbot's
+    :raises OSError: when it cannot be written
+    """
+    path = _path(config_dir, name)
+    wanted = {"installer": installer, "reuse_key": "True"}
+    for option, value in options.items():
+        if value is not None:
+            wanted[_PREFIX + option.replace("-", "_")] = str(value)
+    try:
+        content = _read(path)
+        parameters = content["renewalparams"]
+    except (configobj.ConfigObjError, KeyError) as error:
+        raise PinkeepError(f"Certbot's renewal file {path} cannot be read: {error}.") from error
+    if all(_text(parameters, item) == value for item, value in wanted.items()):
+        return
+    parameters.update(wanted)
+    written = io.BytesIO()
+    content.write(written)
+    files.replace(path, written.getvalue(), os.stat(path).st_mode & 0o777)
+
+
+def _path(config_dir: str, name: str) -> str:
+    return os.path.join(config_dir, "renewal", f"{name}.conf")
+
+
+def _read(path: str) -> configobj.ConfigObj:
+    return configobj.ConfigObj(
+        path, encoding="utf-8", default_encoding="utf-8", interpolation=False, file_error=True
+    )
 
 
 def _text(parameters: Mapping[str, object], item: str) -> str | None:
