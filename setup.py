@@ -27,7 +27,6 @@ setup(
         "certbot>=2.1.0",
         "configobj>=5.0.6",
         "cryptography>=38.0.4",
-        "zope.interface>=5.0.0",
     ],
     extras_require={
         "test": ["hypothesis>=6", "pytest>=7"],

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: one CA for the session; folders, servers and visitors for each test."""
+"""What the end-to-end tests share: one CA for all; folders, servers and visitors for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from lab import Apache, Ca, Certbot, LabError, Site, Wget2
 
-# Which certbot the tox environment promises: "newest" (from PyPI) or "debian" (Debian's own package).
+# Which certbot the tox environment promises: "newest" (PyPI's) or "debian" (Debian's own package).
 FLAVOUR = os.environ.get("LAB_CERTBOT", "newest")
 DEBIANS = "/usr/lib/python3/dist-packages"
 

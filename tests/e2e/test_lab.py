@@ -1,4 +1,4 @@
-"""The lab itself: a refusal by its visitor means what it says, and its Apache sends what it should."""
+"""The lab itself: a refusal by its visitor means something, and its Apache sends what it should."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def site(certbot_: Certbot, apache: Callable[..., Apache], tmp_path: Path) -> Ap
 def test_a_new_key_is_refused(
     certbot_: Certbot, site: Apache, visitor: Callable[..., Wget2]
 ) -> None:
-    """Plain certbot renews with a new key: a visitor that noted the old one refuses it, a new one does not."""
+    """Plain certbot renews with a new key: who noted the old one refuses it, a newcomer does not."""
     regular = visitor(NAME)
     assert regular.visit(site.url(NAME)).accepted
     noted = site.served_pin(NAME)
@@ -90,7 +90,7 @@ def test_the_header_goes_out_once_and_over_tls_only(site: Apache, tmp_path: Path
 
 
 def test_two_headers_are_seen_as_two(site: Apache, tmp_path: Path) -> None:
-    """A header set in both of Apache's tables is counted twice: the count of one means something."""
+    """A header set in both of Apache's tables is counted twice: a count of one means something."""
     with (tmp_path / "snippet.conf").open("a") as snippet:
         snippet.write('Header set Public-Key-Pins "max-age=0"\n')
     site.reload()

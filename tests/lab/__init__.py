@@ -1,7 +1,7 @@
 """The test lab: a local ACME server, an Apache, an HPKP user agent and certbot itself.
 
-The real programs, started on free loopback ports, with all their files below one folder. The end-to-end
-tests and the demo are built from the same parts:
+The real programs, started on free loopback ports, with all their files below one folder. The
+end-to-end tests and the demo are built from the same parts:
 
 - :class:`~lab.ca.Ca` - Pebble and its DNS server
 - :class:`~lab.apache.Apache` - a web server with a configuration of its own

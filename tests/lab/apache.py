@@ -67,7 +67,7 @@ SSLEngine on
 
 @dataclass(frozen=True)
 class Site:
-    """One virtual host: its names, the lineages that it serves (``live/NAME``), what it includes."""
+    """One virtual host: its names, the lineages it serves (``live/NAME``), what it includes."""
 
     names: tuple[str, ...]
     live: tuple[Path, ...]
@@ -166,7 +166,7 @@ class Apache:
     def reloading(self) -> Iterator[None]:
         """Around something that is to make Apache reload: waits afterwards until it has done so.
 
-        A graceful restart replaces every child process; it is over when none of the earlier ones is left.
+        A graceful restart replaces every child process; it is over when no earlier one is left.
         """
         earlier = self.children()
         yield

@@ -18,8 +18,8 @@ from lab.waiting import HOST, accepts, free_ports, wait_for
 # Nothing listens there: every server of the lab binds 127.0.0.1 alone.
 NOWHERE = "127.0.0.9"
 
-# No random waits, no random refusals, and no authorisation used twice: each order is validated anew, so that
-# a name which is pointed elsewhere fails at once.
+# No random waits, no random refusals, and no authorisation used twice: each order is validated anew,
+# so that a name which is pointed elsewhere fails at once.
 PEBBLE_ENV = {
     "PEBBLE_VA_NOSLEEP": "1",
     "PEBBLE_WFE_NONCEREJECT": "0",
@@ -27,7 +27,7 @@ PEBBLE_ENV = {
 }
 
 DNS_HOOK = '''\
-"""certbot's hook for dns-01: puts the challenge's TXT record into the lab's DNS server, or takes it out."""
+"""certbot's hook for dns-01: puts the TXT record into the lab's DNS server, or takes it out."""
 import json, os, sys, urllib.request
 record = {"host": "_acme-challenge." + os.environ["CERTBOT_DOMAIN"] + "."}
 if sys.argv[1] == "set-txt":
@@ -41,8 +41,8 @@ urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
 class Ca:
     """An ACME server on loopback ports. Use it as a context manager.
 
-    Every name resolves to 127.0.0.1, where http-01 is validated on ``http_port``, until :meth:`point` says
-    otherwise.
+    Every name resolves to 127.0.0.1, where http-01 is validated on ``http_port``, until
+    :meth:`point` says otherwise.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -89,7 +89,7 @@ class Ca:
         return path
 
     def point(self, name: str, address: str = NOWHERE) -> None:
-        """Let the CA see ``name`` at ``address``; by default where nothing listens: validation fails."""
+        """Let the CA see ``name`` at ``address``; where nothing listens, its validation fails."""
         self._dns("add-a", {"host": f"{name}.", "addresses": [address]})
 
     def unpoint(self, name: str) -> None:

@@ -12,14 +12,14 @@ from lab.ca import Ca
 from lab.processes import Completed, clean_env, preload, run
 from lab.waiting import HOST
 
-# What /usr/bin/certbot does, for the certbot that this very Python imports. Debian's package `certbot` would
-# also bring a timer that renews by itself, its package `python3-certbot` does not.
+# What /usr/bin/certbot does, for the certbot that this very Python imports. Debian's package
+# `certbot` would also bring a timer that renews by itself, its package `python3-certbot` does not.
 MAIN = "import sys; from certbot.main import main; sys.exit(main())"
 COMMAND_MAIN = "import sys; from certbot_pinkeep.command import main; sys.exit(main())"
 
 
 class Certbot:
-    """A certbot with its own folders, an account at ``ca`` when it first needs one, and no questions."""
+    """A certbot with its own folders, an account at ``ca`` once it needs one, and no questions."""
 
     def __init__(self, folder: Path, ca: Ca) -> None:
         self.folder = folder
@@ -87,7 +87,7 @@ class Certbot:
         return run(
             self.command(*args),
             env={**self.env(faketime), **(env or {})},
-            # Python imports from the working directory first: the work tree must not shadow the wheel.
+            # Python imports from the working directory first: the work tree must not hide the wheel.
             cwd=self.home,
             seconds=seconds,
         )
@@ -115,7 +115,7 @@ class Certbot:
         by: Sequence[str] | None = None,
         faketime: timedelta | None = None,
     ) -> Completed:
-        """Ask for a certificate, ``by`` http-01 unless told otherwise; names and the rest are in ``args``."""
+        """Ask for a certificate for what ``args`` say, ``by`` http-01 unless told otherwise."""
         challenge = self.by_http if by is None else by
         return self.run("certonly", *self.account, *challenge, *args, faketime=faketime)
 
@@ -127,8 +127,8 @@ class Certbot:
     ) -> Completed:
         """Renew what is due, or what ``args`` ask for.
 
-        The CA is named once more, because ``--dry-run`` without it goes to Let's Encrypt's staging server,
-        whatever a lineage's renewal file says.
+        The CA is named once more, because ``--dry-run`` without it goes to Let's Encrypt's staging
+        server, whatever a lineage's renewal file says.
         """
         return self.run("renew", *self.account, *args, faketime=faketime, env=env)
 

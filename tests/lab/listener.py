@@ -1,4 +1,4 @@
-"""The certificate of Pebble's own listener, valid for so long that every faked clock falls into it."""
+"""The certificate of Pebble's own listener, valid under every faked clock."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIGNING = x509.KeyUsage(
 
 
 def write_listener(folder: Path) -> tuple[Path, Path, Path]:
-    """Write a CA and a certificate for ``localhost``; return the paths of CA, certificate and key."""
+    """Write a CA and a certificate for ``localhost``; return where CA, certificate and key are."""
     ca_key = ec.generate_private_key(ec.SECP256R1())
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = _name("Lab listener CA")
@@ -66,7 +66,7 @@ def _builder(
     key: ec.EllipticCurvePrivateKey,
     issuer_key: ec.EllipticCurvePrivateKey,
 ) -> x509.CertificateBuilder:
-    """What both certificates have in common, key identifiers among it (Python 3.13 asks for them)."""
+    """What both certificates have in common; Python 3.13 insists on the key identifiers."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -1,4 +1,4 @@
-"""What a connection gets to see: every pin header, as it was sent, and the key behind the certificate."""
+"""What a connection gets to see: every pin header, as it was sent, and the certificate's key."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Answer:
 
 
 def get(name: str, port: int, path: str = "/") -> Answer:
-    """Ask over TLS, with ``name`` as SNI. Whether the certificate is trusted is for others to judge."""
+    """Ask over TLS, with ``name`` as SNI. Whether to trust the certificate is for others to judge."""
     with _tls(name, port) as connection:
         return _ask(connection, name, port, path)
 

@@ -67,8 +67,8 @@ def clean_env(**more: str) -> dict[str, str]:
 def preload(*, hosts: Path | None = None, faketime: timedelta | None = None) -> dict[str, str]:
     """Environment that gives one program its own names, its own clock, or both.
 
-    ``hosts`` is read in place of ``/etc/hosts``; ``faketime`` is how far the clock is moved. Both are
-    libraries loaded before the C library, so that neither root nor a namespace is needed.
+    ``hosts`` is read in place of ``/etc/hosts``; ``faketime`` is how far the clock is moved. Both
+    are libraries loaded before the C library, so that neither root nor a namespace is needed.
     """
     libraries: list[str] = []
     env: dict[str, str] = {}
@@ -78,8 +78,8 @@ def preload(*, hosts: Path | None = None, faketime: timedelta | None = None) -> 
     if faketime is not None:
         libraries.append(_library("faketime/libfaketime.so.1", "libfaketime"))
         env["FAKETIME"] = f"{faketime.total_seconds():+.0f}s"
-        # Files keep their true times. The monotonic clock moves along: without that, libfaketime 0.9.10 turns
-        # every sleep of Python 3.11 into an error.
+        # Files keep their true times. The monotonic clock moves along: without that, libfaketime
+        # 0.9.10 turns every sleep of Python 3.11 into an error.
         env["NO_FAKE_STAT"] = "1"
     return env | {"LD_PRELOAD": ":".join(libraries)} if libraries else env
 
@@ -117,7 +117,7 @@ def run(
 
 
 class Daemon:
-    """A server that stays in the foreground, as a child of this process; its output goes to a file."""
+    """A server that stays in the foreground, as a child of this process, its output in a file."""
 
     def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
         self.log = log
@@ -137,9 +137,8 @@ class Daemon:
         """True while it runs; what it printed, as an error, where it gave up by itself."""
         code = self._process.poll()
         if code is not None:
-            raise LabError(
-                f"exit {code} from: {' '.join(self.command)}\n{self.log.read_text(errors='replace')}"
-            )
+            said = self.log.read_text(errors="replace")
+            raise LabError(f"exit {code} from: {' '.join(self.command)}\n{said}")
         return True
 
     def stop(self) -> None:

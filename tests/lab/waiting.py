@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 HOST = "127.0.0.1"
 
-# Below the range from which Linux gives ports to outgoing connections (32768 and up), so that none of those
-# takes a port between the moment it is found free and the moment its server binds it.
+# Below the range from which Linux gives ports to outgoing connections (32768 and up), so that none
+# of those takes a port between the moment it is found free and the moment its server binds it.
 PORTS = range(20000, 32000)
 
 
 def wait_for(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
-    """Return the first true result of ``condition``; where there is none in time, say what was waited for."""
+    """Return the first true result of ``condition``; where none comes in time, say what for."""
     deadline = time.monotonic() + seconds
     while True:
         result = condition()

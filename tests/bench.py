@@ -1,0 +1,149 @@
+"""What pinning costs, as ratios within one run. Not a test: nothing here passes or fails.
+
+* How much longer importing certbot takes with the plugin.
+* ``certbot renew`` over 1,000 adopted lineages of which none is due, with pinkeep and with
+  ``--installer null``, in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from certbot_pinkeep import lineage, moments, options
+from certbot_pinkeep.installer import OPTIONS
+from certbot_pinkeep.keeper import Keeper
+
+MAIN = "import sys; from certbot.main import main; sys.exit(main())"
+RENEWAL = """\
+version = 2.1.0
+archive_dir = {config}/archive/{name}
+cert = {config}/live/{name}/cert.pem
+privkey = {config}/live/{name}/privkey.pem
+chain = {config}/live/{name}/chain.pem
+fullchain = {config}/live/{name}/fullchain.pem
+[renewalparams]
+authenticator = standalone
+installer = pinkeep
+reuse_key = True
+key_type = ecdsa
+server = http://127.0.0.1:9/directory
+pinkeep_configtest_command = true
+pinkeep_reload_command = true
+[acme_renewal_info]
+ari_retry_after = 2100-01-01T00:00:00
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lineages", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=7)
+    asked = parser.parse_args()
+    bench_import(asked.rounds * 3)
+    with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
+        bench_renew(Path(folder), asked.lineages, asked.rounds)
+
+
+def bench_import(rounds: int) -> None:
+    """The import of certbot's main module, alone and with the plugin."""
+    code = (
+        "import time; import certbot.main; a = time.perf_counter(); "
+        "import certbot_pinkeep.installer; print(time.perf_counter() - a)"
+    )
+    call = [sys.executable, "-c", code]
+    added = [
+        float(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
+        for _ in range(rounds)
+    ]
+    print(f"import: the plugin adds {statistics.median(added) * 1000:.1f} ms (median of {rounds})")
+
+
+def bench_renew(folder: Path, count: int, rounds: int) -> None:
+    """``certbot renew`` with nothing due, with pinkeep and with no installer in turn."""
+    began = time.perf_counter()
+    adopt(folder, count)
+    print(f"adoption: {(time.perf_counter() - began) / count * 1000:.1f} ms per lineage, once")
+    renew(folder, "pinkeep")  # the first run leaves the stamps
+    ratios, times = [], []
+    for _ in range(rounds):
+        null, pinkeep = renew(folder, "null"), renew(folder, "pinkeep")
+        ratios.append(pinkeep / null)
+        times.append((null, pinkeep))
+    null, pinkeep = (statistics.median(column) for column in zip(*times, strict=True))
+    print(
+        f"renew, {count} lineages, none due: {pinkeep:.2f} s with pinkeep, {null:.2f} s with null; "
+        f"ratio {statistics.median(ratios):.3f} (median of {rounds} pairs, "
+        f"{min(ratios):.3f} to {max(ratios):.3f})"
+    )
+
+
+def renew(folder: Path, installer: str) -> float:
+    """Seconds that one ``certbot renew`` takes."""
+    folders = [f"--{name}-dir={folder / name}" for name in ("config", "work", "logs")]
+    call = [sys.executable, "-c", MAIN, "renew", "-q", "--installer", installer, *folders]
+    began = time.perf_counter()
+    subprocess.run(call, check=True, capture_output=True, env={**os.environ, "HOME": str(folder)})
+    return time.perf_counter() - began
+
+
+def adopt(folder: Path, count: int) -> None:
+    """Lineages as certbot keeps them, each adopted."""
+    keeper = Keeper(str(folder / "config"))
+    for number in range(count):
+        name = f"site-{number:04d}.test"
+        live = make_lineage(folder / "config", name)
+        values: dict[str, object] = dict.fromkeys(OPTIONS)
+        values |= {"configtest-command": "true", "reload-command": "true"}
+        seen = lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
+        keeper.keep(seen, options.parse(values, name), moments.now())
+
+
+def make_lineage(config: Path, name: str) -> Path:
+    """A lineage with a self-signed certificate that is valid for a year; its live folder."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(timezone.utc)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=365))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    archive, live = config / "archive" / name, config / "live" / name
+    for made in (archive, live, config / "renewal"):
+        made.mkdir(parents=True, exist_ok=True)
+    contents = {"cert": certificate, "chain": certificate, "privkey": private}
+    for kind, content in {**contents, "fullchain": certificate * 2}.items():
+        (archive / f"{kind}1.pem").write_bytes(content)
+        (live / f"{kind}.pem").symlink_to(f"../../archive/{name}/{kind}1.pem")
+    (config / "renewal" / f"{name}.conf").write_text(RENEWAL.format(config=config, name=name))
+    return live
+
+
+if __name__ == "__main__":
+    main()
