@@ -209,10 +209,11 @@ class Keeper:
         options.check_report_host(chosen.report_uri, live.names, chosen.include_subdomains)
         with self.store.locked():
             old = self.store.load(chosen.keyring)
-            if old is None:
-                state = self._adopted(live, chosen, server, now)
-            else:
-                state = _brought_into_step(old, live)
+            state = (
+                self._adopted(live, chosen, server, now)
+                if old is None
+                else _brought_into_step(old, live)
+            )
             state, csr_paths = self._staged(state, chosen, live, now)
             state = self._recorded(state, chosen, server, now)
             if state != old:
