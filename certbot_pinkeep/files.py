@@ -65,7 +65,7 @@ def remove(path: str) -> None:
 
 @contextmanager
 def _temporary(folder: str, data: bytes, mode: int) -> Iterator[str]:
-    _sweep(folder)
+    sweep(folder)
     path = os.path.join(folder, f"{_TEMPORARY}{os.getpid()}")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
@@ -80,7 +80,8 @@ def _temporary(folder: str, data: bytes, mode: int) -> Iterator[str]:
             os.unlink(path)
 
 
-def _sweep(folder: str) -> None:
+def sweep(folder: str) -> None:
+    """Remove what runs that were killed left half-written in *folder*."""
     for name in os.listdir(folder):
         if name.startswith(_TEMPORARY) and not _is_running(name[len(_TEMPORARY) :]):
             with suppress(FileNotFoundError):

@@ -38,7 +38,9 @@ _MARK = "_pinkeep"
 class Pinning(Protocol):
     """What the installer answers to."""
 
-    def handover(self, names: list[str], live_key_path: str | None) -> Handover | None:
+    def handover(
+        self, names: list[str], live_key_path: str | None, dry_run: bool
+    ) -> Handover | None:
         """The key and CSR for a certificate; ``None``: certbot makes them as ever."""
 
     def issued(self, certificate: bytes) -> None:
@@ -81,14 +83,17 @@ def _wrap_client(installer_class: type) -> None:
             return original(self, names, old_keypath)
         installer = cast(Pinning, self.installer)
         try:
-            handover = installer.handover([str(name) for name in names], old_keypath)
+            # The client's own config: certbot reconfigure simulates with a copy of the plugin's.
+            dry_run = bool(self.config.dry_run)
+            handover = installer.handover([str(name) for name in names], old_keypath, dry_run)
             if handover is None:
                 obtained = original(self, names, old_keypath)
             else:
                 obtained = _obtain(self, names, old_keypath, handover)
         except PinkeepError as error:
             raise errors.Error(str(error)) from error
-        installer.issued(obtained[0])
+        if not dry_run:
+            installer.issued(obtained[0])
         return obtained
 
     setattr(obtain_certificate, _MARK, True)

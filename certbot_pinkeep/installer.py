@@ -187,7 +187,9 @@ class Installer(
 
     # What the handoff asks
 
-    def handover(self, names: list[str], live_key_path: str | None) -> Handover | None:
+    def handover(
+        self, names: list[str], live_key_path: str | None, dry_run: bool
+    ) -> Handover | None:
         """The key and CSR for a certificate; ``None``: certbot makes them as ever.
 
         :param live_key_path: the live key's path where a lineage is renewed; its folder names it
@@ -195,10 +197,11 @@ class Installer(
         """
         from certbot_pinkeep import moments
 
-        dry_run = bool(self.config.dry_run)
         if live_key_path is None:
+            name = self._new_lineage(names)
             return self._keeper().handover_new(
-                self._keyring(self._new_lineage(names)),
+                name,
+                self._keyring(name),
                 "rsa" if str(self.config.key_type).lower() == "rsa" else "ecdsa",
                 names,
                 bool(self.config.must_staple),
@@ -217,8 +220,7 @@ class Installer(
 
     def issued(self, certificate: bytes) -> None:
         """Remember what ``certonly`` is about to store; certbot tells no lineage."""
-        if not self.config.dry_run:
-            self._certificate = certificate
+        self._certificate = certificate
 
     # Between the two
 
@@ -252,7 +254,7 @@ class Installer(
         with _certbots_errors():
             live = self._look(name)
             remember = partial(
-                renewals.remember, self.config.config_dir, name, self.name, self._values()
+                renewals.remember, self.config.config_dir, name, self.name, self._values(name)
             )
             try:
                 chosen = self._options(name)
@@ -273,7 +275,7 @@ class Installer(
         if self._certificate is None:
             return
         try:
-            chosen = options.essentials(self._values(), live.name)
+            chosen = options.essentials(self._values(live.name), live.name)
             if self._keeper().reload_certificate(live, chosen):
                 logger.info("Reloaded Apache with the renewed certificate of %s.", live.name)
         except PinkeepError as error:
@@ -330,7 +332,7 @@ class Installer(
         from certbot_pinkeep.errors import BadOption
 
         try:
-            return options.keyring_name(self.conf("keyring"), lineage)
+            return options.keyring_name(self._values(lineage)["keyring"], lineage)
         except BadOption as error:
             logger.error("%s", error)
             return lineage
@@ -338,10 +340,20 @@ class Installer(
     def _options(self, lineage: str) -> Options:
         from certbot_pinkeep import options
 
-        return options.parse(self._values(), lineage)
+        return options.parse(self._values(lineage), lineage)
 
-    def _values(self) -> dict[str, object]:
-        return {name: self.conf(name) for name in OPTIONS}
+    def _values(self, lineage: str | None = None) -> dict[str, object]:
+        """The options as they were given.
+
+        :param lineage: names the keyring that has this lineage, where the option is not given: a
+            renewal by another installer makes certbot forget it
+        """
+        values = {name: self.conf(name) for name in OPTIONS}
+        if lineage is not None and values["keyring"] is None:
+            store = self._keeper().store
+            if not os.path.exists(store.path(lineage)):
+                values["keyring"] = store.keyring_of(lineage)
+        return values
 
     def _keeper(self) -> Keeper:
         from certbot_pinkeep import keeper

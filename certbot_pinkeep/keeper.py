@@ -119,6 +119,7 @@ class Keeper:
 
     def handover_new(
         self,
+        lineage: str,
         keyring: str,
         key_type: KeyType,
         names: Iterable[str],
@@ -135,6 +136,7 @@ class Keeper:
         state = self.store.load(keyring)
         if state is None or not state.keyring.key_types():
             return None
+        _check_member(state.keyring, lineage)
         types = state.keyring.key_types()
         key = rollover.next_key(
             state.keyring, state.ledger, now, key_type if key_type in types else types[0]
@@ -206,8 +208,10 @@ class Keeper:
         """
         server = self._server(chosen)
         self.folders.check()
+        files.check_folder(self.store.folder, forbidden=0o022, advice="0755")
         options.check_report_host(chosen.report_uri, live.names, chosen.include_subdomains)
         with self.store.locked():
+            self._sweep(server)
             old = self.store.load(chosen.keyring)
             state = (
                 self._adopted(live, chosen, server, now)
@@ -255,6 +259,14 @@ class Keeper:
             apache.command("--pinkeep-configtest-command", chosen.configtest, "configtest"),
             apache.command("--pinkeep-reload-command", chosen.reload, "graceful"),
         )
+
+    def _sweep(self, server: Server) -> None:
+        """Remove what a run that was killed left half-written."""
+        renewal = os.path.join(self.config_dir, "renewal")
+        snippets = os.path.dirname(server.snippet)
+        for folder in (self.folders.keys, self.folders.csrs, self.store.folder, renewal, snippets):
+            if os.path.isdir(folder):
+                files.sweep(folder)
 
     def _adopted(self, live: Live, chosen: Options, server: Server, now: datetime) -> State:
         """A new keyring for a lineage that is seen for the first time."""
@@ -408,14 +420,7 @@ class Keeper:
 def _brought_into_step(old: State, live: Live) -> State:
     """The state with the lineage as it is now."""
     keyring = old.keyring
-    if keyring.members and keyring.member(live.name) is None:
-        owner = keyring.members[0].lineage
-        raise BadOption(
-            "--pinkeep-keyring",
-            keyring.name,
-            f"it is the keyring of {owner}, and one keyring for several lineages is not there yet. "
-            f"Leave the option out for {live.name}.",
-        )
+    _check_member(keyring, live.name)
     current = old.ledger.current
     published = current.policy.pins if current else [key.pin for key in keyring.keys]
     if live.pin not in published or keyring.key(live.pin) is None:
@@ -423,6 +428,16 @@ def _brought_into_step(old: State, live: Live) -> State:
         raise Unpinned(live.name, live.pin, keyring.name, until)
     known = keyring.member(live.name)
     return replace(old, keyring=keyring.with_member(_member(live, known.loaded if known else None)))
+
+
+def _check_member(keyring: Keyring, lineage: str) -> None:
+    if keyring.members and keyring.member(lineage) is None:
+        raise BadOption(
+            "--pinkeep-keyring",
+            keyring.name,
+            f"it is the keyring of {keyring.members[0].lineage}, and one keyring for several "
+            f"certificates is not there yet. Give {lineage} one of its own.",
+        )
 
 
 def _member(live: Live, loaded: str | None = None) -> Member:
