@@ -249,7 +249,7 @@ class Installer(
         :raises errors.PluginError: with what is wrong and what to do
         """
         from certbot_pinkeep import moments, renewals
-        from certbot_pinkeep.errors import PinkeepError, PublishFailed, Unpinned
+        from certbot_pinkeep.errors import BadOption, PinkeepError, PublishFailed, Unpinned
 
         with _certbots_errors():
             live = self._look(name)
@@ -261,6 +261,9 @@ class Installer(
                 report = self._keeper().keep(live, chosen, moments.now(), remember)
             except (PublishFailed, Unpinned):
                 raise
+            except BadOption as error:
+                self._reload_certificate(live)
+                raise PinkeepError(f"{error} {_where_options_are(self.config, name)}") from error
             except (PinkeepError, OSError):
                 self._reload_certificate(live)
                 raise
@@ -377,6 +380,14 @@ class Installer(
                 self._keep(name)  # else the simulated renewal failed, and nothing was changed
         except (errors.PluginError, PinkeepError) as error:
             logger.error("%s", error)
+
+
+def _where_options_are(config: Any, name: str) -> str:
+    path = os.path.join(config.renewal_configs_dir, f"{name}.conf")
+    return (
+        "It was given on the command line or in cli.ini, now or at an earlier renewal: certbot "
+        f"remembers options in {path}. Give it there anew, or once more on the command line."
+    )
 
 
 def _tell(report: Report) -> None:
