@@ -38,6 +38,9 @@ OPTIONS = (
 )
 
 
+_WITH_SOMEBODY_THERE = ("certonly", "run", "install", "reconfigure")
+
+
 class Installer(
     common.Plugin, interfaces.Installer, interfaces.GenericUpdater, interfaces.RenewDeployer
 ):
@@ -106,7 +109,8 @@ class Installer(
     def prepare(self) -> None:
         """Make certbot keep the key and ask us for the CSR. Writes nothing.
 
-        :raises errors.PluginError: when an option has a bad value, unless renewals would be blocked
+        :raises errors.ConfigurationError: when an option has a bad value and somebody is there to
+            mend it; a renewal goes on (G3). A PluginError would make certbot go on without us.
         """
         self.config.reuse_key = True
         if self.config.new_key:
@@ -114,11 +118,21 @@ class Installer(
             setattr(self.config, "new_key", False)  # noqa: B010 - read-only to type checkers only
             self._rollover_asked = True
         self._wrap_client()
-        if self.config.verb != "renew":
-            with _certbots_errors():
-                self._options(self.config.certname or "example.com")
+        if self.config.verb in _WITH_SOMEBODY_THERE:
+            self._check_options()
         if self.config.verb == "reconfigure" and self.config.certname:
             util.atexit_register(self._after_reconfigure)
+
+    def _check_options(self) -> None:
+        from certbot_pinkeep import options
+        from certbot_pinkeep.errors import BadOption
+
+        values = {name: self.conf(name) for name in OPTIONS}
+        lineage = self.config.certname or "any"
+        try:
+            self._keeper().check(options.parse(values, lineage))
+        except BadOption as error:
+            raise errors.ConfigurationError(str(error)) from error
 
     def more_info(self) -> str:
         """What this plugin does, for certbot's plugin menu."""

@@ -229,6 +229,13 @@ class Keeper:
         by_hand = chosen.reload == ()
         return self._report(state, server, csr_paths, old is None, published, reloaded, by_hand)
 
+    def check(self, chosen: Options) -> None:
+        """See that the options can be used on this machine. Writes nothing.
+
+        :raises PinkeepError: when they cannot
+        """
+        self._server(chosen)
+
     def reload_certificate(self, live: Live, chosen: Options) -> bool:
         """Let Apache load a renewed certificate though the pins could not be brought into step,
         where clients accept it: its key is in the pins that are published (G3).
