@@ -7,12 +7,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from unittest import mock
 
 import certbot
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import lab.ca
+from e2e.world import NAME, Bot, Pinned, snippet_of
 from lab import Apache, Ca, Certbot, LabError, Site, Wget2
 
 # Which certbot the tox environment promises: "newest" (PyPI's) or "debian" (Debian's own package).
@@ -79,3 +82,74 @@ def apache(tmp_path: Path) -> Iterator[ApacheMaker]:
             return running.enter_context(made[-1])
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def quick_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca]:
+    """A Pebble that validates a name once per account: what is tested is what comes after."""
+    with (
+        mock.patch.dict(lab.ca.PEBBLE_ENV, PEBBLE_AUTHZREUSE="100"),
+        Ca(tmp_path_factory.mktemp("quick-ca")) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="session")
+def quick_root(quick_ca: Ca) -> Path:
+    """The root certificate of that Pebble."""
+    return quick_ca.root()
+
+
+@pytest.fixture(scope="session")
+def template(quick_ca: Ca, tmp_path_factory: pytest.TempPathFactory) -> Certbot:
+    """A certbot with one lineage, not due, made without the plugin. To be copied, never used."""
+    made = Certbot(tmp_path_factory.mktemp("template"), quick_ca)
+    made.certonly("-d", NAME).check()
+    return made
+
+
+@pytest.fixture
+def empty_bot(quick_ca: Ca, tmp_path: Path) -> Iterator[Bot]:
+    """A certbot with empty folders; the machine's own Apache must not be reached for by it."""
+    bot = Bot(tmp_path / "bot", quick_ca)
+    yield bot
+    assert not bot.told.exists(), bot.told.read_text()
+
+
+@pytest.fixture
+def bot(empty_bot: Bot, template: Certbot) -> Bot:
+    """The same with a lineage that is not pinned and not due."""
+    empty_bot.copy_of(template)
+    return empty_bot
+
+
+@pytest.fixture
+def site(bot: Bot, apache: ApacheMaker) -> Pinned:
+    """A site that is not pinned yet, its Apache ready to include the snippet."""
+    server = apache(Site((NAME,), (bot.live(NAME),), snippet_of(bot, NAME)))
+    return Pinned(bot, server)
+
+
+@pytest.fixture
+def pinned(site: Pinned) -> Pinned:
+    """The same, adopted."""
+    site.adopt()
+    return site
+
+
+@pytest.fixture
+def regular(quick_root: Path, tmp_path: Path) -> Wget2:
+    """An HPKP user agent who comes back, its memory empty at first."""
+    return Wget2(tmp_path / "regular", quick_root, (NAME, "api.pin.test"))
+
+
+@pytest.fixture
+def newcomer(quick_root: Path, tmp_path: Path) -> Callable[[], Wget2]:
+    """Makes further user agents with an empty memory."""
+    made: list[Wget2] = []
+
+    def make() -> Wget2:
+        made.append(Wget2(tmp_path / f"newcomer-{len(made)}", quick_root, (NAME,)))
+        return made[-1]
+
+    return make

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from lab.look import Answer, get, get_plain, served_pin, served_serial
 from lab.processes import Completed, Daemon, LabError, clean_env, program, run
-from lab.waiting import HOST, accepts, free_ports, wait_for
+from lab.waiting import HOST, Ports, accepts, wait_for
 
 MODULES = Path("/usr/lib/apache2/modules")
 
@@ -80,7 +80,8 @@ class Apache:
     def __init__(self, folder: Path, sites: Sequence[Site]) -> None:
         self.root = folder
         self.sites = tuple(sites)
-        self.http_port, self.https_port = free_ports(2)
+        self._ports = Ports(2)
+        self.http_port, self.https_port = self._ports.numbers
         self.config = folder / "httpd.conf"
         self.pid_file = folder / "httpd.pid"
         self.log = folder / "error.log"
@@ -110,6 +111,7 @@ class Apache:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+        self._ports.release()
 
     def write_config(self, extra: str = "") -> None:
         """Write ``httpd.conf`` for the sites, with ``extra`` at its end."""

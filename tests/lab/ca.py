@@ -13,7 +13,7 @@ from types import TracebackType
 
 from lab.listener import write_listener
 from lab.processes import Daemon, LabError, clean_env, program
-from lab.waiting import HOST, accepts, free_ports, wait_for
+from lab.waiting import HOST, Ports, accepts, wait_for
 
 # Nothing listens there: every server of the lab binds 127.0.0.1 alone.
 NOWHERE = "127.0.0.9"
@@ -48,6 +48,7 @@ class Ca:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._ports = Ports(6)
         (
             self.http_port,
             self._tls_port,
@@ -55,7 +56,7 @@ class Ca:
             self._dns_control_port,
             self._acme_port,
             self._control_port,
-        ) = free_ports(6)
+        ) = self._ports.numbers
         self.directory_url = f"https://localhost:{self._acme_port}/dir"
         self.listener_ca, self._certificate, self._key = write_listener(folder)
         self._daemons: list[Daemon] = []
@@ -81,6 +82,7 @@ class Ca:
         """End both servers."""
         while self._daemons:
             self._daemons.pop().stop()
+        self._ports.release()
 
     def root(self, path: Path | None = None) -> Path:
         """Save the root certificate that signs what this CA issues, and return where."""

@@ -14,8 +14,7 @@ T = TypeVar("T")
 
 HOST = "127.0.0.1"
 
-# Below the range from which Linux gives ports to outgoing connections (32768 and up), so that none
-# of those takes a port between the moment it is found free and the moment its server binds it.
+# Below the range from which Linux gives ports to outgoing connections (32768 and up).
 PORTS = range(20000, 32000)
 
 
@@ -38,23 +37,37 @@ def accepts(port: int, host: str = HOST) -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports on which nothing listens, each another one."""
-    found: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):
-        if len(found) == count:
-            break
-        if is_free(port):
-            found.append(port)
-    return found
+class Ports:
+    """Ports that stay reserved until :meth:`release`, each for a server of the lab to listen on.
 
+    A bound socket that does not listen keeps every other lab away, and lets a server in that asks for
+    ``SO_REUSEADDR``, as servers do: certbot's, Pebble's and Apache's among them.
+    """
 
-def is_free(port: int) -> bool:
-    """Whether a server could bind the port, for TCP and for UDP, on every address."""
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_INET, kind) as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                return False
-    return True
+    def __init__(self, count: int) -> None:
+        self._held: list[socket.socket] = []
+        for port in random.sample(PORTS, len(PORTS)):
+            if len(self._held) == count:
+                break
+            self._try(port)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The port numbers."""
+        return [held.getsockname()[1] for held in self._held]
+
+    def release(self) -> None:
+        """Give the ports back."""
+        while self._held:
+            self._held.pop().close()
+
+    def _try(self, port: int) -> None:
+        holder = socket.socket()
+        try:
+            holder.bind((HOST, port))
+        except OSError:
+            holder.close()
+            return
+        # Only now: two reservations that both asked for it beforehand would both succeed.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.append(holder)
