@@ -90,10 +90,21 @@ def check_snippet_dir(folder: str) -> None:
         raise BadOption("--pinkeep-snippet-dir", folder, why)
 
 
+def first_line(keyring: str) -> str:
+    """The line that tells our snippets from everybody else's files."""
+    return f"# Public key pins of the keyring {keyring}, written by certbot-pinkeep."
+
+
+def directives(snippet: str | None) -> list[str]:
+    """What Apache reads of a snippet: its lines but for comments."""
+    lines = (line.strip() for line in (snippet or "").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 def render(keyring: Keyring, policy: Policy) -> str:
     """The snippet's text."""
     lines = [
-        f"# Public key pins of the keyring {keyring.name}, written by certbot-pinkeep.",
+        first_line(keyring.name),
         "# Include this file in the site's <VirtualHost>. It is generated: edits are lost. Change",
         "# the --pinkeep-... options instead and run: certbot renew --installer pinkeep",
         "#",

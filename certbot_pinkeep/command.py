@@ -30,13 +30,17 @@ def main(arguments: list[str] | None = None) -> int:
     :param arguments: the command line without the program's name; ``None``: the process's own
     :returns: the exit code
     """
+    if arguments is None and len(sys.argv) == 1 and "RENEWED_LINEAGE" in os.environ:
+        arguments = ["deploy-hook"]  # certbot calls what is linked into a hook folder bare
     parsed = _parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed))
     except PinkeepError as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(f"{error.filename or 'A file'} cannot be read or written: {error.strerror}.")
+        return _fail(
+            f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}."
+        )
 
 
 def _fail(sentence: str) -> int:
@@ -156,7 +160,11 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
     if adopted is not None and values["keyring"] is None:
         values["keyring"] = adopted
     live = lineage.look(name, renewal.cert_path, renewal.key_path, renewal.must_staple)
-    report = keeper.keep(live, options.parse(values, name), moments.now())
+    # With one certificate ever, there was none before whose pins could be forgotten.
+    pinned_before = renewal.installer == handoff.INSTALLER and live.versions > 1
+    report = keeper.keep(
+        live, options.parse(values, name), moments.now(), pinned_before=pinned_before
+    )
     print(
         f"The keyring {report.keyring} is in step: {len(report.pins)} pins in {report.snippet}"
         + (", which Apache has yet to load." if report.pending else ".")

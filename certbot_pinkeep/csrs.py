@@ -15,14 +15,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
 
 from acme import crypto_util as acme_crypto
 from certbot import crypto_util
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
 from certbot_pinkeep import files, pins
@@ -41,7 +40,7 @@ class SavedKey:
     """
 
     path: str
-    pem: bytes
+    pem: bytes = field(repr=False)
     pin: str
     kind: KeyKind
 
@@ -240,7 +239,7 @@ def _csr_facts(pem: bytes) -> Request | None:
             frozenset(names_of(csr.subject, extensions)),
             _asks_for_stapling(extensions),
         )
-    except (ValueError, BadKey, InvalidSignature, UnsupportedAlgorithm):
+    except Exception:  # whatever a stranger's file makes the library raise: it is passed over
         return None
 
 

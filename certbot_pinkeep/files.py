@@ -13,6 +13,7 @@ The rules:
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -21,7 +22,6 @@ from contextlib import contextmanager, suppress
 from certbot_pinkeep.errors import BadFolder
 
 _TEMPORARY = ".pinkeep-"
-_NUMBERS = 10000
 
 
 def replace(path: str, data: bytes, mode: int) -> None:
@@ -44,15 +44,11 @@ def create_numbered(folder: str, name: str, data: bytes, mode: int) -> str:
     :raises OSError: when the folder is missing or cannot be written
     """
     with _temporary(folder, data, mode) as temporary:
-        for number in range(_NUMBERS):
+        for number in itertools.count():
             path = os.path.join(folder, f"{number:04d}_{name}")
-            try:
+            with suppress(FileExistsError):
                 os.link(temporary, path, follow_symlinks=False)
-            except FileExistsError:
-                continue
-            break
-        else:
-            raise FileExistsError(f"all {_NUMBERS} numbers are taken in {folder}")
+                break
     _sync_folder(folder)
     return path
 

@@ -85,7 +85,7 @@ def _wrap_client(installer_class: type) -> None:
         try:
             # The client's own config: certbot reconfigure simulates with a copy of the plugin's.
             dry_run = bool(self.config.dry_run)
-            handover = installer.handover([str(name) for name in names], old_keypath, dry_run)
+            handover = _ask(installer, names, old_keypath, dry_run, self.config)
             if handover is None:
                 obtained = original(self, names, old_keypath)
             else:
@@ -98,6 +98,21 @@ def _wrap_client(installer_class: type) -> None:
 
     setattr(obtain_certificate, _MARK, True)
     setattr(certbot_client.Client, "obtain_certificate", obtain_certificate)  # noqa: B010
+
+
+def _ask(
+    installer: Pinning, names: Sequence[Any], old_keypath: str | None, dry_run: bool, config: Any
+) -> Handover | None:
+    try:
+        return installer.handover([str(name) for name in names], old_keypath, dry_run)
+    except PinkeepError:
+        raise
+    except Exception as error:
+        # A renewal goes on with the live key (G3), but not where certbot 2.1 would delete it.
+        if old_keypath is None or config.allow_subset_of_names:
+            raise
+        logger.error("pinkeep cannot hand over a CSR; the live key is kept: %s", error)
+        return None
 
 
 def _obtain(

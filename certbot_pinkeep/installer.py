@@ -53,6 +53,7 @@ class Installer(
         self._rollover_asked = False
         self._certificate: bytes | None = None  # issued in this run, not yet brought into step
         self._kept: set[str] = set()
+        self._pinned_before: bool | None = None
 
     @classmethod
     def add_parser_arguments(cls, add: Callable[..., None]) -> None:
@@ -112,6 +113,9 @@ class Installer(
         :raises errors.ConfigurationError: when an option has a bad value and somebody is there to
             mend it; a renewal goes on (G3). A PluginError would make certbot go on without us.
         """
+        if self.config.installer != self.name:
+            # Certbot prepares every installer before it asks which one; that must change nothing.
+            raise errors.PluginError("Choose it with: --installer pinkeep")
         self.config.reuse_key = True
         if self.config.new_key:
             # A rollover to a staged backup, not a new key; certbot then names the lineage to us.
@@ -130,7 +134,10 @@ class Installer(
         values = {name: self.conf(name) for name in OPTIONS}
         lineage = self.config.certname or "any"
         try:
-            self._keeper().check(options.parse(values, lineage))
+            chosen = options.parse(values, lineage)
+            hosts = tuple(str(name).lower() for name in self.config.domains or ())
+            options.check_report_host(chosen.report_uri, hosts, chosen.include_subdomains)
+            self._keeper().check(chosen)
         except BadOption as error:
             raise errors.ConfigurationError(str(error)) from error
 
@@ -212,6 +219,7 @@ class Installer(
         from certbot_pinkeep import moments
 
         if live_key_path is None:
+            self._pinned_before = False
             name = self._new_lineage(names)
             return self._keeper().handover_new(
                 name,
@@ -223,6 +231,7 @@ class Installer(
                 dry_run,
             )
         name = os.path.basename(os.path.dirname(live_key_path))
+        self._was_pinned(name)  # before certbot notes us in the renewal file
         return self._keeper().handover(
             self._look(name),
             self._keyring(name),
@@ -272,17 +281,27 @@ class Installer(
             )
             try:
                 chosen = self._options(name)
-                report = self._keeper().keep(live, chosen, moments.now(), remember)
+                before = self._was_pinned(name)
+                report = self._keeper().keep(live, chosen, moments.now(), remember, before)
             except (PublishFailed, Unpinned):
                 raise
             except BadOption as error:
                 self._reload_certificate(live)
                 raise PinkeepError(f"{error} {_where_options_are(self.config, name)}") from error
-            except (PinkeepError, OSError):
+            except Exception:
                 self._reload_certificate(live)
                 raise
             self._stamp(live, report)
         _tell(report)
+
+    def _was_pinned(self, name: str) -> bool:
+        """Whether the lineage was pinned before this run."""
+        from certbot_pinkeep import renewals
+
+        if self._pinned_before is None:
+            renewal = renewals.load(self.config.config_dir, name)
+            self._pinned_before = renewal is not None and renewal.installer == self.name
+        return self._pinned_before
 
     def _reload_certificate(self, live: Live) -> None:
         """Have a renewed certificate served though something else is wrong (G3)."""
@@ -428,7 +447,7 @@ def _certbots_errors() -> Iterator[None]:
         raise errors.PluginError(str(error)) from error
     except OSError as error:
         raise errors.PluginError(
-            f"{error.filename or 'A file'} cannot be read or written: {error.strerror}. What "
+            f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}. What "
             "Apache serves is unchanged. Mend that and run 'certbot renew --installer pinkeep' "
             "again."
         ) from error

@@ -16,10 +16,12 @@ The rules:
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from certbot_pinkeep import apache, csrs, files, options, pins, rollover
@@ -52,7 +54,7 @@ class Handover:
     """
 
     key_path: str
-    key_pem: bytes
+    key_pem: bytes = field(repr=False)
     csr: SavedCsr
     pin: str
 
@@ -162,13 +164,26 @@ class Keeper:
         types = state.keyring.key_types()
         key_type = live.kind.key_type if live.kind.key_type in types else types[0]
         key = rollover.next_key(state.keyring, state.ledger, now, key_type, asked)
+        if asked:
+            return self._load(key)
+        return self._first_at_hand(state, key, live, now)
+
+    def _first_at_hand(self, state: State, key: Key, live: Live, now: datetime) -> SavedKey | None:
+        """*key*, or where its file is lost the next best one that clients accept; ``None`` for the
+        live key."""
         try:
             return self._load(key)
         except BadKey as error:
-            if key.pin != live.pin:
-                raise
-            logger.error("%s The copy in %s is used.", error, live.key_path)
+            logger.error("%s", error)
+        if state.keyring.key(live.pin) is not None:
             return None
+        for backup in state.keyring.backups(key.kind.key_type):
+            try:
+                if rollover.safety(backup, state.ledger, now).at(now):
+                    return self._load(backup)
+            except BadKey as error:
+                logger.error("%s", error)
+        return None
 
     def _handover(
         self, key: SavedKey, names: Iterable[str], must_staple: bool, dry_run: bool
@@ -197,12 +212,19 @@ class Keeper:
     # Bringing everything into step
 
     def keep(
-        self, live: Live, chosen: Options, now: datetime, remember: Callable[[], None] | None = None
+        self,
+        live: Live,
+        chosen: Options,
+        now: datetime,
+        remember: Callable[[], None] | None = None,
+        pinned_before: bool = False,
     ) -> Report:
         """Bring the keyring of *live* into step with what is live and what the admin chose.
 
         :param remember: makes sure that the lineage's later renewals keep its key; called before
             anything is published
+        :param pinned_before: whether pins of this lineage were published before this run, so that
+            a missing keyring file means a lost one
         :raises PinkeepError: with what is wrong and what to do
         :raises OSError: when the disk does not take what has to be recorded; nothing is published
         """
@@ -214,7 +236,7 @@ class Keeper:
             self._sweep(server)
             old = self.store.load(chosen.keyring)
             state = (
-                self._adopted(live, chosen, server, now)
+                self._adopted(live, chosen, server, now, pinned_before)
                 if old is None
                 else _brought_into_step(old, live)
             )
@@ -258,14 +280,36 @@ class Keeper:
         """
         if chosen.snippet_dir is not None:
             apache.check_snippet_dir(chosen.snippet_dir)
+            self._check_foreign(chosen.snippet_dir)
         folder = chosen.snippet_dir or os.path.join(self.store.folder, "apache")
         if chosen.snippet_dir is None and os.path.exists(folder) and not os.path.isdir(folder):
             raise BadFolder(f"{folder} is not a folder. Move it away; it is made when needed.")
+        snippet = os.path.join(folder, f"{chosen.keyring}.conf")
+        if not _is_ours(snippet, chosen.keyring):
+            raise BadOption(
+                "--pinkeep-snippet-dir",
+                folder,
+                f"the file {snippet} is there, and pinkeep did not write it. Name a folder of its "
+                "own for the snippets, or move that file away.",
+            )
         return Server(
-            os.path.join(folder, f"{chosen.keyring}.conf"),
+            snippet,
             apache.command("--pinkeep-configtest-command", chosen.configtest, "configtest"),
             apache.command("--pinkeep-reload-command", chosen.reload, "graceful"),
         )
+
+    def _check_foreign(self, folder: str) -> None:
+        """See that the admin's snippet folder is not one that certbot or we keep other files in."""
+        real = os.path.realpath(folder)
+        config_dir = os.path.realpath(self.config_dir)
+        apache_dir = os.path.join(config_dir, "pinkeep", "apache")
+        if os.path.commonpath([real, config_dir]) == config_dir and real != apache_dir:
+            raise BadOption(
+                "--pinkeep-snippet-dir",
+                folder,
+                f"it is below certbot's folder {self.config_dir}, whose files have other purposes. "
+                "Name a folder outside of it.",
+            )
 
     def _sweep(self, server: Server) -> None:
         """Remove what a run that was killed left half-written."""
@@ -275,7 +319,9 @@ class Keeper:
             if os.path.isdir(folder):
                 files.sweep(folder)
 
-    def _adopted(self, live: Live, chosen: Options, server: Server, now: datetime) -> State:
+    def _adopted(
+        self, live: Live, chosen: Options, server: Server, now: datetime, pinned_before: bool
+    ) -> State:
         """A new keyring for a lineage that is seen for the first time."""
         other = self.store.keyring_of(live.name)
         if other is not None:
@@ -286,14 +332,21 @@ class Keeper:
                 f"one. Give --pinkeep-keyring {other}.",
             )
         policy = _published_before(server)
+        if pinned_before or policy is not None:
+            self.store.check_all()  # a damaged file may be the one of this lineage
         if policy is not None and live.pin not in policy.pins:
             raise Unpinned(live.name, live.pin, chosen.keyring, _held(policy.max_age))
         keys = [self._adopted_key(live)]
         ledger = Ledger()
+        if pinned_before or policy is not None:
+            # The keyring file is lost, and with it what was served before (G8).
+            longest = max(chosen.max_age, options.DEFAULT_MAX_AGE)
+            ledger = Ledger(blind_until=now + timedelta(seconds=longest))
         if policy is not None:
-            # The keyring file is lost: what the snippet lists was served until now (G8).
+            # What the snippet lists was served until now.
             keys += self._found_again(policy, live, now)
-            ledger = Ledger(blind_until=now + timedelta(seconds=policy.max_age)).record(policy, now)
+            blind = max(ledger.blind_until or now, now + policy.binding)
+            ledger = Ledger(blind_until=blind).record(policy, now)
         keyring = Keyring(chosen.keyring, keys=tuple(keys)).with_member(_member(live))
         return State(keyring, ledger)
 
@@ -351,8 +404,12 @@ class Keeper:
             chosen.report_only,
         )
         ledger = state.ledger
-        found = _published_before(server)
-        if ledger.current is not None and found != ledger.current.policy:
+        text = apache.read_snippet(server.snippet)
+        found = apache.read_policy(text) if text is not None else None
+        current = ledger.current
+        if current is not None and apache.directives(text) != apache.directives(
+            apache.render(state.keyring, current.policy)
+        ):
             # Somebody edited, removed or moved the snippet; Apache may have loaded what is there.
             if found is not None and not ledger.may_be_served(found):
                 ledger = ledger.record(found, now)
@@ -364,6 +421,7 @@ class Keeper:
         assert state.ledger.current is not None
         policy = state.ledger.current.policy
         text = apache.render(state.keyring, policy)
+        digest = hashlib.sha256(text.encode()).hexdigest()
         changed = apache.read_snippet(server.snippet) != text
         moved = state.snippet != server.snippet
         if not (changed or moved or state.ledger.pending):
@@ -371,16 +429,18 @@ class Keeper:
         if os.path.dirname(server.snippet) == os.path.join(self.store.folder, "apache"):
             files.make_folder(os.path.dirname(server.snippet), 0o755)
         changes: dict[str, str | None] = {server.snippet: text}
-        if moved and state.snippet:
+        if moved and state.snippet and _is_ours(state.snippet, state.keyring.name):
             changes[state.snippet] = None
         confirmed = state.ledger.confirmed_policy()
         earlier = apache.render(state.keyring, confirmed) if confirmed else None
+        if state.tested == digest:
+            earlier = text  # it has passed its test before: it is not what is wrong now
         apache.publish(server, changes, earlier)
-        if moved:
-            # Only now: a run that was killed before must still know where the old snippet is.
-            state = replace(state, snippet=server.snippet)
-            self.store.save(state)
-        return changed, state
+        # Only now: a run that was killed before must still know where the old snippet is.
+        tested = replace(state, snippet=server.snippet, tested=digest)
+        if tested != state:
+            self.store.save(tested)
+        return changed, tested
 
     def _load_into_apache(
         self, state: State, live: Live, server: Server, now: datetime
@@ -389,7 +449,10 @@ class Keeper:
         current = member is not None and member.loaded == live.fingerprint
         if not server.reload or (current and not state.ledger.pending):
             return False, state
+        began = time.monotonic()
         apache.reload(server)
+        # The earlier policy was served until the reload was done, which can take its time.
+        now += timedelta(seconds=round(time.monotonic() - began))
         state = replace(
             state,
             keyring=state.keyring.loaded(live.name, live.fingerprint).served_since({live.pin: now}),
@@ -454,6 +517,12 @@ def _member(live: Live, loaded: str | None = None) -> Member:
 def _published_before(server: Server) -> Policy | None:
     text = apache.read_snippet(server.snippet)
     return apache.read_policy(text) if text is not None else None
+
+
+def _is_ours(snippet: str, keyring: str) -> bool:
+    """Whether the file is a snippet of this keyring, or not there at all."""
+    text = apache.read_snippet(snippet)
+    return text is None or text.startswith(apache.first_line(keyring))
 
 
 def _held(max_age: int) -> str:

@@ -10,6 +10,8 @@ The rules:
 * Time in the ledger never runs backwards: what happens after a recorded moment is not dated before
   it, so that a clock set back cannot shorten a binding (G8).
 * What can bind nobody any more is pruned, except for the policy that was confirmed last.
+* A moment at which something was pruned stays on record: it shows when a clock, set far ahead for a
+  while, made the ledger forget too much (G8).
 * After a loss of state the ledger is blind to what was served before: until ``blind_until``
   nothing follows from it (G8).
 """
@@ -49,10 +51,12 @@ class Ledger:
     """All policies that may still bind somebody, oldest first.
 
     :ivar blind_until: until when policies that are not in here may bind; ``None``: none do
+    :ivar seen: the latest moment of what is not on record any more
     """
 
     entries: tuple[Entry, ...] = ()
     blind_until: datetime | None = None
+    seen: datetime | None = None
 
     @property
     def current(self) -> Entry | None:
@@ -72,7 +76,7 @@ class Ledger:
             for moment in (entry.recorded, entry.confirmed, entry.replaced)
             if moment is not None
         ]
-        return max(moments_, default=None)
+        return max([*moments_, self.seen] if self.seen else moments_, default=None)
 
     def record(self, policy: Policy, at: datetime) -> Ledger:
         """Note that *policy* is about to be published; the same as the current one: no change."""
@@ -96,7 +100,8 @@ class Ledger:
         """Note that Apache has to load the current policy anew."""
         if self.current is None:
             return self
-        return replace(self, entries=(*self.entries[:-1], replace(self.current, confirmed=None)))
+        entries = (*self.entries[:-1], replace(self.current, confirmed=None))
+        return replace(self, entries=entries, seen=self.latest())
 
     def may_be_served(self, policy: Policy) -> bool:
         """Whether *policy* is on record as one that may be served now."""
@@ -115,7 +120,8 @@ class Ledger:
             if entry.replaced is None or entry.binds_until(now) > now
         )
         blind = self.blind_until if self.blind_until and self.blind_until > now else None
-        return Ledger((*kept, *self.entries[-1:]), blind)
+        pruned = replace(self, entries=(*kept, *self.entries[-1:]), blind_until=blind)
+        return self if pruned == self else replace(pruned, seen=max(now, self.seen or now))
 
     def binding(self, at: datetime, now: datetime) -> tuple[Entry, ...]:
         """The policies that still bind at *at*, as far as can be told at *now*."""

@@ -25,6 +25,7 @@ class Live:
     :ivar fingerprint: SHA-256 (hex) of its certificate
     :ivar since: from when a certificate for this key was served: the earliest one that is kept
     :ivar must_staple: whether its renewal asks for must-staple (RFC 7633)
+    :ivar versions: how many of its certificates are kept
     """
 
     name: str
@@ -35,6 +36,7 @@ class Live:
     fingerprint: str
     since: datetime
     must_staple: bool
+    versions: int = 1
 
     def key_pem(self) -> bytes:
         """The live private key.
@@ -70,14 +72,20 @@ def look(name: str, cert_path: str, key_path: str, must_staple: bool) -> Live:
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
         since=min([_start(certificate), *_earlier(cert_path, pins.pin_of(key))]),
         must_staple=must_staple,
+        versions=len(_kept(cert_path)),
     )
+
+
+def _kept(cert_path: str) -> list[str]:
+    """The certificates of this lineage that certbot keeps."""
+    archive = os.path.dirname(os.path.realpath(cert_path))
+    return glob.glob(os.path.join(glob.escape(archive), "cert*.pem"))
 
 
 def _earlier(cert_path: str, pin: str) -> list[datetime]:
     """When the kept earlier certificates of this lineage for the same key began."""
-    archive = os.path.dirname(os.path.realpath(cert_path))
     found = []
-    for path in glob.glob(os.path.join(glob.escape(archive), "cert*.pem")):
+    for path in _kept(cert_path):
         try:
             with open(path, "rb") as file:
                 certificate = pins.load_certificate(file.read())

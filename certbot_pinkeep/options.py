@@ -109,7 +109,7 @@ def check_report_host(uri: str | None, hosts: tuple[str, ...], subdomains: bool)
     """
     if uri is None:
         return
-    target = (urlsplit(uri).hostname or "").lower()
+    target = (urlsplit(uri).hostname or "").lower().rstrip(".")
     for host in hosts:
         if target == host or _covers(host, target, subdomains):
             raise BadOption(
@@ -155,7 +155,12 @@ def _report_uri(value: object) -> str | None:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
-    if not _URI.fullmatch(text) or not host or parts.scheme.lower() not in ("https", "http"):
+    if (
+        not _URI.fullmatch(text)
+        or not host
+        or "%" in host
+        or parts.scheme.lower() not in ("https", "http")
+    ):
         raise BadOption(
             "--pinkeep-report-uri",
             text,

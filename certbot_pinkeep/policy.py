@@ -17,6 +17,8 @@ from certbot_pinkeep.errors import BadPolicy
 
 ENFORCED = "Public-Key-Pins"
 REPORT_ONLY = "Public-Key-Pins-Report-Only"
+#: A hundred years in seconds: a max-age beyond it, which only an edited snippet can have, is for ever.
+_EVER = 3155760000
 
 
 @dataclass(frozen=True)
@@ -61,4 +63,4 @@ class Policy:
     @property
     def binding(self) -> timedelta:
         """How long it binds a client that noted it just now (RFC 7469 §2.3)."""
-        return timedelta(0) if self.report_only else timedelta(seconds=self.max_age)
+        return timedelta(0) if self.report_only else timedelta(seconds=min(self.max_age, _EVER))

@@ -124,7 +124,12 @@ def _block(state: State, now: datetime) -> str:
     lines += [_key_line(state, key, now) for key in keyring.keys if key.role != "retired"]
     verdict = _soonest(state, now)
     if verdict.at(now):
-        lines.append("  Rollover:  safe now (certbot certonly --new-key)")
+        lines.append("  Rollover:  safe now; to do it, run for each lineage:")
+        lines += [
+            f"             certbot certonly --cert-name {member.lineage} --force-renewal --new-key "
+            "--installer pinkeep"
+            for member in keyring.members
+        ]
     else:
         lines.append(f"  Rollover:  not safe: {verdict.why}")
     return "\n".join(lines)

@@ -37,11 +37,13 @@ class State:
     """All that is remembered of a keyring.
 
     :ivar snippet: the file that its policy is published in; empty before the first time
+    :ivar tested: SHA-256 (hex) of the snippet's text that passed Apache's test last
     """
 
     keyring: Keyring
     ledger: Ledger
     snippet: str = ""
+    tested: str = ""
 
 
 class Store:
@@ -62,7 +64,7 @@ class Store:
         """The keyrings that have a file, sorted."""
         try:
             listed = os.listdir(self.folder)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(name[: -len(".conf")] for name in listed if name.endswith(".conf"))
 
@@ -99,6 +101,14 @@ class Store:
                 return name
         return None
 
+    def check_all(self) -> None:
+        """See that every keyring file can be trusted.
+
+        :raises DamagedState: for the first one that cannot
+        """
+        for name in self.names():
+            self.load(name)
+
     def locked(self) -> AbstractContextManager[None]:
         """Hold the lock on all keyring files."""
         files.make_folder(self.folder, 0o755)
@@ -128,8 +138,10 @@ def write(state: State) -> bytes:
     content["version"] = VERSION
     content["keyring"] = keyring.name
     content["snippet"] = state.snippet
+    content["tested"] = state.tested
     blind = state.ledger.blind_until
     content["blind_until"] = moments.text(blind) if blind else ""
+    content["seen"] = moments.text(state.ledger.seen) if state.ledger.seen else ""
     content["lineages"] = {str(n): _write_member(m) for n, m in enumerate(keyring.members, 1)}
     content["keys"] = {str(n): _write_key(k) for n, k in enumerate(keyring.keys, 1)}
     content["ledger"] = ledger.write(state.ledger)
@@ -167,12 +179,20 @@ def read(name: str, content: bytes) -> State:
         tuple(_read_key(section) for section in parsed["keys"].values()),
     )
     _check(keyring)
-    blind = parsed["blind_until"]
     return State(
         keyring,
-        Ledger(ledger.read(parsed["ledger"]), moments.parse(blind) if blind else None),
+        Ledger(
+            ledger.read(parsed["ledger"]),
+            _read_moment(parsed["blind_until"]),
+            _read_moment(parsed["seen"]),
+        ),
         str(parsed["snippet"]),
+        str(parsed["tested"]),
     )
+
+
+def _read_moment(written: str) -> datetime | None:
+    return moments.parse(written) if written else None
 
 
 def _check(keyring: Keyring) -> None:
@@ -222,16 +242,13 @@ def _read_key(section: Mapping[str, Any]) -> Key:
         raise ValueError(f"not a pin: {section['pin']!r}")
     if section["role"] not in _ROLES:
         raise ValueError(f"not a role: {section['role']!r}")
-    first_served: datetime | None = None
-    if section["first_served"]:
-        first_served = moments.parse(section["first_served"])
     return Key(
         pin=section["pin"],
         kind=_read_kind(section["type"], section["kind"]),
         role=cast(Role, section["role"]),
         path=section["path"] or None,
         created=moments.parse(section["created"]),
-        first_served=first_served,
+        first_served=_read_moment(section["first_served"]),
     )
 
 

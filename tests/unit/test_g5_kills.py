@@ -13,6 +13,7 @@ import pytest
 from sites import DAY, NOW, Site, ec_key
 
 from certbot_pinkeep import apache, renewals
+from certbot_pinkeep.errors import PublishFailed
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.policy import Policy
@@ -185,7 +186,7 @@ def test_g5_a_kill_after_publishing_does_not_skip_the_configtest(tmp_path: Path)
             run(site, 61)
     assert "max-age=61" in site.snippet.read_text()
     reloads = site.reload_count()
-    with pytest.raises(apache.PublishFailed):
+    with pytest.raises(PublishFailed):
         run(site, 61)
     assert site.snippet.read_text() == good
     assert site.reload_count() == reloads

@@ -1,0 +1,255 @@
+"""Keys, their roles and their order: the rules at the top of the module."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+import pytest
+from helpers import DAY, EC, NOW, RSA, A, B, C, D, E, fake_pin, ring_key
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certbot_pinkeep.errors import BadPolicy
+from certbot_pinkeep.keyring import Key, Keyring, Member
+from certbot_pinkeep.pins import KeyKind
+
+
+def member(pin: str, name: str = "example.com") -> Member:
+    """A lineage that serves this pin."""
+    return Member(name, (name, f"www.{name}"), pin)
+
+
+def ring(*keys: Key, serving: tuple[str, ...] = (A,)) -> Keyring:
+    """A keyring whose lineages serve the given pins."""
+    members = tuple(member(pin, f"{n}.example") for n, pin in enumerate(serving))
+    return Keyring("ring", members, keys)
+
+
+def roles(keyring: Keyring) -> dict[str, str]:
+    """The role of each pin."""
+    return {key.pin: key.role for key in keyring.keys}
+
+
+def test_pins_in_service_come_first_then_backups_in_order() -> None:
+    """The order of the contract: served pins, then backups in the order of their use."""
+    found = ring(ring_key(B), ring_key(A, "primary"), ring_key(C), ring_key(D, "retired"))
+    assert found.published_pins() == (A, B, C)
+
+
+def test_primary_in_service_comes_before_others_in_service() -> None:
+    """After a rollover of one of two lineages, the new primary leads."""
+    found = ring(ring_key(A, "in-service"), ring_key(B, "primary"), ring_key(C), serving=(A, B))
+    assert found.published_pins() == (B, A, C)
+
+
+def test_unserved_keys_come_type_by_type() -> None:
+    """With two key types, RSA backups are listed before ECDSA ones, each in its order."""
+    found = ring(
+        ring_key(B, kind=EC),
+        ring_key(A, "primary", EC),
+        ring_key(D, kind=RSA),
+        ring_key(C, "primary", RSA),
+        ring_key(E, kind=RSA),
+        serving=(A, C),
+    )
+    assert found.published_pins() == (A, C, D, E, B)
+
+
+def test_unserved_primary_is_listed_before_the_backups() -> None:
+    """A primary that no lineage serves yet is the next key to be used."""
+    found = ring(ring_key(B), ring_key(C, "primary"), ring_key(A, "in-service"))
+    assert found.published_pins() == (A, C, B)
+
+
+def test_g4_no_header_without_a_backup_that_is_not_in_service() -> None:
+    """A served key alone, or two served keys, must not be published (RFC 7469 §4.3)."""
+    alone = ring(ring_key(A, "primary"))
+    both_served = ring(ring_key(A, "primary"), ring_key(B), serving=(A, B))
+    retired = ring(ring_key(A, "primary"), ring_key(B, "retired"), ring_key(C, "compromised"))
+    for found in (alone, both_served, retired):
+        with pytest.raises(BadPolicy, match="backup"):
+            found.published_pins()
+
+
+@pytest.mark.parametrize(("kind", "other"), [(EC, RSA), (RSA, EC)])
+def test_g4_each_key_type_needs_its_own_backup(kind: KeyKind, other: KeyKind) -> None:
+    """A live pin of the other type, or its backup, is no backup for this one."""
+    keys = [ring_key(A, "primary", kind), ring_key(B, "primary", other), ring_key(C, kind=kind)]
+    with pytest.raises(BadPolicy, match=other.key_type):
+        ring(*keys, serving=(A, B)).published_pins()
+    complete = ring(*keys, ring_key(D, kind=other), serving=(A, B))
+    assert set(complete.published_pins()) == {A, B, C, D}
+
+
+def test_served_backup_is_promoted() -> None:
+    """A lineage serves a backup: it is primary now, and the old primary retires."""
+    found = ring(ring_key(A, "primary"), ring_key(B), ring_key(C)).with_member(
+        member(B, "0.example")
+    )
+    assert roles(found) == {A: "retired", B: "primary", C: "backup"}
+    assert found.published_pins() == (B, C)
+
+
+def test_old_primary_stays_pinned_while_it_is_served() -> None:
+    """Of two lineages one has rolled over: both keys are in service, until the other follows."""
+    keys = (ring_key(A, "primary"), ring_key(B), ring_key(C))
+    half = ring(*keys, serving=(A, A)).with_member(member(B, "0.example"))
+    assert roles(half) == {A: "in-service", B: "primary", C: "backup"}
+    assert half.published_pins() == (B, A, C)
+    assert roles(half.with_member(member(B, "1.example")))[A] == "retired"
+
+
+def test_promotion_leaves_the_other_key_type_alone() -> None:
+    """An ECDSA rollover retires no RSA key."""
+    found = ring(
+        ring_key(A, "primary", EC),
+        ring_key(B, kind=EC),
+        ring_key(C, "primary", RSA),
+        ring_key(D, kind=RSA),
+        serving=(A, C),
+    ).with_member(member(B, "0.example"))
+    assert roles(found) == {A: "retired", B: "primary", C: "primary", D: "backup"}
+
+
+def test_lineage_that_is_seen_again_keeps_its_place() -> None:
+    """A lineage is listed once, with what was seen of it last."""
+    found = ring(ring_key(A, "primary"), ring_key(B), serving=(A, A))
+    again = found.with_member(Member("0.example", ("new.example",), A, "ab"))
+    assert [m.lineage for m in again.members] == ["0.example", "1.example"]
+    assert again.members[0].hosts == ("new.example",)
+    assert again.hosts == ("new.example", "1.example", "www.1.example")
+
+
+def test_lower_backup_count_retires_the_last_ones() -> None:
+    """The next one to be used stays; no key is dropped."""
+    found = ring(ring_key(A, "primary"), ring_key(B), ring_key(C), ring_key(D))
+    assert roles(found.with_backup_count(1)) == {
+        A: "primary",
+        B: "backup",
+        C: "retired",
+        D: "retired",
+    }
+
+
+def test_higher_backup_count_stages_spare_keys_before_new_ones() -> None:
+    """A retired key that was never served comes back; only what then lacks has to be made."""
+    fewer = ring(ring_key(A, "primary"), ring_key(B), ring_key(C)).with_backup_count(1)
+    more = fewer.with_backup_count(3)
+    assert roles(more) == {A: "primary", B: "backup", C: "backup"}
+    assert more.published_pins() == (A, B, C)
+    assert more.missing_backups(3) == {EC: 1}
+
+
+@pytest.mark.parametrize(
+    "spare",
+    [
+        ring_key(B, "retired", first_served=NOW - DAY),
+        ring_key(B, "retired", path=None),
+        ring_key(B, "retired", kind=KeyKind("ecdsa", "secp384r1")),
+        ring_key(B, "retired", kind=RSA),
+        ring_key(B, "compromised"),
+    ],
+    ids=["served before", "file elsewhere", "other curve", "other type", "compromised"],
+)
+def test_key_that_is_no_spare_is_not_staged(spare: Key) -> None:
+    """What was served, is not at hand, is of another kind or compromised is never staged again."""
+    found = ring(ring_key(A, "primary"), spare).with_backup_count(2)
+    assert found.key(B) == spare
+    assert found.missing_backups(2) == {EC: 2}
+
+
+def test_missing_backups_are_of_the_primarys_kind() -> None:
+    """Per key type as many as lack, on the primary's curve or of its size."""
+    found = ring(
+        ring_key(A, "primary", KeyKind("ecdsa", "secp384r1")),
+        ring_key(B, "primary", KeyKind("rsa", "4096")),
+        ring_key(C, kind=KeyKind("rsa", "2048")),
+        serving=(A, B),
+    )
+    assert found.missing_backups(2) == {KeyKind("ecdsa", "secp384r1"): 2, KeyKind("rsa", "4096"): 1}
+    assert found.key_types() == ("rsa", "ecdsa")
+
+
+def test_backup_that_is_in_service_does_not_count() -> None:
+    """A served backup is no backup any more (RFC 7469 §4.3)."""
+    found = ring(ring_key(A, "primary"), ring_key(B), ring_key(C), serving=(A, B))
+    assert found.missing_backups(2) == {EC: 1}
+
+
+def test_first_service_is_noted_once() -> None:
+    """The earliest known moment stays."""
+    found = ring(ring_key(A, "primary"), ring_key(B)).served_since({A: NOW})
+    assert found.served_since({A: NOW + DAY}) == found
+    first: list[datetime | None] = [key.first_served for key in found.keys]
+    assert first == [NOW, None]
+
+
+def test_loaded_certificate_is_noted_for_its_lineage_only() -> None:
+    """What Apache has loaded is known lineage by lineage."""
+    found = ring(ring_key(A, "primary"), serving=(A, A)).loaded("1.example", "ab")
+    assert [m.loaded for m in found.members] == [None, "ab"]
+
+
+def test_look_ups_of_what_is_not_there() -> None:
+    """No key, lineage or primary is found where there is none."""
+    empty = Keyring("ring")
+    assert empty.key(A) is None and empty.member("x") is None and empty.primary("rsa") is None
+    assert empty.key_types() == () and empty.missing_backups(2) == {}
+
+
+Change = tuple[str, int, int]
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["count", "serve"]), st.integers(1, 4), st.integers(0, 9)),
+    max_size=12,
+)
+
+
+@given(CHANGES, st.booleans())
+def test_g4_g5_any_history_keeps_all_keys_and_a_backup(
+    changes: list[Change], two_types: bool
+) -> None:
+    """Backup counts and rollovers in any order: no key is ever lost, the roles stay sound, what
+    was promised stays pinned, and a header can always be published."""
+    keys = [ring_key(fake_pin(0), "primary", EC)]
+    serving = [fake_pin(0)]
+    if two_types:
+        keys.append(ring_key(fake_pin(1), "primary", RSA))
+        serving.append(fake_pin(1))
+    found = ring(*keys, serving=tuple(serving))
+    made, wanted = 2, 2
+    for action, number, choice in [("count", 2, 0), *changes]:
+        before = found
+        if action == "count":
+            wanted = number
+        else:
+            lineage = found.members[choice % len(found.members)]
+            own = found.key(lineage.pin)
+            assert own is not None
+            published = [
+                pin
+                for pin in found.published_pins()
+                if (key := found.key(pin)) and key.kind == own.kind
+            ]
+            served = published[number % len(published)]
+            found = found.with_member(Member(lineage.lineage, lineage.hosts, served))
+            found = found.served_since({served: NOW})
+        found = found.with_backup_count(wanted)
+        for kind, count in found.missing_backups(wanted).items():
+            for _ in range(count):
+                made += 1
+                found = found.with_keys([ring_key(fake_pin(made), kind=kind)])
+
+        assert {key.pin for key in before.keys} <= {key.pin for key in found.keys}
+        assert max(Counter(key.pin for key in found.keys).values()) == 1
+        live = {m.pin for m in found.members}
+        listed = found.published_pins()
+        assert set(listed[: len(live)]) == live
+        assert len(set(listed)) == len(listed) >= 2
+        for kind in (EC, RSA) if two_types else (EC,):
+            primaries = [k for k in found.keys if k.kind == kind and k.role == "primary"]
+            assert len(primaries) == 1
+            backups = [k.pin for k in found.backups(kind.key_type) if k.pin not in live]
+            assert len(backups) == wanted and set(backups) <= set(listed)
+        for key in found.keys:
+            assert key.role not in ("retired", "backup") or key.pin not in live

@@ -1,0 +1,266 @@
+"""The history of policies: the rules at the top of the module, one by one."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+import pytest
+from helpers import DAY, HOUR, NOW, A, B, C, fake_pin, policy, policy_strategy, sections
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certbot_pinkeep import ledger
+from certbot_pinkeep.errors import BadPolicy
+from certbot_pinkeep.ledger import Entry, Ledger
+from certbot_pinkeep.policy import Policy
+
+FIRST, SECOND, THIRD = policy(A, B), policy(B, C), policy(A, C)
+Step = tuple[Literal["record", "confirm", "prune"], timedelta, Policy]
+
+
+def steps(least: timedelta) -> st.SearchStrategy[list[Step]]:
+    """What happens to a ledger, and by how much the clock moves before each step."""
+    return st.lists(
+        st.tuples(
+            st.sampled_from(["record", "record", "confirm", "prune"]),
+            st.timedeltas(least, 90 * DAY).map(lambda d: timedelta(seconds=int(d.total_seconds()))),
+            policy_strategy(),
+        ),
+        max_size=12,
+    )
+
+
+def take(before: Ledger, step: Step, now: datetime) -> Ledger:
+    """The ledger after one step."""
+    action, _, given_policy = step
+    if action == "record":
+        return before.record(given_policy, now)
+    return before.confirm(now) if action == "confirm" else before.prune(now)
+
+
+def history(taken: list[Step]) -> tuple[Ledger, datetime]:
+    """The ledger after all steps, and the clock then."""
+    found, now = Ledger(), NOW
+    for step in taken:
+        now += step[1]
+        found = take(found, step, now)
+    return found, now
+
+
+def test_recorded_policy_may_be_served_at_once() -> None:
+    """From its record on a policy may be served, confirmed or not."""
+    found = Ledger().record(FIRST, NOW)
+    assert found.entries == (Entry(FIRST, NOW),)
+    assert found.pending and found.may_be_served(FIRST) and not found.may_be_served(SECOND)
+    assert found.confirmed_policy() is None
+
+
+def test_same_policy_is_recorded_once() -> None:
+    """A run that changes nothing leaves the ledger as it is."""
+    found = Ledger().record(FIRST, NOW).confirm(NOW)
+    assert found.record(FIRST, NOW + DAY) == found
+
+
+def test_policy_that_comes_back_is_a_new_entry() -> None:
+    """A, B, A: the second time of A has its own beginning, the first keeps its end."""
+    found = Ledger().record(FIRST, NOW).confirm(NOW).record(SECOND, NOW + DAY).confirm(NOW + DAY)
+    found = found.record(FIRST, NOW + 2 * DAY)
+    assert [entry.policy for entry in found.entries] == [FIRST, SECOND, FIRST]
+    assert [entry.replaced for entry in found.entries] == [NOW + DAY, None, None]
+
+
+def test_only_a_later_confirmation_ends_a_policy() -> None:
+    """While the later policy is only recorded, the earlier one may still be served."""
+    found = Ledger().record(FIRST, NOW).confirm(NOW).record(SECOND, NOW + DAY)
+    assert found.entries[0].replaced is None and found.may_be_served(FIRST)
+    assert found.confirmed_policy() == FIRST
+    ended = found.confirm(NOW + 2 * DAY)
+    assert ended.entries[0].replaced == NOW + 2 * DAY and not ended.may_be_served(FIRST)
+    assert ended.entries[1] == Entry(SECOND, NOW + DAY, NOW + 2 * DAY)
+
+
+def test_confirmation_ends_all_earlier_ones() -> None:
+    """Several policies were pending when Apache was reloaded at last: all of them end."""
+    found = Ledger().record(FIRST, NOW).record(SECOND, NOW).record(THIRD, NOW).confirm(NOW + DAY)
+    assert [entry.replaced for entry in found.entries] == [NOW + DAY, NOW + DAY, None]
+    assert [entry.confirmed for entry in found.entries] == [None, None, NOW + DAY]
+
+
+def test_second_confirmation_moves_nothing() -> None:
+    """An end, once known, is never moved: neither later nor earlier."""
+    found = Ledger().record(FIRST, NOW).record(SECOND, NOW).confirm(NOW + DAY)
+    assert found.confirm(NOW + 9 * DAY) == found
+
+
+def test_confirm_and_reopen_of_an_empty_ledger_do_nothing() -> None:
+    """There is nothing to confirm before the first policy."""
+    assert Ledger().confirm(NOW) == Ledger() == Ledger().reopen()
+    assert Ledger().current is None and Ledger().latest() is None and not Ledger().pending
+
+
+def test_reopened_policy_waits_for_apache_again() -> None:
+    """A snippet that was changed by hand has to be loaded anew; earlier ends stay."""
+    found = Ledger().record(FIRST, NOW).record(SECOND, NOW).confirm(NOW).reopen()
+    assert found.pending and found.entries[0].replaced == NOW
+    assert found.confirm(NOW + DAY).entries[1].confirmed == NOW + DAY
+
+
+def test_policy_binds_by_its_own_max_age() -> None:
+    """It binds until its end plus the max-age of its time, whatever today's is (§2.3.1)."""
+    found = Ledger().record(policy(A, B, max_age=10 * 86400), NOW).confirm(NOW)
+    found = found.record(policy(A, B, max_age=60), NOW).confirm(NOW + DAY)
+    assert found.entries[0].binds_until(NOW + 5 * DAY) == NOW + 11 * DAY
+
+
+def test_policy_that_may_be_served_binds_from_now() -> None:
+    """As long as its end is unknown, each visit renews it (§2.3.3)."""
+    found = Ledger().record(policy(A, B, max_age=60), NOW)
+    later = NOW + 100 * DAY
+    assert found.entries[0].binds_until(later) == later + timedelta(seconds=60)
+
+
+def test_binding_lists_what_binds_at_a_time() -> None:
+    """What has run out by then is left out, to the second."""
+    found = Ledger().record(policy(A, B, max_age=86400), NOW).record(SECOND, NOW).confirm(NOW)
+    assert [e.policy.pins for e in found.binding(NOW + DAY - HOUR, NOW)] == [(A, B), (B, C)]
+    assert [e.policy.pins for e in found.binding(NOW + DAY, NOW)] == [(B, C)]
+
+
+def test_prune_drops_what_binds_nobody() -> None:
+    """Ended policies go when they have run out, and not a second earlier."""
+    found = Ledger().record(policy(A, B, max_age=86400), NOW).record(SECOND, NOW).confirm(NOW)
+    assert found.prune(NOW + DAY - timedelta(seconds=1)) == found
+    assert [entry.policy for entry in found.prune(NOW + DAY).entries] == [SECOND]
+
+
+def test_prune_keeps_the_current_policy() -> None:
+    """What is served stays on record, also when it binds nobody."""
+    found = Ledger().record(policy(A, B, max_age=0), NOW).confirm(NOW)
+    assert found.prune(NOW + 999 * DAY) == found
+
+
+def test_prune_ends_blindness_in_time() -> None:
+    """Blindness ends at its time, not before."""
+    found = Ledger(blind_until=NOW + DAY)
+    assert found.prune(NOW + DAY - HOUR).blind_until == NOW + DAY
+    assert found.prune(NOW + DAY).blind_until is None
+
+
+@pytest.mark.parametrize("back", [HOUR, 30 * DAY, 9999 * DAY])
+def test_g8_clock_set_back_does_not_shorten_a_binding(back: timedelta) -> None:
+    """What happens after a recorded moment is not dated before it."""
+    found = Ledger().record(FIRST, NOW).confirm(NOW)
+    found = found.record(SECOND, NOW - back).confirm(NOW - back)
+    assert found.entries == (Entry(FIRST, NOW, NOW, NOW), Entry(SECOND, NOW, NOW))
+
+
+def test_g8_clock_set_back_after_reopen_does_not_shorten_a_binding() -> None:
+    """The first policy was known to be served on day 5: its end cannot be day 1."""
+    found = Ledger().record(FIRST, NOW).confirm(NOW + 5 * DAY).reopen()
+    found = found.record(SECOND, NOW + DAY).confirm(NOW + DAY)
+    replaced = found.entries[0].replaced
+    assert replaced is not None and replaced >= NOW + 5 * DAY
+
+
+@given(steps(-90 * DAY))
+def test_g8_time_never_runs_backwards(taken: list[Step]) -> None:
+    """Whatever the clock does: moments only grow, ends stay, and no entry changes its policy."""
+    found, now = Ledger(), NOW
+    for step in taken:
+        now += step[1]
+        before, found = found, take(found, step, now)
+        latest = before.latest()
+        if latest is not None and step[0] != "prune":
+            assert (found.latest() or latest) >= latest
+            for old, new in zip(before.entries, found.entries, strict=False):
+                assert (old.policy, old.recorded) == (new.policy, new.recorded)
+                if old.replaced is not None:
+                    assert new.replaced == old.replaced
+                elif new.replaced is not None:
+                    assert new.replaced >= latest
+        moments = [entry.recorded for entry in found.entries]
+        assert moments == sorted(moments)
+
+
+@given(steps(-90 * DAY), st.timedeltas(timedelta(0), 400 * DAY))
+def test_g2_prune_never_drops_what_binds(taken: list[Step], wait: timedelta) -> None:
+    """Exactly what has run out is dropped, and the rest stays in order."""
+    found, now = history([step for step in taken if step[0] != "prune"])
+    at = max(now, found.latest() or now) + wait
+    kept = found.prune(at).entries
+    assert list(kept) == [e for e in found.entries if e in kept]
+    for entry in found.entries:
+        has_run_out = entry.replaced is not None and entry.replaced + entry.policy.binding <= at
+        assert (entry in kept) == (not has_run_out)
+    assert kept[-1:] == found.entries[-1:]
+
+
+@given(steps(-90 * DAY))
+def test_text_round_trip(taken: list[Step]) -> None:
+    """What is written is read again as the same entries."""
+    found, _ = history(taken)
+    assert ledger.read(ledger.write(found)) == found.entries
+
+
+WHOLE = Ledger().record(FIRST, NOW).confirm(NOW + HOUR).record(SECOND, NOW + DAY).confirm(NOW + DAY)
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "value"),
+    [
+        ("1", "replaced", "2026-02-28T12:00:00Z"),
+        ("1", "replaced", "2026-03-01T12:30:00Z"),
+        ("1", "confirmed", "2026-02-28T12:00:00Z"),
+        ("1", "recorded", "2026-04-01T12:00:00Z"),
+        ("2", "recorded", "2026-02-01T12:00:00Z"),
+        ("2", "replaced", "2026-03-03T12:00:00Z"),
+        ("1", "recorded", ""),
+        ("1", "recorded", "yesterday"),
+        ("1", "confirmed", "2026-03-01 13:00:00"),
+        ("1", "recorded", ["2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z"]),
+        ("1", "max_age", "-1"),
+        ("1", "max_age", ""),
+        ("1", "max_age", "60d"),
+        ("1", "include_subdomains", "yes"),
+        ("1", "report_only", ""),
+        ("1", "pins", A),
+        ("1", "pins", [A, A]),
+        ("1", "pins", [A, "junk"]),
+        ("1", "pins", []),
+    ],
+)
+def test_g8_sections_that_contradict_are_rejected(
+    number: str, name: str, value: str | list[str]
+) -> None:
+    """No end before its beginning, no disorder, no policy that could not have been published."""
+    written = sections(ledger.write(WHOLE))
+    assert ledger.read(written) == WHOLE.entries
+    written[number][name] = value
+    with pytest.raises((ValueError, KeyError, BadPolicy)):
+        ledger.read(written)
+
+
+@pytest.mark.parametrize("name", list(ledger.write(WHOLE)["1"]))
+def test_g8_sections_with_something_missing_are_rejected(name: str) -> None:
+    """Nothing that is missing is guessed at."""
+    written = sections(ledger.write(WHOLE))
+    del written["1"][name]
+    with pytest.raises(KeyError):
+        ledger.read(written)
+
+
+@pytest.mark.parametrize("written", ["true", "1", "", "FALSE", "None"])
+def test_read_bool_takes_only_what_str_writes(written: str) -> None:
+    """True and False, and nothing that looks like them."""
+    assert ledger.read_bool("True") and not ledger.read_bool("False")
+    with pytest.raises(ValueError, match="neither"):
+        ledger.read_bool(written)
+
+
+def test_one_pin_in_a_section_is_not_taken_for_letters() -> None:
+    """ConfigObj reads a list of one as text: that is one pin, too few, not 44 of them."""
+    written = sections(ledger.write(WHOLE))
+    written["1"]["pins"] = fake_pin("one")
+    with pytest.raises(BadPolicy, match="two pins"):
+        ledger.read(written)

@@ -1,0 +1,246 @@
+"""The keyring file: what is written is read, and what is damaged is never guessed at (G8)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers import (
+    DAY,
+    EC,
+    NOW,
+    RSA,
+    A,
+    B,
+    C,
+    D,
+    fake_pin,
+    mode_of,
+    policy,
+    policy_strategy,
+    ring_key,
+    tree,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certbot_pinkeep import store
+from certbot_pinkeep.errors import DamagedState
+from certbot_pinkeep.keyring import Key, Keyring, Member
+from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.store import State, Store
+
+HOST = st.text(alphabet="aZ0.-_*:,;#%=[]' $\u00fc", max_size=12)
+TEXT = st.text(alphabet="aZ0.-_*:,;#%=[]'\"\\ $/\u00fc\u20ac", max_size=12)
+
+
+@st.composite
+def states(draw: st.DrawFn) -> State:
+    """States with names that a file format trips over."""
+    moments = st.integers(0, 800).map(lambda days: NOW - days * DAY)
+    kinds = (EC, RSA)
+    keys = tuple(
+        Key(
+            fake_pin(n),
+            draw(st.sampled_from(kinds)),
+            draw(st.sampled_from(["backup", "in-service", "retired", "compromised"])),
+            draw(st.none() | st.just(f"keys/{n:04d}_key-certbot.pem")),
+            draw(moments),
+            draw(st.none() | moments),
+        )
+        for n in range(draw(st.integers(1, 5)))
+    )
+    members = tuple(
+        Member(
+            draw(TEXT.map(lambda text, n=n: f"{n}{text}")),  # type: ignore[misc]
+            tuple(draw(st.lists(HOST, max_size=3))),
+            draw(st.sampled_from([key.pin for key in keys])),
+            draw(st.none() | st.just("ab" * 32)),
+        )
+        for n in range(draw(st.integers(0, 3)))
+    )
+    history = Ledger(blind_until=draw(st.none() | moments))
+    now = NOW
+    for wait, what in draw(
+        st.lists(st.tuples(st.integers(0, 90), st.none() | policy_strategy()), max_size=5)
+    ):
+        now += wait * DAY
+        history = history.record(what, now) if what else history.confirm(now)
+    return State(Keyring("ring", members, keys), history, draw(TEXT))
+
+
+@given(states())
+def test_round_trip(state: State) -> None:
+    """Odd host names, URIs with %, # and commas, empty lists: all come back as they were."""
+    assert store.read("ring", store.write(state)) == state
+
+
+WHOLE = State(
+    Keyring(
+        "ring",
+        (Member("example.com", ("example.com", "*.example.com"), A, "ab" * 32),),
+        (ring_key(A, "primary", first_served=NOW), ring_key(B), ring_key(C, "retired", path=None)),
+    ),
+    Ledger()
+    .record(policy(A, B), NOW)
+    .confirm(NOW)
+    .record(policy(A, B, report_uri="https://report.example/%41#,"), NOW + DAY),
+    "/etc/letsencrypt/pinkeep/apache/ring.conf",
+)
+
+
+def saved(root: Path, state: State = WHOLE) -> Store:
+    """A store with this state on the disk."""
+    found = Store(str(root))
+    found.save(state)
+    return found
+
+
+def damaged(found: Store, content: bytes) -> str:
+    """See that the keyring file with this content is damaged; return the error."""
+    Path(found.path("ring")).write_bytes(content)
+    with pytest.raises(DamagedState) as caught:
+        found.load("ring")
+    assert caught.value.path == found.path("ring")
+    return str(caught.value)
+
+
+def test_g8_every_truncation_is_damaged(tmp_path: Path) -> None:
+    """A file that was cut short anywhere is never read, however whole it looks."""
+    found, content = saved(tmp_path), store.write(WHOLE)
+    assert found.load("ring") == WHOLE
+    for size in range(len(content)):
+        damaged(found, content[:size])
+
+
+@pytest.mark.parametrize("change", [0x01, 0x20, 0x80])
+def test_g8_every_changed_byte_is_damaged(tmp_path: Path, change: int) -> None:
+    """A single changed bit anywhere, in the checksum too, is noticed."""
+    found, content = saved(tmp_path), store.write(WHOLE)
+    for position in range(len(content)):
+        changed = bytearray(content)
+        changed[position] ^= change
+        damaged(found, bytes(changed))
+
+
+def test_g8_appended_and_foreign_content_is_damaged(tmp_path: Path) -> None:
+    """Something added at the end, nothing at all, or another program's file."""
+    found, content = saved(tmp_path), store.write(WHOLE)
+    for other in (content + b"\n", content + content, b"", b"\0" * 4096, b"a = b\n[c]\n"):
+        damaged(found, other)
+
+
+def test_g8_damage_is_told_with_file_and_remedy(tmp_path: Path) -> None:
+    """The error names the file and says what still works and what to do."""
+    said = damaged(saved(tmp_path), b"junk")
+    assert "ring.conf" in said and "Restore" in said and "current key" in said
+
+
+def test_g8_damaged_folder_is_left_untouched(tmp_path: Path) -> None:
+    """Reading a damaged file changes, moves and adds nothing."""
+    found = saved(tmp_path)
+    Path(found.path("ring")).write_bytes(b"junk")
+    before = tree(tmp_path)
+    with pytest.raises(DamagedState):
+        found.load("ring")
+    assert found.keyring_of("example.com") is None
+    assert tree(tmp_path) == before
+
+
+def sealed(change: Callable[[str], str]) -> bytes:
+    """The file with a change and a right checksum: a contradiction that no accident makes."""
+    body = store.write(WHOLE).partition(b"\n")[2].decode()
+    changed = change(body)
+    assert changed != body
+    digest = hashlib.sha256(changed.encode()).hexdigest()
+    return f"checksum = {digest}\n{changed}".encode()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("version = 1", "version = 2"),
+        ("version = 1\n", ""),
+        ("keyring = ring", "keyring = other"),
+        ("role = retired", "role = primary"),
+        ("role = primary", "role = boss"),
+        ("kind = secp256r1", "kind = secp256k1"),
+        ("type = ecdsa", "type = dsa"),
+        ("type = ecdsa", "type = rsa"),
+        (f"pin = {B}", f"pin = {A}"),
+        (f"pin = {B}", "pin = short"),
+        (f"pin = {A}", f"pin = {D}"),
+        ("created = 2025", "created = year 2025"),
+        ("max_age = 5184000", "max_age = -5184000"),
+        ("recorded = 2026-03-01", "recorded = 2026-04-01"),
+        ("include_subdomains = False", "include_subdomains = maybe"),
+        ("[ledger]", "[legder]"),
+        ("[keys]", "[keys"),
+        ("snippet = ", "snippets = "),
+        ("blind_until = ", "blind = "),
+    ],
+)
+def test_g8_contradictions_are_damage(tmp_path: Path, old: str, new: str) -> None:
+    """Two primaries, a key twice, a lineage with an unknown key, another keyring's file, ..."""
+    damaged(saved(tmp_path), sealed(lambda body: re.sub(re.escape(old), new, body, count=1)))
+
+
+def test_g8_what_cannot_be_read_is_damaged(tmp_path: Path) -> None:
+    """A folder in the file's place is no missing file: nothing is adopted anew."""
+    found = Store(str(tmp_path))
+    Path(found.path("ring")).mkdir(parents=True)
+    with pytest.raises(DamagedState, match="cannot be read"):
+        found.load("ring")
+
+
+def test_missing_file_is_no_keyring(tmp_path: Path) -> None:
+    """Before the first run there is nothing, and looking makes nothing."""
+    found = Store(str(tmp_path))
+    assert (found.load("ring"), found.names(), found.keyring_of("x")) == (None, [], None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_g7_keyring_file_is_for_its_owner_only(tmp_path: Path, umask: int) -> None:
+    """Mode 0600 whatever the umask says, also when it replaces a file that was open to all."""
+    before = os.umask(umask)
+    try:
+        path = saved(tmp_path).path("ring")
+        first = mode_of(path)
+        os.chmod(path, 0o666)
+        saved(tmp_path)
+    finally:
+        os.umask(before)
+    assert (first, mode_of(path)) == (0o600, 0o600)
+    assert os.listdir(tmp_path / "pinkeep") == ["ring.conf"]
+
+
+def test_g5_failed_save_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the disk is full the earlier state is still there, and no rest of the new one."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    found = saved(tmp_path)
+    before = tree(tmp_path)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        found.save(State(WHOLE.keyring, Ledger()))
+    assert tree(tmp_path) == before
+
+
+def test_keyrings_are_listed_and_found_by_lineage(tmp_path: Path) -> None:
+    """Names are sorted; a lineage is found in its keyring, also after the file has changed."""
+    found = saved(tmp_path)
+    found.save(State(Keyring("more.conf"), Ledger()))
+    (tmp_path / "pinkeep" / "apache").mkdir()
+    assert found.names() == ["more.conf", "ring"]
+    assert found.keyring_of("example.com") == "ring"
+    found.save(State(Keyring("ring"), Ledger()))
+    assert found.keyring_of("example.com") is None
