@@ -28,9 +28,8 @@ Named Arguments
                                           ``apachectl graceful``, else none)
 ========================================  =====================================================
 
-Certbot remembers these options for each certificate, and reads them from ``cli.ini`` as well. An
-option that stands alone takes ``true`` or ``false`` too, so that it can be turned off again:
-``--pinkeep-report-only=false``.
+Certbot remembers these options for each certificate, and reads them from ``cli.ini`` as well. What
+stands alone is taken back by ``--pinkeep-no-include-subdomains`` and ``--pinkeep-no-report-only``.
 
 
 Examples

@@ -34,8 +34,12 @@ TIME_LIMIT = 60
 _CONTROLS = ("apache2ctl", "apachectl")
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 _SHOWN = 1000
+# Also as admins may write it: what is on record must not depend on the spelling.
 _DIRECTIVE = re.compile(
-    rf'^Header always set (?P<name>{ENFORCED}|{REPORT_ONLY}) "(?P<value>(?:[^"\\]|\\.)*)"', re.M
+    r'^\s*Header\s+(?:(?:always|onsuccess)\s+)?[a-z]+\s+"?'
+    rf'(?P<name>{ENFORCED}|{REPORT_ONLY}):?"?\s+'
+    r'(?:"(?P<value>(?:[^"\\]|\\.)*)"|(?P<bare>\S+))',
+    re.M | re.I,
 )
 
 
@@ -127,7 +131,8 @@ def read_policy(snippet: str) -> Policy | None:
     found = _DIRECTIVE.search(snippet)
     if not found:
         return None
-    value = re.sub(r"\\(.)", r"\1", found["value"]).replace("%%", "%")
+    quoted = found["value"] if found["value"] is not None else found["bare"]
+    value = re.sub(r"\\(.)", r"\1", quoted).replace("%%", "%")
     try:
         header = pins.read_header(value)
         return Policy(
@@ -135,7 +140,7 @@ def read_policy(snippet: str) -> Policy | None:
             header.max_age,
             header.include_subdomains,
             header.report_uri,
-            found["name"] == REPORT_ONLY,
+            found["name"].lower() == REPORT_ONLY.lower(),
         )
     except (BadHeader, BadPolicy):
         return None
@@ -146,8 +151,13 @@ def read_snippet(path: str) -> str | None:
 
     :raises PublishFailed: when it cannot be read
     """
+    content = _content(path)
+    return None if content is None else content.decode("utf-8", errors="replace")
+
+
+def _content(path: str) -> bytes | None:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError:
         return None
@@ -163,11 +173,12 @@ def publish(server: Server, changes: Mapping[str, str | None], earlier: str | No
         run that was killed wrote it, and left its test undone
     :raises PublishFailed: when it cannot be written or does not pass; what was there is back (G6)
     """
-    before = {path: read_snippet(path) for path in changes}
-    if before.get(server.snippet) == changes.get(server.snippet):
-        before[server.snippet] = earlier
+    after = {path: _bytes(text) for path, text in changes.items()}
+    before = {path: _content(path) for path in changes}
+    if before.get(server.snippet) == after.get(server.snippet):
+        before[server.snippet] = _bytes(earlier)
     try:
-        _put(changes)
+        _put(after)
     except PublishFailed:
         _put(before)
         raise
@@ -195,12 +206,16 @@ def reload(server: Server) -> None:
         )
 
 
-def _put(texts: Mapping[str, str | None]) -> None:
-    for path, text in texts.items():
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()
+
+
+def _put(contents: Mapping[str, bytes | None]) -> None:
+    for path, content in contents.items():
         try:
-            if text is not None and text != read_snippet(path):
-                files.replace(path, text.encode(), 0o644)
-            elif text is None and os.path.exists(path):
+            if content is not None and content != _content(path):
+                files.replace(path, content, 0o644)
+            elif content is None and os.path.exists(path):
                 files.remove(path)
         except OSError as error:
             raise PublishFailed(

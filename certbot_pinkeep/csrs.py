@@ -234,6 +234,8 @@ def _csr_facts(pem: bytes) -> Request | None:
         if digest is None or digest.name in _REFUSED_HASHES:
             return None
         extensions = csr.extensions
+        if _names_something_else(extensions):
+            return None
         return Request(
             pins.pin_of(pins.usable(csr.public_key())),
             frozenset(names_of(csr.subject, extensions)),
@@ -241,6 +243,15 @@ def _csr_facts(pem: bytes) -> Request | None:
         )
     except Exception:  # whatever a stranger's file makes the library raise: it is passed over
         return None
+
+
+def _names_something_else(extensions: x509.Extensions) -> bool:
+    """Whether a CSR also asks for a mail address, a URI or the like, which certbot never does."""
+    try:
+        sans = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
+    return not all(isinstance(name, (x509.DNSName, x509.IPAddress)) for name in sans)
 
 
 def _asks_for_stapling(extensions: x509.Extensions) -> bool:

@@ -71,21 +71,9 @@ class Installer(
             metavar="SECONDS",
             help="how long clients hold the pins (default: 5184000, 60 days)",
         )
-        add(
-            "include-subdomains",
-            nargs="?",
-            const="true",
-            metavar="BOOL",
-            help="add includeSubDomains to the header (default: false)",
-        )
+        _add_switch(add, "include-subdomains", "add includeSubDomains to the header")
         add("report-uri", metavar="URI", help="add report-uri to the header (default: none)")
-        add(
-            "report-only",
-            nargs="?",
-            const="true",
-            metavar="BOOL",
-            help="publish Public-Key-Pins-Report-Only instead (default: false)",
-        )
+        _add_switch(add, "report-only", "publish Public-Key-Pins-Report-Only instead")
         add(
             "snippet-dir",
             metavar="DIR",
@@ -311,8 +299,8 @@ class Installer(
         if self._certificate is None:
             return
         try:
-            chosen = options.essentials(self._values(live.name), live.name)
-            if self._keeper().reload_certificate(live, chosen):
+            words = options.reload_command(self._values())
+            if self._keeper().reload_certificate(live, self._keyring(live.name), words):
                 logger.info("Reloaded Apache with the renewed certificate of %s.", live.name)
         except PinkeepError as error:
             logger.error("%s", error)
@@ -413,6 +401,19 @@ class Installer(
                 self._keep(name)  # else the simulated renewal failed, and nothing was changed
         except (errors.PluginError, PinkeepError) as error:
             logger.error("%s", error)
+
+
+def _add_switch(add: Callable[..., None], name: str, does: str) -> None:
+    """A flag, and one to take it back: certbot remembers the first."""
+    dest = f"pinkeep_{name.replace('-', '_')}"
+    add(name, action="store_true", default=None, dest=dest, help=f"{does} (default: off)")
+    add(
+        f"no-{name}",
+        action="store_false",
+        default=None,
+        dest=dest,
+        help=f"take back --pinkeep-{name}",
+    )
 
 
 def _where_options_are(config: Any, name: str) -> str:

@@ -258,20 +258,27 @@ class Keeper:
         """
         self._server(chosen)
 
-    def reload_certificate(self, live: Live, chosen: Options) -> bool:
+    def reload_certificate(self, live: Live, keyring: str, words: tuple[str, ...] | None) -> bool:
         """Let Apache load a renewed certificate though the pins could not be brought into step,
-        where clients accept it: its key is in the pins that are published (G3).
+        unless its key is known not to be pinned (G3).
 
+        :param words: of the reload command; ``None`` for the default
         :returns: whether that was done
         :raises PinkeepError: when it could not be done
         """
-        server = self._server(chosen)
-        text = apache.read_snippet(server.snippet)
-        policy = apache.read_policy(text) if text else None
-        if not server.reload or (policy is not None and live.pin not in policy.pins):
+        command = apache.command("--pinkeep-reload-command", words, "graceful")
+        if not command or not self._may_be_accepted(live.pin, keyring):
             return False
-        apache.reload(server)
+        apache.reload(Server("", (), command))
         return True
+
+    def _may_be_accepted(self, pin: str, keyring: str) -> bool:
+        try:
+            state = self.store.load(keyring)
+        except DamagedState:
+            return True  # what was handed over then is the key that was live before
+        current = state.ledger.current if state else None
+        return current is None or pin in current.policy.pins
 
     def _server(self, chosen: Options) -> Server:
         """Where the snippet goes and how Apache loads it.

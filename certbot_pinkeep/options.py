@@ -74,14 +74,12 @@ def parse(values: Mapping[str, object], lineage: str) -> Options:
     )
 
 
-def essentials(values: Mapping[str, object], lineage: str) -> Options:
-    """The options that tell where the snippet is and how Apache is reloaded; the others' values are
-    not looked at.
+def reload_command(values: Mapping[str, object]) -> tuple[str, ...] | None:
+    """The words of the reload command, whatever the other options' values are.
 
-    :raises BadOption: when one of these cannot be used
+    :raises BadOption: when it cannot be used
     """
-    needed = ("keyring", "snippet-dir", "reload-command")
-    return parse({**{name: values.get(name) for name in needed}, "configtest-command": ""}, lineage)
+    return _command(values, "reload-command")
 
 
 def keyring_name(value: object, lineage: str) -> str:
@@ -143,7 +141,7 @@ def _switch(values: Mapping[str, object], name: str) -> bool:
         return False
     if text in _ON:
         return True
-    raise BadOption(f"--pinkeep-{name}", value, "give it alone, or as true or false.")
+    raise BadOption(f"--pinkeep-{name}", value, "give true or false.")
 
 
 def _report_uri(value: object) -> str | None:

@@ -176,9 +176,9 @@ def read_header(value: str) -> Header:
     max_age = others.get("max-age", "")
     if not (max_age.isascii() and max_age.isdigit()):
         raise BadHeader(f"max-age is not a number of seconds: {max_age!r}")
-    return Header(
-        tuple(pins), int(max_age), "includesubdomains" in others, others.get("report-uri")
-    )
+    # Python reads no number of thousands of digits; twenty are for ever already.
+    seconds = int(max_age) if len(max_age) <= 20 else 10**20
+    return Header(tuple(pins), seconds, "includesubdomains" in others, others.get("report-uri"))
 
 
 def _directives(value: str) -> list[tuple[str, str]]:

@@ -7,16 +7,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from unittest import mock
 
 import certbot
 import pytest
 
+import certbot_pinkeep
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import lab.ca
 from e2e.world import NAME, Bot, Pinned, snippet_of
-from lab import Apache, Ca, Certbot, LabError, Site, Wget2
+from lab import Apache, Ca, Certbot, LabError, Site, Wget2, wait_for
 
 # Which certbot the tox environment promises: "newest" (PyPI's) or "debian" (Debian's own package).
 FLAVOUR = os.environ.get("LAB_CERTBOT", "newest")
@@ -33,10 +33,12 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def flavour() -> str:
-    """The certbot under test, which must be the promised one."""
+    """The certbot under test, which must be the promised one, and the plugin as it was installed."""
     from_debian = str(certbot.__file__).startswith(DEBIANS)
     if from_debian != (FLAVOUR == "debian"):
         raise LabError(f"the {FLAVOUR} certbot was promised, but it comes from {certbot.__file__}")
+    if "LAB_CERTBOT" in os.environ and not certbot_pinkeep.__file__.startswith(sys.prefix):
+        raise LabError(f"not the installed plugin is tested, but {certbot_pinkeep.__file__}")
     return FLAVOUR
 
 
@@ -79,7 +81,10 @@ def apache(tmp_path: Path) -> Iterator[ApacheMaker]:
 
         def start(*sites: Site) -> Apache:
             made.append(Apache(tmp_path / f"apache-{len(made)}", sites))
-            return running.enter_context(made[-1])
+            server = running.enter_context(made[-1])
+            # It listens a moment before its first child is there, by which a reload is noticed.
+            wait_for(server.children, "Apache's first child")
+            return server
 
         yield start
 
@@ -87,10 +92,7 @@ def apache(tmp_path: Path) -> Iterator[ApacheMaker]:
 @pytest.fixture(scope="session")
 def quick_ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca]:
     """A Pebble that validates a name once per account: what is tested is what comes after."""
-    with (
-        mock.patch.dict(lab.ca.PEBBLE_ENV, PEBBLE_AUTHZREUSE="100"),
-        Ca(tmp_path_factory.mktemp("quick-ca")) as running,
-    ):
+    with Ca(tmp_path_factory.mktemp("quick-ca"), reuse=True) as running:
         yield running
 
 

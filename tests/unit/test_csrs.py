@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from helpers import csr_of, csr_pem, make_pem, mode_of, pin_of_key, resigned, tree
@@ -279,3 +280,35 @@ def test_g7_unusable_key_is_not_saved(folders: Folders, tmp_path: Path) -> None:
     with pytest.raises(BadKey):
         folders.save_key(b"junk")
     assert os.listdir(tmp_path / "keys") == []
+
+
+ODD_BODIES = {
+    "the same extension twice": (b"\x2a\x03\x05", b"\x2a\x03\x04"),
+    "an x400Address among its names": (b"\x82\x0bexample.com", b"\xa3\x0bexample.com"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_BODIES)
+def test_g3_csr_that_the_library_cannot_read_is_passed_over(folders: Folders, kind: str) -> None:
+    """A file in csr/ that is well signed, but odd, blocks no renewal."""
+    extras = [
+        x509.UnrecognizedExtension(x509.ObjectIdentifier(f"1.2.3.{n}"), b"\4\0") for n in (4, 5)
+    ]
+    body = csr_of(KEY, NAMES, extras=extras).tbs_certrequest_bytes
+    old, new = ODD_BODIES[kind]
+    assert old in body
+    put(folders, "0000_csr-certbot.pem", resigned(body.replace(old, new), KEY, SHA256))
+    put(folders, "0001_csr-certbot.pem", csr_pem(KEY, NAMES))
+    assert WANTED in folders.saved_csrs()
+
+
+def test_g1_csr_that_asks_for_more_is_not_taken(folders: Folders) -> None:
+    """A mail address beside the names is a name too: the CA would refuse it, or certify it."""
+    more = x509.SubjectAlternativeName(
+        [*(x509.DNSName(name) for name in NAMES), x509.RFC822Name("a@b.example")]
+    )
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    csr = csr.add_extension(more, critical=False)
+    signed = csr.sign(load_private_key(KEY), SHA256)
+    put(folders, "0000_csr-certbot.pem", signed.public_bytes(Encoding.PEM))
+    assert WANTED not in folders.saved_csrs()

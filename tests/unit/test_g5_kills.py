@@ -177,7 +177,7 @@ def test_g5_a_kill_after_publishing_does_not_skip_the_configtest(tmp_path: Path)
     published = apache._put
     with pytest.MonkeyPatch.context() as patch:
 
-        def put_and_die(texts: dict[str, str | None]) -> None:
+        def put_and_die(texts: dict[str, bytes | None]) -> None:
             published(texts)
             raise Killed
 

@@ -123,12 +123,13 @@ def test_g10_lineage_that_cannot_name_a_keyring() -> None:
     assert options.parse({"keyring": "ab"}, "a b").keyring == "ab"
 
 
-def test_g3_essentials_ignore_the_other_options() -> None:
+def test_g3_the_reload_command_does_not_depend_on_other_options() -> None:
     """To reload Apache for a renewed certificate, a bad max-age does not matter."""
     values = {"max-age": "junk", "configtest-command": "'", "reload-command": "r", "keyring": "k"}
-    assert options.essentials(values, LINEAGE) == Options("k", configtest=(), reload=("r",))
+    assert options.reload_command(values) == ("r",)
+    assert options.reload_command({}) is None
     with pytest.raises(BadOption):
-        options.essentials({"reload-command": "'"}, LINEAGE)
+        options.reload_command({"reload-command": "'"})
 
 
 @pytest.mark.parametrize(

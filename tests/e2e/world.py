@@ -1,0 +1,436 @@
+"""What the end-to-end tests look at: a pinned site, the files of a config dir, forked certbots."""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import certbot
+import certbot.util
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from lab import Apache, Ca, Certbot, Completed, wait_for
+from lab.certbot import COMMAND_MAIN
+from lab.look import pin_of
+
+NAME = "www.pin.test"
+OTHER = "other.pin.test"
+VERSION = tuple(int(part) for part in certbot.__version__.split(".")[:2])
+
+# For tests in which no Apache has to take notice.
+OFFLINE = [
+    "--installer",
+    "pinkeep",
+    "--pinkeep-configtest-command=true",
+    "--pinkeep-reload-command=true",
+]
+
+# A stand-in for Apache's control program: a test that lets the plugin choose its default must not
+# reach the machine's own Apache, and must be told.
+GUARD = '#!/bin/sh\necho "$0 $*" >> {told}\nexit 1\n'
+
+Tree = dict[str, tuple[int, int, bytes]]
+
+
+class Bot(Certbot):
+    """A certbot to whom the machine's own Apache is out of reach."""
+
+    def __init__(self, folder: Path, ca: Ca) -> None:
+        super().__init__(folder, ca)
+        self.real = False
+        self.told = folder / "reached-out"
+        self._bin = folder / "bin"
+        self._bin.mkdir()
+        for name in ("apache2ctl", "apachectl"):
+            script(self._bin / name, GUARD.format(told=self.told))
+
+    def env(self, faketime: timedelta | None = None) -> dict[str, str]:
+        """As the lab's, with the stand-ins first on the PATH."""
+        env = super().env(faketime)
+        return env | {"PATH": f"{self._bin}:{env['PATH']}"}
+
+    @property
+    def cli_ini(self) -> Path:
+        """The configuration file that this certbot reads at every run."""
+        path = self.home / ".config" / "letsencrypt" / "cli.ini"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def copy_of(self, template: Certbot) -> None:
+        """Take over the config dir of another certbot, as if it had been here all the time."""
+        shutil.copytree(template.config_dir, self.config_dir, symlinks=True)
+        for path in (self.config_dir / "renewal").glob("*.conf"):
+            text = path.read_text().replace(str(template.folder), str(self.folder))
+            path.write_text(text)
+
+    def hook(self) -> str:
+        """The command ``certbot-pinkeep deploy-hook``, as ``pip`` would install it."""
+        path = self._bin / "certbot-pinkeep"
+        if not path.exists():
+            script(path, f"#!{sys.executable}\n{COMMAND_MAIN.replace('; ', chr(10))}\n")
+        return f"{path} deploy-hook --logs-dir={self.logs_dir} --work-dir={self.work_dir}"
+
+    def run(
+        self,
+        *args: str,
+        faketime: timedelta | None = None,
+        env: Mapping[str, str] | None = None,
+        seconds: float = 120,
+    ) -> Completed:
+        """Run certbot: in a fork of this process, which is quicker, unless it has to be a real one
+        (:attr:`real`) or needs a clock or an environment of its own."""
+        if self.real or faketime or env:
+            return super().run(*args, faketime=faketime, env=env, seconds=seconds)
+        return self.fork(*args)
+
+    def fork(self, *args: str, before: Callable[[], None] | None = None) -> Completed:
+        """Run certbot in a fork of this process, after ``before``: it may patch what it likes.
+
+        The answer's ``returncode`` is negative where a signal ended it.
+        """
+        command = [*args, *self.folders, "--non-interactive", "--no-random-sleep-on-renew"]
+        out = self.folder / "forked.out"
+        main = _load_certbot()
+        child = os.fork()
+        if not child:
+            self._be_certbot(main, command, out, before)
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        return Completed(("forked", *command), code, out.read_text(errors="replace"), "")
+
+    def fork_renew(self, *args: str, before: Callable[[], None] | None = None) -> Completed:
+        """The same for ``renew``."""
+        return self.fork("renew", *self.account, *args, before=before)
+
+    def _be_certbot(
+        self,
+        main: Callable[[list[str]], Any],
+        command: list[str],
+        out: Path,
+        before: Callable[[], None] | None,
+    ) -> NoReturn:
+        code = 70
+        try:
+            atexit._clear()  # pytest's
+            vars(certbot.util)["_INITIAL_PID"] = os.getpid()  # else certbot skips its own
+            os.chdir(self.home)
+            env = self.env()
+            os.environ.clear()
+            os.environ.update(env)
+            # Nobody has to wait for a CA next door as long as for one far away.
+            time.sleep = partial(_nap, time.sleep)
+            output = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            sys.argv = ["certbot", *command]
+            sys.stdin = os.fdopen(0, "r", closefd=False)
+            sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+            sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+            if before is not None:
+                before()
+            try:
+                said = main(command)
+                code = 1 if said else 0
+                if isinstance(said, str):
+                    print(said, file=sys.stderr)
+            except SystemExit as leaving:
+                code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
+                if isinstance(leaving.code, str):
+                    print(leaving.code, file=sys.stderr)
+            except Exception:
+                code = 1
+                with suppress(SystemExit):
+                    sys.excepthook(*sys.exc_info())  # certbot's own
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BaseException as error:
+            os.write(2, repr(error).encode())
+        os._exit(code)
+
+
+@cache
+def _load_certbot() -> Callable[[list[str]], Any]:
+    """Certbot's main function; it and all plugins are loaded once, for all forks."""
+    from certbot._internal.plugins import disco
+    from certbot.main import main
+
+    disco.PluginsRegistry.find_all()
+    return main
+
+
+def _nap(sleep: Callable[[float], None], seconds: float) -> None:
+    sleep(min(seconds, 0.02))
+
+
+@dataclass
+class Pinned:
+    """A site: its lineage, its Apache, and where its pins are published."""
+
+    bot: Bot
+    server: Apache
+    name: str = NAME
+
+    @property
+    def commands(self) -> list[str]:
+        """The options that keep the plugin to the lab's own Apache."""
+        return [
+            f"--pinkeep-configtest-command={self.server.configtest_command}",
+            f"--pinkeep-reload-command={self.server.reload_command}",
+        ]
+
+    @property
+    def options(self) -> list[str]:
+        """The same with the installer."""
+        return ["--installer", "pinkeep", *self.commands]
+
+    def adopt(self, *more: str) -> None:
+        """Bring the lineage into step by a run that renews nothing; Apache is reloaded by it."""
+        with self.server.reloading():
+            self.bot.renew(*self.options, *more).check()
+
+    def renew(self, *more: str, faketime: timedelta | None = None) -> Completed:
+        """Renew now; Apache is reloaded by it."""
+        with self.server.reloading():
+            return self.bot.renew(
+                "--force-renewal", *self.options, *more, faketime=faketime
+            ).check()
+
+    def certonly(self, *more: str, faketime: timedelta | None = None) -> Completed:
+        """``certonly --cert-name`` for this lineage, now."""
+        return self.bot.certonly(
+            *("--cert-name", self.name, "--force-renewal"),
+            *(*self.options, *more),
+            faketime=faketime,
+        )
+
+    @property
+    def snippet(self) -> Path:
+        """The header snippet."""
+        return snippet_of(self.bot, self.name)
+
+    @property
+    def keyring(self) -> Path:
+        """The keyring's file."""
+        return self.bot.config_dir / "pinkeep" / f"{self.name}.conf"
+
+    @property
+    def pins(self) -> list[str]:
+        """The published pins."""
+        return pins_in(self.snippet)
+
+    @property
+    def live_pin(self) -> str:
+        """The pin of the live certificate."""
+        return live_pin(self.bot, self.name)
+
+    @property
+    def live_serial(self) -> int:
+        """The serial number of the live certificate."""
+        return live_certificate(self.bot, self.name).serial_number
+
+    def await_certificate(self) -> None:
+        """Wait until Apache, which was told to reload, serves the live certificate."""
+        wait_for(
+            lambda: self.server.served_serial(self.name) == self.live_serial,
+            "Apache to serve the renewed certificate",
+        )
+
+    @property
+    def url(self) -> str:
+        """The site's address."""
+        return self.server.url(self.name)
+
+    def status(self) -> dict[str, Any]:
+        """This keyring in ``certbot-pinkeep status --json``."""
+        data = json.loads(self.bot.pinkeep("status", self.name, "--json").check().stdout)
+        found: dict[str, Any] = data["keyrings"][0]
+        return found
+
+    def check_whole(self) -> None:
+        """Assert what always holds: see :func:`check_whole`."""
+        check_whole(self.bot, self.name)
+
+
+def script(path: Path, text: str) -> Path:
+    """Write a program."""
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def snippet_of(bot: Certbot, name: str) -> Path:
+    """The header snippet of a keyring."""
+    return bot.config_dir / "pinkeep" / "apache" / f"{name}.conf"
+
+
+def pins_in(snippet: Path) -> list[str]:
+    """The pins in a snippet's one directive."""
+    directives = [line for line in snippet.read_text().splitlines() if not line.startswith("#")]
+    assert len(directives) == 1, directives
+    return re.findall(r'pin-sha256=\\"([^"\\]+)\\"', directives[0])
+
+
+def live_certificate(bot: Certbot, name: str) -> x509.Certificate:
+    """The certificate in ``live/NAME``."""
+    return x509.load_pem_x509_certificate((bot.live(name) / "cert.pem").read_bytes())
+
+
+def live_pin(bot: Certbot, name: str) -> str:
+    """The pin of ``live/NAME``; its private key must fit its certificate."""
+    pin = pin_of(live_certificate(bot, name))
+    assert key_pin(bot.live(name) / "privkey.pem") == pin
+    return pin
+
+
+def names_of(certificate: x509.Certificate | x509.CertificateSigningRequest) -> set[str]:
+    """The DNS names and IP addresses of a certificate or CSR."""
+    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = {str(address) for address in found.get_values_for_type(x509.IPAddress)}
+    return {*found.get_values_for_type(x509.DNSName), *addresses}
+
+
+def key_pin(path: Path) -> str:
+    """The pin of a private key's file."""
+    return pin_of(_PublicKeyOf(load_pem_private_key(path.read_bytes(), None)))  # type: ignore[arg-type]
+
+
+class _PublicKeyOf:
+    def __init__(self, key: Any) -> None:
+        self._key = key
+
+    def public_key(self) -> Any:
+        return self._key.public_key()
+
+
+def key_kind(path: Path) -> str:
+    """What kind of key a file holds, e.g. ``rsa 2048`` or ``ecdsa secp384r1``."""
+    key: Any = load_pem_private_key(path.read_bytes(), None)
+    curve = getattr(key, "curve", None)
+    return f"ecdsa {curve.name}" if curve else f"rsa {key.key_size}"
+
+
+def csr_pin(csr: x509.CertificateSigningRequest) -> str:
+    """The pin of a CSR's key."""
+    return pin_of(csr)  # type: ignore[arg-type]
+
+
+def keys(bot: Certbot) -> dict[str, Path]:
+    """The saved private keys by their pins."""
+    return {key_pin(path): path for path in sorted((bot.config_dir / "keys").iterdir())}
+
+
+def csrs(bot: Certbot) -> dict[Path, bytes]:
+    """The files in ``csr/``."""
+    folder = bot.config_dir / "csr"
+    return {path: path.read_bytes() for path in sorted(folder.iterdir())} if folder.exists() else {}
+
+
+def csrs_of(bot: Certbot, pin: str) -> dict[Path, bytes]:
+    """The saved CSRs of a key."""
+    found = {}
+    for path, content in csrs(bot).items():
+        if path.suffix == ".pem" and csr_pin(x509.load_pem_x509_csr(content)) == pin:
+            found[path] = content
+    return found
+
+
+def sent_csrs(bot: Certbot) -> list[bytes]:
+    """Every CSR (DER) that the latest run sent to the CA, out of certbot's own debug log."""
+    latest = bot.log.read_text().rpartition("certbot._internal.main:certbot version:")[2]
+    encoded = re.findall(r'"csr": "([A-Za-z0-9_-]+)"', latest)
+    return [base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) for text in encoded]
+
+
+def der(pem: bytes) -> bytes:
+    """A CSR in DER."""
+    return x509.load_pem_x509_csr(pem).public_bytes(Encoding.DER)
+
+
+def spki(certificate: x509.Certificate) -> bytes:
+    """A certificate's public key."""
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def tree(folder: Path, *, without: Iterable[str] = ()) -> Tree:
+    """Everything below a folder: mode, time of change and content, certbot's locks aside."""
+    found: Tree = {}
+    for path in sorted(folder.rglob("*")):
+        where = str(path.relative_to(folder))
+        if path.name == ".certbot.lock" or any(where.startswith(part) for part in without):
+            continue
+        seen = path.lstat()
+        content = b""
+        if path.is_symlink():
+            content = os.readlink(path).encode()
+        elif path.is_file():
+            content = path.read_bytes()
+        # Certbot's lock file comes and goes in the folders that it locks.
+        time = 0 if path.is_dir() and not path.is_symlink() else seen.st_mtime_ns
+        found[where] = (seen.st_mode, time, content)
+    return found
+
+
+def changed(before: Tree, after: Tree) -> list[str]:
+    """What differs, by name."""
+    return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+
+
+def check_whole(bot: Certbot, name: str, keyring: str | None = None) -> None:
+    """Assert what always holds of an adopted lineage.
+
+    The live key is pinned and its key fits; every published pin has a key file, closed to others;
+    two pins at least, one of them unserved (G4); nothing unfinished lies about (G5).
+    """
+    published = pins_in(snippet_of(bot, keyring or name))
+    live = live_pin(bot, name)
+    saved = keys(bot)
+    assert published[0] == live
+    assert len(published) == len(set(published)) >= 2
+    assert set(published) <= set(saved)
+    check_closed(bot)
+    left = [path for path in bot.config_dir.rglob("*") if path.name.startswith(".pinkeep")]
+    assert left == []
+
+
+def check_closed(bot: Certbot) -> None:
+    """Assert that private keys are for their owner only, and in no log (G7)."""
+    folder = bot.config_dir / "keys"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for path in folder.iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600, path
+    for path in (bot.config_dir / "pinkeep").glob("*.conf"):
+        assert path.stat().st_mode & 0o777 == 0o600, path
+    for path in (bot.config_dir / "csr").glob("*_csr-certbot.pem"):
+        assert path.stat().st_mode & 0o777 == 0o644, path
+    allowed = ("keys/", "archive/", "live/", "accounts/")
+    for path in [*bot.folder.rglob("*")]:
+        where = path.relative_to(bot.folder)
+        if path.is_file() and not str(where).startswith(
+            tuple(f"config/{part}" for part in allowed)
+        ):
+            assert b"PRIVATE KEY" not in path.read_bytes(), path
+
+
+def cli_ini(bot: Bot, settings: Mapping[str, object]) -> None:
+    """Write the certbot's cli.ini."""
+    bot.cli_ini.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))

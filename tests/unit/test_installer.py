@@ -1,0 +1,262 @@
+"""The plugin as certbot sees it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from certbot import configuration, errors
+from certbot.display import util as display_util
+from helpers import NOW, Site, make_pem
+
+from certbot_pinkeep import handoff, moments, renewals
+from certbot_pinkeep.installer import OPTIONS, Installer
+
+
+def parser() -> argparse.ArgumentParser:
+    """A parser with the plugin's options, as certbot adds them."""
+    found = argparse.ArgumentParser()
+    Installer.inject_parser_options(found, "pinkeep")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is said to the admin; certbot's own client stays unwrapped, and the time is NOW."""
+    texts: list[str] = []
+    monkeypatch.setattr(display_util, "notify", texts.append)
+    monkeypatch.setattr(moments, "now", lambda: NOW)
+    monkeypatch.setattr(handoff, "wrap", lambda installer_class: None)
+    return texts
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A lineage that pinkeep has not seen yet."""
+    return Site(tmp_path)
+
+
+def plugin(site: Site, verb: str = "renew", *words: str, **values: object) -> Installer:
+    """The plugin in a certbot that was called so."""
+    commands = {
+        "--pinkeep-configtest-command": site.apache.configtest[0],
+        "--pinkeep-reload-command": site.apache.reload[0],
+    }
+    given = [word for pair in commands.items() for word in pair]
+    namespace = parser().parse_args([*given, *words])
+    others = {
+        "config_dir": str(site.config),
+        "work_dir": str(site.work),
+        "logs_dir": str(site.work),
+        "http01_port": 80,
+        "https_port": 443,
+        "verb": verb,
+        "installer": "pinkeep",
+        "domains": [],
+        "certname": site.name,
+        "dry_run": False,
+        "new_key": False,
+        "reuse_key": False,
+        "must_staple": False,
+        "key_type": "ecdsa",
+    }
+    for name, value in {**others, **values}.items():
+        setattr(namespace, name, value)
+    return Installer(configuration.NamespaceConfig(namespace), "pinkeep")
+
+
+def lineage(site: Site) -> Any:
+    """What certbot passes for a lineage."""
+    live = site.config / "live" / site.name
+    return SimpleNamespace(
+        lineagename=site.name,
+        cert_path=str(live / "cert.pem"),
+        key_path=str(live / "privkey.pem"),
+    )
+
+
+def test_options_are_registered_as_in_the_contract() -> None:
+    """Every option of the table that is there yet, none with a default that certbot would store."""
+    found = vars(parser().parse_args([]))
+    assert found == {f"pinkeep_{name.replace('-', '_')}": None for name in OPTIONS}
+    assert {"keyring", "backup-keys", "max-age", "snippet-dir", "report-only"} <= set(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["--pinkeep-report-only"], True),
+        (["--pinkeep-no-report-only"], False),
+        (["--pinkeep-report-only", "--pinkeep-no-report-only"], False),
+        ([], None),
+    ],
+)
+def test_switches_can_be_turned_off_again(words: list[str], value: bool | None) -> None:
+    """Certbot remembers options, so a switch has one that takes it back."""
+    assert parser().parse_args(words).pinkeep_report_only is value
+
+
+def test_g3_parser_refuses_no_value() -> None:
+    """A bad value in cli.ini does not stop certbot for other lineages (G9)."""
+    found = parser().parse_args(["--pinkeep-max-age", "junk", "--pinkeep-backup-keys", "-1"])
+    assert (found.pinkeep_max_age, found.pinkeep_backup_keys) == ("junk", "-1")
+
+
+@pytest.mark.parametrize("verb", ["renew", "certonly", "run", "install", "certificates"])
+def test_prepare_keeps_the_key_and_writes_nothing(site: Site, verb: str) -> None:
+    """Certbot prepares plugins for many reasons."""
+    before = site.tree()
+    found = plugin(site, verb)
+    found.prepare()
+    assert found.config.reuse_key is True
+    assert site.tree() == before and list(site.work.iterdir()) == []
+
+
+def test_prepare_turns_new_key_into_a_rollover(site: Site) -> None:
+    """``--new-key`` never makes a key that nobody was told of."""
+    plugin(site).generic_updates(lineage(site))
+    found = plugin(site, "certonly", new_key=True)
+    found.prepare()
+    assert found.config.new_key is False
+    handed = found.handover(list(site.names), lineage(site).key_path, False)
+    assert handed is not None and handed.pin == site.published().pins[1]
+
+
+@pytest.mark.parametrize("verb", ["certonly", "run", "install", "reconfigure"])
+def test_g10_prepare_refuses_bad_options_where_somebody_is_there(site: Site, verb: str) -> None:
+    """Before anything is asked of the CA; option and value are named."""
+    before = site.tree()
+    with pytest.raises(errors.Error, match="--pinkeep-max-age 'junk'"):
+        plugin(site, verb, "--pinkeep-max-age", "junk").prepare()
+    assert site.tree() == before
+
+
+def test_g3_prepare_lets_a_renewal_go_on_with_bad_options(site: Site) -> None:
+    """The renewal goes on with the live key; only the pinning says what is wrong."""
+    found = plugin(site, "renew", "--pinkeep-max-age", "junk")
+    found.prepare()
+    handed = found.handover(list(site.names), lineage(site).key_path, True)
+    assert handed is not None and handed.key_pem == site.key
+    with pytest.raises(errors.PluginError, match="--pinkeep-max-age 'junk'"):
+        found.generic_updates(lineage(site))
+
+
+def test_renew_adopts_what_is_not_due(site: Site, said: list[str]) -> None:
+    """First sight: pinned, remembered for the next plain renewal, and told."""
+    plugin(site, "renew", "--pinkeep-max-age", "60").generic_updates(lineage(site))
+    assert site.published().max_age == 60 and site.apache.reloads == 1
+    renewal = renewals.load(str(site.config), site.name)
+    assert renewal is not None and renewal.installer == "pinkeep" and renewal.reuse_key
+    assert renewal.options["max-age"] == "60"
+    assert len(said) == 1 and "Pinned the keyring example.com: 3 pins" in said[0]
+
+
+def test_second_renew_looks_at_nothing(site: Site, said: list[str]) -> None:
+    """Stamped: no file is written, no command run, nothing told."""
+    plugin(site).generic_updates(lineage(site))
+    before = site.tree()
+    site.apache.break_config()
+    plugin(site).generic_updates(lineage(site))
+    assert site.tree() == before and len(said) == 1
+    assert plugin(site)._stamps().in_step(site.name, plugin(site)._values(), [])
+
+
+def test_renewed_lineage_is_brought_into_step(site: Site) -> None:
+    """After a renewal, Apache is reloaded once, however many hooks certbot calls."""
+    plugin(site).generic_updates(lineage(site))
+    site.issue(site.key)
+    found = plugin(site)
+    found.renew_deploy(lineage(site))
+    found.renew_deploy(lineage(site))
+    found.restart()
+    assert site.apache.reloads == 2
+
+
+def test_deploy_cert_takes_certbots_own_paths_only(site: Site) -> None:
+    """A certificate elsewhere is none of ours (G9)."""
+    live = site.config / "live" / site.name
+    paths = [str(live / f"{part}.pem") for part in ("cert", "privkey", "chain", "fullchain")]
+    found = plugin(site, "install")
+    with pytest.raises(errors.PluginError, match="--cert-name"):
+        found.deploy_cert("example.com", "/tmp/cert.pem", *paths[1:])
+    assert not site.snippet.exists()
+    for name in site.names:
+        found.deploy_cert(name, *paths)
+    assert site.snippet.exists() and site.apache.reloads == 1
+
+
+def test_certonly_finds_its_lineage_at_the_restart(site: Site) -> None:
+    """Certbot tells no name there: the certificate that was issued is looked for."""
+    found = plugin(site, "certonly")
+    found.restart()
+    assert not site.snippet.exists()
+    found.issued(site.issue(site.key))
+    found.restart()
+    assert site.snippet.exists()
+
+
+def test_g2_error_of_an_unpinned_key_is_certbots(site: Site) -> None:
+    """Certbot shows a PluginError as a sentence, and Apache is not reloaded."""
+    plugin(site).generic_updates(lineage(site))
+    site.issue(make_pem())
+    with pytest.raises(errors.PluginError, match="is not among the pins"):
+        plugin(site).renew_deploy(lineage(site))
+    assert site.apache.reloads == 1
+
+
+def test_full_disk_is_told_as_a_sentence(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No traceback: what could not be written, and what to do."""
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device", "/etc/x")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(errors.PluginError, match="/etc/x cannot be read or written: No space"):
+        plugin(site).generic_updates(lineage(site))
+
+
+def test_installer_has_no_enhancements(site: Site) -> None:
+    """certbot enhance has nothing to do here, and certbot run asks for no domains of ours."""
+    found = plugin(site)
+    assert found.supported_enhancements() == found.get_all_names() == []
+    with pytest.raises(errors.PluginError, match="redirect"):
+        found.enhance("example.com", "redirect")
+
+
+def test_g9_import_costs_other_certbots_nothing() -> None:
+    """Certbot imports the plugin at every run: only what certbot has loaded anyway is loaded."""
+    code = """
+import json, sys
+from certbot import errors, interfaces, util
+from certbot.display import util
+from certbot.plugins import common
+before = set(sys.modules)
+import certbot_pinkeep.installer
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    path = [str(Path(handoff.__file__).parent.parent)]
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {path}\n{code}"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert set(json.loads(run.stdout)) <= {"certbot_pinkeep", "certbot_pinkeep.installer"} | {
+        name for name in json.loads(run.stdout) if name.split(".")[0] in sys.stdlib_module_names
+    }
+    assert "certbot_pinkeep.installer" in json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("installer", [None, "apache"])
+def test_g9_prepare_for_another_installer_changes_nothing(site: Site, installer: object) -> None:
+    """Certbot prepares every installer before it asks which one is wanted."""
+    found = plugin(site, "run", installer=installer, new_key=True)
+    with pytest.raises(errors.PluginError):
+        found.prepare()
+    assert (found.config.reuse_key, found.config.new_key) == (False, True)

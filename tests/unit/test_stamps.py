@@ -1,0 +1,103 @@
+"""Stamps: nothing is looked at again while nothing differs, and everything when anything does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from certbot_pinkeep.stamps import Stamps
+
+OPTIONS: dict[str, object] = {"max-age": "60", "keyring": None}
+
+
+class Stamped:
+    """A lineage that is stamped with two files and a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.stamps = Stamps(str(root / "work"))
+        self.cert = root / "cert.pem"
+        self.cert.write_text("one")
+        self.snippet = root / "snippet.conf"
+        self.snippet.write_text("one")
+        self.folder = root / "csr"
+        self.folder.mkdir()
+        self.file = root / "work" / "pinkeep" / "example.com.json"
+        self.stamps.set("example.com", OPTIONS, map(str, (self.cert, self.snippet, self.folder)))
+
+    def in_step(self, options: dict[str, object] | None = None) -> bool:
+        """Whether a run would be left out."""
+        return self.stamps.in_step("example.com", options or OPTIONS, [str(self.cert)])
+
+
+@pytest.fixture
+def stamped(tmp_path: Path) -> Stamped:
+    """A lineage in step."""
+    return Stamped(tmp_path)
+
+
+def test_nothing_differs(stamped: Stamped) -> None:
+    """In step, also after other files came into a folder that is shared with other lineages."""
+    assert stamped.in_step()
+    (stamped.folder / "0000_csr-certbot.pem").write_text("another lineage's")
+    assert stamped.in_step()
+
+
+CHANGES: dict[str, Callable[[Stamped], object]] = {
+    "other content": lambda s: s.snippet.write_text("more than one"),
+    "replaced by the same content": lambda s: (
+        s.snippet.rename(s.snippet.with_name("old")),
+        s.snippet.write_text("one"),
+    ),
+    "gone": lambda s: s.snippet.unlink(),
+    "other mode": lambda s: s.snippet.chmod(0o600),
+    "folder open to all": lambda s: s.folder.chmod(0o777),
+    "folder gone": lambda s: s.folder.rmdir(),
+    "older again": lambda s: os.utime(s.cert, (0, 0)),
+    "stamp gone": lambda s: s.file.unlink(),
+    "stamp cleared": lambda s: s.stamps.clear("example.com"),
+    "stamp empty": lambda s: s.file.write_text(""),
+    "stamp cut short": lambda s: s.file.write_text(s.file.read_text()[:-3]),
+    "stamp of another kind": lambda s: s.file.write_text("[1, 2]"),
+    "stamp of another version": lambda s: s.file.write_text(
+        s.file.read_text().replace('"version": 1', '"version": 2')
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_anything_differs(stamped: Stamped, name: str) -> None:
+    """Each change on its own leads to a full run."""
+    CHANGES[name](stamped)
+    assert not stamped.in_step()
+
+
+def test_other_options_differ(stamped: Stamped) -> None:
+    """A changed, added or removed option leads to a full run."""
+    assert not stamped.in_step({**OPTIONS, "max-age": "61"})
+    assert not stamped.in_step({**OPTIONS, "max-age": 60})
+    assert not stamped.in_step({**OPTIONS, "report-only": "true"})
+    assert not stamped.in_step({"max-age": "60"})
+
+
+def test_live_certificate_must_be_among_the_stamped_files(stamped: Stamped) -> None:
+    """A lineage that moved elsewhere is looked at."""
+    assert not stamped.stamps.in_step("example.com", OPTIONS, [str(stamped.folder / "cert.pem")])
+
+
+def test_file_that_was_missing_counts(stamped: Stamped, tmp_path: Path) -> None:
+    """A file that is not there can be stamped, and differs as soon as it appears."""
+    missing = tmp_path / "missing"
+    stamped.stamps.set("example.com", OPTIONS, [str(stamped.cert), str(missing)])
+    assert stamped.in_step()
+    missing.touch()
+    assert not stamped.in_step()
+
+
+def test_lineages_have_their_own_stamps(stamped: Stamped) -> None:
+    """Clearing one leaves the other; clearing none is no error."""
+    stamped.stamps.clear("another")
+    assert stamped.in_step()
+    assert not stamped.stamps.in_step("another", OPTIONS, [])

@@ -1,0 +1,129 @@
+"""The shape of ``status --json``, exactly as the contract promises it, and the text for people."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from helpers import DAY, EC, NOW, A, B, C, policy, ring_key
+
+from certbot_pinkeep import status
+from certbot_pinkeep.keyring import Keyring, Member
+from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.store import State
+
+RING = Keyring(
+    "ring",
+    (Member("example.com", ("example.com", "www.example.com"), A),),
+    (
+        ring_key(A, "primary", EC, NOW - 9 * DAY, NOW - 9 * DAY, "keys/0000_key-certbot.pem"),
+        ring_key(B, "backup", EC, NOW - 8 * DAY, None, "keys/0001_key-certbot.pem"),
+        ring_key(C, "retired", EC, NOW - 7 * DAY, None, None),
+    ),
+)
+PENDING = Ledger().record(policy(A, B, max_age=86400, report_uri="https://r.test/"), NOW - DAY)
+LIVE = PENDING.confirm(NOW)
+
+
+def document(ledger: Ledger) -> Any:
+    """The document as a script reads it."""
+    data = status.as_data([State(RING, ledger, "/s.conf")], {A: ["/etc/csr/a.pem"]}, NOW, "/etc")
+    return json.loads(json.dumps(data))
+
+
+def test_json_has_exactly_the_shape_of_the_contract() -> None:
+    """Names, nesting, types and order of keys; times in RFC 3339, UTC."""
+    assert document(LIVE) == {
+        "version": 1,
+        "keyrings": [
+            {
+                "name": "ring",
+                "lineages": ["example.com"],
+                "hosts": ["example.com", "www.example.com"],
+                "keys": [
+                    {
+                        "pin": A,
+                        "key_type": "ecdsa",
+                        "role": "primary",
+                        "key_path": "/etc/keys/0000_key-certbot.pem",
+                        "csr_paths": ["/etc/csr/a.pem"],
+                        "created": "2026-02-20T12:00:00Z",
+                        "first_served": "2026-02-20T12:00:00Z",
+                        "safe_from": "2026-02-20T12:00:00Z",
+                    },
+                    {
+                        "pin": B,
+                        "key_type": "ecdsa",
+                        "role": "backup",
+                        "key_path": "/etc/keys/0001_key-certbot.pem",
+                        "csr_paths": [],
+                        "created": "2026-02-21T12:00:00Z",
+                        "first_served": None,
+                        "safe_from": "2026-02-21T12:00:00Z",
+                    },
+                    {
+                        "pin": C,
+                        "key_type": "ecdsa",
+                        "role": "retired",
+                        "key_path": None,
+                        "csr_paths": [],
+                        "created": "2026-02-22T12:00:00Z",
+                        "first_served": None,
+                        "safe_from": None,
+                    },
+                ],
+                "policy": {
+                    "pins": [A, B],
+                    "max_age": 86400,
+                    "include_subdomains": False,
+                    "report_uri": "https://r.test/",
+                    "report_only": False,
+                },
+                "published": "live",
+                "rollover": {
+                    "due": False,
+                    "requested": False,
+                    "safe": True,
+                    "safe_from": "2026-02-21T12:00:00Z",
+                    "next_due": None,
+                },
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("ledger", "published"), [(LIVE, "live"), (PENDING, "pending"), (Ledger(), "none")]
+)
+def test_published_tells_what_apache_has_loaded(ledger: Ledger, published: str) -> None:
+    """live, pending or none."""
+    assert document(ledger)["keyrings"][0]["published"] == published
+
+
+def test_rollover_tells_when_it_will_be_safe() -> None:
+    """A backup that clients do not know yet: not safe, and from when; in the text as well."""
+    ledger = Ledger().record(policy(A, C, max_age=86400), NOW - 9 * DAY)
+    ledger = ledger.record(policy(A, B), NOW).confirm(NOW)
+    found = document(ledger)["keyrings"][0]["rollover"]
+    assert (found["safe"], found["safe_from"]) == (False, "2026-03-02T12:00:00Z")
+    text = status.as_text([State(RING, ledger)], NOW)
+    assert "not safe" in text and "2026-03-02T12:00:00Z" in text
+
+
+def test_rollover_without_backups_is_never_safe() -> None:
+    """There is nothing to roll over to."""
+    alone = State(Keyring("ring", RING.members, RING.keys[:1]), LIVE)
+    found = status.as_data([alone], {}, NOW, "/etc")["keyrings"][0]["rollover"]
+    assert (found["safe"], found["safe_from"]) == (False, None)
+
+
+def test_text_tells_keys_and_where_the_snippet_is() -> None:
+    """One block per keyring, with pins, roles and ages; retired keys are left out."""
+    one = State(RING, LIVE, "/s.conf")
+    text = status.as_text([one, one], NOW)
+    assert text.count("Keyring ring\n") == 2
+    assert "live, in /s.conf" in text and "max-age 86400 s, reports to https://r.test/" in text
+    assert f"{A}  ECDSA secp256r1  primary, in service, served 9 days ago" in text
+    assert f"{B}  ECDSA secp256r1  backup, made 8 days ago" in text
+    assert C not in text and "safe now" in text
