@@ -142,6 +142,9 @@ def main() -> int:
     except (Failed, LabError) as error:
         print(f"\nThe demo FAILED: {error}\nWhere to look: {folder}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. Where to look: {folder}", file=sys.stderr)
+        return 130
     print(f"""
 All held. Where to look:
   the snippet     {demo.snippet}

@@ -44,7 +44,7 @@ def kill_before_step(folders: tuple[str, ...], number: int) -> None:
     """
     left = [number]
     for name in STEPS:
-        real = getattr(os, name)
+        real: Callable[..., Any] = getattr(os, name)
         step = partial(_step, real, name, folders, left)
         for module in (os, certbot.compat.os):
             if getattr(module, name, None) is real:
@@ -343,7 +343,7 @@ def _full_disk(folder: str, number: int) -> None:
     left = [number]
     real = os.fsync
 
-    def fsync(descriptor: int) -> None:
+    def fsync(descriptor: Any) -> None:
         path = os.readlink(f"/proc/self/fd/{descriptor}")
         if path.startswith(folder) and not os.path.isdir(path):
             left[0] -= 1
@@ -351,4 +351,4 @@ def _full_disk(folder: str, number: int) -> None:
                 raise OSError(28, "No space left on device", path)
         real(descriptor)
 
-    os.fsync = fsync
+    setattr(os, "fsync", fsync)  # noqa: B010 - narrower than the type

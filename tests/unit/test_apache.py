@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shlex
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -193,28 +196,32 @@ def test_g6_command_that_hangs_is_ended_with_its_children(
     site: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the time limit the command and what it started are gone, and the snippet is back."""
-    note = site.apache.root / "child"
-    os.mkfifo(site.apache.root / "never")
+    never, started = site.apache.root / "never", site.apache.root / "started"
+    os.mkfifo(never)
+    os.mkfifo(started)
     hang = site.apache.script(
-        "hang",
-        f'(read line <"{site.apache.root}/never") & echo $! >"{note}"\n'
-        f'read line <"{site.apache.root}/never"',
+        "hang", f'(read line <"{never}") & echo $! >"{started}"; read line <"{never}"'
     )
-    monkeypatch.setattr(apache, "TIME_LIMIT", 0.5)
+    children: list[int] = []
+    wait = subprocess.Popen.wait
+
+    def time_is_up(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        if timeout is not None:
+            children.append(os.pidfd_open(int(started.read_text())))  # blocks until it has begun
+            timeout = 0
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", time_is_up)
     site.path.write_text("old\n")
     with pytest.raises(PublishFailed, match="did not end within"):
         site.publish("new\n", server=site.tested_by(*hang))
     assert site.path.read_text() == "old\n"
-    assert is_gone(int(note.read_text()))
-
-
-def is_gone(process: int) -> bool:
-    """Whether a process has ended; one that nobody has waited for yet has ended, too."""
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    return stat.rpartition(")")[2].split()[0] in "ZX"
+    (child,) = children
+    gone, _, _ = select.select([child], [], [], 20)  # its death takes a moment to be seen
+    if not gone:
+        signal.pidfd_send_signal(child, signal.SIGKILL)
+    os.close(child)
+    assert gone
 
 
 def test_reload_that_fails_says_why(site: Published) -> None:

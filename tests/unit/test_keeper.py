@@ -338,6 +338,17 @@ def test_g2_live_key_that_is_not_pinned_is_an_error(kept: Site) -> None:
     assert kept.tree() == before and kept.apache.reloads == 1
 
 
+def test_g2_retired_key_that_goes_live_is_an_error(kept: Site) -> None:
+    """A key of ours that the header no longer lists is as bad as a strange one."""
+    dropped = kept.published().pins[2]
+    kept.keep(kept.options(backup_keys=1), NOW + DAY)
+    kept.issue(kept.key_pem(dropped))
+    before = kept.tree()
+    with pytest.raises(Unpinned):
+        kept.keep(kept.options(backup_keys=1), NOW + 2 * DAY)
+    assert kept.tree() == before
+
+
 def test_g2_lost_keyring_file_does_not_adopt_an_unpinned_key(kept: Site) -> None:
     """The snippet still says what clients hold."""
     kept.file.unlink()
