@@ -210,7 +210,7 @@ def names_of(
 def _small_files(folder: str) -> Iterator[tuple[str, bytes]]:
     try:
         names = sorted(os.listdir(folder))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     for name in names:
         path = os.path.join(folder, name)

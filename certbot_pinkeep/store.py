@@ -82,7 +82,7 @@ class Store:
             raise DamagedState(self.path(name), f"cannot be read ({error.strerror})") from error
         try:
             return read(name, content)
-        except (ValueError, KeyError, TypeError, PinkeepError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, PinkeepError) as error:
             why = f"is damaged ({error})" if isinstance(error, ValueError) else "is damaged"
             raise DamagedState(self.path(name), why) from error
 
