@@ -173,9 +173,12 @@ class Guest:
 
 
 def whole_files(bot: Bot) -> None:
-    """What a kill left: the files that others read are whole ones."""
+    """What a kill left: whole files, and no pin that is published but not on record."""
     for path in (bot.config_dir / "pinkeep").glob("apache/*.conf"):
         assert len(pins_in(path)) == 3
+        record = path.parents[1] / path.name
+        assert record.exists()
+        assert all(pin in record.read_text() for pin in pins_in(path))
         assert path.read_text().endswith("\n")
         assert set(pins_in(path)) <= set(keys(bot))
     for path in (bot.config_dir / "csr").glob("[0-9]*.pem"):
