@@ -17,6 +17,9 @@ Named Arguments
 ``--pinkeep-report-uri``                  Add ``report-uri``; an ``https`` or ``http`` URI on a
                                           host that the keyring does not cover.
 ``--pinkeep-report-only``                 Publish ``Public-Key-Pins-Report-Only`` instead.
+``--pinkeep-rollover-days``               A key in service for longer is exchanged at its next
+                                          renewal, as soon as that locks nobody out; ``0``: at
+                                          every renewal; or ``never``. (Default: 730)
 ``--pinkeep-snippet-dir``                 Where the snippet ``KEYRING.conf`` is written.
                                           (Default: ``CONFIG_DIR/pinkeep/apache``)
 ``--pinkeep-configtest-command``          Run before a changed snippet goes live.

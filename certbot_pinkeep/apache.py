@@ -105,14 +105,20 @@ def directives(snippet: str | None) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def render(keyring: Keyring, policy: Policy) -> str:
-    """The snippet's text."""
+def render(keyring: Keyring, policy: Policy | None) -> str:
+    """The snippet's text.
+
+    :param policy: what it publishes; ``None``: nothing any more
+    """
     lines = [
         first_line(keyring.name),
         "# Include this file in the site's <VirtualHost>. It is generated: edits are lost. Change",
         "# the --pinkeep-... options instead and run: certbot renew --installer pinkeep",
         "#",
     ]
+    if policy is None:
+        lines.append("# The keyring is unpinned: no client holds pins, and no header is sent.")
+        return "\n".join(lines) + "\n"
     served = {key.pin for key in keyring.in_service()}
     for pin in policy.pins:
         key = keyring.key(pin)

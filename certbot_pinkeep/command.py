@@ -12,14 +12,25 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 from typing import Any
 
-from certbot_pinkeep import __version__, handoff, lineage, moments, options, renewals, status
+from certbot_pinkeep import (
+    __version__,
+    advice,
+    handoff,
+    lineage,
+    moments,
+    options,
+    renewals,
+    status,
+    wishes,
+)
 from certbot_pinkeep.csrs import Folders
 from certbot_pinkeep.errors import DamagedState, PinkeepError
 from certbot_pinkeep.installer import OPTIONS
-from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.keeper import Keeper, Report
 from certbot_pinkeep.renewals import Renewal
 from certbot_pinkeep.store import State, Store
 
@@ -62,6 +73,28 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="for scripts and monitoring")
     command.set_defaults(run=_status)
 
+    _add_rollover(commands.add_parser("rollover", help="exchange the key at the next renewal"))
+
+    command = commands.add_parser(
+        "confirm", help="you reloaded Apache yourself: what was pending is served"
+    )
+    command.add_argument("name", metavar="NAME", help="the keyring")
+    command.add_argument(
+        "--clock",
+        action="store_true",
+        help="instead: the clock is right now, though later moments are on record",
+    )
+    command.set_defaults(run=_confirm)
+
+    command = commands.add_parser(
+        "unpin",
+        help="leave pinning without locking anyone out: max-age=0 until nobody holds pins, then no "
+        "header",
+    )
+    command.add_argument("name", metavar="NAME", help="the keyring")
+    command.add_argument("--undo", action="store_true", help="stay pinned after all")
+    command.set_defaults(run=_unpin)
+
     command = commands.add_parser(
         "deploy-hook",
         help="for certbot's deploy hooks: brings the header into step with RENEWED_LINEAGE",
@@ -73,22 +106,53 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_rollover(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME", help="the keyring")
+    how = command.add_mutually_exclusive_group()
+    how.add_argument(
+        "--when-safe",
+        action="store_true",
+        help="where it is not safe yet, let the first renewal do it at which it is",
+    )
+    how.add_argument(
+        "--force",
+        action="store_true",
+        help="do it though clients are locked out; says first who, and until when",
+    )
+    command.add_argument(
+        "--compromised",
+        action="store_true",
+        help="the present key is known to others: never hand it over again",
+    )
+    command.add_argument(
+        "--now", action="store_true", help="renew the keyring's certificates at once"
+    )
+    command.set_defaults(run=_rollover)
+
+
 def _add_certbots(parser: argparse.ArgumentParser, default: str | None) -> None:
     for flag in ("--config-dir", "--work-dir", "--logs-dir"):
         parser.add_argument(flag, metavar="DIR", default=default, help="as for certbot")
     parser.add_argument("-c", "--config", metavar="FILE", default=default, help="as for certbot")
 
 
-def _certbots_config(parsed: argparse.Namespace, config_dir: str | None = None) -> Any:
+def _folders(parsed: argparse.Namespace, config_dir: str | None = None) -> list[str]:
+    """What certbot is to be told of its folders."""
     given = {
         "--config-dir": parsed.config_dir or config_dir,
         "--work-dir": parsed.work_dir,
         "--logs-dir": parsed.logs_dir,
         "--config": parsed.config,
     }
-    return handoff.read_config(
-        [word for flag, value in given.items() if value for word in (flag, value)]
-    )
+    return [word for flag, value in given.items() if value for word in (flag, value)]
+
+
+def _certbots_config(parsed: argparse.Namespace, config_dir: str | None = None) -> Any:
+    return handoff.read_config(_folders(parsed, config_dir))
+
+
+def _keeper(config: Any) -> Keeper:
+    return Keeper(config.config_dir, config.work_dir)
 
 
 # status
@@ -96,7 +160,7 @@ def _certbots_config(parsed: argparse.Namespace, config_dir: str | None = None) 
 
 def _status(parsed: argparse.Namespace) -> int:
     config = _certbots_config(parsed)
-    store = Store(config.config_dir)
+    store = _keeper(config).store
     names = [parsed.name] if parsed.name else store.names()
     states, damaged = _load(store, names)
     now = moments.now()
@@ -129,6 +193,89 @@ def _load(store: Store, names: list[str]) -> tuple[list[State], list[DamagedStat
     return states, damaged
 
 
+# rollover, confirm, unpin
+
+
+def _rollover(parsed: argparse.Namespace) -> int:
+    config = _certbots_config(parsed)
+    keeper, name = _keeper(config), _name(parsed)
+    lineages = _renewable(config, keeper, name) if parsed.now else []
+    asked = wishes.ask(
+        keeper, name, moments.now(), parsed.when_safe, parsed.compromised, parsed.force
+    )
+    print("\n".join(asked.told), flush=True)
+    if not (parsed.now and asked.ready):
+        return 0
+    if not lineages:
+        print(
+            f"No certificate of the keyring {name} is left that certbot could renew. The next one "
+            "that you ask for with --installer pinkeep is issued for the new key."
+        )
+    failed = [one for one in lineages if _renew(one, _folders(parsed)) != 0]
+    if failed:
+        raise PinkeepError(
+            f"The rollover of {name} is on record, but these certificates could not be renewed: "
+            f"{', '.join(failed)}. See certbot's words above, mend that and run: certbot renew "
+            "--force-renewal --cert-name NAME"
+        )
+    return 0
+
+
+def _renewable(config: Any, keeper: Keeper, name: str) -> list[str]:
+    """The certificates of the keyring that certbot can renew at once, with pinkeep.
+
+    :raises PinkeepError: when there is one that another installer renews
+    """
+    state = keeper.store.load(name)
+    found = []
+    for member in state.keyring.members if state else ():
+        renewal = renewals.load(config.config_dir, member.lineage)
+        if renewal is None:
+            continue  # deleted
+        if renewal.installer != handoff.INSTALLER:
+            raise PinkeepError(
+                f"{member.lineage} is renewed with the installer {renewal.installer}, which would "
+                f"keep its key. Nothing was changed. Leave --now out, and then run: certbot renew "
+                f"--cert-name {member.lineage} --force-renewal --installer pinkeep"
+            )
+        found.append(member.lineage)
+    return found
+
+
+def _renew(lineage_name: str, folders: list[str]) -> int:
+    """Have certbot renew a certificate now, as it is set up; its words go where ours go."""
+    command = [sys.executable, "-c", "import sys; from certbot.main import main; sys.exit(main())"]
+    command += ["renew", "--cert-name", lineage_name, "--force-renewal", *folders]
+    command += ["--non-interactive", "--no-random-sleep-on-renew"]
+    # Python imports from the working directory first.
+    return subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, check=False).returncode
+
+
+def _confirm(parsed: argparse.Namespace) -> int:
+    keeper = _keeper(_certbots_config(parsed))
+    confirm = wishes.confirm_clock if parsed.clock else wishes.confirm
+    print(confirm(keeper, _name(parsed), moments.now()))
+    return 0
+
+
+def _unpin(parsed: argparse.Namespace) -> int:
+    config = _certbots_config(parsed)
+    keeper, name = _keeper(config), _name(parsed)
+    lineages = wishes.unpin(keeper, name, moments.now(), parsed.undo)
+    for one in lineages:
+        renewal = renewals.load(config.config_dir, one)
+        if renewal is not None:
+            _print_step(_keep(config, keeper, renewal))
+    state = keeper.store.load(name)
+    if state is not None:
+        print(advice.unpinning(name, state.unpin, state.ledger, moments.now()))
+    return 0
+
+
+def _name(parsed: argparse.Namespace) -> str:
+    return options.keyring_name(parsed.name, parsed.name)
+
+
 # deploy-hook
 
 
@@ -148,28 +295,37 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
             f"{live_dir} is not a lineage in {config.config_dir}. Give the hook certbot's "
             "--config-dir."
         )
-    keeper = Keeper(config.config_dir)
-    adopted = keeper.store.keyring_of(name)
-    if adopted is None and not _is_ours(renewal):
+    keeper = _keeper(config)
+    if keeper.store.keyring_of(name) is None and not _is_ours(renewal):
         print(
             f"{name} is not pinned. To pin it, run: certbot renew --cert-name {name} "
             "--installer pinkeep"
         )
         return 0
+    _print_step(_keep(config, keeper, renewal))
+    return 0
+
+
+def _keep(config: Any, keeper: Keeper, renewal: Renewal) -> Report:
+    """Bring a lineage into step, with the options that certbot remembers for it."""
+    name = renewal.name
     values = _values(config, renewal)
+    adopted = keeper.store.keyring_of(name)
     if adopted is not None and values["keyring"] is None:
         values["keyring"] = adopted
     live = lineage.look(name, renewal.cert_path, renewal.key_path, renewal.must_staple)
     # With one certificate ever, there was none before whose pins could be forgotten.
     pinned_before = renewal.installer == handoff.INSTALLER and live.versions > 1
-    report = keeper.keep(
-        live, options.parse(values, name), moments.now(), pinned_before=pinned_before
-    )
+    chosen = options.parse(values, name)
+    return keeper.keep(live, chosen, moments.now(), pinned_before=pinned_before)
+
+
+def _print_step(report: Report) -> None:
+    what = "no pins" if report.unpinned else f"{len(report.pins)} pins"
     print(
-        f"The keyring {report.keyring} is in step: {len(report.pins)} pins in {report.snippet}"
+        f"The keyring {report.keyring} is in step: {what} in {report.snippet}"
         + (", which Apache has yet to load." if report.pending else ".")
     )
-    return 0
 
 
 def _is_ours(renewal: Renewal) -> bool:

@@ -19,11 +19,13 @@ class BadOption(PinkeepError):
 
     :ivar option: the option as it is typed, e.g. ``--pinkeep-max-age``
     :ivar value: the value that was given
+    :ivar why: what is wrong with it, and what to give
     """
 
     def __init__(self, option: str, value: object, why: str) -> None:
         self.option = option
         self.value = value
+        self.why = why
         super().__init__(f"{option} {str(value)!r}: {why}")
 
 
@@ -79,6 +81,21 @@ class Unpinned(PinkeepError):
 
 class NotSafe(PinkeepError):
     """A rollover that would lock clients out (G2)."""
+
+
+class Compromised(NotSafe):
+    """A compromised key is not handed over, and no backup is safe (G3)."""
+
+
+class KeyRefused(PinkeepError):
+    """The CA refuses a key as compromised or blocked.
+
+    :ivar pin: the pin of that key
+    """
+
+    def __init__(self, pin: str, why: str) -> None:
+        self.pin = pin
+        super().__init__(f"The CA refuses the key with the pin {pin}: {why}")
 
 
 class PublishFailed(PinkeepError):

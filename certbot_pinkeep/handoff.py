@@ -8,6 +8,10 @@ The rules:
 * Where a private part is not there or takes other arguments, the wrapping is refused with an
   error. ``reuse_key``, which the installer sets, still keeps the key then (G1).
 * What the CA returns is compared with the key before certbot gets to store it (G1).
+* A key that the CA refuses as compromised or blocked is not handed over again; the next one that
+  clients accept is, at once (G3).
+* ``certbot revoke`` makes no installer. It is wrapped where certbot starts it; what the CA accepted
+  as revoked is told, and nothing that goes wrong in telling it stops certbot (G9).
 """
 
 from __future__ import annotations
@@ -15,24 +19,40 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any, Protocol, cast
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from acme import client as acme_client
+from acme import errors as acme_errors
 from acme import messages
 from certbot import errors, util
 from certbot._internal import client as certbot_client
+from certbot._internal import main as certbot_main
 from certbot._internal import renewal as certbot_renewal
 from certbot.display import util as display_util
 
 from certbot_pinkeep import pins
-from certbot_pinkeep.errors import BadKey, PinkeepError, Unsupported, WrongKeyIssued
-from certbot_pinkeep.keeper import Handover
+from certbot_pinkeep.errors import (
+    BadKey,
+    KeyRefused,
+    PinkeepError,
+    Unsupported,
+    WrongKeyIssued,
+)
+
+if TYPE_CHECKING:
+    from certbot_pinkeep.keeper import Handover
 
 logger = logging.getLogger(__name__)
 
 Obtained = tuple[bytes, bytes, util.Key, util.CSR]
 INSTALLER = "pinkeep"
 _MARK = "_pinkeep"
+#: RFC 5280 §5.3.1, as certbot passes it on.
+_KEY_COMPROMISE = 1
+# RFC 8555 §6.7 has no type of its own for it. Boulder says "badCSR" and "public key is forbidden".
+_REFUSING = ("badPublicKey", "badCSR")
+_REFUSED = ("forbidden", "block", "blacklist", "compromise", "revoked", "weak key")
 
 
 class Pinning(Protocol):
@@ -45,6 +65,9 @@ class Pinning(Protocol):
 
     def issued(self, certificate: bytes) -> None:
         """A certificate was issued, and certbot is about to store it."""
+
+    def refused(self, refusal: KeyRefused) -> None:
+        """The CA refuses the key that was handed over."""
 
 
 def wrap(installer_class: type) -> None:
@@ -89,7 +112,7 @@ def _wrap_client(installer_class: type) -> None:
             if handover is None:
                 obtained = original(self, names, old_keypath)
             else:
-                obtained = _obtain(self, names, old_keypath, handover)
+                obtained = _obtain_somehow(self, names, old_keypath, handover)
         except PinkeepError as error:
             raise errors.Error(str(error)) from error
         if not dry_run:
@@ -113,6 +136,38 @@ def _ask(
             raise
         logger.error("pinkeep cannot hand over a CSR; the live key is kept: %s", error)
         return None
+
+
+def _obtain_somehow(
+    client: Any, names: Sequence[Any], old_keypath: str | None, handed: Handover
+) -> Obtained:
+    """Obtain a certificate for the key, or for the next one where the CA refuses it."""
+    dry_run = bool(client.config.dry_run)
+    try:
+        return _obtain(client, names, old_keypath, handed)
+    except (messages.Error, acme_errors.Error) as error:
+        refusal = _refusal(error, handed.pin)
+        if refusal is None:
+            raise
+        if dry_run:
+            raise refusal from error
+        logger.error("%s", refusal)
+        client.installer.refused(refusal)
+        again = _ask(client.installer, names, old_keypath, dry_run, client.config)
+        if again is None or again.pin == handed.pin:
+            raise refusal from error
+    return _obtain_somehow(client, names, old_keypath, again)
+
+
+def _refusal(error: Exception, pin: str) -> KeyRefused | None:
+    """What the CA says against the key; ``None`` when it says something else."""
+    problem = getattr(error, "error", error)  # that of an order, in the error about the order
+    if not isinstance(problem, messages.Error):
+        return None
+    said = str(problem.detail or "")
+    if problem.code in _REFUSING and any(word in said.lower() for word in _REFUSED):
+        return KeyRefused(pin, said)
+    return None
 
 
 def _obtain(
@@ -200,6 +255,64 @@ def _wrap_key_conflicts() -> None:
             )
 
     certbot_renewal._avoid_reuse_key_conflicts = avoid_reuse_key_conflicts
+
+
+def watch_revocations(notice: Callable[[Any, str, bool], None]) -> None:
+    """Have *notice* called for each certificate that ``certbot revoke`` revokes.
+
+    :param notice: takes certbot's configuration, the pin of the certificate's key, and whether the
+        key is compromised
+    :raises Unsupported: when this certbot's revocation is not one that is known
+    """
+    if hasattr(certbot_main.revoke, _MARK):
+        return
+    _expect(certbot_main.revoke, [None, None])
+    _expect(acme_client.ClientV2.revoke, ["self", "cert", "rsn"])
+    original: Callable[..., Any] = certbot_main.revoke
+
+    @wraps(original)
+    def revoke(config: Any, plugins: Any) -> Any:
+        # No context manager: contextlib cannot pass on the errors of acme 2.1.
+        unwatch = _watch(partial(_notice, notice, config))
+        try:
+            return original(config, plugins)
+        finally:
+            unwatch()
+
+    setattr(revoke, _MARK, True)
+    setattr(certbot_main, "revoke", revoke)  # noqa: B010 - read-only to type checkers only
+
+
+def _watch(told: Callable[[Any, int], None]) -> Callable[[], None]:
+    """Have each revocation that the CA accepts told; return what ends that."""
+    original = acme_client.ClientV2.revoke
+
+    @wraps(original)
+    def revoke(self: acme_client.ClientV2, cert: Any, rsn: int) -> None:
+        original(self, cert, rsn)
+        told(cert, rsn)
+
+    setattr(acme_client.ClientV2, "revoke", revoke)  # noqa: B010
+    return partial(setattr, acme_client.ClientV2, "revoke", original)
+
+
+def _notice(
+    notice: Callable[[Any, str, bool], None], config: Any, certificate: Any, reason: int
+) -> None:
+    try:
+        if hasattr(certificate, "wrapped"):  # as acme 2.1 has it
+            certificate = certificate.wrapped.to_cryptography()
+        pin = pins.pin_of(pins.usable(certificate.public_key()))
+        notice(config, pin, reason == _KEY_COMPROMISE)
+    except BadKey:
+        return  # a key that could not have been pinned
+    except Exception as error:
+        logger.error(
+            "The certificate is revoked, but that could not be noted for the pinned keys: %s "
+            "Where its key is pinned, run: certbot-pinkeep rollover NAME --when-safe, with "
+            "--compromised where the key is known to others.",
+            error,
+        )
 
 
 def read_config(arguments: list[str]) -> Any:

@@ -1,7 +1,7 @@
 """The certbot plugin: translates certbot's calls into the keeper's, and its errors into certbot's.
 
 Certbot imports this module at every run, also where pinkeep is not used: what is needed only when
-it is, is imported where it is used.
+it is, is imported where it is used. Loading it also has ``certbot revoke`` watched.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from certbot.display import util as display_util
 from certbot.plugins import common
 
 if TYPE_CHECKING:
+    from certbot_pinkeep.errors import KeyRefused
     from certbot_pinkeep.keeper import Handover, Keeper, Report
     from certbot_pinkeep.lineage import Live
     from certbot_pinkeep.options import Options
@@ -32,6 +33,7 @@ OPTIONS = (
     "include-subdomains",
     "report-uri",
     "report-only",
+    "rollover-days",
     "snippet-dir",
     "configtest-command",
     "reload-command",
@@ -53,6 +55,7 @@ class Installer(
         self._rollover_asked = False
         self._certificate: bytes | None = None  # issued in this run, not yet brought into step
         self._kept: set[str] = set()
+        self._refused: set[str] = set()
         self._pinned_before: bool | None = None
 
     @classmethod
@@ -74,6 +77,12 @@ class Installer(
         _add_switch(add, "include-subdomains", "add includeSubDomains to the header")
         add("report-uri", metavar="URI", help="add report-uri to the header (default: none)")
         _add_switch(add, "report-only", "publish Public-Key-Pins-Report-Only instead")
+        add(
+            "rollover-days",
+            metavar="DAYS",
+            help="a key in service for longer is exchanged at its next renewal, as soon as that "
+            "locks nobody out; 0: at every renewal; never (default: 730)",
+        )
         add(
             "snippet-dir",
             metavar="DIR",
@@ -189,7 +198,10 @@ class Installer(
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:
         """Bring a lineage into step that may not be due; at once where it is already."""
+        from certbot_pinkeep import moments, witness
+
         name = lineage.lineagename
+        witness.Witness(self.config.work_dir, self.config.config_dir).tick(moments.now())
         watched = [lineage.cert_path, lineage.key_path]
         if not self._stamps().in_step(name, self._values(), watched):
             self._keep(name)
@@ -219,7 +231,7 @@ class Installer(
                 dry_run,
             )
         name = os.path.basename(os.path.dirname(live_key_path))
-        self._was_pinned(name)  # before certbot notes us in the renewal file
+        pinned_before = self._was_pinned(name)  # before certbot notes us in the renewal file
         return self._keeper().handover(
             self._look(name),
             self._keyring(name),
@@ -227,11 +239,22 @@ class Installer(
             moments.now(),
             dry_run,
             self._rollover_asked,
+            self._options_if_sound(name),
+            pinned_before,
+            frozenset(self._refused),
         )
 
     def issued(self, certificate: bytes) -> None:
         """Remember what ``certonly`` is about to store; certbot tells no lineage."""
         self._certificate = certificate
+
+    def refused(self, refusal: KeyRefused) -> None:
+        """Never hand this key over again."""
+        from certbot_pinkeep import moments, wishes
+
+        self._refused.add(refusal.pin)
+        for sentence in wishes.note_revoked(self._keeper().store, refusal.pin, True, moments.now()):
+            logger.warning("%s", sentence)
 
     # Between the two
 
@@ -366,6 +389,15 @@ class Installer(
 
         return options.parse(self._values(lineage), lineage)
 
+    def _options_if_sound(self, lineage: str) -> Options | None:
+        """The options; ``None`` where one is bad, which is told once the renewal is done (G3)."""
+        from certbot_pinkeep.errors import BadOption
+
+        try:
+            return self._options(lineage)
+        except BadOption:
+            return None
+
     def _values(self, lineage: str | None = None) -> dict[str, object]:
         """The options as they were given.
 
@@ -382,7 +414,7 @@ class Installer(
     def _keeper(self) -> Keeper:
         from certbot_pinkeep import keeper
 
-        return keeper.Keeper(self.config.config_dir)
+        return keeper.Keeper(self.config.config_dir, self.config.work_dir)
 
     def _stamps(self) -> Any:
         from certbot_pinkeep import stamps
@@ -401,6 +433,27 @@ class Installer(
                 self._keep(name)  # else the simulated renewal failed, and nothing was changed
         except (errors.PluginError, PinkeepError) as error:
             logger.error("%s", error)
+
+
+def _watch_revocations() -> None:
+    """Have ``certbot revoke`` noticed, for which certbot makes no installer."""
+    from certbot_pinkeep.errors import Unsupported
+
+    try:
+        from certbot_pinkeep import handoff
+
+        handoff.watch_revocations(_notice_revocation)
+    except (ImportError, AttributeError, Unsupported) as error:
+        logger.debug("certbot revoke is not noticed: %s", error)
+
+
+def _notice_revocation(config: Any, pin: str, compromised: bool) -> None:
+    from certbot_pinkeep import moments, wishes
+    from certbot_pinkeep.store import Store
+
+    store = Store(config.config_dir, config.work_dir)
+    for sentence in wishes.note_revoked(store, pin, compromised, moments.now()):
+        display_util.notify(sentence)
 
 
 def _add_switch(add: Callable[..., None], name: str, does: str) -> None:
@@ -425,17 +478,25 @@ def _where_options_are(config: Any, name: str) -> str:
 
 
 def _tell(report: Report) -> None:
-    if not (report.adopted or report.published):
-        return
-    what = "Pinned" if report.adopted else "Changed the pins of"
-    display_util.notify(
-        f"{what} the keyring {report.keyring}: {len(report.pins)} pins in {report.snippet}"
-    )
-    if report.pending:
+    if report.rolled_over:
+        display_util.notify(
+            f"Rolled the keyring {report.keyring} over to the key with the pin {report.rolled_over}."
+        )
+    if report.adopted or report.published:
+        display_util.notify(f"{_published(report)} in {report.snippet}")
+    if report.published and report.pending and not report.reloaded:
         display_util.notify(
             "Apache was not reloaded, because there is no --pinkeep-reload-command. Include the "
-            "file in the site's <VirtualHost> and reload Apache."
+            "file in the site's <VirtualHost>, reload Apache, and then run: certbot-pinkeep "
+            f"confirm {report.keyring}"
         )
+
+
+def _published(report: Report) -> str:
+    if report.unpinned:
+        return f"Nobody holds pins of the keyring {report.keyring} any more: no header is left"
+    what = "Pinned" if report.adopted else "Changed the pins of"
+    return f"{what} the keyring {report.keyring}: {len(report.pins)} pins"
 
 
 @contextmanager
@@ -452,3 +513,7 @@ def _certbots_errors() -> Iterator[None]:
             "Apache serves is unchanged. Mend that and run 'certbot renew --installer pinkeep' "
             "again."
         ) from error
+
+
+# Certbot loads this module at every run, before it reads its command line and takes its functions.
+_watch_revocations()

@@ -11,7 +11,9 @@ The rules:
 * Each step is taken only where what is there differs from what should be: a second run changes
   nothing, and a run after a kill goes on where the first one stopped.
 * A handover needs a key and a CSR, nothing else: where anything else is in doubt, the renewal goes
-  on with the current key (G3).
+  on with the current key (G3). Only a compromised key is never handed over.
+* Before a renewal the CA is asked whether the certificate to be replaced is revoked; a revocation
+  is recorded before anything follows from it.
 """
 
 from __future__ import annotations
@@ -24,14 +26,26 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from certbot_pinkeep import apache, csrs, files, options, pins, rollover
+from certbot_pinkeep import (
+    advice,
+    apache,
+    csrs,
+    files,
+    moments,
+    options,
+    pins,
+    revocations,
+    rollover,
+)
 from certbot_pinkeep.apache import Server
 from certbot_pinkeep.csrs import SavedCsr, SavedKey
 from certbot_pinkeep.errors import (
     BadFolder,
     BadKey,
     BadOption,
+    Compromised,
     DamagedState,
+    NotSafe,
     Unpinned,
 )
 from certbot_pinkeep.keyring import Key, Keyring, Member
@@ -64,6 +78,8 @@ class Report:
     """What a run did.
 
     :ivar adopted: the keyring is new
+    :ivar rolled_over: the pin of the key that the lineage was rolled over to in this run
+    :ivar unpinned: nothing is published any more, because the admin left pinning
     :ivar published: the snippet was written
     :ivar reloaded: Apache was reloaded
     :ivar pending: Apache still has to load what is published
@@ -75,6 +91,8 @@ class Report:
     snippet: str
     pins: tuple[str, ...]
     adopted: bool
+    rolled_over: str | None
+    unpinned: bool
     published: bool
     reloaded: bool
     pending: bool
@@ -86,11 +104,12 @@ class Keeper:
     """Keeps the keyrings of one config dir.
 
     :param config_dir: certbot's ``--config-dir``
+    :param work_dir: certbot's ``--work-dir``
     """
 
-    def __init__(self, config_dir: str) -> None:
+    def __init__(self, config_dir: str, work_dir: str | None = None) -> None:
         self.config_dir = config_dir
-        self.store = Store(config_dir)
+        self.store = Store(config_dir, work_dir)
         self.folders = csrs.Folders(config_dir)
 
     # What a certificate is issued for
@@ -103,20 +122,35 @@ class Keeper:
         now: datetime,
         dry_run: bool = False,
         asked: bool = False,
+        chosen: Options | None = None,
+        pinned_before: bool = False,
+        refused: frozenset[str] = frozenset(),
     ) -> Handover:
         """The key and the CSR that the renewal of *live* is issued for.
 
         :param keyring: the name of the keyring that it draws on
         :param names: the names of the new certificate
         :param dry_run: whether nothing may be written
-        :param asked: whether a rollover is asked for
-        :raises NotSafe: when it is, and locks clients out
+        :param asked: whether a rollover is asked for, now or never
+        :param chosen: what the admin set; ``None``: that cannot be used, what was set before counts
+        :param pinned_before: as for :meth:`keep`
+        :param refused: the pins of the keys that the CA has refused as compromised in this run
+        :raises NotSafe: when a rollover is asked for, and locks clients out; or when the key is
+            compromised, and every other one locks clients out
         :raises BadKey: when there is no key that could be handed over
         """
-        key = self._keyring_key(live, keyring, now, asked)
-        if key is None:
-            path = os.path.relpath(live.key_path, self.config_dir)
-            key = self.folders.load_key(path, live.pin)
+        answer = self._ask_the_ca(live, now)
+        if live.pin in refused:
+            answer = revocations.Answer(True, "keyCompromise")
+        state = self._pinned_state(live, keyring, asked)
+        if state is None:
+            snippet = self._snippet(keyring, chosen)
+            published = pinned_before or apache.read_snippet(snippet) is not None
+            key = self._unrecorded_key(live, answer, published, dry_run)
+        else:
+            if answer.revoked:
+                state = self._noticed(state, live.pin, answer.compromised, dry_run)
+            key = self._chosen_key(state, live, now, asked, chosen)
         return self._handover(key, names, live.must_staple, dry_run)
 
     def handover_new(
@@ -133,20 +167,29 @@ class Keeper:
         keyring yet, and certbot makes a key as ever.
 
         :raises DamagedState: when its file cannot be trusted
+        :raises NotSafe: when its key is compromised, and every other one locks clients out
         :raises BadKey: when its key's file is gone
         """
-        state = self.store.load(keyring)
+        state = self._load_state(keyring, now)
         if state is None or not state.keyring.key_types():
             return None
         _check_member(state.keyring, lineage)
         types = state.keyring.key_types()
-        key = rollover.next_key(
-            state.keyring, state.ledger, now, key_type if key_type in types else types[0]
-        )
-        return self._handover(self._load(key), names, must_staple, dry_run)
+        key_type = key_type if key_type in types else types[0]
+        decision = self._decide(state, key_type, now, new=True)
+        assert decision.key is not None
+        return self._handover(self.load_key(decision.key), names, must_staple, dry_run)
 
-    def _keyring_key(self, live: Live, keyring: str, now: datetime, asked: bool) -> SavedKey | None:
-        """The key that the keyring names, ``None`` where it names none that can be trusted."""
+    def _load_state(self, name: str, now: datetime) -> State | None:
+        """The state of a keyring, its ledger told of the latest moment that was reached."""
+        state = self.store.load(name)
+        reached = self.store.reached(now)
+        if state is None or reached <= now:
+            return state
+        return replace(state, ledger=state.ledger.noticed(reached))
+
+    def _pinned_state(self, live: Live, keyring: str, asked: bool) -> State | None:
+        """The state of the lineage's keyring; ``None`` where it has none that can be trusted."""
         try:
             state = self.store.load(keyring)
         except DamagedState as error:
@@ -154,36 +197,151 @@ class Keeper:
                 raise
             logger.error("%s", error)
             return None
-        if state is None or state.keyring.member(live.name) is None:
-            if asked:
-                raise BadKey(
-                    f"{live.name} is not pinned yet, so it has no backup key to roll over to. Run "
-                    "'certbot renew --installer pinkeep' first."
-                )
-            return None
-        types = state.keyring.key_types()
-        key_type = live.kind.key_type if live.kind.key_type in types else types[0]
-        key = rollover.next_key(state.keyring, state.ledger, now, key_type, asked)
+        if state is not None and state.keyring.member(live.name) is not None:
+            return state
         if asked:
-            return self._load(key)
-        return self._first_at_hand(state, key, live, now)
-
-    def _first_at_hand(self, state: State, key: Key, live: Live, now: datetime) -> SavedKey | None:
-        """*key*, or where its file is lost the next best one that clients accept; ``None`` for the
-        live key."""
-        try:
-            return self._load(key)
-        except BadKey as error:
-            logger.error("%s", error)
-        if state.keyring.key(live.pin) is not None:
-            return None
-        for backup in state.keyring.backups(key.kind.key_type):
-            try:
-                if rollover.safety(backup, state.ledger, now).at(now):
-                    return self._load(backup)
-            except BadKey as error:
-                logger.error("%s", error)
+            raise BadKey(
+                f"{live.name} is not pinned yet, so it has no backup key to roll over to. Run "
+                "'certbot renew --installer pinkeep' first."
+            )
         return None
+
+    def _ask_the_ca(self, live: Live, now: datetime) -> revocations.Answer:
+        answer = revocations.look(*live.certificates(), now)
+        if answer.why:
+            logger.warning(
+                "Whether the present certificate of %s is revoked is unknown: %s. The renewal goes "
+                "on as if it was not.",
+                live.name,
+                answer.why,
+            )
+        return answer
+
+    def _noticed(self, state: State, pin: str, compromised: bool, dry_run: bool) -> State:
+        """The state with a revocation on record."""
+        if not dry_run:
+            try:
+                with self.store.locked():
+                    fresh = self.store.load(state.keyring.name) or state
+                    return self.store.save(fresh.with_revoked(pin, compromised))
+            except OSError as error:
+                logger.error("The revocation is heeded, but could not be recorded: %s", error)
+        return state.with_revoked(pin, compromised)
+
+    def _unrecorded_key(
+        self, live: Live, answer: revocations.Answer, published: bool, dry_run: bool
+    ) -> SavedKey:
+        """The live key of a lineage of which there is no record, unless that is compromised.
+
+        :param published: whether pins of it may have been published all the same
+        """
+        if not answer.compromised:
+            path = os.path.relpath(live.key_path, self.config_dir)
+            return self.folders.load_key(path, live.pin)
+        not_again = (
+            f"The key of {live.name} is compromised and is not handed over again, and which "
+        )
+        not_again += "other key clients accept is not known"
+        try:
+            self.store.check_all()
+        except DamagedState as error:
+            # It may be the one of this lineage: clients may hold what it says.
+            raise Compromised(f"{not_again}. {error}") from error
+        if published:
+            raise Compromised(
+                f"{not_again}: its keyring file is lost. To adopt what is left of its pins, run: "
+                f"certbot install --installer pinkeep --cert-name {live.name} -- and then the "
+                "rollover, which says first who is locked out: certbot-pinkeep rollover "
+                f"{live.name} --now --force"
+            )
+        pem = csrs.make_key(live.kind)
+        if not dry_run:
+            return self.folders.save_key(pem)
+        public = pins.load_private_key(pem).public_key()
+        return SavedKey("", pem, pins.pin_of(public), live.kind)
+
+    def _chosen_key(
+        self, state: State, live: Live, now: datetime, asked: bool, chosen: Options | None
+    ) -> SavedKey:
+        """The key that the keyring names for the renewal of *live*."""
+        keyring = _as_live(state, live)
+        if chosen is not None:
+            keyring = replace(keyring, rollover_days=chosen.rollover_days)
+        ledger = state.ledger.noticed(self.store.reached(now))
+        state = replace(state, keyring=keyring, ledger=ledger)
+        types = keyring.key_types()
+        key_type = live.kind.key_type if live.kind.key_type in types else types[0]
+        decision = self._decide(state, key_type, now, asked)
+        assert decision.key is not None
+        try:
+            return self.load_key(decision.key)
+        except BadKey as error:
+            if asked:
+                raise
+            logger.error("%s", error)
+        return self._next_best(state, key_type, live, now)
+
+    def _decide(
+        self,
+        state: State,
+        key_type: KeyType,
+        now: datetime,
+        asked: bool = False,
+        new: bool = False,
+    ) -> rollover.Decision:
+        """What the next certificate is issued for; the admin is told where a rollover is due.
+
+        :raises NotSafe: where no key may be handed over, or none that was asked for
+        """
+        keyring = self.at_hand(state.keyring, key_type)
+        decision = rollover.decide(keyring, state.ledger, now, key_type, asked)
+        name = keyring.name
+        if decision.key is None:
+            raise Compromised(advice.locked_in(name, decision, state.ledger, now, new))
+        if decision.held and asked:
+            raise NotSafe(advice.refusal(name, decision))
+        if decision.held:
+            logger.warning("%s", advice.held(name, decision))
+        elif decision.rolls_over:
+            logger.info("%s", advice.rolling(name, decision))
+            if decision.key.forced:
+                told = advice.announcement(decision.key, state.ledger, now)
+                logger.warning("The rollover of the keyring %s is forced. %s", name, told)
+        return decision
+
+    def at_hand(self, keyring: Keyring, key_type: KeyType) -> Keyring:
+        """The keyring without the backups whose files cannot be used; these are told."""
+        lost = self.lost(keyring, key_type)
+        for sentence in lost.values():
+            logger.error("%s", sentence)
+        return keyring.without(lost)
+
+    def lost(self, keyring: Keyring, key_type: KeyType) -> dict[str, str]:
+        """The backups whose files cannot be used: by their pins, why, as sentences."""
+        lost = {}
+        for key in keyring.backups(key_type):
+            try:
+                self.load_key(key)
+            except BadKey as error:
+                lost[key.pin] = f"{error} It is no backup any more."
+        return lost
+
+    def _next_best(self, state: State, key_type: KeyType, live: Live, now: datetime) -> SavedKey:
+        """What is handed over where the primary's file is lost: the live key where it is pinned,
+        else a backup that is safe, else the live key."""
+        known = state.keyring.key(live.pin)
+        best, verdict = rollover.best_backup(
+            self.at_hand(state.keyring, key_type), state.ledger, now, key_type
+        )
+        pinned = known is not None and known.role != "compromised"
+        if not pinned and best is not None and verdict.at(now):
+            return self.load_key(best)
+        if known is not None and known.role == "compromised":
+            raise Compromised(
+                f"The key of {live.name} is compromised and is not handed over again, and the file "
+                "of the key to be used is lost. Restore it from a backup of certbot's folder."
+            )
+        return self.folders.load_key(os.path.relpath(live.key_path, self.config_dir), live.pin)
 
     def _handover(
         self, key: SavedKey, names: Iterable[str], must_staple: bool, dry_run: bool
@@ -204,7 +362,11 @@ class Keeper:
             logger.error("The CSR could not be saved; the renewal goes on. %s", error)
             return SavedCsr(None, pem)
 
-    def _load(self, key: Key) -> SavedKey:
+    def load_key(self, key: Key) -> SavedKey:
+        """The private key of *key*.
+
+        :raises BadKey: when it is not here, or cannot be used
+        """
         if key.path is None:
             raise BadKey(f"The private key with the pin {key.pin} is not on this machine.")
         return self.folders.load_key(key.path, key.pin)
@@ -234,22 +396,35 @@ class Keeper:
         options.check_report_host(chosen.report_uri, live.names, chosen.include_subdomains)
         with self.store.locked():
             self._sweep(server)
-            old = self.store.load(chosen.keyring)
+            old = self._load_state(chosen.keyring, now)
+            self.store.tick(now)
             state = (
                 self._adopted(live, chosen, server, now, pinned_before)
                 if old is None
-                else _brought_into_step(old, live)
+                else _brought_into_step(_out_of_doubt(old, chosen, now), live)
             )
+            state = _with_age(state, chosen)
             state, csr_paths = self._staged(state, chosen, live, now)
             state = self._recorded(state, chosen, server, now)
             if state != old:
-                self.store.save(state)
+                state = self.store.save(state)
             if remember is not None:
                 remember()
-            published, state = self._publish(state, server)
+            published, state = self._publish(state, server, now)
             reloaded, state = self._load_into_apache(state, live, server, now)
-        by_hand = chosen.reload == ()
-        return self._report(state, server, csr_paths, old is None, published, reloaded, by_hand)
+        return Report(
+            keyring=state.keyring.name,
+            snippet=server.snippet,
+            pins=_current(state).pins,
+            adopted=old is None,
+            rolled_over=_rolled_over(old, live),
+            unpinned=state.unpinned(now),
+            published=published,
+            reloaded=reloaded,
+            pending=state.ledger.pending,
+            settled=_is_settled(state, chosen, now),
+            files=self._files(state, server, csr_paths),
+        )
 
     def check(self, chosen: Options) -> None:
         """See that the options can be used on this machine. Writes nothing.
@@ -277,8 +452,11 @@ class Keeper:
             state = self.store.load(keyring)
         except DamagedState:
             return True  # what was handed over then is the key that was live before
-        current = state.ledger.current if state else None
-        return current is None or pin in current.policy.pins
+        if state is not None and state.ledger.current is not None:
+            return pin in state.ledger.current.policy.pins
+        text = apache.read_snippet(self._snippet(keyring, None))
+        published = apache.read_policy(text) if text else None
+        return published is None or pin in published.pins
 
     def _server(self, chosen: Options) -> Server:
         """Where the snippet goes and how Apache loads it.
@@ -288,10 +466,10 @@ class Keeper:
         if chosen.snippet_dir is not None:
             apache.check_snippet_dir(chosen.snippet_dir)
             self._check_foreign(chosen.snippet_dir)
-        folder = chosen.snippet_dir or os.path.join(self.store.folder, "apache")
+        snippet = self._snippet(chosen.keyring, chosen)
+        folder = os.path.dirname(snippet)
         if chosen.snippet_dir is None and os.path.exists(folder) and not os.path.isdir(folder):
             raise BadFolder(f"{folder} is not a folder. Move it away; it is made when needed.")
-        snippet = os.path.join(folder, f"{chosen.keyring}.conf")
         if not _is_ours(snippet, chosen.keyring):
             raise BadOption(
                 "--pinkeep-snippet-dir",
@@ -304,6 +482,11 @@ class Keeper:
             apache.command("--pinkeep-configtest-command", chosen.configtest, "configtest"),
             apache.command("--pinkeep-reload-command", chosen.reload, "graceful"),
         )
+
+    def _snippet(self, keyring: str, chosen: Options | None) -> str:
+        folder = chosen.snippet_dir if chosen else None
+        folder = folder or os.path.join(self.store.folder, "apache")
+        return os.path.join(folder, f"{keyring}.conf")
 
     def _check_foreign(self, folder: str) -> None:
         """See that the admin's snippet folder is not one that certbot or we keep other files in."""
@@ -381,6 +564,9 @@ class Keeper:
     ) -> tuple[State, list[str]]:
         """The state with all backups staged, and the CSR of each key for the lineage's names."""
         keyring = state.keyring.with_backup_count(chosen.backup_keys)
+        for key_type in keyring.key_types():
+            at_hand = {key.pin for key in self.at_hand(keyring, key_type).keys}
+            keyring = keyring.with_lost(key.pin for key in keyring.keys if key.pin not in at_hand)
         new = [
             self.folders.save_key(csrs.make_key(kind))
             for kind, count in keyring.missing_backups(chosen.backup_keys).items()
@@ -396,38 +582,43 @@ class Keeper:
                 continue
             csr = index.get(csrs.request(key.pin, live.names, live.must_staple))
             if csr is None:
-                pem = csrs.make_csr(self._load(key).pem, live.names, live.must_staple)
-                csr = self.folders.save_csr(pem)
-            paths.append(csr.path or "")
+                csr = self._made_csr(key, live)
+            paths.append(csr.path or "" if csr else "")
         return replace(state, keyring=keyring), paths
+
+    def _made_csr(self, key: Key, live: Live) -> SavedCsr | None:
+        try:
+            pem = csrs.make_csr(self.load_key(key).pem, live.names, live.must_staple)
+        except BadKey as error:
+            logger.error("%s", error)  # the primary's: a handover copes with that
+            return None
+        return self.folders.save_csr(pem)
 
     def _recorded(self, state: State, chosen: Options, server: Server, now: datetime) -> State:
         """The state with the policy in its ledger that is about to be published."""
         policy = Policy(
             state.keyring.published_pins(),
-            chosen.max_age,
+            0 if state.unpin else chosen.max_age,
             chosen.include_subdomains,
             chosen.report_uri,
-            chosen.report_only,
+            chosen.report_only and not state.unpin,
         )
         ledger = state.ledger
         text = apache.read_snippet(server.snippet)
         found = apache.read_policy(text) if text is not None else None
         current = ledger.current
-        if current is not None and apache.directives(text) != apache.directives(
-            apache.render(state.keyring, current.policy)
-        ):
-            # Somebody edited, removed or moved the snippet; Apache may have loaded what is there.
+        wanted = _snippet(state, now) if current is not None else None
+        if current is not None and apache.directives(text) != apache.directives(wanted):
+            # Pinning was left for good, or somebody edited, removed or moved the snippet: Apache may
+            # have loaded what is there.
             if found is not None and not ledger.may_be_served(found):
                 ledger = ledger.record(found, now)
             else:
                 ledger = ledger.reopen()
         return replace(state, ledger=ledger.record(policy, now).prune(now))
 
-    def _publish(self, state: State, server: Server) -> tuple[bool, State]:
-        assert state.ledger.current is not None
-        policy = state.ledger.current.policy
-        text = apache.render(state.keyring, policy)
+    def _publish(self, state: State, server: Server, now: datetime) -> tuple[bool, State]:
+        text = _snippet(state, now)
         digest = hashlib.sha256(text.encode()).hexdigest()
         changed = apache.read_snippet(server.snippet) != text
         moved = state.snippet != server.snippet
@@ -446,7 +637,7 @@ class Keeper:
         # Only now: a run that was killed before must still know where the old snippet is.
         tested = replace(state, snippet=server.snippet, tested=digest)
         if tested != state:
-            self.store.save(tested)
+            tested = self.store.save(tested)
         return changed, tested
 
     def _load_into_apache(
@@ -462,36 +653,74 @@ class Keeper:
         now += timedelta(seconds=round(time.monotonic() - began))
         state = replace(
             state,
-            keyring=state.keyring.loaded(live.name, live.fingerprint).served_since({live.pin: now}),
+            keyring=_loaded(state, live, now),
             ledger=state.ledger.confirm(now).prune(now),
         )
-        self.store.save(state)
-        return True, state
+        return True, self.store.save(state)
 
-    def _report(
-        self,
-        state: State,
-        server: Server,
-        csr_paths: list[str],
-        adopted: bool,
-        published: bool,
-        reloaded: bool,
-        by_hand: bool,
-    ) -> Report:
-        assert state.ledger.current is not None
+    def _files(self, state: State, server: Server, csr_paths: list[str]) -> tuple[str, ...]:
         paths = [self.store.path(state.keyring.name), server.snippet, *csr_paths]
         paths += [self.folders.absolute(key.path) for key in state.keyring.keys if key.path]
-        return Report(
-            keyring=state.keyring.name,
-            snippet=server.snippet,
-            pins=state.ledger.current.policy.pins,
-            adopted=adopted,
-            published=published,
-            reloaded=reloaded,
-            pending=state.ledger.pending,
-            settled=not state.ledger.pending or by_hand,
-            files=tuple(paths),
-        )
+        return tuple(paths)
+
+
+def _current(state: State) -> Policy:
+    assert state.ledger.current is not None
+    return state.ledger.current.policy
+
+
+def _snippet(state: State, now: datetime) -> str:
+    """The text of the snippet that is to be served."""
+    policy = None if state.unpinned(now) else _current(state)
+    return apache.render(state.keyring, policy)
+
+
+def _is_settled(state: State, chosen: Options, now: datetime) -> bool:
+    """Whether another run with the same options would change nothing, however late."""
+    waiting = state.ledger.pending and chosen.reload != ()
+    return not waiting and state.unpin == state.unpinned(now)
+
+
+def _loaded(state: State, live: Live, now: datetime) -> Keyring:
+    keyring = state.keyring.loaded(live.name, live.fingerprint)
+    # From when it was served is unknown where the clock runs wrong (G8).
+    wrong = state.ledger.is_ahead_of(now)
+    return keyring if wrong else keyring.served_since({live.pin: now})
+
+
+def _rolled_over(old: State | None, live: Live) -> str | None:
+    known = old.keyring.member(live.name) if old else None
+    return live.pin if known and known.pin != live.pin else None
+
+
+def _with_age(state: State, chosen: Options) -> State:
+    return replace(state, keyring=replace(state.keyring, rollover_days=chosen.rollover_days))
+
+
+def _out_of_doubt(state: State, chosen: Options, now: datetime) -> State:
+    """The state with its ledger blind until what it does not know of has run out (G8)."""
+    ledger = state.ledger
+    if not ledger.doubt:
+        return state
+    longest = max(ledger.longest, timedelta(seconds=chosen.max_age))
+    until = max(now, ledger.latest() or now) + longest
+    logger.warning(
+        "%s: the copy below certbot's work dir is used. What was served meanwhile is not known, so "
+        "the keyring %s does not roll over before %s.",
+        ledger.doubt,
+        state.keyring.name,
+        moments.text(until),
+    )
+    return replace(state, ledger=ledger.blinded(until))
+
+
+def _as_live(state: State, live: Live) -> Keyring:
+    """The keyring with the lineage as it is now, where its key is pinned: a run that was killed
+    may not have come to note it."""
+    current = state.ledger.current
+    if current is None or live.pin not in current.policy.pins or not state.keyring.key(live.pin):
+        return state.keyring
+    return state.keyring.with_member(_member(live))
 
 
 def _brought_into_step(old: State, live: Live) -> State:

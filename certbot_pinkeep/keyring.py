@@ -13,6 +13,8 @@ The rules:
   RSA and ECDSA side by side, the other type's live pin is no backup.
 * Keys are never deleted. One that is not needed any more is retired; a retired one that was never
   served is staged again before a new key is made.
+* A wish to leave a key belongs to the key: it is fulfilled once another one is primary. A key that
+  is compromised is never primary, a backup or staged again; it stays pinned while it is served.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from certbot_pinkeep.errors import BadPolicy
 from certbot_pinkeep.pins import KeyKind, KeyType
 
 Role = Literal["primary", "backup", "in-service", "retired", "compromised"]
+#: Why a key is to be left as soon as that is safe; empty: it is not.
+Leave = Literal["", "asked", "revoked"]
 KEY_TYPES: tuple[KeyType, ...] = ("rsa", "ecdsa")
 
 
@@ -36,7 +40,9 @@ class Key:
     :ivar pin: its pin (RFC 7469 §2.4)
     :ivar path: its private key's file, below certbot's config dir; ``None`` while it is elsewhere
     :ivar created: when it was made or, for an adopted one, the earliest certificate seen for it
-    :ivar first_served: from when a certificate for it was served; ``None``: never yet
+    :ivar first_served: from when a certificate for it was served; ``None``: never yet, or unknown
+    :ivar leave: why it is to be left as soon as that is safe
+    :ivar forced: whether the admin chose to switch to it, whoever is locked out
     """
 
     pin: str
@@ -45,6 +51,8 @@ class Key:
     path: str | None
     created: datetime
     first_served: datetime | None = None
+    leave: Leave = ""
+    forced: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Keyring:
-    """The keys that one or more lineages draw on, in the order of their use."""
+    """The keys that one or more lineages draw on, in the order of their use.
+
+    :ivar rollover_days: the age in days at which a primary is to be left; ``None``: never
+    """
 
     name: str
     members: tuple[Member, ...] = ()
     keys: tuple[Key, ...] = ()
+    rollover_days: int | None = None
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -93,8 +105,14 @@ class Keyring:
         return self._with_role(key_type, "backup")
 
     def key_types(self) -> tuple[KeyType, ...]:
-        """The key types that have a primary."""
-        return tuple(key_type for key_type in KEY_TYPES if self.primary(key_type))
+        """The key types that it has keys of for the next certificates, or in service."""
+        kept = {key.kind.key_type for key in (*self.in_service(), *self._staged())}
+        return tuple(key_type for key_type in KEY_TYPES if key_type in kept)
+
+    def kind(self, key_type: KeyType) -> KeyKind | None:
+        """The kind of new keys of this type: the primary's, else that of the next best one."""
+        known = [self.primary(key_type), *self.in_service(), *self.backups(key_type)]
+        return next((key.kind for key in known if key and key.kind.key_type == key_type), None)
 
     def in_service(self) -> tuple[Key, ...]:
         """The keys that a lineage serves, primaries first."""
@@ -151,6 +169,16 @@ class Keyring:
             )
         )
 
+    def served_by(self, now: datetime) -> Keyring:
+        """The keyring with nothing made or served later than *now*."""
+        return self._changed(
+            lambda key: replace(
+                key,
+                created=min(key.created, now),
+                first_served=min(key.first_served, now) if key.first_served else None,
+            )
+        )
+
     def loaded(self, lineage: str, fingerprint: str) -> Keyring:
         """The keyring with the certificate noted that Apache has loaded for *lineage*."""
         return replace(
@@ -172,11 +200,60 @@ class Keyring:
         """How many keys of which kind to make, so that *wanted* unserved backups are staged."""
         missing = {}
         for key_type in self.key_types():
-            primary = self.primary(key_type)
+            kind = self.kind(key_type)
             lack = wanted - len(self._unserved(key_type, "backup"))
-            if primary and lack > 0:
-                missing[primary.kind] = lack
+            if kind and lack > 0:
+                missing[kind] = lack
         return missing
+
+    # What is to become of a key
+
+    def with_left(self, leave: Leave) -> Keyring:
+        """The keyring with the wish to leave its primaries; an earlier wish stays."""
+        return self._changed(
+            lambda key: replace(key, leave=key.leave or leave) if key.role == "primary" else key
+        )
+
+    def with_revoked(self, pin: str) -> Keyring:
+        """The keyring with the certificate of this key revoked: it is left as soon as that is
+        safe."""
+        return self._changed(lambda key: replace(key, leave="revoked") if key.pin == pin else key)
+
+    def with_compromised(self, pin: str) -> Keyring:
+        """The keyring with this key compromised: it is never handed over again."""
+        return self._changed(
+            lambda key: (
+                replace(key, role="compromised", leave="", forced=False) if key.pin == pin else key
+            )
+        )
+
+    def with_forced(self, pin: str) -> Keyring:
+        """The keyring with this backup chosen, before all others of its type."""
+        chosen = self.key(pin)
+        if chosen is None or chosen.role != "backup":
+            return self
+        others = [
+            replace(key, forced=key.forced and key.kind.key_type != chosen.kind.key_type)
+            for key in self.keys
+            if key is not chosen
+        ]
+        return replace(self, keys=(replace(chosen, forced=True), *others))
+
+    def with_lost(self, pins: Iterable[str]) -> Keyring:
+        """The keyring with the files of these backups lost: they are retired, for good."""
+        lost = set(pins)
+        return self._changed(
+            lambda key: (
+                replace(key, role="retired", path=None, forced=False)
+                if key.pin in lost and key.role == "backup"
+                else key
+            )
+        )
+
+    def without(self, pins: Iterable[str]) -> Keyring:
+        """The keyring without these keys."""
+        dropped = set(pins)
+        return replace(self, keys=tuple(key for key in self.keys if key.pin not in dropped))
 
     def _promoted(self, pin: str) -> Keyring:
         key = self.key(pin)
@@ -185,9 +262,9 @@ class Keyring:
         old = self.primary(key.kind.key_type)
         return self._changed(
             lambda k: (
-                replace(k, role="primary")
+                replace(k, role="primary", leave="", forced=False)
                 if k is key
-                else replace(k, role="in-service")
+                else replace(k, role="in-service", leave=k.leave or "asked")
                 if k is old
                 else k
             )
@@ -212,12 +289,12 @@ class Keyring:
         return self._changed(lambda key: replace(key, role="retired") if key in surplus else key)
 
     def _restaged(self, key_type: KeyType, wanted: int) -> Keyring:
-        primary = self.primary(key_type)
+        kind = self.kind(key_type)
         lack = wanted - len(self._unserved(key_type, "backup"))
         spare = [
             key
             for key in self._unserved(key_type, "retired")
-            if key.first_served is None and key.path and primary and key.kind == primary.kind
+            if key.first_served is None and not key.leave and key.path and key.kind == kind
         ][: max(lack, 0)]
         kept = tuple(key for key in self.keys if key not in spare)
         return replace(self, keys=(*kept, *(replace(key, role="backup") for key in spare)))

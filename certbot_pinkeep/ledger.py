@@ -8,19 +8,21 @@ The rules:
 * It binds until it was last served plus its own max-age, not today's (RFC 7469 §2.3.1, §2.3.3).
   One that may still be served binds until now plus its max-age.
 * Time in the ledger never runs backwards: what happens after a recorded moment is not dated before
-  it, so that a clock set back cannot shorten a binding (G8).
-* What can bind nobody any more is pruned, except for the policy that was confirmed last.
+  it. A confirmation at a moment before the latest known one ends nothing: how long the earlier
+  policies were served cannot be told from a clock that was set back (G8).
+* What can bind nobody any more is pruned, except for the current policy; one that is pending twice
+  is kept once. So the ledger stays small for ever.
 * A moment at which something was pruned stays on record: it shows when a clock, set far ahead for a
   while, made the ledger forget too much (G8).
 * After a loss of state the ledger is blind to what was served before: until ``blind_until``
-  nothing follows from it (G8).
+  nothing follows from it. While it is in ``doubt``, nothing follows from it either (G8).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from certbot_pinkeep import moments
 from certbot_pinkeep.policy import Policy
@@ -52,11 +54,15 @@ class Ledger:
 
     :ivar blind_until: until when policies that are not in here may bind; ``None``: none do
     :ivar seen: the latest moment of what is not on record any more
+    :ivar doubt: why nothing follows from it for now, as a part of a sentence; empty: no doubt
+    :ivar longest: the longest time for which any policy that was ever on record binds a client
     """
 
     entries: tuple[Entry, ...] = ()
     blind_until: datetime | None = None
     seen: datetime | None = None
+    doubt: str = ""
+    longest: timedelta = timedelta(0)
 
     @property
     def current(self) -> Entry | None:
@@ -82,19 +88,75 @@ class Ledger:
         """Note that *policy* is about to be published; the same as the current one: no change."""
         if self.current is not None and self.current.policy == policy:
             return self
-        return replace(self, entries=(*self.entries, Entry(policy, self._not_before(at))))
+        added = Entry(policy, self._not_before(at))
+        kept = tuple(
+            entry
+            for entry in self.entries
+            if entry.policy != policy or entry.confirmed or entry.replaced
+        )
+        longest = max(self.longest, policy.binding)
+        return replace(self, entries=(*kept, added), longest=longest)
 
     def confirm(self, at: datetime) -> Ledger:
-        """Note that Apache has loaded the current policy, which ends all earlier ones."""
-        if self.current is None:
+        """Note that Apache has loaded the current policy, which ends all earlier ones; at a moment
+        before the latest known one: no change."""
+        if self.current is None or self.is_ahead_of(at):
             return self
-        moment = self._not_before(at)
         earlier = tuple(
-            entry if entry.replaced else replace(entry, replaced=moment)
-            for entry in self.entries[:-1]
+            entry if entry.replaced else replace(entry, replaced=at) for entry in self.entries[:-1]
         )
-        current = replace(self.current, confirmed=self.current.confirmed or moment)
+        current = replace(self.current, confirmed=self.current.confirmed or at)
         return replace(self, entries=(*earlier, current))
+
+    def is_ahead_of(self, now: datetime) -> bool:
+        """Whether it knows of a moment after *now*: the clock runs, or once ran, wrong."""
+        latest = self.latest()
+        return latest is not None and latest > now
+
+    def noticed(self, moment: datetime) -> Ledger:
+        """Note that *moment* has been reached; no change where a later one is known."""
+        latest = self.latest()
+        if latest is not None and latest >= moment:
+            return self
+        return replace(self, seen=moment)
+
+    def doubted(self, why: str, others: Iterable[Policy]) -> Ledger:
+        """The ledger after something else turned out to have happened than what it says.
+
+        :param why: as a part of a sentence
+        :param others: policies that may be served as well, as of now
+        """
+        result = replace(self, doubt=why)
+        latest = self.latest()
+        for policy in others:
+            if latest is not None and not result.may_be_served(policy):
+                result = result.record(policy, latest)
+        return result
+
+    def blinded(self, until: datetime) -> Ledger:
+        """The ledger out of doubt, with nothing following from it before *until*."""
+        return replace(self, doubt="", blind_until=max(until, self.blind_until or until))
+
+    def set_right(self, now: datetime) -> Ledger:
+        """The ledger of an admin who says that the clock is right now, though later moments are on
+        record: those count as now, and what a wrong clock may have made it forget as binding."""
+        if not self.is_ahead_of(now):
+            return self
+        entries = tuple(
+            replace(
+                entry,
+                recorded=min(entry.recorded, now),
+                confirmed=min(entry.confirmed, now) if entry.confirmed else None,
+                replaced=min(entry.replaced, now) if entry.replaced else None,
+            )
+            for entry in self.entries
+        )
+        return replace(self, entries=entries, seen=None).blinded(now + self.longest)
+
+    def binds_nobody(self, now: datetime) -> bool:
+        """Whether it is certain at *now* that no client holds any policy."""
+        blind = self.blind_until is not None and self.blind_until > now
+        return not (self.doubt or blind or self.is_ahead_of(now) or self.binding(now, now))
 
     def reopen(self) -> Ledger:
         """Note that Apache has to load the current policy anew."""

@@ -29,6 +29,7 @@ class Live:
     """
 
     name: str
+    cert_path: str
     key_path: str
     names: tuple[str, ...]
     pin: str
@@ -45,6 +46,11 @@ class Live:
         """
         with open(self.key_path, "rb") as file:
             return file.read()
+
+    def certificates(self) -> tuple[bytes, bytes]:
+        """The certificate and its chain in PEM; empty where they cannot be read."""
+        chain = os.path.join(os.path.dirname(self.cert_path), "chain.pem")
+        return _content(self.cert_path), _content(chain)
 
 
 def look(name: str, cert_path: str, key_path: str, must_staple: bool) -> Live:
@@ -65,6 +71,7 @@ def look(name: str, cert_path: str, key_path: str, must_staple: bool) -> Live:
         raise BadKey(f"The certificate {cert_path} of {name} cannot be pinned: {error}.") from error
     return Live(
         name=name,
+        cert_path=cert_path,
         key_path=key_path,
         names=tuple(csrs.names_of(certificate.subject, certificate.extensions)),
         pin=pins.pin_of(key),
@@ -74,6 +81,14 @@ def look(name: str, cert_path: str, key_path: str, must_staple: bool) -> Live:
         must_staple=must_staple,
         versions=len(_kept(cert_path)),
     )
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _kept(cert_path: str) -> list[str]:

@@ -20,7 +20,10 @@ from certbot_pinkeep.errors import BadOption
 
 DEFAULT_BACKUP_KEYS = 2
 DEFAULT_MAX_AGE = 5184000
+DEFAULT_ROLLOVER_DAYS = 730
 MOST_BACKUP_KEYS = 100
+#: A hundred years; who means "not at all" writes never.
+MOST_ROLLOVER_DAYS = 36500
 #: Ten years: more is a slip of the finger that would bind clients for ever.
 MOST_MAX_AGE = 315360000
 
@@ -37,6 +40,7 @@ class Options:
 
     :ivar keyring: the keyring that the lineage draws on
     :ivar max_age: seconds
+    :ivar rollover_days: the age at which a primary is left; ``None``: never
     :ivar snippet_dir: absolute; ``None`` for the default below the config dir
     :ivar configtest: words of the command; ``None`` for the default, empty for none
     :ivar reload: words of the command; ``None`` for the default, empty for none
@@ -48,6 +52,7 @@ class Options:
     include_subdomains: bool = False
     report_uri: str | None = None
     report_only: bool = False
+    rollover_days: int | None = DEFAULT_ROLLOVER_DAYS
     snippet_dir: str | None = None
     configtest: tuple[str, ...] | None = None
     reload: tuple[str, ...] | None = None
@@ -68,6 +73,7 @@ def parse(values: Mapping[str, object], lineage: str) -> Options:
         include_subdomains=_switch(values, "include-subdomains"),
         report_uri=_report_uri(values.get("report-uri")),
         report_only=_switch(values, "report-only"),
+        rollover_days=_rollover_days(values),
         snippet_dir=_folder(values, "snippet-dir"),
         configtest=_command(values, "configtest-command"),
         reload=_command(values, "reload-command"),
@@ -132,6 +138,15 @@ def _number(values: Mapping[str, object], name: str, default: int, least: int, m
     if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
         raise BadOption(f"--pinkeep-{name}", text, f"give a whole number from {least} to {most}.")
     return int(text)
+
+
+def _rollover_days(values: Mapping[str, object]) -> int | None:
+    if str(values.get("rollover-days")).lower() == "never":
+        return None
+    try:
+        return _number(values, "rollover-days", DEFAULT_ROLLOVER_DAYS, 0, MOST_ROLLOVER_DAYS)
+    except BadOption as error:
+        raise BadOption(error.option, error.value, f"{error.why[:-1]}, or never.") from None
 
 
 def _switch(values: Mapping[str, object], name: str) -> bool:

@@ -5,14 +5,15 @@ The shape of the data is a promise to scripts and monitoring; times are RFC 3339
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from certbot_pinkeep import moments, rollover
+from certbot_pinkeep import advice, moments, rollover
 from certbot_pinkeep.keyring import Key
-from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.pins import KeyType
 from certbot_pinkeep.policy import Policy
-from certbot_pinkeep.rollover import Safety
+from certbot_pinkeep.rollover import Decision, Safety
 from certbot_pinkeep.store import State
 
 VERSION = 1
@@ -59,7 +60,7 @@ def _keyring(
             for key in keyring.keys
         ],
         "policy": _policy(ledger.current.policy) if ledger.current else None,
-        "published": _published(ledger),
+        "published": _published(state, now),
         "rollover": _rollover(state, now),
     }
 
@@ -74,35 +75,41 @@ def _policy(policy: Policy) -> dict[str, Any]:
     }
 
 
-def _published(ledger: Ledger) -> str:
-    if ledger.current is None:
+def _published(state: State, now: datetime) -> str:
+    ledger = state.ledger
+    if ledger.current is None or state.unpinned(now):
         return "none"
     return "pending" if ledger.pending else "live"
 
 
 def _rollover(state: State, now: datetime) -> dict[str, Any]:
-    verdict = _soonest(state, now)
+    decisions = _decisions(state, now)
+    times = [rollover.next_due(state.keyring, now, key_type) for key_type in decisions]
+    known = [moment for moment in times if moment is not None]
+    verdict = _last(decisions)
     return {
-        # Rolling over by age and on command is not there yet: nothing is ever due.
-        "due": False,
-        "requested": False,
+        "due": any(decision.due for decision in decisions.values()),
+        "requested": any(decision.due == "asked" for decision in decisions.values()),
         "safe": verdict.at(now),
         "safe_from": _time(verdict.since),
-        "next_due": None,
+        "next_due": _time(min(known, default=None)),
     }
 
 
-def _soonest(state: State, now: datetime) -> Safety:
-    """The verdict on the backup that can be rolled over to first."""
-    verdicts = [
-        rollover.safety(key, state.ledger, now)
+def _decisions(state: State, now: datetime) -> dict[KeyType, Decision]:
+    return {
+        key_type: rollover.decide(state.keyring, state.ledger, now, key_type)
         for key_type in state.keyring.key_types()
-        for key in state.keyring.backups(key_type)
-    ]
-    known = [verdict for verdict in verdicts if verdict.since is not None]
-    if known:
-        return min(known, key=lambda verdict: verdict.since or now)
-    return verdicts[0] if verdicts else Safety(None, "there is no backup")
+    }
+
+
+def _last(decisions: Mapping[KeyType, Decision]) -> Safety:
+    """The verdict on the key type that can roll over last: a rollover is one of all types."""
+    verdicts = [decision.safety for decision in decisions.values()]
+    unknown = [verdict for verdict in verdicts if verdict.since is None]
+    if unknown or not verdicts:
+        return unknown[0] if unknown else Safety(None, "there is no key")
+    return max(verdicts, key=lambda verdict: verdict.since or datetime.max)
 
 
 def _time(moment: datetime | None) -> str | None:
@@ -118,21 +125,34 @@ def _block(state: State, now: datetime) -> str:
     ]
     if ledger.current is not None:
         policy = ledger.current.policy
-        lines.append(f"  Published: {_published(ledger)}, in {state.snippet or 'no file yet'}")
+        lines.append(f"  Published: {_published(state, now)}, in {state.snippet or 'no file yet'}")
         lines.append(f"             max-age {policy.max_age} s{_extras(policy)}")
     lines.append("  Keys:")
     lines += [_key_line(state, key, now) for key in keyring.keys if key.role != "retired"]
-    verdict = _soonest(state, now)
-    if verdict.at(now):
-        lines.append("  Rollover:  safe now; to do it, run for each lineage:")
-        lines += [
-            f"             certbot certonly --cert-name {member.lineage} --force-renewal --new-key "
-            "--installer pinkeep"
-            for member in keyring.members
-        ]
-    else:
-        lines.append(f"  Rollover:  not safe: {verdict.why}")
+    lines += [f"  Rollover:  {line}" for line in _rollover_lines(state, now)]
+    if state.unpin:
+        told = advice.unpinning(keyring.name, state.unpin, ledger, now)
+        lines.append(f"  Unpinned:  {told}")
     return "\n".join(lines)
+
+
+def _rollover_lines(state: State, now: datetime) -> list[str]:
+    decisions = _decisions(state, now)
+    lines = []
+    for key_type, decision in decisions.items():
+        due = rollover.next_due(state.keyring, now, key_type)
+        if decision.due:
+            lines.append(advice.promise(state.keyring.name, decision))
+        elif due is not None:
+            lines.append(f"due from {moments.text(due)} ({key_type})")
+        else:
+            lines.append(f"never due by age ({key_type})")
+    verdict = _last(decisions)
+    if verdict.at(now):
+        lines.append(f"safe now; to ask for it, run: certbot-pinkeep rollover {state.keyring.name}")
+    else:
+        lines.append(f"not safe yet: {verdict.why}")
+    return lines
 
 
 def _extras(policy: Policy) -> str:

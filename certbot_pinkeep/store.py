@@ -6,6 +6,8 @@ The rules:
   damaged, and what is damaged is not guessed at (G8).
 * A file that contradicts itself is damaged as well.
 * Only whole new versions are moved into place (G5), with mode 0600.
+* Each version has a number. Where the witness below the work dir has a higher one, the file was
+  lost or an older one put back: what the witness has is used then, in doubt (G8).
 """
 
 from __future__ import annotations
@@ -15,20 +17,22 @@ import io
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import configobj
 
 from certbot_pinkeep import files, ledger, moments
 from certbot_pinkeep.errors import DamagedState, PinkeepError
-from certbot_pinkeep.keyring import Key, Keyring, Member, Role
+from certbot_pinkeep.keyring import Key, Keyring, Leave, Member, Role
 from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.pins import CURVES, KeyKind, KeyType, is_pin
+from certbot_pinkeep.witness import Witness
 
 VERSION = "1"
 _ROLES = ("primary", "backup", "in-service", "retired", "compromised")
+_LEAVES = ("", "asked", "revoked")
 _CHECKSUM = "checksum = "
 
 
@@ -38,21 +42,37 @@ class State:
 
     :ivar snippet: the file that its policy is published in; empty before the first time
     :ivar tested: SHA-256 (hex) of the snippet's text that passed Apache's test last
+    :ivar unpin: whether the admin leaves pinning: ``max-age=0`` is served until nothing binds
+    :ivar saved: how often it was saved
     """
 
     keyring: Keyring
     ledger: Ledger
     snippet: str = ""
     tested: str = ""
+    unpin: bool = False
+    saved: int = 0
+
+    def with_revoked(self, pin: str, compromised: bool) -> State:
+        """The state with a certificate of this key revoked."""
+        keyring = self.keyring
+        changed = keyring.with_compromised(pin) if compromised else keyring.with_revoked(pin)
+        return replace(self, keyring=changed)
+
+    def unpinned(self, now: datetime) -> bool:
+        """Whether pinning has been left for good: nothing binds any more."""
+        return self.unpin and self.ledger.binds_nobody(now)
 
 
 class Store:
     """The keyring files of one config dir.
 
     :param config_dir: certbot's ``--config-dir``
+    :param work_dir: certbot's ``--work-dir``; ``None``: without a witness
     """
 
-    def __init__(self, config_dir: str) -> None:
+    def __init__(self, config_dir: str, work_dir: str | None = None) -> None:
+        self.witness = Witness(work_dir, config_dir) if work_dir else None
         self.folder = os.path.join(config_dir, "pinkeep")
         self._members: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {}
 
@@ -61,38 +81,82 @@ class Store:
         return os.path.join(self.folder, f"{name}.conf")
 
     def names(self) -> list[str]:
-        """The keyrings that have a file, sorted."""
+        """The keyrings that have a file, or a copy of a lost one, sorted."""
         try:
             listed = os.listdir(self.folder)
         except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(name[: -len(".conf")] for name in listed if name.endswith(".conf"))
+            listed = []
+        own = {name[: -len(".conf")] for name in listed if name.endswith(".conf")}
+        return sorted(own.union(self.witness.names() if self.witness else ()))
 
     def load(self, name: str) -> State | None:
-        """The state of the keyring *name*; ``None`` when it has no file.
+        """The state of the keyring *name*; ``None`` when it has no file, and had none.
 
         :raises DamagedState: when the file cannot be trusted
         """
+        content = self._content(name)
+        own = self._read(name, content) if content is not None else None
+        copy = self._copy(name, content)
+        if copy is None or (own is not None and own.saved >= copy.saved):
+            return own
+        path = self.path(name)
+        why = f"{path} was lost" if own is None else f"an older {path} was put back"
+        # Apache may have loaded what was put back.
+        others = [entry.policy for entry in own.ledger.entries if not entry.replaced] if own else []
+        return replace(copy, ledger=copy.ledger.doubted(why, others))
+
+    def _content(self, name: str) -> bytes | None:
         try:
             with open(self.path(name), "rb") as file:
-                content = file.read()
+                return file.read()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise DamagedState(self.path(name), f"cannot be read ({error.strerror})") from error
+
+    def _read(self, name: str, content: bytes) -> State:
         try:
             return read(name, content)
         except (ValueError, KeyError, TypeError, AttributeError, PinkeepError) as error:
             why = f"is damaged ({error})" if isinstance(error, ValueError) else "is damaged"
             raise DamagedState(self.path(name), why) from error
 
-    def save(self, state: State) -> None:
+    def _copy(self, name: str, own: bytes | None) -> State | None:
+        """What the witness has, where that differs from the file."""
+        content = self.witness.read(name) if self.witness else None
+        try:
+            return None if content is None or content == own else read(name, content)
+        except (ValueError, KeyError, TypeError, AttributeError, PinkeepError):
+            return None  # a witness that nobody needs to mend
+
+    def save(self, state: State) -> State:
         """Write the state; what was there before is replaced.
 
+        :returns: the state as it is saved
         :raises OSError: when it cannot be written; the old state is still there then
         """
+        state = replace(state, saved=state.saved + 1)
+        content = write(state)
         files.make_folder(self.folder, 0o755)
-        files.replace(self.path(state.keyring.name), write(state), 0o600)
+        files.replace(self.path(state.keyring.name), content, 0o600)
+        if self.witness:
+            self.witness.copy(state.keyring.name, content)
+        return state
+
+    def tick(self, now: datetime) -> None:
+        """Have it witnessed that *now* has been reached."""
+        if self.witness:
+            self.witness.tick(now)
+
+    def set_clock(self, now: datetime) -> None:
+        """Have it witnessed that *now* is now, whatever was witnessed before."""
+        if self.witness:
+            self.witness.set_clock(now)
+
+    def reached(self, now: datetime) -> datetime:
+        """*now*, or a later moment that was witnessed: the clock was set back then."""
+        latest = self.witness.latest() if self.witness else None
+        return max(now, latest) if latest else now
 
     def keyring_of(self, lineage: str) -> str | None:
         """The keyring that has this lineage; damaged files are passed over."""
@@ -117,9 +181,9 @@ class Store:
     def _lineages(self, name: str) -> tuple[str, ...]:
         try:
             found = os.stat(self.path(name))
+            stamp = (found.st_mtime_ns, found.st_ino)
         except OSError:
-            return ()
-        stamp = (found.st_mtime_ns, found.st_ino)
+            stamp = (0, 0)  # lost; the copy does not change
         known = self._members.get(name)
         if known is None or known[0] != stamp:
             try:
@@ -139,6 +203,12 @@ def write(state: State) -> bytes:
     content["keyring"] = keyring.name
     content["snippet"] = state.snippet
     content["tested"] = state.tested
+    content["unpin"] = str(state.unpin)
+    content["saved"] = str(state.saved)
+    days = keyring.rollover_days
+    content["rollover_days"] = "never" if days is None else str(days)
+    content["doubt"] = state.ledger.doubt
+    content["longest"] = str(round(state.ledger.longest.total_seconds()))
     blind = state.ledger.blind_until
     content["blind_until"] = moments.text(blind) if blind else ""
     content["seen"] = moments.text(state.ledger.seen) if state.ledger.seen else ""
@@ -177,6 +247,7 @@ def read(name: str, content: bytes) -> State:
         name,
         tuple(_read_member(section) for section in parsed["lineages"].values()),
         tuple(_read_key(section) for section in parsed["keys"].values()),
+        None if parsed["rollover_days"] == "never" else int(parsed["rollover_days"]),
     )
     _check(keyring)
     return State(
@@ -185,9 +256,13 @@ def read(name: str, content: bytes) -> State:
             ledger.read(parsed["ledger"]),
             _read_moment(parsed["blind_until"]),
             _read_moment(parsed["seen"]),
+            str(parsed["doubt"]),
+            timedelta(seconds=int(parsed["longest"])),
         ),
         str(parsed["snippet"]),
         str(parsed["tested"]),
+        ledger.read_bool(parsed["unpin"]),
+        int(parsed["saved"]),
     )
 
 
@@ -234,6 +309,8 @@ def _write_key(key: Key) -> dict[str, str]:
         "path": key.path or "",
         "created": moments.text(key.created),
         "first_served": moments.text(key.first_served) if key.first_served else "",
+        "leave": key.leave,
+        "forced": str(key.forced),
     }
 
 
@@ -242,6 +319,8 @@ def _read_key(section: Mapping[str, Any]) -> Key:
         raise ValueError(f"not a pin: {section['pin']!r}")
     if section["role"] not in _ROLES:
         raise ValueError(f"not a role: {section['role']!r}")
+    if section["leave"] not in _LEAVES:
+        raise ValueError(f"not a wish to leave a key: {section['leave']!r}")
     return Key(
         pin=section["pin"],
         kind=_read_kind(section["type"], section["kind"]),
@@ -249,6 +328,8 @@ def _read_key(section: Mapping[str, Any]) -> Key:
         path=section["path"] or None,
         created=moments.parse(section["created"]),
         first_served=_read_moment(section["first_served"]),
+        leave=cast(Leave, section["leave"]),
+        forced=ledger.read_bool(section["forced"]),
     )
 
 

@@ -3,6 +3,7 @@
 * How much longer importing certbot takes with the plugin.
 * ``certbot renew`` over 1,000 adopted lineages of which none is due, with pinkeep and with
   ``--installer null``, in turn.
+* A full look at one lineage with ten years of weekly changes of its policy behind it, and with none.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ def main() -> None:
     bench_import(asked.rounds * 3)
     with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
         bench_renew(Path(folder), asked.lineages, asked.rounds)
+    with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
+        bench_ledger(Path(folder), asked.rounds * 5)
 
 
 def bench_import(rounds: int) -> None:
@@ -91,6 +94,40 @@ def bench_renew(folder: Path, count: int, rounds: int) -> None:
     )
 
 
+def bench_ledger(folder: Path, rounds: int) -> None:
+    """A run that looks at everything, after ten years of changes and after none."""
+    names = ("young.test", "old.test")
+    lives = {name: make_lineage(folder / "config", name) for name in names}
+    now = moments.now()
+    weeks = 520
+    keep(folder, lives["young.test"], 5184000, now)
+    for week in range(weeks):
+        keep(folder, lives["old.test"], 5184000 + week % 2, now - timedelta(weeks=weeks - week))
+    keep(folder, lives["old.test"], 5184000, now)
+    ratios = []
+    for _ in range(rounds):
+        young, old = (keep(folder, lives[name], 5184000, now) for name in names)
+        ratios.append(old / young)
+    state = Keeper(str(folder / "config"), str(folder / "work")).store.load("old.test")
+    assert state is not None
+    print(
+        f"ledger: ten years of weekly changes leave {len(state.ledger.entries)} policies; a full "
+        f"look takes {statistics.median(ratios):.2f} times as long (median of {rounds} pairs)"
+    )
+
+
+def keep(folder: Path, live: Path, max_age: int, now: datetime) -> float:
+    """Seconds that bringing a lineage into step takes."""
+    values: dict[str, object] = {"configtest-command": "true", "reload-command": "true"}
+    values["max-age"] = max_age
+    chosen = options.parse(values, live.name)
+    seen = lineage.look(live.name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
+    keeper = Keeper(str(folder / "config"), str(folder / "work"))
+    began = time.perf_counter()
+    keeper.keep(seen, chosen, now)
+    return time.perf_counter() - began
+
+
 def renew(folder: Path, installer: str) -> float:
     """Seconds that one ``certbot renew`` takes."""
     folders = [f"--{name}-dir={folder / name}" for name in ("config", "work", "logs")]
@@ -102,7 +139,7 @@ def renew(folder: Path, installer: str) -> float:
 
 def adopt(folder: Path, count: int) -> None:
     """Lineages as certbot keeps them, each adopted."""
-    keeper = Keeper(str(folder / "config"))
+    keeper = Keeper(str(folder / "config"), str(folder / "work"))
     for number in range(count):
         name = f"site-{number:04d}.test"
         live = make_lineage(folder / "config", name)

@@ -1,128 +1,518 @@
-"""When a key can be exchanged without locking anybody out (G2, G8)."""
+"""When switching to a key locks nobody out (G2, G8), and which key is next (G3)."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
 
 import pytest
+from helpers import DAY, NOW, RSA, A, B, C, D, E, fake_pin, policy, policy_strategy, ring_key
 from hypothesis import given
-from sites import DAY, NOW, fake_pin
-from test_g2_ledger import EVENTS, lived, policy
+from hypothesis import strategies as st
 
 from certbot_pinkeep import rollover
-from certbot_pinkeep.errors import NotSafe
-from certbot_pinkeep.keyring import Key, Keyring
+from certbot_pinkeep.keyring import Key, Keyring, Member
 from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.pins import KeyKind
 from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.rollover import Decision, Safety
 
-KIND = KeyKind("ecdsa", "secp256r1")
-NEW = Key(fake_pin("b"), KIND, "backup", "keys/b", NOW - 10 * DAY)
-
-
-def book(*steps: tuple[int, Policy | None]) -> Ledger:
-    """A ledger from (day, policy recorded, or ``None`` for confirmed)."""
-    result = Ledger()
-    for day, recorded in steps:
-        at = NOW + day * DAY
-        result = result.record(recorded, at) if recorded else result.confirm(at)
-    return result
+# Below, days are counted from now: -10 is ten days ago. KEY was made on day -400.
+KEY = D
+OLD = policy(A, B)  # without KEY, for 60 days
+OLD_WEEK = policy(A, C, max_age=7 * 86400)  # without KEY, for a week
+NEW = policy(A, D)  # with KEY, for 60 days
+NEW_SHORT = policy(A, D, max_age=60)  # with KEY, for a minute
+UNSAFE, UNKNOWN = False, None
+SECOND = timedelta(seconds=1)
 
 
-WITHOUT, WITH = policy("a", "c"), policy("a", "b")
-#: name: (history, the day of asking, the day from which it is safe or None for unknown)
-HISTORIES: dict[str, tuple[Ledger, int, int | None]] = {
-    "nothing was ever published": (book(), 0, -10),
-    "the key is in every policy": (book((0, WITH), (0, None)), 5, -10),
-    "the policy that is served lacks it": (book((0, WITHOUT), (0, None)), 50, None),
-    "the next one has it but is pending": (book((0, WITHOUT), (0, None), (9, WITH)), 90, None),
-    "the next one is served": (book((0, WITHOUT), (0, None), (9, WITH), (10, None)), 11, 70),
-    "and the old one has run out": (book((0, WITHOUT), (0, None), (9, WITH), (10, None)), 70, 70),
-    "the old one had a longer max-age": (
-        book((0, policy("a", "c", days=200)), (0, None), (9, WITH), (10, None)),
-        150,
-        210,
+def day(number: int) -> datetime:
+    """A day, counted from now."""
+    return NOW + number * DAY
+
+
+@dataclass(frozen=True)
+class Case:
+    """A history, and what follows from it for KEY now.
+
+    :ivar story: what happened on which day; a policy is recorded, ``"reload"`` confirms it
+    :ivar since: the day from which it is safe; ``None`` while unknown
+    """
+
+    name: str
+    story: tuple[tuple[int, Policy | Literal["reload"]], ...]
+    safe: bool
+    since: int | None
+    blind_until: int | None = None
+    doubt: str = ""
+
+    def ledger(self) -> Ledger:
+        """The ledger after the story."""
+        blind = None if self.blind_until is None else day(self.blind_until)
+        found = Ledger(blind_until=blind, doubt=self.doubt)
+        for number, what in self.story:
+            if isinstance(what, Policy):
+                found = found.record(what, day(number))
+            else:
+                found = found.confirm(day(number))
+        return found
+
+
+CASES = [
+    Case("nothing was ever published", (), True, -400),
+    Case("pinned from the start", ((-90, NEW), (-90, "reload")), True, -400),
+    Case("pinned from the start, Apache not yet reloaded", ((-1, NEW),), True, -400),
+    Case("not pinned, and served today", ((-90, OLD), (-90, "reload")), UNSAFE, UNKNOWN),
+    Case("not pinned, and may be served", ((-90, OLD),), UNSAFE, UNKNOWN),
+    Case(
+        "pinned by a policy that Apache has not loaded yet",
+        ((-90, OLD), (-90, "reload"), (-80, NEW)),
+        UNSAFE,
+        UNKNOWN,
     ),
-    "max-age was raised afterwards": (
-        book((0, WITHOUT), (0, None), (9, policy("a", "b", days=300)), (10, None)),
-        71,
-        70,
+    Case(
+        "pinned ten days ago",
+        ((-90, OLD), (-90, "reload"), (-10, NEW), (-10, "reload")),
+        UNSAFE,
+        +50,
     ),
-    "the one without it was report-only": (
-        book((0, policy("a", "c", report_only=True)), (0, None)),
-        1,
-        -10,
+    Case(
+        "pinned twenty days ago, Apache reloaded ten days later: that day counts",
+        ((-90, OLD), (-90, "reload"), (-20, NEW), (-10, "reload")),
+        UNSAFE,
+        +50,
     ),
-    "it was dropped and listed again": (
-        book((0, WITH), (0, None), (5, WITHOUT), (5, None), (8, WITH), (8, None)),
-        20,
-        68,
+    Case(
+        "the last client forgets just now",
+        ((-90, OLD), (-90, "reload"), (-60, NEW), (-60, "reload")),
+        True,
+        0,
     ),
-    "the ledger is blind": (replace(book((0, WITH)), blind_until=NOW + 60 * DAY), 1, 60),
-    "the clock is behind the ledger": (book((0, WITH), (0, None)), -1, None),
-}
-
-
-@pytest.mark.parametrize("name", HISTORIES)
-def test_g2_histories(name: str) -> None:
-    """Each named history gives the day from which exchanging the key is safe."""
-    ledger, day, expected = HISTORIES[name]
-    verdict = rollover.safety(NEW, ledger, NOW + day * DAY)
-    since = None if expected is None else NOW + expected * DAY
-    assert verdict.since == since
-    assert verdict.at(NOW + day * DAY) == (expected is not None and expected <= day)
-    assert bool(verdict.why) != verdict.at(NOW + day * DAY)
-
-
-@given(EVENTS)
-def test_g2_a_safe_key_is_in_every_policy_that_binds(
-    events: list[tuple[int, Policy | None]],
-) -> None:
-    """Whatever happened: when switching is called safe, no client holds pins without the key."""
-    ledger, now = lived(events)
-    key = replace(NEW, created=NOW - 1000 * DAY)
-    if rollover.safety(key, ledger, now).at(now):
-        assert all(key.pin in entry.policy.pins for entry in ledger.binding(now, now))
-
-
-def keyring(*letters: str) -> Keyring:
-    """A keyring with a primary and backups."""
-    roles = ["primary"] + ["backup"] * (len(letters) - 1)
-    return Keyring(
-        "k",
-        keys=tuple(
-            replace(NEW, pin=fake_pin(letter), role=role)  # type: ignore[arg-type]
-            for letter, role in zip(letters, roles, strict=True)
+    Case(
+        "the last client forgets tomorrow",
+        ((-90, OLD), (-90, "reload"), (-59, NEW), (-59, "reload")),
+        UNSAFE,
+        +1,
+    ),
+    Case(
+        "max-age is shorter today: the old one counts",
+        ((-90, OLD), (-90, "reload"), (-10, NEW_SHORT), (-10, "reload")),
+        UNSAFE,
+        +50,
+    ),
+    Case(
+        "max-age is longer today: the old one counts",
+        ((-90, OLD_WEEK), (-90, "reload"), (-10, NEW), (-10, "reload")),
+        True,
+        -3,
+    ),
+    Case(
+        "of two old policies the one that binds longer counts",
+        (
+            (-90, OLD),
+            (-90, "reload"),
+            (-20, OLD_WEEK),
+            (-20, "reload"),
+            (-10, NEW),
+            (-10, "reload"),
         ),
-    )
+        UNSAFE,
+        +40,
+    ),
+    Case(
+        "an old policy that was never confirmed may have been served until the reload",
+        ((-90, NEW), (-90, "reload"), (-30, OLD), (-20, NEW), (-5, "reload")),
+        UNSAFE,
+        +55,
+    ),
+    Case(
+        "unpinned today, though pinned before",
+        ((-90, NEW), (-90, "reload"), (-1, OLD), (-1, "reload")),
+        UNSAFE,
+        UNKNOWN,
+    ),
+    Case(
+        "it was dropped and listed again",
+        (
+            (-90, NEW),
+            (-90, "reload"),
+            (-15, OLD),
+            (-15, "reload"),
+            (-12, NEW),
+            (-12, "reload"),
+        ),
+        UNSAFE,
+        +48,
+    ),
+    Case(
+        "a report-only policy without it binds nobody",
+        ((-90, policy(A, B, report_only=True)), (-90, "reload")),
+        True,
+        -400,
+    ),
+    Case(
+        "max-age=0 without it binds nobody",
+        ((-90, policy(A, B, max_age=0)), (-90, "reload")),
+        True,
+        -400,
+    ),
+    Case(
+        "enforced once, report-only since ten days",
+        ((-90, OLD), (-90, "reload"), (-10, policy(A, B, report_only=True)), (-10, "reload")),
+        UNSAFE,
+        +50,
+    ),
+    Case("g8: blind to what was served before", ((-1, NEW), (-1, "reload")), UNSAFE, +59, +59),
+    Case("g8: no longer blind", ((-90, NEW), (-90, "reload")), True, -400, -30),
+    Case("g8: blind until just now", ((-90, NEW), (-90, "reload")), True, -400, 0),
+    Case(
+        "g8: blind, and a known policy binds longer",
+        ((-90, OLD), (-90, "reload"), (-10, NEW), (-10, "reload")),
+        UNSAFE,
+        +50,
+        +20,
+    ),
+    Case("g8: in doubt", ((-90, NEW), (-90, "reload")), UNSAFE, UNKNOWN, None, "it was lost"),
+    Case("g8: in doubt of nothing known", (), UNSAFE, UNKNOWN, None, "it was lost"),
+    Case("g8: the clock is behind a record", ((+1, NEW),), UNSAFE, UNKNOWN),
+    Case("g8: the clock is behind a reload", ((-90, NEW), (+1, "reload")), UNSAFE, UNKNOWN),
+    Case(
+        "g8: the clock is behind an end",
+        ((-90, OLD_WEEK), (-80, NEW), (-80, "reload"), (+1, NEW_SHORT), (+2, "reload")),
+        UNSAFE,
+        UNKNOWN,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_g2_history_decides_when_a_key_is_safe(case: Case) -> None:
+    """The table above: safe or not, and from which day on."""
+    verdict = rollover.safety(ring_key(KEY), case.ledger(), NOW)
+    since = None if case.since is None else day(case.since)
+    assert (verdict.at(NOW), verdict.since) == (case.safe, since)
+    assert bool(verdict.why) == (not case.safe)
+
+
+def test_g8_moment_that_was_only_noticed_makes_the_clock_wrong() -> None:
+    """Pinkeep ran tomorrow already, though nothing was recorded then."""
+    verdict = rollover.safety(ring_key(KEY), Ledger().noticed(NOW + SECOND), NOW)
+    assert verdict.since is None and "2026-03-01T12:00:01Z was reached before" in verdict.why
+    assert rollover.safety(ring_key(KEY), Ledger().noticed(NOW), NOW).at(NOW)
+
+
+def test_g8_key_from_the_future_is_not_safe() -> None:
+    """A key that was made later than now: the clock is wrong."""
+    verdict = rollover.safety(ring_key(KEY, created=NOW + DAY), Ledger(), NOW)
+    assert not verdict.at(NOW) and verdict.since == NOW + DAY
+
+
+def test_safety_begins_at_its_second() -> None:
+    """It is not safe a second before."""
+    verdict = Safety(NOW)
+    assert verdict.at(NOW) and not verdict.at(NOW - SECOND)
+    assert not Safety(None).at(NOW) and not Safety(NOW, "a reason").at(NOW)
+
+
+def test_lacking_are_those_that_bind_without_the_pin() -> None:
+    """In their order; what binds nobody is left out."""
+    found = Ledger().record(OLD, day(-90)).record(policy(A, B, report_only=True), day(-80))
+    found = found.record(policy(B, C, max_age=0), day(-70)).record(OLD_WEEK, day(-60))
+    assert [entry.policy for entry in rollover.lacking(D, found)] == [OLD, OLD_WEEK]
+    assert [entry.policy for entry in rollover.lacking(C, found)] == [OLD]
+    assert rollover.lacking(A, found) == ()
+
+
+Event = tuple[Literal["record", "load", "confirm", "prune"], int, Policy]
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["record", "record", "load", "confirm", "confirm", "prune"]),
+        st.integers(0, 40 * 86400),
+        policy_strategy(pool=4).map(
+            lambda p: Policy(p.pins, p.max_age % (90 * 86400), report_only=p.report_only)
+        ),
+    ),
+    max_size=14,
+)
+
+
+@given(EVENTS, st.integers(0, 100 * 86400))
+def test_g2_safe_key_is_accepted_by_every_client(events: list[Event], wait: int) -> None:
+    """Clients visit all the time, and Apache loads what is recorded when it likes: when a key is
+    said to be safe, every client that still holds a policy finds the key's pin in it."""
+    ledger, now = Ledger(), NOW
+    served: Policy | None = None
+    last_visit: dict[Policy, datetime] = {}
+    for action, seconds, given_policy in events:
+        now += timedelta(seconds=seconds)
+        if served is not None:
+            last_visit[served] = now
+        if action == "record":
+            ledger = ledger.record(given_policy, now)
+        elif action == "prune":
+            ledger = ledger.prune(now)
+        elif ledger.current is not None:
+            served = ledger.current.policy
+            last_visit[served] = now
+            if action == "confirm":
+                ledger = ledger.confirm(now)
+    now += timedelta(seconds=wait)
+    if served is not None:
+        last_visit[served] = now
+    held = [p for p, visit in last_visit.items() if visit + p.binding > now]
+    for pin in (fake_pin(n) for n in range(4)):
+        verdict = rollover.safety(ring_key(pin), ledger, now)
+        if verdict.at(now):
+            assert all(pin in entry.policy.pins for entry in ledger.binding(now, now))
+            assert all(pin in one.pins for one in held)
+        elif verdict.since is not None:
+            assert verdict.since > now
+            later = rollover.safety(ring_key(pin), ledger, verdict.since)
+            assert later.at(verdict.since)
+
+
+# The decision
+
+
+def keyring(
+    *backups: str | Key, days: int | None = None, primary: Key | None = None, served: str = A
+) -> Keyring:
+    """A keyring with primary A, in service for 100 days, and the given backups."""
+    first = primary or ring_key(A, "primary", first_served=day(-100))
+    keys = (first, *(ring_key(one) if isinstance(one, str) else one for one in backups))
+    return Keyring("ring", (Member("example.com", ("example.com",), served),), keys, days)
+
+
+def decided(ring: Keyring, ledger: Ledger, asked: bool = False, at: datetime = NOW) -> Decision:
+    """The decision for its ECDSA key."""
+    return rollover.decide(ring, ledger, at, "ecdsa", asked)
+
+
+def verdict(decision: Decision) -> tuple[str | None, str | None, str]:
+    """The pin that is handed over, why a rollover is due, and what becomes of it."""
+    assert not (decision.rolls_over and decision.held)
+    what = "rolls over" if decision.rolls_over else "held" if decision.held else "stays"
+    return (decision.key.pin if decision.key else None, decision.due, what)
+
+
+EMPTY = Ledger()
+WITHOUT_B = Ledger().record(policy(A, C), day(-90)).confirm(day(-90))
+#: B is safe from day 50 on, C is safe.
+LATER_B = WITHOUT_B.record(policy(A, B, C), day(-10)).confirm(day(-10))
+#: Neither is safe, B from day 50 on, C from day 20 on.
+LATER_BOTH = (
+    Ledger()
+    .record(policy(A, D), day(-90))
+    .confirm(day(-90))
+    .record(policy(A, C), day(-40))
+    .confirm(day(-40))
+    .record(policy(A, B, C), day(-10))
+    .confirm(day(-10))
+)
 
 
 @pytest.mark.parametrize(
-    ("asked", "history", "expected"),
+    ("days", "age", "due"),
     [
-        (False, book((0, WITHOUT)), "a"),
-        (True, book((0, policy("a", "b", "c")), (0, None)), "b"),
-        (True, book((0, policy("a", "c")), (0, None)), "c"),
+        (730, 730 * DAY, "age"),
+        (730, 730 * DAY + SECOND, "age"),
+        (730, 730 * DAY - SECOND, None),
+        (0, timedelta(0), "age"),
+        (0, -SECOND, None),
+        (0, 9999 * DAY, "age"),
+        (1, DAY, "age"),
+        (1, DAY - SECOND, None),
+        (None, 9999 * DAY, None),
+        (730, None, None),
+        (0, None, None),
     ],
 )
-def test_g2_the_first_safe_backup_is_taken(asked: bool, history: Ledger, expected: str) -> None:
-    """The primary, or where a rollover is asked for, the first backup that locks nobody out."""
-    key = rollover.next_key(keyring("a", "b", "c"), history, NOW + DAY, "ecdsa", asked)
-    assert key.pin == fake_pin(expected)
+def test_rollover_is_due_by_age_to_the_second(
+    days: int | None, age: timedelta | None, due: str | None
+) -> None:
+    """Counted from first service; never means never, and an unknown age is not due (G8)."""
+    first = None if age is None else NOW - age
+    ring = keyring(B, days=days, primary=ring_key(A, "primary", first_served=first))
+    expected = (B, "age", "rolls over") if due else (A, None, "stays")
+    assert verdict(decided(ring, EMPTY)) == expected
+    since = None if first is None or days is None else first + days * DAY
+    assert rollover.next_due(ring, NOW, "ecdsa") == since
 
 
-@pytest.mark.parametrize("day", [0, 100])
-def test_g2_an_unsafe_rollover_is_refused_with_the_reason(day: int) -> None:
-    """Where no backup is safe, the answer is a time or what to do, never a key."""
-    at: datetime = NOW + day * DAY
-    with pytest.raises(NotSafe, match="without its pin may still be served"):
-        rollover.next_key(keyring("a", "b"), book((0, WITHOUT), (0, None)), at, "ecdsa", True)
-    with pytest.raises(NotSafe, match="2027-01-31T09:00:00Z"):
-        rollover.next_key(
-            keyring("a", "b"),
-            book((0, WITHOUT), (0, None), (9, WITH), (9, None)),
-            NOW + 20 * DAY,
-            "ecdsa",
-            True,
-        )
+def test_g2_age_is_not_that_of_the_keys_file() -> None:
+    """A key that was made years ago and went into service yesterday is a day old."""
+    young = ring_key(A, "primary", created=day(-4000), first_served=day(-1))
+    assert verdict(decided(keyring(B, days=730, primary=young), EMPTY)) == (A, None, "stays")
+
+
+def with_forced(ring: Keyring, pin: str) -> Keyring:
+    """The keyring with this backup chosen by the admin, who asked for a rollover."""
+    return ring.with_left("asked").with_forced(pin)
+
+
+DECISIONS: dict[str, tuple[Keyring, Ledger, tuple[str | None, str | None, str]]] = {
+    "nothing is due": (keyring(B), EMPTY, (A, None, "stays")),
+    "nothing is due, and nothing would be safe": (keyring(B), WITHOUT_B, (A, None, "stays")),
+    "nothing is due, and there is no backup": (keyring(), EMPTY, (A, None, "stays")),
+    "asked": (keyring(B).with_left("asked"), EMPTY, (B, "asked", "rolls over")),
+    "asked, not safe": (keyring(B).with_left("asked"), LATER_B, (A, "asked", "held")),
+    "asked, no backup": (keyring().with_left("asked"), EMPTY, (A, "asked", "held")),
+    "revoked": (keyring(B).with_revoked(A), EMPTY, (B, "revoked", "rolls over")),
+    "revoked, not safe": (keyring(B).with_revoked(A), LATER_B, (A, "revoked", "held")),
+    "revoked, though it was asked as well": (
+        keyring(B).with_left("asked").with_revoked(A),
+        EMPTY,
+        (B, "revoked", "rolls over"),
+    ),
+    "asked of a key that is due by age": (
+        keyring(B, days=1).with_left("asked"),
+        EMPTY,
+        (B, "asked", "rolls over"),
+    ),
+    "due by age, not safe": (keyring(B, days=1), LATER_B, (A, "age", "held")),
+    "a backup's certificate was revoked": (keyring(B).with_revoked(B), EMPTY, (A, None, "stays")),
+    "compromised": (keyring(B).with_compromised(A), EMPTY, (B, "compromised", "rolls over")),
+    "compromised, not safe": (
+        keyring(B).with_compromised(A),
+        LATER_B,
+        (None, "compromised", "held"),
+    ),
+    "compromised, no backup": (
+        keyring().with_compromised(A),
+        EMPTY,
+        (None, "compromised", "held"),
+    ),
+    "the first of two safe ones": (
+        keyring(B, C).with_left("asked"),
+        EMPTY,
+        (B, "asked", "rolls over"),
+    ),
+    "the first one is not safe, the second is": (
+        keyring(B, C).with_left("asked"),
+        LATER_B,
+        (C, "asked", "rolls over"),
+    ),
+    "neither is safe": (keyring(B, C).with_left("asked"), LATER_BOTH, (A, "asked", "held")),
+    "forced, not safe": (
+        with_forced(keyring(B), B),
+        LATER_B,
+        (B, "asked", "rolls over"),
+    ),
+    "forced, though another one is safe": (
+        with_forced(keyring(B, C), B),
+        LATER_B,
+        (B, "asked", "rolls over"),
+    ),
+    "forced, but nothing is due any more": (
+        keyring(B).with_forced(B),
+        EMPTY,
+        (A, None, "stays"),
+    ),
+    "compromised and forced": (
+        with_forced(keyring(B).with_compromised(A), B),
+        LATER_B,
+        (B, "compromised", "rolls over"),
+    ),
+    "forced while in doubt": (
+        with_forced(keyring(B), B),
+        replace(EMPTY, doubt="it was lost"),
+        (B, "asked", "rolls over"),
+    ),
+    "the forced one was compromised since": (
+        with_forced(keyring(B), B).with_compromised(B),
+        EMPTY,
+        (A, "asked", "held"),
+    ),
+    "g8: in doubt": (
+        keyring(B).with_left("asked"),
+        replace(EMPTY, doubt="it was lost"),
+        (A, "asked", "held"),
+    ),
+    "g8: blind": (
+        keyring(B).with_left("asked"),
+        Ledger(blind_until=NOW + SECOND),
+        (A, "asked", "held"),
+    ),
+    "g8: blind until now": (
+        keyring(B).with_left("asked"),
+        Ledger(blind_until=NOW),
+        (B, "asked", "rolls over"),
+    ),
+    "g8: the clock is behind": (
+        keyring(B).with_left("asked"),
+        Ledger().noticed(NOW + SECOND),
+        (A, "asked", "held"),
+    ),
+    "g8: compromised, and the clock is behind": (
+        keyring(B).with_compromised(A),
+        Ledger().noticed(NOW + SECOND),
+        (None, "compromised", "held"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+def test_g2_g3_decision(name: str) -> None:
+    """The table above: the key for the next certificate, why, and what becomes of it."""
+    ring, ledger, expected = DECISIONS[name]
+    assert verdict(decided(ring, ledger)) == expected
+
+
+def test_rollover_can_be_asked_for_without_a_record() -> None:
+    """``--new-key`` asks for this one renewal; what the keyring says is the stronger reason."""
+    assert verdict(decided(keyring(B), EMPTY, asked=True)) == (B, "asked", "rolls over")
+    assert verdict(decided(keyring(B), LATER_B, asked=True)) == (A, "asked", "held")
+    assert verdict(decided(keyring(B).with_revoked(A), EMPTY, asked=True))[1] == "revoked"
+
+
+def test_g2_held_rollover_tells_the_backup_that_is_safe_first() -> None:
+    """Of two unsafe ones the one with the earlier time, and to the second."""
+    decision = decided(keyring(B, C).with_left("asked"), LATER_BOTH)
+    assert decision.best is not None and decision.best.pin == C
+    assert decision.safety.since == day(20) and not decision.safety.at(NOW)
+    ring = keyring(B, C).with_left("asked")
+    assert verdict(decided(ring, LATER_BOTH, at=day(20) - SECOND)) == (A, "asked", "held")
+    assert verdict(decided(ring, LATER_BOTH, at=day(20))) == (C, "asked", "rolls over")
+    assert verdict(decided(ring, LATER_BOTH, at=day(50))) == (B, "asked", "rolls over")
+
+
+def test_g2_known_time_is_better_than_an_unknown_one() -> None:
+    """E is in no policy that is served: nobody knows when it will be safe, but B's time is known."""
+    best, safety = rollover.best_backup(keyring(E, B), LATER_B, NOW, "ecdsa")
+    assert best is not None and (best.pin, safety.since) == (B, day(50))
+    best, safety = rollover.best_backup(keyring(E), LATER_B, NOW, "ecdsa")
+    assert best is not None and (best.pin, safety.since) == (E, None)
+    assert "may still be served" in safety.why
+
+
+def test_no_backup_is_none() -> None:
+    """There is nothing to roll over to; never a new key that nobody was told of."""
+    best, safety = rollover.best_backup(keyring(), EMPTY, NOW, "ecdsa")
+    assert (best, safety) == (None, Safety(None, "there is no backup key"))
+    other = keyring(ring_key(B, kind=RSA))
+    assert rollover.best_backup(other, EMPTY, NOW, "ecdsa")[0] is None
+
+
+def test_forced_backup_is_the_best_with_its_true_verdict() -> None:
+    """That it is forced makes it no safer: who is locked out follows from the verdict."""
+    best, safety = rollover.best_backup(with_forced(keyring(B, C), B), LATER_B, NOW, "ecdsa")
+    assert best is not None and (best.pin, safety.since) == (B, day(50))
+    assert not safety.at(NOW)
+
+
+def test_each_key_type_is_decided_for_itself() -> None:
+    """An RSA key that is due does not touch the ECDSA one."""
+    ring = keyring(B, ring_key(D, "primary", RSA), ring_key(E, kind=RSA)).with_revoked(D)
+    assert verdict(decided(ring, EMPTY)) == (A, None, "stays")
+    assert verdict(rollover.decide(ring, EMPTY, NOW, "rsa")) == (E, "revoked", "rolls over")
+
+
+def test_next_due_is_now_where_a_key_is_to_be_left() -> None:
+    """Whatever its age is; without a primary as well."""
+    ring = keyring(B, days=730)
+    assert rollover.next_due(ring, NOW, "ecdsa") == day(630)
+    assert rollover.next_due(ring.with_left("asked"), NOW, "ecdsa") == NOW
+    assert rollover.next_due(ring.with_revoked(A), NOW, "ecdsa") == NOW
+    assert rollover.next_due(ring.with_compromised(A), NOW, "ecdsa") == NOW
+    assert rollover.next_due(keyring(B), NOW, "ecdsa") is None

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from certbot import configuration, errors
 from certbot.display import util as display_util
+from cryptography import x509
 from helpers import NOW, Site, make_pem
 
-from certbot_pinkeep import handoff, moments, renewals
+from certbot_pinkeep import handoff, installer, moments, renewals
+from certbot_pinkeep.errors import KeyRefused, Unsupported
 from certbot_pinkeep.installer import OPTIONS, Installer
 
 
@@ -221,6 +223,78 @@ def test_full_disk_is_told_as_a_sentence(site: Site, monkeypatch: pytest.MonkeyP
         plugin(site).generic_updates(lineage(site))
 
 
+def test_g3_key_that_the_ca_refuses_is_never_handed_over_again(site: Site) -> None:
+    """Compromised or blocked: it is marked, and the next one is handed over at once."""
+    plugin(site).generic_updates(lineage(site))
+    old, new = site.published().pins[:2]
+    found = plugin(site)
+    found.prepare()
+    handed = found.handover(list(site.names), lineage(site).key_path, False)
+    assert handed is not None and handed.pin == old
+    found.refused(KeyRefused(old, "public key is forbidden"))
+    for one in (found, plugin(site)):
+        handed = one.handover(list(site.names), lineage(site).key_path, False)
+        assert handed is not None and handed.pin == new
+
+
+@pytest.mark.parametrize(("reason", "role"), [(0, "primary"), (1, "compromised")])
+def test_certbot_revoke_is_noticed(
+    site: Site, said: list[str], monkeypatch: pytest.MonkeyPatch, reason: int, role: str
+) -> None:
+    """Certbot makes no installer then."""
+
+    class ClientV2:
+        def revoke(self, cert: x509.Certificate, rsn: int) -> None: ...
+
+    def revoke(config: Any, unused_plugins: Any) -> None:
+        made = x509.load_pem_x509_certificate(Path(lineage(site).cert_path).read_bytes())
+        ClientV2().revoke(made, reason)
+
+    main = SimpleNamespace(revoke=revoke)
+    plugin(site).generic_updates(lineage(site))
+    said.clear()
+    monkeypatch.setattr(handoff, "certbot_main", main)
+    monkeypatch.setattr(handoff, "acme_client", SimpleNamespace(ClientV2=ClientV2))
+    installer._watch_revocations()
+    main.revoke(plugin(site, "revoke", installer=None).config, [])
+    old, new = site.published().pins[:2]
+    key = site.state().keyring.key(old)
+    assert key is not None and key.role == role
+    assert len(said) == 1 and new in said[0]
+
+
+@pytest.mark.parametrize("error", [Unsupported("it takes other arguments"), AttributeError("gone")])
+def test_g9_certbot_whose_revocation_is_unknown_works_on(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """It is passed over."""
+    tried: list[object] = []
+
+    def refuse(notice: object) -> None:
+        tried.append(notice)
+        raise error
+
+    monkeypatch.setattr(handoff, "watch_revocations", refuse)
+    installer._watch_revocations()
+    assert len(tried) == 1
+
+
+def test_rollover_days_of_the_command_line_count(site: Site) -> None:
+    """0: at every renewal; a bad value does not stop it, the recorded one counts (G3)."""
+    plugin(site).generic_updates(lineage(site))
+    old, new = site.published().pins[:2]
+    for words, pin in (
+        (["--pinkeep-rollover-days", "0"], new),
+        (["--pinkeep-rollover-days", "soon"], old),
+        (["--pinkeep-rollover-days", "never"], old),
+        ([], old),
+    ):
+        handed = plugin(site, "renew", *words).handover(
+            list(site.names), lineage(site).key_path, False
+        )
+        assert handed is not None and handed.pin == pin, words
+
+
 def test_installer_has_no_enhancements(site: Site) -> None:
     """certbot enhance has nothing to do here, and certbot run asks for no domains of ours."""
     found = plugin(site)
@@ -230,14 +304,16 @@ def test_installer_has_no_enhancements(site: Site) -> None:
 
 
 def test_g9_import_costs_other_certbots_nothing() -> None:
-    """Certbot imports the plugin at every run: only what certbot has loaded anyway is loaded."""
+    """Certbot imports the plugin at every run: of others' modules only what certbot has loaded
+    anyway is loaded, of ours only what watches ``certbot revoke``."""
     code = """
 import json, sys
-from certbot import errors, interfaces, util
-from certbot.display import util
-from certbot.plugins import common
+from certbot import main
+from certbot._internal import main as internal
+assert not hasattr(internal.revoke, "__wrapped__")
 before = set(sys.modules)
 import certbot_pinkeep.installer
+assert hasattr(internal.revoke, "__wrapped__")
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
     path = [str(Path(handoff.__file__).parent.parent)]
@@ -247,10 +323,13 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         check=True,
         text=True,
     )
-    assert set(json.loads(run.stdout)) <= {"certbot_pinkeep", "certbot_pinkeep.installer"} | {
-        name for name in json.loads(run.stdout) if name.split(".")[0] in sys.stdlib_module_names
+    found = {
+        name for name in json.loads(run.stdout) if name.split(".")[0] not in sys.stdlib_module_names
     }
-    assert "certbot_pinkeep.installer" in json.loads(run.stdout)
+    ours = {"certbot_pinkeep"} | {
+        f"certbot_pinkeep.{name}" for name in ("errors", "handoff", "installer", "pins")
+    }
+    assert found <= ours and "certbot_pinkeep.installer" in found
 
 
 @pytest.mark.parametrize("installer", [None, "apache"])

@@ -555,6 +555,40 @@ def test_g3_renewed_certificate_is_loaded_though_pinning_failed(kept: Site) -> N
     kept.issue(make_pem())
     assert not kept.keeper.reload_certificate(kept.look(), kept.name, kept.options().reload)
     assert kept.apache.reloads == 2
+    kept.file.unlink()
+    assert not kept.keeper.reload_certificate(kept.look(), kept.name, kept.options().reload)
+    assert kept.apache.reloads == 2
+
+
+def test_g4_lost_backup_is_replaced(kept: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """With or without its CSR: it leaves the pins, another one is staged, and that is told."""
+    served, first, second = kept.published().pins
+    for pin, with_csr in ((first, True), (second, False)):
+        key = kept.state().keyring.key(pin)
+        assert key is not None and key.path is not None
+        (kept.config / key.path).unlink()
+        if not with_csr:
+            shutil.rmtree(kept.config / "csr")
+    kept.keep(now=NOW + DAY)
+    found = kept.published().pins
+    assert found[0] == served and len(found) == 3 and not {first, second} & set(found)
+    assert all(kept.key_pem(pin) for pin in found)
+    assert caplog.text.count("It is no backup any more") == 2
+    caplog.clear()
+    before = kept.tree()
+    kept.keep(now=NOW + 2 * DAY)
+    assert kept.tree() == before and caplog.messages == []
+
+
+def test_g3_lost_file_of_the_primary_does_not_stop_a_run(kept: Site) -> None:
+    """New names: no CSR can be made for it, all else comes into step."""
+    key = kept.state().keyring.key(kept.published().pins[0])
+    assert key is not None and key.path is not None
+    (kept.config / key.path).unlink()
+    kept.issue(kept.key, ("example.com", "new.example.com"))
+    kept.keep(now=NOW + DAY)
+    assert kept.state().keyring.hosts == ("example.com", "new.example.com")
+    assert kept.published().pins[0] == key.pin
 
 
 # Kills

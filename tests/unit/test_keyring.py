@@ -198,6 +198,118 @@ def test_look_ups_of_what_is_not_there() -> None:
     assert empty.key_types() == () and empty.missing_backups(2) == {}
 
 
+FULL = ring(
+    ring_key(A, "primary", EC),
+    ring_key(B, kind=EC),
+    ring_key(C, kind=EC),
+    ring_key(D, "primary", RSA),
+    ring_key(E, kind=RSA),
+    serving=(A, D),
+)
+
+
+def leaves(keyring: Keyring) -> dict[str, str]:
+    """The wish to leave each key that is to be left."""
+    return {key.pin: key.leave for key in keyring.keys if key.leave}
+
+
+def forced(keyring: Keyring) -> set[str]:
+    """The keys that the admin chose."""
+    return {key.pin for key in keyring.keys if key.forced}
+
+
+def test_wish_to_leave_is_one_to_leave_the_primaries() -> None:
+    """Of every key type, and of no backup; a revocation that was noted before stays the reason."""
+    assert leaves(FULL.with_left("asked")) == {A: "asked", D: "asked"}
+    assert leaves(FULL.with_revoked(A).with_left("asked")) == {A: "revoked", D: "asked"}
+    assert roles(FULL.with_left("asked")) == roles(FULL)
+
+
+def test_revocation_is_the_stronger_reason() -> None:
+    """A key that is left on the admin's wish is a revoked one as soon as it is revoked."""
+    assert leaves(FULL.with_left("asked").with_revoked(D)) == {A: "asked", D: "revoked"}
+    assert FULL.with_revoked("unknown") == FULL
+
+
+def test_g2_wish_is_fulfilled_by_another_primary() -> None:
+    """After the rollover nothing is left to be left: the new primary stays."""
+    found = FULL.with_left("asked").with_forced(C).with_member(member(C, "0.example"))
+    primary = found.primary("ecdsa")
+    assert primary is not None
+    assert (primary.pin, primary.leave, primary.forced) == (C, "", False)
+    assert leaves(found) == {A: "asked", D: "asked"} and forced(found) == set()
+
+
+def test_g2_key_that_was_left_is_not_staged_again() -> None:
+    """Not even one that, as far as is known, was never served."""
+    found = FULL.with_left("asked").with_member(member(B, "0.example")).with_backup_count(3)
+    assert roles(found)[A] == "retired"
+    assert found.missing_backups(3)[EC] == 2
+
+
+@pytest.mark.parametrize("pin", [A, B])
+def test_compromised_key_has_no_role_any_more(pin: str) -> None:
+    """Neither primary nor backup, whatever was wished of it before, and never staged again."""
+    found = FULL.with_left("asked").with_forced(B).with_compromised(pin)
+    key = found.key(pin)
+    assert key is not None and (key.role, key.leave, key.forced) == ("compromised", "", False)
+    again = found.with_backup_count(5).with_backup_count(1).with_backup_count(5)
+    assert roles(again)[pin] == "compromised"
+    assert found.primary("ecdsa") == (None if pin == A else found.key(A))
+    assert pin not in [key.pin for key in again.backups("ecdsa")]
+
+
+def test_compromised_key_stays_pinned_while_it_is_served() -> None:
+    """The live certificate is for it still; once it is not, its pin goes."""
+    found = FULL.with_compromised(A)
+    assert found.published_pins() == (D, A, E, B, C)
+    assert found.key_types() == ("rsa", "ecdsa") and found.kind("ecdsa") == EC
+    after = found.with_member(member(B, "0.example"))
+    assert A not in after.published_pins() and roles(after)[A] == "compromised"
+    assert roles(after)[B] == "primary"
+
+
+def test_forced_backup_comes_first_of_its_type() -> None:
+    """It is the next one to be used, so fewer backups do not retire it."""
+    found = FULL.with_forced(C)
+    assert [key.pin for key in found.backups("ecdsa")] == [C, B] and forced(found) == {C}
+    assert roles(found.with_backup_count(1))[C] == "backup"
+    assert {key.pin for key in found.keys} == {key.pin for key in FULL.keys}
+
+
+def test_second_choice_takes_the_first_ones_place() -> None:
+    """Only one key of a type can be the next one."""
+    assert forced(FULL.with_forced(C).with_forced(B)) == {B}
+
+
+def test_one_backup_of_each_type_can_be_forced() -> None:
+    """A rollover is one of all key types: the choice of one leaves the others' alone."""
+    assert forced(FULL.with_forced(C).with_forced(E)) == {C, E}
+
+
+@pytest.mark.parametrize("pin", [A, "unknown"])
+def test_only_a_backup_can_be_forced(pin: str) -> None:
+    """A primary is in use already."""
+    assert FULL.with_forced(pin) == FULL
+
+
+def test_g4_lost_backup_is_no_backup_any_more() -> None:
+    """It is retired for good, forced or not, and another one is to be made."""
+    found = FULL.with_forced(C).with_lost([C, A, "unknown"])
+    lost = found.key(C)
+    assert lost is not None and (lost.role, lost.path, lost.forced) == ("retired", None, False)
+    assert found.primary("ecdsa") == FULL.key(A)
+    assert roles(found.with_backup_count(2))[C] == "retired"
+    assert found.missing_backups(2)[EC] == 1 and C not in found.published_pins()
+
+
+def test_keyring_without_some_keys() -> None:
+    """Keys whose files are lost are left out, all else stays."""
+    found = FULL.without([B, E, "unknown"])
+    assert [key.pin for key in found.keys] == [A, C, D] and found.members == FULL.members
+    assert FULL.without([]) == FULL
+
+
 Change = tuple[str, int, int]
 CHANGES = st.lists(
     st.tuples(st.sampled_from(["count", "serve"]), st.integers(1, 4), st.integers(0, 9)),

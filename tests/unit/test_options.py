@@ -15,7 +15,7 @@ LINEAGE = "example.com"
 
 def test_defaults_are_those_of_the_contract() -> None:
     """Nothing given, or None as certbot has it, means the contract's defaults."""
-    expected = Options("example.com", 2, 5184000, False, None, False, None, None, None)
+    expected = Options("example.com", 2, 5184000, False, None, False, 730, None, None, None)
     nothing = ("keyring", "backup-keys", "max-age", "include-subdomains", "report-uri")
     assert options.parse({}, LINEAGE) == expected
     assert options.parse(dict.fromkeys(nothing), LINEAGE) == expected
@@ -37,6 +37,7 @@ BAD: dict[str, list[str]] = {
         "x" * 251,
     ],
     "backup-keys": ["0", "-1", "101", "two", "1.5", "", " 2", "+2", "\u0662", "9" * 30],
+    "rollover-days": ["-1", "36501", "", "2y", "1.5", "none", "never ", "+1", "9" * 5000],
     "max-age": ["-1", "60d", "1e6", "", "315360001", "9" * 5000, "0x10", "5184000.0"],
     "include-subdomains": ["maybe", "", "2", "truefalse"],
     "report-only": ["maybe", "", "-1", "y"],
@@ -85,6 +86,11 @@ def test_g10_bad_value_is_told_with_option_and_value(name: str, value: str) -> N
         ({"backup-keys": 100}, Options(LINEAGE, backup_keys=100)),
         ({"max-age": "0"}, Options(LINEAGE, max_age=0)),
         ({"max-age": "315360000"}, Options(LINEAGE, max_age=315360000)),
+        ({"rollover-days": "0"}, Options(LINEAGE, rollover_days=0)),
+        ({"rollover-days": 36500}, Options(LINEAGE, rollover_days=36500)),
+        ({"rollover-days": "never"}, Options(LINEAGE, rollover_days=None)),
+        ({"rollover-days": "NEVER"}, Options(LINEAGE, rollover_days=None)),
+        ({"rollover-days": None}, Options(LINEAGE, rollover_days=730)),
         ({"include-subdomains": "TRUE"}, Options(LINEAGE, include_subdomains=True)),
         ({"include-subdomains": "yes"}, Options(LINEAGE, include_subdomains=True)),
         ({"include-subdomains": True}, Options(LINEAGE, include_subdomains=True)),
@@ -166,7 +172,15 @@ def test_g10_report_host_must_not_be_covered(
         assert not refused
 
 
-NAMES = ("keyring", "backup-keys", "max-age", "include-subdomains", "report-uri", "snippet-dir")
+NAMES = (
+    "keyring",
+    "backup-keys",
+    "max-age",
+    "include-subdomains",
+    "report-uri",
+    "rollover-days",
+    "snippet-dir",
+)
 
 
 @given(st.dictionaries(st.sampled_from([*NAMES, "reload-command"]), st.none() | st.text()))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from helpers import DAY, EC, NOW, A, B, C, policy, ring_key
+from helpers import DAY, EC, NOW, RSA, A, B, C, D, E, policy, ring_key
 
 from certbot_pinkeep import status
 from certbot_pinkeep.keyring import Keyring, Member
@@ -109,6 +110,57 @@ def test_rollover_tells_when_it_will_be_safe() -> None:
     assert (found["safe"], found["safe_from"]) == (False, "2026-03-02T12:00:00Z")
     text = status.as_text([State(RING, ledger)], NOW)
     assert "not safe" in text and "2026-03-02T12:00:00Z" in text
+
+
+@pytest.mark.parametrize(
+    ("ring", "due", "requested", "next_due"),
+    [
+        (RING, False, False, None),
+        (replace(RING, rollover_days=10), False, False, "2026-03-02T12:00:00Z"),
+        (replace(RING, rollover_days=9), True, False, "2026-03-01T12:00:00Z"),
+        (RING.with_left("asked"), True, True, "2026-03-01T12:00:00Z"),
+        (RING.with_revoked(A), True, False, "2026-03-01T12:00:00Z"),
+        (RING.with_compromised(A), True, False, "2026-03-01T12:00:00Z"),
+    ],
+    ids=["never", "tomorrow", "today", "asked", "revoked", "compromised"],
+)
+def test_rollover_tells_when_and_why_it_is_due(
+    ring: Keyring, due: bool, requested: bool, next_due: str | None
+) -> None:
+    """By age, or at once; only what the admin asked for is requested."""
+    found = status.as_data([State(ring, LIVE)], {}, NOW, "/etc")["keyrings"][0]["rollover"]
+    assert (found["due"], found["requested"], found["next_due"]) == (due, requested, next_due)
+    text = status.as_text([State(ring, LIVE)], NOW)
+    assert ("due from 2026-03-02T12:00:00Z" in text) == (next_due == "2026-03-02T12:00:00Z")
+    assert ("never due by age" in text) == (next_due is None)
+    assert (f"over to the key with the pin {B}" in text) == due
+
+
+def test_rollover_is_safe_once_it_is_for_every_key_type() -> None:
+    """With two types, the later one counts."""
+    ring = RING.with_keys([ring_key(D, "primary", RSA), ring_key(E, "backup", RSA)])
+    ledger = Ledger().record(policy(A, B, max_age=86400), NOW - 9 * DAY)
+    ledger = ledger.record(policy(A, B, D, E), NOW).confirm(NOW)
+    found = status.as_data([State(ring, ledger)], {}, NOW, "/etc")["keyrings"][0]["rollover"]
+    assert (found["safe"], found["safe_from"]) == (False, "2026-03-02T12:00:00Z")
+
+
+def test_unpinned_keyring_publishes_nothing_in_the_end() -> None:
+    """While max-age=0 is served that is what is published; it is told until when pins are held."""
+    ledger = LIVE.record(policy(A, B, max_age=0), NOW).confirm(NOW)
+    state = State(RING, ledger, "/s.conf", unpin=True)
+    for days, published in ((0, "live"), (1, "none")):
+        at = NOW + days * DAY
+        found = status.as_data([state], {}, at, "/etc")["keyrings"][0]
+        assert found["published"] == published
+        assert ("until 2026-03-02T12:00:00Z" in status.as_text([state], at)) == (days == 0)
+
+
+def test_g8_doubt_makes_everything_unknown() -> None:
+    """Neither for the keyring nor for a key is there a time."""
+    found = document(LIVE.doubted("it was lost", []))["keyrings"][0]
+    assert found["rollover"]["safe_from"] is None and not found["rollover"]["safe"]
+    assert {key["safe_from"] for key in found["keys"]} == {None}
 
 
 def test_rollover_without_backups_is_never_safe() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,8 @@ def states(draw: st.DrawFn) -> State:
             draw(st.none() | st.just(f"keys/{n:04d}_key-certbot.pem")),
             draw(moments),
             draw(st.none() | moments),
+            draw(st.sampled_from(["", "asked", "revoked"])),
+            draw(st.booleans()),
         )
         for n in range(draw(st.integers(1, 5)))
     )
@@ -63,14 +66,24 @@ def states(draw: st.DrawFn) -> State:
         )
         for n in range(draw(st.integers(0, 3)))
     )
-    history = Ledger(blind_until=draw(st.none() | moments), seen=draw(st.none() | moments))
+    history = Ledger(
+        blind_until=draw(st.none() | moments), seen=draw(st.none() | moments), doubt=draw(TEXT)
+    )
     now = NOW
     for wait, what in draw(
         st.lists(st.tuples(st.integers(0, 90), st.none() | policy_strategy()), max_size=5)
     ):
         now += wait * DAY
         history = history.record(what, now) if what else history.confirm(now)
-    return State(Keyring("ring", members, keys), history, draw(TEXT), draw(TEXT))
+    days = draw(st.none() | st.integers(0, 36500))
+    return State(
+        Keyring("ring", members, keys, days),
+        history,
+        draw(TEXT),
+        draw(TEXT),
+        draw(st.booleans()),
+        draw(st.integers(0, 10**9)),
+    )
 
 
 @given(states())
@@ -112,7 +125,7 @@ def damaged(found: Store, content: bytes) -> str:
 def test_g8_every_truncation_is_damaged(tmp_path: Path) -> None:
     """A file that was cut short anywhere is never read, however whole it looks."""
     found, content = saved(tmp_path), store.write(WHOLE)
-    assert found.load("ring") == WHOLE
+    assert found.load("ring") == replace(WHOLE, saved=1)
     for size in range(len(content)):
         damaged(found, content[:size])
 
@@ -182,6 +195,15 @@ def sealed(change: Callable[[str], str]) -> bytes:
         ("snippet = ", "snippets = "),
         ("blind_until = ", "blind = "),
         ("seen = ", "seen = yesterday"),
+        ("saved = 0", "saved = often"),
+        ("saved = 0\n", ""),
+        ("unpin = False", "unpin = perhaps"),
+        ("unpin = False\n", ""),
+        ("rollover_days = never", "rollover_days = 2y"),
+        ("rollover_days = never\n", ""),
+        ("doubt = ", "doubts = "),
+        ("leave = ", "leave = bored"),
+        ("forced = False", "forced = 1"),
     ],
 )
 def test_g8_contradictions_are_damage(tmp_path: Path, old: str, new: str) -> None:
@@ -217,6 +239,36 @@ def test_g7_keyring_file_is_for_its_owner_only(tmp_path: Path, umask: int) -> No
         os.umask(before)
     assert (first, mode_of(path)) == (0o600, 0o600)
     assert os.listdir(tmp_path / "pinkeep") == ["ring.conf"]
+
+
+def test_each_version_has_a_number(tmp_path: Path) -> None:
+    """What is saved comes back as it is on the disk, numbered one higher than what it was."""
+    found = Store(str(tmp_path))
+    first = found.save(WHOLE)
+    assert first == replace(WHOLE, saved=1) == found.load("ring")
+    assert found.save(first) == replace(WHOLE, saved=2) == found.load("ring")
+
+
+def test_revocation_is_noted_by_what_it_says(tmp_path: Path) -> None:
+    """Revoked: left when that is safe; compromised: never handed over again; others stay."""
+    revoked = WHOLE.with_revoked(A, False).keyring.key(A)
+    assert revoked is not None and (revoked.role, revoked.leave) == ("primary", "revoked")
+    compromised = WHOLE.with_revoked(A, True).keyring.key(A)
+    assert compromised is not None and (compromised.role, compromised.leave) == ("compromised", "")
+    assert WHOLE.with_revoked(D, True) == WHOLE.with_revoked(D, False) == WHOLE
+    assert WHOLE.with_revoked(A, True).keyring.keys[1:] == WHOLE.keyring.keys[1:]
+
+
+@pytest.mark.parametrize(
+    ("unpin", "days", "expected"),
+    [(False, 999, False), (True, 60, False), (True, 61, True)],
+)
+def test_unpinned_for_good_once_nothing_binds(unpin: bool, days: int, expected: bool) -> None:
+    """The wish alone is not enough, and neither is a policy that binds nobody."""
+    ledger = WHOLE.ledger.confirm(NOW + DAY).record(policy(A, B, max_age=0), NOW + DAY)
+    ledger = ledger.confirm(NOW + DAY)
+    state = replace(WHOLE, ledger=ledger, unpin=unpin)
+    assert state.unpinned(NOW + days * DAY) == expected
 
 
 def test_g5_failed_save_leaves_the_old_file(

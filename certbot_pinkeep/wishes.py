@@ -1,0 +1,203 @@
+"""What is asked of a keyring between renewals: a rollover, confirm, unpin; revocations noticed.
+
+The rules:
+
+* A wish is recorded and nothing else: the next renewal fulfils it, when that is safe.
+* What would lock clients out is refused with nothing recorded, but for one fact: that a key is
+  compromised.
+* Confirming counts only for what is published: where the snippet is not what is on record, there
+  is nothing to confirm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from certbot_pinkeep import advice, apache, moments, rollover
+from certbot_pinkeep.errors import Compromised, DamagedState, NotSafe, PinkeepError
+from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.keyring import Keyring
+from certbot_pinkeep.rollover import Decision
+from certbot_pinkeep.store import State, Store
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a wish leads to.
+
+    :ivar told: as sentences; where forced, who is locked out
+    :ivar ready: whether the next renewal fulfils it
+    """
+
+    told: tuple[str, ...]
+    ready: bool
+
+
+def ask(
+    keeper: Keeper,
+    name: str,
+    now: datetime,
+    when_safe: bool = False,
+    compromised: bool = False,
+    force: bool = False,
+) -> Asked:
+    """Record that the keyring is to roll over, every key type of it.
+
+    :param when_safe: whether it may wait for a renewal at which it is safe
+    :param compromised: whether the present keys must never be handed over again
+    :param force: whether clients may be locked out
+    :returns: what is going to happen
+    :raises NotSafe: when it would lock clients out, or there is no backup
+    """
+    with _loaded(keeper, name, now) as state:
+        keyring = _left(state.keyring, compromised)
+        lost = [
+            sentence
+            for key_type in keyring.key_types()
+            for sentence in keeper.lost(keyring, key_type).values()
+        ]
+        decisions = _decisions(keeper, replace(state, keyring=keyring), now)
+        impossible = [one for one in decisions if one.held and (one.best is None or not force)]
+        if impossible and (not when_safe or force):
+            if compromised:
+                keeper.store.save(replace(state, keyring=keyring))
+                why = advice.locked_in(name, impossible[0], state.ledger, now)
+                raise Compromised(" ".join([*lost, why]))
+            raise NotSafe(" ".join([*lost, advice.refusal(name, impossible[0])]))
+        told = list(lost)
+        for decision in decisions:
+            if force and decision.best is not None:
+                keyring = keyring.with_forced(decision.best.pin)
+                told.append(advice.announcement(decision.best, state.ledger, now))
+            told.append(advice.promise(name, decision, force))
+        keeper.store.save(replace(state, keyring=keyring))
+    ready = all(decision.rolls_over for decision in decisions)
+    return Asked(tuple(told), ready or force)
+
+
+def confirm_clock(keeper: Keeper, name: str, now: datetime) -> str:
+    """Record that the clock is right, though later moments are on record (G8).
+
+    :returns: what follows from it, as a sentence
+    :raises PinkeepError: when there is no such keyring
+    """
+    with _loaded(keeper, name, now) as state:
+        if not state.ledger.is_ahead_of(now):
+            return f"The keyring {name} knows of no later moment than {moments.text(now)}."
+        ledger = state.ledger.set_right(now)
+        keyring = state.keyring.served_by(now)
+        keeper.store.save(replace(state, keyring=keyring, ledger=ledger))
+        keeper.store.set_clock(now)
+    until = moments.text(ledger.blind_until or now)
+    return (
+        f"The clock of the keyring {name} is taken to be right. What a wrong clock may have dropped "
+        f"from the record binds until {until}: the key is not exchanged before that."
+    )
+
+
+def confirm(keeper: Keeper, name: str, now: datetime) -> str:
+    """Record that Apache has loaded what is published, and serves it.
+
+    :returns: what is served now, as a sentence
+    :raises PinkeepError: when that cannot be so
+    """
+    with _loaded(keeper, name, now) as state:
+        ledger = state.ledger
+        if ledger.current is None or not state.snippet:
+            raise PinkeepError(f"The keyring {name} publishes nothing yet. Run: certbot renew")
+        if ledger.doubt or ledger.is_ahead_of(now):
+            why = ledger.doubt or rollover.clock(ledger, now)
+            raise PinkeepError(f"What is served cannot be confirmed: {why}. Run: certbot renew")
+        policy = None if state.unpinned(now) else ledger.current.policy
+        wanted = apache.directives(apache.render(state.keyring, policy))
+        if apache.directives(apache.read_snippet(state.snippet)) != wanted:
+            raise PinkeepError(
+                f"{state.snippet} is not what was published last, so it cannot be confirmed. Run "
+                "'certbot renew', reload Apache, and confirm again."
+            )
+        if not ledger.pending:
+            return f"The keyring {name} has nothing pending: Apache serves what is published."
+        served = {member.pin: now for member in state.keyring.members}
+        keyring = state.keyring.served_since(served)
+        keeper.store.save(replace(state, keyring=keyring, ledger=ledger.confirm(now).prune(now)))
+    since = moments.text(ledger.current.recorded)
+    return f"Apache serves the pins of the keyring {name} that were published at {since}."
+
+
+def unpin(keeper: Keeper, name: str, now: datetime, undo: bool = False) -> list[str]:
+    """Record that the keyring leaves pinning, or with *undo* that it stays pinned.
+
+    :returns: the certificates of the keyring: it has an effect once they are brought into step
+    :raises PinkeepError: when there is no such keyring
+    """
+    with _loaded(keeper, name, now) as state:
+        if state.unpin == undo:
+            keeper.store.save(replace(state, unpin=not undo))
+        return [member.lineage for member in state.keyring.members]
+
+
+def note_revoked(store: Store, pin: str, compromised: bool, now: datetime) -> list[str]:
+    """Note that a certificate of this key was revoked, in each keyring that has it.
+
+    :returns: what follows from it, as sentences
+    :raises DamagedState: when a keyring file cannot be trusted; the others are seen to first
+    """
+    told, damaged = [], []
+    for name in store.names():
+        try:
+            told += _note_revoked(store, name, pin, compromised, now)
+        except DamagedState as error:
+            damaged.append(error)
+    if damaged:
+        raise damaged[0]
+    return told
+
+
+def _note_revoked(store: Store, name: str, pin: str, compromised: bool, now: datetime) -> list[str]:
+    with store.locked():
+        state = store.load(name)
+        key = state.keyring.key(pin) if state else None
+        if state is None or key is None:
+            return []
+        state = store.save(state.with_revoked(pin, compromised))
+    key_type = key.kind.key_type
+    if key_type not in state.keyring.key_types():
+        return []
+    decision = rollover.decide(state.keyring, state.ledger, now, key_type)
+    return [advice.promise(name, decision)] if decision.due else []
+
+
+@contextmanager
+def _loaded(keeper: Keeper, name: str, now: datetime) -> Iterator[State]:
+    """The keyring's state, with the lock on it held."""
+    store = keeper.store
+    if store.load(name) is None:
+        known = ", ".join(store.names()) or "none"
+        raise PinkeepError(f"There is no keyring {name!r}. Keyrings here: {known}.")
+    with store.locked():
+        state = store.load(name)
+        assert state is not None  # nobody removes one
+        yield replace(state, ledger=state.ledger.noticed(store.reached(now)))
+
+
+def _left(keyring: Keyring, compromised: bool) -> Keyring:
+    """The keyring with its present keys to be left."""
+    if not compromised:
+        return keyring.with_left("asked")
+    present = [key for key in keyring.keys if key.role == "primary"] + [*keyring.in_service()]
+    for key in present:
+        keyring = keyring.with_compromised(key.pin)
+    return keyring
+
+
+def _decisions(keeper: Keeper, state: State, now: datetime) -> list[Decision]:
+    keyring = state.keyring
+    return [
+        rollover.decide(
+            keyring.without(keeper.lost(keyring, key_type)), state.ledger, now, key_type
+        )
+        for key_type in keyring.key_types()
+    ]

@@ -1,0 +1,285 @@
+"""The command's wishes: rollover, confirm, unpin; exit codes, and one line where it is refused."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from helpers import DAY, NOW, Site, tree
+
+from certbot_pinkeep import apache, command, moments, renewals
+from certbot_pinkeep.keeper import Keeper
+
+
+class Clock:
+    """A clock that is set by the test."""
+
+    def __init__(self) -> None:
+        self.time: datetime = NOW
+
+    def set(self, days: int) -> None:
+        """Set it to a day."""
+        self.time = NOW + timedelta(days=days)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the machine."""
+    found = Clock()
+    monkeypatch.setattr(moments, "now", lambda: found.time)
+    return found
+
+
+@pytest.fixture
+def site(tmp_path: Path, clock: Clock) -> Site:
+    """A lineage that is pinned with one backup, as certbot's renewal file has it."""
+    found = Site(tmp_path)
+    found.keeper = Keeper(str(found.config), str(found.work))
+    run(found, 0)
+    return found
+
+
+def run(site: Site, days: int, by_hand: bool = False) -> None:
+    """A run as the plugin does it, with the options remembered."""
+    values = {
+        "configtest-command": "",
+        "reload-command": "" if by_hand else "/bin/true",
+        "backup-keys": "1",
+    }
+    chosen = site.options(backup_keys=1, configtest=(), reload=() if by_hand else ("/bin/true",))
+    renewals.remember(str(site.config), site.name, "pinkeep", values)
+    site.keeper.keep(site.look(), chosen, NOW + days * DAY)
+
+
+def make_unsafe(site: Site, clock: Clock) -> None:
+    """Roll over on day 10: the new backup is safe from day 70 on. It is day 20."""
+    site.issue(site.key_pem(site.published().pins[1]))
+    run(site, 10)
+    clock.set(20)
+
+
+class Certbots:
+    """The calls of certbot."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.others: list[dict[str, Any]] = []
+        self.status = 0
+
+    def run(self, words: list[str], **others: Any) -> Any:
+        """Note a call."""
+        self.calls.append(words)
+        self.others.append(others)
+        return SimpleNamespace(returncode=self.status)
+
+
+@pytest.fixture
+def certbots(monkeypatch: pytest.MonkeyPatch) -> Certbots:
+    """Certbot is not run."""
+    found = Certbots()
+    monkeypatch.setattr(subprocess, "run", found.run)
+    return found
+
+
+def folders(site: Site) -> list[str]:
+    """How certbot and we are told of the folders."""
+    given = {"--config-dir": site.config, "--work-dir": site.work, "--logs-dir": site.root / "logs"}
+    return [str(word) for pair in given.items() for word in pair]
+
+
+Said = pytest.CaptureFixture[str]
+
+
+def call(site: Site, capsys: Said, *words: str) -> tuple[int, str, str]:
+    """The exit code and what is said: on standard output, on standard error."""
+    capsys.readouterr()
+    code = command.main([*words, *folders(site)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def refused(site: Site, capsys: Said, *words: str) -> str:
+    """The one line that is said where nothing is done; nothing has changed then."""
+    before = tree(site.config, site.work)
+    code, out, err = call(site, capsys, *words)
+    assert (code, out) == (1, "")
+    assert err.startswith("certbot-pinkeep: ") and err.count("\n") == 1 and err.endswith("\n")
+    assert tree(site.config, site.work) == before
+    return err
+
+
+def test_rollover_is_recorded_and_told(site: Site, capsys: Said, certbots: Certbots) -> None:
+    """Exit code 0; certbot is not run."""
+    old, new = site.published().pins
+    code, out, err = call(site, capsys, "rollover", site.name)
+    assert (code, err) == (0, "") and new in out and certbots.calls == []
+    key = site.state().keyring.key(old)
+    assert key is not None and key.leave == "asked"
+
+
+@pytest.mark.parametrize("words", [[], ["--now"], ["--compromised"], ["--compromised", "--now"]])
+def test_g2_unsafe_rollover_is_refused_in_one_line(
+    site: Site, clock: Clock, capsys: Said, certbots: Certbots, words: list[str]
+) -> None:
+    """Exit code 1: what, why, from when, and what to do. Certbot is not run."""
+    make_unsafe(site, clock)
+    old, _ = site.published().pins
+    before = tree(site.config)
+    code, out, err = call(site, capsys, "rollover", site.name, *words)
+    assert (code, out) == (1, "") and err.count("\n") == 1
+    assert "2026-05-10T12:00:00Z" in err and "certbot-pinkeep rollover example.com --" in err
+    assert certbots.calls == []
+    key = site.state().keyring.key(old)
+    assert key is not None
+    assert key.role == ("compromised" if "--compromised" in words else "primary")
+    assert key.leave == "" and (words[:1] == ["--compromised"] or tree(site.config) == before)
+
+
+def test_rollover_that_waits_is_no_error(
+    site: Site, clock: Clock, capsys: Said, certbots: Certbots
+) -> None:
+    """With --now as well: certbot is not run before it is safe."""
+    make_unsafe(site, clock)
+    code, out, _ = call(site, capsys, "rollover", site.name, "--when-safe", "--now")
+    assert code == 0 and "2026-05-10T12:00:00Z" in out and certbots.calls == []
+    clock.set(70)
+    assert call(site, capsys, "rollover", site.name, "--when-safe", "--now")[0] == 0
+    assert len(certbots.calls) == 1
+
+
+def test_now_renews_with_certbot_as_it_is_set_up(
+    site: Site, capsys: Said, certbots: Certbots
+) -> None:
+    """This certificate only, at once, asking nobody, in the same folders; nothing is given that
+    certbot would remember."""
+    assert call(site, capsys, "rollover", site.name, "--now")[0] == 0
+    (words,), (others,) = certbots.calls, certbots.others
+    wanted = ["renew", "--cert-name", site.name, "--force-renewal", *folders(site)]
+    wanted += ["--non-interactive", "--no-random-sleep-on-renew"]
+    assert words[-len(wanted) :] == wanted
+    assert not [word for word in words if word.startswith("--pinkeep")]
+    assert others["cwd"] == "/" and others["stdin"] == subprocess.DEVNULL
+
+
+def test_failed_renewal_is_told(site: Site, capsys: Said, certbots: Certbots) -> None:
+    """Exit code 1; the wish is on record, so the next renewal fulfils it."""
+    certbots.status = 1
+    code, _, err = call(site, capsys, "rollover", site.name, "--now")
+    assert code == 1 and err.count("\n") == 1
+    assert "is on record" in err and "example.com" in err and "certbot renew" in err
+
+
+def test_g2_force_says_who_is_locked_out_before_certbot_runs(
+    site: Site, clock: Clock, capsys: Said, certbots: Certbots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The words are out when certbot is called."""
+    make_unsafe(site, clock)
+    told: list[str] = []
+
+    def renew(words: list[str], **others: Any) -> Any:
+        told.append(capsys.readouterr().out)
+        return certbots.run(words, **others)
+
+    monkeypatch.setattr(subprocess, "run", renew)
+    capsys.readouterr()
+    words = ["rollover", site.name, "--force", "--now", *folders(site)]
+    assert command.main(words) == 0
+    assert "It locks out: who noted" in told[0] and "2026-05-10T12:00:00Z" in told[0]
+    assert len(certbots.calls) == 1
+
+
+def test_now_needs_a_certificate_that_pinkeep_renews(
+    site: Site, capsys: Said, certbots: Certbots
+) -> None:
+    """Another installer would keep the key: refused. A deleted certificate cannot be renewed: the
+    wish is on record, for the next one."""
+    renewals.remember(str(site.config), site.name, "apache", {})
+    err = refused(site, capsys, "rollover", site.name, "--now")
+    assert "the installer apache" in err and "--installer pinkeep" in err
+    site.renewal.unlink()
+    code, out, _ = call(site, capsys, "rollover", site.name, "--now")
+    assert code == 0 and "No certificate of the keyring example.com is left" in out
+    key = site.state().keyring.key(site.published().pins[0])
+    assert key is not None and key.leave == "asked" and certbots.calls == []
+
+
+def test_force_and_when_safe_exclude_each_other(site: Site, capsys: Said) -> None:
+    """Usage: exit code 2."""
+    with pytest.raises(SystemExit) as caught:
+        call(site, capsys, "rollover", site.name, "--force", "--when-safe")
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("verb", ["rollover", "confirm", "unpin"])
+def test_g10_name_must_be_that_of_a_keyring(site: Site, capsys: Said, verb: str) -> None:
+    """An unknown one, a damaged one, one that is no file's name; and none at all is a usage
+    error."""
+    assert "no keyring 'other'. Keyrings here: example.com" in refused(site, capsys, verb, "other")
+    assert "--pinkeep-keyring '../x'" in refused(site, capsys, verb, "../x")
+    site.file.write_bytes(b"junk")
+    assert str(site.file) in refused(site, capsys, verb, site.name)
+    with pytest.raises(SystemExit) as caught:
+        call(site, capsys, verb)
+    assert caught.value.code == 2
+
+
+def test_rollover_of_an_unknown_keyring_with_now_runs_nothing(
+    site: Site, capsys: Said, certbots: Certbots
+) -> None:
+    """The same error as without it."""
+    assert "no keyring 'other'" in refused(site, capsys, "rollover", "other", "--now")
+    assert certbots.calls == []
+
+
+def test_confirm_tells_what_is_served(site: Site, clock: Clock, capsys: Said) -> None:
+    """Once; then there is nothing pending; an edited snippet is refused."""
+    site.keeper.keep(site.look(), site.options(max_age=86400, configtest=(), reload=()), NOW + DAY)
+    clock.set(2)
+    code, out, err = call(site, capsys, "confirm", site.name)
+    assert (code, err) == (0, "") and "published at 2026-03-02T12:00:00Z" in out
+    assert call(site, capsys, "confirm", site.name)[:2] == (
+        0,
+        "The keyring example.com has nothing pending: Apache serves what is published.\n",
+    )
+    site.snippet.unlink()
+    assert "certbot renew" in refused(site, capsys, "confirm", site.name)
+
+
+def test_unpin_takes_effect_at_once(site: Site, clock: Clock, capsys: Said) -> None:
+    """max-age=0 is published and loaded; it says until when pins are held."""
+    clock.set(10)
+    code, out, err = call(site, capsys, "unpin", site.name)
+    assert (code, err) == (0, "") and site.published().max_age == 0
+    assert "max-age=0" in out and "2026-05-10T12:00:00Z at the latest" in out
+    assert not site.state().ledger.pending
+    clock.set(70)
+    code, out, _ = call(site, capsys, "unpin", site.name)
+    assert code == 0 and "is unpinned" in out
+    assert apache.directives(site.snippet.read_text()) == []
+    code, out, _ = call(site, capsys, "unpin", site.name, "--undo")
+    assert code == 0 and "is pinned" in out and site.published().max_age == 5184000
+
+
+def test_unpin_with_an_apache_that_is_reloaded_by_hand(
+    site: Site, clock: Clock, capsys: Said
+) -> None:
+    """It says what is to be done, and that no time runs before."""
+    run(site, 1, by_hand=True)
+    clock.set(10)
+    code, out, _ = call(site, capsys, "unpin", site.name)
+    assert code == 0 and "certbot-pinkeep confirm example.com" in out
+    clock.set(20)
+    assert call(site, capsys, "confirm", site.name)[0] == 0
+    assert "2026-05-20T12:00:00Z at the latest" in call(site, capsys, "unpin", site.name)[1]
+
+
+def test_status_tells_of_a_wish(site: Site, clock: Clock, capsys: Said, certbots: Certbots) -> None:
+    """When it is due and safe, and what to run."""
+    make_unsafe(site, clock)
+    call(site, capsys, "rollover", site.name, "--when-safe")
+    code, out, _ = call(site, capsys, "status", site.name)
+    assert code == 0 and "first renewal that is safe" in out and "2026-05-10T12:00:00Z" in out

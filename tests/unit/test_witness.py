@@ -1,0 +1,252 @@
+"""What outlives the config dir: copies of keyring files, and a clock that runs forward (G8)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from helpers import DAY, HOUR, NOW, A, B, C, Site, mode_of, policy, ring_key, tree
+
+from certbot_pinkeep import store
+from certbot_pinkeep.errors import DamagedState
+from certbot_pinkeep.keyring import Keyring, Member
+from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.store import State, Store
+from certbot_pinkeep.witness import Witness
+
+OLD, NEW = policy(A, B), policy(A, C)
+LEDGER = Ledger().record(OLD, NOW).confirm(NOW)
+STATE = State(
+    Keyring(
+        "ring",
+        (Member("example.com", ("example.com",), A),),
+        (ring_key(A, "primary"), ring_key(B), ring_key(C)),
+    ),
+    LEDGER,
+)
+#: The state a day later: other pins are served, which took Apache an hour to load.
+LATER = replace(STATE, ledger=LEDGER.record(NEW, NOW + DAY).confirm(NOW + DAY + HOUR))
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Store:
+    """A store with a work dir."""
+    return Store(str(tmp_path / "etc"), str(tmp_path / "work"))
+
+
+def witness(of: Store) -> Witness:
+    """Its witness."""
+    assert of.witness is not None
+    return of.witness
+
+
+def loaded(of: Store) -> State:
+    """What it loads."""
+    state = of.load("ring")
+    assert state is not None
+    return state
+
+
+def test_copy_is_made_of_each_version(found: Store) -> None:
+    """Byte for byte, for its owner only, in a folder that is for its owner only (G7)."""
+    for state in (STATE, replace(LATER, saved=1)):
+        found.save(state)
+        copy = witness(found).path("ring")
+        assert Path(copy).read_bytes() == Path(found.path("ring")).read_bytes()
+        assert (mode_of(copy), mode_of(os.path.dirname(copy))) == (0o600, 0o700)
+
+
+def test_g8_lost_file_is_not_a_first_run(found: Store) -> None:
+    """The copy is used instead, in doubt, and looking at it writes nothing."""
+    saved = found.save(STATE)
+    os.unlink(found.path("ring"))
+    before = tree(Path(found.folder).parent)
+    state = loaded(found)
+    assert state.ledger.doubt == f"{found.path('ring')} was lost"
+    assert state == replace(saved, ledger=replace(LEDGER, doubt=state.ledger.doubt))
+    assert tree(Path(found.folder).parent) == before
+    assert found.names() == ["ring"]
+
+
+def test_g8_lost_file_stays_in_doubt_when_it_is_saved(found: Store) -> None:
+    """What is noted meanwhile does not make the copy certain."""
+    found.save(STATE)
+    os.unlink(found.path("ring"))
+    found.save(loaded(found).with_revoked(A, False))
+    again = loaded(found)
+    assert again.saved == 2 and "was lost" in again.ledger.doubt
+    assert Store(str(Path(found.folder).parent)).load("ring") == again
+
+
+def put_older_back(of: Store) -> State:
+    """Save two versions, and put the first one back; return the second."""
+    first = of.save(STATE)
+    content = Path(of.path("ring")).read_bytes()
+    second = of.save(replace(LATER, saved=first.saved))
+    Path(of.path("ring")).write_bytes(content)
+    return second
+
+
+def test_g8_older_file_that_was_put_back_does_not_count(found: Store) -> None:
+    """The copy wins; and what the older file says may be served again is on record with it."""
+    second = put_older_back(found)
+    state = loaded(found)
+    assert state.ledger.doubt == f"an older {found.path('ring')} was put back"
+    assert state.ledger.entries[:-1] == second.ledger.entries
+    added = state.ledger.entries[-1]
+    assert (added.policy, added.recorded) == (OLD, NOW + DAY + HOUR)
+    assert state.ledger.may_be_served(OLD) and state.ledger.may_be_served(NEW)
+    assert replace(state, ledger=second.ledger) == second
+
+
+def test_g8_older_file_adds_nothing_that_is_served_anyway(tmp_path: Path, found: Store) -> None:
+    """An older version with the same pins: in doubt, and nothing more to say."""
+    first = found.save(STATE)
+    content = Path(found.path("ring")).read_bytes()
+    found.save(first.with_revoked(A, True))
+    Path(found.path("ring")).write_bytes(content)
+    state = loaded(found)
+    assert state.ledger.doubt and state.ledger.entries == LEDGER.entries
+    compromised = state.keyring.key(A)
+    assert compromised is not None and compromised.role == "compromised"
+
+
+def test_file_is_used_where_the_copy_is_older_or_gone(found: Store) -> None:
+    """A kill between the two writes, a work dir that was emptied: no doubt arises."""
+    first = found.save(STATE)
+    older = Path(witness(found).path("ring")).read_bytes()
+    second = found.save(replace(LATER, saved=first.saved))
+    assert loaded(found) == second
+    Path(witness(found).path("ring")).write_bytes(older)
+    assert loaded(found) == second
+    Path(witness(found).path("ring")).unlink()
+    assert loaded(found) == second
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", None, b"cut"])
+def test_unreadable_witness_is_no_witness(found: Store, content: bytes | None) -> None:
+    """Nothing, junk, a folder or half a file in its place: the keyring file alone counts."""
+    second = put_older_back(found)
+    copy = Path(witness(found).path("ring"))
+    whole = copy.read_bytes()
+    copy.unlink()
+    if content is None:
+        copy.mkdir()
+    else:
+        copy.write_bytes(whole[:-9] if content == b"cut" else content)
+    assert loaded(found) == replace(STATE, saved=1) != second
+
+
+def test_g8_damaged_file_is_damaged_though_there_is_a_copy(found: Store) -> None:
+    """Somebody edited it: an admin decides."""
+    found.save(STATE)
+    Path(found.path("ring")).write_bytes(b"junk")
+    with pytest.raises(DamagedState):
+        found.load("ring")
+
+
+def test_copy_of_another_keyring_is_no_witness(found: Store) -> None:
+    """A copy that says that it is another one's."""
+    witness(found).copy("ring", store.write(replace(STATE, keyring=Keyring("other"), saved=9)))
+    assert found.load("ring") is None
+
+
+def test_g9_two_config_dirs_share_a_work_dir(tmp_path: Path) -> None:
+    """Each has its copies and its clock; a link to a config dir is the same one."""
+    one, two = (Store(str(tmp_path / name), str(tmp_path / "work")) for name in ("one", "two"))
+    one.save(STATE)
+    one.tick(NOW)
+    assert two.load("ring") is None and two.reached(NOW - DAY) == NOW - DAY
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    (tmp_path / "one" / "pinkeep" / "ring.conf").unlink()
+    linked = Store(str(tmp_path / "link"), str(tmp_path / "work"))
+    assert loaded(linked).keyring == STATE.keyring and linked.reached(NOW - DAY) == NOW
+
+
+@pytest.mark.parametrize(
+    ("ticks", "latest"),
+    [
+        ([], None),
+        ([NOW], NOW),
+        ([NOW, NOW + HOUR], NOW + HOUR),
+        ([NOW, NOW + DAY, NOW], NOW + DAY),
+        ([NOW, NOW + HOUR / 2], NOW),
+        ([NOW, NOW + HOUR / 2, NOW + HOUR], NOW + HOUR),
+        ([NOW, NOW - DAY], NOW),
+    ],
+)
+def test_g8_clock_only_runs_forward(
+    found: Store, ticks: list[datetime], latest: datetime | None
+) -> None:
+    """The latest moment stays on record, to the hour; an earlier one changes nothing."""
+    for moment in ticks:
+        found.tick(moment)
+    assert witness(found).latest() == latest
+    assert found.reached(NOW - 9 * DAY) == (latest or NOW - 9 * DAY)
+    assert found.reached(NOW + 9 * DAY) == NOW + 9 * DAY
+
+
+def test_clock_is_not_written_more_than_once_an_hour(found: Store) -> None:
+    """Certbot renew runs often; the disk is spared."""
+    found.tick(NOW)
+    before = tree(Path(witness(found).folder))
+    found.tick(NOW + HOUR / 2)
+    found.tick(NOW)
+    assert tree(Path(witness(found).folder)) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"yesterday\n", b"\xff\xfe", b"2026-03-01"])
+def test_unreadable_clock_is_unknown(found: Store, content: bytes) -> None:
+    """It is no error, and it is mended by the next tick."""
+    found.tick(NOW)
+    (Path(witness(found).folder) / "clock").write_bytes(content)
+    assert witness(found).latest() is None and found.reached(NOW) == NOW
+    found.tick(NOW + DAY)
+    assert witness(found).latest() == NOW + DAY
+
+
+def test_store_without_a_work_dir_has_no_witness(tmp_path: Path) -> None:
+    """The keyring file alone counts."""
+    alone = Store(str(tmp_path))
+    alone.save(STATE)
+    alone.tick(NOW)
+    os.unlink(alone.path("ring"))
+    assert alone.load("ring") is None and alone.reached(NOW - DAY) == NOW - DAY
+
+
+def test_g3_work_dir_that_cannot_be_written_does_not_hurt(tmp_path: Path) -> None:
+    """A file in its place: everything works as without a witness."""
+    (tmp_path / "work").write_text("not a folder")
+    found = Store(str(tmp_path / "etc"), str(tmp_path / "work"))
+    saved = found.save(STATE)
+    found.tick(NOW)
+    assert loaded(found) == saved and found.reached(NOW - DAY) == NOW - DAY
+    assert (tmp_path / "work").read_text() == "not a folder"
+
+
+def test_g8_keeper_comes_out_of_doubt_blind(tmp_path: Path) -> None:
+    """Lost, kept again: nothing is safe before the longest pins of all have run out; then it is."""
+    site = Site(tmp_path)
+    keeper = type(site.keeper)(str(site.config), str(site.work))
+    keeper.keep(site.look(), site.options(max_age=100 * 86400), NOW)
+    pins = site.published().pins
+    site.file.unlink()
+    keeper.keep(site.look(), site.options(max_age=86400), NOW + 5 * DAY)
+    state = keeper.store.load(site.name)
+    assert state is not None and state.ledger.doubt == ""
+    assert state.ledger.blind_until == NOW + 105 * DAY
+    assert site.published().pins == pins and state.saved > 2
+
+
+def test_g8_keeper_remembers_when_it_ran_last(tmp_path: Path) -> None:
+    """A run that changed nothing is known as well: a clock that says less is wrong."""
+    site = Site(tmp_path)
+    keeper = type(site.keeper)(str(site.config), str(site.work))
+    keeper.keep(site.look(), site.options(), NOW)
+    before = site.file.read_bytes()
+    keeper.keep(site.look(), site.options(), NOW + 9 * DAY)
+    assert site.file.read_bytes() == before
+    assert keeper.store.reached(NOW) == NOW + 9 * DAY
