@@ -1,0 +1,293 @@
+"""G2, G5, G8: thousands of histories, in none of which a client is locked out."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from world import LockedOut, World
+
+from certbot_pinkeep import revocations, rollover, store
+from certbot_pinkeep.keyring import Key
+from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.rollover import Safety
+
+#: Parts of the test that can run side by side.
+PARTS = 8
+
+HOUR, DAY = 3600, 86400
+MAX_AGES = st.sampled_from([0, HOUR, DAY, 10 * DAY, 60 * DAY, 400 * DAY])
+DAYS = st.sampled_from([0, 0, 30, 730, None])
+SPANS = st.sampled_from([0.0, 0.01, 0.5, 1, 5, 9, 11, 30, 59, 61, 100, 399, 401, 800])
+
+
+class Histories(RuleBasedStateMachine):
+    """Everything that an admin, a CA, a clock and a power cut can do, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="pinkeep-world-"))
+        self.world = World(self.folder)
+
+    def teardown(self) -> None:
+        """Forget this world."""
+        shutil.rmtree(self.folder)
+
+    @initialize(max_age=MAX_AGES, backups=st.integers(1, 3), days=DAYS)
+    def the_site_is_pinned(self, max_age: int, backups: int, days: int | None) -> None:
+        self.world.options = replace(
+            self.world.options, max_age=max_age, backup_keys=backups, rollover_days=days
+        )
+        self.world.run()
+
+    @rule(days=SPANS)
+    def time_passes(self, days: float) -> None:
+        self.world.passes(timedelta(days=days))
+
+    @rule()
+    def certbot_runs(self) -> None:
+        self.world.run()
+
+    @rule()
+    def certbot_renews(self) -> None:
+        self.world.renew()
+
+    @rule(steps=st.integers(0, 60), renews=st.booleans())
+    def certbot_is_killed(self, steps: int, renews: bool) -> None:
+        self.world.kill_after = steps
+        if renews:
+            self.world.renew()
+        else:
+            self.world.run()
+
+    @rule(renews=st.booleans())
+    def certbot_is_killed_after_the_reload(self, renews: bool) -> None:
+        self.world.kill_in_reload = True
+        if renews:
+            self.world.renew()
+        else:
+            self.world.run()
+
+    @rule(
+        max_age=MAX_AGES,
+        backups=st.integers(1, 3),
+        report_only=st.sampled_from([False, False, False, True]),
+        subdomains=st.booleans(),
+        days=DAYS,
+    )
+    def the_admin_changes_options(
+        self, max_age: int, backups: int, report_only: bool, subdomains: bool, days: int | None
+    ) -> None:
+        self.world.options = replace(
+            self.world.options,
+            max_age=max_age,
+            backup_keys=backups,
+            report_only=report_only,
+            include_subdomains=subdomains,
+            rollover_days=days,
+        )
+        self.world.run()
+
+    @rule(works=st.booleans())
+    def the_reload_command_breaks_or_is_mended(self, works: bool) -> None:
+        self.world.reload_works = works
+
+    @rule(by_hand=st.booleans())
+    def the_admin_reloads_by_hand_or_not(self, by_hand: bool) -> None:
+        self.world.by_hand = by_hand
+
+    @precondition(lambda self: self.world.foreign is None)
+    @rule()
+    def something_reloads_apache(self) -> None:
+        self.world.reload()
+
+    @precondition(lambda self: self.world.foreign is None and self.world.adopted)
+    @rule()
+    def the_admin_reloads_and_confirms(self) -> None:
+        self.world.confirm()
+
+    @rule(when_safe=st.booleans(), compromised=st.booleans(), renews=st.booleans())
+    def the_admin_asks_for_a_rollover(
+        self, when_safe: bool, compromised: bool, renews: bool
+    ) -> None:
+        self.world.ask(when_safe, compromised, False)
+        if renews:
+            self.world.renew()
+
+    @rule(compromised=st.booleans())
+    def the_admin_forces_a_rollover_and_renews(self, compromised: bool) -> None:
+        self.world.ask(False, compromised, True)
+        self.world.renew()
+
+    @rule(compromised=st.booleans())
+    def the_certificate_is_revoked(self, compromised: bool) -> None:
+        self.world.revoke(compromised)
+
+    @rule(reason=st.sampled_from(["superseded", "keyCompromise"]))
+    def the_certificate_is_revoked_elsewhere(self, reason: str) -> None:
+        self.world.answer = revocations.Answer(True, reason)
+
+    @rule(undo=st.booleans())
+    def the_admin_unpins_or_does_not_after_all(self, undo: bool) -> None:
+        self.world.unpin(undo)
+
+    @rule()
+    def the_admin_copies_the_config_dir(self) -> None:
+        self.world.back_up()
+
+    @precondition(lambda self: self.world.saved.exists())
+    @rule()
+    def the_admin_puts_the_copy_back(self) -> None:
+        self.world.put_back()
+
+    @rule()
+    def the_keyring_file_is_lost(self) -> None:
+        self.world.lose_file(witness=False)
+
+    # Neither a longer max-age nor a wrong clock can be known of without any record.
+    @precondition(lambda self: not self.world.long_held() and not self.world.set_back)
+    @rule()
+    def the_keyring_file_is_lost_with_all_copies(self) -> None:
+        self.world.lose_file(witness=True)
+
+    @precondition(lambda self: not self.world.set_back)
+    @rule(days=st.sampled_from([2, 50, 500]))
+    def the_clock_is_set_back(self, days: int) -> None:
+        # To before a moment that was seen: less than that cannot be told from time standing still.
+        self.world.run()
+        self.world.set_back = timedelta(days=days)
+        self.world.set_back_at = self.world.time
+
+    @precondition(lambda self: self.world.set_back)
+    @rule()
+    def the_clock_is_set_right(self) -> None:
+        self.world.set_back = timedelta(0)
+
+    @precondition(lambda self: not self.world.set_back)
+    @rule(days=st.sampled_from([2, 50, 500]))
+    def certbot_runs_while_the_clock_is_ahead(self, days: int) -> None:
+        self.world.set_back = -timedelta(days=days)
+        self.world.run()
+        self.world.set_back = timedelta(0)
+
+    @precondition(lambda self: not self.world.set_back)
+    @rule()
+    def the_admin_says_that_the_clock_is_right(self) -> None:
+        self.world.confirm_clock()
+
+
+def run(histories: int, phases: Sequence[Phase] = tuple(Phase)) -> None:
+    """Try as many histories."""
+    run_state_machine_as_test(
+        Histories,
+        settings=settings(
+            max_examples=histories,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            phases=phases,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_g2_no_history_locks_anybody_out(histories: int, part: int) -> None:
+    """Whatever happens, who holds an unexpired policy accepts the key that is served."""
+    run(max(histories // PARTS, 1))
+
+
+# The tests of the test: each rule that G2 follows from, left out, or put as the peers have it.
+
+Safe = Callable[[Key, Ledger, datetime], Safety]
+
+
+def without_guard(original: Safe) -> Safe:
+    """Every backup is safe at once."""
+    return lambda key, ledger, now: Safety(key.created)
+
+
+def by_age_of_key(original: Safe) -> Safe:
+    """A backup is safe once its file is as old as max-age is long, published or not."""
+
+    def safety(key: Key, ledger: Ledger, now: datetime) -> Safety:
+        since = key.created + ledger.longest
+        return Safety(since, "" if since <= now else "it is too young")
+
+    return safety
+
+
+def by_present_max_age(original: Safe) -> Safe:
+    """Earlier policies bind for as long as today's max-age says."""
+
+    def safety(key: Key, ledger: Ledger, now: datetime) -> Safety:
+        current = ledger.current
+        max_age = current.policy.max_age if current else 0
+        entries = tuple(
+            replace(entry, policy=replace(entry.policy, max_age=max_age))
+            for entry in ledger.entries
+        )
+        return original(key, replace(ledger, entries=entries), now)
+
+    return safety
+
+
+def without_pending(original: Safe) -> Safe:
+    """What is pending is not served, and what it replaces is not served any more."""
+
+    def safety(key: Key, ledger: Ledger, now: datetime) -> Safety:
+        entries = tuple(
+            replace(entry, replaced=entry.replaced or later.recorded)
+            for entry, later in pairwise(ledger.entries)
+        )
+        return original(key, replace(ledger, entries=entries + ledger.entries[-1:]), now)
+
+    return safety
+
+
+def without_doubt(original: Safe) -> Safe:
+    """A lost or older file, and a clock that was set back, do not matter."""
+
+    def safety(key: Key, ledger: Ledger, now: datetime) -> Safety:
+        latest = max(now, ledger.latest() or now)
+        return original(key, replace(ledger, doubt="", blind_until=None), latest)
+
+    return safety
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [without_guard, by_age_of_key, by_present_max_age, without_pending, without_doubt],
+)
+def test_g2_a_broken_rule_locks_somebody_out(
+    broken: Callable[[Safe], Safe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The histories find out when the rule is wrong."""
+    monkeypatch.setattr(rollover, "safety", broken(rollover.safety))
+    with pytest.raises((LockedOut, AssertionError)):
+        run(20000, phases=[Phase.generate])
+
+
+def test_g8_a_file_that_is_trusted_blindly_locks_somebody_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The histories find out when an older keyring file that was put back is believed."""
+    monkeypatch.setattr(store.Store, "_copy", lambda self, name, own: None)
+    with pytest.raises(LockedOut):
+        run(20000, phases=[Phase.generate])

@@ -1,0 +1,376 @@
+"""A world to prove G2 in: a real keeper on real files, an Apache, a clock, and all clients there
+could be.
+
+The clients: whoever visits at a moment notes the policy that Apache sends then, and comes back at
+any later moment. All of them at once are known by what was served last when: a policy is held by
+somebody until it was last served plus its own max-age. That is more than any real set of clients
+does, who replace what they noted when they come back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from certbot_pinkeep import advice, apache, csrs, lineage, pins, revocations, store, wishes
+from certbot_pinkeep.errors import PinkeepError
+from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.keyring import Key
+from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.lineage import Live
+from certbot_pinkeep.options import DEFAULT_MAX_AGE, Options
+from certbot_pinkeep.policy import Policy
+
+NAME = "www.pin.test"
+BEGIN = datetime(2030, 1, 1, tzinfo=timezone.utc)
+#: The same files are read again and again: each content is parsed once.
+_READ = lru_cache(maxsize=512)(store.read)
+_STEPS = ("replace", "link", "unlink", "mkdir", "open")
+
+
+class Killed(BaseException):
+    """The process ends here; no handler may tidy up after it."""
+
+
+class LockedOut(AssertionError):
+    """A client that holds an unexpired policy meets a key outside it."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What Apache serves until it is reloaded.
+
+    :ivar pin: of the certificate's key
+    """
+
+    pin: str
+    policy: Policy | None
+
+
+class World:
+    """One machine with one site, and everybody who ever visited it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "config"
+        self.work = folder / "work"
+        self.saved = folder / "saved"
+        for path in (self.work, *(self.config / part for part in ("live", "archive"))):
+            path.mkdir(parents=True)
+        self.time = BEGIN
+        self.set_back = timedelta(0)
+        self.set_back_at = BEGIN
+        self.options = Options(NAME, configtest=("configtest",), reload=("reload",))
+        self.reload_works = True
+        self.by_hand = False
+        self.kill_after: int | None = None
+        self.kill_in_reload = False
+        self.answer = revocations.Answer(None)
+        self.version = 0
+        self.held: dict[Policy, datetime] = {}
+        #: Whom a forced rollover was announced to lock out: until when, ``None``: or later.
+        self.announced: dict[Policy, datetime | None] = {}
+        self.announcement: tuple[str, Ledger, datetime] | None = None
+        #: Whether every switch of what is served is on record with its true time.
+        self.on_time = True
+        #: The key that came back with an old config dir, past pinkeep.
+        self.foreign: str | None = None
+        self._issue(csrs.make_key(pins.KeyKind("ecdsa", "secp256r1")))
+        self.apache = Loaded(self.live_pin, None)
+
+    # What there is
+
+    @property
+    def clock(self) -> datetime:
+        """What the machine's clock says."""
+        return self.time - self.set_back
+
+    @property
+    def keeper(self) -> Keeper:
+        """A new one, as every run has."""
+        return Keeper(str(self.config), str(self.work))
+
+    @property
+    def snippet(self) -> Path:
+        """Where the snippet goes."""
+        return self.config / "pinkeep" / "apache" / f"{NAME}.conf"
+
+    @property
+    def file(self) -> Path:
+        """The keyring file."""
+        return self.config / "pinkeep" / f"{NAME}.conf"
+
+    @property
+    def live(self) -> Live:
+        """What is live."""
+        live = self.config / "live" / NAME
+        return lineage.look(NAME, str(live / "cert.pem"), str(live / "privkey.pem"), False)
+
+    @property
+    def live_pin(self) -> str:
+        """The pin of what is live."""
+        return pins.pin_of_certificate((self.config / "live" / NAME / "cert.pem").read_bytes())
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the site is pinned."""
+        return self.file.exists()
+
+    # What happens
+
+    def passes(self, time: timedelta) -> None:
+        """Time passes; clients visit all the while. A clock that was set back is set right before
+        it comes to a moment that it showed before: from then on nobody could tell."""
+        self.time += time
+        if self.clock >= self.set_back_at:
+            self.set_back = timedelta(0)
+        self._visits()
+
+    def run(self) -> None:
+        """``certbot renew``, when nothing is due."""
+        with self._process():
+            self._keep()
+
+    def renew(self) -> None:
+        """``certbot renew``, when the certificate is due."""
+        self.announcement = None
+        with self._process():
+            handed = self.keeper.handover(self.live, NAME, [NAME], self.clock, chosen=self.options)
+            self._issue(handed.key_pem)
+            self.answer = revocations.Answer(None)
+            self.foreign = None
+            self._expect_victims(handed.pin)
+            self._keep()
+
+    def ask(self, when_safe: bool, compromised: bool, force: bool) -> None:
+        """``certbot-pinkeep rollover``."""
+        with self._process():
+            wishes.ask(self.keeper, NAME, self.clock, when_safe, compromised, force)
+
+    def revoke(self, compromised: bool) -> None:
+        """``certbot revoke``."""
+        with self._process():
+            wishes.note_revoked(self.keeper.store, self.live_pin, compromised, self.clock)
+
+    def unpin(self, undo: bool) -> None:
+        """``certbot-pinkeep unpin``."""
+        with self._process():
+            wishes.unpin(self.keeper, NAME, self.clock, undo)
+            self._keep()
+
+    def reload(self) -> None:
+        """Somebody or something reloads Apache, and pinkeep is not told."""
+        text = self.snippet.read_text() if self.snippet.exists() else ""
+        self.apache = Loaded(self.live_pin, apache.read_policy(text))
+        self._visits()
+
+    def confirm(self) -> None:
+        """The admin reloads Apache and says so."""
+        self.reload()
+        with self._process():
+            wishes.confirm(self.keeper, NAME, self.clock)
+
+    def confirm_clock(self) -> None:
+        """The admin says that the clock is right."""
+        with self._process():
+            wishes.confirm_clock(self.keeper, NAME, self.clock)
+
+    def back_up(self) -> None:
+        """The admin copies the config dir."""
+        shutil.rmtree(self.saved, ignore_errors=True)
+        shutil.copytree(self.config, self.saved, symlinks=True)
+
+    def put_back(self) -> None:
+        """The admin puts the copy back."""
+        self.on_time = False
+        before = self.live_pin
+        shutil.rmtree(self.config)
+        shutil.copytree(self.saved, self.config, symlinks=True)
+        if self.live_pin != before:
+            self.foreign = self.live_pin
+
+    def lose_file(self, witness: bool) -> None:
+        """The keyring file is lost; with *witness*, the copy below the work dir as well."""
+        self.on_time = False
+        self.file.unlink(missing_ok=True)
+        if witness:
+            shutil.rmtree(self.work / "pinkeep", ignore_errors=True)
+            # An old config dir that is put back after that looks as good as the last one.
+            shutil.rmtree(self.saved, ignore_errors=True)
+
+    def long_held(self) -> bool:
+        """Whether a client holds pins for longer than can be told without any record."""
+        known = timedelta(seconds=max(self.options.max_age, DEFAULT_MAX_AGE))
+        return any(until > self.time + known for until in self.held.values())
+
+    # What must hold
+
+    def check(self) -> None:
+        """No client is locked out; what is served is sound.
+
+        :raises LockedOut: when one is
+        """
+        pin, policy = self.apache.pin, self.apache.policy
+        if policy is not None and policy.binding and pin != self.foreign:
+            assert pin in policy.pins, "a header is served that lacks the served key"
+            assert len(policy.pins) >= 2, "a header without a backup"
+        for held, until in self.held.items():
+            if pin not in held.pins and self.time < until and not self._is_announced(held, until):
+                raise LockedOut(f"{pin} is served, {held} is held until {until}")
+
+    def _is_announced(self, policy: Policy, until: datetime) -> bool:
+        if self.apache.pin == self.foreign:
+            return True
+        announced = self.announced.get(policy, self.time - timedelta(days=1))
+        return announced is None or until <= announced
+
+    # How it happens
+
+    def _visits(self) -> None:
+        policy = self.apache.policy
+        if policy is not None and policy.binding:
+            self.held[policy] = self.time + policy.binding
+        self.check()
+        self.held = {held: until for held, until in self.held.items() if until > self.time}
+
+    def _keep(self) -> None:
+        chosen = replace(self.options, reload=()) if self.by_hand else self.options
+        pinned_before = self.version > 1 or self.snippet.exists()
+        self.keeper.keep(self.live, chosen, self.clock, pinned_before=pinned_before)
+
+    def _issue(self, key_pem: bytes) -> None:
+        self.version += 1
+        live, archive = (self.config / part / NAME for part in ("live", "archive"))
+        contents = {"cert": certificate(key_pem, self.time), "privkey": key_pem}
+        for kind, content in contents.items():
+            live.mkdir(exist_ok=True)
+            archive.mkdir(exist_ok=True)
+            (archive / f"{kind}{self.version}.pem").write_bytes(content)
+            link = live / f"{kind}.pem"
+            with contextlib.suppress(FileNotFoundError):
+                link.unlink()
+            link.symlink_to(f"../../archive/{NAME}/{kind}{self.version}.pem")
+
+    @contextlib.contextmanager
+    def _process(self) -> Iterator[None]:
+        """A process: it may refuse with an error, and be killed."""
+        killer = Killer(self.kill_after)
+        if self.kill_after is not None or self.kill_in_reload or self.by_hand or self.set_back:
+            self.on_time = False
+        self.kill_after = None
+        with contextlib.ExitStack() as patches:
+            for step in _STEPS:
+                patches.enter_context(mock.patch.object(os, step, killer.counted(step)))
+            patches.enter_context(mock.patch.object(store, "read", _READ))
+            patches.enter_context(mock.patch.object(os, "fsync", lambda descriptor: None))
+            patches.enter_context(mock.patch.object(apache, "_run", partial(self._command, killer)))
+            patches.enter_context(mock.patch.object(apache, "_which", lambda program: program))
+            patches.enter_context(mock.patch.object(revocations, "look", self._look))
+            patches.enter_context(
+                mock.patch.object(advice, "announcement", self._announced(advice.announcement))
+            )
+            with contextlib.suppress(Killed, PinkeepError):
+                yield
+        self.kill_in_reload = False
+        self.check()
+
+    def _command(self, killer: Killer, words: tuple[str, ...]) -> str | None:
+        if words[0] == "configtest":
+            return None
+        if not self.reload_works:
+            self.on_time = False
+            return "it is stuck"
+        self.reload()
+        if self.kill_in_reload:
+            killer.dead = True
+            raise Killed
+        return None
+
+    def _look(self, *_: object) -> revocations.Answer:
+        return self.answer
+
+    def _announced(self, original: Callable[[Key, Ledger, datetime], str]) -> Callable[..., str]:
+        def announcement(key: Key, ledger: Ledger, now: datetime) -> str:
+            self.announcement = (key.pin, ledger, now)
+            return original(key, ledger, now)
+
+        return announcement
+
+    def _expect_victims(self, pin: str) -> None:
+        """From now on those may be locked out who were announced for this key."""
+        if self.announcement is None or self.announcement[0] != pin:
+            return
+        _, ledger, now = self.announcement
+        key = Key(pin, pins.KeyKind("ecdsa", "secp256r1"), "backup", None, BEGIN)
+        told = advice.victims(key, ledger, now)
+        unknown = bool(
+            ledger.doubt
+            or ledger.is_ahead_of(now)
+            or (ledger.blind_until is not None and ledger.blind_until > now)
+        )
+        real = {held for held in self.held if pin not in held.pins}
+        listed = {entry.policy for entry in told}
+        if unknown:
+            self.announced |= dict.fromkeys(real)
+        elif self.on_time:
+            assert listed == real, f"announced are {listed}, locked out are {real}"
+        self.announced |= {
+            entry.policy: entry.binds_until(now) if entry.replaced else None for entry in told
+        }
+
+
+class Killer:
+    """Lets a number of steps that change the disk happen, then kills; after that all fail."""
+
+    def __init__(self, steps: int | None) -> None:
+        self.left = steps
+        self.dead = False
+
+    def counted(self, name: str) -> Callable[..., Any]:
+        """The function of :mod:`os`, as a step."""
+        function = getattr(os, name)
+
+        def step(*args: Any, **kwargs: Any) -> Any:
+            if name == "open" and not args[1] & os.O_CREAT:
+                return function(*args, **kwargs)
+            if self.dead or self.left == 0:
+                self.dead = True
+                raise Killed
+            if self.left is not None:
+                self.left -= 1
+            return function(*args, **kwargs)
+
+        return step
+
+
+@lru_cache(maxsize=4096)
+def _issuer() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def certificate(key_pem: bytes, begin: datetime) -> bytes:
+    """A certificate in PEM for a key."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAME)])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(pins.load_private_key(key_pem).public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin.replace(tzinfo=None))
+        .not_valid_after((begin + timedelta(days=90)).replace(tzinfo=None))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
+        .sign(_issuer(), hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
