@@ -16,7 +16,7 @@ import certbot_pinkeep
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from e2e.world import NAME, Bot, Pinned, snippet_of
-from lab import Apache, Ca, Certbot, LabError, Site, Wget2, wait_for
+from lab import Apache, Ca, Certbot, LabError, Site, Wget2
 
 # Which certbot the tox environment promises: "newest" (PyPI's) or "debian" (Debian's own package).
 FLAVOUR = os.environ.get("LAB_CERTBOT", "newest")
@@ -81,10 +81,7 @@ def apache(tmp_path: Path) -> Iterator[ApacheMaker]:
 
         def start(*sites: Site) -> Apache:
             made.append(Apache(tmp_path / f"apache-{len(made)}", sites))
-            server = running.enter_context(made[-1])
-            # It listens a moment before its first child is there, by which a reload is noticed.
-            wait_for(server.children, "Apache's first child")
-            return server
+            return running.enter_context(made[-1])
 
         yield start
 
@@ -114,7 +111,8 @@ def template(quick_ca: Ca, tmp_path_factory: pytest.TempPathFactory) -> Certbot:
 def empty_bot(quick_ca: Ca, tmp_path: Path) -> Iterator[Bot]:
     """A certbot with empty folders; the machine's own Apache must not be reached for by it."""
     bot = Bot(tmp_path / "bot", quick_ca)
-    yield bot
+    with bot.running:
+        yield bot
     assert not bot.told.exists(), bot.told.read_text()
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import atexit
 import base64
 import json
 import os
 import re
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import cache, partial
+from datetime import datetime, timedelta, timezone
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import certbot
-import certbot.util
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -30,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from lab import Apache, Ca, Certbot, Completed, wait_for
 from lab.certbot import COMMAND_MAIN
 from lab.look import pin_of
+from lab.zygote import Zygote, be, load
 
 NAME = "www.pin.test"
 OTHER = "other.pin.test"
@@ -49,6 +47,10 @@ GUARD = '#!/bin/sh\necho "$0 $*" >> {told}\nexit 1\n'
 
 Tree = dict[str, tuple[int, int, bytes]]
 
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
 
 class Bot(Certbot):
     """A certbot to whom the machine's own Apache is out of reach."""
@@ -56,7 +58,9 @@ class Bot(Certbot):
     def __init__(self, folder: Path, ca: Ca) -> None:
         super().__init__(folder, ca)
         self.real = False
+        self.running = ExitStack()
         self.told = folder / "reached-out"
+        self._zygote: Zygote | None = None
         self._bin = folder / "bin"
         self._bin.mkdir()
         for name in ("apache2ctl", "apachectl"):
@@ -96,90 +100,64 @@ class Bot(Certbot):
         seconds: float = 120,
     ) -> Completed:
         """Run certbot: in a fork of this process, which is quicker, unless it has to be a real one
-        (:attr:`real`) or needs a clock or an environment of its own."""
-        if self.real or faketime or env:
+        (:attr:`real`) or needs an environment of its own. One with a clock of its own is a fork of a
+        process that has such clocks; :attr:`running` is to be closed in the end."""
+        if self.real or env:
             return super().run(*args, faketime=faketime, env=env, seconds=seconds)
-        return self.fork(*args)
+        if not faketime:
+            return self.fork(*args)
+        if self._zygote is None:
+            self._zygote = self.running.enter_context(Zygote(self))
+        return self._zygote.run(args, self.env(faketime), seconds)
 
     def fork(self, *args: str, before: Callable[[], None] | None = None) -> Completed:
         """Run certbot in a fork of this process, after ``before``: it may patch what it likes.
 
         The answer's ``returncode`` is negative where a signal ended it.
         """
-        command = [*args, *self.folders, "--non-interactive", "--no-random-sleep-on-renew"]
         out = self.folder / "forked.out"
-        main = _load_certbot()
+        return self._fork(load(), self.arguments(*args), out, out, before)
+
+    def pinkeep(
+        self,
+        *args: str,
+        faketime: timedelta | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Run the plugin's own command: as certbot, but for other clocks, which are real ones."""
+        if self.real or faketime or env:
+            return super().pinkeep(*args, faketime=faketime, env=env)
+        err = self.folder / "forked.err"
+        return self._fork(_load_command(), [*args, *self.folders], self.folder / "forked.out", err)
+
+    def _fork(
+        self,
+        main: Callable[[list[str]], Any],
+        command: list[str],
+        out: Path,
+        err: Path,
+        before: Callable[[], None] | None = None,
+    ) -> Completed:
         child = os.fork()
         if not child:
-            self._be_certbot(main, command, out, before)
+            be(main, command, env=self.env(), home=self.home, out=out, err=err, before=before)
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
-        return Completed(("forked", *command), code, out.read_text(errors="replace"), "")
+        said = [path.read_text(errors="replace") for path in dict.fromkeys((out, err))]
+        return Completed(("forked", *command), code, said[0], "".join(said[1:]))
 
     def fork_renew(self, *args: str, before: Callable[[], None] | None = None) -> Completed:
         """The same for ``renew``."""
         return self.fork("renew", *self.account, *args, before=before)
 
-    def _be_certbot(
-        self,
-        main: Callable[[list[str]], Any],
-        command: list[str],
-        out: Path,
-        before: Callable[[], None] | None,
-    ) -> NoReturn:
-        code = 70
-        try:
-            atexit._clear()  # pytest's
-            vars(certbot.util)["_INITIAL_PID"] = os.getpid()  # else certbot skips its own
-            os.chdir(self.home)
-            env = self.env()
-            os.environ.clear()
-            os.environ.update(env)
-            # Nobody has to wait for a CA next door as long as for one far away.
-            time.sleep = partial(_nap, time.sleep)
-            output = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            sys.argv = ["certbot", *command]
-            sys.stdin = os.fdopen(0, "r", closefd=False)
-            sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-            sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
-            if before is not None:
-                before()
-            try:
-                said = main(command)
-                code = 1 if said else 0
-                if isinstance(said, str):
-                    print(said, file=sys.stderr)
-            except SystemExit as leaving:
-                code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
-                if isinstance(leaving.code, str):
-                    print(leaving.code, file=sys.stderr)
-            except Exception:
-                code = 1
-                with suppress(SystemExit):
-                    sys.excepthook(*sys.exc_info())  # certbot's own
-            atexit._run_exitfuncs()
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except BaseException as error:
-            os.write(2, repr(error).encode())
-        os._exit(code)
-
 
 @cache
-def _load_certbot() -> Callable[[list[str]], Any]:
-    """Certbot's main function; it and all plugins are loaded once, for all forks."""
-    from certbot._internal.plugins import disco
-    from certbot.main import main
+def _load_command() -> Callable[[list[str]], Any]:
+    """The main function of the plugin's own command; certbot is loaded for it, too."""
+    load()
+    from certbot_pinkeep.command import main
 
-    disco.PluginsRegistry.find_all()
     return main
-
-
-def _nap(sleep: Callable[[float], None], seconds: float) -> None:
-    sleep(min(seconds, 0.02))
 
 
 @dataclass
@@ -260,15 +238,76 @@ class Pinned:
         """The site's address."""
         return self.server.url(self.name)
 
-    def status(self) -> dict[str, Any]:
+    def status(self, faketime: timedelta | None = None) -> dict[str, Any]:
         """This keyring in ``certbot-pinkeep status --json``."""
-        data = json.loads(self.bot.pinkeep("status", self.name, "--json").check().stdout)
-        found: dict[str, Any] = data["keyrings"][0]
+        done = self.bot.pinkeep("status", self.name, "--json", faketime=faketime).check()
+        found: dict[str, Any] = json.loads(done.stdout)["keyrings"][0]
         return found
+
+    def state(self, faketime: timedelta | None = None) -> dict[str, Any]:
+        """What the status says of the next rollover."""
+        found: dict[str, Any] = self.status(faketime)["rollover"]
+        return found
+
+    def safe_from(self) -> datetime:
+        """From when the status says that a rollover is safe."""
+        return moment(self.state()["safe_from"])
+
+    def role(self, pin: str) -> str:
+        """A key's role."""
+        (role,) = [key["role"] for key in self.status()["keys"] if key["pin"] == pin]
+        return str(role)
+
+    def rollover(self, *more: str, faketime: timedelta | None = None) -> Completed:
+        """``certbot-pinkeep rollover``."""
+        return self.bot.pinkeep("rollover", self.name, *more, faketime=faketime)
+
+    def confirm(self, faketime: timedelta | None = None) -> str:
+        """``certbot-pinkeep confirm``, and what it says."""
+        return self.bot.pinkeep("confirm", self.name, faketime=faketime).check().stdout
+
+    def revoke(self, *more: str) -> Completed:
+        """``certbot revoke``; the certificate stays on the disk unless told otherwise."""
+        how = more or (f"--cert-name={self.name}", "--no-delete-after-revoke")
+        return self.bot.run("revoke", *self.bot.account, *how)
+
+    def spend(self) -> None:
+        """Adopt with one backup key and roll over to it: the next one is not safe for 60 days."""
+        self.adopt("--pinkeep-backup-keys=1")
+        self.rollover().check()
+        self.renew()
 
     def check_whole(self) -> None:
         """Assert what always holds: see :func:`check_whole`."""
         check_whole(self.bot, self.name)
+
+
+def said(done: Completed) -> str:
+    """Everything that was printed, on one line."""
+    return " ".join(done.output.split())
+
+
+def refusal(done: Completed) -> str:
+    """The one line in which the command says why it did nothing."""
+    assert done.returncode == 1, done.output
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def moment(text: str) -> datetime:
+    """A time as the plugin writes it."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z")
+
+
+def moments_in(text: str) -> list[datetime]:
+    """The times in a message."""
+    return [moment(found) for found in MOMENT.findall(text)]
+
+
+def clock_at(then: datetime) -> timedelta:
+    """How far a clock has to be moved to show this time now."""
+    return then - datetime.now(timezone.utc)
 
 
 def script(path: Path, text: str) -> Path:

@@ -7,6 +7,7 @@ end-to-end tests and the demo are built from the same parts:
 - :class:`~lab.apache.Apache` - a web server with a configuration of its own
 - :class:`~lab.wget2.Wget2` - a visitor that notes pins and refuses a key that it does not know
 - :class:`~lab.certbot.Certbot` - the certbot of this Python environment
+- :class:`~lab.zygote.Zygote` - the same, loaded once for many runs
 - :mod:`lab.look` - what a plain TLS or HTTP connection gets to see
 
 A program that is missing is an error that says what to run, never a reason to skip a test.
@@ -19,6 +20,7 @@ from lab.look import Answer, get, get_plain, served_pin, served_serial
 from lab.processes import Completed, LabError
 from lab.waiting import wait_for
 from lab.wget2 import Visit, Wget2
+from lab.zygote import Zygote
 
 __all__ = [
     "Answer",
@@ -30,6 +32,7 @@ __all__ = [
     "Site",
     "Visit",
     "Wget2",
+    "Zygote",
     "get",
     "get_plain",
     "served_pin",

@@ -135,12 +135,14 @@ class Apache:
         self.config.write_text("".join([*parts, extra]))
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it answers, and until a reload can be noticed."""
         # In the foreground it is a child of this process, and `-k graceful` works all the same.
         command = [*self._call(), "-DFOREGROUND"]
         daemon = self._daemon = Daemon(command, self.root / "apache.out", clean_env())
         try:
             wait_for(lambda: self._up(daemon), "Apache to listen")
+            # It listens a moment before its first child is there, by which a reload is noticed.
+            wait_for(self.children, "Apache's first child")
         except BaseException:
             self.stop()
             raise

@@ -63,9 +63,12 @@ class Certbot:
         return self.ca.dns_options()
 
     def command(self, *args: str) -> list[str]:
-        """The command line: ``args``, the folders, and no questions."""
-        quiet = ["--non-interactive", "--no-random-sleep-on-renew"]
-        return [sys.executable, "-c", MAIN, *args, *self.folders, *quiet]
+        """The command line: see :meth:`arguments`."""
+        return [sys.executable, "-c", MAIN, *self.arguments(*args)]
+
+    def arguments(self, *args: str) -> list[str]:
+        """What follows certbot's name: ``args``, the folders, and no questions."""
+        return [*args, *self.folders, "--non-interactive", "--no-random-sleep-on-renew"]
 
     def env(self, faketime: timedelta | None = None) -> dict[str, str]:
         """The environment: trust in the CA's listener, nobody's own settings, a clock of choice."""

@@ -1,0 +1,155 @@
+"""Two years of weekly `certbot renew`, a dozen visitors, every reason to exchange a key (G2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from e2e.lapse import How, Pinkeep, PlainCertbot, ReuseKey, Seen, World, table
+from e2e.world import NAME, check_whole
+from lab import Certbot
+
+Act = Callable[[World], None]
+
+WEEKS = 105  # two years, and the week after
+DAYS = 7 * WEEKS
+
+
+def adoption(max_age: int) -> Act:
+    """Pins are published for the first time; pinkeep stages two backup keys."""
+    return lambda world: world.begin(max_age)
+
+
+def renewal() -> Act:
+    """The certificate is due."""
+    return lambda world: world.renew()
+
+
+def max_age(days: int) -> Act:
+    """The admin changes his mind about max-age."""
+    return lambda world: world.change_max_age(days)
+
+
+def rollover(*options: str) -> Act:
+    """`certbot-pinkeep rollover`, which is a wish for the next renewal."""
+    return lambda world: world.roll_over(*options)
+
+
+def rollover_now() -> Act:
+    """`certbot-pinkeep rollover --now` in place of a renewal."""
+    return lambda world: world.roll_over_now()
+
+
+def too_early(safe_on: int) -> Act:
+    """`certbot-pinkeep rollover` is refused: it is safe from that day on."""
+    return lambda world: world.roll_over_too_early(safe_on)
+
+
+def revocation(how: How, reason: str) -> Act:
+    """`certbot revoke`, and another certificate at once."""
+    return lambda world: world.revoke(how, reason)
+
+
+class Row(NamedTuple):
+    """What the admin does in a week, and what is served from then on.
+
+    With plain certbot the key is as new as the certificate. With ``--reuse-key`` there is a new one
+    where the CA would not take the old one again, or where it was deleted.
+    """
+
+    week: int
+    max_age: int
+    certificate: int
+    key_of_pinkeep: int
+    key_of_reuse_key: int
+    act: Act
+
+
+# fmt: off
+CALENDAR = [
+    # week
+    #   |  max-age in days
+    #   |    |  certificate
+    #   |    |   |  key of pinkeep
+    #   |    |   |  |  key of --reuse-key
+    Row(0,  60,  1, 1, 1, adoption(max_age=60)),
+    Row(9,  60,  2, 1, 1, renewal()),
+    Row(18, 60,  3, 1, 1, renewal()),
+    Row(27, 60,  4, 1, 1, renewal()),
+    # The key is older than 240 days.
+    Row(36, 60,  5, 2, 1, renewal()),
+    Row(40, 120, 5, 2, 1, max_age(120)),
+    Row(43, 120, 5, 2, 1, rollover()),
+    Row(45, 120, 6, 3, 1, renewal()),
+    # Key 4 is pinned since week 36. What was noted before bound for 60 days, until week 45.
+    Row(47, 120, 7, 4, 2, revocation("by its own key", "keycompromise")),
+    # Key 5 is pinned since week 45. What was noted before binds for 120 days, until week 63.
+    Row(50, 120, 7, 4, 2, too_early(safe_on=7 * 45 + 120)),
+    Row(52, 120, 8, 4, 2, revocation("by name", "superseded")),
+    Row(54, 120, 9, 4, 2, renewal()),
+    Row(63, 120, 10, 5, 2, renewal()),
+    Row(70, 30, 10, 5, 2, max_age(30)),
+    Row(72, 30, 11, 5, 2, renewal()),
+    # Key 6 is pinned since week 47. What was noted before bound for 120 days, until week 65.
+    Row(75, 30, 12, 6, 3, revocation("with deletion", "cessationofoperation")),
+    # Key 7 is pinned since week 63. What was noted before binds until week 81, although the
+    # max-age is 30 days now.
+    Row(77, 30, 12, 6, 3, too_early(safe_on=7 * 63 + 120)),
+    Row(77, 30, 12, 6, 3, rollover("--when-safe")),
+    Row(78, 30, 13, 6, 3, renewal()),
+    Row(81, 30, 14, 7, 3, renewal()),
+    # Key 8 is pinned since week 75, key 9 since week 81.
+    Row(90, 30, 15, 8, 3, rollover_now()),
+    Row(95, 30, 16, 9, 3, revocation("by path", "unspecified")),
+    Row(99, 30, 17, 9, 3, renewal()),
+]
+
+VISITORS = {
+    "every week":                         range(0, DAYS, 7),
+    "every week, on another day":         range(5, DAYS, 7),
+    "every second week":                  range(1, DAYS, 14),
+    "every 29 days":                      range(2, DAYS, 29),
+    "every 50 days":                      range(3, DAYS, 50),
+    "every 59 days":                      range(4, DAYS, 59),
+    "every 61 days":                      range(6, DAYS, 61),
+    "every 100 days":                     range(12, DAYS, 100),
+    "every 119 days":                     range(77, DAYS, 119),
+    "twice a year":                       range(30, DAYS, 182),
+    "once, and again after a year":       (300, 665),
+    # On the eve of weeks 36, 45 and 63, before new backup keys were staged, and as late as
+    # what was noted then can bind.
+    "as rarely as the pins let one come": (251, 310, 314, 433, 440, 559),
+}
+# fmt: on
+
+
+def test_g2_two_years(template: Certbot, quick_root: Path, tmp_path: Path) -> None:
+    """Pinkeep exchanges the key eight times and locks nobody out; certbot without it does."""
+    pinkeep, reuse_key, plain = worlds = [
+        kind(tmp_path / kind.__name__, template, quick_root, VISITORS)
+        for kind in (Pinkeep, ReuseKey, PlainCertbot)
+    ]
+    weeks = [[row.act for row in CALENDAR if row.week == week] for week in range(WEEKS)]
+    with ThreadPoolExecutor(len(worlds)) as pool:
+        tallies = list(pool.map(lambda world: world.live(weeks), worlds))
+    print(f"\n{table(tallies)}")
+
+    assert pinkeep.seen == expected(lambda row: row.key_of_pinkeep)
+    assert reuse_key.seen == expected(lambda row: row.key_of_reuse_key)
+    assert plain.seen == expected(lambda row: row.certificate)
+    check_whole(pinkeep.bot, NAME)
+    with_pinkeep, *without = tallies
+    assert with_pinkeep.refused == 0, with_pinkeep.locked_out
+    assert all(tally.refused > 0 for tally in without)
+    assert {tally.visits for tally in tallies} == {sum(map(len, VISITORS.values()))}
+
+
+def expected(key: Callable[[Row], int]) -> list[Seen]:
+    """What is to be served in each week."""
+    seen: list[Seen] = []
+    for week in range(WEEKS):
+        *_, row = [row for row in CALENDAR if row.week <= week]
+        seen.append(Seen(row.certificate, key(row), row.max_age))
+    return seen
