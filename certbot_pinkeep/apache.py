@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from certbot import util as certbot_util
 
 from certbot_pinkeep import files, pins
-from certbot_pinkeep.errors import BadHeader, BadOption, BadPolicy, PublishFailed
+from certbot_pinkeep.errors import ApacheFailed, BadHeader, BadOption, BadPolicy, PublishFailed
 from certbot_pinkeep.keyring import Keyring
 from certbot_pinkeep.policy import ENFORCED, REPORT_ONLY, Policy
 
@@ -192,7 +192,7 @@ def publish(server: Server, changes: Mapping[str, str | None], earlier: str | No
     if failure is None:
         return
     _put(before)
-    raise PublishFailed(
+    raise ApacheFailed(
         f"Apache's configuration test failed, so the snippet {server.snippet} is as it was before "
         f"and Apache was not reloaded. {failure} Mend Apache's configuration and run "
         "'certbot renew --installer pinkeep' again."
@@ -206,7 +206,7 @@ def reload(server: Server) -> None:
     """
     failure = _run(server.reload)
     if failure is not None:
-        raise PublishFailed(
+        raise ApacheFailed(
             f"Apache could not be reloaded, so it still serves what it loaded before. {failure} It "
             "is tried again at the next 'certbot renew'; or mend it and reload Apache by hand."
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments is None and len(sys.argv) == 1 and "RENEWED_LINEAGE" in os.environ:
         arguments = ["deploy-hook"]  # certbot calls what is linked into a hook folder bare
     parsed = _parser().parse_args(arguments)
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
     try:
         return int(parsed.run(parsed))
     except PinkeepError as error:
@@ -119,6 +121,9 @@ def _add_rollover(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do it though clients are locked out; says first who, and until when",
     )
+    how.add_argument(
+        "--undo", action="store_true", help="do not exchange it after all, where nothing forces to"
+    )
     command.add_argument(
         "--compromised",
         action="store_true",
@@ -144,7 +149,10 @@ def _folders(parsed: argparse.Namespace, config_dir: str | None = None) -> list[
         "--logs-dir": parsed.logs_dir,
         "--config": parsed.config,
     }
-    return [word for flag, value in given.items() if value for word in (flag, value)]
+    # Absolute: certbot is run from another folder.
+    return [
+        word for flag, value in given.items() if value for word in (flag, os.path.abspath(value))
+    ]
 
 
 def _certbots_config(parsed: argparse.Namespace, config_dir: str | None = None) -> Any:
@@ -199,6 +207,11 @@ def _load(store: Store, names: list[str]) -> tuple[list[State], list[DamagedStat
 def _rollover(parsed: argparse.Namespace) -> int:
     config = _certbots_config(parsed)
     keeper, name = _keeper(config), _name(parsed)
+    if parsed.undo and (parsed.now or parsed.compromised):
+        raise PinkeepError("--undo goes with neither --now nor --compromised. Nothing was changed.")
+    if parsed.undo:
+        print(wishes.take_back(keeper, name, moments.now()))
+        return 0
     lineages = _renewable(config, keeper, name) if parsed.now else []
     asked = wishes.ask(
         keeper, name, moments.now(), parsed.when_safe, parsed.compromised, parsed.force
@@ -216,7 +229,7 @@ def _rollover(parsed: argparse.Namespace) -> int:
         raise PinkeepError(
             f"The rollover of {name} is on record, but these certificates could not be renewed: "
             f"{', '.join(failed)}. See certbot's words above, mend that and run: certbot renew "
-            "--force-renewal --cert-name NAME"
+            f"--force-renewal --cert-name {failed[0]}"
         )
     return 0
 
@@ -248,7 +261,10 @@ def _renew(lineage_name: str, folders: list[str]) -> int:
     command += ["renew", "--cert-name", lineage_name, "--force-renewal", *folders]
     command += ["--non-interactive", "--no-random-sleep-on-renew"]
     # Python imports from the working directory first.
-    return subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, check=False).returncode
+    done = subprocess.run(
+        command, cwd="/", stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, check=False
+    )
+    return done.returncode
 
 
 def _confirm(parsed: argparse.Namespace) -> int:

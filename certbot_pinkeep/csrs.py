@@ -128,15 +128,18 @@ class Folders:
                 return SavedKey(relative, content, pin, pins.kind_of(key))
         return None
 
-    def save_key(self, pem: bytes) -> SavedKey:
+    def save_key(self, pem: bytes, taken: Iterable[str] = ()) -> SavedKey:
         """Save a private key.
 
+        :param taken: paths below the config dir whose numbers are not to be used, though no file
+            may be there
         :raises BadKey: when it is none that can be used
         :raises OSError: when it cannot be written
         """
         key = pins.load_private_key(pem).public_key()
         files.make_folder(self.keys, 0o700)
-        path = files.create_numbered(self.keys, "key-certbot.pem", pem, 0o600)
+        names = {os.path.basename(path) for path in taken}
+        path = files.create_numbered(self.keys, "key-certbot.pem", pem, 0o600, names)
         return SavedKey(
             os.path.relpath(path, self.config_dir), pem, pins.pin_of(key), pins.kind_of(key)
         )
@@ -210,8 +213,8 @@ def names_of(
 def _small_files(folder: str) -> Iterator[tuple[str, bytes]]:
     try:
         names = sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return
+    except OSError:
+        return  # none that could be used
     for name in names:
         path = os.path.join(folder, name)
         try:

@@ -67,15 +67,26 @@ class Unpinned(PinkeepError):
     :ivar pin: the pin of the live key
     """
 
-    def __init__(self, lineage: str, pin: str, keyring: str, until: str) -> None:
+    def __init__(self, lineage: str, pin: str, keyring: str, until: str, mend: str) -> None:
         self.lineage = lineage
         self.pin = pin
         super().__init__(
             f"The live key of {lineage} (pin {pin}) is not among the pins of the keyring "
-            f"{keyring}: it was renewed past pinkeep, with a new key. Clients that hold the pins "
+            f"{keyring}: it came past pinkeep, by a renewal or from a backup. Clients that hold the pins "
             f"({until}) refuse this certificate as soon as Apache serves it. The pins stay as they "
-            "are. To go back to the pinned key, run: "
-            f"certbot renew --cert-name {lineage} --force-renewal --installer pinkeep"
+            f"are. {mend}"
+        )
+
+
+class OtherKeyring(PinkeepError):
+    """A certificate with a key of its own is asked for, for a host that is pinned (G2)."""
+
+    def __init__(self, host: str, keyring: str, lineage: str) -> None:
+        super().__init__(
+            f"{host} is pinned by the keyring {keyring}: a certificate with another key locks out "
+            "every client that holds its pins. No certificate was issued. Ask for it under the "
+            f"name of the pinned one, with --cert-name {lineage}; or leave pinning first: "
+            f"certbot-pinkeep unpin {keyring}"
         )
 
 
@@ -99,7 +110,11 @@ class KeyRefused(PinkeepError):
 
 
 class PublishFailed(PinkeepError):
-    """The snippet could not be written, tested or loaded (G6)."""
+    """The snippet could not be read, written, tested or loaded (G6)."""
+
+
+class ApacheFailed(PublishFailed):
+    """Apache refuses its configuration, or could not be reloaded (G6)."""
 
 
 class WrongKeyIssued(PinkeepError):

@@ -16,7 +16,7 @@ import fcntl
 import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from certbot_pinkeep.errors import BadFolder
@@ -36,16 +36,22 @@ def replace(path: str, data: bytes, mode: int) -> None:
     _sync_folder(folder)
 
 
-def create_numbered(folder: str, name: str, data: bytes, mode: int) -> str:
+def create_numbered(
+    folder: str, name: str, data: bytes, mode: int, taken: Collection[str] = ()
+) -> str:
     """Save *data* as ``NNNN_name`` in *folder*, under the first number that is free, as certbot
     numbers its keys and CSRs.
 
+    :param taken: names that are not to be used, though no file may be there
     :returns: the file's path
     :raises OSError: when the folder is missing or cannot be written
     """
     with _temporary(folder, data, mode) as temporary:
         for number in itertools.count():
-            path = os.path.join(folder, f"{number:04d}_{name}")
+            numbered = f"{number:04d}_{name}"
+            if numbered in taken:
+                continue
+            path = os.path.join(folder, numbered)
             with suppress(FileExistsError):
                 os.link(temporary, path, follow_symlinks=False)
                 break

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -41,7 +42,7 @@ from certbot_pinkeep.errors import (
 )
 
 if TYPE_CHECKING:
-    from certbot_pinkeep.keeper import Handover
+    from certbot_pinkeep.issuing import Handover
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,12 @@ _MARK = "_pinkeep"
 _KEY_COMPROMISE = 1
 # RFC 8555 §6.7 has no type of its own for it. Boulder says "badCSR" and "public key is forbidden".
 _REFUSING = ("badPublicKey", "badCSR")
-_REFUSED = ("forbidden", "block", "blacklist", "compromise", "revoked", "weak key")
+_REFUSED = re.compile(
+    r"\bkey (?:(?:is|was|has been|is known to be) )?(?:forbidden|blocked|compromised|revoked)"
+    r"|\bkey (?:is|was|has been) (?:found )?[io]n (?:a|the) (?:block|black|deny)-?list"
+    r"|(?:block(?:ed|-?listed)|blacklisted|compromised|weak|revoked) (?:public )?key\b",
+    re.I,
+)
 
 
 class Pinning(Protocol):
@@ -68,6 +74,9 @@ class Pinning(Protocol):
 
     def refused(self, refusal: KeyRefused) -> None:
         """The CA refuses the key that was handed over."""
+
+    def is_compromised(self, live_key_path: str) -> bool:
+        """Whether the live key is known to be compromised."""
 
 
 def wrap(installer_class: type) -> None:
@@ -134,6 +143,11 @@ def _ask(
         # A renewal goes on with the live key (G3), but not where certbot 2.1 would delete it.
         if old_keypath is None or config.allow_subset_of_names:
             raise
+        if installer.is_compromised(old_keypath):
+            raise PinkeepError(
+                f"The key {old_keypath} is compromised and is not handed over again, and which "
+                f"other one is to be used cannot be told: {error}"
+            ) from error
         logger.error("pinkeep cannot hand over a CSR; the live key is kept: %s", error)
         return None
 
@@ -141,7 +155,10 @@ def _ask(
 def _obtain_somehow(
     client: Any, names: Sequence[Any], old_keypath: str | None, handed: Handover
 ) -> Obtained:
-    """Obtain a certificate for the key, or for the next one where the CA refuses it."""
+    """Obtain a certificate for the key, or for the next one where the CA refuses it.
+
+    Where it refuses that one as well, it is the request that it refuses: nothing more is noted.
+    """
     dry_run = bool(client.config.dry_run)
     try:
         return _obtain(client, names, old_keypath, handed)
@@ -156,7 +173,7 @@ def _obtain_somehow(
         again = _ask(client.installer, names, old_keypath, dry_run, client.config)
         if again is None or again.pin == handed.pin:
             raise refusal from error
-    return _obtain_somehow(client, names, old_keypath, again)
+    return _obtain(client, names, old_keypath, again)
 
 
 def _refusal(error: Exception, pin: str) -> KeyRefused | None:
@@ -165,7 +182,7 @@ def _refusal(error: Exception, pin: str) -> KeyRefused | None:
     if not isinstance(problem, messages.Error):
         return None
     said = str(problem.detail or "")
-    if problem.code in _REFUSING and any(word in said.lower() for word in _REFUSED):
+    if problem.code in _REFUSING and _REFUSED.search(said):
         return KeyRefused(pin, said)
     return None
 

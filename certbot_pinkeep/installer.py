@@ -19,9 +19,11 @@ from certbot.plugins import common
 
 if TYPE_CHECKING:
     from certbot_pinkeep.errors import KeyRefused
-    from certbot_pinkeep.keeper import Handover, Keeper, Report
+    from certbot_pinkeep.issuing import Handover
+    from certbot_pinkeep.keeper import Keeper, Report
     from certbot_pinkeep.lineage import Live
     from certbot_pinkeep.options import Options
+    from certbot_pinkeep.renewals import Renewal
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class Installer(
         self._certificate: bytes | None = None  # issued in this run, not yet brought into step
         self._kept: set[str] = set()
         self._refused: set[str] = set()
+        self._renewals: dict[str, Renewal | None] = {}
         self._pinned_before: bool | None = None
 
     @classmethod
@@ -122,6 +125,8 @@ class Installer(
         if self.config.verb in _WITH_SOMEBODY_THERE:
             self._check_options()
         if self.config.verb == "reconfigure" and self.config.certname:
+            with _certbots_errors():
+                self._renewal(self.config.certname)
             util.atexit_register(self._after_reconfigure)
 
     def _check_options(self) -> None:
@@ -248,6 +253,19 @@ class Installer(
         """Remember what ``certonly`` is about to store; certbot tells no lineage."""
         self._certificate = certificate
 
+    def is_compromised(self, live_key_path: str) -> bool:
+        """Whether the live key is known to be compromised. Never an error."""
+        from certbot_pinkeep import pins
+
+        name = os.path.basename(os.path.dirname(live_key_path))
+        try:
+            with open(live_key_path, "rb") as file:
+                pin = pins.pin_of(pins.load_private_key(file.read()).public_key())
+            return self._keeper().is_compromised(pin)
+        except Exception as error:
+            logger.debug("Whether the key of %s is compromised is unknown: %s", name, error)
+            return False
+
     def refused(self, refusal: KeyRefused) -> None:
         """Never hand this key over again."""
         from certbot_pinkeep import moments, wishes
@@ -283,7 +301,7 @@ class Installer(
         :raises errors.PluginError: with what is wrong and what to do
         """
         from certbot_pinkeep import moments, renewals
-        from certbot_pinkeep.errors import BadOption, PinkeepError, PublishFailed, Unpinned
+        from certbot_pinkeep.errors import ApacheFailed, BadOption, PinkeepError, Unpinned
 
         with _certbots_errors():
             live = self._look(name)
@@ -294,7 +312,7 @@ class Installer(
                 chosen = self._options(name)
                 before = self._was_pinned(name)
                 report = self._keeper().keep(live, chosen, moments.now(), remember, before)
-            except (PublishFailed, Unpinned):
+            except (ApacheFailed, Unpinned):
                 raise
             except BadOption as error:
                 self._reload_certificate(live)
@@ -307,10 +325,8 @@ class Installer(
 
     def _was_pinned(self, name: str) -> bool:
         """Whether the lineage was pinned before this run."""
-        from certbot_pinkeep import renewals
-
         if self._pinned_before is None:
-            renewal = renewals.load(self.config.config_dir, name)
+            renewal = self._renewal(name)
             self._pinned_before = renewal is not None and renewal.installer == self.name
         return self._pinned_before
 
@@ -322,7 +338,7 @@ class Installer(
         if self._certificate is None:
             return
         try:
-            words = options.reload_command(self._values())
+            words = options.reload_command(self._values(live.name))
             if self._keeper().reload_certificate(live, self._keyring(live.name), words):
                 logger.info("Reloaded Apache with the renewed certificate of %s.", live.name)
         except PinkeepError as error:
@@ -405,11 +421,27 @@ class Installer(
             renewal by another installer makes certbot forget it
         """
         values = {name: self.conf(name) for name in OPTIONS}
+        renewal = self._renewal(lineage) if lineage is not None else None
+        if renewal is not None:
+            # Where certbot does not read what it remembers: in certonly, run and install.
+            remembered = renewal.options
+            values = {
+                name: remembered.get(name) if value is None else value
+                for name, value in values.items()
+            }
         if lineage is not None and values["keyring"] is None:
             store = self._keeper().store
             if not os.path.exists(store.path(lineage)):
                 values["keyring"] = store.keyring_of(lineage)
         return values
+
+    def _renewal(self, name: str) -> Renewal | None:
+        """The lineage's renewal file as it was before this run; certbot may write it anew."""
+        from certbot_pinkeep import renewals
+
+        if name not in self._renewals:
+            self._renewals[name] = renewals.load(self.config.config_dir, name)
+        return self._renewals[name]
 
     def _keeper(self) -> Keeper:
         from certbot_pinkeep import keeper
@@ -429,8 +461,10 @@ class Installer(
         name = self.config.certname
         try:
             renewal = renewals.load(self.config.config_dir, name)
-            if renewal is not None and renewal.installer == self.name:
-                self._keep(name)  # else the simulated renewal failed, and nothing was changed
+            before = self._renewals.pop(name, None)
+            saved = renewal != before  # else the simulated renewal failed, or changed nothing
+            if saved and renewal is not None and renewal.installer == self.name:
+                self._keep(name)
         except (errors.PluginError, PinkeepError) as error:
             logger.error("%s", error)
 

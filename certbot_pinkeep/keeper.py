@@ -6,14 +6,10 @@ The rules:
   key (G10, G8).
 * Keys and CSRs are saved first, then the keyring file with its ledger, then the snippet; Apache is
   reloaded last, and what it loaded is recorded after that (G5).
-* A live key that clients were given no pin for is an error; it is never published as if nothing
-  had happened.
 * Each step is taken only where what is there differs from what should be: a second run changes
   nothing, and a run after a kill goes on where the first one stopped.
-* A handover needs a key and a CSR, nothing else: where anything else is in doubt, the renewal goes
-  on with the current key (G3). Only a compromised key is never handed over.
-* Before a renewal the CA is asked whether the certificate to be replaced is revoked; a revocation
-  is recorded before anything follows from it.
+* A live key is looked at anew where it is about to be served, wherever it came from: where clients
+  do not accept it, nothing is published and nothing is reloaded (G2).
 """
 
 from __future__ import annotations
@@ -22,55 +18,36 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certbot_pinkeep import (
-    advice,
     apache,
     csrs,
     files,
     moments,
     options,
     pins,
-    revocations,
-    rollover,
 )
 from certbot_pinkeep.apache import Server
-from certbot_pinkeep.csrs import SavedCsr, SavedKey
+from certbot_pinkeep.csrs import SavedCsr
 from certbot_pinkeep.errors import (
     BadFolder,
     BadKey,
     BadOption,
-    Compromised,
     DamagedState,
-    NotSafe,
     Unpinned,
 )
-from certbot_pinkeep.keyring import Key, Keyring, Member
+from certbot_pinkeep.issuing import Issuing, check_member, is_accepted, member_of
+from certbot_pinkeep.keyring import Key, Keyring
 from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.options import Options
-from certbot_pinkeep.pins import KeyType
 from certbot_pinkeep.policy import Policy
-from certbot_pinkeep.store import State, Store
+from certbot_pinkeep.store import State
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Handover:
-    """What a renewal is issued for.
-
-    :ivar key_path: the private key's file, absolute
-    :ivar pin: the pin that the issued certificate's key must have
-    """
-
-    key_path: str
-    key_pem: bytes = field(repr=False)
-    csr: SavedCsr
-    pin: str
 
 
 @dataclass(frozen=True)
@@ -100,276 +77,12 @@ class Report:
     files: tuple[str, ...]
 
 
-class Keeper:
+class Keeper(Issuing):
     """Keeps the keyrings of one config dir.
 
     :param config_dir: certbot's ``--config-dir``
     :param work_dir: certbot's ``--work-dir``
     """
-
-    def __init__(self, config_dir: str, work_dir: str | None = None) -> None:
-        self.config_dir = config_dir
-        self.store = Store(config_dir, work_dir)
-        self.folders = csrs.Folders(config_dir)
-
-    # What a certificate is issued for
-
-    def handover(
-        self,
-        live: Live,
-        keyring: str,
-        names: Iterable[str],
-        now: datetime,
-        dry_run: bool = False,
-        asked: bool = False,
-        chosen: Options | None = None,
-        pinned_before: bool = False,
-        refused: frozenset[str] = frozenset(),
-    ) -> Handover:
-        """The key and the CSR that the renewal of *live* is issued for.
-
-        :param keyring: the name of the keyring that it draws on
-        :param names: the names of the new certificate
-        :param dry_run: whether nothing may be written
-        :param asked: whether a rollover is asked for, now or never
-        :param chosen: what the admin set; ``None``: that cannot be used, what was set before counts
-        :param pinned_before: as for :meth:`keep`
-        :param refused: the pins of the keys that the CA has refused as compromised in this run
-        :raises NotSafe: when a rollover is asked for, and locks clients out; or when the key is
-            compromised, and every other one locks clients out
-        :raises BadKey: when there is no key that could be handed over
-        """
-        answer = self._ask_the_ca(live, now)
-        if live.pin in refused:
-            answer = revocations.Answer(True, "keyCompromise")
-        state = self._pinned_state(live, keyring, asked)
-        if state is None:
-            snippet = self._snippet(keyring, chosen)
-            published = pinned_before or apache.read_snippet(snippet) is not None
-            key = self._unrecorded_key(live, answer, published, dry_run)
-        else:
-            if answer.revoked:
-                state = self._noticed(state, live.pin, answer.compromised, dry_run)
-            key = self._chosen_key(state, live, now, asked, chosen)
-        return self._handover(key, names, live.must_staple, dry_run)
-
-    def handover_new(
-        self,
-        lineage: str,
-        keyring: str,
-        key_type: KeyType,
-        names: Iterable[str],
-        must_staple: bool,
-        now: datetime,
-        dry_run: bool = False,
-    ) -> Handover | None:
-        """The key and the CSR that a new certificate is issued for; ``None`` when there is no such
-        keyring yet, and certbot makes a key as ever.
-
-        :raises DamagedState: when its file cannot be trusted
-        :raises NotSafe: when its key is compromised, and every other one locks clients out
-        :raises BadKey: when its key's file is gone
-        """
-        state = self._load_state(keyring, now)
-        if state is None or not state.keyring.key_types():
-            return None
-        _check_member(state.keyring, lineage)
-        types = state.keyring.key_types()
-        key_type = key_type if key_type in types else types[0]
-        decision = self._decide(state, key_type, now, new=True)
-        assert decision.key is not None
-        return self._handover(self.load_key(decision.key), names, must_staple, dry_run)
-
-    def _load_state(self, name: str, now: datetime) -> State | None:
-        """The state of a keyring, its ledger told of the latest moment that was reached."""
-        state = self.store.load(name)
-        reached = self.store.reached(now)
-        if state is None or reached <= now:
-            return state
-        return replace(state, ledger=state.ledger.noticed(reached))
-
-    def _pinned_state(self, live: Live, keyring: str, asked: bool) -> State | None:
-        """The state of the lineage's keyring; ``None`` where it has none that can be trusted."""
-        try:
-            state = self.store.load(keyring)
-        except DamagedState as error:
-            if asked:
-                raise
-            logger.error("%s", error)
-            return None
-        if state is not None and state.keyring.member(live.name) is not None:
-            return state
-        if asked:
-            raise BadKey(
-                f"{live.name} is not pinned yet, so it has no backup key to roll over to. Run "
-                "'certbot renew --installer pinkeep' first."
-            )
-        return None
-
-    def _ask_the_ca(self, live: Live, now: datetime) -> revocations.Answer:
-        answer = revocations.look(*live.certificates(), now)
-        if answer.why:
-            logger.warning(
-                "Whether the present certificate of %s is revoked is unknown: %s. The renewal goes "
-                "on as if it was not.",
-                live.name,
-                answer.why,
-            )
-        return answer
-
-    def _noticed(self, state: State, pin: str, compromised: bool, dry_run: bool) -> State:
-        """The state with a revocation on record."""
-        if not dry_run:
-            try:
-                with self.store.locked():
-                    fresh = self.store.load(state.keyring.name) or state
-                    return self.store.save(fresh.with_revoked(pin, compromised))
-            except OSError as error:
-                logger.error("The revocation is heeded, but could not be recorded: %s", error)
-        return state.with_revoked(pin, compromised)
-
-    def _unrecorded_key(
-        self, live: Live, answer: revocations.Answer, published: bool, dry_run: bool
-    ) -> SavedKey:
-        """The live key of a lineage of which there is no record, unless that is compromised.
-
-        :param published: whether pins of it may have been published all the same
-        """
-        if not answer.compromised:
-            path = os.path.relpath(live.key_path, self.config_dir)
-            return self.folders.load_key(path, live.pin)
-        not_again = (
-            f"The key of {live.name} is compromised and is not handed over again, and which "
-        )
-        not_again += "other key clients accept is not known"
-        try:
-            self.store.check_all()
-        except DamagedState as error:
-            # It may be the one of this lineage: clients may hold what it says.
-            raise Compromised(f"{not_again}. {error}") from error
-        if published:
-            raise Compromised(
-                f"{not_again}: its keyring file is lost. To adopt what is left of its pins, run: "
-                f"certbot install --installer pinkeep --cert-name {live.name} -- and then the "
-                "rollover, which says first who is locked out: certbot-pinkeep rollover "
-                f"{live.name} --now --force"
-            )
-        pem = csrs.make_key(live.kind)
-        if not dry_run:
-            return self.folders.save_key(pem)
-        public = pins.load_private_key(pem).public_key()
-        return SavedKey("", pem, pins.pin_of(public), live.kind)
-
-    def _chosen_key(
-        self, state: State, live: Live, now: datetime, asked: bool, chosen: Options | None
-    ) -> SavedKey:
-        """The key that the keyring names for the renewal of *live*."""
-        keyring = _as_live(state, live)
-        if chosen is not None:
-            keyring = replace(keyring, rollover_days=chosen.rollover_days)
-        ledger = state.ledger.noticed(self.store.reached(now))
-        state = replace(state, keyring=keyring, ledger=ledger)
-        types = keyring.key_types()
-        key_type = live.kind.key_type if live.kind.key_type in types else types[0]
-        decision = self._decide(state, key_type, now, asked)
-        assert decision.key is not None
-        try:
-            return self.load_key(decision.key)
-        except BadKey as error:
-            if asked:
-                raise
-            logger.error("%s", error)
-        return self._next_best(state, key_type, live, now)
-
-    def _decide(
-        self,
-        state: State,
-        key_type: KeyType,
-        now: datetime,
-        asked: bool = False,
-        new: bool = False,
-    ) -> rollover.Decision:
-        """What the next certificate is issued for; the admin is told where a rollover is due.
-
-        :raises NotSafe: where no key may be handed over, or none that was asked for
-        """
-        keyring = self.at_hand(state.keyring, key_type)
-        decision = rollover.decide(keyring, state.ledger, now, key_type, asked)
-        name = keyring.name
-        if decision.key is None:
-            raise Compromised(advice.locked_in(name, decision, state.ledger, now, new))
-        if decision.held and asked:
-            raise NotSafe(advice.refusal(name, decision))
-        if decision.held:
-            logger.warning("%s", advice.held(name, decision))
-        elif decision.rolls_over:
-            logger.info("%s", advice.rolling(name, decision))
-            if decision.key.forced:
-                told = advice.announcement(decision.key, state.ledger, now)
-                logger.warning("The rollover of the keyring %s is forced. %s", name, told)
-        return decision
-
-    def at_hand(self, keyring: Keyring, key_type: KeyType) -> Keyring:
-        """The keyring without the backups whose files cannot be used; these are told."""
-        lost = self.lost(keyring, key_type)
-        for sentence in lost.values():
-            logger.error("%s", sentence)
-        return keyring.without(lost)
-
-    def lost(self, keyring: Keyring, key_type: KeyType) -> dict[str, str]:
-        """The backups whose files cannot be used: by their pins, why, as sentences."""
-        lost = {}
-        for key in keyring.backups(key_type):
-            try:
-                self.load_key(key)
-            except BadKey as error:
-                lost[key.pin] = f"{error} It is no backup any more."
-        return lost
-
-    def _next_best(self, state: State, key_type: KeyType, live: Live, now: datetime) -> SavedKey:
-        """What is handed over where the primary's file is lost: the live key where it is pinned,
-        else a backup that is safe, else the live key."""
-        known = state.keyring.key(live.pin)
-        best, verdict = rollover.best_backup(
-            self.at_hand(state.keyring, key_type), state.ledger, now, key_type
-        )
-        pinned = known is not None and known.role != "compromised"
-        if not pinned and best is not None and verdict.at(now):
-            return self.load_key(best)
-        if known is not None and known.role == "compromised":
-            raise Compromised(
-                f"The key of {live.name} is compromised and is not handed over again, and the file "
-                "of the key to be used is lost. Restore it from a backup of certbot's folder."
-            )
-        return self.folders.load_key(os.path.relpath(live.key_path, self.config_dir), live.pin)
-
-    def _handover(
-        self, key: SavedKey, names: Iterable[str], must_staple: bool, dry_run: bool
-    ) -> Handover:
-        names = list(names)
-        wanted = csrs.request(key.pin, names, must_staple)
-        csr = self.folders.saved_csrs().get(wanted)
-        if csr is None:
-            pem = csrs.make_csr(key.pem, names, must_staple)
-            csr = SavedCsr(None, pem) if dry_run else self._save_csr(pem)
-        return Handover(self.folders.absolute(key.path), key.pem, csr, key.pin)
-
-    def _save_csr(self, pem: bytes) -> SavedCsr:
-        try:
-            self.folders.check()
-            return self.folders.save_csr(pem)
-        except (OSError, BadFolder) as error:
-            logger.error("The CSR could not be saved; the renewal goes on. %s", error)
-            return SavedCsr(None, pem)
-
-    def load_key(self, key: Key) -> SavedKey:
-        """The private key of *key*.
-
-        :raises BadKey: when it is not here, or cannot be used
-        """
-        if key.path is None:
-            raise BadKey(f"The private key with the pin {key.pin} is not on this machine.")
-        return self.folders.load_key(key.path, key.pin)
 
     # Bringing everything into step
 
@@ -390,18 +103,19 @@ class Keeper:
         :raises PinkeepError: with what is wrong and what to do
         :raises OSError: when the disk does not take what has to be recorded; nothing is published
         """
+        began = time.monotonic()  # waiting for the lock and testing takes time as well
         server = self._server(chosen)
         self.folders.check()
         files.check_folder(self.store.folder, forbidden=0o022, advice="0755")
         options.check_report_host(chosen.report_uri, live.names, chosen.include_subdomains)
         with self.store.locked():
             self._sweep(server)
-            old = self._load_state(chosen.keyring, now)
+            old = self.load_state(chosen.keyring, now)
             self.store.tick(now)
             state = (
                 self._adopted(live, chosen, server, now, pinned_before)
                 if old is None
-                else _brought_into_step(_out_of_doubt(old, chosen, now), live)
+                else self._brought_into_step(_out_of_doubt(old, chosen, now), live, now)
             )
             state = _with_age(state, chosen)
             state, csr_paths = self._staged(state, chosen, live, now)
@@ -411,7 +125,7 @@ class Keeper:
             if remember is not None:
                 remember()
             published, state = self._publish(state, server, now)
-            reloaded, state = self._load_into_apache(state, live, server, now)
+            reloaded, state = self._load_into_apache(state, live, server, now, began)
         return Report(
             keyring=state.keyring.name,
             snippet=server.snippet,
@@ -454,7 +168,7 @@ class Keeper:
             return True  # what was handed over then is the key that was live before
         if state is not None and state.ledger.current is not None:
             return pin in state.ledger.current.policy.pins
-        text = apache.read_snippet(self._snippet(keyring, None))
+        text = apache.read_snippet(self.snippet_of(keyring, None))
         published = apache.read_policy(text) if text else None
         return published is None or pin in published.pins
 
@@ -466,7 +180,7 @@ class Keeper:
         if chosen.snippet_dir is not None:
             apache.check_snippet_dir(chosen.snippet_dir)
             self._check_foreign(chosen.snippet_dir)
-        snippet = self._snippet(chosen.keyring, chosen)
+        snippet = self.snippet_of(chosen.keyring, chosen)
         folder = os.path.dirname(snippet)
         if chosen.snippet_dir is None and os.path.exists(folder) and not os.path.isdir(folder):
             raise BadFolder(f"{folder} is not a folder. Move it away; it is made when needed.")
@@ -482,11 +196,6 @@ class Keeper:
             apache.command("--pinkeep-configtest-command", chosen.configtest, "configtest"),
             apache.command("--pinkeep-reload-command", chosen.reload, "graceful"),
         )
-
-    def _snippet(self, keyring: str, chosen: Options | None) -> str:
-        folder = chosen.snippet_dir if chosen else None
-        folder = folder or os.path.join(self.store.folder, "apache")
-        return os.path.join(folder, f"{keyring}.conf")
 
     def _check_foreign(self, folder: str) -> None:
         """See that the admin's snippet folder is not one that certbot or we keep other files in."""
@@ -525,7 +234,13 @@ class Keeper:
         if pinned_before or policy is not None:
             self.store.check_all()  # a damaged file may be the one of this lineage
         if policy is not None and live.pin not in policy.pins:
-            raise Unpinned(live.name, live.pin, chosen.keyring, _held(policy.max_age))
+            mend = (
+                "To go back to a pinned key, restore the keyring file and the keys from a backup of "
+                f"{self.config_dir}. If they are lost for good, clients are locked out until their "
+                f"pins run out; to pin anew then, move {server.snippet} away and run: certbot renew "
+                "--installer pinkeep"
+            )
+            raise Unpinned(live.name, live.pin, chosen.keyring, _held(policy.max_age), mend)
         keys = [self._adopted_key(live)]
         ledger = Ledger()
         if pinned_before or policy is not None:
@@ -537,10 +252,10 @@ class Keeper:
             keys += self._found_again(policy, live, now)
             blind = max(ledger.blind_until or now, now + policy.binding)
             ledger = Ledger(blind_until=blind).record(policy, now)
-        keyring = Keyring(chosen.keyring, keys=tuple(keys)).with_member(_member(live))
+        keyring = Keyring(chosen.keyring, keys=tuple(keys)).with_member(member_of(live))
         return State(keyring, ledger)
 
-    def _adopted_key(self, live: Live) -> Key:
+    def _adopted_key(self, live: Live, taken: Iterable[str] = ()) -> Key:
         pem = live.key_pem()
         if pins.pin_of(pins.load_private_key(pem).public_key()) != live.pin:
             raise BadKey(
@@ -548,7 +263,7 @@ class Keeper:
                 f"{live.name}. Renew it: certbot renew --cert-name {live.name} --force-renewal"
             )
         # certbot truncates archive/: a key that lives only there would be lost.
-        saved = self.folders.find_copy(pem) or self.folders.save_key(pem)
+        saved = self.folders.find_copy(pem) or self.folders.save_key(pem, taken)
         return Key(live.pin, live.kind, "primary", saved.path, live.since, live.since)
 
     def _found_again(self, policy: Policy, live: Live, now: datetime) -> list[Key]:
@@ -562,13 +277,15 @@ class Keeper:
     def _staged(
         self, state: State, chosen: Options, live: Live, now: datetime
     ) -> tuple[State, list[str]]:
-        """The state with all backups staged, and the CSR of each key for the lineage's names."""
-        keyring = state.keyring.with_backup_count(chosen.backup_keys)
-        for key_type in keyring.key_types():
-            at_hand = {key.pin for key in self.at_hand(keyring, key_type).keys}
-            keyring = keyring.with_lost(key.pin for key in keyring.keys if key.pin not in at_hand)
+        """The state with all backups staged, and the CSR of each key for the lineage's names.
+
+        :raises BadFolder: when the folder of the keys is gone
+        """
+        self._check_keys(state.keyring)
+        keyring = self._without_lost(self._healed(state.keyring, live), chosen.backup_keys)
+        taken = [key.path for key in keyring.keys if key.path]
         new = [
-            self.folders.save_key(csrs.make_key(kind))
+            self.folders.save_key(csrs.make_key(kind), taken)
             for kind, count in keyring.missing_backups(chosen.backup_keys).items()
             for _ in range(count)
         ]
@@ -585,6 +302,39 @@ class Keeper:
                 csr = self._made_csr(key, live)
             paths.append(csr.path or "" if csr else "")
         return replace(state, keyring=keyring), paths
+
+    def _healed(self, keyring: Keyring, live: Live) -> Keyring:
+        """The keyring with the file of the live key in its place: archive/ alone would lose it.
+
+        :raises BadKey: when that key does not belong to the live certificate
+        """
+        key = keyring.key(live.pin)
+        if key is None or not self.lost([key]):
+            return keyring
+        taken = [key.path for key in keyring.keys if key.path]
+        path = self._adopted_key(live, taken).path
+        return keyring.moved(live.pin, path) if path else keyring
+
+    def _check_keys(self, keyring: Keyring) -> None:
+        """See that not all keys are gone at once: that is a folder which is not there (mounted) now.
+
+        :raises BadFolder: when they are
+        """
+        paths = [self.folders.absolute(key.path) for key in keyring.keys if key.path]
+        if paths and not any(os.path.exists(path) for path in paths):
+            raise BadFolder(
+                f"No key of the keyring {keyring.name} is in {self.folders.keys} any more. Nothing "
+                f"was changed. {self.give_up(keyring.name)}"
+            )
+
+    def _without_lost(self, keyring: Keyring, wanted: int) -> Keyring:
+        """The keyring with as many backups as are at hand, at most *wanted*; the rest is retired."""
+        for key_type in keyring.key_types():
+            lost = self.lost(keyring.backups(key_type))
+            for sentence in lost.values():
+                logger.error("%s", sentence)
+            keyring = keyring.with_lost(lost)
+        return keyring.with_backup_count(wanted, self.lost(keyring.spare()))
 
     def _made_csr(self, key: Key, live: Live) -> SavedCsr | None:
         try:
@@ -641,15 +391,14 @@ class Keeper:
         return changed, tested
 
     def _load_into_apache(
-        self, state: State, live: Live, server: Server, now: datetime
+        self, state: State, live: Live, server: Server, now: datetime, began: float
     ) -> tuple[bool, State]:
         member = state.keyring.member(live.name)
         current = member is not None and member.loaded == live.fingerprint
         if not server.reload or (current and not state.ledger.pending):
             return False, state
-        began = time.monotonic()
         apache.reload(server)
-        # The earlier policy was served until the reload was done, which can take its time.
+        # The earlier policy was served until the reload was done.
         now += timedelta(seconds=round(time.monotonic() - began))
         state = replace(
             state,
@@ -657,6 +406,33 @@ class Keeper:
             ledger=state.ledger.confirm(now).prune(now),
         )
         return True, self.store.save(state)
+
+    def _brought_into_step(self, old: State, live: Live, now: datetime) -> State:
+        """The state with the lineage as it is now."""
+        keyring = old.keyring
+        check_member(keyring, live.name)
+        known = keyring.member(live.name)
+        member = member_of(live, known.loaded if known else None)
+        if not is_accepted(old, live.pin, now):
+            if not old.unpinned(now):
+                until = _held(_current(old).max_age)
+                mend = self._mend(keyring, live)
+                raise Unpinned(live.name, live.pin, keyring.name, until, mend)
+            keyring = keyring.with_primary(self._adopted_key(live))
+        return replace(old, keyring=keyring.with_member(member))
+
+    def _mend(self, keyring: Keyring, live: Live) -> str:
+        """What to do about a live key that clients do not accept."""
+        primary = keyring.primary(live.kind.key_type)
+        try:
+            if primary is not None:
+                self.load_key(primary)
+            return (
+                "To go back to the pinned key, run: "
+                f"certbot renew --cert-name {live.name} --force-renewal --installer pinkeep"
+            )
+        except BadKey as error:
+            return f"{error} {self.give_up(keyring.name)}"
 
     def _files(self, state: State, server: Server, csr_paths: list[str]) -> tuple[str, ...]:
         paths = [self.store.path(state.keyring.name), server.snippet, *csr_paths]
@@ -712,42 +488,6 @@ def _out_of_doubt(state: State, chosen: Options, now: datetime) -> State:
         moments.text(until),
     )
     return replace(state, ledger=ledger.blinded(until))
-
-
-def _as_live(state: State, live: Live) -> Keyring:
-    """The keyring with the lineage as it is now, where its key is pinned: a run that was killed
-    may not have come to note it."""
-    current = state.ledger.current
-    if current is None or live.pin not in current.policy.pins or not state.keyring.key(live.pin):
-        return state.keyring
-    return state.keyring.with_member(_member(live))
-
-
-def _brought_into_step(old: State, live: Live) -> State:
-    """The state with the lineage as it is now."""
-    keyring = old.keyring
-    _check_member(keyring, live.name)
-    current = old.ledger.current
-    published = current.policy.pins if current else [key.pin for key in keyring.keys]
-    if live.pin not in published or keyring.key(live.pin) is None:
-        until = _held(current.policy.max_age if current else 0)
-        raise Unpinned(live.name, live.pin, keyring.name, until)
-    known = keyring.member(live.name)
-    return replace(old, keyring=keyring.with_member(_member(live, known.loaded if known else None)))
-
-
-def _check_member(keyring: Keyring, lineage: str) -> None:
-    if keyring.members and keyring.member(lineage) is None:
-        raise BadOption(
-            "--pinkeep-keyring",
-            keyring.name,
-            f"it is the keyring of {keyring.members[0].lineage}, and one keyring for several "
-            f"certificates is not there yet. Give {lineage} one of its own.",
-        )
-
-
-def _member(live: Live, loaded: str | None = None) -> Member:
-    return Member(live.name, live.names, live.pin, loaded)
 
 
 def _published_before(server: Server) -> Policy | None:

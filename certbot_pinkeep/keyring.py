@@ -188,12 +188,15 @@ class Keyring:
             ),
         )
 
-    def with_backup_count(self, wanted: int) -> Keyring:
+    def with_backup_count(self, wanted: int, lost: Iterable[str] = ()) -> Keyring:
         """The keyring with at most *wanted* unserved backups per type, the last ones retired, and
-        as many never-served retired keys staged again as are there."""
+        as many never-served retired keys staged again as are there.
+
+        :param lost: the pins of the keys that are not to be staged again, their files being lost
+        """
         result = self
         for key_type in self.key_types():
-            result = result._trimmed(key_type, wanted)._restaged(key_type, wanted)
+            result = result._trimmed(key_type, wanted)._restaged(key_type, wanted, set(lost))
         return result
 
     def missing_backups(self, wanted: int) -> dict[KeyKind, int]:
@@ -212,6 +215,16 @@ class Keyring:
         """The keyring with the wish to leave its primaries; an earlier wish stays."""
         return self._changed(
             lambda key: replace(key, leave=key.leave or leave) if key.role == "primary" else key
+        )
+
+    def without_wishes(self) -> Keyring:
+        """The keyring without what the admin asked for or forced; what is revoked stays so."""
+        return self._changed(
+            lambda key: replace(
+                key,
+                forced=False,
+                leave="" if key.role == "primary" and key.leave == "asked" else key.leave,
+            )
         )
 
     def with_revoked(self, pin: str) -> Keyring:
@@ -240,14 +253,37 @@ class Keyring:
         return replace(self, keys=(replace(chosen, forced=True), *others))
 
     def with_lost(self, pins: Iterable[str]) -> Keyring:
-        """The keyring with the files of these backups lost: they are retired, for good."""
+        """The keyring with the files of these backups lost: they are retired until they are there
+        again."""
         lost = set(pins)
         return self._changed(
             lambda key: (
-                replace(key, role="retired", path=None, forced=False)
+                replace(key, role="retired", forced=False)
                 if key.pin in lost and key.role == "backup"
                 else key
             )
+        )
+
+    def moved(self, pin: str, path: str) -> Keyring:
+        """The keyring with the file of a key in another place."""
+        return self._changed(lambda key: replace(key, path=path) if key.pin == pin else key)
+
+    def with_primary(self, key: Key) -> Keyring:
+        """The keyring with a key that came past it as the primary of its type, unless it is
+        compromised."""
+        known = self.key(key.pin)
+        if known is not None and known.role == "compromised":
+            return self
+        old = self.primary(key.kind.key_type)
+        left = self._changed(lambda k: replace(k, role="retired", leave="asked") if k is old else k)
+        return replace(left.without([key.pin]), keys=(key, *left.without([key.pin]).keys))
+
+    def spare(self) -> tuple[Key, ...]:
+        """The retired keys that can be staged again: never served, and not left for a reason."""
+        return tuple(
+            key
+            for key in self.keys
+            if key.role == "retired" and key.first_served is None and not key.leave and key.path
         )
 
     def without(self, pins: Iterable[str]) -> Keyring:
@@ -288,13 +324,14 @@ class Keyring:
         surplus = self._unserved(key_type, "backup")[wanted:]
         return self._changed(lambda key: replace(key, role="retired") if key in surplus else key)
 
-    def _restaged(self, key_type: KeyType, wanted: int) -> Keyring:
+    def _restaged(self, key_type: KeyType, wanted: int, lost: set[str]) -> Keyring:
         kind = self.kind(key_type)
         lack = wanted - len(self._unserved(key_type, "backup"))
+        served = {member.pin for member in self.members}
         spare = [
             key
-            for key in self._unserved(key_type, "retired")
-            if key.first_served is None and not key.leave and key.path and key.kind == kind
+            for key in self.spare()
+            if key.kind == kind and key.pin not in lost and key.pin not in served
         ][: max(lack, 0)]
         kept = tuple(key for key in self.keys if key not in spare)
         return replace(self, keys=(*kept, *(replace(key, role="backup") for key in spare)))

@@ -127,11 +127,12 @@ class Ledger:
         :param others: policies that may be served as well, as of now
         """
         result = replace(self, doubt=why)
-        latest = self.latest()
+        latest, current = self.latest(), self.current
         for policy in others:
             if latest is not None and not result.may_be_served(policy):
                 result = result.record(policy, latest)
-        return result
+        # What was published last is still what is to be served.
+        return result.record(current.policy, latest) if current and latest else result
 
     def blinded(self, until: datetime) -> Ledger:
         """The ledger out of doubt, with nothing following from it before *until*."""

@@ -66,7 +66,7 @@ def load(config_dir: str, name: str) -> Renewal | None:
                 if item.startswith(_PREFIX) and (value := _text(parameters, item)) is not None
             },
         )
-    except (configobj.ConfigObjError, KeyError, OSError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SyntaxError) as error:
         raise PinkeepError(
             f"Certbot's renewal file {path} cannot be read: {error}. See 'certbot certificates'."
         ) from error

@@ -16,7 +16,7 @@ import hashlib
 import io
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -80,6 +80,10 @@ class Store:
         """The file of the keyring *name*."""
         return os.path.join(self.folder, f"{name}.conf")
 
+    def paths(self, name: str) -> list[str]:
+        """The file of the keyring *name*, and its copy."""
+        return [self.path(name), *([self.witness.path(name)] if self.witness else [])]
+
     def names(self) -> list[str]:
         """The keyrings that have a file, or a copy of a lost one, sorted."""
         try:
@@ -104,6 +108,16 @@ class Store:
         # Apache may have loaded what was put back.
         others = [entry.policy for entry in own.ledger.entries if not entry.replaced] if own else []
         return replace(copy, ledger=copy.ledger.doubted(why, others))
+
+    def known(self, name: str) -> list[State]:
+        """What the file and its copy say, where each can be read; nothing follows from it for
+        sure."""
+        found = []
+        with suppress(DamagedState):
+            content = self._content(name)
+            found += [self._read(name, content)] if content is not None else []
+        copy = self._copy(name, None)
+        return [*found, *([copy] if copy else [])]
 
     def _content(self, name: str) -> bytes | None:
         try:

@@ -57,7 +57,7 @@ def ask(
         lost = [
             sentence
             for key_type in keyring.key_types()
-            for sentence in keeper.lost(keyring, key_type).values()
+            for sentence in keeper.lost(keyring.backups(key_type)).values()
         ]
         decisions = _decisions(keeper, replace(state, keyring=keyring), now)
         impossible = [one for one in decisions if one.held and (one.best is None or not force)]
@@ -69,13 +69,29 @@ def ask(
             raise NotSafe(" ".join([*lost, advice.refusal(name, impossible[0])]))
         told = list(lost)
         for decision in decisions:
-            if force and decision.best is not None:
+            if force and decision.best is not None and not decision.rolls_over:
                 keyring = keyring.with_forced(decision.best.pin)
                 told.append(advice.announcement(decision.best, state.ledger, now))
+            elif force:
+                told.append("It locks nobody out.")
             told.append(advice.promise(name, decision, force))
         keeper.store.save(replace(state, keyring=keyring))
     ready = all(decision.rolls_over for decision in decisions)
     return Asked(tuple(told), ready or force)
+
+
+def take_back(keeper: Keeper, name: str, now: datetime) -> str:
+    """Record that no rollover is asked for, nor forced, after all.
+
+    :returns: what remains to be done, as a sentence
+    :raises PinkeepError: when there is no such keyring
+    """
+    with _loaded(keeper, name, now) as state:
+        state = keeper.store.save(replace(state, keyring=state.keyring.without_wishes()))
+    for decision in _decisions(keeper, state, now):
+        if decision.due:
+            return advice.promise(name, decision)
+    return f"The keyring {name} is not asked to roll over."
 
 
 def confirm_clock(keeper: Keeper, name: str, now: datetime) -> str:
@@ -197,7 +213,7 @@ def _decisions(keeper: Keeper, state: State, now: datetime) -> list[Decision]:
     keyring = state.keyring
     return [
         rollover.decide(
-            keyring.without(keeper.lost(keyring, key_type)), state.ledger, now, key_type
+            keyring.without(keeper.lost(keyring.backups(key_type))), state.ledger, now, key_type
         )
         for key_type in keyring.key_types()
     ]

@@ -5,7 +5,7 @@ The rules:
 * Each keyring file is copied right after it was written. A copy that is newer than the file itself
   shows that the file was lost, or that an older one was put back (G8).
 * The latest moment at which pinkeep ran stays on record: a clock that says less runs backwards
-  (G8). It is written once an hour at most.
+  (G8). It is written once a minute at most.
 * It is a witness, nothing more: where it is missing or cannot be written, the keyring file alone
   counts.
 * One work dir can serve several config dirs; each has a folder of its own there.
@@ -22,7 +22,7 @@ from certbot_pinkeep import files, moments
 
 logger = logging.getLogger(__name__)
 
-_TICK = timedelta(hours=1)
+_TICK = timedelta(minutes=1)
 
 
 class Witness:
@@ -57,7 +57,7 @@ class Witness:
         self._write(self.path(name), content)
 
     def latest(self) -> datetime | None:
-        """The latest moment at which pinkeep ran, to the hour; ``None`` while unknown."""
+        """The latest moment at which pinkeep ran, to the minute; ``None`` while unknown."""
         written = _read(self._clock)
         try:
             return moments.parse(written.decode().strip()) if written else None

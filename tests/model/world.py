@@ -25,7 +25,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certbot_pinkeep import advice, apache, csrs, lineage, pins, revocations, store, wishes
-from certbot_pinkeep.errors import PinkeepError
+from certbot_pinkeep.errors import Compromised, PinkeepError
+from certbot_pinkeep.issuing import Handover
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Key
 from certbot_pinkeep.ledger import Ledger
@@ -79,13 +80,15 @@ class World:
         self.answer = revocations.Answer(None)
         self.version = 0
         self.held: dict[Policy, datetime] = {}
-        #: Whom a forced rollover was announced to lock out: until when, ``None``: or later.
-        self.announced: dict[Policy, datetime | None] = {}
+        #: Whom a forced rollover was announced to lock out: by which key, until when; ``None``: or later.
+        self.announced: dict[tuple[str, Policy], datetime | None] = {}
+        self.compromised: set[str] = set()
         self.announcement: tuple[str, Ledger, datetime] | None = None
         #: Whether every switch of what is served is on record with its true time.
         self.on_time = True
         #: The key that came back with an old config dir, past pinkeep.
         self.foreign: str | None = None
+        self.unrecorded = False
         self._issue(csrs.make_key(pins.KeyKind("ecdsa", "secp256r1")))
         self.apache = Loaded(self.live_pin, None)
 
@@ -134,7 +137,7 @@ class World:
         it comes to a moment that it showed before: from then on nobody could tell."""
         self.time += time
         if self.clock >= self.set_back_at:
-            self.set_back = timedelta(0)
+            self.set_back = min(self.set_back, timedelta(0))
         self._visits()
 
     def run(self) -> None:
@@ -146,22 +149,62 @@ class World:
         """``certbot renew``, when the certificate is due."""
         self.announcement = None
         with self._process():
-            handed = self.keeper.handover(self.live, NAME, [NAME], self.clock, chosen=self.options)
+            before, safe = self.live_pin, self._safe_backups()
+            handed = self._handover()
+            if handed is None:
+                return
             self._issue(handed.key_pem)
             self.answer = revocations.Answer(None)
-            self.foreign = None
+            if handed.pin != self.foreign:
+                self.foreign = None
             self._expect_victims(handed.pin)
+            if safe and self.options.rollover_days == 0:
+                assert handed.pin != before, "a rollover is due and safe, and is left out"
             self._keep()
+
+    def _handover(self) -> Handover | None:
+        """What the renewal is issued for. Only a compromised key may lose a renewal (G3), and it is
+        never handed over."""
+        self._look_for_compromised()
+        gone = self.compromised | ({self.live_pin} if self.answer.compromised else set())
+        try:
+            handed = self.keeper.handover(
+                self.live, NAME, [NAME], self.clock, chosen=self.options, pinned_before=self.adopted
+            )
+        except PinkeepError as error:
+            # With an old config dir the live key may be another one than the record's.
+            lost = self.live_pin in gone or (gone and isinstance(error, Compromised))
+            assert lost, f"the renewal is lost: {error}"
+            return None
+        assert handed.pin not in gone, "a compromised key is handed over"
+        return handed
+
+    def _safe_backups(self) -> set[str]:
+        """The backups to which a rollover is certain to be safe, as long as all went as it should:
+        they are in whatever anybody holds."""
+        if not self.on_time or self.apache.policy is None:
+            return set()
+        found = set(self.apache.policy.pins) - {self.live_pin}
+        for held, until in self.held.items():
+            found -= set() if until <= self.time else found - set(held.pins)
+        return found
 
     def ask(self, when_safe: bool, compromised: bool, force: bool) -> None:
         """``certbot-pinkeep rollover``."""
         with self._process():
             wishes.ask(self.keeper, NAME, self.clock, when_safe, compromised, force)
+        self._look_for_compromised()
 
     def revoke(self, compromised: bool) -> None:
         """``certbot revoke``."""
         with self._process():
             wishes.note_revoked(self.keeper.store, self.live_pin, compromised, self.clock)
+        self._look_for_compromised()
+
+    def _look_for_compromised(self) -> None:
+        """What is on record as compromised has to stay so."""
+        for state in self.keeper.store.known(NAME):
+            self.compromised |= {key.pin for key in state.keyring.keys if key.role == "compromised"}
 
     def unpin(self, undo: bool) -> None:
         """``certbot-pinkeep unpin``."""
@@ -199,6 +242,23 @@ class World:
         shutil.copytree(self.saved, self.config, symlinks=True)
         if self.live_pin != before:
             self.foreign = self.live_pin
+            self.unrecorded = False
+
+    def without_keys(self) -> None:
+        """The folder of the keys is away while certbot runs: not mounted, say."""
+        keys, away = self.config / "keys", self.config / "keys.away"
+        if keys.exists():
+            keys.rename(away)
+            self.run()
+            shutil.rmtree(keys, ignore_errors=True)
+            away.rename(keys)
+
+    def lose_key(self, number: int) -> None:
+        """The file of a key is lost."""
+        self.on_time = False
+        files = sorted((self.config / "keys").iterdir())
+        if files:
+            files[number % len(files)].unlink()
 
     def lose_file(self, witness: bool) -> None:
         """The keyring file is lost; with *witness*, the copy below the work dir as well."""
@@ -206,6 +266,8 @@ class World:
         self.file.unlink(missing_ok=True)
         if witness:
             shutil.rmtree(self.work / "pinkeep", ignore_errors=True)
+            self.compromised.clear()
+            self.unrecorded = self.foreign is not None
             # An old config dir that is put back after that looks as good as the last one.
             shutil.rmtree(self.saved, ignore_errors=True)
 
@@ -222,17 +284,24 @@ class World:
         :raises LockedOut: when one is
         """
         pin, policy = self.apache.pin, self.apache.policy
-        if policy is not None and policy.binding and pin != self.foreign:
+        if policy is not None and policy.binding and not self._is_foreign:
             assert pin in policy.pins, "a header is served that lacks the served key"
             assert len(policy.pins) >= 2, "a header without a backup"
         for held, until in self.held.items():
             if pin not in held.pins and self.time < until and not self._is_announced(held, until):
                 raise LockedOut(f"{pin} is served, {held} is held until {until}")
 
+    @property
+    def _is_foreign(self) -> bool:
+        """Whether a key is served that came back with an old config dir, when no record was left
+        that could have told."""
+        return self.unrecorded and self.apache.pin == self.foreign
+
     def _is_announced(self, policy: Policy, until: datetime) -> bool:
-        if self.apache.pin == self.foreign:
+        if self._is_foreign:
             return True
-        announced = self.announced.get(policy, self.time - timedelta(days=1))
+        key = (self.apache.pin, policy)
+        announced = self.announced.get(key, self.time - timedelta(days=1))
         return announced is None or until <= announced
 
     # How it happens
@@ -280,12 +349,14 @@ class World:
             patches.enter_context(
                 mock.patch.object(advice, "announcement", self._announced(advice.announcement))
             )
+            patches.enter_context(mock.patch("time.monotonic", lambda: self.time.timestamp()))
             with contextlib.suppress(Killed, PinkeepError):
                 yield
         self.kill_in_reload = False
         self.check()
 
     def _command(self, killer: Killer, words: tuple[str, ...]) -> str | None:
+        self.passes(timedelta(seconds=7))  # all the while the old configuration is served
         if words[0] == "configtest":
             return None
         if not self.reload_works:
@@ -322,11 +393,12 @@ class World:
         real = {held for held in self.held if pin not in held.pins}
         listed = {entry.policy for entry in told}
         if unknown:
-            self.announced |= dict.fromkeys(real)
+            self.announced |= dict.fromkeys((pin, held) for held in real)
         elif self.on_time:
             assert listed == real, f"announced are {listed}, locked out are {real}"
         self.announced |= {
-            entry.policy: entry.binds_until(now) if entry.replaced else None for entry in told
+            (pin, entry.policy): entry.binds_until(now) if entry.replaced else None
+            for entry in told
         }
 
 

@@ -655,16 +655,16 @@ HISTORIES: dict[str, History] = {
         (20, run(backup_keys=2), "A B C"),
         (30, put_back(), ""),
         (31, rollover(), "refused, time unknown"),
-        (32, renew(), "A | A B C"),
-        (33, run(), "A B C"),
+        (32, renew(), "A | A B D"),
+        (33, run(), "A B D"),
     ],
     "the whole config dir of before a rollover is put back, and pinkeep runs first": [
         (0, run(backup_keys=1), "A B"),
         (10, back_up, ""),
         (20, renew(new_key=True), "B | B C"),
         (30, put_back(), ""),
-        (31, renew(), "B | B C"),
-        (33, run(), "B C"),
+        (31, renew(), "B | B D"),
+        (33, run(), "B D"),
     ],
     "the clock is set back during a change, and set right again": [
         (0, run(backup_keys=1), "A B"),
@@ -745,7 +745,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
     monkeypatch.setattr(revocations, "look", look)
     handler = logging.Handler()
     monkeypatch.setattr(handler, "emit", lambda record: found.told.append(record.getMessage()))
-    logger = logging.getLogger(keeper.__name__)
+    logger = logging.getLogger("certbot_pinkeep")
     logger.addHandler(handler)
     yield found
     logger.removeHandler(handler)

@@ -12,7 +12,8 @@ from helpers import DAY, NOW, Site, make_pem, pin_of_key, tree
 
 from certbot_pinkeep import revocations
 from certbot_pinkeep.errors import BadKey, Compromised, DamagedState, NotSafe
-from certbot_pinkeep.keeper import Handover, Keeper
+from certbot_pinkeep.issuing import Handover
+from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.revocations import Answer
 from certbot_pinkeep.store import Store

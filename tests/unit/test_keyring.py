@@ -293,13 +293,15 @@ def test_only_a_backup_can_be_forced(pin: str) -> None:
     assert FULL.with_forced(pin) == FULL
 
 
-def test_g4_lost_backup_is_no_backup_any_more() -> None:
-    """It is retired for good, forced or not, and another one is to be made."""
+def test_g4_lost_backup_is_no_backup_until_it_is_there_again() -> None:
+    """It is retired, forced or not, and another one is to be made; its path is kept."""
     found = FULL.with_forced(C).with_lost([C, A, "unknown"])
     lost = found.key(C)
-    assert lost is not None and (lost.role, lost.path, lost.forced) == ("retired", None, False)
+    assert lost is not None and (lost.role, lost.forced) == ("retired", False)
+    assert lost.path == FULL.keys[0].path
     assert found.primary("ecdsa") == FULL.key(A)
-    assert roles(found.with_backup_count(2))[C] == "retired"
+    assert roles(found.with_backup_count(2, [C]))[C] == "retired"
+    assert roles(found.with_backup_count(2))[C] == "backup"
     assert found.missing_backups(2)[EC] == 1 and C not in found.published_pins()
 
 

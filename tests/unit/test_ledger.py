@@ -194,12 +194,15 @@ def test_g8_noticed_moment_stays_known() -> None:
 
 
 def test_g8_doubted_ledger_has_what_may_be_served_as_well() -> None:
-    """Policies from elsewhere are on record from the latest known moment on, each once."""
+    """Policies from elsewhere are on record from the latest known moment on, each once; what was
+    published last is still what is to be served."""
     found = Ledger().record(FIRST, NOW).confirm(NOW).record(SECOND, NOW + DAY).confirm(NOW + DAY)
     doubted = found.doubted("it was lost", [FIRST, SECOND, THIRD])
     assert doubted.doubt == "it was lost"
     assert doubted.entries[:2] == found.entries
-    assert doubted.entries[2:] == (Entry(FIRST, NOW + DAY), Entry(THIRD, NOW + DAY))
+    added = [Entry(one, NOW + DAY) for one in (FIRST, THIRD, SECOND)]
+    assert doubted.entries[2:] == tuple(added)
+    assert doubted.current == added[-1]
     assert all(doubted.may_be_served(one) for one in (FIRST, SECOND, THIRD))
     assert found.doubted("why", []).entries == found.entries
 

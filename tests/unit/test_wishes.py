@@ -120,13 +120,13 @@ class Expected:
 #: By situation, --when-safe, --compromised and --force.
 OUTCOMES: dict[tuple[str, bool, bool, bool], Expected] = {
     ("safe", False, False, False): Expected(None, "new", ready=True),
-    ("safe", False, False, True): Expected(None, "new", ready=True, forced=True),
+    ("safe", False, False, True): Expected(None, "new", ready=True),
     ("safe", False, True, False): Expected(None, "new", ready=True),
-    ("safe", False, True, True): Expected(None, "new", ready=True, forced=True),
+    ("safe", False, True, True): Expected(None, "new", ready=True),
     ("safe", True, False, False): Expected(None, "new", ready=True),
-    ("safe", True, False, True): Expected(None, "new", ready=True, forced=True),
+    ("safe", True, False, True): Expected(None, "new", ready=True),
     ("safe", True, True, False): Expected(None, "new", ready=True),
-    ("safe", True, True, True): Expected(None, "new", ready=True, forced=True),
+    ("safe", True, True, True): Expected(None, "new", ready=True),
     ("unsafe", False, False, False): Expected(NotSafe, "old"),
     ("unsafe", False, False, True): Expected(None, "new", ready=True, forced=True),
     ("unsafe", False, True, False): Expected(Compromised, "none"),

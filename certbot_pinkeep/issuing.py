@@ -1,0 +1,412 @@
+"""Which key a certificate is issued for: the decision, with the files that it needs.
+
+The rules:
+
+* A handover needs a key and a CSR, nothing else: where anything else is in doubt, the renewal goes
+  on with the current key (G3). Only a compromised key is never handed over.
+* Before a renewal the CA is asked whether the certificate to be replaced is revoked; a revocation
+  is recorded before anything follows from it.
+* Where the file of the key that is to be used is lost, the live key goes on where clients accept
+  it; else the best backup that is at hand is taken.
+* A certificate with a key of its own is not made for a host that is pinned already (G2).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from certbot_pinkeep import advice, csrs, pins, revocations, rollover
+from certbot_pinkeep.csrs import SavedCsr, SavedKey
+from certbot_pinkeep.errors import (
+    BadFolder,
+    BadKey,
+    BadOption,
+    Compromised,
+    DamagedState,
+    NotSafe,
+    OtherKeyring,
+)
+from certbot_pinkeep.keyring import Key, Keyring, Member
+from certbot_pinkeep.lineage import Live
+from certbot_pinkeep.options import Options
+from certbot_pinkeep.pins import KeyType
+from certbot_pinkeep.store import State, Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What a renewal is issued for.
+
+    :ivar key_path: the private key's file, absolute
+    :ivar pin: the pin that the issued certificate's key must have
+    """
+
+    key_path: str
+    key_pem: bytes = field(repr=False)
+    csr: SavedCsr
+    pin: str
+
+
+class Issuing:
+    """Says what certificates are issued for, out of the keyrings of one config dir.
+
+    :param config_dir: certbot's ``--config-dir``
+    :param work_dir: certbot's ``--work-dir``
+    """
+
+    def __init__(self, config_dir: str, work_dir: str | None = None) -> None:
+        self.config_dir = config_dir
+        self.store = Store(config_dir, work_dir)
+        self.folders = csrs.Folders(config_dir)
+
+    def handover(
+        self,
+        live: Live,
+        keyring: str,
+        names: Iterable[str],
+        now: datetime,
+        dry_run: bool = False,
+        asked: bool = False,
+        chosen: Options | None = None,
+        pinned_before: bool = False,
+        refused: frozenset[str] = frozenset(),
+    ) -> Handover:
+        """The key and the CSR that the renewal of *live* is issued for.
+
+        :param keyring: the name of the keyring that it draws on
+        :param names: the names of the new certificate
+        :param dry_run: whether nothing may be written
+        :param asked: whether a rollover is asked for, now or never
+        :param chosen: what the admin set; ``None``: that cannot be used, what was set before counts
+        :param pinned_before: as for :meth:`keep`
+        :param refused: the pins of the keys that the CA has refused as compromised in this run
+        :raises NotSafe: when a rollover is asked for, and locks clients out; or when the key is
+            compromised, and every other one locks clients out
+        :raises BadKey: when there is no key that could be handed over
+        """
+        answer = self._ask_the_ca(live, now)
+        if live.pin in refused:
+            answer = revocations.Answer(True, "keyCompromise")
+        state = self._pinned_state(live, keyring, asked)
+        if state is None:
+            published = pinned_before or os.path.lexists(self.snippet_of(keyring, chosen))
+            key = self._unrecorded_key(live, answer, published, dry_run)
+        else:
+            if answer.revoked:
+                state = self._noticed(state, live.pin, answer.compromised, dry_run)
+            key = self._chosen_key(state, live, now, asked, chosen)
+        return self._handover(key, names, live.must_staple, dry_run)
+
+    def handover_new(
+        self,
+        lineage: str,
+        keyring: str,
+        key_type: KeyType,
+        names: Iterable[str],
+        must_staple: bool,
+        now: datetime,
+        dry_run: bool = False,
+    ) -> Handover | None:
+        """The key and the CSR that a new certificate is issued for; ``None`` when there is no such
+        keyring yet, and certbot makes a key as ever.
+
+        :raises DamagedState: when its file cannot be trusted
+        :raises OtherKeyring: when the keyring would be a new one, for a host that is pinned
+        :raises NotSafe: when its key is compromised, and every other one locks clients out
+        :raises BadKey: when its key's file is gone
+        """
+        state = self.load_state(keyring, now)
+        if state is None or not state.keyring.key_types():
+            self._check_hosts(keyring, names, now)
+            return None
+        check_member(state.keyring, lineage)
+        types = state.keyring.key_types()
+        key_type = key_type if key_type in types else types[0]
+        key = self._picked(state, key_type, None, now)
+        return self._handover(key, names, must_staple, dry_run)
+
+    def _check_hosts(self, keyring: str, names: Iterable[str], now: datetime) -> None:
+        """See that a certificate with a key of its own is not for a host that is pinned already.
+
+        :raises OtherKeyring: when it is
+        """
+        hosts = {name.lower() for name in names}
+        for name in self.store.names():
+            try:
+                state = None if name == keyring else self.store.load(name)
+            except DamagedState as error:
+                logger.error("%s", error)
+                continue
+            if state is None or state.ledger.binds_nobody(now):
+                continue
+            both = [host for host in state.keyring.hosts if host in hosts]
+            if both:
+                raise OtherKeyring(both[0], name, state.keyring.members[0].lineage)
+
+    def load_state(self, name: str, now: datetime) -> State | None:
+        """The state of a keyring, its ledger told of the latest moment that was reached."""
+        state = self.store.load(name)
+        reached = self.store.reached(now)
+        if state is None or reached <= now:
+            return state
+        return replace(state, ledger=state.ledger.noticed(reached))
+
+    def _pinned_state(self, live: Live, keyring: str, asked: bool) -> State | None:
+        """The state of the lineage's keyring; ``None`` where it has none that can be trusted."""
+        # Where the option names another one, the keyring that has the lineage counts (G3).
+        keyring = self.store.keyring_of(live.name) or keyring
+        try:
+            state = self.store.load(keyring)
+        except DamagedState as error:
+            if asked:
+                raise
+            logger.error("%s", error)
+            return None
+        if state is not None and state.keyring.member(live.name) is not None:
+            return state
+        if asked:
+            raise BadKey(
+                f"{live.name} is not pinned yet, so it has no backup key to roll over to. Run "
+                "'certbot renew --installer pinkeep' first."
+            )
+        return None
+
+    def is_compromised(self, pin: str) -> bool:
+        """Whether a key is known to be compromised, by any keyring file or its copy."""
+        known = [state for name in self.store.names() for state in self.store.known(name)]
+        keys = [state.keyring.key(pin) for state in known]
+        return any(key is not None and key.role == "compromised" for key in keys)
+
+    def _ask_the_ca(self, live: Live, now: datetime) -> revocations.Answer:
+        answer = revocations.look(*live.certificates(), now)
+        if answer.why:
+            logger.warning(
+                "Whether the present certificate of %s is revoked is unknown: %s. The renewal goes "
+                "on as if it was not.",
+                live.name,
+                answer.why,
+            )
+        return answer
+
+    def _noticed(self, state: State, pin: str, compromised: bool, dry_run: bool) -> State:
+        """The state with a revocation on record."""
+        if not dry_run:
+            try:
+                with self.store.locked():
+                    fresh = self.store.load(state.keyring.name) or state
+                    return self.store.save(fresh.with_revoked(pin, compromised))
+            except OSError as error:
+                logger.error("The revocation is heeded, but could not be recorded: %s", error)
+        return state.with_revoked(pin, compromised)
+
+    def _unrecorded_key(
+        self, live: Live, answer: revocations.Answer, published: bool, dry_run: bool
+    ) -> SavedKey:
+        """The live key of a lineage of which there is no record, unless that is compromised.
+
+        :param published: whether pins of it may have been published all the same
+        """
+        if not answer.compromised and not self.is_compromised(live.pin):
+            path = os.path.relpath(live.key_path, self.config_dir)
+            return self.folders.load_key(path, live.pin)
+        not_again = (
+            f"The key of {live.name} is compromised and is not handed over again, and which "
+        )
+        not_again += "other key clients accept is not known"
+        try:
+            self.store.check_all()
+        except DamagedState as error:
+            # It may be the one of this lineage: clients may hold what it says.
+            raise Compromised(f"{not_again}. {error}") from error
+        if published:
+            raise Compromised(
+                f"{not_again}: its keyring file is lost. To adopt what is left of its pins, run: "
+                f"certbot install --installer pinkeep --cert-name {live.name} -- and then the "
+                "rollover, which says first who is locked out: certbot-pinkeep rollover "
+                f"{live.name} --now --force"
+            )
+        pem = csrs.make_key(live.kind)
+        if not dry_run:
+            return self.folders.save_key(pem)
+        public = pins.load_private_key(pem).public_key()
+        return SavedKey("", pem, pins.pin_of(public), live.kind)
+
+    def _chosen_key(
+        self, state: State, live: Live, now: datetime, asked: bool, chosen: Options | None
+    ) -> SavedKey:
+        """The key that the keyring names for the renewal of *live*."""
+        keyring = as_live(state, live)
+        if chosen is not None:
+            keyring = replace(keyring, rollover_days=chosen.rollover_days)
+        ledger = state.ledger.noticed(self.store.reached(now))
+        state = replace(state, keyring=keyring, ledger=ledger)
+        types = keyring.key_types()
+        key_type = live.kind.key_type if live.kind.key_type in types else types[0]
+        return self._picked(state, key_type, live, now, asked)
+
+    def _picked(
+        self, state: State, key_type: KeyType, live: Live | None, now: datetime, asked: bool = False
+    ) -> SavedKey:
+        """The key of the keyring that a certificate is issued for.
+
+        :param live: what is renewed; ``None``: nothing, it is for a new certificate
+        """
+        decision = self._decide(state, key_type, now, asked, live is None)
+        assert decision.key is not None
+        try:
+            return self.load_key(decision.key)
+        except BadKey as error:
+            if asked:
+                raise
+            logger.error("%s", error)
+        return self._next_best(state, key_type, live, now)
+
+    def _decide(
+        self,
+        state: State,
+        key_type: KeyType,
+        now: datetime,
+        asked: bool = False,
+        new: bool = False,
+    ) -> rollover.Decision:
+        """What the next certificate is issued for; the admin is told where a rollover is due.
+
+        :raises NotSafe: where no key may be handed over, or none that was asked for
+        """
+        keyring = self.at_hand(state.keyring, key_type)
+        decision = rollover.decide(keyring, state.ledger, now, key_type, asked)
+        name = keyring.name
+        if decision.key is None:
+            raise Compromised(advice.locked_in(name, decision, state.ledger, now, new))
+        if decision.held and asked:
+            raise NotSafe(advice.refusal(name, decision))
+        if decision.held:
+            logger.warning("%s", advice.held(name, decision))
+        elif decision.rolls_over:
+            logger.info("%s", advice.rolling(name, decision))
+            if decision.key.forced:
+                told = advice.announcement(decision.key, state.ledger, now)
+                logger.warning("The rollover of the keyring %s is forced. %s", name, told)
+        return decision
+
+    def at_hand(self, keyring: Keyring, key_type: KeyType) -> Keyring:
+        """The keyring without the backups whose files cannot be used; these are told."""
+        lost = self.lost(keyring.backups(key_type))
+        for sentence in lost.values():
+            logger.error("%s", sentence)
+        return keyring.without(lost)
+
+    def lost(self, keys: Iterable[Key]) -> dict[str, str]:
+        """Those of the backups whose files cannot be used: by their pins, why, as sentences."""
+        lost = {}
+        for key in keys:
+            try:
+                self.load_key(key)
+            except BadKey as error:
+                lost[key.pin] = f"{error} It is no backup until it is there again."
+        return lost
+
+    def _next_best(
+        self, state: State, key_type: KeyType, live: Live | None, now: datetime
+    ) -> SavedKey:
+        """What is handed over where the primary's file is lost: the live key where clients accept
+        it, else the backup that is safe first, else the live key.
+
+        :raises BadKey: where there is none of these
+        """
+        keyring = self.at_hand(state.keyring, key_type)
+        best, verdict = rollover.best_backup(keyring, state.ledger, now, key_type)
+        usable = live is not None and not self.is_compromised(live.pin)
+        accepted = usable and live is not None and is_accepted(state, live.pin, now)
+        # A pinned backup is better than a live key that is not pinned.
+        if best is not None and not accepted and (usable or verdict.at(now)):
+            return self.load_key(best)
+        if live is None or not usable:
+            raise BadKey(
+                f"No key of the keyring {keyring.name} that clients accept is on this machine. "
+                f"{self.give_up(keyring.name)}"
+            )
+        return self.folders.load_key(os.path.relpath(live.key_path, self.config_dir), live.pin)
+
+    def _handover(
+        self, key: SavedKey, names: Iterable[str], must_staple: bool, dry_run: bool
+    ) -> Handover:
+        names = list(names)
+        wanted = csrs.request(key.pin, names, must_staple)
+        csr = self.folders.saved_csrs().get(wanted)
+        if csr is None:
+            pem = csrs.make_csr(key.pem, names, must_staple)
+            csr = SavedCsr(None, pem) if dry_run else self._save_csr(pem)
+        return Handover(self.folders.absolute(key.path), key.pem, csr, key.pin)
+
+    def _save_csr(self, pem: bytes) -> SavedCsr:
+        try:
+            self.folders.check()
+            return self.folders.save_csr(pem)
+        except (OSError, BadFolder) as error:
+            logger.error("The CSR could not be saved; the renewal goes on. %s", error)
+            return SavedCsr(None, pem)
+
+    def load_key(self, key: Key) -> SavedKey:
+        """The private key of *key*.
+
+        :raises BadKey: when it is not here, or cannot be used
+        """
+        if key.path is None:
+            raise BadKey(f"The private key with the pin {key.pin} is not on this machine.")
+        return self.folders.load_key(key.path, key.pin)
+
+    def snippet_of(self, keyring: str, chosen: Options | None) -> str:
+        folder = chosen.snippet_dir if chosen else None
+        folder = folder or os.path.join(self.store.folder, "apache")
+        return os.path.join(folder, f"{keyring}.conf")
+
+    def give_up(self, name: str) -> str:
+        files_ = " and ".join(self.store.paths(name))
+        return (
+            f"Restore what is lost from a backup of {self.config_dir}. If it is lost for good, clients are "
+            f"locked out until their pins run out; to pin anew then, move {files_} away and run: "
+            "certbot renew --installer pinkeep"
+        )
+
+
+def as_live(state: State, live: Live) -> Keyring:
+    """The keyring with the lineage as it is now, where its key is pinned: a run that was killed
+    may not have come to note it."""
+    current = state.ledger.current
+    if current is None or live.pin not in current.policy.pins or not state.keyring.key(live.pin):
+        return state.keyring
+    return state.keyring.with_member(member_of(live))
+
+
+def is_accepted(state: State, pin: str, now: datetime) -> bool:
+    """Whether clients accept this live key: it is published, and it was not retired, unless no
+    client holds pins without it."""
+    key = state.keyring.key(pin)
+    current = state.ledger.current
+    if key is None or current is None:
+        return key is not None
+    lacking = [
+        entry for entry in rollover.lacking(pin, state.ledger) if entry.binds_until(now) > now
+    ]
+    return pin in current.policy.pins and not (key.role == "retired" and lacking)
+
+
+def check_member(keyring: Keyring, lineage: str) -> None:
+    if keyring.members and keyring.member(lineage) is None:
+        raise BadOption(
+            "--pinkeep-keyring",
+            keyring.name,
+            f"it is the keyring of {keyring.members[0].lineage}, and one keyring for several "
+            f"certificates is not there yet. Give {lineage} one of its own.",
+        )
+
+
+def member_of(live: Live, loaded: str | None = None) -> Member:
+    return Member(live.name, live.names, live.pin, loaded)

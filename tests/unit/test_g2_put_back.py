@@ -1,0 +1,173 @@
+"""An older config dir is put back: Apache is never made to serve what clients do not accept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers import DAY, NOW, Site, make_pem
+
+from certbot_pinkeep.errors import NotSafe, Unpinned
+from certbot_pinkeep.keeper import Keeper, Report
+from certbot_pinkeep.store import State
+
+
+class World(Site):
+    """A site with a work dir, seen by a new keeper at each look, pinned with two backups."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.copy = root / "copy"
+        self.run(0)
+
+    def run(self, days: int, max_age: int = 60) -> Report:
+        """Bring everything into step."""
+        self.keeper = Keeper(str(self.config), str(self.work))
+        return self.keep(self.options(max_age=max_age * 86400), NOW + days * DAY)
+
+    def back_up(self) -> None:
+        """Copy the config dir."""
+        shutil.copytree(self.config, self.copy, symlinks=True)
+
+    def put_back(self, *folders: str) -> None:
+        """Put the copy back, or only some folders of it."""
+        for folder in folders or (".",):
+            shutil.rmtree(self.config / folder)
+            shutil.copytree(self.copy / folder, self.config / folder, symlinks=True)
+
+    def roll_over(self, days: int) -> None:
+        """Renew for the first backup."""
+        self.issue(self.key_pem(self.published().pins[1]))
+        self.run(days)
+
+    def next_pin(self, days: int) -> str:
+        """The key that a renewal is issued for."""
+        keeper = Keeper(str(self.config), str(self.work))
+        return keeper.handover(self.look(), self.name, self.names, NOW + days * DAY).pin
+
+    def loaded(self) -> State:
+        """What the keyring file and its copy say."""
+        state = Keeper(str(self.config), str(self.work)).store.load(self.name)
+        assert state is not None
+        return state
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """Everything is backed up on day 1, and rolled over on day 2."""
+    found = World(tmp_path)
+    found.back_up()
+    found.roll_over(2)
+    return found
+
+
+def test_g2_retired_key_that_was_put_back_is_not_loaded(world: World) -> None:
+    """Apache still serves the new key from memory: it is not reloaded, and nothing is published."""
+    world.put_back()
+    reloads, before = world.apache.reloads, world.snippet.read_bytes()
+    record = world.file.read_bytes()
+    with pytest.raises(Unpinned, match="from a backup"):
+        world.run(12)
+    assert world.apache.reloads == reloads
+    assert (world.snippet.read_bytes(), world.file.read_bytes()) == (before, record)
+
+
+def test_g2_command_that_the_error_names_goes_back_to_the_pinned_key(world: World) -> None:
+    """A forced renewal is for the key that clients accept, and then all is in step again."""
+    new = world.look().pin
+    keys = world.config / "keys"
+    shutil.copytree(keys, world.root / "newer keys")
+    world.put_back()
+    shutil.copytree(world.root / "newer keys", keys, dirs_exist_ok=True)
+    with pytest.raises(Unpinned, match=r"certbot renew --cert-name example\.com --force-renewal"):
+        world.run(12)
+    assert world.next_pin(12) == new
+    world.issue(world.key_pem(new))
+    assert world.run(12).reloaded
+    assert world.published().pins[0] == new
+    world.run(13)
+
+
+def test_g2_pins_that_were_served_stay_published_after_a_restore(world: World) -> None:
+    """Older and newer policy may both be held: what is published next has the newer pins, and a
+    key that only the older one lacks is not rolled over to."""
+    newer = world.published().pins
+    shutil.copytree(world.config / "keys", world.root / "newer keys")
+    shutil.copytree(world.config / "live", world.root / "newer live", symlinks=True)
+    world.put_back("pinkeep")
+    world.run(12)
+    assert world.published().pins == newer
+    assert world.loaded().ledger.blind_until is not None
+    with pytest.raises(NotSafe, match="clients may hold pins"):
+        keeper = Keeper(str(world.config), str(world.work))
+        keeper.handover(world.look(), world.name, world.names, NOW + 13 * DAY, asked=True)
+
+
+def test_g2_restored_live_key_is_refused_without_doubt_as_well(world: World) -> None:
+    """Only live/ and archive/ are put back: the record is trusted, and says that it is retired."""
+    world.put_back("live", "archive")
+    with pytest.raises(Unpinned):
+        world.run(12)
+    assert world.published().pins[0] != world.look().pin
+
+
+@pytest.mark.parametrize("primary_is_lost", [False, True])
+def test_g2_retired_live_key_is_not_handed_over(world: World, primary_is_lost: bool) -> None:
+    """Clients do not accept it: it is the primary's turn, or a backup's where that one is lost."""
+    new, backup = world.published().pins[:2]
+    world.put_back("live", "archive")
+    if primary_is_lost:
+        key = world.loaded().keyring.key(new)
+        assert key is not None and key.path is not None
+        (world.config / key.path).unlink()
+    assert world.next_pin(100) == (backup if primary_is_lost else new)
+
+
+def test_g3_live_key_goes_on_where_only_the_file_of_the_primary_is_lost(world: World) -> None:
+    """It is the same key, and clients accept it."""
+    pin = world.look().pin
+    key = world.loaded().keyring.key(pin)
+    assert key is not None and key.path is not None
+    (world.config / key.path).unlink()
+    assert world.next_pin(12) == pin
+
+
+def test_g2_key_from_elsewhere_is_no_key_of_the_keyring(world: World) -> None:
+    """The error says until when clients refuse it; the pins stay as they are."""
+    pins = world.published().pins
+    world.issue(make_pem())
+    with pytest.raises(Unpinned, match="60 days after their last visit"):
+        world.run(12)
+    assert world.published().pins == pins
+
+
+def test_g2_error_names_no_command_that_cannot_work(world: World) -> None:
+    """All pinned keys are lost: what to restore is said, and how to give the pins up."""
+    for path in (world.config / "keys").iterdir():
+        path.unlink()
+    world.issue(make_pem())
+    with pytest.raises(Unpinned) as caught:
+        world.run(12)
+    said = str(caught.value)
+    assert "--force-renewal" not in said and "from a backup of" in said
+    state = Keeper(str(world.config), str(world.work)).store
+    assert all(path in said for path in state.paths(world.name))
+
+
+def test_what_the_error_names_pins_anew(world: World) -> None:
+    """Keyring file, copy and what is published are given up: the live key is adopted."""
+    for path in (world.config / "keys").iterdir():
+        path.unlink()
+    world.issue(make_pem())
+    with pytest.raises(Unpinned):
+        world.run(12)
+    for name in Keeper(str(world.config), str(world.work)).store.paths(world.name):
+        Path(name).unlink()
+    try:
+        world.run(12)
+    except Unpinned as error:
+        assert str(world.snippet) in str(error)
+        world.snippet.unlink()
+        world.run(12)
+    assert world.published().pins[0] == world.look().pin

@@ -1,0 +1,228 @@
+"""Files of keys that are lost, and are there again: nothing is lost that could be kept (G3, G4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers import DAY, NOW, Site, make_pem, pin_of_key
+
+from certbot_pinkeep.csrs import Folders
+from certbot_pinkeep.errors import BadFolder, BadKey, OtherKeyring
+from certbot_pinkeep.issuing import Handover
+from certbot_pinkeep.keeper import Keeper, Report
+from certbot_pinkeep.keyring import Key
+
+
+class World(Site):
+    """A site with a work dir, seen by a new keeper at each look, pinned with two backups."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.run(0)
+
+    def run(self, days: int, backup_keys: int = 2) -> Report:
+        """Bring everything into step."""
+        self.keeper = Keeper(str(self.config), str(self.work))
+        return self.keep(self.options(backup_keys=backup_keys), NOW + days * DAY)
+
+    def key_of(self, pin: str) -> Key:
+        """A key of the keyring."""
+        key = self.state().keyring.key(pin)
+        assert key is not None
+        return key
+
+    def file_of(self, pin: str) -> Path:
+        """The file of a key."""
+        path = self.key_of(pin).path
+        assert path is not None
+        return self.config / path
+
+    def new(self, days: int, *names: str, lineage: str | None = None) -> Handover | None:
+        """What a new certificate is issued for; without names, for those that were there."""
+        keeper = Keeper(str(self.config), str(self.work))
+        lineage = lineage or self.name
+        at = NOW + days * DAY
+        return keeper.handover_new(lineage, lineage, "ecdsa", names or self.names, False, at)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A lineage that is pinned."""
+    return World(tmp_path)
+
+
+def test_g2_g4_folder_of_keys_that_is_away_changes_nothing(world: World) -> None:
+    """A mount that is not up is no reason for new keys: an error, and all goes on as it was."""
+    keys = world.config / "keys"
+    keys.rename(world.root / "away")
+    before = world.tree()
+    with pytest.raises(BadFolder, match=str(keys)):
+        world.run(1)
+    assert world.tree() == before
+    (world.root / "away").rename(keys)
+    pins = world.published().pins
+    world.run(2)
+    assert world.published().pins == pins
+
+
+def test_g3_renewal_goes_on_while_the_folder_of_keys_is_away(world: World) -> None:
+    """With the live key, which clients accept."""
+    (world.config / "keys").rename(world.root / "away")
+    found = world.keeper.handover(world.look(), world.name, world.names, NOW + DAY)
+    assert found.pin == world.look().pin
+
+
+def test_g4_lost_backups_leave_their_numbers_free(world: World) -> None:
+    """New keys are not saved where the lost ones are put back to."""
+    lost = world.published().pins[1:]
+    files = {world.file_of(pin): world.file_of(pin).read_bytes() for pin in lost}
+    for path in files:
+        path.unlink()
+    world.run(1)
+    new = world.published().pins[1:]
+    assert not set(new) & set(lost) and not {world.file_of(pin) for pin in new} & set(files)
+    assert not any(path.exists() for path in files)
+    for path, content in files.items():
+        path.write_bytes(content)
+    assert all(world.key_pem(pin) for pin in (*new, *lost))
+
+
+def test_g4_backup_that_is_there_again_is_staged_before_a_new_one(world: World) -> None:
+    """Its place in the record is kept: clients knew it for long."""
+    lost = world.published().pins[1]
+    path, content = world.file_of(lost), world.file_of(lost).read_bytes()
+    path.unlink()
+    world.run(1)
+    assert world.key_of(lost).role == "retired" and lost not in world.published().pins
+    path.write_bytes(content)
+    world.run(2, backup_keys=3)
+    assert world.key_of(lost).role == "backup" and lost in world.published().pins
+    assert sum(1 for _ in (world.config / "keys").iterdir()) == 4
+
+
+def test_g4_backup_that_is_still_lost_is_not_staged(world: World) -> None:
+    """However many are wanted; it is told once, when it was lost."""
+    lost = world.published().pins[1]
+    world.file_of(lost).unlink()
+    for days, count in ((1, 2), (2, 4), (3, 1), (4, 3)):
+        world.run(days, count)
+        assert world.key_of(lost).role == "retired" and lost not in world.published().pins
+        assert len(world.published().pins) == count + 1
+
+
+def test_g4_backup_that_is_damaged_is_lost(world: World) -> None:
+    """Another key in its file is none that clients know."""
+    lost, other = world.published().pins[1:]
+    world.file_of(lost).write_bytes(world.file_of(other).read_bytes())
+    world.run(1)
+    assert lost not in world.published().pins and other in world.published().pins
+    assert pin_of_key(world.key_pem(other)) == other
+
+
+def test_g5_live_key_does_not_live_in_archive_alone(world: World) -> None:
+    """Certbot truncates archive/: the copy in keys/ is made anew, and the record finds it."""
+    pin = world.look().pin
+    world.file_of(pin).unlink()
+    world.run(1)
+    assert world.file_of(pin).read_bytes() == world.key
+    assert world.file_of(pin).stat().st_mode & 0o777 == 0o600
+    before = world.tree()
+    world.run(2)
+    assert world.tree() == before
+
+
+def test_g5_damaged_copy_of_the_live_key_is_made_anew(world: World) -> None:
+    """What the file holds is another key, or none."""
+    pin = world.look().pin
+    damaged = world.file_of(pin)
+    damaged.write_bytes(b"junk")
+    world.run(1)
+    assert world.file_of(pin) != damaged and world.file_of(pin).read_bytes() == world.key
+    before = world.tree()
+    world.run(2)
+    assert world.tree() == before
+
+
+def test_g5_key_that_is_not_the_certificates_heals_nothing(world: World) -> None:
+    """Another key in live/ is never saved as the one that is pinned."""
+    pin, other = world.look().pin, make_pem()
+    world.file_of(pin).unlink()
+    (world.config / "live" / world.name / "privkey.pem").resolve().write_bytes(other)
+    before = world.tree()
+    with pytest.raises(BadKey, match="does not belong to the certificate"):
+        world.run(1)
+    assert world.tree() == before
+
+
+def test_saved_key_takes_no_number_that_is_taken(world: World) -> None:
+    """Whatever folder the path that is on record names."""
+    folders = Folders(str(world.config))
+    free = folders.save_key(world.key, ["keys/0003_key-certbot.pem", "x/0004_key-certbot.pem"])
+    assert Path(free.path).name == "0005_key-certbot.pem"
+
+
+# A certificate that is got anew
+
+
+def delete(world: World) -> None:
+    """``certbot delete``: the lineage is gone, keyring and keys stay."""
+    for part in ("cert", "privkey", "chain", "fullchain"):
+        (world.config / "live" / world.name / f"{part}.pem").unlink()
+    world.renewal.unlink()
+
+
+def test_g3_new_certificate_is_for_the_primary(world: World) -> None:
+    """The keyring outlives its lineage."""
+    delete(world)
+    found = world.new(1)
+    assert found is not None and found.pin == world.published().pins[0]
+
+
+def test_g3_new_certificate_is_for_a_safe_backup_where_the_primary_is_lost(world: World) -> None:
+    """Clients know it."""
+    primary, backup = world.published().pins[:2]
+    world.file_of(primary).unlink()
+    delete(world)
+    found = world.new(1)
+    assert found is not None and found.pin == backup
+
+
+def test_g3_error_says_what_to_do_where_every_key_is_lost(world: World) -> None:
+    """What to restore, and how to give the pins up: which then works."""
+    for path in (world.config / "keys").iterdir():
+        path.unlink()
+    delete(world)
+    with pytest.raises(BadKey) as caught:
+        world.new(1)
+    said = str(caught.value)
+    paths = Keeper(str(world.config), str(world.work)).store.paths(world.name)
+    assert "from a backup of" in said and all(path in said for path in paths)
+    for name in paths:
+        Path(name).unlink()
+    assert world.new(1) is None
+
+
+def test_g2_new_name_for_a_pinned_host_is_refused(world: World) -> None:
+    """Its key would be another one; the error names the way that keeps the pins."""
+    with pytest.raises(OtherKeyring) as caught:
+        world.new(1, "other.test", "WWW.example.com", lineage="renamed")
+    said = str(caught.value)
+    assert "www.example.com" in said and f"--cert-name {world.name}" in said
+    assert f"certbot-pinkeep unpin {world.name}" in said
+
+
+def test_new_name_is_no_matter_where_nobody_is_bound(tmp_path: Path) -> None:
+    """Pins that are only reported lock nobody out."""
+    trial = Site(tmp_path)
+    trial.keep(trial.options(report_only=True))
+    given = ("renamed", "renamed", "ecdsa", trial.names, False, NOW + DAY)
+    assert trial.keeper.handover_new(*given) is None  # type: ignore[arg-type]
+
+
+def test_g9_new_certificate_for_other_hosts_is_certbots(world: World) -> None:
+    """A damaged keyring file of somebody else does not stop it."""
+    assert world.new(1, "other.test", lineage="other.test") is None
+    world.file.write_bytes(b"junk")
+    (world.work / "pinkeep").rename(world.work / "gone")
+    assert world.new(1, "other.test", lineage="other.test") is None

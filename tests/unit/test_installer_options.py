@@ -1,0 +1,207 @@
+"""Which options count, by verb: those that are given, else those that certbot remembers (G10)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from certbot import errors, util
+from certbot.display import util as display_util
+from helpers import NOW, Site
+from test_installer import lineage, plugin
+
+from certbot_pinkeep import handoff, moments, renewals
+from certbot_pinkeep.renewals import Renewal
+
+TRIAL = ("--pinkeep-report-only", "--pinkeep-max-age", "86400")
+
+
+@pytest.fixture(autouse=True)
+def at_exit(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is to be done at certbot's exit; its own client stays unwrapped, and the time is NOW."""
+    found: list[object] = []
+    monkeypatch.setattr(display_util, "notify", lambda text: None)
+    monkeypatch.setattr(moments, "now", lambda: NOW)
+    monkeypatch.setattr(handoff, "wrap", lambda installer_class: None)
+    monkeypatch.setattr(util, "atexit_register", found.append)
+    return found
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A lineage that is pinned for a trial: report-only, for a day."""
+    found = Site(tmp_path)
+    plugin(found, "renew", *TRIAL).generic_updates(lineage(found))
+    return found
+
+
+def stored(site: Site) -> Renewal:
+    """What certbot remembers."""
+    found = renewals.load(str(site.config), site.name)
+    assert found is not None
+    return found
+
+
+def write_anew(site: Site) -> None:
+    """Certbot's certonly writes the renewal file without options that were not given."""
+    text = site.renewal.read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("pinkeep_")]
+    site.renewal.write_text("\n".join(lines) + "\n")
+
+
+def deploy(site: Site, verb: str, *words: str) -> None:
+    """A run of certbot that issues for the same key, writes the renewal file anew and installs."""
+    found = plugin(site, verb, *words)
+    found.prepare()
+    if verb != "install":
+        assert found.handover(list(site.names), lineage(site).key_path, False) is not None
+        found.issued(site.issue(site.key))
+        write_anew(site)
+    live = site.config / "live" / site.name
+    paths = [str(live / f"{part}.pem") for part in ("cert", "privkey", "chain", "fullchain")]
+    if verb != "certonly":
+        found.deploy_cert(site.name, *paths)
+    found.restart()
+
+
+@pytest.mark.parametrize("verb", ["certonly", "run", "install"])
+def test_remembered_options_count_where_certbot_does_not_read_them(site: Site, verb: str) -> None:
+    """Not the defaults: pins that bind for 60 days cannot be taken back."""
+    before = stored(site).options
+    deploy(site, verb)
+    assert (site.published().report_only, site.published().max_age) == (True, 86400)
+    assert stored(site).options == before and before["max-age"] == "86400"
+
+
+@pytest.mark.parametrize("verb", ["certonly", "run", "install"])
+def test_option_that_is_given_counts_and_leaves_the_others_alone(site: Site, verb: str) -> None:
+    """A switch can be turned off, a number changed; both are remembered."""
+    deploy(site, verb, "--pinkeep-no-report-only")
+    assert (site.published().report_only, site.published().max_age) == (False, 86400)
+    deploy(site, verb, "--pinkeep-max-age", "60")
+    assert (site.published().report_only, site.published().max_age) == (False, 60)
+    assert stored(site).options["max-age"] == "60"
+    assert stored(site).options["report-only"] == "False"
+
+
+@pytest.mark.parametrize("verb", ["certonly", "run", "install"])
+def test_remembered_keyring_counts(tmp_path: Path, verb: str) -> None:
+    """A name of its own is no other keyring's the next time."""
+    site = Site(tmp_path)
+    plugin(site, "renew", "--pinkeep-keyring", "shared").generic_updates(lineage(site))
+    deploy(site, verb)
+    folder = site.config / "pinkeep"
+    assert [path.name for path in folder.glob("*.conf")] == ["shared.conf"]
+    assert stored(site).options["keyring"] == "shared"
+
+
+def test_new_lineage_has_the_defaults(tmp_path: Path) -> None:
+    """Nothing is remembered of it."""
+    site = Site(tmp_path)
+    deploy(site, "run")
+    assert (site.published().report_only, site.published().max_age) == (False, 5184000)
+
+
+# certbot reconfigure
+
+
+def reconfigure(site: Site, at_exit: list[object], saved: bool, *words: str) -> None:
+    """``certbot reconfigure``, whose simulated renewal succeeds or fails."""
+    found = plugin(site, "reconfigure", *words)
+    found.prepare()
+    if saved:
+        values = {
+            name: value
+            for name in ("max-age", "report-only")
+            if (value := found.conf(name)) is not None
+        }
+        renewals.remember(str(site.config), site.name, "pinkeep", values)
+    (last,) = at_exit
+    assert callable(last)
+    last()
+    at_exit.clear()
+
+
+WORDS = ("--pinkeep-no-report-only", "--pinkeep-max-age", "99999")
+
+
+def test_g10_failed_reconfigure_writes_nothing(site: Site, at_exit: list[object]) -> None:
+    """Certbot saved nothing, so nothing is published and nothing remembered."""
+    before, reloads = site.tree(), site.apache.reloads
+    reconfigure(site, at_exit, False, *WORDS)
+    assert site.tree() == before and site.apache.reloads == reloads
+
+
+def test_reconfigure_that_was_saved_is_published(site: Site, at_exit: list[object]) -> None:
+    """At once, at certbot's end."""
+    reconfigure(site, at_exit, True, *WORDS)
+    assert (site.published().report_only, site.published().max_age) == (False, 99999)
+    assert stored(site).options["max-age"] == "99999"
+
+
+def test_reconfigure_keeps_what_is_not_given(site: Site, at_exit: list[object]) -> None:
+    """It is remembered as before."""
+    reconfigure(site, at_exit, True, "--pinkeep-max-age", "99999")
+    assert (site.published().report_only, site.published().max_age) == (True, 99999)
+
+
+def test_reconfigure_adopts_what_is_not_pinned(tmp_path: Path, at_exit: list[object]) -> None:
+    """Once certbot saved that pinkeep is the installer."""
+    site = Site(tmp_path)
+    reconfigure(site, at_exit, False)
+    assert not site.snippet.exists()
+    reconfigure(site, at_exit, True)
+    assert site.snippet.exists()
+
+
+def test_reconfigure_of_a_renewal_file_that_cannot_be_read_is_an_error(site: Site) -> None:
+    """Certbot's kind of error, no traceback."""
+    site.renewal.write_text("renewalparams = x\n")
+    with pytest.raises(errors.Error, match=site.renewal.name):
+        plugin(site, "reconfigure").prepare()
+
+
+# A snippet that cannot be written
+
+
+def renewed(site: Site) -> None:
+    """A renewal with the same key, brought into step."""
+    found = plugin(site, "renew", *TRIAL)
+    found.prepare()
+    assert found.handover(list(site.names), lineage(site).key_path, False) is not None
+    found.issued(site.issue(site.key))
+    found.renew_deploy(lineage(site))
+
+
+def test_g3_snippet_that_cannot_be_written_keeps_no_certificate_from_service(site: Site) -> None:
+    """The renewed certificate is loaded all the same, and the error is told."""
+    site.snippet.unlink()
+    site.snippet.mkdir()
+    reloads = site.apache.reloads
+    with pytest.raises(errors.PluginError, match=str(site.snippet)):
+        renewed(site)
+    assert site.apache.reloads == reloads + 1
+
+
+def test_g6_apache_that_refuses_its_configuration_is_not_reloaded(site: Site) -> None:
+    """It would not come up again."""
+    site.apache.break_config()
+    site.snippet.unlink()
+    reloads = site.apache.reloads
+    with pytest.raises(errors.PluginError, match="configuration test failed"):
+        renewed(site)
+    assert site.apache.reloads == reloads
+    site.apache.mend_config()
+    plugin(site, "renew", *TRIAL).generic_updates(lineage(site))
+    assert site.apache.reloads == reloads + 1
+
+
+def test_g6_reload_that_failed_is_tried_once(site: Site) -> None:
+    """And again at the next run."""
+    site.apache.stuck.touch()
+    with pytest.raises(errors.PluginError, match="could not be reloaded"):
+        renewed(site)
+    site.apache.stuck.unlink()
+    reloads = site.apache.reloads
+    plugin(site, "renew", *TRIAL).generic_updates(lineage(site))
+    assert site.apache.reloads == reloads + 1
