@@ -120,16 +120,12 @@ def test_g2_what_a_rollover_from_lost_state_would_have_done(site: Pinned, regula
     assert regular.visit(site.url, faketime=late).accepted
 
 
-@pytest.mark.parametrize("rollovers", [1, 2, 3])
-def test_g2_g8_an_older_config_dir_is_put_back(
-    site: Pinned, newcomer: NewcomerMaker, tmp_path: Path, rollovers: int
-) -> None:
-    """Who is served what was put back is served by every renewal after it: the key is in all pins
-    that he may hold, or it is kept."""
+def put_older_back(site: Pinned, folder: Path, rollovers: int) -> timedelta:
+    """Adopt, back up, roll over every three days and put the backup back; how far the clock is."""
     bot = site.bot
     site.adopt(SHORT)
     old = site.live_pin
-    shutil.copytree(bot.config_dir, tmp_path / "backup", symlinks=True)
+    shutil.copytree(bot.config_dir, folder, symlinks=True)
     clock = timedelta(0)
     for _ in range(rollovers):
         clock += 3 * DAY
@@ -138,10 +134,20 @@ def test_g2_g8_an_older_config_dir_is_put_back(
     assert site.live_pin != old
 
     shutil.rmtree(bot.config_dir)
-    shutil.copytree(tmp_path / "backup", bot.config_dir, symlinks=True)
+    shutil.copytree(folder, bot.config_dir, symlinks=True)
     site.server.reload()
     assert site.server.served_pin(NAME) == site.live_pin == old
-    clock += 3 * DAY
+    return clock + 3 * DAY
+
+
+@pytest.mark.parametrize("rollovers", [1, 2])
+def test_g2_g8_an_older_config_dir_is_put_back(
+    site: Pinned, newcomer: NewcomerMaker, tmp_path: Path, rollovers: int
+) -> None:
+    """Who is served what was put back is served by every renewal after it: the key is in all pins
+    that he may hold, or it is kept."""
+    bot = site.bot
+    clock = put_older_back(site, tmp_path / "backup", rollovers)
     visitor = newcomer()
     all_accepted(site, [visitor], clock)
 
@@ -161,6 +167,34 @@ def test_g2_g8_an_older_config_dir_is_put_back(
     site.rollover(faketime=late).check()
     site.renew(faketime=late)
     all_accepted(site, [visitor], late)
+    site.check_whole()
+
+
+def test_g2_g8_an_older_config_dir_without_the_newest_keys_is_put_back(
+    site: Pinned, newcomer: NewcomerMaker, tmp_path: Path
+) -> None:
+    """No key that was pinned last is left: the error says what to do, and until it is done nobody
+    is locked out who is served what was put back."""
+    bot = site.bot
+    clock = put_older_back(site, tmp_path / "backup", rollovers=3)
+    old, visitor = site.live_pin, newcomer()
+    all_accepted(site, [visitor], clock)
+    paths = [site.keyring, *bot.work_dir.glob(f"pinkeep/*/{NAME}.conf")]
+    assert len(paths) == 2
+
+    done = bot.renew("--force-renewal", *site.options, SHORT, faketime=clock + HOUR)
+    assert done.returncode == 1
+    assert all(str(path) in said(done) for path in paths)
+    assert site.live_pin == old
+    site.server.reload()
+    all_accepted(site, [visitor], clock + HOUR)
+
+    for number, path in enumerate(paths):
+        path.rename(tmp_path / f"away-{number}")
+    with site.server.reloading():
+        bot.renew(*site.options, SHORT, faketime=clock + 2 * HOUR).check()
+    assert site.pins[0] == old
+    all_accepted(site, [visitor], clock + 2 * HOUR)
     site.check_whole()
 
 

@@ -104,6 +104,19 @@ def test_g2_pins_that_were_served_stay_published_after_a_restore(world: World) -
         keeper.handover(world.look(), world.name, world.names, NOW + 13 * DAY, asked=True)
 
 
+def test_g2_keyring_file_that_is_much_older_stops_nothing(world: World) -> None:
+    """Only pinkeep's folder is put back, three rollovers late: clients accept the live key, which
+    the older pins lack."""
+    for days in (70, 140):
+        world.roll_over(days)
+    newer = world.published().pins
+    world.put_back("pinkeep")
+    assert world.look().pin not in world.published().pins
+    world.run(150)
+    assert world.published().pins == newer
+    assert world.next_pin(151) == world.look().pin
+
+
 def test_g2_restored_live_key_is_refused_without_doubt_as_well(world: World) -> None:
     """Only live/ and archive/ are put back: the record is trusted, and says that it is retired."""
     world.put_back("live", "archive")

@@ -1,0 +1,42 @@
+"""A run that takes its time: the earlier policy is served until Apache was reloaded (G2)."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from helpers import DAY, NOW, Site
+
+from certbot_pinkeep import apache
+from certbot_pinkeep.apache import Server
+from certbot_pinkeep.errors import NotSafe
+
+
+@pytest.mark.parametrize("slow", ["publish", "reload"])
+def test_g2_policy_is_replaced_when_the_run_comes_to_the_reload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    """However long test and reload take: who came at the last moment is not locked out."""
+    site = Site(tmp_path)
+    site.keep(site.options(backup_keys=1))
+    clock = [1000.0]
+    real = getattr(apache, slow)
+
+    def slowly(server: Server, *others: object) -> None:
+        clock[0] += 50
+        real(server, *others)
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(apache, slow, slowly)
+    site.issue(site.key_pem(site.published().pins[1]))
+    at = NOW + 10 * DAY
+    site.keep(site.options(backup_keys=1), at)
+    replaced = [entry.replaced for entry in site.state().ledger.entries if entry.replaced]
+    assert replaced == [at + timedelta(seconds=50)]
+    safe = at + timedelta(seconds=50) + 60 * DAY
+    given = (site.look(), site.name, site.names)
+    with pytest.raises(NotSafe):
+        site.keeper.handover(*given, safe - timedelta(seconds=1), asked=True)
+    assert site.keeper.handover(*given, safe, asked=True).pin == site.published().pins[1]
