@@ -10,6 +10,7 @@ The rules:
 * What the CA returns is compared with the key before certbot gets to store it (G1).
 * A key that the CA refuses as compromised or blocked is not handed over again; the next one that
   clients accept is, at once (G3).
+* This module is loaded at every certbot run: what is needed only when it acts, is imported there.
 * ``certbot revoke`` makes no installer. It is wrapped where certbot starts it; what the CA accepted
   as revoked is told, and nothing that goes wrong in telling it stops certbot (G9).
 """
@@ -32,7 +33,6 @@ from certbot._internal import main as certbot_main
 from certbot._internal import renewal as certbot_renewal
 from certbot.display import util as display_util
 
-from certbot_pinkeep import pins
 from certbot_pinkeep.errors import (
     BadKey,
     KeyRefused,
@@ -238,6 +238,8 @@ def _tell_dropped(names: Sequence[Any], remaining: Sequence[Any]) -> None:
 
 
 def _compare(certificate: bytes, handed: Handover) -> None:
+    from certbot_pinkeep import pins
+
     try:
         issued = pins.pin_of_certificate(certificate)
     except BadKey as error:
@@ -316,6 +318,8 @@ def _watch(told: Callable[[Any, int], None]) -> Callable[[], None]:
 def _notice(
     notice: Callable[[Any, str, bool], None], config: Any, certificate: Any, reason: int
 ) -> None:
+    from certbot_pinkeep import pins
+
     try:
         if hasattr(certificate, "wrapped"):  # as acme 2.1 has it
             certificate = certificate.wrapped.to_cryptography()
