@@ -39,6 +39,9 @@ class Demo:
             tell(f"Apache serves the key {short(pin)}", site.get(NAME).pins == [])
             self.adopt(site, pin)
             self.renew(site, pin)
+            for _ in range(2):
+                pin = self.exchange(site, pin)
+            self.refuse(site, pin)
             self.renew_past(site, pin)
             self.mend(site, pin)
 
@@ -78,6 +81,32 @@ class Demo:
                 site.served_serial(NAME) != serial and site.served_pin(NAME) == pin,
             )
             self.visit("wget2 comes back and is served", site, accepted=True)
+
+    def exchange(self, site: Apache, pin: str) -> str:
+        """A rollover, to a key that the visitor knows already; return its pin."""
+        say("certbot-pinkeep rollover --now: the key is exchanged for the first backup")
+        pins = site.get(NAME).pins
+        with site.reloading():
+            self.certbot.pinkeep("rollover", NAME, "--now").check()
+        new = site.served_pin(NAME)
+        tell(f"Apache serves the key {short(new)}, pinned before", new != pin and new in pins[0])
+        headers = site.get(NAME).pins
+        tell(
+            "the old key has left the pins, a new backup is there",
+            headers[0].count("pin-sha256") == 3 and pin not in headers[0],
+        )
+        self.visit("wget2 comes back and is served", site, accepted=True)
+        return new
+
+    def refuse(self, site: Apache, pin: str) -> None:
+        """A rollover that would lock somebody out."""
+        say("A third one at once: the next backup is in none of the pins that were served first")
+        refused = self.certbot.pinkeep("rollover", NAME, "--now")
+        tell(
+            "it is refused, with the time from which nobody is locked out",
+            refused.returncode == 1 and "It is safe from" in refused.stderr,
+        )
+        tell("the key is the same", site.served_pin(NAME) == pin)
 
     def renew_past(self, site: Apache, pin: str) -> None:
         """The counter-proof: what happens without the plugin."""
