@@ -77,6 +77,7 @@ class World:
         self.by_hand = False
         self.kill_after: int | None = None
         self.kill_in_reload = False
+        self.killer = Killer(None)
         self.answer = revocations.Answer(None)
         self.version = 0
         self.held: dict[Policy, datetime] = {}
@@ -153,7 +154,9 @@ class World:
             handed = self._handover()
             if handed is None:
                 return
-            self._issue(handed.key_pem)
+            # A kill between its own links leaves certbot a broken lineage: that is not ours to prove.
+            with self.killer.asleep():
+                self._issue(handed.key_pem)
             self.answer = revocations.Answer(None)
             if handed.pin != self.foreign:
                 self.foreign = None
@@ -334,7 +337,7 @@ class World:
     @contextlib.contextmanager
     def _process(self) -> Iterator[None]:
         """A process: it may refuse with an error, and be killed."""
-        killer = Killer(self.kill_after)
+        killer = self.killer = Killer(self.kill_after)
         if self.kill_after is not None or self.kill_in_reload or self.by_hand or self.set_back:
             self.on_time = False
         self.kill_after = None
@@ -408,13 +411,21 @@ class Killer:
     def __init__(self, steps: int | None) -> None:
         self.left = steps
         self.dead = False
+        self.awake = True
+
+    @contextlib.contextmanager
+    def asleep(self) -> Iterator[None]:
+        """Kill nobody meanwhile."""
+        self.awake = False
+        yield
+        self.awake = True
 
     def counted(self, name: str) -> Callable[..., Any]:
         """The function of :mod:`os`, as a step."""
         function = getattr(os, name)
 
         def step(*args: Any, **kwargs: Any) -> Any:
-            if name == "open" and not args[1] & os.O_CREAT:
+            if not self.awake or (name == "open" and not args[1] & os.O_CREAT):
                 return function(*args, **kwargs)
             if self.dead or self.left == 0:
                 self.dead = True
