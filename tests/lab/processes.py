@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -76,12 +77,22 @@ def preload(*, hosts: Path | None = None, faketime: timedelta | None = None) -> 
         libraries.append(_library("libnss_wrapper.so", "libnss-wrapper"))
         env["NSS_WRAPPER_HOSTS"] = str(hosts)
     if faketime is not None:
+        _sweep_faketime()
         libraries.append(_library("faketime/libfaketime.so.1", "libfaketime"))
         env["FAKETIME"] = f"{faketime.total_seconds():+.0f}s"
         # Files keep their true times. The monotonic clock moves along: without that, libfaketime
         # 0.9.10 turns every sleep of Python 3.11 into an error.
         env["NO_FAKE_STAT"] = "1"
     return env | {"LD_PRELOAD": ":".join(libraries)} if libraries else env
+
+
+def _sweep_faketime() -> None:
+    """Remove what libfaketime keeps in shared memory for processes that are no more: it is named by
+    their ids, and a later process with the same id would take over its clock."""
+    for kept in Path("/dev/shm").glob("*faketime_s*_*"):
+        if not Path("/proc", kept.name.rpartition("_")[2]).exists():
+            with suppress(OSError):  # somebody else's, or gone
+                kept.unlink()
 
 
 def _library(name: str, package: str) -> str:
