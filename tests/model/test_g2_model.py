@@ -180,12 +180,6 @@ class Lost(Calm):
     def the_keyring_file_is_lost(self) -> None:
         self.world.lose_file(witness=False)
 
-    # Neither a longer max-age nor a wrong clock can be known of without any record.
-    @precondition(lambda self: not self.world.long_held() and not self.world.set_back)
-    @rule()
-    def the_keyring_file_is_lost_with_all_copies(self) -> None:
-        self.world.lose_file(witness=True)
-
     @rule()
     def the_keys_are_away_while_certbot_runs(self) -> None:
         self.world.without_keys()
@@ -193,6 +187,17 @@ class Lost(Calm):
     @rule(number=st.integers(0, 20))
     def the_file_of_a_key_is_lost(self, number: int) -> None:
         self.world.lose_key(number)
+
+
+class LostForGood(Lost):
+    """Nothing is left that could tell what was served. Not among all of it: with a forced rollover,
+    or Apache reloaded by hand years later, nobody could say who is locked out."""
+
+    # Neither a longer max-age nor a wrong clock can be known of without any record.
+    @precondition(lambda self: not self.world.long_held() and not self.world.set_back)
+    @rule()
+    def the_keyring_file_is_lost_with_all_copies(self) -> None:
+        self.world.lose_file(witness=True)
 
 
 class Mistimed(Calm):
@@ -246,7 +251,9 @@ def run(
     )
 
 
-@pytest.mark.parametrize("kind", [Calm, Revoked, Late, Killed, Lost, Mistimed, *[Histories] * 6])
+@pytest.mark.parametrize(
+    "kind", [Calm, Revoked, Late, Killed, Lost, LostForGood, Mistimed, *[Histories] * 5]
+)
 def test_g2_g3_no_history_locks_anybody_out(histories: int, kind: type[Calm]) -> None:
     """Whatever happens, who holds an unexpired policy accepts the key that is served; no renewal is
     lost, no compromised key handed over, and no rollover left out that is due and safe."""

@@ -158,8 +158,6 @@ class World:
             with self.killer.asleep():
                 self._issue(handed.key_pem)
             self.answer = revocations.Answer(None)
-            if handed.pin != self.foreign:
-                self.foreign = None
             self._expect_victims(handed.pin)
             if safe and self.options.rollover_days == 0:
                 assert handed.pin != before, "a rollover is due and safe, and is left out"
@@ -219,6 +217,8 @@ class World:
         """Somebody or something reloads Apache, and pinkeep is not told."""
         text = self.snippet.read_text() if self.snippet.exists() else ""
         self.apache = Loaded(self.live_pin, apache.read_policy(text))
+        if self.live_pin != self.foreign:
+            self.foreign = None
         self._visits()
 
     def confirm(self) -> None:
