@@ -13,15 +13,16 @@ from __future__ import annotations
 from datetime import datetime
 
 from certbot_pinkeep import moments, rollover
-from certbot_pinkeep.keyring import Key
+from certbot_pinkeep.keyring import Key, Keyring
 from certbot_pinkeep.ledger import Entry, Ledger
-from certbot_pinkeep.rollover import Decision, Safety
+from certbot_pinkeep.rollover import Cause, Decision, Safety
 
 _REASONS = {
     "age": "it has reached --pinkeep-rollover-days",
     "asked": "you asked for it",
     "revoked": "its certificate was revoked",
     "compromised": "it is compromised",
+    "shared": "it is not the one that the keyring's certificates share",
 }
 
 
@@ -40,11 +41,34 @@ def rolling(name: str, decision: Decision) -> str:
 
 
 def held(name: str, decision: Decision) -> str:
-    """Said when a renewal goes on with the primary though a rollover is due (G3)."""
+    """Said when a renewal goes on with the present key though another one is due (G3)."""
     return (
         f"The key of the keyring {name} is to be exchanged because {reason(decision)}, but not "
-        f"yet: {decision.safety.why}. {_when(decision.safety)} This renewal keeps the key; the "
-        "first one after that exchanges it."
+        f"yet: {decision.safety.why}. {_when(name, decision.safety)} This renewal keeps the key; the "
+        "first renewal from then on exchanges it."
+    )
+
+
+def not_yet_issued(name: str, decision: Decision) -> str:
+    """Said when a new certificate would lock clients out that hold pins for its names (G2)."""
+    return (
+        f"No certificate was issued for the key of the keyring {name}: {decision.safety.why}. "
+        f"{_when(name, decision.safety)} Ask for it again then."
+    )
+
+
+def staged(name: str, safety: Safety) -> str:
+    """Said when the first keys of a type are pinned in advance."""
+    known = "" if safety.since is None else " Ask for it again then."
+    return f"Such keys are pinned in advance from now on. {_when(name, safety)}{known}"
+
+
+def renewing(lineage: str, keyring: str, safety: Safety, now: datetime) -> str:
+    """Said when a lineage has to be renewed for the shared key before it can join."""
+    when = "" if safety.at(now) else f"{_when(keyring, safety)} Then renew"
+    return (
+        f"{when or 'Renew'} it for the key of the keyring: certbot renew --cert-name {lineage} "
+        f"--force-renewal --installer pinkeep --pinkeep-keyring {keyring}"
     )
 
 
@@ -63,7 +87,7 @@ def promise(name: str, decision: Decision, force: bool = False) -> str:
     )
     return (
         f"The first renewal that is safe rolls the keyring {name} over to the key with the pin "
-        f"{pin}: {decision.safety.why}. {_when(decision.safety)} {goes_on}"
+        f"{pin}: {decision.safety.why}. {_when(name, decision.safety)} {goes_on}"
     )
 
 
@@ -71,7 +95,7 @@ def refusal(name: str, decision: Decision) -> str:
     """Said when a rollover that was asked for would lock clients out (G2)."""
     return (
         f"The keyring {name} cannot roll over without locking clients out: {decision.safety.why}. "
-        f"{_when(decision.safety)} Nothing was changed. To have it done by the first renewal that "
+        f"{_when(name, decision.safety)} Nothing was changed. To have it done by the first renewal that "
         f"is safe, run: certbot-pinkeep rollover {name} --when-safe"
     )
 
@@ -93,7 +117,7 @@ def locked_in(
         )
     return (
         f"The key of the keyring {name} is compromised and is not handed over again, and no backup "
-        f"is safe yet: {decision.safety.why}. {_when(decision.safety)} "
+        f"is safe yet: {decision.safety.why}. {_when(name, decision.safety)} "
         f"{_until_then(name, best, new)} -- {announcement(best, ledger, now)}"
     )
 
@@ -111,9 +135,14 @@ def _until_then(name: str, best: Key, new: bool) -> str:
     )
 
 
-def announcement(key: Key, ledger: Ledger, now: datetime) -> str:
-    """Who is locked out, and until when, by switching to *key* at *now*."""
-    told = [_victims(entry, now) for entry in victims(key, ledger, now)]
+def announcement(
+    key: Key, ledger: Ledger, now: datetime, hosts: tuple[str, ...] | None = None
+) -> str:
+    """Who is locked out, and until when, by switching to *key* at *now*.
+
+    :param hosts: the names at which it is to be served; ``None``: at all that are pinned
+    """
+    told = [_victims(entry, now) for entry in rollover.locked_out(key.pin, ledger, now, hosts)]
     if ledger.doubt or ledger.is_ahead_of(now):
         told.append(f"who else is locked out is unknown: {_unknown(ledger, now)}")
     elif ledger.blind_until is not None and ledger.blind_until > now:
@@ -122,6 +151,33 @@ def announcement(key: Key, ledger: Ledger, now: datetime) -> str:
     if not told:
         return "It locks nobody out."
     return f"It locks out: {'; '.join(told)}."
+
+
+def deleted(keyring: Keyring, gone: tuple[str, ...], ledger: Ledger, now: datetime) -> str:
+    """Said when certificates were deleted that drew on the keyring."""
+    name, which = keyring.name, ", ".join(gone)
+    if ledger.current is not None and ledger.binds_nobody(now):
+        return f"{which} drew on the keyring {name}, whose pins no client holds."
+    left = [m.lineage for m in keyring.members if m.lineage not in gone]
+    stays = (
+        f"The keyring stays with {', '.join(left)}"
+        if left
+        else "It was the last one: the keyring, its keys and its backups stay"
+    )
+    again = f"--pinkeep-keyring {name} " if left or name not in gone else ""
+    return (
+        f"{which} drew on the keyring {name}, and clients still hold its pins: they refuse every "
+        f"other key for those names. {stays}. For a new certificate with a pinned key, run: certbot "
+        f"certonly --installer pinkeep {again}--cert-name {gone[0]} -d ..."
+    )
+
+
+def unconfirmed(name: str, ledger: Ledger, now: datetime) -> str:
+    """Said when what is served cannot be confirmed, because nothing follows from the ledger."""
+    told = f"What is served cannot be confirmed: {_unknown(ledger, now)}."
+    if ledger.doubt:
+        return f"{told} Run: certbot renew"
+    return f"{told} Where the clock is right now, run: certbot-pinkeep confirm {name} --clock"
 
 
 def unpinning(name: str, unpin: bool, ledger: Ledger, now: datetime) -> str:
@@ -136,7 +192,7 @@ def unpinning(name: str, unpin: bool, ledger: Ledger, now: datetime) -> str:
             f"hold them is not known: {_unknown(ledger, now)}. Until then the key stays pinned, and "
             "is kept."
         )
-    bound = [entry for entry in ledger.entries if entry.policy.binding]
+    bound = [entry for entry in ledger.known if entry.policy.binding]
     if any(entry.replaced is None for entry in bound):
         return (
             f"The keyring {name} is to be unpinned, but Apache may not send max-age=0 yet. Reload "
@@ -148,15 +204,6 @@ def unpinning(name: str, unpin: bool, ledger: Ledger, now: datetime) -> str:
         f"The keyring {name} sends max-age=0, so that clients forget its pins. Who does not come "
         f"back holds them until {moments.text(until)} at the latest; the first 'certbot renew' "
         "after that takes the header away. Until then the key stays pinned, and is kept."
-    )
-
-
-def victims(key: Key, ledger: Ledger, now: datetime) -> tuple[Entry, ...]:
-    """The policies whose holders are locked out by switching to *key* at *now*."""
-    return tuple(
-        entry
-        for entry in rollover.lacking(key.pin, ledger)
-        if entry.replaced is None or entry.binds_until(now) > now
     )
 
 
@@ -173,10 +220,23 @@ def _unknown(ledger: Ledger, now: datetime) -> str:
     return ledger.doubt or rollover.clock(ledger, now)
 
 
-def _when(safety: Safety) -> str:
+def _when(name: str, safety: Safety) -> str:
+    """From when it is safe, or what has to be done so that it is known."""
     if safety.since is not None:
         return f"It is safe from {moments.text(safety.since)}."
-    return (
-        "From when it is safe is not known yet: see that Apache has loaded the present pins "
-        "('certbot renew' reloads it; where you reload it yourself, run 'certbot-pinkeep confirm')."
-    )
+    return f"From when it is safe is not known yet{_MENDS[safety.cause].format(name=name)}."
+
+
+_MENDS: dict[Cause, str] = {
+    "": "",
+    "none": "",
+    "doubt": ": the next 'certbot renew' tells",
+    "clock": "; where the clock is right now, run: certbot-pinkeep confirm {name} --clock",
+    "pending": (
+        ": see that Apache has loaded the present pins ('certbot renew' reloads it; where you reload "
+        "it yourself, run: certbot-pinkeep confirm {name})"
+    ),
+    "moved": (
+        ": once Apache sends the header of {name} there, run: certbot-pinkeep confirm {name}"
+    ),
+}

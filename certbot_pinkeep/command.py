@@ -277,11 +277,11 @@ def _confirm(parsed: argparse.Namespace) -> int:
 def _unpin(parsed: argparse.Namespace) -> int:
     config = _certbots_config(parsed)
     keeper, name = _keeper(config), _name(parsed)
-    lineages = wishes.unpin(keeper, name, moments.now(), parsed.undo)
-    for one in lineages:
+    for one in wishes.unpin(keeper, name, moments.now(), parsed.undo):
         renewal = renewals.load(config.config_dir, one)
         if renewal is not None:
-            _print_step(_keep(config, keeper, renewal))
+            _take_in(config, keeper, renewal)
+    _print_step(keeper.publish(name, moments.now()))
     state = keeper.store.load(name)
     if state is not None:
         print(advice.unpinning(name, state.unpin, state.ledger, moments.now()))
@@ -318,22 +318,24 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
             "--installer pinkeep"
         )
         return 0
-    _print_step(_keep(config, keeper, renewal))
+    keyring = _take_in(config, keeper, renewal)
+    _print_step(keeper.publish(keyring, moments.now()))
     return 0
 
 
-def _keep(config: Any, keeper: Keeper, renewal: Renewal) -> Report:
-    """Bring a lineage into step, with the options that certbot remembers for it."""
+def _take_in(config: Any, keeper: Keeper, renewal: Renewal) -> str:
+    """Record what is live of a lineage, with the options that certbot remembers for it.
+
+    :returns: its keyring
+    """
     name = renewal.name
-    values = _values(config, renewal)
-    adopted = keeper.store.keyring_of(name)
-    if adopted is not None and values["keyring"] is None:
-        values["keyring"] = adopted
+    given = {option: getattr(config, f"pinkeep_{option.replace('-', '_')}") for option in OPTIONS}
+    chosen = options.parse(keeper.store.values(name, given, renewal.options), name)
     live = lineage.look(name, renewal.cert_path, renewal.key_path, renewal.must_staple)
     # With one certificate ever, there was none before whose pins could be forgotten.
     pinned_before = renewal.installer == handoff.INSTALLER and live.versions > 1
-    chosen = options.parse(values, name)
-    return keeper.keep(live, chosen, moments.now(), pinned_before=pinned_before)
+    keeper.take_in(live, chosen, moments.now(), pinned_before=pinned_before)
+    return chosen.keyring
 
 
 def _print_step(report: Report) -> None:
@@ -360,12 +362,3 @@ def _is_ours(renewal: Renewal) -> bool:
         "client that holds the pins. Run: certbot renew --cert-name "
         f"{renewal.name} --installer pinkeep"
     )
-
-
-def _values(config: Any, renewal: Renewal) -> dict[str, object]:
-    """The options: from cli.ini, else as certbot remembers them for the lineage."""
-    values: dict[str, object] = {}
-    for name in OPTIONS:
-        given = getattr(config, f"pinkeep_{name.replace('-', '_')}")
-        values[name] = renewal.options.get(name) if given is None else given
-    return values

@@ -84,6 +84,7 @@ class Folders:
         self.config_dir = config_dir
         self.keys = os.path.join(config_dir, "keys")
         self.csrs = os.path.join(config_dir, "csr")
+        self._index: tuple[int, dict[Request, SavedCsr]] | None = None
 
     def check(self) -> None:
         """See that both, where they exist, are ours and closed enough.
@@ -107,25 +108,24 @@ class Folders:
         try:
             with open(where, "rb") as file:
                 pem = file.read()
-            key = pins.load_private_key(pem).public_key()
+            found, kind = _key_facts(pem)
         except OSError as error:
             raise BadKey(f"The key file {where} cannot be read: {error.strerror}.") from error
         except BadKey as error:
             raise BadKey(f"The key file {where} cannot be used: {error}.") from error
-        if pins.pin_of(key) != pin:
+        if found != pin:
             raise BadKey(f"The key file {where} holds another key than the one with the pin {pin}.")
-        return SavedKey(path, pem, pin, pins.kind_of(key))
+        return SavedKey(path, pem, pin, kind)
 
     def find_key(self, pin: str) -> SavedKey | None:
         """The key with this pin, where a file in ``keys/`` holds it."""
         for path, content in _small_files(self.keys):
             try:
-                key = pins.load_private_key(content).public_key()
+                found, kind = _key_facts(content)
             except BadKey:
                 continue
-            if pins.pin_of(key) == pin:
-                relative = os.path.relpath(path, self.config_dir)
-                return SavedKey(relative, content, pin, pins.kind_of(key))
+            if found == pin:
+                return SavedKey(os.path.relpath(path, self.config_dir), content, pin, kind)
         return None
 
     def save_key(self, pem: bytes, taken: Iterable[str] = ()) -> SavedKey:
@@ -136,13 +136,11 @@ class Folders:
         :raises BadKey: when it is none that can be used
         :raises OSError: when it cannot be written
         """
-        key = pins.load_private_key(pem).public_key()
+        pin, kind = _key_facts(pem)
         files.make_folder(self.keys, 0o700)
         names = {os.path.basename(path) for path in taken}
         path = files.create_numbered(self.keys, "key-certbot.pem", pem, 0o600, names)
-        return SavedKey(
-            os.path.relpath(path, self.config_dir), pem, pins.pin_of(key), pins.kind_of(key)
-        )
+        return SavedKey(os.path.relpath(path, self.config_dir), pem, pin, kind)
 
     def find_copy(self, pem: bytes) -> SavedKey | None:
         """The file in ``keys/`` that is a copy of this private key, to the byte.
@@ -151,20 +149,22 @@ class Folders:
         """
         for path, content in _small_files(self.keys):
             if content == pem:
-                key = pins.load_private_key(pem).public_key()
-                return SavedKey(
-                    os.path.relpath(path, self.config_dir), pem, pins.pin_of(key), pins.kind_of(key)
-                )
+                return SavedKey(os.path.relpath(path, self.config_dir), pem, *_key_facts(pem))
         return None
 
     def saved_csrs(self) -> dict[Request, SavedCsr]:
         """All saved CSRs by what they ask for; of several that ask for the same, the one whose name
         sorts first."""
+        # Read once per run: files come and go by names, which changes the folder.
+        stamp = _changed(self.csrs)
+        if self._index is not None and self._index[0] == stamp:
+            return self._index[1]
         found: dict[Request, SavedCsr] = {}
         for path, content in _small_files(self.csrs):
             facts = _csr_facts(content)
             if facts is not None:
                 found.setdefault(facts, SavedCsr(path, content))
+        self._index = (stamp, found)
         return found
 
     def save_csr(self, pem: bytes) -> SavedCsr:
@@ -173,6 +173,7 @@ class Folders:
         :raises OSError: when it cannot be written
         """
         files.make_folder(self.csrs, 0o755)
+        self._index = None
         return SavedCsr(files.create_numbered(self.csrs, "csr-certbot.pem", pem, 0o644), pem)
 
 
@@ -225,6 +226,23 @@ def _small_files(folder: str) -> Iterator[tuple[str, bytes]]:
                 yield path, file.read()
         except OSError:
             continue  # gone, or not ours to read: passed over
+
+
+def _changed(folder: str) -> int:
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=4096)
+def _key_facts(pem: bytes) -> tuple[str, KeyKind]:
+    """A private key's pin and kind.
+
+    :raises BadKey: when it is none that can be used
+    """
+    key = pins.load_private_key(pem).public_key()
+    return pins.pin_of(key), pins.kind_of(key)
 
 
 @lru_cache(maxsize=65536)

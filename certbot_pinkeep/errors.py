@@ -9,6 +9,11 @@ Rules of every message:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from certbot_pinkeep.pins import KeyKind
+
 
 class PinkeepError(Exception):
     """Base of all errors of certbot-pinkeep; ``str()`` is a sentence for admins."""
@@ -60,7 +65,11 @@ class BadKey(PinkeepError):
     """A private key or CSR that cannot be used."""
 
 
-class Unpinned(PinkeepError):
+class LocksOut(PinkeepError):
+    """What is asked for, or live, locks clients out (G2): it is not to be served."""
+
+
+class Unpinned(LocksOut):
     """The live key is in none of the pins that clients were given.
 
     :ivar lineage: the certificate that serves it
@@ -72,26 +81,68 @@ class Unpinned(PinkeepError):
         self.pin = pin
         super().__init__(
             f"The live key of {lineage} (pin {pin}) is not among the pins of the keyring "
-            f"{keyring}: it came past pinkeep, by a renewal or from a backup. Clients that hold the pins "
-            f"({until}) refuse this certificate as soon as Apache serves it. The pins stay as they "
+            f"{keyring}: it came past pinkeep, by a renewal or from a backup. Clients that hold the "
+            f"pins ({until}) refuse this certificate as soon as Apache serves it. The pins stay as they "
             f"are. {mend}"
         )
 
 
-class OtherKeyring(PinkeepError):
-    """A certificate with a key of its own is asked for, for a host that is pinned (G2)."""
+class OtherKeyring(LocksOut):
+    """A lineage has a host that another keyring pins (G2).
 
-    def __init__(self, host: str, keyring: str, lineage: str) -> None:
+    In a user agent the header that is noted first counts, and it lacks the other keyring's keys.
+    """
+
+    def __init__(self, host: str, pinned_by: str, keyring: str, lineage: str) -> None:
         super().__init__(
-            f"{host} is pinned by the keyring {keyring}: a certificate with another key locks out "
-            "every client that holds its pins. No certificate was issued. Ask for it under the "
-            f"name of the pinned one, with --cert-name {lineage}; or leave pinning first: "
-            f"certbot-pinkeep unpin {keyring}"
+            f"{host} is pinned by the keyring {pinned_by}: clients that hold its pins refuse a "
+            f"certificate of the keyring {keyring}. Have {lineage} draw on the same keyring, with "
+            f"--pinkeep-keyring {pinned_by}; or leave pinning there first: certbot-pinkeep unpin "
+            f"{pinned_by}"
         )
 
 
-class NotSafe(PinkeepError):
+class NotCovered(PinkeepError):
+    """includeSubDomains would lock out clients of other lineages of this machine (G2)."""
+
+    def __init__(self, keyring: str, others: list[str], published: bool) -> None:
+        first = others[0].partition(" ")[0]
+        happens = (
+            "Clients that hold the pins of the hosts above refuse them. includeSubDomains is "
+            "published already and stays"
+            if published
+            else "includeSubDomains is left out of the header until that is mended"
+        )
+        super().__init__(
+            f"--pinkeep-include-subdomains 'true': the keyring {keyring} would cover certificates "
+            f"whose keys are not among its pins: {', '.join(others)}. {happens}. Have each of them "
+            f"draw on the keyring: certbot renew --cert-name {first} --force-renewal --installer "
+            f"pinkeep --pinkeep-keyring {keyring}"
+        )
+
+
+class NotSafe(LocksOut):
     """A rollover that would lock clients out (G2)."""
+
+
+class TypeMissing(NotSafe):
+    """The keyring has no key of the type that is asked for, and its pins bind at the names (G2).
+
+    :ivar kind: of the keys that it lacks
+    """
+
+    def __init__(self, keyring: str, kind: KeyKind, until: str = "") -> None:
+        self.keyring = keyring
+        self.kind = kind
+        super().__init__(
+            f"The pins of the keyring {keyring} have no {kind.key_type.upper()} key, and clients "
+            "hold them for these names: they refuse a certificate of that type. "
+            + (until or "Without --dry-run, such keys are pinned in advance.")
+        )
+
+
+class NotAccepted(LocksOut):
+    """A lineage is to join a keyring with a key that clients refuse at its hosts (G2)."""
 
 
 class Compromised(NotSafe):

@@ -11,6 +11,7 @@ The rules:
 * A key that the CA refuses as compromised or blocked is not handed over again; the next one that
   clients accept is, at once (G3).
 * This module is loaded at every certbot run: what is needed only when it acts, is imported there.
+* ``certbot delete`` makes no installer either: once it is done, it is told what becomes of the pins.
 * ``certbot revoke`` makes no installer. It is wrapped where certbot starts it; what the CA accepted
   as revoked is told, and nothing that goes wrong in telling it stops certbot (G9).
 """
@@ -49,6 +50,7 @@ logger = logging.getLogger(__name__)
 Obtained = tuple[bytes, bytes, util.Key, util.CSR]
 INSTALLER = "pinkeep"
 _MARK = "_pinkeep"
+_MARK_DELETED = "_pinkeep_deleted"
 #: RFC 5280 §5.3.1, as certbot passes it on.
 _KEY_COMPROMISE = 1
 # RFC 8555 §6.7 has no type of its own for it. Boulder says "badCSR" and "public key is forbidden".
@@ -274,6 +276,46 @@ def _wrap_key_conflicts() -> None:
             )
 
     certbot_renewal._avoid_reuse_key_conflicts = avoid_reuse_key_conflicts
+
+
+def is_given(config: Any, option: str) -> bool:
+    """Whether the admin gave an option, on the command line or in cli.ini.
+
+    :param option: as certbot's configuration names it, e.g. ``key_type``
+    """
+    if hasattr(config, "set_by_user"):
+        return bool(config.set_by_user(option))
+    from certbot._internal import cli
+
+    return bool(cli.set_by_user(option))  # type: ignore[attr-defined]  # as certbot 2.1 has it
+
+
+def watch_deletions(notice: Callable[[Any], None]) -> None:
+    """Have *notice* called when ``certbot delete`` or ``certbot revoke`` has done its work.
+
+    :param notice: takes certbot's configuration
+    :raises Unsupported: when this certbot's functions are not the ones that are known
+    """
+    for verb in ("delete", "revoke"):
+        original: Callable[..., Any] = getattr(certbot_main, verb)
+        if hasattr(original, _MARK_DELETED):
+            continue
+        _expect(original, [None, None])
+        setattr(certbot_main, verb, _followed(original, notice))
+
+
+def _followed(original: Callable[..., Any], notice: Callable[[Any], None]) -> Callable[..., Any]:
+    @wraps(original)
+    def followed(config: Any, plugins: Any) -> Any:
+        result = original(config, plugins)
+        try:
+            notice(config)
+        except Exception as error:
+            logger.error("What becomes of the pins of a deleted certificate is unknown: %s", error)
+        return result
+
+    setattr(followed, _MARK_DELETED, True)
+    return followed
 
 
 def watch_revocations(notice: Callable[[Any, str, bool], None]) -> None:

@@ -20,10 +20,12 @@ from certbot.plugins import common
 if TYPE_CHECKING:
     from certbot_pinkeep.errors import KeyRefused
     from certbot_pinkeep.issuing import Handover
-    from certbot_pinkeep.keeper import Keeper, Report
+    from certbot_pinkeep.keeper import Keeper, Report, Taken
     from certbot_pinkeep.lineage import Live
     from certbot_pinkeep.options import Options
     from certbot_pinkeep.renewals import Renewal
+    from certbot_pinkeep.rounds import Round
+    from certbot_pinkeep.stamps import Stamps
 
 logger = logging.getLogger(__name__)
 
@@ -209,7 +211,9 @@ class Installer(
         witness.Witness(self.config.work_dir, self.config.config_dir).tick(moments.now())
         watched = [lineage.cert_path, lineage.key_path]
         if not self._stamps().in_step(name, self._values(), watched):
-            self._keep(name)
+            self._keep_once(name)
+        if not self._more_to_come(name):
+            self._finish()
 
     # What the handoff asks
 
@@ -222,23 +226,21 @@ class Installer(
         :raises PinkeepError: when there is no key that clients accept
         """
         from certbot_pinkeep import moments
+        from certbot_pinkeep.errors import BadKey
 
         if live_key_path is None:
             self._pinned_before = False
-            name = self._new_lineage(names)
-            return self._keeper().handover_new(
-                name,
-                self._keyring(name),
-                "rsa" if str(self.config.key_type).lower() == "rsa" else "ecdsa",
-                names,
-                bool(self.config.must_staple),
-                moments.now(),
-                dry_run,
-            )
+            return self._handover_new(names, dry_run)
         name = os.path.basename(os.path.dirname(live_key_path))
         pinned_before = self._was_pinned(name)  # before certbot notes us in the renewal file
+        try:
+            live = self._look(name)
+        except BadKey as error:
+            # It could not be pinned, and is not: certbot keeps it (G3).
+            logger.error("%s", error)
+            return None
         return self._keeper().handover(
-            self._look(name),
+            live,
             self._keyring(name),
             names,
             moments.now(),
@@ -247,6 +249,25 @@ class Installer(
             self._options_if_sound(name),
             pinned_before,
             frozenset(self._refused),
+        )
+
+    def _handover_new(self, names: list[str], dry_run: bool) -> Handover | None:
+        from certbot_pinkeep import handoff, moments
+        from certbot_pinkeep.pins import KeyKind
+
+        name, config = self._new_lineage(names), self.config
+        rsa = str(config.key_type).lower() == "rsa"
+        kind = KeyKind("rsa", str(config.rsa_key_size)) if rsa else None
+        kind = kind or KeyKind("ecdsa", str(config.elliptic_curve))
+        return self._keeper().handover_new(
+            name,
+            self._keyring(name),
+            kind.key_type,
+            names,
+            bool(config.must_staple),
+            moments.now(),
+            dry_run,
+            kind if handoff.is_given(config, "key_type") else None,
         )
 
     def issued(self, certificate: bytes) -> None:
@@ -290,38 +311,74 @@ class Installer(
             )
 
     def _keep_once(self, name: str) -> None:
-        if name not in self._kept:
-            self._keep(name)
-            self._kept.add(name)
-        self._certificate = None
-
-    def _keep(self, name: str) -> None:
-        """Bring a lineage into step.
+        """Bring a lineage into step, once however often certbot tells of it; what its keyring
+        publishes follows when the last lineage of this run has had its turn.
 
         :raises errors.PluginError: with what is wrong and what to do
         """
-        from certbot_pinkeep import moments, renewals
-        from certbot_pinkeep.errors import ApacheFailed, BadOption, PinkeepError, Unpinned
+        later = self._more_to_come(name)
+        if name not in self._kept:
+            if later:
+                util.atexit_register(self._finish_late)
+            self._take_in(name)
+            self._kept.add(name)
+        self._certificate = None
+        if not later:
+            self._finish()
 
+    def _more_to_come(self, name: str) -> bool:
+        """Whether ``certbot renew`` comes to another lineage of ours after this one."""
+        if self.config.verb != "renew" or self.config.certname:
+            return False
+        from certbot_pinkeep import handoff, rounds
+
+        everyone = handoff.is_given(self.config, "installer")
+        return name != rounds.last(self.config.config_dir, everyone)
+
+    def _take_in(self, name: str) -> None:
+        from certbot_pinkeep import renewals
+        from certbot_pinkeep.errors import BadKey, BadOption, PinkeepError
+
+        values, issued = self._values(name), self._certificate is not None
         with _certbots_errors():
-            live = self._look(name)
-            remember = partial(
-                renewals.remember, self.config.config_dir, name, self.name, self._values(name)
-            )
+            live = None
             try:
+                live = self._look(name)
                 chosen = self._options(name)
-                before = self._was_pinned(name)
-                report = self._keeper().keep(live, chosen, moments.now(), remember, before)
-            except (ApacheFailed, Unpinned):
-                raise
+                taken = self._round().take_in(
+                    live,
+                    values,
+                    chosen,
+                    partial(renewals.remember, self.config.config_dir, name, self.name, values),
+                    self._was_pinned(name),
+                    issued,
+                )
             except BadOption as error:
-                self._reload_certificate(live)
+                if issued and live is not None:
+                    self._round().serve(name, live.pin, self._keyring(name), values)
                 raise PinkeepError(f"{error} {_where_options_are(self.config, name)}") from error
-            except Exception:
-                self._reload_certificate(live)
+            except BadKey:
+                if issued and live is None:
+                    self._round().serve(name, None, self._keyring(name), values)
                 raise
-            self._stamp(live, report)
-        _tell(report)
+        _tell_taken(taken)
+
+    def _finish(self) -> None:
+        """Publish what was taken in.
+
+        :raises errors.PluginError: with what is wrong and what to do
+        """
+        with _certbots_errors():
+            for report in self._round().finish():
+                _tell(report)
+
+    def _finish_late(self) -> None:
+        """The same when certbot ends, where the last lineage did not come so far."""
+        try:
+            if self._round().waiting:
+                self._finish()
+        except errors.PluginError as error:
+            logger.error("%s", error)
 
     def _was_pinned(self, name: str) -> bool:
         """Whether the lineage was pinned before this run."""
@@ -329,32 +386,6 @@ class Installer(
             renewal = self._renewal(name)
             self._pinned_before = renewal is not None and renewal.installer == self.name
         return self._pinned_before
-
-    def _reload_certificate(self, live: Live) -> None:
-        """Have a renewed certificate served though something else is wrong (G3)."""
-        from certbot_pinkeep import options
-        from certbot_pinkeep.errors import PinkeepError
-
-        if self._certificate is None:
-            return
-        try:
-            words = options.reload_command(self._values(live.name))
-            if self._keeper().reload_certificate(live, self._keyring(live.name), words):
-                logger.info("Reloaded Apache with the renewed certificate of %s.", live.name)
-        except PinkeepError as error:
-            logger.error("%s", error)
-
-    def _stamp(self, live: Live, report: Report) -> None:
-        folders = (os.path.join(self.config.config_dir, name) for name in ("keys", "csr"))
-        watched = [os.path.join(os.path.dirname(live.key_path), "cert.pem"), live.key_path]
-        stamps = self._stamps()
-        try:
-            if report.settled:
-                stamps.set(live.name, self._values(), [*watched, *report.files, *folders])
-            else:
-                stamps.clear(live.name)
-        except OSError as error:
-            logger.debug("No stamp: %s", error)
 
     def _look(self, name: str) -> Live:
         from certbot_pinkeep import lineage
@@ -417,23 +448,14 @@ class Installer(
     def _values(self, lineage: str | None = None) -> dict[str, object]:
         """The options as they were given.
 
-        :param lineage: names the keyring that has this lineage, where the option is not given: a
-            renewal by another installer makes certbot forget it
+        :param lineage: adds what certbot remembers for it, and what counts for its keyring
         """
-        values = {name: self.conf(name) for name in OPTIONS}
-        renewal = self._renewal(lineage) if lineage is not None else None
-        if renewal is not None:
-            # Where certbot does not read what it remembers: in certonly, run and install.
-            remembered = renewal.options
-            values = {
-                name: remembered.get(name) if value is None else value
-                for name, value in values.items()
-            }
-        if lineage is not None and values["keyring"] is None:
-            store = self._keeper().store
-            if not os.path.exists(store.path(lineage)):
-                values["keyring"] = store.keyring_of(lineage)
-        return values
+        given = {name: self.conf(name) for name in OPTIONS}
+        if lineage is None:
+            return given
+        renewal = self._renewal(lineage)
+        remembered = renewal.options if renewal is not None else {}
+        return self._keeper().store.values(lineage, given, remembered)
 
     def _renewal(self, name: str) -> Renewal | None:
         """The lineage's renewal file as it was before this run; certbot may write it anew."""
@@ -443,12 +465,15 @@ class Installer(
             self._renewals[name] = renewals.load(self.config.config_dir, name)
         return self._renewals[name]
 
+    def _round(self) -> Round:
+        from certbot_pinkeep import rounds
+
+        return rounds.of(self.config.config_dir, self.config.work_dir)
+
     def _keeper(self) -> Keeper:
-        from certbot_pinkeep import keeper
+        return self._round().keeper
 
-        return keeper.Keeper(self.config.config_dir, self.config.work_dir)
-
-    def _stamps(self) -> Any:
+    def _stamps(self) -> Stamps:
         from certbot_pinkeep import stamps
 
         return stamps.Stamps(self.config.work_dir)
@@ -464,21 +489,24 @@ class Installer(
             before = self._renewals.pop(name, None)
             saved = renewal != before  # else the simulated renewal failed, or changed nothing
             if saved and renewal is not None and renewal.installer == self.name:
-                self._keep(name)
+                self._take_in(name)
+                self._finish()
         except (errors.PluginError, PinkeepError) as error:
             logger.error("%s", error)
 
 
-def _watch_revocations() -> None:
-    """Have ``certbot revoke`` noticed, for which certbot makes no installer."""
+def _watch() -> None:
+    """Have ``certbot revoke`` and ``certbot delete`` noticed, for which certbot makes no
+    installer."""
     from certbot_pinkeep.errors import Unsupported
 
     try:
         from certbot_pinkeep import handoff
 
         handoff.watch_revocations(_notice_revocation)
+        handoff.watch_deletions(_notice_deletion)
     except (ImportError, AttributeError, Unsupported) as error:
-        logger.debug("certbot revoke is not noticed: %s", error)
+        logger.debug("certbot revoke and delete are not noticed: %s", error)
 
 
 def _notice_revocation(config: Any, pin: str, compromised: bool) -> None:
@@ -487,6 +515,15 @@ def _notice_revocation(config: Any, pin: str, compromised: bool) -> None:
 
     store = Store(config.config_dir, config.work_dir)
     for sentence in wishes.note_revoked(store, pin, compromised, moments.now()):
+        display_util.notify(sentence)
+
+
+def _notice_deletion(config: Any) -> None:
+    from certbot_pinkeep import moments, wishes
+    from certbot_pinkeep.keeper import Keeper
+
+    keeper = Keeper(config.config_dir, config.work_dir)
+    for sentence in wishes.note_deleted(keeper, moments.now()):
         display_util.notify(sentence)
 
 
@@ -511,7 +548,22 @@ def _where_options_are(config: Any, name: str) -> str:
     )
 
 
+def _tell_taken(taken: Taken) -> None:
+    name, keyring = taken.live.name, taken.chosen.keyring
+    if taken.moved_from:
+        display_util.notify(
+            f"{name} draws on the keyring {keyring} from now on. In its <VirtualHost>, include the "
+            f"snippet of {keyring} in place of that of {taken.moved_from}, reload Apache, and then "
+            f"run: certbot-pinkeep confirm {keyring} -- until then, and until nobody holds pins of "
+            f"{taken.moved_from} any more, it keeps its present key."
+        )
+    elif taken.joined and not taken.adopted:
+        display_util.notify(f"{name} joined the keyring {keyring}.")
+
+
 def _tell(report: Report) -> None:
+    for name in report.dropped:
+        display_util.notify(f"{name} was deleted, and has left the keyring {report.keyring}.")
     if report.rolled_over:
         display_util.notify(
             f"Rolled the keyring {report.keyring} over to the key with the pin {report.rolled_over}."
@@ -550,4 +602,4 @@ def _certbots_errors() -> Iterator[None]:
 
 
 # Certbot loads this module at every run, before it reads its command line and takes its functions.
-_watch_revocations()
+_watch()

@@ -8,7 +8,10 @@ The rules:
   is recorded before anything follows from it.
 * Where the file of the key that is to be used is lost, the live key goes on where clients accept
   it; else the best backup that is at hand is taken.
-* A certificate with a key of its own is not made for a host that is pinned already (G2).
+* A lineage that is pinned nowhere yet, and is to join a keyring, is issued for the shared primary
+  at once where that is safe at its names; else it joins with the key that it has.
+* A certificate with a key that clients do not accept is not made for a host that is pinned already,
+  nor for one below a host that is pinned with includeSubDomains (G2).
 """
 
 from __future__ import annotations
@@ -19,24 +22,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from certbot_pinkeep import advice, csrs, pins, revocations, rollover
+from certbot_pinkeep import advice, csrs, pins, reach, revocations, rollover
 from certbot_pinkeep.csrs import SavedCsr, SavedKey
 from certbot_pinkeep.errors import (
     BadFolder,
     BadKey,
-    BadOption,
     Compromised,
     DamagedState,
     NotSafe,
     OtherKeyring,
+    TypeMissing,
 )
 from certbot_pinkeep.keyring import Key, Keyring, Member
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.options import Options
-from certbot_pinkeep.pins import KeyType
+from certbot_pinkeep.pins import KeyKind, KeyType
+from certbot_pinkeep.rollover import Certificate
 from certbot_pinkeep.store import State, Store
 
 logger = logging.getLogger(__name__)
+
+Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -95,12 +101,12 @@ class Issuing:
             answer = revocations.Answer(True, "keyCompromise")
         state = self._pinned_state(live, keyring, asked)
         if state is None:
-            published = pinned_before or os.path.lexists(self.snippet_of(keyring, chosen))
-            key = self._unrecorded_key(live, answer, published, dry_run)
+            published = pinned_before or os.path.lexists(self.snippet_of(live.name, chosen))
+            key = self._unrecorded_key(live, keyring, names, answer, published, now, dry_run)
         else:
             if answer.revoked:
                 state = self._noticed(state, live.pin, answer.compromised, dry_run)
-            key = self._chosen_key(state, live, now, asked, chosen)
+            key = self._chosen_key(state, live, names, now, asked, chosen)
         return self._handover(key, names, live.must_staple, dry_run)
 
     def handover_new(
@@ -112,42 +118,67 @@ class Issuing:
         must_staple: bool,
         now: datetime,
         dry_run: bool = False,
+        kind: KeyKind | None = None,
     ) -> Handover | None:
-        """The key and the CSR that a new certificate is issued for; ``None`` when there is no such
-        keyring yet, and certbot makes a key as ever.
+        """The key and the CSR that a new certificate is issued for; ``None`` when the keyring has no
+        such key, and certbot makes one as ever.
 
+        :param key_type: which type to take where the keyring has several
+        :param kind: the kind of key that is asked for expressly
         :raises DamagedState: when its file cannot be trusted
-        :raises OtherKeyring: when the keyring would be a new one, for a host that is pinned
-        :raises NotSafe: when its key is compromised, and every other one locks clients out
+        :raises OtherKeyring: when it is for a host that another keyring pins
+        :raises TypeMissing: when it has no key of the type that was asked for, and its pins bind at
+            the names
+        :raises NotSafe: when no key may be handed over
         :raises BadKey: when its key's file is gone
         """
+        names = list(names)
         state = self.load_state(keyring, now)
-        if state is None or not state.keyring.key_types():
-            self._check_hosts(keyring, names, now)
+        self._check_hosts(keyring, lineage, names, now)
+        types = state.keyring.key_types() if state else ()
+        if state is None or not types:
             return None
-        check_member(state.keyring, lineage)
-        types = state.keyring.key_types()
+        if kind is not None and kind.key_type not in types:
+            if self._binds_at(state, names, now):
+                raise TypeMissing(keyring, kind)
+            return None
         key_type = key_type if key_type in types else types[0]
-        key = self._picked(state, key_type, None, now)
+        certificate = Certificate(_lowered(names), None)
+        key = self._picked(state, key_type, None, certificate, now)
         return self._handover(key, names, must_staple, dry_run)
 
-    def _check_hosts(self, keyring: str, names: Iterable[str], now: datetime) -> None:
-        """See that a certificate with a key of its own is not for a host that is pinned already.
+    def _binds_at(self, state: State, names: Iterable[str], now: datetime) -> bool:
+        """Whether clients may hold pins of the keyring at one of the names."""
+        hosts = _lowered(names)
+        if state.ledger.is_uncertain(now) and reach.covered(state.keyring.hosts, hosts, True):
+            return True
+        return any(entry.may_bind(now) and entry.binds_at(hosts) for entry in state.ledger.known)
 
-        :raises OtherKeyring: when it is
+    def _check_hosts(
+        self,
+        keyring: str,
+        lineage: str,
+        names: Iterable[str],
+        now: datetime,
+        pin: str | None = None,
+    ) -> None:
+        """See that no other keyring pins the names of a lineage.
+
+        :param pin: of the key that it has; one that all their pins have, below their hosts, is let
+            pass
+        :raises OtherKeyring: when one does
         """
-        hosts = {name.lower() for name in names}
         for name in self.store.names():
             try:
-                state = None if name == keyring else self.store.load(name)
+                state = None if name == keyring else self.load_state(name, now)
             except DamagedState as error:
                 logger.error("%s", error)
                 continue
-            if state is None or state.ledger.binds_nobody(now):
-                continue
-            both = [host for host in state.keyring.hosts if host in hosts]
-            if both:
-                raise OtherKeyring(both[0], name, state.keyring.members[0].lineage)
+            if state is None or state.keyring.member(lineage) is not None:
+                continue  # its own, or the one that it comes from
+            host = _pinned_host(state, _lowered(names), pin, now)
+            if host is not None:
+                raise OtherKeyring(host, name, keyring, lineage)
 
     def load_state(self, name: str, now: datetime) -> State | None:
         """The state of a keyring, its ledger told of the latest moment that was reached."""
@@ -160,7 +191,7 @@ class Issuing:
     def _pinned_state(self, live: Live, keyring: str, asked: bool) -> State | None:
         """The state of the lineage's keyring; ``None`` where it has none that can be trusted."""
         # Where the option names another one, the keyring that has the lineage counts (G3).
-        keyring = self.store.keyring_of(live.name) or keyring
+        keyring = self.store.keyring_of(live.name, keyring) or keyring
         try:
             state = self.store.load(keyring)
         except DamagedState as error:
@@ -206,12 +237,23 @@ class Issuing:
         return state.with_revoked(pin, compromised)
 
     def _unrecorded_key(
-        self, live: Live, answer: revocations.Answer, published: bool, dry_run: bool
+        self,
+        live: Live,
+        keyring: str,
+        names: Iterable[str],
+        answer: revocations.Answer,
+        published: bool,
+        now: datetime,
+        dry_run: bool,
     ) -> SavedKey:
-        """The live key of a lineage of which there is no record, unless that is compromised.
+        """The key of a lineage of which there is no record: the shared one of the keyring that it is
+        to join, where that is safe; else the live one, unless that is compromised.
 
         :param published: whether pins of it may have been published all the same
         """
+        shared = None if published else self._shared_key(live, keyring, names, now)
+        if shared is not None:
+            return shared
         if not answer.compromised and not self.is_compromised(live.pin):
             path = os.path.relpath(live.key_path, self.config_dir)
             return self.folders.load_key(path, live.pin)
@@ -237,27 +279,57 @@ class Issuing:
         public = pins.load_private_key(pem).public_key()
         return SavedKey("", pem, pins.pin_of(public), live.kind)
 
+    def _shared_key(
+        self, live: Live, keyring: str, names: Iterable[str], now: datetime
+    ) -> SavedKey | None:
+        """The primary of the keyring that a lineage without pins is to join, where it is safe."""
+        try:
+            state = self.load_state(keyring, now)
+            primary = state.keyring.primary(live.kind.key_type) if state else None
+            if state is None or primary is None:
+                return None
+            hosts = tuple(dict.fromkeys((*live.names, *_lowered(names))))
+            if not rollover.safety(primary, state.ledger, now, hosts).at(now):
+                return None
+            return self.load_key(primary)
+        except (DamagedState, BadKey) as error:
+            logger.error("%s", error)
+            return None
+
     def _chosen_key(
-        self, state: State, live: Live, now: datetime, asked: bool, chosen: Options | None
+        self,
+        state: State,
+        live: Live,
+        names: Iterable[str],
+        now: datetime,
+        asked: bool,
+        chosen: Options | None,
     ) -> SavedKey:
         """The key that the keyring names for the renewal of *live*."""
         keyring = as_live(state, live)
-        if chosen is not None:
+        if chosen is not None and chosen.keyring == keyring.name:
             keyring = replace(keyring, rollover_days=chosen.rollover_days)
         ledger = state.ledger.noticed(self.store.reached(now))
         state = replace(state, keyring=keyring, ledger=ledger)
         types = keyring.key_types()
         key_type = live.kind.key_type if live.kind.key_type in types else types[0]
-        return self._picked(state, key_type, live, now, asked)
+        hosts = tuple(dict.fromkeys((*live.names, *_lowered(names))))
+        return self._picked(state, key_type, live, Certificate(hosts, live.pin), now, asked)
 
     def _picked(
-        self, state: State, key_type: KeyType, live: Live | None, now: datetime, asked: bool = False
+        self,
+        state: State,
+        key_type: KeyType,
+        live: Live | None,
+        certificate: Certificate,
+        now: datetime,
+        asked: bool = False,
     ) -> SavedKey:
         """The key of the keyring that a certificate is issued for.
 
         :param live: what is renewed; ``None``: nothing, it is for a new certificate
         """
-        decision = self._decide(state, key_type, now, asked, live is None)
+        decision = self._decide(state, key_type, certificate, now, asked)
         assert decision.key is not None
         try:
             return self.load_key(decision.key)
@@ -271,17 +343,19 @@ class Issuing:
         self,
         state: State,
         key_type: KeyType,
+        certificate: Certificate,
         now: datetime,
         asked: bool = False,
-        new: bool = False,
     ) -> rollover.Decision:
         """What the next certificate is issued for; the admin is told where a rollover is due.
 
         :raises NotSafe: where no key may be handed over, or none that was asked for
         """
         keyring = self.at_hand(state.keyring, key_type)
-        decision = rollover.decide(keyring, state.ledger, now, key_type, asked)
-        name = keyring.name
+        decision = rollover.decide(keyring, state.ledger, now, key_type, asked, certificate)
+        name, new = keyring.name, certificate.pin is None
+        if decision.key is None and decision.due == "shared":
+            raise NotSafe(advice.not_yet_issued(name, decision))
         if decision.key is None:
             raise Compromised(advice.locked_in(name, decision, state.ledger, now, new))
         if decision.held and asked:
@@ -291,7 +365,7 @@ class Issuing:
         elif decision.rolls_over:
             logger.info("%s", advice.rolling(name, decision))
             if decision.key.forced:
-                told = advice.announcement(decision.key, state.ledger, now)
+                told = advice.announcement(decision.key, state.ledger, now, certificate.hosts)
                 logger.warning("The rollover of the keyring %s is forced. %s", name, told)
         return decision
 
@@ -321,9 +395,10 @@ class Issuing:
         :raises BadKey: where there is none of these
         """
         keyring = self.at_hand(state.keyring, key_type)
-        best, verdict = rollover.best_backup(keyring, state.ledger, now, key_type)
+        hosts = live.names if live else None
+        best, verdict = rollover.best_backup(keyring, state.ledger, now, key_type, hosts)
         usable = live is not None and not self.is_compromised(live.pin)
-        accepted = usable and live is not None and is_accepted(state, live.pin, now)
+        accepted = usable and live is not None and is_accepted(state, live, now)
         # A pinned backup is better than a live key that is not pinned.
         if best is not None and not accepted and (usable or verdict.at(now)):
             return self.load_key(best)
@@ -363,16 +438,18 @@ class Issuing:
         return self.folders.load_key(key.path, key.pin)
 
     def snippet_of(self, keyring: str, chosen: Options | None) -> str:
+        """The file that a keyring's header is published in."""
         folder = chosen.snippet_dir if chosen else None
         folder = folder or os.path.join(self.store.folder, "apache")
         return os.path.join(folder, f"{keyring}.conf")
 
     def give_up(self, name: str) -> str:
+        """What to do about a keyring whose keys are lost."""
         files_ = " and ".join(self.store.paths(name))
         return (
-            f"Restore what is lost from a backup of {self.config_dir}. If it is lost for good, clients are "
-            f"locked out until their pins run out; to pin anew then, move {files_} away and run: "
-            "certbot renew --installer pinkeep"
+            f"Restore what is lost from a backup of {self.config_dir}. If it is lost for good, "
+            f"clients are locked out until their pins run out; to pin anew then, move {files_} away "
+            "and run: certbot renew --installer pinkeep"
         )
 
 
@@ -385,28 +462,40 @@ def as_live(state: State, live: Live) -> Keyring:
     return state.keyring.with_member(member_of(live))
 
 
-def is_accepted(state: State, pin: str, now: datetime) -> bool:
+def is_accepted(state: State, live: Live, now: datetime) -> bool:
     """Whether clients accept this live key: it is published, and it was not retired, unless no
-    client holds pins without it."""
-    key = state.keyring.key(pin)
+    client holds pins without it; or it was found to be accepted when the lineage was taken in, and
+    a run that was killed did not come to publish it."""
+    key, member = state.keyring.key(live.pin), state.keyring.member(live.name)
     current = state.ledger.current
     if key is None or current is None:
         return key is not None
-    lacking = [
-        entry for entry in rollover.lacking(pin, state.ledger) if entry.binds_until(now) > now
-    ]
-    return pin in current.policy.pins and not (key.role == "retired" and lacking)
+    if member is not None and member.pin == live.pin and key.role in ("primary", "in-service"):
+        return True
+    if live.pin not in current.policy.pins:
+        return False
+    return key.role != "retired" or not rollover.locked_out(live.pin, state.ledger, now, live.names)
 
 
-def check_member(keyring: Keyring, lineage: str) -> None:
-    if keyring.members and keyring.member(lineage) is None:
-        raise BadOption(
-            "--pinkeep-keyring",
-            keyring.name,
-            f"it is the keyring of {keyring.members[0].lineage}, and one keyring for several "
-            f"certificates is not there yet. Give {lineage} one of its own.",
-        )
+def _pinned_host(state: State, names: Names, pin: str | None, now: datetime) -> str | None:
+    """The first of the names that the keyring pins, by a host of its own or one above."""
+    if state.ledger.current is not None and state.ledger.binds_nobody(now):
+        return None
+    same = reach.covered(state.keyring.hosts, names, False)
+    for name in names:
+        if name in same or any(
+            pin not in entry.policy.pins and entry.binds_at((name,))
+            for entry in state.ledger.known
+            if entry.hosts and entry.may_bind(now)
+        ):
+            return name
+    return None
+
+
+def _lowered(names: Iterable[str]) -> Names:
+    return tuple(name.lower() for name in names)
 
 
 def member_of(live: Live, loaded: str | None = None) -> Member:
+    """The lineage as a keyring notes it."""
     return Member(live.name, live.names, live.pin, loaded)

@@ -4,6 +4,8 @@ The rules:
 
 * Per key type one key is primary: the next renewal is issued for it. Backups follow it in the
   order in which they would be used.
+* A lineage that joins with a key of its own keeps it in service until it is renewed. It is the
+  primary of its type where there is none yet.
 * A key is in service while the certificate of a lineage is for it, whatever its role.
 * A backup that a lineage serves has been rolled over to: it becomes primary. The old primary stays
   pinned while another lineage serves it, and retires when none does.
@@ -63,12 +65,15 @@ class Member:
     :ivar hosts: the names of its certificate
     :ivar pin: the pin of its live key
     :ivar loaded: SHA-256 (hex) of the certificate that Apache is known to have loaded
+    :ivar moved: the keyring that it draws on now; until Apache is known to send that one's header
+        for it, its key stays in service here; empty: this one
     """
 
     lineage: str
     hosts: tuple[str, ...]
     pin: str
     loaded: str | None = None
+    moved: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,13 +156,41 @@ class Keyring:
 
     def with_member(self, member: Member) -> Keyring:
         """The keyring with this lineage as it is now, its live key's role brought into step."""
-        others = tuple(m for m in self.members if m.lineage != member.lineage)
         known = self.member(member.lineage)
-        if known is not None:
-            others = tuple(member if m is known else m for m in self.members)
+        if known is None:
+            members = (*self.members, member)
         else:
-            others = (*others, member)
-        return replace(self, members=others)._promoted(member.pin)._retired()
+            members = tuple(member if m is known else m for m in self.members)
+        return replace(self, members=members)._promoted(member.pin)._retired()
+
+    def with_joined(self, key: Key) -> Keyring:
+        """The keyring with the key that a lineage brings along; :meth:`with_member` comes next."""
+        role: Role = "primary" if self.primary(key.kind.key_type) is None else "in-service"
+        known = self.key(key.pin)
+        if known is None:
+            return self.with_keys([replace(key, role=role)])
+        if known.role != "retired":
+            return self
+        back = replace(known, role=role, leave="" if known.leave == "asked" else known.leave)
+        return self._changed(lambda k: back if k is known else k)
+
+    def with_type(self, key: Key) -> Keyring:
+        """The keyring with the first key of a type, for certificates to come."""
+        return self.with_keys([replace(key, role="primary")])
+
+    def with_moved(self, lineage: str, keyring: str) -> Keyring:
+        """The keyring with a lineage noted that draws on another one now."""
+        return self._with_members(
+            replace(m, moved=keyring) if m.lineage == lineage else m for m in self.members
+        )
+
+    def without_members(self, lineages: Iterable[str]) -> Keyring:
+        """The keyring without these lineages; keys that only they served are retired."""
+        gone = set(lineages)
+        return self._with_members(m for m in self.members if m.lineage not in gone)._retired()
+
+    def _with_members(self, members: Iterable[Member]) -> Keyring:
+        return replace(self, members=tuple(members))
 
     def served_since(self, moments: dict[str, datetime]) -> Keyring:
         """The keyring with the first service of keys noted, by pin, where none was known."""
@@ -181,11 +214,8 @@ class Keyring:
 
     def loaded(self, lineage: str, fingerprint: str) -> Keyring:
         """The keyring with the certificate noted that Apache has loaded for *lineage*."""
-        return replace(
-            self,
-            members=tuple(
-                replace(m, loaded=fingerprint) if m.lineage == lineage else m for m in self.members
-            ),
+        return self._with_members(
+            replace(m, loaded=fingerprint) if m.lineage == lineage else m for m in self.members
         )
 
     def with_backup_count(self, wanted: int, lost: Iterable[str] = ()) -> Keyring:
@@ -298,9 +328,9 @@ class Keyring:
         old = self.primary(key.kind.key_type)
         return self._changed(
             lambda k: (
-                replace(k, role="primary", leave="", forced=False)
+                replace(k, role="primary", leave="")
                 if k is key
-                else replace(k, role="in-service", leave=k.leave or "asked")
+                else replace(k, role="in-service", leave=k.leave or "asked", forced=False)
                 if k is old
                 else k
             )

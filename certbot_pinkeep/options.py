@@ -13,9 +13,10 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from certbot_pinkeep import reach
 from certbot_pinkeep.errors import BadOption
 
 DEFAULT_BACKUP_KEYS = 2
@@ -44,6 +45,8 @@ class Options:
     :ivar snippet_dir: absolute; ``None`` for the default below the config dir
     :ivar configtest: words of the command; ``None`` for the default, empty for none
     :ivar reload: words of the command; ``None`` for the default, empty for none
+    :ivar settings: what was given of all this but the keyring's name, as text; it counts for every
+        lineage of the keyring
     """
 
     keyring: str
@@ -56,6 +59,7 @@ class Options:
     snippet_dir: str | None = None
     configtest: tuple[str, ...] | None = None
     reload: tuple[str, ...] | None = None
+    settings: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def parse(values: Mapping[str, object], lineage: str) -> Options:
@@ -77,6 +81,11 @@ def parse(values: Mapping[str, object], lineage: str) -> Options:
         snippet_dir=_folder(values, "snippet-dir"),
         configtest=_command(values, "configtest-command"),
         reload=_command(values, "reload-command"),
+        settings={
+            name: str(value)
+            for name, value in values.items()
+            if name != "keyring" and value is not None
+        },
     )
 
 
@@ -115,19 +124,13 @@ def check_report_host(uri: str | None, hosts: tuple[str, ...], subdomains: bool)
         return
     target = (urlsplit(uri).hostname or "").lower().rstrip(".")
     for host in hosts:
-        if target == host or _covers(host, target, subdomains):
+        if reach.covers(host, target, subdomains):
             raise BadOption(
                 "--pinkeep-report-uri",
                 uri,
                 f"the host {target} is covered by the pins of {host}: a client that refuses them "
                 "could not report there (RFC 7469 §2.1.4). Name a host that is not pinned here.",
             )
-
-
-def _covers(host: str, target: str, subdomains: bool) -> bool:
-    if host.startswith("*."):
-        return target.endswith(host[1:]) and (subdomains or "." not in target[: -len(host[1:])])
-    return subdomains and target.endswith(f".{host}")
 
 
 def _number(values: Mapping[str, object], name: str, default: int, least: int, most: int) -> int:

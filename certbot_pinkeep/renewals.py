@@ -10,6 +10,7 @@ The rules:
 
 from __future__ import annotations
 
+import glob
 import io
 import os
 from collections.abc import Mapping
@@ -39,6 +40,12 @@ class Renewal:
     must_staple: bool
     deploy_hook: str
     options: Mapping[str, str] = field(default_factory=dict)
+
+
+def names(config_dir: str) -> list[str]:
+    """The lineages of a config dir, in the order in which certbot renews them."""
+    found = glob.glob(os.path.join(glob.escape(config_dir), "renewal", "*.conf"))
+    return [os.path.basename(path)[: -len(".conf")] for path in sorted(found)]
 
 
 def load(config_dir: str, name: str) -> Renewal | None:
@@ -75,22 +82,59 @@ def load(config_dir: str, name: str) -> Renewal | None:
 def remember(config_dir: str, name: str, installer: str, options: Mapping[str, object]) -> None:
     """Note in a lineage's renewal file that *installer* renews it, with its present key.
 
-    :param options: by their names without ``--pinkeep-``; those that are ``None`` are left out
+    :param options: by their names without ``--pinkeep-``; those that are ``None`` are removed
     :raises PinkeepError: when the file is not one of certbot's
     :raises OSError: when it cannot be written
     """
     path = _path(config_dir, name)
-    wanted = {"installer": installer, "reuse_key": "True"}
-    for option, value in options.items():
-        if value is not None:
-            wanted[_PREFIX + option.replace("-", "_")] = str(value)
+    wanted = {"installer": installer, "reuse_key": "True"} | _items(options)
+    _change(path, _content(path), wanted)
+
+
+def agree(config_dir: str, name: str, settings: Mapping[str, str]) -> None:
+    """Note the options of its keyring in the renewal file of a lineage that pinkeep renews.
+
+    :param settings: by their names without ``--pinkeep-``; others that are stored are removed, but
+        for the keyring
+    :raises PinkeepError: when the file is not one of certbot's
+    :raises OSError: when it cannot be written
+    """
+    path = _path(config_dir, name)
+    if not os.path.exists(path):
+        return
+    content = _content(path)
+    parameters = content["renewalparams"]
+    if _text(parameters, "installer") != "pinkeep":
+        return
+    keyring = _text(parameters, f"{_PREFIX}keyring")
+    _change(path, content, _items({**settings, "keyring": keyring}))
+
+
+def _items(options: Mapping[str, object]) -> dict[str, str]:
+    return {
+        _PREFIX + option.replace("-", "_"): str(value)
+        for option, value in options.items()
+        if value is not None
+    }
+
+
+def _content(path: str) -> configobj.ConfigObj:
     try:
         content = _read(path)
-        parameters = content["renewalparams"]
+        content["renewalparams"]
     except (configobj.ConfigObjError, KeyError) as error:
         raise PinkeepError(f"Certbot's renewal file {path} cannot be read: {error}.") from error
-    if all(_text(parameters, item) == value for item, value in wanted.items()):
+    return content
+
+
+def _change(path: str, content: configobj.ConfigObj, wanted: Mapping[str, str]) -> None:
+    """Have the file say what is wanted, and nothing else of pinkeep's options."""
+    parameters = content["renewalparams"]
+    gone = [item for item in parameters if item.startswith(_PREFIX) and item not in wanted]
+    if not gone and all(_text(parameters, item) == value for item, value in wanted.items()):
         return
+    for item in gone:
+        del parameters[item]
     parameters.update(wanted)
     written = io.BytesIO()
     content.write(written)

@@ -3,8 +3,8 @@
 The rules:
 
 * Switching to a key is safe when every policy that still binds contains its pin (G2, RFC 7469
-  §2.6). A policy that may still be served has no known end: while one lacks the pin, the time from
-  which switching is safe is unknown.
+  §2.6). For one certificate, those count that bind at its names. A policy that may still be served
+  has no known end: while one lacks the pin, the time from which switching is safe is unknown.
 * A ledger that is in doubt, that is blind to what was served before, or that knows moments later
   than now (a clock that ran backwards), makes nothing safe (G8).
 * The next certificate is issued for the primary, until a rollover is due: by the primary's age
@@ -12,6 +12,11 @@ The rules:
   compromised. An unknown age is not due (G8).
 * Where a rollover is due, the first backup that is safe is taken. Where none is, the primary goes
   on (G3), but for a compromised one, which is never handed over again.
+* A certificate that does not serve the primary yet (it joined with a key of its own, or another one
+  was rolled over first) is issued for the primary as soon as that is safe at its names; until then
+  it keeps its key. Age is no reason to exchange a primary that it does not serve.
+* A new certificate is issued for the primary, unless policies are known to bind at its names that
+  lack it: then it is not issued.
 * The admin can force a backup. It is taken whoever is locked out; who that is, and until when,
   follows from the ledger.
 """
@@ -27,7 +32,22 @@ from certbot_pinkeep.keyring import Key, Keyring
 from certbot_pinkeep.ledger import Entry, Ledger
 from certbot_pinkeep.pins import KeyType
 
-Reason = Literal["age", "asked", "revoked", "compromised"]
+#: What keeps it unknown from when switching is safe.
+Cause = Literal["", "doubt", "clock", "pending", "moved", "none"]
+Reason = Literal["age", "asked", "revoked", "compromised", "shared"]
+Hosts = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The certificate that a key is looked for.
+
+    :ivar hosts: its names
+    :ivar pin: the pin of the key that it has now; ``None``: it is a new one
+    """
+
+    hosts: Hosts
+    pin: str | None
 
 
 @dataclass(frozen=True)
@@ -36,10 +56,12 @@ class Safety:
 
     :ivar since: the earliest such time, which may lie ahead; ``None`` while unknown
     :ivar why: the reason while it is not safe, as a part of a sentence; empty when it is
+    :ivar cause: what keeps the time unknown
     """
 
     since: datetime | None
     why: str = ""
+    cause: Cause = ""
 
     def at(self, now: datetime) -> bool:
         """Whether switching is safe at *now*."""
@@ -73,25 +95,76 @@ class Decision:
 
 
 def decide(
-    keyring: Keyring, ledger: Ledger, now: datetime, key_type: KeyType, asked: bool = False
+    keyring: Keyring,
+    ledger: Ledger,
+    now: datetime,
+    key_type: KeyType,
+    asked: bool = False,
+    certificate: Certificate | None = None,
 ) -> Decision:
     """What the next certificate of *key_type* is issued for.
 
     :param asked: whether a rollover is asked for, beyond what the keyring says
+    :param certificate: which one; ``None``: all that serve the primary
     """
     primary = keyring.primary(key_type)
-    due = _due(keyring, now, key_type) or ("asked" if asked else None)
-    best, verdict = best_backup(keyring, ledger, now, key_type)
-    ready = best is not None and (best.forced or verdict.at(now))
-    return Decision(best if due and ready else primary, due, best, verdict)
+    hosts = certificate.hosts if certificate else None
+    follows = _follows(keyring, primary, certificate)
+    due = _due(keyring, now, key_type, follows) or ("asked" if asked else None)
+    best, verdict = best_backup(keyring, ledger, now, key_type, hosts)
+    if due and best is not None and (best.forced or verdict.at(now)):
+        return Decision(best, due, best, verdict)
+    if certificate is None or (primary is not None and not follows):
+        return Decision(primary, due, best, verdict)
+    kept = _kept(keyring, certificate)
+    if primary is None or (due and kept is not None):
+        return Decision(kept, due, best, verdict)
+    ready = _ready_to_follow(primary, kept, ledger, now, certificate)
+    if ready.at(now):
+        return Decision(primary, due, best, verdict)
+    if kept is not None or certificate.pin is None:
+        return Decision(kept, "shared", primary, ready)
+    return Decision(None, "compromised", best or primary, verdict if best else ready)
+
+
+def _follows(keyring: Keyring, primary: Key | None, certificate: Certificate | None) -> bool:
+    """Whether the certificate is to follow others to the primary. One with a key that was retired
+    came past the keyring, from a backup: it goes back to the primary."""
+    if certificate is None or primary is None or certificate.pin == primary.pin:
+        return False
+    key = keyring.key(certificate.pin) if certificate.pin else None
+    return key is None or key.role != "retired"
+
+
+def _kept(keyring: Keyring, certificate: Certificate) -> Key | None:
+    """The key that the certificate has, unless that is compromised."""
+    key = keyring.key(certificate.pin) if certificate.pin else None
+    return key if key is not None and key.role != "compromised" else None
+
+
+def _ready_to_follow(
+    primary: Key, kept: Key | None, ledger: Ledger, now: datetime, certificate: Certificate
+) -> Safety:
+    """When a certificate that does not serve the primary can be issued for it.
+
+    :param kept: the key that it keeps meanwhile; without one, only what is known stands against it
+    """
+    accepted = not locked_out(primary.pin, ledger, now, certificate.hosts)
+    if primary.forced or (kept is None and accepted):
+        return Safety(now)
+    return safety(primary, ledger, now, certificate.hosts)
 
 
 def best_backup(
-    keyring: Keyring, ledger: Ledger, now: datetime, key_type: KeyType
+    keyring: Keyring,
+    ledger: Ledger,
+    now: datetime,
+    key_type: KeyType,
+    hosts: Hosts | None = None,
 ) -> tuple[Key | None, Safety]:
     """The backup to switch to: the forced one, else the first one that is safe, else the one that
     is safe first; ``None`` where there is no backup."""
-    verdicts = [(key, safety(key, ledger, now)) for key in keyring.backups(key_type)]
+    verdicts = [(key, safety(key, ledger, now, hosts)) for key in keyring.backups(key_type)]
     for key, verdict in verdicts:
         if key.forced:
             return key, verdict
@@ -102,21 +175,26 @@ def best_backup(
     if known:
         _, key, verdict = min(known, key=lambda one: one[0])
         return key, verdict
-    return verdicts[0] if verdicts else (None, Safety(None, "there is no backup key"))
+    return verdicts[0] if verdicts else (None, Safety(None, "there is no backup key", "none"))
 
 
-def safety(key: Key, ledger: Ledger, now: datetime) -> Safety:
-    """When switching to *key* is safe, seen from *now*."""
+def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) -> Safety:
+    """When switching to *key* is safe, seen from *now*.
+
+    :param hosts: the names at which it is to be served; ``None``: at all that are pinned
+    """
     if ledger.doubt:
-        return Safety(None, ledger.doubt)
+        return Safety(None, ledger.doubt, "doubt")
     if ledger.is_ahead_of(now):
-        return Safety(None, clock(ledger, now))
+        return Safety(None, clock(ledger, now), "clock")
     since = key.created
     if ledger.blind_until is not None and ledger.blind_until > now:
         since = max(since, ledger.blind_until)
-    for entry in lacking(key.pin, ledger):
+    for entry in lacking(key.pin, ledger, hosts):
+        if entry.replaced is None and entry in ledger.inherited:
+            return Safety(None, "pins of the keyring that was left may still be served", "moved")
         if entry.replaced is None:
-            return Safety(None, "pins without it may still be served")
+            return Safety(None, "pins without it may still be served", "pending")
         since = max(since, entry.binds_until(now))
     why = "" if since <= now else f"clients may hold pins without it until {moments.text(since)}"
     return Safety(since, why)
@@ -125,18 +203,22 @@ def safety(key: Key, ledger: Ledger, now: datetime) -> Safety:
 def clock(ledger: Ledger, now: datetime) -> str:
     """Why nothing follows from a ledger that is ahead of *now*, as a part of a sentence."""
     latest = moments.text(ledger.latest() or now)
-    return (
-        f"the clock says {moments.text(now)}, but {latest} was reached before (where the clock is "
-        "right now, tell with: certbot-pinkeep confirm NAME --clock)"
-    )
+    return f"the clock says {moments.text(now)}, but {latest} was reached before"
 
 
-def lacking(pin: str, ledger: Ledger) -> tuple[Entry, ...]:
-    """The policies on record that bind clients and lack *pin*: who holds one is locked out by the
-    key of that pin (RFC 7469 §2.6)."""
+def lacking(pin: str, ledger: Ledger, hosts: Hosts | None = None) -> tuple[Entry, ...]:
+    """The policies on record that bind clients at the hosts and lack *pin*: who holds one is locked
+    out by the key of that pin (RFC 7469 §2.6)."""
     return tuple(
-        entry for entry in ledger.entries if entry.policy.binding and pin not in entry.policy.pins
+        entry for entry in ledger.known if pin not in entry.policy.pins and entry.binds_at(hosts)
     )
+
+
+def locked_out(
+    pin: str, ledger: Ledger, now: datetime, hosts: Hosts | None = None
+) -> tuple[Entry, ...]:
+    """The policies whose holders are locked out by the key of *pin*, served at *now*."""
+    return tuple(entry for entry in lacking(pin, ledger, hosts) if entry.may_bind(now))
 
 
 def next_due(keyring: Keyring, now: datetime, key_type: KeyType) -> datetime | None:
@@ -149,11 +231,15 @@ def next_due(keyring: Keyring, now: datetime, key_type: KeyType) -> datetime | N
     return primary.first_served + timedelta(days=keyring.rollover_days)
 
 
-def _due(keyring: Keyring, now: datetime, key_type: KeyType) -> Reason | None:
+def _due(
+    keyring: Keyring, now: datetime, key_type: KeyType, follows: bool = False
+) -> Reason | None:
     primary = keyring.primary(key_type)
     if primary is None:
         return "compromised"
     if primary.leave:
         return primary.leave
+    if follows:
+        return None
     since = next_due(keyring, now, key_type)
     return "age" if since is not None and since <= now else None

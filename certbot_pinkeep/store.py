@@ -15,9 +15,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -44,6 +44,8 @@ class State:
     :ivar tested: SHA-256 (hex) of the snippet's text that passed Apache's test last
     :ivar unpin: whether the admin leaves pinning: ``max-age=0`` is served until nothing binds
     :ivar saved: how often it was saved
+    :ivar settings: the options that count for the whole keyring, as they were given, by their names
+        without ``--pinkeep-``
     """
 
     keyring: Keyring
@@ -52,6 +54,7 @@ class State:
     tested: str = ""
     unpin: bool = False
     saved: int = 0
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def with_revoked(self, pin: str, compromised: bool) -> State:
         """The state with a certificate of this key revoked."""
@@ -74,7 +77,7 @@ class Store:
     def __init__(self, config_dir: str, work_dir: str | None = None) -> None:
         self.witness = Witness(work_dir, config_dir) if work_dir else None
         self.folder = os.path.join(config_dir, "pinkeep")
-        self._members: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {}
+        self._loaded: dict[str, tuple[object, State | None]] = {}
 
     def path(self, name: str) -> str:
         """The file of the keyring *name*."""
@@ -98,6 +101,14 @@ class Store:
 
         :raises DamagedState: when the file cannot be trusted
         """
+        # With hundreds of lineages on one keyring, most of the time would go into reading it again.
+        stamp = [_stamp(path) for path in self.paths(name)]
+        known = self._loaded.get(name)
+        if known is None or known[0] != stamp:
+            known = self._loaded[name] = (stamp, self._load(name))
+        return known[1]
+
+    def _load(self, name: str) -> State | None:
         content = self._content(name)
         own = self._read(name, content) if content is not None else None
         copy = self._copy(name, content)
@@ -172,12 +183,54 @@ class Store:
         latest = self.witness.latest() if self.witness else None
         return max(now, latest) if latest else now
 
-    def keyring_of(self, lineage: str) -> str | None:
-        """The keyring that has this lineage; damaged files are passed over."""
-        for name in self.names():
-            if lineage in self._lineages(name):
-                return name
-        return None
+    def keyring_of(self, lineage: str, likely: str = "") -> str | None:
+        """The keyring that this lineage draws on; damaged files are passed over.
+
+        :param likely: where to look first
+        """
+        return next((n for n in self._in_order(likely or lineage) if self.has(n, lineage)), None)
+
+    def has(self, name: str, lineage: str) -> bool:
+        """Whether the lineage draws on the keyring *name*; not, where its file is damaged."""
+        with suppress(DamagedState):
+            state = self.load(name)
+            member = state.keyring.member(lineage) if state else None
+            return member is not None and not member.moved
+        return False
+
+    def values(
+        self, lineage: str, given: Mapping[str, object], remembered: Mapping[str, str]
+    ) -> dict[str, object]:
+        """The options that count for a lineage: those given for it, else what certbot remembers of
+        it, else what counts for its keyring. What is remembered from before it joins does not count.
+
+        :param given: by their names without ``--pinkeep-``; ``None``: not given
+        :param remembered: what its renewal file has
+        """
+        named = given.get("keyring")
+        named = remembered.get("keyring") if named is None else named
+        keyring = str(named) if named is not None else self.keyring_of(lineage) or lineage
+        state = None
+        with suppress(DamagedState):
+            state = self.load(keyring)
+        settings = state.settings if state else {}
+        member = state.keyring.member(lineage) if state else None
+        joins = state is not None and (member is None or bool(member.moved))
+        values: dict[str, object] = {}
+        for name, value in given.items():
+            old = remembered.get(name)
+            if joins and value is not None and str(value) == old:
+                value = None  # certbot remembers it, from another keyring or from nowhere
+            values[name] = value if value is not None else None if joins else old
+            if values[name] is None:
+                values[name] = settings.get(name)
+        values["keyring"] = None if keyring == lineage else keyring
+        return values
+
+    def _in_order(self, likely: str) -> Iterator[str]:
+        if likely:
+            yield likely  # mostly it is this one, and the others need not be listed
+        yield from (name for name in self.names() if name != likely)
 
     def check_all(self) -> None:
         """See that every keyring file can be trusted.
@@ -192,21 +245,13 @@ class Store:
         files.make_folder(self.folder, 0o755)
         return files.locked(self.folder)
 
-    def _lineages(self, name: str) -> tuple[str, ...]:
-        try:
-            found = os.stat(self.path(name))
-            stamp = (found.st_mtime_ns, found.st_ino)
-        except OSError:
-            stamp = (0, 0)  # lost; the copy does not change
-        known = self._members.get(name)
-        if known is None or known[0] != stamp:
-            try:
-                state = self.load(name)
-            except DamagedState:
-                state = None
-            lineages = tuple(m.lineage for m in state.keyring.members) if state else ()
-            known = self._members[name] = (stamp, lineages)
-        return known[1]
+
+def _stamp(path: str) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode)
 
 
 def write(state: State) -> bytes:
@@ -228,7 +273,9 @@ def write(state: State) -> bytes:
     content["seen"] = moments.text(state.ledger.seen) if state.ledger.seen else ""
     content["lineages"] = {str(n): _write_member(m) for n, m in enumerate(keyring.members, 1)}
     content["keys"] = {str(n): _write_key(k) for n, k in enumerate(keyring.keys, 1)}
-    content["ledger"] = ledger.write(state.ledger)
+    content["ledger"] = ledger.write(state.ledger.entries)
+    content["inherited"] = ledger.write(state.ledger.inherited)
+    content["options"] = dict(state.settings)
     written = io.BytesIO()
     content.write(written)
     body = b"# Written by certbot-pinkeep. Do not edit: an edited file counts as damaged.\n"
@@ -272,11 +319,13 @@ def read(name: str, content: bytes) -> State:
             _read_moment(parsed["seen"]),
             str(parsed["doubt"]),
             timedelta(seconds=int(parsed["longest"])),
+            ledger.read(parsed["inherited"], ordered=False),
         ),
         str(parsed["snippet"]),
         str(parsed["tested"]),
         ledger.read_bool(parsed["unpin"]),
         int(parsed["saved"]),
+        {str(option): str(value) for option, value in parsed["options"].items()},
     )
 
 
@@ -301,6 +350,7 @@ def _write_member(member: Member) -> dict[str, str | list[str]]:
         "hosts": list(member.hosts),
         "pin": member.pin,
         "loaded": member.loaded or "",
+        "moved": member.moved,
     }
 
 
@@ -311,6 +361,7 @@ def _read_member(section: Mapping[str, Any]) -> Member:
         tuple(hosts) if isinstance(hosts, list) else (hosts,),
         section["pin"],
         section["loaded"] or None,
+        section["moved"],
     )
 
 

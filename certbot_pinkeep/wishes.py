@@ -5,6 +5,8 @@ The rules:
 * A wish is recorded and nothing else: the next renewal fulfils it, when that is safe.
 * What would lock clients out is refused with nothing recorded, but for one fact: that a key is
   compromised.
+* A lineage that moved to the keyring leaves the one that it came from when it is confirmed that
+  Apache sends this one's header.
 * Confirming counts only for what is published: where the snippet is not what is on record, there
   is nothing to confirm.
 """
@@ -12,7 +14,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -125,8 +127,7 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
         if ledger.current is None or not state.snippet:
             raise PinkeepError(f"The keyring {name} publishes nothing yet. Run: certbot renew")
         if ledger.doubt or ledger.is_ahead_of(now):
-            why = ledger.doubt or rollover.clock(ledger, now)
-            raise PinkeepError(f"What is served cannot be confirmed: {why}. Run: certbot renew")
+            raise PinkeepError(advice.unconfirmed(name, ledger, now))
         policy = None if state.unpinned(now) else ledger.current.policy
         wanted = apache.directives(apache.render(state.keyring, policy))
         if apache.directives(apache.read_snippet(state.snippet)) != wanted:
@@ -134,13 +135,39 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
                 f"{state.snippet} is not what was published last, so it cannot be confirmed. Run "
                 "'certbot renew', reload Apache, and confirm again."
             )
-        if not ledger.pending:
+        came = _came_to(keeper.store, name)
+        if not ledger.pending and not came:
             return f"The keyring {name} has nothing pending: Apache serves what is published."
         served = {member.pin: now for member in state.keyring.members}
         keyring = state.keyring.served_since(served)
-        keeper.store.save(replace(state, keyring=keyring, ledger=ledger.confirm(now).prune(now)))
+        for other, hosts in came:
+            # What that one served since the lineage moved is inherited as well.
+            ledger = ledger.inherit(other.ledger, hosts)
+        ledger = ledger.confirm(now).moved(now).prune(now)
+        keeper.store.save(replace(state, keyring=keyring, ledger=ledger))
+        for other, _ in came:
+            gone = [m.lineage for m in other.keyring.members if m.moved == name]
+            keeper.store.save(replace(other, keyring=other.keyring.without_members(gone)))
+    assert ledger.current is not None
     since = moments.text(ledger.current.recorded)
-    return f"Apache serves the pins of the keyring {name} that were published at {since}."
+    told = f"Apache serves the pins of the keyring {name} that were published at {since}."
+    for other, hosts in came:
+        told += f" {', '.join(hosts)} has left the keyring {other.keyring.name}."
+    return told
+
+
+def _came_to(store: Store, name: str) -> list[tuple[State, tuple[str, ...]]]:
+    """The keyrings from which lineages have moved to this one, and the hosts of these.
+
+    :raises DamagedState: when a keyring file cannot be trusted: it may be one of them
+    """
+    found = []
+    for other in store.names():
+        state = store.load(other)
+        moved = [m for m in state.keyring.members if m.moved == name] if state else []
+        if state is not None and moved:
+            found.append((state, tuple(host for member in moved for host in member.hosts)))
+    return found
 
 
 def unpin(keeper: Keeper, name: str, now: datetime, undo: bool = False) -> list[str]:
@@ -153,6 +180,21 @@ def unpin(keeper: Keeper, name: str, now: datetime, undo: bool = False) -> list[
         if state.unpin == undo:
             keeper.store.save(replace(state, unpin=not undo))
         return [member.lineage for member in state.keyring.members]
+
+
+def note_deleted(keeper: Keeper, now: datetime) -> list[str]:
+    """What becomes of the pins of lineages that were deleted.
+
+    :returns: as sentences, for admins
+    """
+    told = []
+    for name in keeper.store.names():
+        with suppress(DamagedState):
+            state = keeper.load_state(name, now)
+            gone = keeper.deleted(state.keyring) if state else ()
+            if state is not None and gone:
+                told.append(advice.deleted(state.keyring, gone, state.ledger, now))
+    return told
 
 
 def note_revoked(store: Store, pin: str, compromised: bool, now: datetime) -> list[str]:

@@ -100,7 +100,7 @@ def test_g2_a_new_name_for_a_pinned_host_is_refused(bot: Bot) -> None:
     done = bot.certonly("-d", NAME, "-d", OTHER, "--cert-name", "renamed", "--duplicate", *OFFLINE)
     assert done.returncode == 1
     assert f"{NAME} is pinned by the keyring {NAME}" in said(done)
-    assert f"--cert-name {NAME}" in said(done)
+    assert f"--pinkeep-keyring {NAME}" in said(done)
     assert changed(before, tree(bot.config_dir)) == []
 
     serial = live_certificate(bot, NAME).serial_number

@@ -12,18 +12,14 @@ import pytest
 
 from e2e.world import (
     NAME,
-    OFFLINE,
     OTHER,
     Bot,
     Pinned,
     changed,
-    check_whole,
     cli_ini,
     live_certificate,
     live_pin,
-    pins_in,
     script,
-    snippet_of,
     tree,
 )
 from lab import Wget2, wait_for
@@ -345,15 +341,3 @@ def test_status_of_an_adopted_and_a_damaged_keyring(pinned: Pinned) -> None:
     assert json.loads(done.stdout) == {"version": 1, "keyrings": []}
     (line,) = done.stderr.splitlines()
     assert str(pinned.keyring) in line
-
-
-def test_a_lineage_cannot_change_its_keyring(bot: Bot) -> None:
-    """A second keyring for a pinned lineage is refused by name; the first one stays in force."""
-    bot.renew(*OFFLINE).check()
-    pins = pins_in(snippet_of(bot, NAME))
-    done = bot.renew(*OFFLINE, "--pinkeep-keyring=another")
-    assert done.returncode == 1
-    assert "--pinkeep-keyring 'another'" in " ".join(done.output.split())
-    assert not snippet_of(bot, "another").exists()
-    assert pins_in(snippet_of(bot, NAME)) == pins
-    check_whole(bot, NAME)

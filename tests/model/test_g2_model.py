@@ -262,18 +262,19 @@ def test_g2_g3_no_history_locks_anybody_out(histories: int, kind: type[Calm]) ->
 
 # The tests of the test: each rule that G2 follows from, left out, or put as the peers have it.
 
-Safe = Callable[[Key, Ledger, datetime], Safety]
+Safe = Callable[..., Safety]
+Hosts = tuple[str, ...] | None
 
 
 def without_guard(original: Safe) -> Safe:
     """Every backup is safe at once."""
-    return lambda key, ledger, now: Safety(key.created)
+    return lambda key, ledger, now, hosts=None: Safety(key.created)
 
 
 def by_age_of_key(original: Safe) -> Safe:
     """A backup is safe once its file is as old as max-age is long, published or not."""
 
-    def safety(key: Key, ledger: Ledger, now: datetime) -> Safety:
+    def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts = None) -> Safety:
         since = key.created + ledger.longest
         return Safety(since, "" if since <= now else "it is too young")
 
@@ -283,14 +284,14 @@ def by_age_of_key(original: Safe) -> Safe:
 def by_present_max_age(original: Safe) -> Safe:
     """Earlier policies bind for as long as today's max-age says."""
 
-    def safety(key: Key, ledger: Ledger, now: datetime) -> Safety:
+    def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts = None) -> Safety:
         current = ledger.current
         max_age = current.policy.max_age if current else 0
         entries = tuple(
             replace(entry, policy=replace(entry.policy, max_age=max_age))
             for entry in ledger.entries
         )
-        return original(key, replace(ledger, entries=entries), now)
+        return original(key, replace(ledger, entries=entries), now, hosts)
 
     return safety
 
@@ -298,12 +299,12 @@ def by_present_max_age(original: Safe) -> Safe:
 def without_pending(original: Safe) -> Safe:
     """What is pending is not served, and what it replaces is not served any more."""
 
-    def safety(key: Key, ledger: Ledger, now: datetime) -> Safety:
+    def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts = None) -> Safety:
         entries = tuple(
             replace(entry, replaced=entry.replaced or later.recorded)
             for entry, later in pairwise(ledger.entries)
         )
-        return original(key, replace(ledger, entries=entries + ledger.entries[-1:]), now)
+        return original(key, replace(ledger, entries=entries + ledger.entries[-1:]), now, hosts)
 
     return safety
 
@@ -311,16 +312,16 @@ def without_pending(original: Safe) -> Safe:
 def without_doubt(original: Safe) -> Safe:
     """A lost or older file, and a clock that was set back, do not matter."""
 
-    def safety(key: Key, ledger: Ledger, now: datetime) -> Safety:
+    def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts = None) -> Safety:
         latest = max(now, ledger.latest() or now)
-        return original(key, replace(ledger, doubt="", blind_until=None), latest)
+        return original(key, replace(ledger, doubt="", blind_until=None), latest, hosts)
 
     return safety
 
 
 def never(original: Safe) -> Safe:
     """Nothing is ever safe."""
-    return lambda key, ledger, now: Safety(None, "it is not safe")
+    return lambda key, ledger, now, hosts=None: Safety(None, "it is not safe")
 
 
 @pytest.mark.parametrize(
@@ -329,7 +330,7 @@ def never(original: Safe) -> Safe:
         (without_guard, Calm),
         (by_age_of_key, Calm),
         (by_present_max_age, Calm),
-        (without_doubt, Lost),
+        (without_doubt, LostForGood),
         (without_doubt, Mistimed),
     ],
 )

@@ -24,7 +24,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certbot_pinkeep import advice, apache, csrs, lineage, pins, revocations, store, wishes
+from certbot_pinkeep import (
+    advice,
+    apache,
+    csrs,
+    lineage,
+    pins,
+    revocations,
+    rollover,
+    store,
+    wishes,
+)
 from certbot_pinkeep.errors import Compromised, PinkeepError
 from certbot_pinkeep.issuing import Handover
 from certbot_pinkeep.keeper import Keeper
@@ -374,10 +384,12 @@ class World:
     def _look(self, *_: object) -> revocations.Answer:
         return self.answer
 
-    def _announced(self, original: Callable[[Key, Ledger, datetime], str]) -> Callable[..., str]:
-        def announcement(key: Key, ledger: Ledger, now: datetime) -> str:
+    def _announced(self, original: Callable[..., str]) -> Callable[..., str]:
+        def announcement(
+            key: Key, ledger: Ledger, now: datetime, hosts: tuple[str, ...] | None = None
+        ) -> str:
             self.announcement = (key.pin, ledger, now)
-            return original(key, ledger, now)
+            return original(key, ledger, now, hosts)
 
         return announcement
 
@@ -386,8 +398,7 @@ class World:
         if self.announcement is None or self.announcement[0] != pin:
             return
         _, ledger, now = self.announcement
-        key = Key(pin, pins.KeyKind("ecdsa", "secp256r1"), "backup", None, BEGIN)
-        told = advice.victims(key, ledger, now)
+        told = rollover.locked_out(pin, ledger, now)
         unknown = bool(
             ledger.doubt
             or ledger.is_ahead_of(now)

@@ -159,7 +159,7 @@ def test_g2_announcement_lists_exactly_the_victims() -> None:
 def test_g2_victims_are_those_who_hold_pins_then(days: int, count: int) -> None:
     """Who has forgotten by then is no victim any more."""
     at = NOW + days * DAY
-    found = advice.victims(ring_key(B), LEDGER, at)
+    found = rollover.locked_out(B, LEDGER, at)
     assert found == LEDGER.entries[:count]
     said = advice.announcement(ring_key(B), LEDGER, at)
     assert said.count("until") == count and (said == "It locks nobody out.") == (count == 0)
@@ -167,8 +167,8 @@ def test_g2_victims_are_those_who_hold_pins_then(days: int, count: int) -> None:
 
 def test_g2_victims_of_each_key_are_others() -> None:
     """Who notes what is served now, and it does not name C, is locked out by C, without end."""
-    assert advice.victims(ring_key(A), LEDGER, NOW) == ()
-    assert advice.victims(ring_key(C), LEDGER, NOW) == LEDGER.entries[2:]
+    assert rollover.locked_out(A, LEDGER, NOW) == ()
+    assert rollover.locked_out(C, LEDGER, NOW) == LEDGER.entries[2:]
     assert advice.announcement(ring_key(C), LEDGER, NOW) == (
         "It locks out: who notes the pins that may be served since 2026-02-24T12:00:00Z, until "
         "2026-04-30T12:00:00Z or later."

@@ -489,7 +489,7 @@ def test_g2_known_time_is_better_than_an_unknown_one() -> None:
 def test_no_backup_is_none() -> None:
     """There is nothing to roll over to; never a new key that nobody was told of."""
     best, safety = rollover.best_backup(keyring(), EMPTY, NOW, "ecdsa")
-    assert (best, safety) == (None, Safety(None, "there is no backup key"))
+    assert (best, safety) == (None, Safety(None, "there is no backup key", "none"))
     other = keyring(ring_key(B, kind=RSA))
     assert rollover.best_backup(other, EMPTY, NOW, "ecdsa")[0] is None
 

@@ -208,7 +208,7 @@ def test_g2_new_name_for_a_pinned_host_is_refused(world: World) -> None:
     with pytest.raises(OtherKeyring) as caught:
         world.new(1, "other.test", "WWW.example.com", lineage="renamed")
     said = str(caught.value)
-    assert "www.example.com" in said and f"--cert-name {world.name}" in said
+    assert "www.example.com" in said and f"--pinkeep-keyring {world.name}" in said
     assert f"certbot-pinkeep unpin {world.name}" in said
 
 

@@ -255,7 +255,7 @@ def test_certbot_revoke_is_noticed(
     said.clear()
     monkeypatch.setattr(handoff, "certbot_main", main)
     monkeypatch.setattr(handoff, "acme_client", SimpleNamespace(ClientV2=ClientV2))
-    installer._watch_revocations()
+    installer._watch()
     main.revoke(plugin(site, "revoke", installer=None).config, [])
     old, new = site.published().pins[:2]
     key = site.state().keyring.key(old)
@@ -275,7 +275,7 @@ def test_g9_certbot_whose_revocation_is_unknown_works_on(
         raise error
 
     monkeypatch.setattr(handoff, "watch_revocations", refuse)
-    installer._watch_revocations()
+    installer._watch()
     assert len(tried) == 1
 
 

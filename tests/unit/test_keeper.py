@@ -103,23 +103,6 @@ def test_second_run_changes_no_byte(kept: Site) -> None:
     assert not (report.adopted or report.published or report.reloaded or report.pending)
 
 
-def test_g9_second_lineage_has_its_own_keyring(kept: Site) -> None:
-    """Another lineage's keyring is not joined, and its file is not changed."""
-    other = Site(kept.root / "other", "other.example")
-    before = kept.tree()
-    with pytest.raises(BadOption, match=r"--pinkeep-keyring 'example\.com'"):
-        kept.keeper.keep(other.look(), other.options(keyring=kept.name), NOW)
-    assert kept.tree() == before
-
-
-def test_g10_lineage_does_not_change_its_keyring(kept: Site) -> None:
-    """Its pins are promised in the first one."""
-    before = kept.tree()
-    with pytest.raises(BadOption, match="belongs to the keyring"):
-        kept.keep(kept.options(keyring="another"))
-    assert kept.tree() == before
-
-
 def test_live_key_that_does_not_fit_its_certificate_is_refused(site: Site) -> None:
     """A key that is not the certificate's must not be pinned."""
     (site.config / "archive" / site.name / "privkey1.pem").write_bytes(make_pem())
@@ -179,7 +162,7 @@ def test_g5_ledger_is_written_before_the_snippet(
     """A changed max-age: the new policy is on record before anybody can be served it."""
     order = watch(monkeypatch, kept)
     kept.keep(kept.options(max_age=60), NOW + DAY, remember=lambda: order.append("remember"))
-    assert order[:3] == ["example.com.conf", "remember", "snippet"]
+    assert order[:3] == ["remember", "example.com.conf", "snippet"]
     assert set(order[3:]) == {"example.com.conf"}
     entries = kept.state().ledger.entries
     assert [entry.policy.max_age for entry in entries] == [SIXTY_DAYS, 60]
@@ -550,13 +533,19 @@ def test_g8_rollover_is_refused_when_the_clock_is_behind(kept: Site) -> None:
 def test_g3_renewed_certificate_is_loaded_though_pinning_failed(kept: Site) -> None:
     """Apache is reloaded where clients accept the certificate, and only there."""
     kept.issue(kept.key)
-    assert kept.keeper.reload_certificate(kept.look(), kept.name, kept.options().reload)
+    assert kept.keeper.reload_certificate(
+        kept.name, kept.look().pin, kept.name, kept.options().reload
+    )
     assert kept.apache.reloads == 2
     kept.issue(make_pem())
-    assert not kept.keeper.reload_certificate(kept.look(), kept.name, kept.options().reload)
+    assert not kept.keeper.reload_certificate(
+        kept.name, kept.look().pin, kept.name, kept.options().reload
+    )
     assert kept.apache.reloads == 2
     kept.file.unlink()
-    assert not kept.keeper.reload_certificate(kept.look(), kept.name, kept.options().reload)
+    assert not kept.keeper.reload_certificate(
+        kept.name, kept.look().pin, kept.name, kept.options().reload
+    )
     assert kept.apache.reloads == 2
 
 

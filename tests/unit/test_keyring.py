@@ -232,12 +232,13 @@ def test_revocation_is_the_stronger_reason() -> None:
 
 
 def test_g2_wish_is_fulfilled_by_another_primary() -> None:
-    """After the rollover nothing is left to be left: the new primary stays."""
+    """After the rollover nothing is left to be left: the new primary stays. That it was forced
+    counts for the lineages that are still to follow."""
     found = FULL.with_left("asked").with_forced(C).with_member(member(C, "0.example"))
     primary = found.primary("ecdsa")
     assert primary is not None
-    assert (primary.pin, primary.leave, primary.forced) == (C, "", False)
-    assert leaves(found) == {A: "asked", D: "asked"} and forced(found) == set()
+    assert (primary.pin, primary.leave, primary.forced) == (C, "", True)
+    assert leaves(found) == {A: "asked", D: "asked"} and forced(found) == {C}
 
 
 def test_g2_key_that_was_left_is_not_staged_again() -> None:
