@@ -24,16 +24,18 @@ from certbot_pinkeep.errors import BadFolder
 _TEMPORARY = ".pinkeep-"
 
 
-def replace(path: str, data: bytes, mode: int) -> None:
+def replace(path: str, data: bytes, mode: int, sync: bool = True) -> None:
     """Put *data* at *path*, in place of what was there.
 
     :param mode: the permissions, e.g. ``0o600``
+    :param sync: whether it has to outlast a power failure; what is a mere cache need not
     :raises OSError: when the folder is missing or cannot be written; the old file is still there
     """
     folder = os.path.dirname(path)
-    with _temporary(folder, data, mode) as temporary:
+    with _temporary(folder, data, mode, sync) as temporary:
         os.replace(temporary, path)
-    _sync_folder(folder)
+    if sync:
+        _sync_folder(folder)
 
 
 def create_numbered(
@@ -47,9 +49,10 @@ def create_numbered(
     :raises OSError: when the folder is missing or cannot be written
     """
     with _temporary(folder, data, mode) as temporary:
+        used = {*taken, *os.listdir(folder)}
         for number in itertools.count():
             numbered = f"{number:04d}_{name}"
-            if numbered in taken:
+            if numbered in used:
                 continue
             path = os.path.join(folder, numbered)
             with suppress(FileExistsError):
@@ -66,7 +69,7 @@ def remove(path: str) -> None:
 
 
 @contextmanager
-def _temporary(folder: str, data: bytes, mode: int) -> Iterator[str]:
+def _temporary(folder: str, data: bytes, mode: int, sync: bool = True) -> Iterator[str]:
     sweep(folder)
     path = os.path.join(folder, f"{_TEMPORARY}{os.getpid()}")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -75,7 +78,8 @@ def _temporary(folder: str, data: bytes, mode: int) -> Iterator[str]:
             os.fchmod(file.fileno(), mode)  # whatever the umask says
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         yield path
     finally:
         with suppress(FileNotFoundError):  # moved into place

@@ -788,7 +788,8 @@ class Keeper(Issuing):
     def _report(self, one: _Publication, now: datetime) -> Report:
         state = one.state
         paths = [self.store.path(state.keyring.name), one.server.snippet]
-        paths += [self.folders.absolute(path) for path in _paths(state.keyring)]
+        needed = [key for key in state.keyring.keys if key.path and key.role != "retired"]
+        paths += [self.folders.absolute(key.path or "") for key in needed]
         return Report(
             keyring=state.keyring.name,
             snippet=one.server.snippet,

@@ -53,7 +53,7 @@ class Stamps:
             "files": {path: _stat(path) for path in paths},
         }
         files.make_folder(self.folder, 0o755)
-        files.replace(self._path(lineage), json.dumps(stamp).encode(), 0o600)
+        files.replace(self._path(lineage), json.dumps(stamp).encode(), 0o600, sync=False)
 
     def clear(self, lineage: str) -> None:
         """Forget the stamp, so that the next run looks at everything."""

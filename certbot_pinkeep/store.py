@@ -166,6 +166,8 @@ class Store:
         files.replace(self.path(state.keyring.name), content, 0o600)
         if self.witness:
             self.witness.copy(state.keyring.name, content)
+        name = state.keyring.name
+        self._loaded[name] = ([_stamp(path) for path in self.paths(name)], state)
         return state
 
     def tick(self, now: datetime) -> None:
@@ -271,6 +273,7 @@ def write(state: State) -> bytes:
     blind = state.ledger.blind_until
     content["blind_until"] = moments.text(blind) if blind else ""
     content["seen"] = moments.text(state.ledger.seen) if state.ledger.seen else ""
+    # A line each: there may be hundreds, and the file is written anew with each change.
     content["lineages"] = {str(n): _write_member(m) for n, m in enumerate(keyring.members, 1)}
     content["keys"] = {str(n): _write_key(k) for n, k in enumerate(keyring.keys, 1)}
     content["ledger"] = ledger.write(state.ledger.entries)
@@ -344,25 +347,13 @@ def _check(keyring: Keyring) -> None:
         raise ValueError("a lineage has a key that is not listed")
 
 
-def _write_member(member: Member) -> dict[str, str | list[str]]:
-    return {
-        "lineage": member.lineage,
-        "hosts": list(member.hosts),
-        "pin": member.pin,
-        "loaded": member.loaded or "",
-        "moved": member.moved,
-    }
+def _write_member(member: Member) -> list[str]:
+    return [member.lineage, member.pin, member.loaded or "", member.moved, *member.hosts]
 
 
-def _read_member(section: Mapping[str, Any]) -> Member:
-    hosts = section["hosts"]
-    return Member(
-        section["lineage"],
-        tuple(hosts) if isinstance(hosts, list) else (hosts,),
-        section["pin"],
-        section["loaded"] or None,
-        section["moved"],
-    )
+def _read_member(line: list[str]) -> Member:
+    lineage, pin, loaded, moved, *hosts = line
+    return Member(lineage, tuple(hosts), pin, loaded or None, moved)
 
 
 def _write_key(key: Key) -> dict[str, str]:
