@@ -153,6 +153,16 @@ def announcement(
     return f"It locks out: {'; '.join(told)}."
 
 
+def left_behind(keyring: str, origin: str, lineages: list[str]) -> str:
+    """Said when a lineage has moved, and pins of its old keyring go on binding at its hosts."""
+    return (
+        f"The pins of the keyring {origin} go on binding at hosts of {keyring}, by "
+        f"{', '.join(lineages)}, which has the same host or covers it with includeSubDomains. "
+        f"Nothing was changed. Have it move as well: certbot renew --cert-name {lineages[0]} "
+        f"--installer pinkeep --pinkeep-keyring {keyring}"
+    )
+
+
 def deleted(keyring: Keyring, gone: tuple[str, ...], ledger: Ledger, now: datetime) -> str:
     """Said when certificates were deleted that drew on the keyring."""
     name, which = keyring.name, ", ".join(gone)

@@ -106,7 +106,6 @@ class NotCovered(PinkeepError):
     """includeSubDomains would lock out clients of other lineages of this machine (G2)."""
 
     def __init__(self, keyring: str, others: list[str], published: bool) -> None:
-        first = others[0].partition(" ")[0]
         happens = (
             "Clients that hold the pins of the hosts above refuse them. includeSubDomains is "
             "published already and stays"
@@ -116,7 +115,7 @@ class NotCovered(PinkeepError):
         super().__init__(
             f"--pinkeep-include-subdomains 'true': the keyring {keyring} would cover certificates "
             f"whose keys are not among its pins: {', '.join(others)}. {happens}. Have each of them "
-            f"draw on the keyring: certbot renew --cert-name {first} --force-renewal --installer "
+            f"draw on the keyring: certbot renew --cert-name {others[0]} --force-renewal --installer "
             f"pinkeep --pinkeep-keyring {keyring}"
         )
 

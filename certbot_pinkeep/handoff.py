@@ -284,10 +284,12 @@ def is_given(config: Any, option: str) -> bool:
     :param option: as certbot's configuration names it, e.g. ``key_type``
     """
     if hasattr(config, "set_by_user"):
-        return bool(config.set_by_user(option))
+        # What certbot restores from a renewal file counts as set there, but as RUNTIME.
+        source = (config.argument_sources or {}).get(option)
+        return bool(config.set_by_user(option)) and getattr(source, "name", "") != "RUNTIME"
     from certbot._internal import cli
 
-    return bool(cli.set_by_user(option))  # type: ignore[attr-defined]  # as certbot 2.1 has it
+    return bool(cli.set_by_cli(option))  # type: ignore[attr-defined]  # as certbot 2.1 has it
 
 
 def watch_deletions(notice: Callable[[Any], None]) -> None:

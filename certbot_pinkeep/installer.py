@@ -384,7 +384,11 @@ class Installer(
         """Whether the lineage was pinned before this run."""
         if self._pinned_before is None:
             renewal = self._renewal(name)
-            self._pinned_before = renewal is not None and renewal.installer == self.name
+            pinned = renewal is not None and renewal.installer == self.name
+            # Certbot notes the keyring also where a lineage was not let in.
+            asked = renewal.options.get("keyring") if renewal is not None else None
+            refused = asked is not None and self._keeper().store.lacks(asked, name)
+            self._pinned_before = pinned and not refused
         return self._pinned_before
 
     def _look(self, name: str) -> Live:
@@ -552,7 +556,8 @@ def _tell_taken(taken: Taken) -> None:
     name, keyring = taken.live.name, taken.chosen.keyring
     if taken.moved_from:
         display_util.notify(
-            f"{name} draws on the keyring {keyring} from now on. In its <VirtualHost>, include the "
+            f"{name} draws on the keyring {keyring} from now on. When that is so for every "
+            "certificate of its <VirtualHost>, include there the "
             f"snippet of {keyring} in place of that of {taken.moved_from}, reload Apache, and then "
             f"run: certbot-pinkeep confirm {keyring} -- until then, and until nobody holds pins of "
             f"{taken.moved_from} any more, it keeps its present key."

@@ -164,8 +164,7 @@ class Issuing:
     ) -> None:
         """See that no other keyring pins the names of a lineage.
 
-        :param pin: of the key that it has; one that all their pins have, below their hosts, is let
-            pass
+        :param pin: of the key that it has; ``None``: it is new
         :raises OtherKeyring: when one does
         """
         for name in self.store.names():
@@ -174,9 +173,9 @@ class Issuing:
             except DamagedState as error:
                 logger.error("%s", error)
                 continue
-            if state is None or state.keyring.member(lineage) is not None:
-                continue  # its own, or the one that it comes from
-            host = _pinned_host(state, _lowered(names), pin, now)
+            if state is None or _has_come_from(state, lineage, pin):
+                continue
+            host = _pinned_host(state, _lowered(names), now)
             if host is not None:
                 raise OtherKeyring(host, name, keyring, lineage)
 
@@ -477,14 +476,21 @@ def is_accepted(state: State, live: Live, now: datetime) -> bool:
     return key.role != "retired" or not rollover.locked_out(live.pin, state.ledger, now, live.names)
 
 
-def _pinned_host(state: State, names: Names, pin: str | None, now: datetime) -> str | None:
+def _has_come_from(state: State, lineage: str, pin: str | None) -> bool:
+    """Whether the lineage moves from this keyring, with a key that it has: not, where it was deleted
+    and is new."""
+    member = state.keyring.member(lineage)
+    return member is not None and pin is not None and state.keyring.key(pin) is not None
+
+
+def _pinned_host(state: State, names: Names, now: datetime) -> str | None:
     """The first of the names that the keyring pins, by a host of its own or one above."""
     if state.ledger.current is not None and state.ledger.binds_nobody(now):
         return None
     same = reach.covered(state.keyring.hosts, names, False)
     for name in names:
         if name in same or any(
-            pin not in entry.policy.pins and entry.binds_at((name,))
+            entry.binds_at((name,))
             for entry in state.ledger.known
             if entry.hosts and entry.may_bind(now)
         ):

@@ -134,6 +134,15 @@ class Failure:
     error: PinkeepError | OSError
 
 
+@dataclass(frozen=True)
+class _Other:
+    """A certificate of this machine that is not the keyring's; those names that it covers."""
+
+    lineage: str
+    names: tuple[str, ...]
+    pin: str
+
+
 @dataclass
 class _Publication:
     """A keyring on its way to Apache."""
@@ -233,8 +242,7 @@ class Keeper(Issuing):
             state, csr_paths = self._staged(state, chosen, live, now)
             if state != old:
                 state = self.store.save(state)
-            for other in self._others_of(live, state) if state.ledger.inherited else ():
-                self._leave(other, live, chosen.keyring)
+            self._tell_left(live, state, origin)
             if remember is not None:
                 remember()
             self._tell_members(old, state, live)
@@ -283,7 +291,10 @@ class Keeper(Issuing):
                 key = Key(saved.pin, saved.kind, "primary", saved.path, now)
                 keys = self._with_backups(keys.with_type(key), self._chosen(state).backup_keys, now)
                 self.store.save(replace(state, keyring=keys))
-        self.publish(keyring, now)
+        _, failures = self.publish_all([keyring], now)
+        for failure in failures:
+            if not isinstance(failure.error, NotCovered):
+                raise failure.error
         state = self.load_state(keyring, now)
         primary = state.keyring.primary(kind.key_type) if state else None
         assert state is not None and primary is not None
@@ -450,6 +461,8 @@ class Keeper(Issuing):
             ledger = ledger.blinded(now + max(_longest(chosen), policy.binding))
             ledger = ledger.record(policy, now)
         keyring = Keyring(chosen.keyring, keys=tuple(keys)).with_member(member_of(live))
+        if origin is not None and self.is_compromised(live.pin):
+            keyring = keyring.with_compromised(live.pin)
         return State(keyring, ledger)
 
     def _joined(
@@ -478,6 +491,8 @@ class Keeper(Issuing):
             key = self._adopted_key(live, _paths(keyring))
             keyring = keyring.moved(live.pin, key.path or "")
         keyring = keyring.with_joined(key).with_member(member_of(live))
+        if self.is_compromised(live.pin):
+            keyring = keyring.with_compromised(live.pin)  # where it comes from
         return replace(state, keyring=keyring)
 
     def _brought_along(
@@ -512,21 +527,28 @@ class Keeper(Issuing):
             "changed. "
         )
         primary = state.keyring.primary(key_type)
-        assert primary is not None
-        verdict = rollover.safety(primary, state.ledger, now, live.names)
+        verdict = (
+            rollover.safety(primary, state.ledger, now, live.names)
+            if primary is not None
+            else rollover.best_backup(state.keyring, state.ledger, now, key_type, live.names)[1]
+        )
         return f"{told}{advice.renewing(live.name, name, verdict, now)}"
 
-    def _others_of(self, live: Live, state: State) -> list[str]:
-        """The keyrings that a lineage has moved from and that do not know it: a run may have been
-        killed in between."""
-        names = (name for name in self.store.names() if name != state.keyring.name)
-        return [name for name in names if self.store.has(name, live.name)]
-
-    def _leave(self, origin: str, live: Live, keyring: str) -> None:
-        """Note in the keyring that a lineage comes from that it draws on another one."""
-        state = self.store.load(origin)
-        if state is not None:
-            self.store.save(replace(state, keyring=state.keyring.with_moved(live.name, keyring)))
+    def _tell_left(self, live: Live, state: State, origin: str | None) -> None:
+        """Note in the keyrings that a lineage has moved from that it has, and which key it serves;
+        also where a run was killed before it came to that."""
+        name = state.keyring.name
+        moving = origin is not None or bool(state.ledger.inherited)
+        for other in self.store.names() if moving else ():
+            left = None if other == name else self.store.load(other)
+            if left is None or left.keyring.member(live.name) is None:
+                continue
+            member = replace(member_of(live), moved=name)
+            keyring = left.keyring
+            known = keyring.key(live.pin) is not None
+            keyring = keyring.with_member(member) if known else keyring.with_moved(live.name, name)
+            if keyring != left.keyring:
+                self.store.save(replace(left, keyring=keyring))
 
     def _adopted_key(self, live: Live, taken: Iterable[str] = ()) -> Key:
         pem = live.key_pem()
@@ -641,7 +663,7 @@ class Keeper(Issuing):
         if state.keyring != old.keyring:
             keyring = self._with_backups(state.keyring, chosen.backup_keys, now)
             state = replace(state, keyring=keyring)
-        uncovered, wanted = self._subdomains(state, chosen)
+        uncovered, wanted = self._subdomains(state, chosen, now)
         state = self._recorded(state, wanted, server, now)
         if state != old:
             state = self.store.save(state)
@@ -681,20 +703,34 @@ class Keeper(Issuing):
             state = replace(state, keyring=keyring) if keyring.key(live.pin) else state
         return state
 
-    def _subdomains(self, state: State, chosen: Options) -> tuple[PinkeepError | None, Options]:
+    def _subdomains(
+        self, state: State, chosen: Options, now: datetime
+    ) -> tuple[PinkeepError | None, Options]:
         """What is wrong with includeSubDomains, and the options as they can be published."""
         if not chosen.include_subdomains or state.unpin:
             return None, chosen
         others = self._not_covered(state.keyring)
         if not others:
             return None, chosen
+        # Where clients refuse them already, leaving it out would not help them.
         current = state.ledger.current
-        published = current is not None and current.policy.include_subdomains
-        error = NotCovered(state.keyring.name, others, published)
-        return error, chosen if published else replace(chosen, include_subdomains=False)
+        stays = (
+            current is not None
+            and current.policy.include_subdomains
+            and all(
+                any(
+                    entry.policy.include_subdomains
+                    for entry in rollover.locked_out(one.pin, state.ledger, now, one.names)
+                )
+                for one in others
+            )
+        )
+        error = NotCovered(state.keyring.name, [one.lineage for one in others], stays)
+        return error, chosen if stays else replace(chosen, include_subdomains=False)
 
-    def _not_covered(self, keyring: Keyring) -> list[str]:
-        """The certificates of this machine below the keyring's hosts that its pins lack."""
+    def _not_covered(self, keyring: Keyring) -> list[_Other]:
+        """The certificates of this machine below the keyring's hosts whose keys its pins lack, or
+        may lack soon, because they draw on another keyring."""
         published = set(keyring.published_pins())
         members = {member.lineage for member in keyring.members if not member.moved}
         found = []
@@ -707,9 +743,9 @@ class Keeper(Issuing):
             except BadKey as error:
                 logger.debug("%s", error)
                 continue
-            below = reach.covered(keyring.hosts, names, True)
-            if below and pin not in published:
-                found.append(f"{name} ({', '.join(below)})")
+            below = tuple(reach.covered(keyring.hosts, names, True))
+            if below and (pin not in published or self.store.keyring_of(name) is not None):
+                found.append(_Other(name, below, pin))
         return found
 
     def _recorded(self, state: State, chosen: Options, server: Server, now: datetime) -> State:

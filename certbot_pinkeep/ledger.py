@@ -147,10 +147,10 @@ class Ledger:
 
         :param hosts: the names; what does not bind there is left out
         """
-        known = {(entry.policy, entry.recorded): entry for entry in self.inherited}
+        known = {(entry.policy, entry.recorded, entry.hosts): entry for entry in self.inherited}
         for entry in other.known:
             if entry.binds_at(hosts):
-                known[entry.policy, entry.recorded] = replace(entry, hosts=hosts)
+                known[entry.policy, entry.recorded, hosts] = replace(entry, hosts=hosts)
         blind = max(filter(None, (self.blind_until, other.blind_until)), default=None)
         return replace(
             self,

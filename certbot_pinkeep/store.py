@@ -200,6 +200,13 @@ class Store:
             return member is not None and not member.moved
         return False
 
+    def lacks(self, name: str, lineage: str) -> bool:
+        """Whether there is a keyring *name* that can be trusted, and it has no such lineage."""
+        with suppress(DamagedState):
+            state = self.load(name)
+            return state is not None and state.keyring.member(lineage) is None
+        return False
+
     def values(
         self, lineage: str, given: Mapping[str, object], remembered: Mapping[str, str]
     ) -> dict[str, object]:

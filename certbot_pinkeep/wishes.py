@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from certbot_pinkeep import advice, apache, moments, rollover
+from certbot_pinkeep import advice, apache, moments, reach, rollover
 from certbot_pinkeep.errors import Compromised, DamagedState, NotSafe, PinkeepError
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Keyring
@@ -66,6 +66,7 @@ def ask(
         if impossible and (not when_safe or force):
             if compromised:
                 keeper.store.save(replace(state, keyring=keyring))
+                _spread(keeper.store, keyring)
                 why = advice.locked_in(name, impossible[0], state.ledger, now)
                 raise Compromised(" ".join([*lost, why]))
             raise NotSafe(" ".join([*lost, advice.refusal(name, impossible[0])]))
@@ -78,8 +79,21 @@ def ask(
                 told.append("It locks nobody out.")
             told.append(advice.promise(name, decision, force))
         keeper.store.save(replace(state, keyring=keyring))
+        _spread(keeper.store, keyring)
     ready = all(decision.rolls_over for decision in decisions)
     return Asked(tuple(told), ready or force)
+
+
+def _spread(store: Store, keyring: Keyring) -> None:
+    """Note keys as compromised in every other keyring that has them: lineages take theirs along."""
+    pins = [key.pin for key in keyring.keys if key.role == "compromised"]
+    for name in store.names() if pins else ():
+        with suppress(DamagedState):
+            state = None if name == keyring.name else store.load(name)
+            if state is not None and any(state.keyring.key(pin) for pin in pins):
+                for pin in pins:
+                    state = state.with_revoked(pin, True)
+                store.save(state)
 
 
 def take_back(keeper: Keeper, name: str, now: datetime) -> str:
@@ -136,6 +150,10 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
                 "'certbot renew', reload Apache, and confirm again."
             )
         came = _came_to(keeper.store, name)
+        for other, hosts in came:
+            behind = _left_behind(other, hosts)
+            if behind:
+                raise PinkeepError(advice.left_behind(name, other.keyring.name, behind))
         if not ledger.pending and not came:
             return f"The keyring {name} has nothing pending: Apache serves what is published."
         served = {member.pin: now for member in state.keyring.members}
@@ -154,6 +172,20 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
     for other, hosts in came:
         told += f" {', '.join(hosts)} has left the keyring {other.keyring.name}."
     return told
+
+
+def _left_behind(state: State, hosts: tuple[str, ...]) -> list[str]:
+    """The lineages of a keyring by which its pins go on binding at hosts that have moved away: they
+    serve the same hosts, or cover them with includeSubDomains."""
+    subdomains = any(
+        entry.policy.include_subdomains and entry.policy.binding and entry.replaced is None
+        for entry in state.ledger.entries
+    )
+    return [
+        member.lineage
+        for member in state.keyring.members
+        if not member.moved and reach.covered(member.hosts, hosts, subdomains)
+    ]
 
 
 def _came_to(store: Store, name: str) -> list[tuple[State, tuple[str, ...]]]:

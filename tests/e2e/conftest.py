@@ -15,7 +15,7 @@ import certbot_pinkeep
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from e2e.world import NAME, Bot, Pinned, snippet_of
+from e2e.world import API, DOMAIN, KEYRING, NAME, SHOP, Bot, Family, Pinned, snippet_of
 from lab import Apache, Ca, Certbot, LabError, Site, Wget2
 
 # Which certbot the tox environment promises: "newest" (PyPI's) or "debian" (Debian's own package).
@@ -153,3 +153,34 @@ def newcomer(quick_root: Path, tmp_path: Path) -> Callable[[], Wget2]:
         return made[-1]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def family_template(quick_ca: Ca, tmp_path_factory: pytest.TempPathFactory) -> Certbot:
+    """A certbot with a lineage for a domain and two below it. To be copied, never used."""
+    made = Bot(tmp_path_factory.mktemp("family-template"), quick_ca)
+    for name in (DOMAIN, NAME, API):
+        made.certonly("-d", name).check()
+    return made
+
+
+@pytest.fixture
+def relatives(empty_bot: Bot, family_template: Certbot, apache: ApacheMaker) -> Family:
+    """Three lineages that are not pinned yet; Apache is ready to include one snippet for all."""
+    empty_bot.copy_of(family_template)
+    header = snippet_of(empty_bot, KEYRING)
+    hosts = [Site((name,), (empty_bot.live(name),), header) for name in (DOMAIN, NAME, API)]
+    return Family(empty_bot, apache(*hosts))
+
+
+@pytest.fixture
+def family(relatives: Family) -> Family:
+    """The same on one keyring, each still with the key of its own; the pins cover subdomains."""
+    relatives.adopt("--pinkeep-include-subdomains")
+    return relatives
+
+
+@pytest.fixture
+def guest(quick_root: Path, tmp_path: Path) -> Wget2:
+    """An HPKP user agent to whom the whole domain is known."""
+    return Wget2(tmp_path / "guest", quick_root, (DOMAIN, NAME, API, SHOP))

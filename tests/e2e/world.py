@@ -18,19 +18,27 @@ from typing import Any
 
 import certbot
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
+    NoEncryption,
+    PrivateFormat,
     PublicFormat,
     load_pem_private_key,
 )
 
-from lab import Apache, Ca, Certbot, Completed, wait_for
+from lab import Apache, Ca, Certbot, Completed, Site, Wget2, wait_for
 from lab.certbot import COMMAND_MAIN
 from lab.look import pin_of
 from lab.zygote import Zygote, be, load
 
 NAME = "www.pin.test"
 OTHER = "other.pin.test"
+DOMAIN = "pin.test"
+API = "api.pin.test"
+SHOP = "shop.pin.test"
+KEYRING = "family"
 VERSION = tuple(int(part) for part in certbot.__version__.split(".")[:2])
 
 # For tests in which no Apache has to take notice.
@@ -282,6 +290,88 @@ class Pinned:
         check_whole(self.bot, self.name)
 
 
+@dataclass
+class Family(Pinned):
+    """Lineages that draw on one keyring, :attr:`name`; each is a virtual host of one Apache."""
+
+    name: str = KEYRING
+    lineages: tuple[str, ...] = (DOMAIN, NAME, API)
+
+    @property
+    def options(self) -> list[str]:
+        """The installer, the keyring, and the lab's own Apache."""
+        return [*super().options, f"--pinkeep-keyring={self.name}"]
+
+    @property
+    def live_pins(self) -> dict[str, str]:
+        """The pin of each live certificate, by lineage."""
+        return {name: live_pin(self.bot, name) for name in self.lineages}
+
+    @property
+    def served_pins(self) -> dict[str, str]:
+        """The pin of the key that Apache serves for each lineage of that name."""
+        return {name: self.server.served_pin(name) for name in self.lineages}
+
+    def renew_one(self, lineage: str, *more: str, faketime: timedelta | None = None) -> Completed:
+        """Renew one of them now; Apache is reloaded by it."""
+        with self.server.reloading():
+            return self.bot.renew(
+                *("--cert-name", lineage, "--force-renewal", *self.options, *more),
+                faketime=faketime,
+            ).check()
+
+    def take(self, lineage: str, *more: str, faketime: timedelta | None = None) -> Completed:
+        """Ask for a new certificate of the keyring's, named like its host."""
+        return self.bot.certonly("-d", lineage, *self.options, *more, faketime=faketime)
+
+    def await_certificates(self) -> None:
+        """Wait until Apache, which was told to reload, serves every live certificate."""
+        for name in self.lineages:
+            Pinned(self.bot, self.server, name).await_certificate()
+
+    def host(self, lineage: str, keyring: str | None = "") -> Site:
+        """The virtual host of a lineage, with the header of a keyring: this one, or none."""
+        included = snippet_of(self.bot, keyring or self.name)
+        return Site((lineage,), (self.bot.live(lineage),), None if keyring is None else included)
+
+    def serve(self, *hosts: Site) -> None:
+        """Serve these virtual hosts from now on."""
+        self.server.sites = hosts
+        self.server.write_config()
+        self.server.reload()
+
+    def serve_too(self, *hosts: Site) -> None:
+        """Serve these virtual hosts as well."""
+        self.serve(*self.server.sites, *hosts)
+
+    def check_whole(self) -> None:
+        """Assert what always holds: :func:`check_whole` for several lineages and key types.
+
+        What is in service comes first; each type in service has a pinned key that is not (G4).
+        """
+        published, saved, live = self.pins, keys(self.bot), set(self.live_pins.values())
+        assert set(published[: len(live)]) == live
+        assert len(published) == len(set(published))
+        assert set(published) <= set(saved)
+        types = {pin: key_kind(saved[pin]).split()[0] for pin in published}
+        assert {types[pin] for pin in live} <= {types[pin] for pin in published[len(live) :]}
+        check_closed(self.bot)
+        check_finished(self.bot)
+
+
+def refused_at(
+    visitor: Wget2, server: Apache, names: Iterable[str], faketime: timedelta | None = None
+) -> list[str]:
+    """Where a visitor is refused that comes, to each name, with the memory that it has now."""
+    memory = visitor.store.read_bytes()
+    refused = []
+    for name in names:
+        if visitor.visit(server.url(name), faketime=faketime).mismatch:
+            refused.append(name)
+        visitor.store.write_bytes(memory)
+    return refused
+
+
 def said(done: Completed) -> str:
     """Everything that was printed, on one line."""
     return " ".join(done.output.split())
@@ -327,6 +417,11 @@ def pins_in(snippet: Path) -> list[str]:
     directives = [line for line in snippet.read_text().splitlines() if not line.startswith("#")]
     assert len(directives) == 1, directives
     return re.findall(r'pin-sha256=\\"([^"\\]+)\\"', directives[0])
+
+
+def pins_in_header(value: str) -> list[str]:
+    """The pins in a header's value, as it is sent."""
+    return re.findall(r'pin-sha256="([^"]+)"', value)
 
 
 def live_certificate(bot: Certbot, name: str) -> x509.Certificate:
@@ -447,6 +542,11 @@ def check_whole(bot: Certbot, name: str, keyring: str | None = None) -> None:
     assert len(published) == len(set(published)) >= 2
     assert set(published) <= set(saved)
     check_closed(bot)
+    check_finished(bot)
+
+
+def check_finished(bot: Certbot) -> None:
+    """Assert that nothing unfinished lies about (G5)."""
     left = [path for path in bot.config_dir.rglob("*") if path.name.startswith(".pinkeep")]
     assert left == []
 
@@ -473,3 +573,25 @@ def check_closed(bot: Certbot) -> None:
 def cli_ini(bot: Bot, settings: Mapping[str, object]) -> None:
     """Write the certbot's cli.ini."""
     bot.cli_ini.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+
+
+def put_key(bot: Certbot, name: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
+    """Put a key that certbot would not make into ``live/NAME``; return its pin.
+
+    Its certificate, for the one host of that name, is signed by itself.
+    """
+    subject = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, name)])
+    begin = datetime.now(timezone.utc) - DAY
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + 90 * DAY)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(Encoding.PEM)
+    (bot.live(name) / "cert.pem").write_bytes(pem)
+    (bot.live(name) / "fullchain.pem").write_bytes(pem)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (bot.live(name) / "privkey.pem").write_bytes(private)
+    return pin_of(certificate)

@@ -154,7 +154,7 @@ def be(
             code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
             if isinstance(leaving.code, str):
                 print(leaving.code, file=sys.stderr)
-        except Exception:
+        except (Exception, KeyboardInterrupt):
             code = 1
             with suppress(SystemExit):
                 sys.excepthook(*sys.exc_info())  # certbot's own

@@ -234,7 +234,9 @@ class Histories(Revoked, Late, Killed, Lost, Mistimed):
 
 
 def run(
-    histories: int, kind: type[Calm] = Histories, phases: Sequence[Phase] = tuple(Phase)
+    histories: int,
+    kind: type[RuleBasedStateMachine] = Histories,
+    phases: Sequence[Phase] = tuple(Phase),
 ) -> None:
     """Try as many histories of a kind."""
     run_state_machine_as_test(

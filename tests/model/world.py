@@ -449,7 +449,7 @@ class Killer:
 
 
 @lru_cache(maxsize=4096)
-def _issuer() -> ec.EllipticCurvePrivateKey:
+def issuer() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
@@ -465,6 +465,6 @@ def certificate(key_pem: bytes, begin: datetime) -> bytes:
         .not_valid_before(begin.replace(tzinfo=None))
         .not_valid_after((begin + timedelta(days=90)).replace(tzinfo=None))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
-        .sign(_issuer(), hashes.SHA256())
+        .sign(issuer(), hashes.SHA256())
         .public_bytes(serialization.Encoding.PEM)
     )

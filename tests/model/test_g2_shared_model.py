@@ -1,0 +1,183 @@
+"""G2, G3, G5 where lineages share keyrings: they join, move, are deleted, renewed in any order, with
+keys of two types; no history locks anybody out."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import Phase
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from machines import API, BARE, WWW, Machine
+from test_g2_model import DAY, HOUR, SPANS, run
+from world import BEGIN
+
+from certbot_pinkeep import issuing, revocations, rollover
+from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.pins import KeyType
+from certbot_pinkeep.rollover import Safety
+
+HOSTS = st.sampled_from([BARE, WWW, API])
+KEYRINGS = st.sampled_from(["one", "one", "two"])
+NUMBER = st.integers(0, 100)
+AGES = st.sampled_from([HOUR, 10 * DAY, 60 * DAY, 400 * DAY])
+TYPES = st.sampled_from(["ecdsa", "rsa"])
+
+
+class Shared(RuleBasedStateMachine):
+    """Lineages come and go, and are renewed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shm = "/dev/shm" if Path("/dev/shm").is_dir() else None
+        self.folder = Path(tempfile.mkdtemp(prefix="pinkeep-sites-", dir=shm))
+        self.machine = Machine(self.folder)
+
+    def teardown(self) -> None:
+        """Forget this world."""
+        shutil.rmtree(self.folder)
+
+    def one(self, number: int) -> str | None:
+        """One of the lineages."""
+        names = sorted(self.machine.sites)
+        return names[number % len(names)] if names else None
+
+    @initialize(together=st.booleans(), subdomains=st.booleans())
+    def the_sites_are_pinned(self, together: bool, subdomains: bool) -> None:
+        if together:
+            self.machine.settings["one"] = {"include-subdomains": subdomains}
+            for site in self.machine.sites.values():
+                site.keyring = "one"
+            self.machine.round(sorted(self.machine.sites), set())
+
+    @rule(days=SPANS)
+    def time_passes(self, days: float) -> None:
+        self.machine.passes(timedelta(days=days))
+
+    @rule(due=st.sets(NUMBER, max_size=3))
+    def certbot_renews_what_is_due(self, due: set[int]) -> None:
+        names = sorted(name for name, site in self.machine.sites.items() if site.keyring)
+        self.machine.round(names, {names[number % len(names)] for number in due if names})
+
+    @rule(number=NUMBER, keyring=KEYRINGS, renewed=st.booleans())
+    def a_lineage_is_told_its_keyring(self, number: int, keyring: str, renewed: bool) -> None:
+        name = self.one(number)
+        if name is not None:
+            self.machine.sites[name].keyring = keyring
+            self.machine.round([name], {name} if renewed else set())
+
+    @rule(keyring=KEYRINGS)
+    def the_admin_includes_the_snippet_and_confirms(self, keyring: str) -> None:
+        self.machine.confirm(keyring)
+
+    @rule(host=HOSTS, key_type=TYPES, keyring=KEYRINGS, expressly=st.booleans())
+    def a_certificate_is_asked_for(
+        self, host: str, key_type: KeyType, keyring: str, expressly: bool
+    ) -> None:
+        name = host if key_type == "ecdsa" else f"{host}-rsa"
+        if name not in self.machine.sites:
+            self.machine.new(name, host, key_type, keyring, expressly)
+
+    @rule(number=NUMBER)
+    def a_lineage_is_deleted(self, number: int) -> None:
+        name = self.one(number)
+        if name is not None and len(self.machine.sites) > 1:
+            self.machine.delete(name)
+
+    @rule(
+        keyring=KEYRINGS,
+        max_age=AGES,
+        subdomains=st.booleans(),
+        backups=st.integers(1, 2),
+        days=st.sampled_from(["0", "730", "never"]),
+    )
+    def the_admin_changes_options(
+        self, keyring: str, max_age: int, subdomains: bool, backups: int, days: str
+    ) -> None:
+        self.machine.settings[keyring] = {
+            "max-age": max_age,
+            "include-subdomains": subdomains,
+            "backup-keys": backups,
+            "rollover-days": days,
+        }
+
+    @rule(keyring=KEYRINGS, when_safe=st.booleans())
+    def the_admin_asks_for_a_rollover(self, keyring: str, when_safe: bool) -> None:
+        self.machine.ask(keyring, when_safe, False)
+
+    @rule()
+    def something_reloads_apache(self) -> None:
+        self.machine.reload()
+
+
+class SharedKilled(Shared):
+    """The power goes at any moment of the next run."""
+
+    @rule(steps=st.integers(0, 60))
+    def certbot_is_going_to_be_killed(self, steps: int) -> None:
+        self.machine.kill_after = steps
+
+
+class SharedRevoked(Shared):
+    """Certificates are revoked, keys become known to others."""
+
+    @rule(keyring=KEYRINGS)
+    def the_keys_are_known_to_others(self, keyring: str) -> None:
+        self.machine.ask(keyring, True, True)
+
+    @rule(number=NUMBER, compromised=st.booleans())
+    def a_certificate_is_revoked(self, number: int, compromised: bool) -> None:
+        name = self.one(number)
+        if name is not None:
+            self.machine.revoke(name, compromised)
+
+    @rule(reason=st.sampled_from(["superseded", "keyCompromise"]))
+    def a_certificate_is_revoked_elsewhere(self, reason: str) -> None:
+        self.machine.answer = revocations.Answer(True, reason)
+
+
+@pytest.mark.parametrize("kind", [Shared, Shared, SharedKilled, SharedRevoked])
+def test_g2_g3_g5_no_history_of_shared_keyrings_locks_anybody_out(
+    histories: int, kind: type[Shared]
+) -> None:
+    """Who holds an unexpired policy of a host accepts every key that is served there."""
+    run(max(histories // 12, 1), kind)
+
+
+# The tests of the test: each rule of sharing, left out.
+
+
+def nothing_is_inherited(self: Ledger, other: Ledger, hosts: tuple[str, ...]) -> Ledger:
+    """What another keyring served does not count for a lineage that comes from there."""
+    return self
+
+
+def at_once(*_: object) -> Safety:
+    """A lineage is switched to the shared key without asking what its clients hold."""
+    return Safety(BEGIN)
+
+
+def nowhere(*_: object) -> None:
+    """No other keyring is asked whether it pins the host."""
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "broken"),
+    [
+        (Ledger, "inherit", nothing_is_inherited),
+        (rollover, "_ready_to_follow", at_once),
+        (issuing, "_pinned_host", nowhere),
+    ],
+)
+def test_g2_a_broken_rule_of_sharing_is_found(
+    where: object, name: str, broken: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The histories find out."""
+    monkeypatch.setattr(where, name, broken)
+    with pytest.raises(AssertionError):
+        run(20000, Shared, [Phase.generate])
