@@ -280,7 +280,6 @@ def write(state: State) -> bytes:
     blind = state.ledger.blind_until
     content["blind_until"] = moments.text(blind) if blind else ""
     content["seen"] = moments.text(state.ledger.seen) if state.ledger.seen else ""
-    # A line each: there may be hundreds, and the file is written anew with each change.
     content["lineages"] = {str(n): _write_member(m) for n, m in enumerate(keyring.members, 1)}
     content["keys"] = {str(n): _write_key(k) for n, k in enumerate(keyring.keys, 1)}
     content["ledger"] = ledger.write(state.ledger.entries)
@@ -354,13 +353,22 @@ def _check(keyring: Keyring) -> None:
         raise ValueError("a lineage has a key that is not listed")
 
 
-def _write_member(member: Member) -> list[str]:
-    return [member.lineage, member.pin, member.loaded or "", member.moved, *member.hosts]
+def _write_member(member: Member) -> dict[str, str | list[str]]:
+    # In few lines: there may be hundreds of lineages, and all is written anew with each change.
+    return {
+        "lineage": member.lineage,
+        "key": [member.pin, member.loaded or "", member.moved],
+        "hosts": list(member.hosts),
+    }
 
 
-def _read_member(line: list[str]) -> Member:
-    lineage, pin, loaded, moved, *hosts = line
-    return Member(lineage, tuple(hosts), pin, loaded or None, moved)
+def _read_member(section: Mapping[str, Any]) -> Member:
+    pin, loaded, moved = section["key"]
+    return Member(section["lineage"], _listed(section["hosts"]), pin, loaded or None, moved)
+
+
+def _listed(written: str | list[str]) -> tuple[str, ...]:
+    return tuple(written) if isinstance(written, list) else (written,)
 
 
 def _write_key(key: Key) -> dict[str, str]:

@@ -63,6 +63,7 @@ def states(draw: st.DrawFn) -> State:
             tuple(draw(st.lists(HOST, max_size=3))),
             draw(st.sampled_from([key.pin for key in keys])),
             draw(st.none() | st.just("ab" * 32)),
+            draw(st.sampled_from(["", "other.keyring"])),
         )
         for n in range(draw(st.integers(0, 3)))
     )
@@ -74,7 +75,9 @@ def states(draw: st.DrawFn) -> State:
         st.lists(st.tuples(st.integers(0, 90), st.none() | policy_strategy()), max_size=5)
     ):
         now += wait * DAY
-        history = history.record(what, now) if what else history.confirm(now)
+        hosts = tuple(draw(st.lists(HOST, max_size=2)))
+        history = history.record(what, now, hosts) if what else history.confirm(now)
+    history = history.inherit(history, (draw(HOST),))
     days = draw(st.none() | st.integers(0, 36500))
     return State(
         Keyring("ring", members, keys, days),
@@ -83,6 +86,7 @@ def states(draw: st.DrawFn) -> State:
         draw(TEXT),
         draw(st.booleans()),
         draw(st.integers(0, 10**9)),
+        draw(st.dictionaries(st.sampled_from(["max-age", "reload-command"]), TEXT)),
     )
 
 
