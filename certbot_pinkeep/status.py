@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from certbot_pinkeep import advice, moments, rollover
-from certbot_pinkeep.keyring import Key
+from certbot_pinkeep.keyring import Key, Member
 from certbot_pinkeep.pins import KeyType
 from certbot_pinkeep.policy import Policy
 from certbot_pinkeep.rollover import Decision, Safety
@@ -44,7 +44,7 @@ def _keyring(
     keyring, ledger = state.keyring, state.ledger
     return {
         "name": keyring.name,
-        "lineages": [member.lineage for member in keyring.members],
+        "lineages": [member.lineage for member in keyring.members if not member.moved],
         "hosts": list(keyring.hosts),
         "keys": [
             {
@@ -120,8 +120,8 @@ def _block(state: State, now: datetime) -> str:
     keyring, ledger = state.keyring, state.ledger
     lines = [
         f"Keyring {keyring.name}",
-        f"  Lineages:  {', '.join(member.lineage for member in keyring.members)}",
-        f"  Hosts:     {', '.join(keyring.hosts)}",
+        f"  Lineages:  {', '.join(map(_lineage, keyring.members)) or 'none any more'}",
+        f"  Hosts:     {', '.join(keyring.hosts) or 'none any more'}",
     ]
     if ledger.current is not None:
         policy = ledger.current.policy
@@ -134,6 +134,13 @@ def _block(state: State, now: datetime) -> str:
         told = advice.unpinning(keyring.name, state.unpin, ledger, now)
         lines.append(f"  Unpinned:  {told}")
     return "\n".join(lines)
+
+
+def _lineage(member: Member) -> str:
+    if not member.moved:
+        return member.lineage
+    confirm = f"certbot-pinkeep confirm {member.moved}"
+    return f"{member.lineage} (moved to {member.moved}; once Apache sends its pins, run: {confirm})"
 
 
 def _rollover_lines(state: State, now: datetime) -> list[str]:

@@ -3,6 +3,8 @@
 * How much longer importing certbot takes with the plugin.
 * ``certbot renew`` over 1,000 adopted lineages of which none is due, with pinkeep and with
   ``--installer null``, in turn.
+* What a renewal of 200 lineages on one keyring costs, each, beside one lineage that is alone on its
+  keyring: the handover, bringing it into step, and its part of the one publication.
 * A full look at one lineage with ten years of weekly changes of its policy behind it, and with none.
 """
 
@@ -23,9 +25,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from certbot_pinkeep import lineage, moments, options
+from certbot_pinkeep import lineage, moments, options, rounds
 from certbot_pinkeep.installer import OPTIONS
 from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.lineage import Live
 
 MAIN = "import sys; from certbot.main import main; sys.exit(main())"
 RENEWAL = """\
@@ -57,6 +60,9 @@ def main() -> None:
     bench_import(asked.rounds * 3)
     with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
         bench_renew(Path(folder), asked.lineages, asked.rounds)
+    for count in (1, 200):
+        with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
+            bench_shared(Path(folder), count, 200 // count)
     with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
         bench_ledger(Path(folder), asked.rounds * 5)
 
@@ -92,6 +98,52 @@ def bench_renew(folder: Path, count: int, rounds: int) -> None:
         f"ratio {statistics.median(ratios):.3f} (median of {rounds} pairs, "
         f"{min(ratios):.3f} to {max(ratios):.3f})"
     )
+
+
+def bench_shared(folder: Path, count: int, times_over: int) -> None:
+    """Rounds of renewals of all lineages of one keyring; the first two exchange their keys."""
+    names = [f"site-{number:04d}.test" for number in range(count)]
+    for name in names:
+        make_lineage(folder / "config", name)
+    times = [
+        renew_all(folder, names, renewed=number > 0) for number in range(min(times_over, 20) + 4)
+    ]
+    joined, followed, *same = (seconds / count * 1000 for seconds in times)
+    print(
+        f"keyring of {count}: {statistics.median(same):.2f} ms per lineage and renewal (median of "
+        f"{len(same)}), {followed:.2f} ms when all follow to the shared key, {joined:.2f} ms when "
+        "all join"
+    )
+
+
+def renew_all(folder: Path, names: list[str], renewed: bool) -> float:
+    """Seconds that pinkeep takes for one round; certbot's own and the CA's part is left out."""
+    values: dict[str, object] = {"configtest-command": "true", "reload-command": "true"}
+    values["keyring"] = "shared"
+    chosen = options.parse(values, "shared")
+    one = rounds.Round(str(folder / "config"), str(folder / "work"))
+    seconds = 0.0
+    for name in names:
+        began = time.perf_counter()
+        if renewed:
+            seen = look(folder, name)
+            handed = one.keeper.handover(
+                seen, "shared", seen.names, moments.now(), chosen=chosen, pinned_before=True
+            )
+            seconds += time.perf_counter() - began
+            reissue(folder / "config", name, handed.key_pem)
+            began = time.perf_counter()
+        one.take_in(look(folder, name), values, chosen, lambda: None, renewed, renewed)
+        seconds += time.perf_counter() - began
+    began = time.perf_counter()
+    one.finish()
+    return seconds + time.perf_counter() - began
+
+
+def look(folder: Path, name: str) -> Live:
+    """What is live."""
+    live = folder / "config" / "live" / name
+    return lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
 
 
 def bench_ledger(folder: Path, rounds: int) -> None:
@@ -149,12 +201,11 @@ def adopt(folder: Path, count: int) -> None:
         keeper.keep(seen, options.parse(values, name), moments.now())
 
 
-def make_lineage(config: Path, name: str) -> Path:
-    """A lineage with a self-signed certificate that is valid for a year; its live folder."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def self_signed(key: ec.EllipticCurvePrivateKey, name: str) -> bytes:
+    """A certificate that is valid for a year."""
     now = datetime.now(timezone.utc)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    certificate = (
+    return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
@@ -166,6 +217,21 @@ def make_lineage(config: Path, name: str) -> Path:
         .sign(key, hashes.SHA256())
         .public_bytes(serialization.Encoding.PEM)
     )
+
+
+def reissue(config: Path, name: str, key_pem: bytes) -> None:
+    """Put a new certificate live."""
+    key = serialization.load_pem_private_key(key_pem, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    live = config / "live" / name
+    (live / "cert.pem").write_bytes(self_signed(key, name))
+    (live / "privkey.pem").write_bytes(key_pem)
+
+
+def make_lineage(config: Path, name: str) -> Path:
+    """A lineage with a self-signed certificate that is valid for a year; its live folder."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = self_signed(key, name)
     private = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -1,0 +1,76 @@
+"""The ledger of a keyring to which lineages have come from others."""
+
+from __future__ import annotations
+
+from helpers import DAY, NOW, A, B, C, D, policy, ring_key
+
+from certbot_pinkeep import rollover
+from certbot_pinkeep.ledger import Ledger
+
+WWW, API, BARE = ("www.pin.test",), ("api.pin.test",), ("pin.test",)
+OLD = Ledger().record(policy(A, B), NOW, WWW).confirm(NOW)
+NEW = Ledger().record(policy(A, C), NOW, API).confirm(NOW)
+DURING = NOW + DAY
+
+
+def safe_from(ledger: Ledger, hosts: tuple[str, ...] | None = None) -> object:
+    """From when the key C is safe."""
+    return rollover.safety(ring_key(C), ledger, NOW + 2 * DAY, hosts).since
+
+
+def test_what_is_inherited_binds_at_its_hosts_only() -> None:
+    """The lineages that were here before are not bound by it."""
+    found = NEW.inherit(OLD, WWW)
+    assert safe_from(found, API) is not None
+    assert safe_from(found, WWW) is None and safe_from(found) is None
+
+
+def test_what_is_inherited_ends_when_that_is_known() -> None:
+    """Not with a reload: Apache may go on sending the other header."""
+    found = NEW.inherit(OLD, WWW).record(policy(A, C, D), DURING, API).confirm(DURING)
+    assert safe_from(found, WWW) is None
+    assert safe_from(found.moved(DURING), WWW) == DURING + 60 * DAY
+
+
+def test_g8_moment_that_is_too_early_ends_nothing() -> None:
+    """How long it was served cannot be told from a clock that was set back."""
+    found = NEW.inherit(OLD, WWW).noticed(NOW + 9 * DAY)
+    assert found.moved(DURING) == found
+
+
+def test_each_lineage_inherits_for_itself() -> None:
+    """That one lineage comes later does not end what the first one brought along."""
+    both = Ledger().record(policy(A, B), NOW, (*WWW, *API))
+    found = Ledger().inherit(both, WWW).inherit(both, API)
+    assert [entry.hosts for entry in found.inherited] == [WWW, API]
+
+
+def test_what_does_not_bind_is_left_out() -> None:
+    """Neither what was served elsewhere, nor what clients do not note; subdomains count."""
+    mute = Ledger().record(policy(A, B, report_only=True), NOW, WWW)
+    assert Ledger().inherit(mute, WWW).inherited == ()
+    above = Ledger().record(policy(A, B), NOW, BARE)
+    assert Ledger().inherit(above, WWW).inherited == ()
+    above = Ledger().record(policy(A, B, include_subdomains=True), NOW, BARE)
+    assert len(Ledger().inherit(above, WWW).inherited) == 1
+
+
+def test_g8_doubt_is_inherited() -> None:
+    """So is what the other ledger is blind to."""
+    found = NEW.inherit(OLD.doubted("a file was lost", []), WWW)
+    assert found.doubt == "a file was lost"
+    assert NEW.inherit(OLD.blinded(NOW + DAY), WWW).blind_until == NOW + DAY
+
+
+def test_inherited_is_pruned_when_it_binds_nobody() -> None:
+    """Sixty days after its end."""
+    found = NEW.inherit(OLD, WWW).moved(DURING)
+    assert len(found.prune(DURING + 59 * DAY).inherited) == 1
+    assert found.prune(DURING + 61 * DAY).inherited == ()
+
+
+def test_hosts_of_what_is_current_grow() -> None:
+    """A lineage that joins without a change of the pins is served the same policy."""
+    found = NEW.record(policy(A, C), DURING, WWW)
+    assert [entry.hosts for entry in found.entries] == [(*API, *WWW)]
+    assert found.entries[0].confirmed == NOW
