@@ -15,6 +15,7 @@ import logging
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 from certbot_pinkeep import (
@@ -29,7 +30,7 @@ from certbot_pinkeep import (
     wishes,
 )
 from certbot_pinkeep.csrs import Folders
-from certbot_pinkeep.errors import DamagedState, PinkeepError
+from certbot_pinkeep.errors import BadKey, DamagedState, PinkeepError
 from certbot_pinkeep.installer import OPTIONS
 from certbot_pinkeep.keeper import Keeper, Report
 from certbot_pinkeep.renewals import Renewal
@@ -243,8 +244,8 @@ def _renewable(config: Any, keeper: Keeper, name: str) -> list[str]:
     found = []
     for member in state.keyring.members if state else ():
         renewal = renewals.load(config.config_dir, member.lineage)
-        if renewal is None:
-            continue  # deleted
+        if renewal is None or member.moved:
+            continue  # deleted, or the business of another keyring
         if renewal.installer != handoff.INSTALLER:
             raise PinkeepError(
                 f"{member.lineage} is renewed with the installer {renewal.installer}, which would "
@@ -313,6 +314,8 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
         )
     keeper = _keeper(config)
     if keeper.store.keyring_of(name) is None and not _is_ours(renewal):
+        with suppress(BadKey):  # of a kind that is never pinned
+            keeper.check_accepted(name, *lineage.glance(renewal.cert_path), moments.now())
         print(
             f"{name} is not pinned. To pin it, run: certbot renew --cert-name {name} "
             "--installer pinkeep"

@@ -179,6 +179,17 @@ class Issuing:
             if host is not None:
                 raise OtherKeyring(host, name, keyring, lineage)
 
+    def check_accepted(self, lineage: str, names: Iterable[str], pin: str, now: datetime) -> None:
+        """See that no client refuses the key of a lineage that is not ours for pins that are.
+
+        :raises OtherKeyring: when some do
+        """
+        for name in self.store.names():
+            state = self.load_state(name, now)
+            for host in _lowered(names) if state else ():
+                if state and rollover.locked_out(pin, state.ledger, now, (host,)):
+                    raise OtherKeyring(host, name, lineage, lineage)
+
     def load_state(self, name: str, now: datetime) -> State | None:
         """The state of a keyring, its ledger told of the latest moment that was reached."""
         state = self.store.load(name)

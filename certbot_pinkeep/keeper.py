@@ -691,11 +691,11 @@ class Keeper(Issuing):
             folder = os.path.join(self.config_dir, "live", member.lineage)
             cert, key = (os.path.join(folder, f"{part}.pem") for part in ("cert", "privkey"))
             try:
+                if lineage.glance(cert)[1] == member.pin:
+                    continue
                 live = lineage.look(member.lineage, cert, key, False)
             except BadKey as error:
                 logger.debug("%s", error)  # its own turn tells
-                continue
-            if live.pin == member.pin:
                 continue
             if not is_accepted(state, live, now) and not state.unpinned(now):
                 raise self._unpinned(state, live)

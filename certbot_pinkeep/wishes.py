@@ -211,7 +211,7 @@ def unpin(keeper: Keeper, name: str, now: datetime, undo: bool = False) -> list[
     with _loaded(keeper, name, now) as state:
         if state.unpin == undo:
             keeper.store.save(replace(state, unpin=not undo))
-        return [member.lineage for member in state.keyring.members]
+        return [member.lineage for member in state.keyring.members if not member.moved]
 
 
 def note_deleted(keeper: Keeper, now: datetime) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from helpers import DAY, HOUR, NOW
 from machine import RSA_KEY, Machine
 
-from certbot_pinkeep import wishes
+from certbot_pinkeep import command, moments, wishes
 from certbot_pinkeep.errors import (
     NotAccepted,
     NotCovered,
@@ -350,3 +350,28 @@ def test_options_from_before_do_not_count_for_the_keyring_that_is_joined(shared:
     given = {"keyring": KEYRING, "max-age": "77", "backup-keys": "3"}
     values = store.values(API, given, {"max-age": "77"})
     assert (values["max-age"], values["backup-keys"]) == (None, "3")
+
+
+# Lineages that others renew
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_g2_hook_is_loud_about_a_covered_lineage_of_another_installer(
+    machine: Machine,
+    below: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its new certificate is refused by who holds the pins; one that is not covered is let be."""
+    machine.issue(BARE)
+    machine.keep(BARE, KEYRING, include_subdomains=True)
+    name = API if below else "api.elsewhere.test"
+    machine.issue(name)
+    machine.renewal(name).write_text(machine.renewal(name).read_text().replace("pinkeep", "apache"))
+    monkeypatch.setenv("RENEWED_LINEAGE", str(machine.config / "live" / name))
+    monkeypatch.setattr(moments, "now", lambda: NOW + HOUR)
+    code = command.main(["deploy-hook", "--work-dir", str(machine.work)])
+    out, err = capsys.readouterr()
+    assert code == (1 if below else 0)
+    assert (f"--pinkeep-keyring {KEYRING}" in err) is below
+    assert ("is not pinned" in out) is not below
