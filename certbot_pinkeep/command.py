@@ -32,7 +32,8 @@ from certbot_pinkeep import (
 from certbot_pinkeep.csrs import Folders
 from certbot_pinkeep.errors import BadKey, DamagedState, PinkeepError
 from certbot_pinkeep.installer import OPTIONS
-from certbot_pinkeep.keeper import Keeper, Report
+from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.publishing import Report
 from certbot_pinkeep.renewals import Renewal
 from certbot_pinkeep.store import State, Store
 

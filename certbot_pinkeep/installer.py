@@ -20,9 +20,10 @@ from certbot.plugins import common
 if TYPE_CHECKING:
     from certbot_pinkeep.errors import KeyRefused
     from certbot_pinkeep.issuing import Handover
-    from certbot_pinkeep.keeper import Keeper, Report, Taken
+    from certbot_pinkeep.keeper import Keeper
     from certbot_pinkeep.lineage import Live
     from certbot_pinkeep.options import Options
+    from certbot_pinkeep.publishing import Report, Taken
     from certbot_pinkeep.renewals import Renewal
     from certbot_pinkeep.rounds import Round
     from certbot_pinkeep.stamps import Stamps

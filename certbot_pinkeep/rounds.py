@@ -20,9 +20,10 @@ from typing import NoReturn
 
 from certbot_pinkeep import moments, options, renewals
 from certbot_pinkeep.errors import ApacheFailed, BadOption, LocksOut, PinkeepError
-from certbot_pinkeep.keeper import Keeper, Report, Taken
+from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.options import Options
+from certbot_pinkeep.publishing import Report, Taken
 from certbot_pinkeep.stamps import Stamps
 
 logger = logging.getLogger(__name__)

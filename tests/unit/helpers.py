@@ -19,12 +19,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from certbot_pinkeep import apache, lineage, pins
-from certbot_pinkeep.keeper import Keeper, Report
+from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Key, Role
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.pins import KeyKind, PrivateKey
 from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.publishing import Report
 from certbot_pinkeep.store import State
 
 # No example is timed, and none is kept on the disk from run to run.

@@ -12,11 +12,12 @@ from helpers import DAY, NOW, SIXTY_DAYS, FakeApache, certificate, make_pem, pem
 
 from certbot_pinkeep import apache, lineage, options
 from certbot_pinkeep.issuing import Handover
-from certbot_pinkeep.keeper import Keeper, Report
+from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.pins import KeyKind, KeyType
 from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.publishing import Report
 from certbot_pinkeep.store import State
 
 RSA_KEY = pem_of(rsa.generate_private_key(65537, 2048))

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from certbot_pinkeep import lineage, options, pins
-from certbot_pinkeep.keeper import Keeper, Report
+from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.lineage import Live
+from certbot_pinkeep.publishing import Report
 
 NOW = datetime(2026, 11, 23, 9, 0, 0, tzinfo=timezone.utc)
 NAME = "www.pin.test"

@@ -39,7 +39,7 @@ import pytest
 from sites import DAY, NAME, Site
 from sites import NOW as AFTER_A_DAY
 
-from certbot_pinkeep import apache, keeper, moments, pins, revocations, wishes
+from certbot_pinkeep import apache, keeper, moments, pins, publishing, revocations, wishes
 from certbot_pinkeep.errors import NotSafe, PinkeepError, PublishFailed
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.options import Options
@@ -741,7 +741,8 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
         reason = found.revoked.get(live.fingerprint, "")
         return Answer(bool(reason), reason)
 
-    monkeypatch.setattr(keeper, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    for module in (keeper, publishing):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 0.0))
     monkeypatch.setattr(revocations, "look", look)
     handler = logging.Handler()
     monkeypatch.setattr(handler, "emit", lambda record: found.told.append(record.getMessage()))

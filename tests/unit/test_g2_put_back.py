@@ -9,7 +9,8 @@ import pytest
 from helpers import DAY, NOW, Site, make_pem
 
 from certbot_pinkeep.errors import NotSafe, Unpinned
-from certbot_pinkeep.keeper import Keeper, Report
+from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.publishing import Report
 from certbot_pinkeep.store import State
 
 

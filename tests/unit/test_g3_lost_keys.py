@@ -10,8 +10,9 @@ from helpers import DAY, NOW, Site, make_pem, pin_of_key
 from certbot_pinkeep.csrs import Folders
 from certbot_pinkeep.errors import BadFolder, BadKey, OtherKeyring
 from certbot_pinkeep.issuing import Handover
-from certbot_pinkeep.keeper import Keeper, Report
+from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Key
+from certbot_pinkeep.publishing import Report
 
 
 class World(Site):

@@ -13,8 +13,9 @@ from helpers import DAY, NOW, Site, make_pem, tree
 
 from certbot_pinkeep import apache, wishes
 from certbot_pinkeep.errors import Compromised, DamagedState, NotSafe, PinkeepError
-from certbot_pinkeep.keeper import Keeper, Report
+from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Key
+from certbot_pinkeep.publishing import Report
 from certbot_pinkeep.store import State
 from certbot_pinkeep.wishes import Asked
 

@@ -1,0 +1,560 @@
+"""What a keyring publishes: recorded, written, tested, loaded into Apache.
+
+The rules:
+
+* The ledger is saved first, then the snippet is written and tested; Apache is reloaded last, and what
+  it loaded is recorded after that (G5).
+* A lineage that was deleted leaves the keyring here. The others are looked at anew, because Apache
+  loads their certificates as well: where clients do not accept one, nothing is published (G2).
+* includeSubDomains is left out while it would lock out clients of another lineage of this machine.
+* Several keyrings are published together, with one reload for each reload command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from certbot_pinkeep import (
+    apache,
+    csrs,
+    files,
+    lineage,
+    options,
+    reach,
+    renewals,
+    rollover,
+)
+from certbot_pinkeep.apache import Server
+from certbot_pinkeep.errors import (
+    BadFolder,
+    BadKey,
+    BadOption,
+    DamagedState,
+    NotCovered,
+    PinkeepError,
+    Unpinned,
+)
+from certbot_pinkeep.issuing import Issuing, is_accepted, member_of
+from certbot_pinkeep.keyring import Key, Keyring
+from certbot_pinkeep.lineage import Live
+from certbot_pinkeep.options import Options
+from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.store import State
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A lineage that was taken in.
+
+    :ivar csr_paths: the CSRs with which it would be renewed, for each key of its type
+    :ivar adopted: the keyring is new
+    :ivar joined: the lineage is new to the keyring
+    :ivar moved_from: the keyring that it came from
+    :ivar rolled_over: the pin of the key that it was rolled over to
+    """
+
+    live: Live
+    chosen: Options
+    csr_paths: tuple[str, ...]
+    adopted: bool
+    joined: bool
+    moved_from: str | None
+    rolled_over: str | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did.
+
+    :ivar taken: the lineages that were taken in
+    :ivar dropped: those that left the keyring, because they were deleted
+    :ivar unpinned: nothing is published any more, because the admin left pinning
+    :ivar published: the snippet was written
+    :ivar reloaded: Apache was reloaded
+    :ivar pending: Apache still has to load what is published
+    :ivar settled: another run would change nothing
+    :ivar files: the files that the keyring consists of
+    """
+
+    keyring: str
+    snippet: str
+    pins: tuple[str, ...]
+    taken: tuple[Taken, ...]
+    dropped: tuple[str, ...]
+    unpinned: bool
+    published: bool
+    reloaded: bool
+    pending: bool
+    settled: bool
+    files: tuple[str, ...]
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the keyring is new."""
+        return any(one.adopted for one in self.taken)
+
+    @property
+    def rolled_over(self) -> str | None:
+        """The pin of the key that was rolled over to in this run."""
+        return next((one.rolled_over for one in self.taken if one.rolled_over), None)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A keyring that could not be published, or not as it was asked for.
+
+    :ivar lives: the lineages that were taken in
+    """
+
+    keyring: str
+    lives: tuple[Live, ...]
+    error: PinkeepError | OSError
+
+
+@dataclass(frozen=True)
+class _Other:
+    """A certificate of this machine that is not the keyring's; those names that it covers."""
+
+    lineage: str
+    names: tuple[str, ...]
+    pin: str
+
+
+@dataclass
+class _Publication:
+    """A keyring on its way to Apache."""
+
+    state: State
+    chosen: Options
+    server: Server
+    taken: dict[str, Taken]
+    dropped: tuple[str, ...] = ()
+    uncovered: PinkeepError | None = None
+    published: bool = False
+    reloaded: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.state.keyring.name
+
+
+class Publishing(Issuing):
+    """Publishes the keyrings of one config dir.
+
+    :param config_dir: certbot's ``--config-dir``
+    :param work_dir: certbot's ``--work-dir``
+    """
+
+    def __init__(self, config_dir: str, work_dir: str | None = None) -> None:
+        super().__init__(config_dir, work_dir)
+        self._taken: dict[str, dict[str, Taken]] = {}
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The keyrings that lineages were taken into since they were published last."""
+        return tuple(self._taken)
+
+    def publish(self, keyring: str, now: datetime, began: float | None = None) -> Report:
+        """Publish what the keyring is to publish, and have Apache load it.
+
+        :param began: when *now* was, on the monotonic clock; ``None``: now
+        :raises PinkeepError: with what is wrong and what to do
+        :raises OSError: when the disk does not take what has to be recorded; nothing is published
+        """
+        reports, failures = self.publish_all([keyring], now, began)
+        if failures:
+            raise failures[0].error
+        return reports[0]
+
+    def publish_all(
+        self, keyrings: Iterable[str], now: datetime, began: float | None = None
+    ) -> tuple[list[Report], list[Failure]]:
+        """Publish what the keyrings are to publish, and have Apache load all of it at once.
+
+        :returns: what was done, and what went wrong, a keyring each
+        """
+        began = time.monotonic() if began is None else began
+        failures: list[Failure] = []
+        ready: list[_Publication] = []
+        with self.store.locked():
+            for name in keyrings:
+                taken = self._taken.pop(name, {})
+                try:
+                    ready.append(self._published(name, taken, now))
+                except (PinkeepError, OSError) as error:
+                    failures.append(Failure(name, _lives(taken), error))
+            failures += self._load_into_apache(ready, now, began)
+        for one in ready:
+            if one.uncovered is not None:
+                failures.append(Failure(one.name, _lives(one.taken), one.uncovered))
+        failed = {failure.keyring for failure in failures}
+        return [self._report(one, now) for one in ready if one.name not in failed], failures
+
+    def check(self, chosen: Options) -> None:
+        """See that the options can be used on this machine. Writes nothing.
+
+        :raises PinkeepError: when they cannot
+        """
+        self._server(chosen)
+
+    def reload_certificate(
+        self, lineage_name: str, pin: str | None, keyring: str, words: tuple[str, ...] | None
+    ) -> bool:
+        """Let Apache load a renewed certificate though the pins could not be brought into step,
+        unless its key is known not to be pinned (G3).
+
+        :param pin: of its key; ``None``: it is of a kind that is never pinned
+        :param words: of the reload command; ``None`` for the default
+        :returns: whether that was done
+        :raises PinkeepError: when it could not be done
+        """
+        command = apache.command("--pinkeep-reload-command", words, "graceful")
+        pinned = self.store.keyring_of(lineage_name, keyring) is not None
+        refused = pinned if pin is None else not self._may_be_accepted(pin, keyring)
+        if not command or refused:
+            return False
+        apache.reload(Server("", (), command))
+        return True
+
+    def _may_be_accepted(self, pin: str, keyring: str) -> bool:
+        try:
+            state = self.store.load(keyring)
+        except DamagedState:
+            return True  # what was handed over then is the key that was live before
+        if state is not None and state.ledger.current is not None:
+            return pin in state.ledger.current.policy.pins
+        text = apache.read_snippet(self.snippet_of(keyring, None))
+        published = apache.read_policy(text) if text else None
+        return published is None or pin in published.pins
+
+    def _chosen(self, state: State, taken: Mapping[str, Taken] | None = None) -> Options:
+        """The options that count for a keyring: those given last."""
+        if taken:
+            return list(taken.values())[-1].chosen
+        return options.parse({**state.settings, "keyring": state.keyring.name}, state.keyring.name)
+
+    def _published(self, name: str, taken: dict[str, Taken], now: datetime) -> _Publication:
+        """The keyring with its snippet in place and tested, before Apache is reloaded."""
+        old = self.load_state(name, now)
+        if old is None or (not old.keyring.members and not taken and not old.snippet):
+            raise PinkeepError(f"The keyring {name} has no certificate yet.")
+        chosen = self._chosen(old, taken)
+        server = self._server(chosen)
+        dropped = self.deleted(old.keyring)
+        state = replace(old, keyring=old.keyring.without_members(dropped))
+        state = self._with_others(state, taken, now)
+        if state.keyring != old.keyring:
+            keyring = self._with_backups(state.keyring, chosen.backup_keys, now)
+            state = replace(state, keyring=keyring)
+        uncovered, wanted = self._subdomains(state, chosen, now)
+        state = self._recorded(state, wanted, server, now)
+        if state != old:
+            state = self.store.save(state)
+        one = _Publication(state, chosen, server, taken, dropped, uncovered)
+        self._publish(one, now)
+        return one
+
+    def deleted(self, keyring: Keyring) -> tuple[str, ...]:
+        """The lineages of the keyring that ``certbot delete`` has deleted."""
+
+        def is_gone(name: str) -> bool:
+            left = (("renewal", f"{name}.conf"), ("live", name))
+            return not any(os.path.exists(os.path.join(self.config_dir, *one)) for one in left)
+
+        return tuple(m.lineage for m in keyring.members if is_gone(m.lineage))
+
+    def _with_others(self, state: State, taken: Mapping[str, Taken], now: datetime) -> State:
+        """The state with the lineages as they are that were not taken in: Apache loads them as well.
+
+        :raises Unpinned: when clients do not accept one of them
+        """
+        for member in state.keyring.members:
+            if member.lineage in taken or member.moved:
+                continue
+            folder = os.path.join(self.config_dir, "live", member.lineage)
+            cert, key = (os.path.join(folder, f"{part}.pem") for part in ("cert", "privkey"))
+            try:
+                if lineage.glance(cert)[1] == member.pin:
+                    continue
+                live = lineage.look(member.lineage, cert, key, False)
+            except BadKey as error:
+                logger.debug("%s", error)  # its own turn tells
+                continue
+            if not is_accepted(state, live, now) and not state.unpinned(now):
+                raise self.unpinned_error(state, live)
+            keyring = state.keyring.with_member(member_of(live, member.loaded))
+            state = replace(state, keyring=keyring) if keyring.key(live.pin) else state
+        return state
+
+    def _subdomains(
+        self, state: State, chosen: Options, now: datetime
+    ) -> tuple[PinkeepError | None, Options]:
+        """What is wrong with includeSubDomains, and the options as they can be published."""
+        if not chosen.include_subdomains or state.unpin:
+            return None, chosen
+        others = self._not_covered(state.keyring)
+        if not others:
+            return None, chosen
+        # Where clients refuse them already, leaving it out would not help them.
+        current = state.ledger.current
+        stays = (
+            current is not None
+            and current.policy.include_subdomains
+            and all(
+                any(
+                    entry.policy.include_subdomains
+                    for entry in rollover.locked_out(one.pin, state.ledger, now, one.names)
+                )
+                for one in others
+            )
+        )
+        error = NotCovered(state.keyring.name, [one.lineage for one in others], stays)
+        return error, chosen if stays else replace(chosen, include_subdomains=False)
+
+    def _not_covered(self, keyring: Keyring) -> list[_Other]:
+        """The certificates of this machine below the keyring's hosts whose keys its pins lack, or
+        may lack soon, because they draw on another keyring."""
+        published = set(keyring.published_pins())
+        members = {member.lineage for member in keyring.members if not member.moved}
+        found = []
+        for name in renewals.names(self.config_dir):
+            if name in members:
+                continue
+            path = os.path.join(self.config_dir, "live", name, "cert.pem")
+            try:
+                names, pin = lineage.glance(path)
+            except BadKey as error:
+                logger.debug("%s", error)
+                continue
+            below = tuple(reach.covered(keyring.hosts, names, True))
+            if below and (pin not in published or self.store.keyring_of(name) is not None):
+                found.append(_Other(name, below, pin))
+        return found
+
+    def _recorded(self, state: State, chosen: Options, server: Server, now: datetime) -> State:
+        """The state with the policy in its ledger that is about to be published."""
+        policy = Policy(
+            state.keyring.published_pins(),
+            0 if state.unpin else chosen.max_age,
+            chosen.include_subdomains,
+            chosen.report_uri,
+            chosen.report_only and not state.unpin,
+        )
+        ledger = state.ledger
+        text = apache.read_snippet(server.snippet)
+        found = apache.read_policy(text) if text is not None else None
+        current = ledger.current
+        wanted = _snippet(state, now) if current is not None else None
+        if current is not None and apache.directives(text) != apache.directives(wanted):
+            # Pinning was left for good, or somebody edited, removed or moved the snippet: Apache may
+            # have loaded what is there.
+            if found is not None and not ledger.may_be_served(found):
+                ledger = ledger.record(found, now, state.keyring.hosts)
+            else:
+                ledger = ledger.reopen()
+        ledger = ledger.record(policy, now, state.keyring.hosts).prune(now)
+        return replace(state, ledger=ledger)
+
+    def _publish(self, one: _Publication, now: datetime) -> None:
+        """Have the snippet say what is on record."""
+        state, server = one.state, one.server
+        text = _snippet(state, now)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        changed = apache.read_snippet(server.snippet) != text
+        moved = state.snippet != server.snippet
+        if not (changed or moved or state.ledger.pending):
+            return
+        if os.path.dirname(server.snippet) == os.path.join(self.store.folder, "apache"):
+            files.make_folder(os.path.dirname(server.snippet), 0o755)
+        changes: dict[str, str | None] = {server.snippet: text}
+        if moved and state.snippet and is_ours(state.snippet, state.keyring.name):
+            changes[state.snippet] = None
+        confirmed = state.ledger.confirmed_policy()
+        earlier = apache.render(state.keyring, confirmed) if confirmed else None
+        if state.tested == digest:
+            earlier = text  # it has passed its test before: it is not what is wrong now
+        apache.publish(server, changes, earlier)
+        # Only now: a run that was killed before must still know where the old snippet is.
+        tested = replace(state, snippet=server.snippet, tested=digest)
+        if tested != state:
+            one.state = self.store.save(tested)
+        one.published = changed
+
+    def _load_into_apache(
+        self, ready: Iterable[_Publication], now: datetime, began: float
+    ) -> list[Failure]:
+        """Have Apache load what the keyrings publish and what is live; once per reload command.
+
+        :returns: what went wrong
+        """
+        waiting: dict[tuple[str, ...], list[_Publication]] = {}
+        for one in ready:
+            if one.server.reload and _is_to_load(one):
+                waiting.setdefault(one.server.reload, []).append(one)
+        failures: list[Failure] = []
+        for together in waiting.values():
+            try:
+                apache.reload(together[0].server)
+                # The earlier policies were served until the reload was done.
+                done = now + timedelta(seconds=round(time.monotonic() - began))
+                for one in together:
+                    one.state = self.store.save(_as_loaded(one, done))
+                    one.reloaded = True
+            except (PinkeepError, OSError) as error:
+                failures += [Failure(one.name, _lives(one.taken), error) for one in together]
+        return failures
+
+    def _report(self, one: _Publication, now: datetime) -> Report:
+        state = one.state
+        paths = [self.store.path(state.keyring.name), one.server.snippet]
+        needed = [key for key in state.keyring.keys if key.path and key.role != "retired"]
+        paths += [self.folders.absolute(key.path or "") for key in needed]
+        return Report(
+            keyring=state.keyring.name,
+            snippet=one.server.snippet,
+            pins=_current(state).pins,
+            taken=tuple(one.taken.values()),
+            dropped=one.dropped,
+            unpinned=state.unpinned(now),
+            published=one.published,
+            reloaded=one.reloaded,
+            pending=state.ledger.pending,
+            settled=_is_settled(state, one.chosen, now),
+            files=tuple(paths),
+        )
+
+    def _server(self, chosen: Options) -> Server:
+        """Where the snippet goes and how Apache loads it.
+
+        :raises BadOption: when the folder or a program does not exist
+        """
+        if chosen.snippet_dir is not None:
+            apache.check_snippet_dir(chosen.snippet_dir)
+            self._check_foreign(chosen.snippet_dir)
+        snippet = self.snippet_of(chosen.keyring, chosen)
+        folder = os.path.dirname(snippet)
+        if chosen.snippet_dir is None and os.path.exists(folder) and not os.path.isdir(folder):
+            raise BadFolder(f"{folder} is not a folder. Move it away; it is made when needed.")
+        if not is_ours(snippet, chosen.keyring):
+            raise BadOption(
+                "--pinkeep-snippet-dir",
+                folder,
+                f"the file {snippet} is there, and pinkeep did not write it. Name a folder of its "
+                "own for the snippets, or move that file away.",
+            )
+        return Server(
+            snippet,
+            apache.command("--pinkeep-configtest-command", chosen.configtest, "configtest"),
+            apache.command("--pinkeep-reload-command", chosen.reload, "graceful"),
+        )
+
+    def _check_foreign(self, folder: str) -> None:
+        """See that the admin's snippet folder is not one that certbot or we keep other files in."""
+        real = os.path.realpath(folder)
+        config_dir = os.path.realpath(self.config_dir)
+        apache_dir = os.path.join(config_dir, "pinkeep", "apache")
+        if os.path.commonpath([real, config_dir]) == config_dir and real != apache_dir:
+            raise BadOption(
+                "--pinkeep-snippet-dir",
+                folder,
+                f"it is below certbot's folder {self.config_dir}, whose files have other purposes. "
+                "Name a folder outside of it.",
+            )
+
+    def _with_backups(self, keyring: Keyring, wanted: int, now: datetime) -> Keyring:
+        """The keyring with as many backups of each type, new ones where they are lacking."""
+        taken = paths_of(keyring)
+        new = [
+            self.folders.save_key(csrs.make_key(kind), taken)
+            for kind, count in keyring.missing_backups(wanted).items()
+            for _ in range(count)
+        ]
+        return keyring.with_keys(
+            Key(saved.pin, saved.kind, "backup", saved.path, now) for saved in new
+        )
+
+    def unpinned_error(self, state: State, live: Live) -> Unpinned:
+        """What there is to say of a live key that clients do not accept."""
+        until = held_for(_current(state).max_age)
+        mend = self._mend(state.keyring, live)
+        return Unpinned(live.name, live.pin, state.keyring.name, until, mend)
+
+    def _mend(self, keyring: Keyring, live: Live) -> str:
+        """What to do about a live key that clients do not accept."""
+        primary = keyring.primary(live.kind.key_type)
+        try:
+            if primary is not None:
+                self.load_key(primary)
+            return (
+                "To go back to the pinned key, run: "
+                f"certbot renew --cert-name {live.name} --force-renewal --installer pinkeep"
+            )
+        except BadKey as error:
+            return f"{error} {self.give_up(keyring.name)}"
+
+
+def _current(state: State) -> Policy:
+    assert state.ledger.current is not None
+    return state.ledger.current.policy
+
+
+def _snippet(state: State, now: datetime) -> str:
+    """The text of the snippet that is to be served."""
+    policy = None if state.unpinned(now) else _current(state)
+    return apache.render(state.keyring, policy)
+
+
+def _is_settled(state: State, chosen: Options, now: datetime) -> bool:
+    """Whether another run with the same options would change nothing, however late."""
+    waiting = state.ledger.pending and chosen.reload != ()
+    return not waiting and state.unpin == state.unpinned(now)
+
+
+def _is_to_load(one: _Publication) -> bool:
+    """Whether there is something that Apache has not loaded: pins or a certificate."""
+    members = {member.lineage: member.loaded for member in one.state.keyring.members}
+    lives = [taken.live for taken in one.taken.values()]
+    return one.state.ledger.pending or any(
+        members.get(live.name) != live.fingerprint for live in lives
+    )
+
+
+def _as_loaded(one: _Publication, now: datetime) -> State:
+    """The state once Apache has loaded what was published and what is live."""
+    state, keyring = one.state, one.state.keyring
+    lives = [taken.live for taken in one.taken.values()]
+    for live in lives:
+        keyring = keyring.loaded(live.name, live.fingerprint)
+    # From when it was served is unknown where the clock runs wrong (G8).
+    if not state.ledger.is_ahead_of(now):
+        keyring = keyring.served_since({live.pin: now for live in lives})
+    return replace(state, keyring=keyring, ledger=state.ledger.confirm(now).prune(now))
+
+
+def _lives(taken: Mapping[str, Taken]) -> tuple[Live, ...]:
+    return tuple(one.live for one in taken.values())
+
+
+def is_ours(snippet: str, keyring: str) -> bool:
+    """Whether the file is a snippet of this keyring, or not there at all."""
+    text = apache.read_snippet(snippet)
+    return text is None or text.startswith(apache.first_line(keyring))
+
+
+def paths_of(keyring: Keyring) -> list[str]:
+    """The files of the keyring's keys, below the config dir."""
+    return [key.path for key in keyring.keys if key.path]
+
+
+def held_for(max_age: int) -> str:
+    """How long clients hold pins, as a part of a sentence; *max_age* in seconds."""
+    days = max_age // 86400
+    return f"for up to {days} days after their last visit" if days else f"for {max_age} seconds"
