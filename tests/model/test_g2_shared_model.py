@@ -14,7 +14,7 @@ from hypothesis import Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from machines import API, BARE, WWW, Machine
-from test_g2_model import DAY, HOUR, SPANS, run
+from test_g2_model import DAY, HOUR, MEMORY, SPANS, run
 from world import BEGIN
 
 from certbot_pinkeep import issuing, revocations, rollover
@@ -34,8 +34,7 @@ class Shared(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        shm = "/dev/shm" if Path("/dev/shm").is_dir() else None
-        self.folder = Path(tempfile.mkdtemp(prefix="pinkeep-sites-", dir=shm))
+        self.folder = Path(tempfile.mkdtemp(prefix="pinkeep-sites-", dir=MEMORY))
         self.machine = Machine(self.folder)
 
     def teardown(self) -> None:
