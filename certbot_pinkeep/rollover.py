@@ -128,18 +128,20 @@ def decide(
 
 
 def _follows(keyring: Keyring, primary: Key | None, certificate: Certificate | None) -> bool:
-    """Whether the certificate is to follow others to the primary. One with a key that was retired
-    came past the keyring, from a backup: it goes back to the primary."""
+    """Whether the certificate is to follow others to the primary. One with a key that was retired, or
+    is unknown, came past the keyring: it goes back to the primary."""
     if certificate is None or primary is None or certificate.pin == primary.pin:
         return False
-    key = keyring.key(certificate.pin) if certificate.pin else None
-    return key is None or key.role != "retired"
+    if certificate.pin is None:
+        return True
+    key = keyring.key(certificate.pin)
+    return key is not None and key.role != "retired"
 
 
 def _kept(keyring: Keyring, certificate: Certificate) -> Key | None:
-    """The key that the certificate has, unless that is compromised."""
+    """The key that the certificate has, where it can go on with it."""
     key = keyring.key(certificate.pin) if certificate.pin else None
-    return key if key is not None and key.role != "compromised" else None
+    return key if key is not None and key.role not in ("compromised", "retired") else None
 
 
 def _ready_to_follow(
