@@ -241,7 +241,9 @@ class Issuing:
             try:
                 with self.store.locked():
                     fresh = self.store.load(state.keyring.name) or state
-                    return self.store.save(fresh.with_revoked(pin, compromised))
+                    noted = self.store.save(fresh.with_revoked(pin, compromised))
+                    self.store.spread(noted.keyring)
+                    return noted
             except OSError as error:
                 logger.error("The revocation is heeded, but could not be recorded: %s", error)
         return state.with_revoked(pin, compromised)

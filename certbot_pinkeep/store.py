@@ -170,6 +170,22 @@ class Store:
         self._loaded[name] = ([_stamp(path) for path in self.paths(name)], state)
         return state
 
+    def spread(self, keyring: Keyring) -> None:
+        """Note the keys that are compromised in every other keyring that has them: lineages that
+        move take theirs along.
+
+        :raises OSError: when that cannot be written
+        """
+        pins = [key.pin for key in keyring.keys if key.role == "compromised"]
+        for name in self.names() if pins else ():
+            with suppress(DamagedState):
+                old = None if name == keyring.name else self.load(name)
+                new = old
+                for pin in pins:
+                    new = new.with_revoked(pin, True) if new else None
+                if new is not None and new != old:
+                    self.save(new)
+
     def tick(self, now: datetime) -> None:
         """Have it witnessed that *now* has been reached."""
         if self.witness:

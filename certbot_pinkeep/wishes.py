@@ -66,7 +66,7 @@ def ask(
         if impossible and (not when_safe or force):
             if compromised:
                 keeper.store.save(replace(state, keyring=keyring))
-                _spread(keeper.store, keyring)
+                keeper.store.spread(keyring)
                 why = advice.locked_in(name, impossible[0], state.ledger, now)
                 raise Compromised(" ".join([*lost, why]))
             raise NotSafe(" ".join([*lost, advice.refusal(name, impossible[0])]))
@@ -79,21 +79,9 @@ def ask(
                 told.append("It locks nobody out.")
             told.append(advice.promise(name, decision, force))
         keeper.store.save(replace(state, keyring=keyring))
-        _spread(keeper.store, keyring)
+        keeper.store.spread(keyring)
     ready = all(decision.rolls_over for decision in decisions)
     return Asked(tuple(told), ready or force)
-
-
-def _spread(store: Store, keyring: Keyring) -> None:
-    """Note keys as compromised in every other keyring that has them: lineages take theirs along."""
-    pins = [key.pin for key in keyring.keys if key.role == "compromised"]
-    for name in store.names() if pins else ():
-        with suppress(DamagedState):
-            state = None if name == keyring.name else store.load(name)
-            if state is not None and any(state.keyring.key(pin) for pin in pins):
-                for pin in pins:
-                    state = state.with_revoked(pin, True)
-                store.save(state)
 
 
 def take_back(keeper: Keeper, name: str, now: datetime) -> str:
