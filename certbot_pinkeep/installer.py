@@ -331,9 +331,15 @@ class Installer(
         """Whether ``certbot renew`` comes to another lineage of ours after this one."""
         if self.config.verb != "renew" or self.config.certname:
             return False
-        from certbot_pinkeep import handoff, rounds
+        from certbot_pinkeep import rounds
 
-        everyone = handoff.is_given(self.config, "installer")
+        try:
+            from certbot_pinkeep import handoff
+
+            everyone = handoff.is_given(self.config, "installer")
+        except (ImportError, AttributeError) as error:
+            logger.debug("Which lineage is the last one is unknown: %s", error)
+            return False
         return name != rounds.last(self.config.config_dir, everyone)
 
     def _take_in(self, name: str) -> None:

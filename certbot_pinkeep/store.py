@@ -238,17 +238,15 @@ class Store:
         state = None
         with suppress(DamagedState):
             state = self.load(keyring)
+        if state is not None and not self.has(keyring, lineage):
+            # It joins: certbot remembers these from another keyring, or from nowhere.
+            given = {n: None if str(v) == remembered.get(n) else v for n, v in given.items()}
+            remembered = {}
         settings = state.settings if state else {}
-        member = state.keyring.member(lineage) if state else None
-        joins = state is not None and (member is None or bool(member.moved))
-        values: dict[str, object] = {}
-        for name, value in given.items():
-            old = remembered.get(name)
-            if joins and value is not None and str(value) == old:
-                value = None  # certbot remembers it, from another keyring or from nowhere
-            values[name] = value if value is not None else None if joins else old
-            if values[name] is None:
-                values[name] = settings.get(name)
+        values = {
+            name: remembered.get(name, settings.get(name)) if value is None else value
+            for name, value in given.items()
+        }
         values["keyring"] = None if keyring == lineage else keyring
         return values
 
