@@ -218,13 +218,14 @@ class Publishing(Issuing):
         """
         command = apache.command("--pinkeep-reload-command", words, "graceful")
         pinned = self.store.keyring_of(lineage_name, keyring) is not None
-        refused = pinned if pin is None else not self._may_be_accepted(pin, keyring)
+        refused = pinned if pin is None else not self.may_be_accepted(pin, keyring)
         if not command or refused:
             return False
         apache.reload(Server("", (), command))
         return True
 
-    def _may_be_accepted(self, pin: str, keyring: str) -> bool:
+    def may_be_accepted(self, pin: str, keyring: str) -> bool:
+        """Whether a key is not known to be one that clients of the keyring refuse."""
         try:
             state = self.store.load(keyring)
         except DamagedState:

@@ -19,11 +19,11 @@ from functools import lru_cache
 from typing import NoReturn
 
 from certbot_pinkeep import moments, options, renewals
-from certbot_pinkeep.errors import ApacheFailed, BadOption, LocksOut, PinkeepError
+from certbot_pinkeep.errors import ApacheFailed, BadOption, LocksOut, NotCovered, PinkeepError
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.options import Options
-from certbot_pinkeep.publishing import Report, Taken
+from certbot_pinkeep.publishing import Failure, Report, Taken
 from certbot_pinkeep.stamps import Stamps
 
 logger = logging.getLogger(__name__)
@@ -81,9 +81,7 @@ class Round:
         for report in reports:
             self._stamp(report)
         for failure in failures:
-            for live in failure.lives:
-                values = self._values[live.name]
-                self._serve(failure.error, live, failure.keyring, values)
+            self._serve_all(failure)
         if failures:
             _raise([failure.error for failure in failures])
         return reports
@@ -108,6 +106,15 @@ class Round:
         held = (ApacheFailed, LocksOut, BadOption)  # of a bad option the caller tells more
         if live.name in self._issued and not isinstance(error, held):
             self.serve(live.name, live.pin, keyring, values)
+
+    def _serve_all(self, failure: Failure) -> None:
+        """The same for all renewed certificates of a keyring, with one reload. Where it is about
+        subdomains, Apache was reloaded."""
+        issued = [live for live in failure.lives if live.name in self._issued]
+        accepted = all(self.keeper.may_be_accepted(one.pin, failure.keyring) for one in issued)
+        if issued and accepted and not isinstance(failure.error, NotCovered):
+            last = issued[-1]
+            self._serve(failure.error, last, failure.keyring, self._values[last.name])
 
     def _stamp(self, report: Report) -> None:
         folders = [os.path.join(self.config_dir, name) for name in ("keys", "csr")]
