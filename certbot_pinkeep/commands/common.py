@@ -1,0 +1,121 @@
+"""What the commands share: certbot's arguments, and the keyrings that a name stands for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from certbot_pinkeep import handoff, lineage, moments, options
+from certbot_pinkeep.errors import DamagedState, PinkeepError
+from certbot_pinkeep.installer import OPTIONS
+from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.publishing import Report
+from certbot_pinkeep.renewals import Renewal
+from certbot_pinkeep.store import State, Store
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def fail(sentence: str) -> int:
+    """Print an error, as one line.
+
+    :returns: the exit code
+    """
+    print(f"certbot-pinkeep: {' '.join(sentence.split())}", file=sys.stderr)
+    return 1
+
+
+def add_name(command: argparse.ArgumentParser, every: bool = False) -> None:
+    """The argument that names the keyring.
+
+    :param every: whether it can be left out, for all of them
+    """
+    if every:
+        command.add_argument("name", nargs="?", metavar="NAME", help="the keyring; left out: all")
+    else:
+        command.add_argument("name", metavar="NAME", help="the keyring")
+
+
+def add_certbots(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """The arguments that are certbot's own."""
+    for flag in ("--config-dir", "--work-dir", "--logs-dir"):
+        parser.add_argument(flag, metavar="DIR", default=default, help="as for certbot")
+    parser.add_argument("-c", "--config", metavar="FILE", default=default, help="as for certbot")
+
+
+def folders(parsed: argparse.Namespace, config_dir: str | None = None) -> list[str]:
+    """What certbot is to be told of its folders."""
+    given = {
+        "--config-dir": parsed.config_dir or config_dir,
+        "--work-dir": parsed.work_dir,
+        "--logs-dir": parsed.logs_dir,
+        "--config": parsed.config,
+    }
+    # Absolute: certbot is run from another folder.
+    return [
+        word for flag, value in given.items() if value for word in (flag, os.path.abspath(value))
+    ]
+
+
+def certbots_config(parsed: argparse.Namespace, config_dir: str | None = None) -> Any:
+    """Certbot's settings, read as certbot reads them."""
+    return handoff.read_config(folders(parsed, config_dir))
+
+
+def keeper_of(config: Any) -> Keeper:
+    """The keeper of certbot's config dir."""
+    return Keeper(config.config_dir, config.work_dir)
+
+
+def name_of(parsed: argparse.Namespace) -> str:
+    """The keyring that was named.
+
+    :raises BadOption: when no keyring can have that name
+    """
+    return options.keyring_name(parsed.name, parsed.name)
+
+
+def load(store: Store, names: list[str]) -> tuple[list[State], list[DamagedState]]:
+    """The keyrings of these names, and what is wrong with those that cannot be trusted.
+
+    :raises PinkeepError: when there is no such keyring
+    """
+    states, damaged = [], []
+    for name in names:
+        try:
+            state = store.load(options.keyring_name(name, name))
+        except DamagedState as error:
+            damaged.append(error)
+            continue
+        if state is None:
+            known = ", ".join(store.names()) or "none"
+            raise PinkeepError(f"There is no keyring {name!r}. Keyrings here: {known}.")
+        states.append(state)
+    return states, damaged
+
+
+def take_in(config: Any, keeper: Keeper, renewal: Renewal) -> str:
+    """Record what is live of a lineage, with the options that certbot remembers for it.
+
+    :returns: its keyring
+    """
+    name = renewal.name
+    given = {option: getattr(config, f"pinkeep_{option.replace('-', '_')}") for option in OPTIONS}
+    chosen = options.parse(keeper.store.values(name, given, renewal.options), name)
+    live = lineage.look(name, renewal.cert_path, renewal.key_path, renewal.must_staple)
+    # With one certificate ever, there was none before whose pins could be forgotten.
+    pinned_before = renewal.installer == handoff.INSTALLER and live.versions > 1
+    keeper.take_in(live, chosen, moments.now(), pinned_before=pinned_before)
+    return chosen.keyring
+
+
+def print_step(report: Report) -> None:
+    """Say what is published."""
+    what = "no pins" if report.unpinned else f"{len(report.pins)} pins"
+    print(
+        f"The keyring {report.keyring} is in step: {what} in {report.snippet}"
+        + (", which Apache has yet to load." if report.pending else ".")
+    )

@@ -1,0 +1,69 @@
+"""``certbot-pinkeep deploy-hook``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from contextlib import suppress
+
+from certbot_pinkeep import handoff, lineage, moments, renewals
+from certbot_pinkeep.commands import common
+from certbot_pinkeep.errors import BadKey, PinkeepError
+from certbot_pinkeep.renewals import Renewal
+
+
+def add(commands: common.Commands) -> None:
+    """Add its parser."""
+    command = commands.add_parser(
+        "deploy-hook",
+        help="for certbot's deploy hooks: brings the header into step with RENEWED_LINEAGE",
+    )
+    command.set_defaults(run=_deploy_hook)
+
+
+def _deploy_hook(parsed: argparse.Namespace) -> int:
+    live_dir = os.environ.get("RENEWED_LINEAGE")
+    if not live_dir:
+        raise PinkeepError(
+            "RENEWED_LINEAGE is not set. This call is for certbot's deploy hooks: certbot sets it."
+        )
+    live_dir = os.path.normpath(live_dir)
+    config_dir = os.path.dirname(os.path.dirname(live_dir))
+    config = common.certbots_config(parsed, config_dir)
+    name = os.path.basename(live_dir)
+    renewal = renewals.load(config.config_dir, name)
+    if renewal is None:
+        raise PinkeepError(
+            f"{live_dir} is not a lineage in {config.config_dir}. Give the hook certbot's "
+            "--config-dir."
+        )
+    keeper = common.keeper_of(config)
+    if keeper.store.keyring_of(name) is None and not _is_ours(renewal):
+        with suppress(BadKey):  # of a kind that is never pinned
+            keeper.check_accepted(name, *lineage.glance(renewal.cert_path), moments.now())
+        print(
+            f"{name} is not pinned. To pin it, run: certbot renew --cert-name {name} "
+            "--installer pinkeep"
+        )
+        return 0
+    keyring = common.take_in(config, keeper, renewal)
+    common.print_step(keeper.publish(keyring, moments.now()))
+    return 0
+
+
+def _is_ours(renewal: Renewal) -> bool:
+    """Whether a lineage that is in no keyring yet is to be adopted by the hook.
+
+    :raises PinkeepError: when it asks for it, but its next renewal would make a new key
+    """
+    if renewal.installer == handoff.INSTALLER:
+        return True
+    if "certbot-pinkeep" not in renewal.deploy_hook:
+        return False  # the hook runs for all lineages, and this one is none of ours (G9)
+    if renewal.reuse_key:
+        return True
+    raise PinkeepError(
+        f"{renewal.name} was not pinned: its next renewal would make a new key and lock out every "
+        "client that holds the pins. Run: certbot renew --cert-name "
+        f"{renewal.name} --installer pinkeep"
+    )

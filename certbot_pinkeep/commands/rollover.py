@@ -1,0 +1,105 @@
+"""``certbot-pinkeep rollover``."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from typing import Any
+
+from certbot_pinkeep import handoff, moments, renewals, wishes
+from certbot_pinkeep.commands import common
+from certbot_pinkeep.errors import PinkeepError
+from certbot_pinkeep.keeper import Keeper
+
+
+def add(commands: common.Commands) -> None:
+    """Add its parser."""
+    command = commands.add_parser("rollover", help="exchange the key at the next renewal")
+    common.add_name(command)
+    how = command.add_mutually_exclusive_group()
+    how.add_argument(
+        "--when-safe",
+        action="store_true",
+        help="where it is not safe yet, let the first renewal do it at which it is",
+    )
+    how.add_argument(
+        "--force",
+        action="store_true",
+        help="do it though clients are locked out; says first who, and until when",
+    )
+    how.add_argument(
+        "--undo", action="store_true", help="do not exchange it after all, where nothing forces to"
+    )
+    command.add_argument(
+        "--compromised",
+        action="store_true",
+        help="the present key is known to others: never hand it over again",
+    )
+    command.add_argument(
+        "--now", action="store_true", help="renew the keyring's certificates at once"
+    )
+    command.set_defaults(run=_rollover)
+
+
+def _rollover(parsed: argparse.Namespace) -> int:
+    config = common.certbots_config(parsed)
+    keeper, name = common.keeper_of(config), common.name_of(parsed)
+    if parsed.undo and (parsed.now or parsed.compromised):
+        raise PinkeepError("--undo goes with neither --now nor --compromised. Nothing was changed.")
+    if parsed.undo:
+        print(wishes.take_back(keeper, name, moments.now()))
+        return 0
+    lineages = _renewable(config, keeper, name) if parsed.now else []
+    asked = wishes.ask(
+        keeper, name, moments.now(), parsed.when_safe, parsed.compromised, parsed.force
+    )
+    print("\n".join(asked.told), flush=True)
+    if not (parsed.now and asked.ready):
+        return 0
+    if not lineages:
+        print(
+            f"No certificate of the keyring {name} is left that certbot could renew. The next one "
+            "that you ask for with --installer pinkeep is issued for the new key."
+        )
+    failed = [one for one in lineages if _renew(one, common.folders(parsed)) != 0]
+    if failed:
+        raise PinkeepError(
+            f"The rollover of {name} is on record, but these certificates could not be renewed: "
+            f"{', '.join(failed)}. See certbot's words above, mend that and run: certbot renew "
+            f"--force-renewal --cert-name {failed[0]}"
+        )
+    return 0
+
+
+def _renewable(config: Any, keeper: Keeper, name: str) -> list[str]:
+    """The certificates of the keyring that certbot can renew at once, with pinkeep.
+
+    :raises PinkeepError: when there is one that another installer renews
+    """
+    state = keeper.store.load(name)
+    found = []
+    for member in state.keyring.members if state else ():
+        renewal = renewals.load(config.config_dir, member.lineage)
+        if renewal is None or member.moved:
+            continue  # deleted, or the business of another keyring
+        if renewal.installer != handoff.INSTALLER:
+            raise PinkeepError(
+                f"{member.lineage} is renewed with the installer {renewal.installer}, which would "
+                f"keep its key. Nothing was changed. Leave --now out, and then run: certbot renew "
+                f"--cert-name {member.lineage} --force-renewal --installer pinkeep"
+            )
+        found.append(member.lineage)
+    return found
+
+
+def _renew(lineage_name: str, folders: list[str]) -> int:
+    """Have certbot renew a certificate now, as it is set up; its words go where ours go."""
+    command = [sys.executable, "-c", "import sys; from certbot.main import main; sys.exit(main())"]
+    command += ["renew", "--cert-name", lineage_name, "--force-renewal", *folders]
+    command += ["--non-interactive", "--no-random-sleep-on-renew"]
+    # Python imports from the working directory first.
+    done = subprocess.run(
+        command, cwd="/", stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, check=False
+    )
+    return done.returncode

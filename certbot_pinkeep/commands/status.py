@@ -1,0 +1,38 @@
+"""``certbot-pinkeep status``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from certbot_pinkeep import moments, status
+from certbot_pinkeep.commands import common
+from certbot_pinkeep.csrs import Folders
+
+
+def add(commands: common.Commands) -> None:
+    """Add its parser."""
+    command = commands.add_parser("status", help="keyrings, their keys and what is published")
+    common.add_name(command, every=True)
+    command.add_argument("--json", action="store_true", help="for scripts and monitoring")
+    command.set_defaults(run=_status)
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    config = common.certbots_config(parsed)
+    store = common.keeper_of(config).store
+    names = [parsed.name] if parsed.name else store.names()
+    states, damaged = common.load(store, names)
+    now = moments.now()
+    if parsed.json:
+        index: dict[str, list[str]] = {}
+        for request, csr in Folders(config.config_dir).saved_csrs().items():
+            index.setdefault(request.pin, []).append(csr.path or "")
+        print(json.dumps(status.as_data(states, index, now, config.config_dir), indent=2))
+    elif states:
+        print(status.as_text(states, now))
+    elif not damaged:
+        print("No keyring yet. Run: certbot renew --installer pinkeep")
+    for error in damaged:
+        common.fail(str(error))
+    return 1 if damaged else 0

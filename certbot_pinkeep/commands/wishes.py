@@ -1,0 +1,52 @@
+"""``certbot-pinkeep confirm`` and ``unpin``."""
+
+from __future__ import annotations
+
+import argparse
+
+from certbot_pinkeep import advice, moments, renewals, wishes
+from certbot_pinkeep.commands import common
+
+
+def add(commands: common.Commands) -> None:
+    """Add their parsers."""
+    command = commands.add_parser(
+        "confirm", help="you reloaded Apache yourself: what was pending is served"
+    )
+    common.add_name(command)
+    command.add_argument(
+        "--clock",
+        action="store_true",
+        help="instead: the clock is right now, though later moments are on record",
+    )
+    command.set_defaults(run=_confirm)
+
+    command = commands.add_parser(
+        "unpin",
+        help="leave pinning without locking anyone out: max-age=0 until nobody holds pins, then no "
+        "header",
+    )
+    common.add_name(command)
+    command.add_argument("--undo", action="store_true", help="stay pinned after all")
+    command.set_defaults(run=_unpin)
+
+
+def _confirm(parsed: argparse.Namespace) -> int:
+    keeper = common.keeper_of(common.certbots_config(parsed))
+    confirm = wishes.confirm_clock if parsed.clock else wishes.confirm
+    print(confirm(keeper, common.name_of(parsed), moments.now()))
+    return 0
+
+
+def _unpin(parsed: argparse.Namespace) -> int:
+    config = common.certbots_config(parsed)
+    keeper, name = common.keeper_of(config), common.name_of(parsed)
+    for one in wishes.unpin(keeper, name, moments.now(), parsed.undo):
+        renewal = renewals.load(config.config_dir, one)
+        if renewal is not None:
+            common.take_in(config, keeper, renewal)
+    common.print_step(keeper.publish(name, moments.now()))
+    state = keeper.store.load(name)
+    if state is not None:
+        print(advice.unpinning(name, state.unpin, state.ledger, moments.now()))
+    return 0
