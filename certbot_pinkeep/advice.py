@@ -14,7 +14,7 @@ from datetime import datetime
 
 from certbot_pinkeep import moments, rollover
 from certbot_pinkeep.keyring import Key, Keyring
-from certbot_pinkeep.ledger import Entry, Ledger
+from certbot_pinkeep.ledger import Holding, Ledger, Release
 from certbot_pinkeep.rollover import Cause, Decision, Safety
 
 _REASONS = {
@@ -142,7 +142,7 @@ def announcement(
 
     :param hosts: the names at which it is to be served; ``None``: at all that are pinned
     """
-    told = [_victims(entry, now) for entry in rollover.locked_out(key.pin, ledger, now, hosts)]
+    told = [_victims(one, now) for one in rollover.locked_out(key.pin, ledger, now, hosts)]
     if ledger.doubt or ledger.is_ahead_of(now):
         told.append(f"who else is locked out is unknown: {_unknown(ledger, now)}")
     elif ledger.blind_until is not None and ledger.blind_until > now:
@@ -208,7 +208,7 @@ def unpinning(name: str, unpin: bool, ledger: Ledger, now: datetime) -> str:
             f"The keyring {name} is to be unpinned, but Apache may not send max-age=0 yet. Reload "
             f"it and run: certbot-pinkeep confirm {name}"
         )
-    until = max([entry.binds_until(now) for entry in bound], default=now)
+    until = max([one.binds_until(now) for one in ledger.holdings], default=now)
     until = max(until, ledger.blind_until or until)
     return (
         f"The keyring {name} sends max-age=0, so that clients forget its pins. Who does not come "
@@ -217,12 +217,14 @@ def unpinning(name: str, unpin: bool, ledger: Ledger, now: datetime) -> str:
     )
 
 
-def _victims(entry: Entry, now: datetime) -> str:
-    until = moments.text(entry.binds_until(now))
-    since = moments.text(entry.recorded)
-    if entry.replaced is None:
+def _victims(one: Holding, now: datetime) -> str:
+    until = moments.text(one.binds_until(now))
+    since = moments.text(one.recorded)
+    if isinstance(one, Release):
+        return f"who relies on {one}, until {until}"
+    if one.replaced is None:
         return f"who notes the pins that may be served since {since}, until {until} or later"
-    ended = moments.text(entry.replaced)
+    ended = moments.text(one.replaced)
     return f"who noted the pins served from {since} to {ended}, until {until}"
 
 

@@ -120,6 +120,10 @@ class NotCovered(PinkeepError):
         )
 
 
+class BadRelease(PinkeepError):
+    """A release cannot be recorded as it was asked for (G10)."""
+
+
 class NotSafe(LocksOut):
     """A rollover that would lock clients out (G2)."""
 

@@ -152,7 +152,7 @@ class Issuing:
         hosts = _lowered(names)
         if state.ledger.is_uncertain(now) and reach.covered(state.keyring.hosts, hosts, True):
             return True
-        return any(entry.may_bind(now) and entry.binds_at(hosts) for entry in state.ledger.known)
+        return any(one.may_bind(now) and one.binds_at(hosts) for one in state.ledger.holdings)
 
     def _check_hosts(
         self,
@@ -503,9 +503,9 @@ def _pinned_host(state: State, names: Names, now: datetime) -> str | None:
     same = reach.covered(state.keyring.hosts, names, False)
     for name in names:
         if name in same or any(
-            entry.binds_at((name,))
-            for entry in state.ledger.known
-            if entry.hosts and entry.may_bind(now)
+            one.binds_at((name,))
+            for one in state.ledger.holdings
+            if one.hosts and one.may_bind(now)
         ):
             return name
     return None

@@ -19,16 +19,87 @@ The rules:
   nothing follows from it. While it is in ``doubt``, nothing follows from it either (G8).
 * What other keyrings served at hosts that are now this one's is inherited: it binds there as it did.
   It may be served until it is known that Apache sends this keyring's header there.
+* A release, a version of an app or a zone that carries pins, binds as a policy does: until the date
+  that the admin names, plus the time for which it is held after that (a zone's TTL).
+* The last few that bind nobody any more are kept as windows in time, to be shown. Nothing follows
+  from those.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from certbot_pinkeep import moments, reach
+from certbot_pinkeep.errors import BadRelease
 from certbot_pinkeep.policy import Policy
+
+#: How many windows are kept of what binds nobody any more.
+PAST = 24
+
+
+@dataclass(frozen=True)
+class Window:
+    """When a policy or a release was held.
+
+    :ivar what: the release; empty: it was a policy
+    :ivar since: from when it may have been served, or was carried
+    :ivar ended: when it was replaced, or ended; ``None``: it was not
+    :ivar until: until when somebody may have held it
+    """
+
+    what: str
+    pins: tuple[str, ...]
+    since: datetime
+    ended: datetime | None
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Release:
+    """Pins that are carried elsewhere: by a version of an app, or in a zone.
+
+    :ivar channel: where they are carried, e.g. ``ios``, ``dns``
+    :ivar label: which one it is there, e.g. ``3.2``
+    :ivar pins: all that it carries
+    :ivar hosts: the names that it pins; empty: it may be any
+    :ivar recorded: since when it is known
+    :ivar until: until when it is carried
+    :ivar ttl: for how long it is held after that
+    :ivar subdomains: whether it pins the names below the hosts as well
+    """
+
+    channel: str
+    label: str
+    pins: tuple[str, ...]
+    hosts: tuple[str, ...]
+    recorded: datetime
+    until: datetime
+    ttl: timedelta = timedelta(0)
+    subdomains: bool = False
+
+    def __str__(self) -> str:
+        return f"the release {self.channel} {self.label}"
+
+    def binds_at(self, hosts: Iterable[str] | None) -> bool:
+        """Whether it binds at any of these names; ``None``: at any name at all."""
+        return _binds_at(self.hosts, hosts, self.subdomains)
+
+    def binds_until(self, now: datetime) -> datetime:
+        """The time from which nobody holds it any more."""
+        return self.until + self.ttl
+
+    def may_bind(self, now: datetime) -> bool:
+        """Whether somebody may still hold it at *now*."""
+        return self.binds_until(now) > now
+
+    def window(self, now: datetime) -> Window:
+        """When it is held, seen from *now*."""
+        ended = self.until if self.until <= now else None
+        return Window(
+            f"{self.channel} {self.label}", self.pins, self.recorded, ended, self.binds_until(now)
+        )
 
 
 @dataclass(frozen=True)
@@ -48,12 +119,19 @@ class Entry:
     replaced: datetime | None = None
     hosts: tuple[str, ...] = ()
 
+    @property
+    def pins(self) -> tuple[str, ...]:
+        """The pins of the policy."""
+        return self.policy.pins
+
+    @property
+    def subdomains(self) -> bool:
+        """Whether it binds at the names below its hosts as well."""
+        return self.policy.include_subdomains
+
     def binds_at(self, hosts: Iterable[str] | None) -> bool:
         """Whether it binds whom it binds at any of these names; ``None``: at any name at all."""
-        if not self.policy.binding:
-            return False
-        subdomains = self.policy.include_subdomains
-        return not self.hosts or hosts is None or bool(reach.covered(self.hosts, hosts, subdomains))
+        return bool(self.policy.binding) and _binds_at(self.hosts, hosts, self.subdomains)
 
     def may_bind(self, now: datetime) -> bool:
         """Whether a client may still hold it at *now*, or get it."""
@@ -69,6 +147,18 @@ class Entry:
         """The time from which no client can hold it any more, seen from *now*."""
         return (self.replaced or now) + self.policy.binding
 
+    def window(self, now: datetime) -> Window:
+        """When it is held, seen from *now*."""
+        return Window("", self.pins, self.recorded, self.replaced, self.binds_until(now))
+
+
+#: What binds somebody.
+Holding = Entry | Release
+
+
+def _binds_at(served: tuple[str, ...], hosts: Iterable[str] | None, subdomains: bool) -> bool:
+    return not served or hosts is None or bool(reach.covered(served, hosts, subdomains))
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -79,6 +169,8 @@ class Ledger:
     :ivar seen: the latest moment of what is not on record any more
     :ivar doubt: why nothing follows from it for now, as a part of a sentence; empty: no doubt
     :ivar longest: the longest time for which any policy that was ever on record binds a client
+    :ivar releases: those that may still bind somebody, in the order in which they were added
+    :ivar past: the last ones that bind nobody any more, oldest first
     """
 
     entries: tuple[Entry, ...] = ()
@@ -87,6 +179,13 @@ class Ledger:
     doubt: str = ""
     longest: timedelta = timedelta(0)
     inherited: tuple[Entry, ...] = ()
+    releases: tuple[Release, ...] = ()
+    past: tuple[Window, ...] = field(default=(), compare=False)
+
+    @property
+    def holdings(self) -> tuple[Holding, ...]:
+        """Everything on record that binds, or bound, somebody."""
+        return (*self.known, *self.releases)
 
     @property
     def known(self) -> tuple[Entry, ...]:
@@ -111,6 +210,7 @@ class Ledger:
             for moment in (entry.recorded, entry.confirmed, entry.replaced)
             if moment is not None
         ]
+        moments_ += [release.recorded for release in self.releases]
         return max([*moments_, self.seen] if self.seen else moments_, default=None)
 
     def record(self, policy: Policy, at: datetime, hosts: tuple[str, ...] = ()) -> Ledger:
@@ -151,6 +251,9 @@ class Ledger:
         for entry in other.known:
             if entry.binds_at(hosts):
                 known[entry.policy, entry.recorded, hosts] = replace(entry, hosts=hosts)
+        carried = [
+            one for one in other.releases if one.binds_at(hosts) and one not in self.releases
+        ]
         blind = max(filter(None, (self.blind_until, other.blind_until)), default=None)
         return replace(
             self,
@@ -158,6 +261,40 @@ class Ledger:
             blind_until=blind,
             doubt=self.doubt or other.doubt,
             longest=max(self.longest, other.longest),
+            releases=(*self.releases, *carried),
+        )
+
+    def with_release(self, release: Release) -> Ledger:
+        """Note a release; one that is on record with the same pins binds until the new date.
+
+        :raises BadRelease: when it is on record with other pins
+        """
+        known = self.release(release.channel, release.label)
+        if known is not None and set(known.pins) != set(release.pins):
+            raise BadRelease(
+                f"{known} is on record since {moments.text(known.recorded)} with other pins than those "
+                "of today. Nothing was changed. Give what carries the pins of today another --label."
+            )
+        recorded = known.recorded if known else self._not_before(release.recorded)
+        added = replace(release, recorded=recorded)
+        kept = tuple(added if one is known else one for one in self.releases)
+        held = added.binds_until(recorded) - recorded
+        return replace(
+            self,
+            releases=kept if known else (*kept, added),
+            longest=max(self.longest, held),
+        )
+
+    def release(self, channel: str, label: str) -> Release | None:
+        """The release of this name."""
+        named = (one for one in self.releases if (one.channel, one.label) == (channel, label))
+        return next(named, None)
+
+    def ended(self, release: Release, at: datetime) -> Ledger:
+        """Note that a release is not carried any more."""
+        gone = replace(release, until=min(release.until, at))
+        return replace(
+            self, releases=tuple(gone if one == release else one for one in self.releases)
         )
 
     def moved(self, at: datetime) -> Ledger:
@@ -211,6 +348,7 @@ class Ledger:
             self,
             entries=tuple(_set_right(entry, now) for entry in self.entries),
             inherited=tuple(_set_right(entry, now) for entry in self.inherited),
+            releases=tuple(replace(r, recorded=min(r.recorded, now)) for r in self.releases),
             seen=None,
         ).blinded(now + self.longest)
 
@@ -243,15 +381,24 @@ class Ledger:
         """Drop what can bind nobody any more; the current policy stays."""
         kept = tuple(entry for entry in self.entries[:-1] if _is_needed(entry, now))
         inherited = tuple(entry for entry in self.inherited if _is_needed(entry, now))
+        releases = tuple(release for release in self.releases if release.may_bind(now))
         blind = self.blind_until if self.blind_until and self.blind_until > now else None
         pruned = replace(
-            self, entries=(*kept, *self.entries[-1:]), inherited=inherited, blind_until=blind
+            self,
+            entries=(*kept, *self.entries[-1:]),
+            inherited=inherited,
+            blind_until=blind,
+            releases=releases,
         )
-        return self if pruned == self else replace(pruned, seen=max(now, self.seen or now))
+        if pruned == self:
+            return self
+        ran_out = [one for one in self.holdings if one not in pruned.holdings]
+        past = (*self.past, *(one.window(now) for one in ran_out))[-PAST:]
+        return replace(pruned, seen=max(now, self.seen or now), past=past)
 
-    def binding(self, at: datetime, now: datetime) -> tuple[Entry, ...]:
-        """The policies that still bind at *at*, as far as can be told at *now*."""
-        return tuple(entry for entry in self.known if entry.binds_until(now) > at)
+    def binding(self, at: datetime, now: datetime) -> tuple[Holding, ...]:
+        """What still binds at *at*, as far as can be told at *now*."""
+        return tuple(one for one in self.holdings if one.binds_until(now) > at)
 
     def _with_current(self, current: Entry) -> Ledger:
         if current == self.current:
@@ -279,6 +426,85 @@ def _is_needed(entry: Entry, now: datetime) -> bool:
 def write(entries: Iterable[Entry]) -> dict[str, dict[str, str | list[str]]]:
     """The entries as sections of text, in order (see :func:`read`)."""
     return {str(number): _write_entry(entry) for number, entry in enumerate(entries, 1)}
+
+
+def write_releases(releases: Iterable[Release]) -> dict[str, dict[str, str | list[str]]]:
+    """The releases as sections of text, in order (see :func:`read_releases`)."""
+    return {
+        str(number): {
+            "release": [release.channel, release.label],
+            "pins": list(release.pins),
+            "hosts": list(release.hosts),
+            "recorded": moments.text(release.recorded),
+            "until": moments.text(release.until),
+            "ttl": str(round(release.ttl.total_seconds())),
+            "subdomains": str(release.subdomains),
+        }
+        for number, release in enumerate(releases, 1)
+    }
+
+
+def read_releases(
+    sections: Mapping[str, Mapping[str, str | list[str]]],
+) -> tuple[Release, ...]:
+    """Read what :func:`write_releases` wrote.
+
+    :raises ValueError, KeyError: when a section is not one of ours
+    """
+    return tuple(_read_release(section) for section in sections.values())
+
+
+def _read_release(section: Mapping[str, str | list[str]]) -> Release:
+    channel, label = _several(section, "release")
+    return Release(
+        channel=channel,
+        label=label,
+        pins=_several(section, "pins"),
+        hosts=_several(section, "hosts"),
+        recorded=moments.parse(_one(section, "recorded")),
+        until=moments.parse(_one(section, "until")),
+        ttl=timedelta(seconds=int(_one(section, "ttl"))),
+        subdomains=read_bool(_one(section, "subdomains")),
+    )
+
+
+def write_past(past: Iterable[Window]) -> dict[str, list[str]]:
+    """The windows as lists of text, in order (see :func:`read_past`)."""
+    return {
+        str(number): [
+            one.what,
+            moments.text(one.since),
+            moments.text(one.ended) if one.ended else "",
+            moments.text(one.until),
+            *one.pins,
+        ]
+        for number, one in enumerate(past, 1)
+    }
+
+
+def read_past(written: Mapping[str, list[str]]) -> tuple[Window, ...]:
+    """Read what :func:`write_past` wrote.
+
+    :raises ValueError: for anything else
+    """
+    return tuple(_read_window(*values) for values in written.values())
+
+
+def _read_window(what: str, since: str, ended: str, until: str, *pins: str) -> Window:
+    end = moments.parse(ended) if ended else None
+    return Window(what, pins, moments.parse(since), end, moments.parse(until))
+
+
+def _one(section: Mapping[str, str | list[str]], name: str) -> str:
+    value = section[name]
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is a list")
+    return value
+
+
+def _several(section: Mapping[str, str | list[str]], name: str) -> tuple[str, ...]:
+    value = section[name]
+    return tuple(value) if isinstance(value, list) else (value,)
 
 
 def _write_entry(entry: Entry) -> dict[str, str | list[str]]:
@@ -324,31 +550,22 @@ def _check_order(entries: tuple[Entry, ...]) -> None:
 
 
 def _read_entry(section: Mapping[str, str | list[str]]) -> Entry:
-    def one(name: str) -> str:
-        value = section[name]
-        if not isinstance(value, str):
-            raise ValueError(f"{name} is a list")
-        return value
-
     def moment(name: str) -> datetime | None:
-        return moments.parse(one(name)) if one(name) else None
-
-    def several(name: str) -> tuple[str, ...]:
-        value = section[name]
-        return tuple(value) if isinstance(value, list) else (value,)
+        written = _one(section, name)
+        return moments.parse(written) if written else None
 
     return Entry(
         Policy(
-            pins=several("pins"),
-            max_age=int(one("max_age")),
-            include_subdomains=read_bool(one("include_subdomains")),
-            report_uri=one("report_uri") or None,
-            report_only=read_bool(one("report_only")),
+            pins=_several(section, "pins"),
+            max_age=int(_one(section, "max_age")),
+            include_subdomains=read_bool(_one(section, "include_subdomains")),
+            report_uri=_one(section, "report_uri") or None,
+            report_only=read_bool(_one(section, "report_only")),
         ),
-        recorded=moments.parse(one("recorded")),
+        recorded=moments.parse(_one(section, "recorded")),
         confirmed=moment("confirmed"),
         replaced=moment("replaced"),
-        hosts=several("hosts"),
+        hosts=_several(section, "hosts"),
     )
 
 

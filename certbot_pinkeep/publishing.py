@@ -311,8 +311,8 @@ class Publishing(Issuing):
             and current.policy.include_subdomains
             and all(
                 any(
-                    entry.policy.include_subdomains
-                    for entry in rollover.locked_out(one.pin, state.ledger, now, one.names)
+                    holding.subdomains
+                    for holding in rollover.locked_out(one.pin, state.ledger, now, one.names)
                 )
                 for one in others
             )

@@ -2,9 +2,10 @@
 
 The rules:
 
-* Switching to a key is safe when every policy that still binds contains its pin (G2, RFC 7469
-  §2.6). For one certificate, those count that bind at its names. A policy that may still be served
-  has no known end: while one lacks the pin, the time from which switching is safe is unknown.
+* Switching to a key is safe when every policy and release that still binds contains its pin (G2,
+  RFC 7469 §2.6). For one certificate, those count that bind at its names. A policy that may still
+  be served has no known end: while one lacks the pin, the time from which switching is safe is
+  unknown.
 * A ledger that is in doubt, that is blind to what was served before, or that knows moments later
   than now (a clock that ran backwards), makes nothing safe (G8).
 * The next certificate is issued for the primary, until a rollover is due: by the primary's age
@@ -29,7 +30,7 @@ from typing import Literal
 
 from certbot_pinkeep import moments
 from certbot_pinkeep.keyring import Key, Keyring
-from certbot_pinkeep.ledger import Entry, Ledger
+from certbot_pinkeep.ledger import Holding, Ledger, Release
 from certbot_pinkeep.pins import KeyType
 
 #: What keeps it unknown from when switching is safe.
@@ -192,13 +193,18 @@ def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) 
     since = key.created
     if ledger.blind_until is not None and ledger.blind_until > now:
         since = max(since, ledger.blind_until)
-    for entry in lacking(key.pin, ledger, hosts):
-        if entry.replaced is None and entry in ledger.inherited:
+    who = "clients may hold"
+    for one in lacking(key.pin, ledger, hosts):
+        if isinstance(one, Release):
+            who = f"{one} carries" if one.binds_until(now) > since else who
+        elif one.replaced is None and one in ledger.inherited:
             return Safety(None, "pins of the keyring that was left may still be served", "moved")
-        if entry.replaced is None:
+        elif one.replaced is None:
             return Safety(None, "pins without it may still be served", "pending")
-        since = max(since, entry.binds_until(now))
-    why = "" if since <= now else f"clients may hold pins without it until {moments.text(since)}"
+        elif one.binds_until(now) > since:
+            who = "clients may hold"
+        since = max(since, one.binds_until(now))
+    why = "" if since <= now else f"{who} pins without it until {moments.text(since)}"
     return Safety(since, why)
 
 
@@ -208,19 +214,17 @@ def clock(ledger: Ledger, now: datetime) -> str:
     return f"the clock says {moments.text(now)}, but {latest} was reached before"
 
 
-def lacking(pin: str, ledger: Ledger, hosts: Hosts | None = None) -> tuple[Entry, ...]:
-    """The policies on record that bind clients at the hosts and lack *pin*: who holds one is locked
-    out by the key of that pin (RFC 7469 §2.6)."""
-    return tuple(
-        entry for entry in ledger.known if pin not in entry.policy.pins and entry.binds_at(hosts)
-    )
+def lacking(pin: str, ledger: Ledger, hosts: Hosts | None = None) -> tuple[Holding, ...]:
+    """What is on record that binds at the hosts and lacks *pin*: who holds it is locked out by the
+    key of that pin (RFC 7469 §2.6)."""
+    return tuple(one for one in ledger.holdings if pin not in one.pins and one.binds_at(hosts))
 
 
 def locked_out(
     pin: str, ledger: Ledger, now: datetime, hosts: Hosts | None = None
-) -> tuple[Entry, ...]:
-    """The policies whose holders are locked out by the key of *pin*, served at *now*."""
-    return tuple(entry for entry in lacking(pin, ledger, hosts) if entry.may_bind(now))
+) -> tuple[Holding, ...]:
+    """What locks out its holders by the key of *pin*, served at *now*."""
+    return tuple(one for one in lacking(pin, ledger, hosts) if one.may_bind(now))
 
 
 def next_due(keyring: Keyring, now: datetime, key_type: KeyType) -> datetime | None:

@@ -298,6 +298,8 @@ def write(state: State) -> bytes:
     content["keys"] = {str(n): _write_key(k) for n, k in enumerate(keyring.keys, 1)}
     content["ledger"] = ledger.write(state.ledger.entries)
     content["inherited"] = ledger.write(state.ledger.inherited)
+    content["releases"] = ledger.write_releases(state.ledger.releases)
+    content["past"] = ledger.write_past(state.ledger.past)
     content["options"] = dict(state.settings)
     written = io.BytesIO()
     content.write(written)
@@ -343,6 +345,8 @@ def read(name: str, content: bytes) -> State:
             str(parsed["doubt"]),
             timedelta(seconds=int(parsed["longest"])),
             ledger.read(parsed["inherited"], ordered=False),
+            ledger.read_releases(parsed["releases"]),
+            ledger.read_past(parsed["past"]),
         ),
         str(parsed["snippet"]),
         str(parsed["tested"]),

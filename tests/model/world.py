@@ -39,7 +39,7 @@ from certbot_pinkeep.errors import Compromised, PinkeepError
 from certbot_pinkeep.issuing import Handover
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Key
-from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.ledger import Entry, Ledger
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.options import DEFAULT_MAX_AGE, Options
 from certbot_pinkeep.policy import Policy
@@ -398,7 +398,7 @@ class World:
         if self.announcement is None or self.announcement[0] != pin:
             return
         _, ledger, now = self.announcement
-        told = rollover.locked_out(pin, ledger, now)
+        told = [one for one in rollover.locked_out(pin, ledger, now) if isinstance(one, Entry)]
         unknown = bool(
             ledger.doubt
             or ledger.is_ahead_of(now)

@@ -46,9 +46,10 @@ def test_g2_a_policy_binds_by_its_own_max_age() -> None:
     book = Ledger().record(policy("a", "b", days=60), NOW).confirm(NOW)
     book = book.record(policy("a", "c", days=1), NOW + DAY).confirm(NOW + DAY)
     later = NOW + 30 * DAY
-    assert [entry.policy.max_age for entry in book.binding(later, later)] == [60 * 86400, 86400]
+    longer, shorter = (entry.policy for entry in book.entries)
+    assert [one.pins for one in book.binding(later, later)] == [longer.pins, shorter.pins]
     end = NOW + 61 * DAY
-    assert [entry.policy.max_age for entry in book.binding(end, end)] == [86400]
+    assert [one.pins for one in book.binding(end, end)] == [shorter.pins]
 
 
 def test_g2_a_pending_policy_and_the_one_before_both_count() -> None:
@@ -99,9 +100,9 @@ def test_g2_nothing_that_happens_later_shortens_a_binding(
     """Recording, confirming and pruning at a moment keep everything that binds then."""
     book, now = lived(events)
     now = max(now, book.latest() or now)
-    bound = {entry.policy for entry in book.binding(now, now)}
+    bound = {one.pins for one in book.binding(now, now)}
     for changed in (book.record(new, now), book.confirm(now), book.prune(now)):
-        assert bound <= {entry.policy for entry in changed.binding(now, now)}
+        assert bound <= {one.pins for one in changed.binding(now, now)}
 
 
 @given(EVENTS)

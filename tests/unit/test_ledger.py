@@ -123,8 +123,8 @@ def test_policy_that_may_be_served_binds_from_now() -> None:
 def test_binding_lists_what_binds_at_a_time() -> None:
     """What has run out by then is left out, to the second."""
     found = Ledger().record(policy(A, B, max_age=86400), NOW).record(SECOND, NOW).confirm(NOW)
-    assert [e.policy.pins for e in found.binding(NOW + DAY - HOUR, NOW)] == [(A, B), (B, C)]
-    assert [e.policy.pins for e in found.binding(NOW + DAY, NOW)] == [(B, C)]
+    assert [one.pins for one in found.binding(NOW + DAY - HOUR, NOW)] == [(A, B), (B, C)]
+    assert [one.pins for one in found.binding(NOW + DAY, NOW)] == [(B, C)]
 
 
 def test_prune_drops_what_binds_nobody() -> None:
