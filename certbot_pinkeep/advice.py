@@ -79,6 +79,12 @@ def promise(name: str, decision: Decision, force: bool = False) -> str:
     pin = decision.best.pin
     if decision.rolls_over or force:
         return f"The next renewal rolls the keyring {name} over to the key with the pin {pin}."
+    if decision.safety.cause == "elsewhere":
+        goes_on = "Until then renewals keep the present key." if decision.key else "Renewals fail."
+        return (
+            f"The keyring {name} rolls over once its key is brought: {decision.safety.why}. "
+            f"{_when(name, decision.safety)} {goes_on}"
+        )
     goes_on = (
         "Until then renewals keep the present key."
         if decision.key is not None
@@ -93,8 +99,9 @@ def promise(name: str, decision: Decision, force: bool = False) -> str:
 
 def refusal(name: str, decision: Decision) -> str:
     """Said when a rollover that was asked for would lock clients out (G2)."""
+    locks_out = "" if decision.safety.cause == "elsewhere" else " without locking clients out"
     return (
-        f"The keyring {name} cannot roll over without locking clients out: {decision.safety.why}. "
+        f"The keyring {name} cannot roll over{locks_out}: {decision.safety.why}. "
         f"{_when(name, decision.safety)} Nothing was changed. To have it done by the first renewal that "
         f"is safe, run: certbot-pinkeep rollover {name} --when-safe"
     )
@@ -114,6 +121,12 @@ def locked_in(
             "is no backup key that could be. To have one staged, run 'certbot install --installer "
             "pinkeep --cert-name' with the name of its certificate, and then: certbot-pinkeep "
             f"rollover {name} --now --force"
+        )
+    if decision.safety.cause == "elsewhere":
+        stays = "Then ask for it again." if new else "The old certificate stays until then."
+        return (
+            f"The key of the keyring {name} is compromised and is not handed over again, and "
+            f"{decision.safety.why}. {_when(name, decision.safety)} {stays}"
         )
     return (
         f"The key of the keyring {name} is compromised and is not handed over again, and no backup "
@@ -234,6 +247,8 @@ def _unknown(ledger: Ledger, now: datetime) -> str:
 
 def _when(name: str, safety: Safety) -> str:
     """From when it is safe, or what has to be done so that it is known."""
+    if safety.cause == "elsewhere":
+        return f"Bring it with: certbot-pinkeep backup {name} add --key FILE"
     if safety.since is not None:
         return f"It is safe from {moments.text(safety.since)}."
     return f"From when it is safe is not known yet{_MENDS[safety.cause].format(name=name)}."
@@ -242,6 +257,7 @@ def _when(name: str, safety: Safety) -> str:
 _MENDS: dict[Cause, str] = {
     "": "",
     "none": "",
+    "elsewhere": "",
     "doubt": ": the next 'certbot renew' tells",
     "clock": "; where the clock is right now, run: certbot-pinkeep confirm {name} --clock",
     "pending": (

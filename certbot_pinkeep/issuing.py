@@ -389,9 +389,11 @@ class Issuing:
         return keyring.without(lost)
 
     def lost(self, keys: Iterable[Key]) -> dict[str, str]:
-        """Those of the backups whose files cannot be used: by their pins, why, as sentences."""
+        """Those of the keys whose files cannot be used: by their pins, why, as sentences."""
         lost = {}
         for key in keys:
+            if key.elsewhere:
+                continue
             try:
                 self.load_key(key)
             except BadKey as error:
@@ -406,7 +408,7 @@ class Issuing:
 
         :raises BadKey: where there is none of these
         """
-        keyring = self.at_hand(state.keyring, key_type)
+        keyring = self.at_hand(state.keyring, key_type).without_elsewhere()
         hosts = live.names if live else None
         best, verdict = rollover.best_backup(keyring, state.ledger, now, key_type, hosts)
         usable = live is not None and not self.is_compromised(live.pin)

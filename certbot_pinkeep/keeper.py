@@ -367,6 +367,8 @@ class Keeper(Publishing):
             if key.role not in ("primary", "backup") or key.kind.key_type != live.kind.key_type:
                 continue
             csr = index.get(csrs.request(key.pin, live.names, live.must_staple))
+            if csr is None and key.elsewhere:
+                continue
             if csr is None:
                 csr = self._made_csr(key, live)
             paths.append(csr.path or "" if csr else "")

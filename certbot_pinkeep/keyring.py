@@ -15,6 +15,8 @@ The rules:
   RSA and ECDSA side by side, the other type's live pin is no backup.
 * Keys are never deleted. One that is not needed any more is retired; a retired one that was never
   served is staged again before a new key is made.
+* A backup that the admin added keeps its place until it is used or dropped, and does not count
+  among those that are made. Its private key may be elsewhere, offline or encrypted.
 * A wish to leave a key belongs to the key: it is fulfilled once another one is primary. A key that
   is compromised is never primary, a backup or staged again; it stays pinned while it is served.
 """
@@ -43,8 +45,11 @@ class Key:
     :ivar path: its private key's file, below certbot's config dir; ``None`` while it is elsewhere
     :ivar created: when it was made or, for an adopted one, the earliest certificate seen for it
     :ivar first_served: from when a certificate for it was served; ``None``: never yet, or unknown
+    :ivar last_served: until when it was; ``None``: it still is, or never was, or unknown
     :ivar leave: why it is to be left as soon as that is safe
     :ivar forced: whether the admin chose to switch to it, whoever is locked out
+    :ivar added: whether the admin brought it as a backup
+    :ivar encrypted: the file of its encrypted private key, below the config dir; empty: there is none
     """
 
     pin: str
@@ -55,6 +60,14 @@ class Key:
     first_served: datetime | None = None
     leave: Leave = ""
     forced: bool = False
+    last_served: datetime | None = None
+    added: bool = False
+    encrypted: str = ""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is a backup whose private key has to be brought before it can be used."""
+        return self.path is None and self.role == "backup"
 
 
 @dataclass(frozen=True)
@@ -202,6 +215,17 @@ class Keyring:
             )
         )
 
+    def left_at(self, now: datetime) -> Keyring:
+        """The keyring with the last service noted of keys that no lineage serves any more."""
+        served = {member.pin for member in self.members}
+
+        def noted(key: Key) -> Key:
+            if key.pin in served or key.first_served is None:
+                return replace(key, last_served=None)
+            return replace(key, last_served=key.last_served or max(now, key.first_served))
+
+        return self._changed(noted)
+
     def served_by(self, now: datetime) -> Keyring:
         """The keyring with nothing made or served later than *now*."""
         return self._changed(
@@ -209,6 +233,7 @@ class Keyring:
                 key,
                 created=min(key.created, now),
                 first_served=min(key.first_served, now) if key.first_served else None,
+                last_served=min(key.last_served, now) if key.last_served else None,
             )
         )
 
@@ -295,8 +320,29 @@ class Keyring:
         )
 
     def moved(self, pin: str, path: str) -> Keyring:
-        """The keyring with the file of a key in another place."""
-        return self._changed(lambda key: replace(key, path=path) if key.pin == pin else key)
+        """The keyring with the file of a key in another place, or with one that was elsewhere."""
+        return self._changed(
+            lambda key: replace(key, path=path, encrypted="") if key.pin == pin else key
+        )
+
+    def with_backup(self, key: Key) -> Keyring:
+        """The keyring with a backup that the admin adds, behind the others; one that was dropped is
+        staged again."""
+        return self.without([key.pin]).with_keys([replace(key, role="backup", added=True)])
+
+    def without_backup(self, pin: str) -> Keyring:
+        """The keyring with a backup retired, and not staged again."""
+        return self._changed(
+            lambda key: (
+                replace(key, role="retired", leave="asked", forced=False)
+                if key.pin == pin and key.role == "backup"
+                else key
+            )
+        )
+
+    def without_elsewhere(self) -> Keyring:
+        """The keyring without the backups whose private keys are elsewhere."""
+        return self.without(key.pin for key in self.keys if key.elsewhere)
 
     def with_primary(self, key: Key) -> Keyring:
         """The keyring with a key that came past it as the primary of its type, unless it is
@@ -348,7 +394,11 @@ class Keyring:
 
     def _unserved(self, key_type: KeyType, role: Role) -> list[Key]:
         served = {member.pin for member in self.members}
-        return [key for key in self._with_role(key_type, role) if key.pin not in served]
+        return [
+            key
+            for key in self._with_role(key_type, role)
+            if key.pin not in served and not key.added
+        ]
 
     def _trimmed(self, key_type: KeyType, wanted: int) -> Keyring:
         surplus = self._unserved(key_type, "backup")[wanted:]

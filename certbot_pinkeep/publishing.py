@@ -536,7 +536,7 @@ def _as_loaded(one: _Publication, now: datetime) -> State:
         keyring = keyring.loaded(live.name, live.fingerprint)
     # From when it was served is unknown where the clock runs wrong (G8).
     if not state.ledger.is_ahead_of(now):
-        keyring = keyring.served_since({live.pin: now for live in lives})
+        keyring = keyring.served_since({live.pin: now for live in lives}).left_at(now)
     return replace(state, keyring=keyring, ledger=state.ledger.confirm(now).prune(now))
 
 

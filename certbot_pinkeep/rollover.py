@@ -13,6 +13,9 @@ The rules:
   compromised. An unknown age is not due (G8).
 * Where a rollover is due, the first backup that is safe is taken. Where none is, the primary goes
   on (G3), but for a compromised one, which is never handed over again.
+* A backup whose private key is elsewhere is safe as any other, but cannot be handed over: when its
+  turn has come, the primary goes on, and the admin is asked for the private key. Only in place of a
+  compromised key the next safe one at hand is taken.
 * A certificate that does not serve the primary yet (it joined with a key of its own, or another one
   was rolled over first) is issued for the primary as soon as that is safe at its names; until then
   it keeps its key. Age is no reason to exchange a primary that it does not serve.
@@ -34,7 +37,7 @@ from certbot_pinkeep.ledger import Holding, Ledger, Release
 from certbot_pinkeep.pins import KeyType
 
 #: What keeps it unknown from when switching is safe.
-Cause = Literal["", "doubt", "clock", "pending", "moved", "none"]
+Cause = Literal["", "doubt", "clock", "pending", "moved", "none", "elsewhere"]
 Reason = Literal["age", "asked", "revoked", "compromised", "shared"]
 Hosts = tuple[str, ...]
 
@@ -112,7 +115,7 @@ def decide(
     hosts = certificate.hosts if certificate else None
     follows = _follows(keyring, primary, certificate)
     due = _due(keyring, now, key_type, follows) or ("asked" if asked else None)
-    best, verdict = best_backup(keyring, ledger, now, key_type, hosts)
+    best, verdict = _next_backup(keyring, ledger, now, key_type, hosts)
     if due and best is not None and (best.forced or verdict.at(now)):
         return Decision(best, due, best, verdict)
     if certificate is None or (primary is not None and not follows):
@@ -156,6 +159,24 @@ def _ready_to_follow(
     if primary.forced or (kept is None and accepted):
         return Safety(now)
     return safety(primary, ledger, now, certificate.hosts)
+
+
+def _next_backup(
+    keyring: Keyring, ledger: Ledger, now: datetime, key_type: KeyType, hosts: Hosts | None
+) -> tuple[Key | None, Safety]:
+    """The backup to switch to, as :func:`best_backup`; one that is elsewhere has to be brought."""
+    best, verdict = best_backup(keyring, ledger, now, key_type, hosts)
+    if best is None or not best.elsewhere:
+        return best, verdict
+    if keyring.primary(key_type) is None:
+        other, ready = best_backup(keyring.without_elsewhere(), ledger, now, key_type, hosts)
+        if other is not None and ready.at(now):
+            return other, ready
+    if not verdict.at(now):
+        return best, verdict
+    where = f"is encrypted, in {best.encrypted}" if best.encrypted else "is not on this machine"
+    why = f"the private key of its next backup, with the pin {best.pin}, {where}"
+    return best, Safety(verdict.since, why, "elsewhere")
 
 
 def best_backup(

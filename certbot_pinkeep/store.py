@@ -400,6 +400,9 @@ def _write_key(key: Key) -> dict[str, str]:
         "first_served": moments.text(key.first_served) if key.first_served else "",
         "leave": key.leave,
         "forced": str(key.forced),
+        "last_served": moments.text(key.last_served) if key.last_served else "",
+        "added": str(key.added),
+        "encrypted": key.encrypted,
     }
 
 
@@ -419,6 +422,9 @@ def _read_key(section: Mapping[str, Any]) -> Key:
         first_served=_read_moment(section["first_served"]),
         leave=cast(Leave, section["leave"]),
         forced=ledger.read_bool(section["forced"]),
+        last_served=_read_moment(section["last_served"]),
+        added=ledger.read_bool(section["added"]),
+        encrypted=section["encrypted"],
     )
 
 

@@ -61,7 +61,8 @@ def ask(
             for key_type in keyring.key_types()
             for sentence in keeper.lost(keyring.backups(key_type)).values()
         ]
-        decisions = _decisions(keeper, replace(state, keyring=keyring), now)
+        usable = keyring.without_elsewhere() if force else keyring
+        decisions = _decisions(keeper, replace(state, keyring=usable), now)
         impossible = [one for one in decisions if one.held and (one.best is None or not force)]
         if impossible and (not when_safe or force):
             if compromised:
@@ -145,7 +146,7 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
         if not ledger.pending and not came:
             return f"The keyring {name} has nothing pending: Apache serves what is published."
         served = {member.pin: now for member in state.keyring.members}
-        keyring = state.keyring.served_since(served)
+        keyring = state.keyring.served_since(served).left_at(now)
         for other, hosts in came:
             # What that one served since the lineage moved is inherited as well.
             ledger = ledger.inherit(other.ledger, hosts)
