@@ -142,6 +142,18 @@ class Folders:
         path = files.create_numbered(self.keys, "key-certbot.pem", pem, 0o600, names)
         return SavedKey(os.path.relpath(path, self.config_dir), pem, pin, kind)
 
+    def save_encrypted(self, pem: bytes, taken: Iterable[str] = ()) -> str:
+        """Save an encrypted private key as it is.
+
+        :param taken: as for :meth:`save_key`
+        :returns: its path below the config dir
+        :raises OSError: when it cannot be written
+        """
+        files.make_folder(self.keys, 0o700)
+        names = {os.path.basename(path) for path in taken}
+        path = files.create_numbered(self.keys, "key-certbot.pem", pem, 0o600, names)
+        return os.path.relpath(path, self.config_dir)
+
     def find_copy(self, pem: bytes) -> SavedKey | None:
         """The file in ``keys/`` that is a copy of this private key, to the byte.
 

@@ -124,6 +124,10 @@ class BadRelease(PinkeepError):
     """A release cannot be recorded as it was asked for (G10)."""
 
 
+class BadBackup(PinkeepError):
+    """A key cannot be a backup of the keyring, or is none (G10)."""
+
+
 class NotSafe(LocksOut):
     """A rollover that would lock clients out (G2)."""
 

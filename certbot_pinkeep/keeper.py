@@ -199,6 +199,11 @@ class Keeper(Publishing):
         hosts = tuple(name.lower() for name in names)
         return advice.staged(keyring, rollover.safety(primary, state.ledger, now, hosts))
 
+    def replenished(self, state: State, now: datetime) -> Keyring:
+        """The keyring with as many backups as the admin wants."""
+        wanted = self._chosen(state).backup_keys
+        return self._with_backups(self._without_lost(state.keyring, wanted), wanted, now)
+
     def _sweep(self, server: Server) -> None:
         """Remove what a run that was killed left half-written."""
         renewal = os.path.join(self.config_dir, "renewal")

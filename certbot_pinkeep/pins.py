@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -104,20 +105,55 @@ def load_certificate(pem: bytes) -> x509.Certificate:
         raise BadKey(f"it is not a certificate in PEM: {error}") from error
 
 
-def load_private_key(pem: bytes) -> PrivateKey:
+def load_private_key(pem: bytes, passphrase: bytes | None = None) -> PrivateKey:
     """The private key in *pem*, which must be of a kind that certbot can use.
 
+    :param passphrase: that it is encrypted with; ``None``: it is not encrypted
     :raises BadKey: when it is not
     """
     try:
-        key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError):
+        key = serialization.load_pem_private_key(pem, passphrase)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         # The library's own words are left out: they might quote what they could not read (G7).
-        raise BadKey("it is not an unencrypted private key in PEM") from None
+        raise BadKey(
+            "it is not an unencrypted private key in PEM"
+            if passphrase is None
+            else "it is not a private key in PEM that this passphrase opens"
+        ) from None
     if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
         raise BadKey("its key is neither RSA nor ECDSA, and certbot can use no other")
     usable(key.public_key())
     return key
+
+
+def is_encrypted(pem: bytes) -> bool:
+    """Whether it says of itself that it is an encrypted private key (PKCS#8, RFC 7468 §11)."""
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem
+
+
+def write_private_key(key: PrivateKey) -> bytes:
+    """The private key in PEM, unencrypted."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def load_public_key(pem: bytes) -> PublicKey:
+    """The public key in *pem*, which is a CSR with a valid signature, or a public key alone.
+
+    :raises BadKey: when it is neither, or the key is of a kind that certbot cannot make
+    """
+    try:
+        if b"CERTIFICATE REQUEST-----" in pem:
+            csr = x509.load_pem_x509_csr(pem)
+            if not csr.is_signature_valid:
+                raise BadKey("its signature is not by its own key")
+            return usable(csr.public_key())
+        return usable(serialization.load_pem_public_key(pem))
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadKey("it is neither a CSR nor a public key in PEM") from None
 
 
 def usable(key: object) -> PublicKey:

@@ -11,6 +11,7 @@ from typing import Any
 
 from certbot_pinkeep import advice, moments, rollover
 from certbot_pinkeep.keyring import Key, Member
+from certbot_pinkeep.ledger import Release
 from certbot_pinkeep.pins import KeyType
 from certbot_pinkeep.policy import Policy
 from certbot_pinkeep.rollover import Decision, Safety
@@ -36,6 +37,46 @@ def as_data(
 def as_text(states: list[State], now: datetime) -> str:
     """One block per keyring, for people."""
     return "\n\n".join(_block(state, now) for state in states)
+
+
+def release_lines(state: State, now: datetime) -> list[str]:
+    """Each release, for people: what it carries, and until when it binds."""
+    return [_release(state, release, now) for release in state.ledger.releases]
+
+
+def _release(state: State, release: Release, now: datetime) -> str:
+    staged = {key.pin for key in state.keyring.keys if key.role == "backup"}
+    left = len(staged.intersection(release.pins))
+    until = moments.text(release.binds_until(now))
+    backups = f"{left} of its pins are backups" if left != 1 else "1 of its pins is a backup"
+    after = "" if left else ": no rollover before it ends"
+    return (
+        f"{release.channel} {release.label}: {len(release.pins)} pins since "
+        f"{moments.text(release.recorded)}, binds until {until}; {backups} now{after}"
+    )
+
+
+def backup_lines(state: State, now: datetime) -> list[str]:
+    """Each backup, for people: where its private key is, and whether it is safe to switch to."""
+    return [
+        f"{key.pin}  {key.kind}  {_where(key)}, {_when(rollover.safety(key, state.ledger, now), now)}"
+        for key in state.keyring.keys
+        if key.role == "backup"
+    ]
+
+
+def _where(key: Key) -> str:
+    if key.encrypted:
+        return f"encrypted in {key.encrypted}"
+    return "offline" if key.path is None else f"in {key.path}"
+
+
+def _when(verdict: Safety, now: datetime) -> str:
+    if verdict.at(now):
+        return "safe now"
+    return (
+        f"safe from {moments.text(verdict.since)}" if verdict.since else f"not safe: {verdict.why}"
+    )
 
 
 def _keyring(
@@ -127,13 +168,24 @@ def _block(state: State, now: datetime) -> str:
         policy = ledger.current.policy
         lines.append(f"  Published: {_published(state, now)}, in {state.snippet or 'no file yet'}")
         lines.append(f"             max-age {policy.max_age} s{_extras(policy)}")
+    lines += _served_lines(state, now)
+    lines += [f"  Rollover:  {line}" for line in _rollover_lines(state, now)]
     lines.append("  Keys:")
     lines += [_key_line(state, key, now) for key in keyring.keys if key.role != "retired"]
-    lines += [f"  Rollover:  {line}" for line in _rollover_lines(state, now)]
+    if ledger.releases:
+        lines.append("  Releases:")
+        lines += [f"    {line}" for line in release_lines(state, now)]
     if state.unpin:
         told = advice.unpinning(keyring.name, state.unpin, ledger, now)
         lines.append(f"  Unpinned:  {told}")
     return "\n".join(lines)
+
+
+def _served_lines(state: State, now: datetime) -> list[str]:
+    """Which keys are served, and which one is next."""
+    served = [f"  Serves:    {key.pin} ({key.kind})" for key in state.keyring.in_service()]
+    following = [decision.best for decision in _decisions(state, now).values()]
+    return served + [f"  Next:      {key.pin} ({key.kind})" for key in following if key]
 
 
 def _lineage(member: Member) -> str:
@@ -174,4 +226,7 @@ def _key_line(state: State, key: Key, now: datetime) -> str:
     age = (now - (key.first_served or key.created)).days
     when = "served" if key.first_served else "made"
     service = ", in service" if served and key.role != "in-service" else ""
-    return f"    {key.pin}  {key.kind}  {key.role}{service}, {when} {age} days ago"
+    where = ""
+    if key.elsewhere:
+        where = f"; its private key is {'encrypted' if key.encrypted else 'not on this machine'}"
+    return f"    {key.pin}  {key.kind}  {key.role}{service}, {when} {age} days ago{where}"

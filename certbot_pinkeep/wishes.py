@@ -54,7 +54,7 @@ def ask(
     :returns: what is going to happen
     :raises NotSafe: when it would lock clients out, or there is no backup
     """
-    with _loaded(keeper, name, now) as state:
+    with loaded(keeper, name, now) as state:
         keyring = _left(state.keyring, compromised)
         lost = [
             sentence
@@ -91,7 +91,7 @@ def take_back(keeper: Keeper, name: str, now: datetime) -> str:
     :returns: what remains to be done, as a sentence
     :raises PinkeepError: when there is no such keyring
     """
-    with _loaded(keeper, name, now) as state:
+    with loaded(keeper, name, now) as state:
         state = keeper.store.save(replace(state, keyring=state.keyring.without_wishes()))
     for decision in _decisions(keeper, state, now):
         if decision.due:
@@ -105,7 +105,7 @@ def confirm_clock(keeper: Keeper, name: str, now: datetime) -> str:
     :returns: what follows from it, as a sentence
     :raises PinkeepError: when there is no such keyring
     """
-    with _loaded(keeper, name, now) as state:
+    with loaded(keeper, name, now) as state:
         if not state.ledger.is_ahead_of(now):
             return f"The keyring {name} knows of no later moment than {moments.text(now)}."
         ledger = state.ledger.set_right(now)
@@ -125,7 +125,7 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
     :returns: what is served now, as a sentence
     :raises PinkeepError: when that cannot be so
     """
-    with _loaded(keeper, name, now) as state:
+    with loaded(keeper, name, now) as state:
         ledger = state.ledger
         if ledger.current is None or not state.snippet:
             raise PinkeepError(f"The keyring {name} publishes nothing yet. Run: certbot renew")
@@ -197,7 +197,7 @@ def unpin(keeper: Keeper, name: str, now: datetime, undo: bool = False) -> list[
     :returns: the certificates of the keyring: it has an effect once they are brought into step
     :raises PinkeepError: when there is no such keyring
     """
-    with _loaded(keeper, name, now) as state:
+    with loaded(keeper, name, now) as state:
         if state.unpin == undo:
             keeper.store.save(replace(state, unpin=not undo))
         return [member.lineage for member in state.keyring.members if not member.moved]
@@ -250,7 +250,7 @@ def _note_revoked(store: Store, name: str, pin: str, compromised: bool, now: dat
 
 
 @contextmanager
-def _loaded(keeper: Keeper, name: str, now: datetime) -> Iterator[State]:
+def loaded(keeper: Keeper, name: str, now: datetime) -> Iterator[State]:
     """The keyring's state, with the lock on it held."""
     store = keeper.store
     if store.load(name) is None:

@@ -28,6 +28,21 @@ def fail(sentence: str) -> int:
     return 1
 
 
+def add_command(commands: Commands, name: str, told: str, examples: str) -> argparse.ArgumentParser:
+    """Add a command's parser.
+
+    :param told: what it does, in a line
+    :param examples: calls of it, a line each
+    """
+    return commands.add_parser(
+        name,
+        help=told,
+        description=f"{told[0].upper()}{told[1:]}.",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def add_name(command: argparse.ArgumentParser, every: bool = False) -> None:
     """The argument that names the keyring.
 
@@ -44,6 +59,13 @@ def add_certbots(parser: argparse.ArgumentParser, default: str | None) -> None:
     for flag in ("--config-dir", "--work-dir", "--logs-dir"):
         parser.add_argument(flag, metavar="DIR", default=default, help="as for certbot")
     parser.add_argument("-c", "--config", metavar="FILE", default=default, help="as for certbot")
+
+
+def add_verb(verbs: Commands, name: str, told: str) -> argparse.ArgumentParser:
+    """Add the parser of what a command does with a keyring, with certbot's own arguments."""
+    verb = verbs.add_parser(name, help=told, description=f"{told[0].upper()}{told[1:]}.")
+    add_certbots(verb, argparse.SUPPRESS)
+    return verb
 
 
 def folders(parsed: argparse.Namespace, config_dir: str | None = None) -> list[str]:
@@ -95,6 +117,17 @@ def load(store: Store, names: list[str]) -> tuple[list[State], list[DamagedState
             raise PinkeepError(f"There is no keyring {name!r}. Keyrings here: {known}.")
         states.append(state)
     return states, damaged
+
+
+def load_one(store: Store, name: str) -> State:
+    """The keyring of this name.
+
+    :raises PinkeepError: when there is none, or it cannot be trusted
+    """
+    states, damaged = load(store, [name])
+    if damaged:
+        raise damaged[0]
+    return states[0]
 
 
 def take_in(config: Any, keeper: Keeper, renewal: Renewal) -> str:

@@ -1,0 +1,174 @@
+"""Backups that the admin brings: known by a CSR or a public key alone, encrypted, or whole.
+
+The rules:
+
+* A pin is all that a backup needs to be published. Its private key is needed when it is to be used
+  (see ``rollover``), and is compared with the pin then.
+* A key that is compromised, or was in service and left, is no backup; nor is one of a type that the
+  keyring does not serve.
+* Files are saved before the keyring file names them (G5); nothing is saved of what is refused (G10).
+* A dropped backup leaves the pins at once, and another one is made where the admin wants as many
+  (G4). Its file stays, and it can be added again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from certbot_pinkeep import advice, pins, rollover, wishes
+from certbot_pinkeep.errors import BadBackup, BadKey
+from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.keyring import Key
+from certbot_pinkeep.pins import PrivateKey, PublicKey
+from certbot_pinkeep.publishing import paths_of
+from certbot_pinkeep.store import State
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A private key that the admin brings.
+
+    :ivar source: its file, as the admin named it
+    :ivar sealed: the encrypted key in PEM, where it is to be kept as it is
+    """
+
+    source: str
+    key: PrivateKey = field(repr=False)
+    sealed: bytes | None = field(default=None, repr=False)
+
+
+def add_public(keeper: Keeper, name: str, pem: bytes, source: str, now: datetime) -> Key:
+    """Stage a backup of which only the CSR or the public key is here.
+
+    :param source: the file, as the admin named it
+    :raises BadBackup: when it cannot be one
+    """
+    try:
+        public = pins.load_public_key(pem)
+    except BadKey as error:
+        raise BadBackup(f"--csr {source!r}: {error}. Nothing was changed.") from error
+    with wishes.loaded(keeper, name, now) as state:
+        key = _new(keeper, state, public, f"--csr {source!r}", now)
+        if state.keyring.key(key.pin) is not None and not _is_left(state, key.pin):
+            raise BadBackup(f"--csr {source!r}: {key.pin} is a backup of {name} already.")
+        _save(keeper, state, key)
+    return key
+
+
+def add_private(
+    keeper: Keeper, name: str, brought: Brought, now: datetime, new: bool = False
+) -> Key:
+    """Bring the private key of a backup that waits for it, or stage a new one.
+
+    :param new: whether it may be new though others wait for theirs
+    :raises BadBackup: when it cannot be one, or is none of those that wait
+    """
+    option = f"--key {brought.source!r}"
+    with wishes.loaded(keeper, name, now) as state:
+        key = _new(keeper, state, brought.key.public_key(), option, now)
+        known = state.keyring.key(key.pin)
+        waiting = [one.pin for one in state.keyring.backups(key.kind.key_type) if one.elsewhere]
+        if known is not None and not known.elsewhere and not _is_left(state, key.pin):
+            raise BadBackup(f"{option}: {key.pin} is a backup of {name} already, with its key.")
+        if waiting and key.pin not in waiting and not new:
+            raise BadBackup(
+                f"{option}: it is the key with the pin {key.pin}, but what waits for its private key "
+                f"is {', '.join(waiting)}. Nothing was changed. To have it as one more backup, add --new."
+            )
+        keeper.folders.check()
+        taken = paths_of(state.keyring)
+        if brought.sealed is not None:
+            key = replace(key, encrypted=keeper.folders.save_encrypted(brought.sealed, taken))
+        else:
+            pem = pins.write_private_key(brought.key)
+            saved = keeper.folders.find_copy(pem) or keeper.folders.save_key(pem, taken)
+            key = replace(key, path=saved.path)
+        if known is not None and known.elsewhere:
+            key = replace(known, path=key.path, encrypted=key.encrypted or "")
+        _save(keeper, state, key)
+    return key
+
+
+def drop(keeper: Keeper, name: str, pin: str, now: datetime) -> Key:
+    """Have a backup leave the pins.
+
+    :raises BadBackup: when it is none
+    """
+    with wishes.loaded(keeper, name, now) as state:
+        key = state.keyring.key(pin)
+        if key is None or key.role != "backup":
+            known = [one.pin for one in state.keyring.keys if one.role == "backup"]
+            what = f"it is {key.role}" if key else "there is no such key"
+            raise BadBackup(
+                f"{pin!r} is no backup of the keyring {name}: {what}. Its backups: "
+                f"{', '.join(known) or 'none'}. Nothing was changed."
+            )
+        left = replace(state, keyring=state.keyring.without_backup(pin))
+        keeper.store.save(replace(left, keyring=keeper.replenished(left, now)))
+    return key
+
+
+def carriers(state: State, pin: str) -> str:
+    """Which releases carry a dropped pin, as a sentence; empty: none."""
+    told = [
+        f"{one}, with {len(_staged(state).intersection(one.pins))} of its pins still staged"
+        for one in state.ledger.releases
+        if pin in one.pins
+    ]
+    return f"It goes on being carried by {'; '.join(told)}." if told else ""
+
+
+def due(keeper: Keeper, name: str, now: datetime) -> list[str]:
+    """What is due of the keyring now, as sentences."""
+    state = keeper.load_state(name, now)
+    types = state.keyring.key_types() if state else ()
+    found = [rollover.decide(state.keyring, state.ledger, now, one) for one in types if state]
+    return [advice.promise(name, decision) for decision in found if decision.due]
+
+
+def _staged(state: State) -> set[str]:
+    return {key.pin for key in state.keyring.keys if key.role == "backup"}
+
+
+def _is_left(state: State, pin: str) -> bool:
+    """Whether it was a backup that was dropped, or not needed any more."""
+    key = state.keyring.key(pin)
+    return key is not None and key.role == "retired" and key.first_served is None
+
+
+def _new(keeper: Keeper, state: State, public: PublicKey, option: str, now: datetime) -> Key:
+    """The backup as it is to be staged.
+
+    :raises BadBackup: when it cannot be one
+    """
+    try:
+        pin, kind = pins.pin_of(public), pins.kind_of(public)
+    except BadKey as error:
+        raise BadBackup(f"{option}: {error}. Nothing was changed.") from error
+    keyring = state.keyring
+    known = keyring.key(pin)
+    why = ""
+    if keeper.is_compromised(pin):
+        why = "that key is compromised, and is never used again"
+    elif kind.key_type not in keyring.key_types():
+        served = " and ".join(one.upper() for one in keyring.key_types()) or "no"
+        why = f"it is an {kind.key_type.upper()} key, and the keyring {keyring.name} has {served} keys"
+    elif known is not None and known.role in ("primary", "in-service"):
+        why = f"the keyring {keyring.name} serves that key already"
+    elif known is not None and known.role == "retired" and not _is_left(state, pin):
+        why = f"the keyring {keyring.name} served that key before and left it"
+    if why:
+        raise BadBackup(f"{option}: {why} (pin {pin}). Nothing was changed.")
+    return Key(pin, kind, "backup", None, now)
+
+
+def _save(keeper: Keeper, state: State, key: Key) -> None:
+    known = state.keyring.key(key.pin)
+    if known is not None and known.role == "backup":
+        keys: Iterable[Key] = (key if one is known else one for one in state.keyring.keys)
+        keyring = replace(state.keyring, keys=tuple(keys))
+    else:
+        keyring = state.keyring.with_backup(key)
+    keeper.store.save(replace(state, keyring=keyring))

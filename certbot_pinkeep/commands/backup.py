@@ -1,0 +1,144 @@
+"""``certbot-pinkeep backup``."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+
+from certbot_pinkeep import backups, moments, pins, status
+from certbot_pinkeep.backups import Brought
+from certbot_pinkeep.commands import common
+from certbot_pinkeep.errors import BadBackup, BadKey
+
+_HELP = "backup keys of your own: offline, known by a CSR or public key, or encrypted"
+_EXAMPLE = """\
+  certbot-pinkeep backup example.com add --csr offline.csr
+  certbot-pinkeep backup example.com list
+  certbot-pinkeep backup example.com add --key offline.key
+  certbot-pinkeep backup example.com drop PIN
+"""
+#: The longest file of a key or CSR that is read, in bytes.
+_LARGEST = 1 << 16
+
+
+def add(commands: common.Commands) -> None:
+    """Add its parser."""
+    command = common.add_command(commands, "backup", _HELP, _EXAMPLE)
+    common.add_name(command)
+    verbs = command.add_subparsers(required=True, metavar="add|list|drop")
+
+    verb = common.add_verb(
+        verbs, "list", "the backups, where their private keys are, which are safe"
+    )
+    verb.set_defaults(run=_list)
+
+    verb = common.add_verb(verbs, "add", "pin a backup, or bring the private key of one")
+    what = verb.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--csr", metavar="FILE", help="a CSR or public key: its private key is brought when needed"
+    )
+    what.add_argument("--key", metavar="FILE", help="a private key")
+    verb.add_argument(
+        "--passphrase-file",
+        metavar="FILE",
+        help="the passphrase of an encrypted key, in the first line; left out: asked for",
+    )
+    verb.add_argument(
+        "--keep-encrypted", action="store_true", help="keep it as it is until it is needed"
+    )
+    verb.add_argument(
+        "--new", action="store_true", help="one more backup, though others wait for their keys"
+    )
+    verb.set_defaults(run=_add)
+
+    verb = common.add_verb(verbs, "drop", "have a backup leave the pins; its file stays")
+    verb.add_argument("pin", metavar="PIN", help="as 'list' shows it")
+    verb.set_defaults(run=_drop)
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    keeper = common.keeper_of(common.certbots_config(parsed))
+    state = common.load_one(keeper.store, common.name_of(parsed))
+    found = status.backup_lines(state, moments.now())
+    print("\n".join(found) or f"The keyring {state.keyring.name} has no backup.")
+    return 0
+
+
+def _add(parsed: argparse.Namespace) -> int:
+    if parsed.csr and (parsed.passphrase_file or parsed.keep_encrypted or parsed.new):
+        raise BadBackup(
+            "--passphrase-file, --keep-encrypted and --new go with --key. Nothing was changed."
+        )
+    now = moments.now()
+    keeper = common.keeper_of(common.certbots_config(parsed))
+    name = common.name_of(parsed)
+    if parsed.csr:
+        key = backups.add_public(keeper, name, _read("--csr", parsed.csr), parsed.csr, now)
+        told = "Keep its private key: it is asked for when its turn has come."
+    else:
+        brought = _brought(parsed)
+        key = backups.add_private(keeper, name, brought, now, parsed.new)
+        told = f"Its private key is in {keeper.folders.absolute(key.path or key.encrypted)}."
+    print(f"{key.pin} is a backup of the keyring {name}. {told}")
+    common.print_step(keeper.publish(name, now))
+    print("".join(f"{sentence}\n" for sentence in backups.due(keeper, name, now)), end="")
+    return 0
+
+
+def _brought(parsed: argparse.Namespace) -> Brought:
+    """The private key of the file, opened.
+
+    :raises BadBackup: when it cannot be
+    """
+    pem = _read("--key", parsed.key)
+    encrypted = pins.is_encrypted(pem)
+    if parsed.keep_encrypted and not encrypted:
+        raise BadBackup(
+            f"--keep-encrypted: {parsed.key} is not an encrypted key in PKCS#8. To make one, run: "
+            f"openssl pkcs8 -topk8 -in {parsed.key} -out encrypted.pem -- nothing was changed."
+        )
+    try:
+        key = pins.load_private_key(pem, _passphrase(parsed) if encrypted else None)
+    except BadKey as error:
+        raise BadBackup(f"--key {parsed.key!r}: {error}. Nothing was changed.") from None
+    return Brought(parsed.key, key, pem if parsed.keep_encrypted else None)
+
+
+def _passphrase(parsed: argparse.Namespace) -> bytes:
+    if parsed.passphrase_file:
+        lines = _read("--passphrase-file", parsed.passphrase_file).splitlines()
+        return lines[0] if lines else b""
+    if not sys.stdin.isatty():
+        raise BadBackup(
+            f"--key {parsed.key!r}: it is encrypted, and there is no terminal to ask for the "
+            "passphrase. Give --passphrase-file. Nothing was changed."
+        )
+    return getpass.getpass(f"Passphrase of {parsed.key}: ").encode()
+
+
+def _read(option: str, path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise BadBackup(
+            f"{option} {path!r}: it cannot be read: {error.strerror}. Nothing was changed."
+        ) from error
+    if len(content) > _LARGEST:
+        raise BadBackup(f"{option} {path!r}: it is too large for a key. Nothing was changed.")
+    return content
+
+
+def _drop(parsed: argparse.Namespace) -> int:
+    now = moments.now()
+    keeper = common.keeper_of(common.certbots_config(parsed))
+    name = common.name_of(parsed)
+    key = backups.drop(keeper, name, parsed.pin, now)
+    report = keeper.publish(name, now)
+    state = common.load_one(keeper.store, name)
+    print(
+        f"{key.pin} is no backup of the keyring {name} any more. {backups.carriers(state, key.pin)}"
+    )
+    common.print_step(report)
+    return 0

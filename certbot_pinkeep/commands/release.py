@@ -1,0 +1,95 @@
+"""``certbot-pinkeep release``."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import timedelta
+
+from certbot_pinkeep import moments, releases, status
+from certbot_pinkeep.commands import common
+from certbot_pinkeep.errors import BadRelease
+
+_HELP = "apps and zones that carry the pins of today: no rollover locks them out"
+_EXAMPLE = """\
+  certbot-pinkeep export example.com --format ios -o Info.plist
+  certbot-pinkeep release example.com add --channel ios --label 3.2 --until 2027-11-24
+  certbot-pinkeep release example.com list
+  certbot-pinkeep release example.com end --channel ios --label 3.2
+"""
+
+
+def add(commands: common.Commands) -> None:
+    """Add its parser."""
+    command = common.add_command(commands, "release", _HELP, _EXAMPLE)
+    common.add_name(command)
+    verbs = command.add_subparsers(required=True, metavar="add|list|end")
+
+    verb = common.add_verb(verbs, "add", "record what carries the pins of today")
+    _add_names(verb)
+    verb.add_argument(
+        "--until",
+        metavar="DATE",
+        required=True,
+        help="the last day on which anybody uses it, e.g. 2027-11-24",
+    )
+    verb.add_argument(
+        "--ttl",
+        metavar="SECONDS",
+        default="0",
+        help="for how long it is held after that: for a zone, the TTL of its records",
+    )
+    verb.set_defaults(run=_add)
+
+    verb = common.add_verb(verbs, "list", "what is on record, and until when it binds")
+    verb.set_defaults(run=_list)
+
+    verb = common.add_verb(verbs, "end", "nobody uses it any more")
+    _add_names(verb)
+    verb.set_defaults(run=_end)
+
+
+def _add_names(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--channel", metavar="C", required=True, help="where it is carried, e.g. ios, android, dns"
+    )
+    verb.add_argument("--label", metavar="L", required=True, help="which one, e.g. 3.2")
+
+
+def _add(parsed: argparse.Namespace) -> int:
+    now = moments.now()
+    until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
+    keeper = common.keeper_of(common.certbots_config(parsed))
+    name = common.name_of(parsed)
+    release = releases.add(keeper, name, parsed.channel, parsed.label, until, ttl, now)
+    print(
+        f"{release.channel} {release.label} carries {len(release.pins)} pins of the keyring {name}: "
+        f"until {moments.text(release.binds_until(now))} no rollover locks it out."
+    )
+    return 0
+
+
+def _seconds(written: str) -> timedelta:
+    if not (written.isascii() and written.isdigit() and len(written) < 9):
+        raise BadRelease(
+            f"--ttl {written!r}: give a count of seconds, e.g. 3600. Nothing was changed."
+        )
+    return timedelta(seconds=int(written))
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    keeper = common.keeper_of(common.certbots_config(parsed))
+    state = common.load_one(keeper.store, common.name_of(parsed))
+    found = status.release_lines(state, moments.now())
+    print("\n".join(found) or f"The keyring {state.keyring.name} has no release on record.")
+    return 0
+
+
+def _end(parsed: argparse.Namespace) -> int:
+    now = moments.now()
+    keeper = common.keeper_of(common.certbots_config(parsed))
+    name = common.name_of(parsed)
+    release = releases.end(keeper, name, parsed.channel, parsed.label, now)
+    bound = release.binds_until(now)
+    still = f" It is held until {moments.text(bound)}." if bound > now else ""
+    print(f"{release.channel} {release.label} carries pins of {name} no more.{still}")
+    return 0

@@ -1,0 +1,396 @@
+"""Backups that the admin brings: pinned by a CSR alone, encrypted or whole; asked for in their turn."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from helpers import DAY, HOUR, NOW, A, B, C, make_pem, mode_of, pin_of_key, policy, ring_key, tree
+from machine import RSA_KEY, Machine
+
+from certbot_pinkeep import backups, command, csrs, moments, pins, rollover, wishes
+from certbot_pinkeep.errors import BadBackup, Compromised, NotSafe
+from certbot_pinkeep.keyring import Keyring, Member
+from certbot_pinkeep.ledger import Ledger
+
+SITE = "pin.test"
+PASSPHRASE = b"correct horse"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A pinned lineage with one backup of its own making."""
+    found = Machine(tmp_path)
+    found.issue(SITE)
+    found.keep(SITE, SITE, backup_keys=1)
+    return found
+
+
+@pytest.fixture
+def key() -> bytes:
+    """A private key that is kept elsewhere."""
+    return make_pem()
+
+
+def csr_of(key: bytes) -> bytes:
+    """Its CSR."""
+    return csrs.make_csr(key, [SITE], False)
+
+
+def public_of(key: bytes) -> bytes:
+    """Its public key."""
+    return (
+        pins.load_private_key(key)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+
+
+def sealed(key: bytes) -> bytes:
+    """It, encrypted."""
+    return pins.load_private_key(key).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(PASSPHRASE),
+    )
+
+
+def brought(key: bytes, keep: bytes | None = None) -> backups.Brought:
+    """It, as the admin brings it."""
+    return backups.Brought("offline.key", pins.load_private_key(key), keep)
+
+
+def add_offline(machine: Machine, key: bytes, now: object = None) -> str:
+    """Pin it by its CSR, and publish."""
+    added = backups.add_public(machine.keeper, SITE, csr_of(key), "offline.csr", NOW)
+    machine.keeper.publish(SITE, NOW)
+    return added.pin
+
+
+def turn_comes(machine: Machine) -> None:
+    """Use up the backup before it; it is day 100, and all clients know all pins."""
+    wishes.ask(machine.keeper, SITE, NOW + 90 * DAY)
+    machine.renew(SITE, SITE, NOW + 90 * DAY, backup_keys=1)
+
+
+# The rule
+
+
+def ring(*keys: tuple[str, str | None]) -> Keyring:
+    """A keyring with a primary that is served and too old."""
+    primary = ring_key(A, "primary", first_served=NOW - 800 * DAY)
+    staged = tuple(ring_key(pin, path=path) for pin, path in keys)
+    return Keyring("r", (Member(SITE, (SITE,), A),), (primary, *staged), 730)
+
+
+KNOWN = Ledger().record(policy(A, B, C), NOW - 100 * DAY).confirm(NOW - 100 * DAY)
+
+
+def test_backup_that_is_elsewhere_is_asked_for_in_its_turn() -> None:
+    """The primary goes on, though a later one is at hand."""
+    decision = rollover.decide(ring((B, None), (C, "keys/1")), KNOWN, NOW, "ecdsa")
+    assert decision.key is not None and decision.key.pin == A and decision.held
+    assert decision.best is not None and decision.best.pin == B
+    assert decision.safety.cause == "elsewhere" and "not on this machine" in decision.safety.why
+
+
+def test_backup_that_is_elsewhere_waits_for_its_turn() -> None:
+    """The one before it is used."""
+    decision = rollover.decide(ring((C, "keys/1"), (B, None)), KNOWN, NOW, "ecdsa")
+    assert decision.rolls_over and decision.key is not None and decision.key.pin == C
+
+
+def test_g3_compromised_key_is_left_for_the_next_one_at_hand() -> None:
+    """The renewal must not fail for a key that is elsewhere."""
+    keyring = ring((B, None), (C, "keys/1")).with_compromised(A)
+    decision = rollover.decide(keyring, KNOWN, NOW, "ecdsa")
+    assert decision.key is not None and decision.key.pin == C
+
+
+def test_g3_where_no_other_is_safe_the_key_is_asked_for() -> None:
+    """The one at hand would lock clients out."""
+    book = Ledger().record(policy(A, B), NOW - 100 * DAY).confirm(NOW - 100 * DAY)
+    keyring = ring((B, None), (C, "keys/1")).with_compromised(A)
+    decision = rollover.decide(keyring, book, NOW, "ecdsa")
+    assert decision.key is None and decision.best is not None and decision.best.pin == B
+
+
+# Bringing them
+
+
+@pytest.mark.parametrize("form", [csr_of, public_of])
+def test_csr_or_public_key_is_enough_to_pin(machine: Machine, key: bytes, form: object) -> None:
+    """It is the last pin, and no backup of our making makes room for it."""
+    assert callable(form)
+    before = machine.published(SITE).pins
+    backups.add_public(machine.keeper, SITE, form(key), "offline.csr", NOW)
+    machine.keeper.publish(SITE, NOW)
+    assert machine.published(SITE).pins == (*before, pin_of_key(key))
+    machine.keep(SITE, SITE, NOW + DAY, pinned=True, backup_keys=1)
+    assert machine.published(SITE).pins == (*before, pin_of_key(key))
+
+
+def test_renewal_keeps_the_key_and_asks_until_it_is_brought(
+    machine: Machine, key: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Then it is issued for it."""
+    pin = add_offline(machine, key)
+    turn_comes(machine)
+    present = machine.members(SITE)[SITE]
+    with pytest.raises(NotSafe, match=r"certbot-pinkeep backup pin\.test add --key FILE"):
+        wishes.ask(machine.keeper, SITE, NOW + 100 * DAY)
+    wishes.ask(machine.keeper, SITE, NOW + 100 * DAY, when_safe=True)
+    assert machine.handed(SITE, SITE, NOW + 100 * DAY, backup_keys=1).pin == present
+    assert f"the private key of its next backup, with the pin {pin}" in caplog.text
+    assert "certbot-pinkeep backup pin.test add --key FILE" in caplog.text
+    backups.add_private(machine.keeper, SITE, brought(key), NOW + 100 * DAY)
+    assert (
+        "rolls the keyring pin.test over" in backups.due(machine.keeper, SITE, NOW + 100 * DAY)[0]
+    )
+    assert machine.renew(SITE, SITE, NOW + 100 * DAY, backup_keys=1) == pin
+    assert machine.role(SITE, pin) == "primary"
+
+
+def test_g7_brought_key_is_closed_and_nowhere_else(machine: Machine, key: bytes) -> None:
+    """One file in keys/, 0600; the keyring file has its path only."""
+    pin = add_offline(machine, key)
+    backups.add_private(machine.keeper, SITE, brought(key), NOW)
+    found = machine.state(SITE).keyring.key(pin)
+    assert found is not None and found.path is not None
+    path = machine.config / found.path
+    assert path.read_bytes() == key and mode_of(path) == 0o600
+    body = key.splitlines()[1]
+    holders = [
+        one for one in machine.config.rglob("*") if one.is_file() and body in one.read_bytes()
+    ]
+    assert holders == [path]
+
+
+def test_another_key_than_the_one_waited_for_is_refused(machine: Machine, key: bytes) -> None:
+    """Unless the admin says that it is one more."""
+    pin = add_offline(machine, key)
+    before = tree(machine.config)
+    with pytest.raises(
+        BadBackup, match=f"what waits for its private key is {pin}".replace("+", r"\+")
+    ):
+        backups.add_private(machine.keeper, SITE, brought(make_pem()), NOW)
+    assert tree(machine.config) == before
+    added = backups.add_private(machine.keeper, SITE, brought(make_pem()), NOW, new=True)
+    assert machine.role(SITE, added.pin) == "backup"
+
+
+def test_added_backup_stays_beyond_the_wanted_count(machine: Machine, key: bytes) -> None:
+    """The count is of those that are made."""
+    added = backups.add_private(machine.keeper, SITE, brought(key), NOW)
+    machine.keep(SITE, SITE, NOW + DAY, pinned=True, backup_keys=1)
+    assert machine.role(SITE, added.pin) == "backup"
+    assert len(machine.published(SITE).pins) == 3
+
+
+def test_encrypted_backup_stays_so_until_it_is_opened(machine: Machine, key: bytes) -> None:
+    """Its file is closed; when its turn has come it is asked for, and opened."""
+    pem = sealed(key)
+    added = backups.add_private(machine.keeper, SITE, brought(key, pem), NOW)
+    machine.keeper.publish(SITE, NOW)
+    path = machine.config / added.encrypted
+    assert added.path is None and path.read_bytes() == pem and mode_of(path) == 0o600
+    turn_comes(machine)
+    with pytest.raises(NotSafe, match=f"is encrypted, in {added.encrypted}"):
+        wishes.ask(machine.keeper, SITE, NOW + 100 * DAY)
+    backups.add_private(machine.keeper, SITE, brought(key), NOW + 100 * DAY)
+    wishes.ask(machine.keeper, SITE, NOW + 100 * DAY)
+    assert machine.renew(SITE, SITE, NOW + 100 * DAY, backup_keys=1) == added.pin
+    assert path.read_bytes() == pem
+
+
+def test_g3_lost_primary_is_not_replaced_by_what_is_elsewhere(machine: Machine, key: bytes) -> None:
+    """The renewal goes on with the live key."""
+    add_offline(machine, key)
+    turn_comes(machine)
+    present = machine.members(SITE)[SITE]
+    found = machine.state(SITE).keyring.key(present)
+    assert found is not None and found.path is not None
+    (machine.config / found.path).unlink()
+    assert machine.handed(SITE, SITE, NOW + 100 * DAY, backup_keys=1).pin == present
+
+
+def test_g3_compromised_key_with_the_backup_elsewhere(machine: Machine, key: bytes) -> None:
+    """The renewal fails, asks for the key, and does not tell to lock anybody out."""
+    pin = add_offline(machine, key)
+    turn_comes(machine)
+    with pytest.raises(Compromised) as caught:
+        wishes.ask(machine.keeper, SITE, NOW + 100 * DAY, compromised=True)
+    assert pin in str(caught.value) and "add --key FILE" in str(caught.value)
+    assert "--force" not in str(caught.value)
+    with pytest.raises(Compromised, match="add --key FILE"):
+        machine.handed(SITE, SITE, NOW + 100 * DAY, backup_keys=1)
+    backups.add_private(machine.keeper, SITE, brought(key), NOW + 100 * DAY)
+    assert machine.renew(SITE, SITE, NOW + 100 * DAY, backup_keys=1) == pin
+
+
+def test_forced_rollover_takes_one_that_is_at_hand(machine: Machine, key: bytes) -> None:
+    """What cannot be handed over cannot be forced."""
+    pin = add_offline(machine, key)
+    turn_comes(machine)
+    wishes.ask(machine.keeper, SITE, NOW + 91 * DAY, force=True)
+    assert machine.handed(SITE, SITE, NOW + 91 * DAY, backup_keys=1).pin != pin
+
+
+# Dropping them
+
+
+def test_dropped_backup_leaves_the_pins_and_is_not_staged_again(machine: Machine) -> None:
+    """Another one is made in its place; its file stays, and it can come back."""
+    _, pin = machine.published(SITE).pins
+    path = machine.state(SITE).keyring.key(pin)
+    assert path is not None and path.path is not None
+    backups.drop(machine.keeper, SITE, pin, NOW + HOUR)
+    machine.keeper.publish(SITE, NOW + HOUR)
+    assert pin not in machine.published(SITE).pins and len(machine.published(SITE).pins) == 2
+    machine.keep(SITE, SITE, NOW + DAY, pinned=True, backup_keys=3)
+    assert pin not in machine.published(SITE).pins
+    pem = (machine.config / path.path).read_bytes()
+    backups.add_private(machine.keeper, SITE, brought(pem), NOW + DAY)
+    machine.keeper.publish(SITE, NOW + DAY)
+    assert pin in machine.published(SITE).pins
+
+
+def test_g4_last_backup_is_dropped_for_a_new_one(machine: Machine, key: bytes) -> None:
+    """Never a header without a backup."""
+    add_offline(machine, key)
+    for pin in machine.published(SITE).pins[1:]:
+        backups.drop(machine.keeper, SITE, pin, NOW + HOUR)
+        machine.keeper.publish(SITE, NOW + HOUR)
+        assert len(machine.published(SITE).pins) >= 2
+
+
+# Refusals
+
+
+def test_g10_what_cannot_be_a_backup_is_refused_and_nothing_written(
+    machine: Machine, key: bytes
+) -> None:
+    """The option and the file are named, and why."""
+    primary = machine.members(SITE)[SITE]
+    served = (machine.config / "live" / SITE / "privkey.pem").read_bytes()
+    _, staged = machine.published(SITE).pins
+    csr = bytearray(csr_of(key))
+    csr[-60:-50] = b"AAAAAAAAAA"
+    before = tree(machine.config)
+    table = [
+        (b"nonsense", "neither a CSR nor a public key"),
+        (bytes(csr), "signature|neither"),
+        (csr_of(RSA_KEY), "RSA key, and the keyring pin.test has ECDSA keys"),
+        (csr_of(served), "serves that key already"),
+    ]
+    for pem, why in table:
+        with pytest.raises(BadBackup, match=why) as caught:
+            backups.add_public(machine.keeper, SITE, pem, "my.csr", NOW)
+        assert "--csr 'my.csr'" in str(caught.value)
+    for pin in (primary, "nonsense"):
+        with pytest.raises(BadBackup, match=r"is no backup of the keyring pin\.test") as caught:
+            backups.drop(machine.keeper, SITE, pin, NOW)
+        assert staged in str(caught.value)
+    assert tree(machine.config) == before
+
+
+def test_g3_compromised_key_is_no_backup(machine: Machine, key: bytes) -> None:
+    """Also where another keyring knows of it."""
+    machine.issue("other.test", key)
+    machine.keep("other.test", "other")
+    wishes.ask(machine.keeper, "other", NOW, compromised=True)
+    with pytest.raises(BadBackup, match="compromised"):
+        backups.add_public(machine.keeper, SITE, csr_of(key), "my.csr", NOW)
+
+
+def test_key_that_was_served_and_left_is_no_backup(machine: Machine) -> None:
+    """It was left for a reason."""
+    first = (machine.config / "live" / SITE / "privkey.pem").read_bytes()
+    turn_comes(machine)
+    with pytest.raises(BadBackup, match="served that key before and left it"):
+        backups.add_private(machine.keeper, SITE, brought(first), NOW + 100 * DAY)
+
+
+# The command
+
+
+@pytest.fixture
+def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock stands at NOW."""
+    monkeypatch.setattr(moments, "now", lambda: NOW)
+
+
+def run(machine: Machine, *words: str) -> int:
+    """Run the command on the machine."""
+    dirs = ["--config-dir", str(machine.config), "--work-dir", str(machine.work)]
+    return command.main(["backup", SITE, *words, *dirs])
+
+
+def test_command_adds_lists_opens_and_drops(
+    machine: Machine,
+    at_noon: None,
+    key: bytes,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The life of an encrypted backup, with its passphrase in a file."""
+    pin, secret = pin_of_key(key), tmp_path / "secret"
+    secret.write_bytes(PASSPHRASE + b"\n")
+    given = tmp_path / "sealed.pem"
+    given.write_bytes(sealed(key))
+    opens = ("--passphrase-file", str(secret))
+    assert run(machine, "add", "--key", str(given), "--keep-encrypted", *opens) == 0
+    assert f"{pin} is a backup of the keyring" in capsys.readouterr().out
+    assert run(machine, "list") == 0
+    listed = capsys.readouterr().out
+    assert f"{pin}  ECDSA secp256r1  encrypted in keys/" in listed and "in keys/" in listed
+    assert command.main(["status", SITE, "--config-dir", str(machine.config)]) == 0
+    assert "its private key is encrypted" in capsys.readouterr().out
+    kept = str(machine.config / (machine.state(SITE).keyring.key(pin) or ring_key(A)).encrypted)
+    assert run(machine, "add", "--key", kept, *opens) == 0
+    capsys.readouterr()
+    assert run(machine, "list") == 0 and "encrypted" not in capsys.readouterr().out
+    assert run(machine, "drop", pin) == 0
+    assert pin not in machine.published(SITE).pins
+
+
+@pytest.mark.parametrize("passphrase", [None, b"wrong"])
+def test_g7_g10_key_that_cannot_be_opened(
+    machine: Machine,
+    at_noon: None,
+    key: bytes,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    passphrase: bytes | None,
+) -> None:
+    """One line, which quotes no secret; nothing is written."""
+    given, secret = tmp_path / "sealed.pem", tmp_path / "secret"
+    given.write_bytes(sealed(key))
+    secret.write_bytes(passphrase or b"")
+    more = ("--passphrase-file", str(secret)) if passphrase else ()
+    before = tree(machine.config)
+    assert run(machine, "add", "--key", str(given), *more) == 1
+    told = capsys.readouterr().err
+    assert "passphrase" in told and told.count("\n") == 1 and "wrong" not in told
+    assert tree(machine.config) == before
+
+
+def test_g10_key_that_is_not_encrypted_cannot_be_kept_so(
+    machine: Machine, at_noon: None, key: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says how to encrypt it."""
+    given = tmp_path / "plain.pem"
+    given.write_bytes(key)
+    assert run(machine, "add", "--key", str(given), "--keep-encrypted") == 1
+    assert "openssl pkcs8 -topk8" in capsys.readouterr().err
+
+
+def test_g10_file_that_cannot_be_read(
+    machine: Machine, at_noon: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The option and the file are named."""
+    missing = os.path.join(str(tmp_path), "missing")
+    assert run(machine, "add", "--csr", missing) == 1
+    assert f"--csr {missing!r}: it cannot be read" in capsys.readouterr().err

@@ -1,0 +1,292 @@
+"""Apps and zones that carry pins: they bind as policies do, by name and until their date (G2)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from helpers import DAY, HOUR, NOW, A, B, C, D, policy, ring_key
+from hypothesis import given
+from hypothesis import strategies as st
+from machine import Machine
+
+from certbot_pinkeep import command, moments, releases, rollover, status, store, wishes
+from certbot_pinkeep.errors import BadRelease, NotSafe, PinkeepError
+from certbot_pinkeep.ledger import PAST, Ledger, Release
+from certbot_pinkeep.store import State
+
+SITE = "pin.test"
+YEAR = NOW + 365 * DAY
+
+
+def release(*listed: str, days: int = 365, ttl: timedelta = timedelta(0)) -> Release:
+    """An app that carries these pins."""
+    return Release("ios", "3.2", listed, (SITE,), NOW, NOW + days * DAY, ttl)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A pinned lineage with two backups."""
+    found = Machine(tmp_path)
+    found.issue(SITE)
+    found.keep(SITE, SITE)
+    return found
+
+
+def add(machine: Machine, label: str = "3.2", days: int = 0, ttl: int = 0) -> Release:
+    """Record a release for a year."""
+    now = NOW + days * DAY
+    return releases.add(machine.keeper, SITE, "ios", label, YEAR, timedelta(seconds=ttl), now)
+
+
+def roll(machine: Machine, days: int) -> str:
+    """Ask for a rollover, and renew."""
+    now = NOW + days * DAY
+    wishes.ask(machine.keeper, SITE, now)
+    return machine.renew(SITE, SITE, now + HOUR)
+
+
+# What it binds
+
+
+@given(
+    carried=st.lists(st.sampled_from([A, B, C, D]), min_size=1, unique=True),
+    days=st.integers(1, 800),
+    ttl=st.integers(0, 90),
+    later=st.integers(0, 1000),
+    pin=st.sampled_from([A, B, C, D]),
+)
+def test_g2_switching_is_safe_when_every_release_that_binds_has_the_pin(
+    carried: list[str], days: int, ttl: int, later: int, pin: str
+) -> None:
+    """And only then: the policy has all pins."""
+    book = Ledger().record(policy(A, B, C, D, max_age=60), NOW).confirm(NOW)
+    book = book.with_release(release(*carried, days=days, ttl=ttl * DAY))
+    now = NOW + later * DAY
+    held = later < days + ttl
+    verdict = rollover.safety(ring_key(pin), book.prune(now), now)
+    assert verdict.at(now) == (pin in carried or not held)
+    if not verdict.at(now):
+        assert verdict.since == NOW + (days + ttl) * DAY and "the release ios 3.2" in verdict.why
+
+
+def test_refusal_names_what_binds_longest() -> None:
+    """A policy that binds longer than the release is what counts."""
+    book = Ledger().record(policy(A, B), NOW).record(policy(A, C), NOW + HOUR).confirm(NOW + HOUR)
+    book = book.with_release(release(A, B, days=10))
+    now = NOW + 2 * HOUR
+    assert "clients may hold pins without it" in rollover.safety(ring_key(C), book, now).why
+    longer = book.with_release(release(A, B, days=100))
+    assert "the release ios 3.2 carries" in rollover.safety(ring_key(C), longer, now).why
+
+
+def test_release_binds_at_its_names_only() -> None:
+    """And below them, where it pins subdomains."""
+    book = Ledger().with_release(release(A, B))
+    assert rollover.locked_out(C, book, NOW, (SITE,))
+    assert not rollover.locked_out(C, book, NOW, ("other.test", f"www.{SITE}"))
+    below = Release("ios", "1", (A, B), (SITE,), NOW, YEAR, subdomains=True)
+    assert rollover.locked_out(C, Ledger().with_release(below), NOW, (f"www.{SITE}",))
+
+
+def test_g8_release_that_a_wrong_clock_dropped_is_waited_for() -> None:
+    """A clock far ahead prunes it; set right, the record is blind for as long."""
+    book = Ledger().record(policy(A, B, max_age=60), NOW).confirm(NOW)
+    book = book.with_release(release(A, B)).prune(NOW + 4000 * DAY)
+    assert not book.releases
+    right = book.set_right(NOW + DAY)
+    assert right.blind_until == NOW + DAY + 365 * DAY
+
+
+def test_past_is_kept_short_and_decides_nothing() -> None:
+    """The last ones that ran out; nothing but the picture of them differs."""
+    book = Ledger()
+    for number in range(PAST + 10):
+        at = NOW + number * DAY
+        book = book.record(policy(A, B, max_age=60 + number), at).confirm(at).prune(at)
+    assert len(book.past) == PAST and len(book.entries) == 2
+    assert book.past[-1].until == NOW + (PAST + 8) * DAY + timedelta(seconds=60 + PAST + 7)
+
+
+def test_ledger_with_releases_is_read_as_it_was_written(machine: Machine) -> None:
+    """Whatever the label is."""
+    state = machine.state(SITE)
+    for label in ("3.2", "a, b", 'with "quotes"', "= # ü", "a'b\"c"):
+        one = Release("my app", label, (A, B), (SITE,), NOW, YEAR, 60 * DAY, True)
+        state = State(state.keyring, state.ledger.with_release(one))
+    state = State(state.keyring, state.ledger.prune(NOW + 4000 * DAY).with_release(release(A)))
+    read = store.read(SITE, store.write(state))
+    assert read == state and read.ledger.past == state.ledger.past and len(state.ledger.past) == 5
+
+
+# What an admin does
+
+
+def test_g2_rollovers_use_the_backups_that_a_release_carries_then_wait(machine: Machine) -> None:
+    """The two that it carries; the next one is refused, and the refusal names it; then it ended."""
+    carried = add(machine).pins
+    assert [roll(machine, 1), roll(machine, 100)] == list(carried[1:])
+    with pytest.raises(NotSafe, match=r"the release ios 3\.2 carries pins without it until 2027"):
+        wishes.ask(machine.keeper, SITE, NOW + 200 * DAY)
+    told = status.release_lines(machine.state(SITE), NOW + 200 * DAY)
+    assert "0 of its pins are backups now: no rollover before it ends" in told[0]
+    releases.end(machine.keeper, SITE, "ios", "3.2", NOW + 200 * DAY)
+    assert roll(machine, 201) not in carried
+
+
+def test_g2_forced_rollover_names_the_release(machine: Machine) -> None:
+    """As one of those that are locked out."""
+    add(machine)
+    for days in (1, 100):
+        roll(machine, days)
+    asked = wishes.ask(machine.keeper, SITE, NOW + 200 * DAY, force=True)
+    assert any("who relies on the release ios 3.2, until 2027" in told for told in asked.told)
+
+
+def test_g2_zone_is_held_for_its_ttl_after_it_ended(machine: Machine) -> None:
+    """Resolvers keep the old records for so long."""
+    add(machine, ttl=86400)
+    ended = releases.end(machine.keeper, SITE, "ios", "3.2", NOW + DAY)
+    assert ended.binds_until(NOW) == NOW + 2 * DAY
+    assert machine.state(SITE).ledger.releases == (ended,)
+    machine.keep(SITE, SITE, NOW + 3 * DAY, max_age=1)
+    assert machine.state(SITE).ledger.releases == ()
+
+
+def test_release_can_be_prolonged_while_the_pins_are_the_same(machine: Machine) -> None:
+    """Another set of pins is another release."""
+    add(machine)
+    longer = releases.add(machine.keeper, SITE, "ios", "3.2", YEAR + DAY, timedelta(0), NOW + DAY)
+    assert machine.state(SITE).ledger.releases == (longer,) and longer.recorded == NOW
+    roll(machine, 2)
+    with pytest.raises(BadRelease, match="another --label"):
+        add(machine, days=3)
+
+
+def test_g2_unpinned_keyring_keeps_its_key_for_a_release(machine: Machine) -> None:
+    """max-age=0 alone does not end what an app carries."""
+    add(machine)
+    wishes.unpin(machine.keeper, SITE, NOW + DAY)
+    machine.keep(SITE, SITE, NOW + DAY, max_age=1)
+    machine.keep(SITE, SITE, NOW + 90 * DAY, max_age=1)
+    assert machine.published(SITE).max_age == 0
+    assert not machine.state(SITE).unpinned(NOW + 90 * DAY)
+    assert machine.state(SITE).unpinned(YEAR)
+
+
+def test_g2_release_comes_along_where_a_lineage_moves(machine: Machine) -> None:
+    """The new keyring's key is not served at its names before it ends."""
+    add(machine)
+    machine.issue("other.test")
+    machine.keep("other.test", "other")
+    machine.keep(SITE, "other", NOW + DAY, pinned=True)
+    wishes.confirm(machine.keeper, "other", NOW + DAY)
+    shared = machine.members("other")["other.test"]
+    assert machine.renew(SITE, "other", NOW + 100 * DAY) != shared
+    assert machine.renew(SITE, "other", YEAR + DAY) == shared
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (lambda m: wishes.unpin(m.keeper, SITE, NOW), "leaves pinning"),
+        (lambda m: wishes.ask(m.keeper, SITE, NOW, compromised=True), "compromised"),
+    ],
+)
+def test_g10_nothing_is_to_carry_such_pins(machine: Machine, prepare: object, words: str) -> None:
+    """It would spread them."""
+    assert callable(prepare)
+    prepare(machine)
+    before = machine.keeper.store.path(SITE)
+    content = Path(before).read_bytes()
+    with pytest.raises(BadRelease, match=words):
+        add(machine)
+    assert Path(before).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("tomorrow", "write the last day as"),
+        ("2026-13-01", "write the last day as"),
+        ("2026-02-28", "that is over"),
+        ("2026-03-01T11:59:59Z", "that is over"),
+        ("2036-12-01", "more than ten years"),
+    ],
+)
+def test_g10_date_that_cannot_be(written: str, words: str) -> None:
+    """The option and the value are named."""
+    with pytest.raises(BadRelease, match=words) as caught:
+        releases.until(written, NOW)
+    assert f"--until {written!r}" in str(caught.value)
+
+
+def test_day_counts_to_its_end() -> None:
+    """In UTC; a moment is taken as it is."""
+    assert moments.text(releases.until("2026-03-01", NOW)) == "2026-03-02T00:00:00Z"
+    assert moments.text(releases.until("2026-03-01T12:00:01Z", NOW)) == "2026-03-01T12:00:01Z"
+
+
+# The command
+
+
+@pytest.fixture
+def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock stands at NOW."""
+    monkeypatch.setattr(moments, "now", lambda: NOW)
+
+
+def run(machine: Machine, *words: str) -> int:
+    """Run the command on the machine."""
+    dirs = ["--config-dir", str(machine.config), "--work-dir", str(machine.work)]
+    return command.main([*words, *dirs])
+
+
+IOS = ("--channel", "ios", "--label", "3.2")
+
+
+def test_command_adds_lists_and_ends(
+    machine: Machine, at_noon: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each says what it did, and until when."""
+    assert run(machine, "release", SITE, "list") == 0
+    assert "has no release on record" in capsys.readouterr().out
+    assert run(machine, "release", SITE, "add", *IOS, "--until", "2027-03-01", "--ttl", "60") == 0
+    assert "until 2027-03-02T00:01:00Z no rollover locks it out" in capsys.readouterr().out
+    assert run(machine, "release", SITE, "list") == 0
+    assert "ios 3.2: 3 pins" in capsys.readouterr().out
+    assert run(machine, "status", SITE) == 0
+    assert "ios 3.2: 3 pins" in capsys.readouterr().out
+    assert run(machine, "release", SITE, "end", *IOS) == 0
+    assert "It is held until 2026-03-01T12:01:00Z" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("add", *IOS, "--until", "now"), "--until 'now'"),
+        (("add", *IOS, "--until", "2027-01-01", "--ttl", "1h"), "--ttl '1h'"),
+        (("add", "--channel", " ", "--label", "1", "--until", "2027-01-01"), "--channel ' '"),
+        (("add", "--channel", "ios", "--label", "a\nb", "--until", "2027-01-01"), "--label"),
+        (("end", *IOS), "has no release ios 3.2. Releases on record: none"),
+    ],
+)
+def test_g10_command_refuses_with_one_line(
+    machine: Machine,
+    at_noon: None,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    told: str,
+) -> None:
+    """Exit code 1, and nothing on record."""
+    assert run(machine, "release", SITE, *words) == 1
+    printed = capsys.readouterr()
+    assert told in printed.err and printed.err.count("\n") == 1 and printed.out == ""
+    assert machine.state(SITE).ledger.releases == ()
+
+
+def test_g10_unknown_keyring_is_named(machine: Machine) -> None:
+    """With those that there are."""
+    with pytest.raises(PinkeepError, match=r"no keyring 'x'\. Keyrings here: pin\.test"):
+        releases.end(machine.keeper, "x", "ios", "1", NOW)
