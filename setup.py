@@ -29,7 +29,8 @@ setup(
         "cryptography>=38.0.4",
     ],
     extras_require={
-        "test": ["hypothesis>=6", "pytest>=7"],
+        "test": ["hypothesis>=6", "matplotlib>=3.7", "pytest>=7"],
+        "timeline": ["matplotlib>=3.7"],
     },
     entry_points={
         "certbot.plugins": ["pinkeep = certbot_pinkeep.installer:Installer"],

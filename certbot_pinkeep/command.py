@@ -15,7 +15,16 @@ import os
 import sys
 
 from certbot_pinkeep import __version__
-from certbot_pinkeep.commands import backup, common, deploy_hook, release, rollover, status, wishes
+from certbot_pinkeep.commands import (
+    backup,
+    common,
+    deploy_hook,
+    release,
+    rollover,
+    status,
+    timeline,
+    wishes,
+)
 from certbot_pinkeep.errors import PinkeepError
 
 
@@ -47,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     common.add_certbots(parser, None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for one in (status, rollover, backup, release, wishes, deploy_hook):
+    for one in (status, rollover, backup, release, timeline, wishes, deploy_hook):
         one.add(commands)
     for command in commands.choices.values():
         # Certbot takes them in any place, so do we.

@@ -45,7 +45,7 @@ class Window:
 
     :ivar what: the release; empty: it was a policy
     :ivar since: from when it may have been served, or was carried
-    :ivar ended: when it was replaced, or ended; ``None``: it was not
+    :ivar ended: when it was replaced, or is not carried any more; ``None``: it was not
     :ivar until: until when somebody may have held it
     """
 
@@ -96,10 +96,8 @@ class Release:
 
     def window(self, now: datetime) -> Window:
         """When it is held, seen from *now*."""
-        ended = self.until if self.until <= now else None
-        return Window(
-            f"{self.channel} {self.label}", self.pins, self.recorded, ended, self.binds_until(now)
-        )
+        what = f"{self.channel} {self.label}"
+        return Window(what, self.pins, self.recorded, self.until, self.binds_until(now))
 
 
 @dataclass(frozen=True)

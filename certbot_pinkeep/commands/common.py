@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from certbot_pinkeep import handoff, lineage, moments, options
+from certbot_pinkeep import files, handoff, lineage, moments, options
 from certbot_pinkeep.errors import DamagedState, PinkeepError
 from certbot_pinkeep.installer import OPTIONS
 from certbot_pinkeep.keeper import Keeper
@@ -143,6 +143,19 @@ def take_in(config: Any, keeper: Keeper, renewal: Renewal) -> str:
     pinned_before = renewal.installer == handoff.INSTALLER and live.versions > 1
     keeper.take_in(live, chosen, moments.now(), pinned_before=pinned_before)
     return chosen.keyring
+
+
+def write(path: str, content: bytes) -> None:
+    """Write a file that the admin asked for, whole or not at all.
+
+    :raises PinkeepError: when it cannot be written
+    """
+    try:
+        files.replace(os.path.abspath(path), content, 0o644)
+    except OSError as error:
+        raise PinkeepError(
+            f"-o {path!r}: it cannot be written: {error.strerror}. Nothing was written."
+        ) from error
 
 
 def print_step(report: Report) -> None:

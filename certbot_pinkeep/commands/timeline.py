@@ -1,0 +1,56 @@
+"""``certbot-pinkeep timeline``."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+
+from certbot_pinkeep import moments, timeline
+from certbot_pinkeep.commands import common
+from certbot_pinkeep.errors import PinkeepError
+
+_HELP = "the keys' lives, and how long clients hold which pins"
+_EXAMPLE = """\
+  certbot-pinkeep timeline example.com
+  certbot-pinkeep timeline example.com -o example.svg
+"""
+
+
+def add(commands: common.Commands) -> None:
+    """Add its parser."""
+    command = common.add_command(commands, "timeline", _HELP, _EXAMPLE)
+    common.add_name(command)
+    command.add_argument(
+        "-o", "--output", metavar="FILE.svg", help="a picture; left out: text for the terminal"
+    )
+    command.set_defaults(run=_timeline)
+
+
+def _timeline(parsed: argparse.Namespace) -> int:
+    if parsed.output and not parsed.output.lower().endswith(".svg"):
+        raise PinkeepError(
+            f"-o {parsed.output!r}: the picture is SVG; give it a name that ends in .svg. Nothing was "
+            "written."
+        )
+    keeper = common.keeper_of(common.certbots_config(parsed))
+    state = common.load_one(keeper.store, common.name_of(parsed))
+    line = timeline.timeline(state, moments.now())
+    if not parsed.output:
+        width = shutil.get_terminal_size((100, 24)).columns
+        plain = not _takes("█▓░·", sys.stdout.encoding)
+        print(timeline.as_text(line, width, plain))
+        return 0
+    from certbot_pinkeep import plot
+
+    common.write(parsed.output, plot.svg(line))
+    print(f"{parsed.output} shows the timeline of {line.name}. {timeline.verdict(line)}")
+    return 0
+
+
+def _takes(signs: str, encoding: str | None) -> bool:
+    try:
+        signs.encode(encoding or "ascii")
+    except (UnicodeError, LookupError):
+        return False
+    return True

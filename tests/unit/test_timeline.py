@@ -1,0 +1,166 @@
+"""The keys' lives and the binding windows, as rows, as text and as a picture."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from helpers import DAY, NOW, A, B, C, policy, ring_key
+from hypothesis import given
+from hypothesis import strategies as st
+from machine import Machine
+
+from certbot_pinkeep import command, moments, plot, releases, timeline, wishes
+from certbot_pinkeep.keyring import Keyring, Member
+from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.store import State
+
+SITE = "pin.test"
+YEAR_AGO = NOW - 365 * DAY
+
+
+def state() -> State:
+    """A key that was left, one that is served since 100 days, and one that is staged since 20."""
+    left = ring_key(A, "retired", created=YEAR_AGO, first_served=YEAR_AGO)
+    left = replace(left, last_served=NOW - 100 * DAY)
+    served = ring_key(B, "primary", created=YEAR_AGO, first_served=NOW - 100 * DAY)
+    staged = ring_key(C, created=NOW - 20 * DAY)
+    book = Ledger().record(policy(A, B), YEAR_AGO).confirm(YEAR_AGO)
+    book = book.record(policy(B, C), NOW - 20 * DAY).confirm(NOW - 20 * DAY)
+    return State(Keyring(SITE, (Member(SITE, (SITE,), B),), (left, served, staged), 730), book)
+
+
+def spans(row: timeline.Row) -> list[tuple[str, int, int]]:
+    """Its bars, in days from now."""
+    return [(bar.kind, (bar.start - NOW).days, (bar.end - NOW).days) for bar in row.bars]
+
+
+def test_rows_tell_when_keys_and_pins_began_and_ended() -> None:
+    """Each from its first day to its last."""
+    line = timeline.timeline(state(), NOW)
+    assert [spans(row) for row in line.keys] == [
+        [("service", -365, -100)],
+        [("staged", -365, -100), ("service", -100, 0)],
+        [("staged", -20, 0)],
+    ]
+    assert [spans(row) for row in line.holdings] == [
+        [("served", -365, -20), ("held", -20, 40)],
+        [("served", -20, 0), ("held", 0, 60)],
+    ]
+    assert (line.start, line.end) == (YEAR_AGO, NOW + 60 * DAY)
+    assert line.safe == NOW + 40 * DAY
+
+
+def test_what_ran_out_is_still_shown() -> None:
+    """The ledger has dropped it; the picture has not."""
+    later = NOW + 100 * DAY
+    pruned = replace(state(), ledger=state().ledger.prune(later))
+    assert len(pruned.ledger.entries) == 1
+    line = timeline.timeline(pruned, later)
+    assert spans(line.holdings[0]) == [("served", -365, -20), ("held", -20, 40)]
+    assert timeline.verdict(line) == "A rollover is safe now."
+
+
+def test_release_has_a_row_of_its_own(tmp_path: Path) -> None:
+    """With its name, until its date and its TTL."""
+    machine = Machine(tmp_path)
+    machine.issue(SITE)
+    machine.keep(SITE, SITE)
+    end = NOW + 365 * DAY
+    releases.add(machine.keeper, SITE, "ios", "3.2", end, timedelta(days=2), NOW)
+    line = timeline.timeline(machine.state(SITE), NOW + DAY)
+    (row,) = [row for row in line.holdings if row.label == "ios 3.2"]
+    assert spans(row) == [("served", 0, 365), ("held", 365, 367)]
+
+
+def test_unknown_safe_time_says_why() -> None:
+    """A policy that waits for Apache has no known end."""
+    found = state()
+    key = ring_key("D" * 43 + "=", created=NOW)
+    keyring = replace(found.keyring, keys=(*found.keyring.keys[:2], key))
+    line = timeline.timeline(replace(found, keyring=keyring), NOW)
+    assert line.safe is None
+    assert "is not known: pins without it may still be served" in timeline.verdict(line)
+
+
+@given(width=st.integers(1, 300), days=st.integers(0, 4000), plain=st.booleans())
+def test_text_fits_the_terminal(width: int, days: int, plain: bool) -> None:
+    """As far as labels and twenty columns do; in ASCII where nothing else can be shown."""
+    text = timeline.as_text(timeline.timeline(state(), NOW + days * DAY), width, plain)
+    drawn = [row for row in text.splitlines() if row.startswith("  ")]
+    assert all(len(row) <= max(width, 50) for row in drawn[:-1])
+    assert sum("^" in row for row in drawn) >= 1
+    assert text.isascii() or not plain
+
+
+def test_picture_is_the_same_each_time_and_shows_every_row() -> None:
+    """As SVG that an XML parser reads, its words as text."""
+    line = timeline.timeline(state(), NOW)
+    drawn = plot.svg(line)
+    assert drawn == plot.svg(line)
+    words = "".join(ET.fromstring(drawn).itertext())
+    assert all(row.label in words for row in (*line.keys, *line.holdings))
+    assert "A rollover is safe from 2026-04-10" in words
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A lineage that was rolled over; it is the day after."""
+    found = Machine(tmp_path)
+    found.issue(SITE)
+    found.keep(SITE, SITE)
+    wishes.ask(found.keeper, SITE, NOW + 90 * DAY)
+    found.renew(SITE, SITE, NOW + 90 * DAY)
+    monkeypatch.setattr(moments, "now", lambda: NOW + 91 * DAY)
+    return found
+
+
+def run(machine: Machine, *words: str) -> int:
+    """Run the command on the machine."""
+    dirs = ["--config-dir", str(machine.config), "--work-dir", str(machine.work)]
+    return command.main(["timeline", SITE, *words, *dirs])
+
+
+def test_keys_life_ends_when_apache_has_loaded_the_next_one(machine: Machine) -> None:
+    """As the keyring has it."""
+    keys = {key.role: key for key in machine.state(SITE).keyring.keys}
+    assert keys["retired"].last_served == keys["primary"].first_served == NOW + 90 * DAY
+    assert keys["primary"].last_served is None
+
+
+def test_command_prints_or_draws(
+    machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Text without -o, a picture with it."""
+    assert run(machine) == 0
+    assert "A rollover is safe now." in capsys.readouterr().out
+    assert run(machine, "-o", str(tmp_path / "a.svg")) == 0
+    assert b"<svg" in (tmp_path / "a.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("output", "words"), [("a.png", "ends in .svg"), ("missing/a.svg", "cannot be written")]
+)
+def test_g10_picture_that_cannot_be_written(
+    machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str, words: str
+) -> None:
+    """The option and the value are named."""
+    assert run(machine, "-o", str(tmp_path / output)) == 1
+    told = capsys.readouterr().err
+    assert words in told and output in told and "-o" in told
+
+
+def test_picture_without_matplotlib_says_what_to_install(
+    machine: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The extra, and the way without it."""
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    assert run(machine, "-o", str(tmp_path / "a.svg")) == 1
+    assert "certbot-pinkeep[timeline]" in capsys.readouterr().err
+    assert not (tmp_path / "a.svg").exists()
