@@ -27,6 +27,10 @@ setup(
         "certbot>=2.1.0",
         "configobj>=5.0.6",
         "cryptography>=38.0.4",
+        # Debian 12's certbot (Python 3.11) looks packages up by the names of their metadata's folders,
+        # and does not find zope_interface, as zope.interface has it since 8.0: no certbot would run.
+        'zope.interface>=5.4,<8; python_version < "3.12"',
+        'zope.interface>=5.4; python_version >= "3.12"',
     ],
     extras_require={
         "test": ["hypothesis>=6", "matplotlib>=3.7", "pytest>=7"],
@@ -34,6 +38,17 @@ setup(
     },
     entry_points={
         "certbot.plugins": ["pinkeep = certbot_pinkeep.installer:Installer"],
+        "certbot_pinkeep.exports": [
+            "header = certbot_pinkeep.exports.web:header",
+            "json = certbot_pinkeep.exports.web:as_json",
+            "nginx = certbot_pinkeep.exports.web:nginx",
+            "curl = certbot_pinkeep.exports.web:curl",
+            "ios = certbot_pinkeep.exports.apps:ios",
+            "android = certbot_pinkeep.exports.apps:android",
+            "okhttp = certbot_pinkeep.exports.apps:okhttp",
+            "trustkit = certbot_pinkeep.exports.apps:trustkit",
+            "tlsa = certbot_pinkeep.exports.dns:tlsa",
+        ],
         "console_scripts": ["certbot-pinkeep = certbot_pinkeep.command:main"],
     },
     classifiers=[

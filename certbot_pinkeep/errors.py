@@ -128,6 +128,10 @@ class BadBackup(PinkeepError):
     """A key cannot be a backup of the keyring, or is none (G10)."""
 
 
+class BadExport(PinkeepError):
+    """Pins cannot be exported as it was asked for (G10)."""
+
+
 class NotSafe(LocksOut):
     """A rollover that would lock clients out (G2)."""
 

@@ -1,0 +1,50 @@
+"""Pins for DNS: TLSA records (RFC 6698). Pure.
+
+The rules:
+
+* A pin is the data of a TLSA record with usage 3, selector 1, matching type 1 (RFC 7671 §5.1): the
+  same digest, in hexadecimal.
+* The records of the present key and of the next ones stand side by side, so that a rollover needs no
+  change in DNS at the moment at which it happens (RFC 7671 §8.1).
+* A wildcard is the first label of a name, or none at all (RFC 4592 §2.1.1); below a port's label
+  there can be none.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from zope.interface import implementer
+
+from certbot_pinkeep.errors import BadExport
+from certbot_pinkeep.exports import IExport, Pinned, Settings, hosts
+
+
+@implementer(IExport)
+class Tlsa:
+    """For a zone file, in its presentation form."""
+
+    told = "TLSA 3 1 1 records for a zone file"
+
+    def render(self, pinned: Pinned, settings: Settings) -> str:
+        """A record for each host, port and pin."""
+        hosts.check_kept(pinned, "a zone")
+        owners = [
+            f"_{number}._{protocol}.{_plain(host)}."
+            for host in hosts.named(pinned, "a zone")
+            for number, _, protocol in (port.partition("/") for port in settings.ports)
+        ]
+        digests = [base64.b64decode(one.pin).hex() for one in pinned.pins]
+        return "".join(f"{owner} IN TLSA 3 1 1 {one}\n" for owner in owners for one in digests)
+
+
+def _plain(host: str) -> str:
+    if "*" in host:
+        raise BadExport(
+            f"DNS has no wildcard below a port, so there is no TLSA record for {host}. Name the hosts "
+            "that it stands for with --host."
+        )
+    return host
+
+
+tlsa = Tlsa()
