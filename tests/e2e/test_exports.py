@@ -1,0 +1,153 @@
+"""Every export, judged by something that is not ours."""
+
+from __future__ import annotations
+
+import json
+import plistlib
+from pathlib import Path
+
+import pytest
+
+from e2e.world import NAME, Pinned, key_pin, keys, pins_in_header
+from lab import Wget2
+from lab.judges import curl_accepts, dane_accepts, danetool_record, is_valid
+from lab.nginx import Nginx
+from lab.processes import program, run
+
+SCHEMA = Path(__file__).with_name("android.rng")
+NOBODYS = "sha256//" + "A" * 43 + "="
+
+
+def export(site: Pinned, form: str, *more: str) -> str:
+    """What ``certbot-pinkeep export`` prints."""
+    return site.bot.pinkeep("export", site.name, "--format", form, *more).check().stdout
+
+
+def roll_over(site: Pinned) -> None:
+    """Exchange the key for the first backup, at once."""
+    with site.server.reloading():
+        site.rollover("--now").check()
+    site.await_certificate()
+
+
+def test_header_is_what_apache_sends_and_wget2_notes(pinned: Pinned, regular: Wget2) -> None:
+    """To the byte; and the visitor holds the same pins."""
+    (sent,) = pinned.server.get(NAME).pins
+    assert export(pinned, "header") == f"Public-Key-Pins: {sent}\n"
+    assert regular.visit(pinned.url).accepted
+    assert sorted(regular.noted(NAME)) == sorted(pins_in_header(sent))
+    assert [one["pin"] for one in json.loads(export(pinned, "json"))["pins"]] == pinned.pins
+
+
+def test_nginx_sends_the_header_and_wget2_holds_to_it(
+    pinned: Pinned, regular: Wget2, tmp_path: Path
+) -> None:
+    """Once, over TLS, also on errors, not over plain HTTP; who noted it there refuses another key."""
+    snippet = tmp_path / "pins.conf"
+    pinned.bot.pinkeep("export", NAME, "--format", "nginx", "-o", str(snippet)).check()
+    with Nginx(tmp_path / "nginx", NAME, pinned.bot.live(NAME), snippet) as nginx:
+        expected = pinned.server.get(NAME).pins
+        assert nginx.get().status == 200 and nginx.get().pins == expected
+        assert nginx.get("/missing").status == 404 and nginx.get("/missing").pins == expected
+        assert nginx.get_plain().status == 200 and nginx.get_plain().pins == []
+        assert regular.visit(nginx.url).accepted
+        assert regular.noted(NAME) and set(regular.noted(NAME)) == set(pinned.pins)
+    pinned.bot.renew("--force-renewal", "--installer", "null", "--no-reuse-key").check()
+    with Nginx(tmp_path / "nginx-2", NAME, pinned.bot.live(NAME), snippet) as nginx:
+        assert regular.visit(nginx.url).mismatch
+
+
+def test_nginx_itself_finds_fault_with_another_snippet(pinned: Pinned, tmp_path: Path) -> None:
+    """Its test of the configuration is no formality."""
+    snippet = tmp_path / "pins.conf"
+    for text, right in ((export(pinned, "nginx"), True), ("add_header Public-Key-Pins;\n", False)):
+        snippet.write_text(text)
+        nginx = Nginx(tmp_path / f"nginx-{right}", NAME, pinned.bot.live(NAME), snippet)
+        assert (nginx.configtest().returncode == 0) == right
+
+
+def test_report_only_goes_through_nginx_as_such(site: Pinned, tmp_path: Path) -> None:
+    """With its URI, quoted as nginx needs it."""
+    site.adopt("--pinkeep-report-only", "--pinkeep-report-uri=https://r.example/?a='b;c'&d=%5C")
+    snippet = tmp_path / "pins.conf"
+    snippet.write_text(export(site, "nginx"))
+    with Nginx(tmp_path / "nginx", NAME, site.bot.live(NAME), snippet) as nginx:
+        assert nginx.get().pins == []
+        assert nginx.get().pins_report_only == site.server.get(NAME).pins_report_only != []
+
+
+def test_curl_accepts_each_key_of_its_export_and_no_other(pinned: Pinned, quick_root: Path) -> None:
+    """The key of today, the next one after a rollover; a pin of nobody's is refused."""
+    port, value = pinned.server.https_port, export(pinned, "curl").strip()
+    for _ in range(2):
+        assert curl_accepts(NAME, port, quick_root, value)
+        others = ";".join(one for one in value.split(";") if pinned.live_pin not in one)
+        assert not curl_accepts(NAME, port, quick_root, others)
+        assert not curl_accepts(NAME, port, quick_root, NOBODYS)
+        roll_over(pinned)
+
+
+def test_tlsa_records_hold_before_and_after_a_rollover(pinned: Pinned) -> None:
+    """openssl accepts the site by the record of its key alone, and refuses it by the others."""
+    port = pinned.server.https_port
+    records = export(pinned, "tlsa", "--port", str(port)).splitlines()
+    assert len(records) == len(pinned.pins) == 3
+    for place in (0, 1):
+        assert dane_accepts(NAME, port, records)
+        alone = [dane_accepts(NAME, port, [record]) for record in records]
+        assert alone == [number == place for number in range(3)]
+        roll_over(pinned)
+
+
+def test_danetool_makes_the_same_records(pinned: Pinned, tmp_path: Path) -> None:
+    """For each key: that of today, and the next ones."""
+    port, public = pinned.server.https_port, tmp_path / "public.pem"
+    records = export(pinned, "tlsa", "--port", str(port)).splitlines()
+    made = {}
+    for path in keys(pinned.bot).values():
+        run([program("openssl"), "pkey", "-in", str(path), "-pubout", "-out", str(public)]).check()
+        made[key_pin(path)] = danetool_record(NAME, port, public)
+    assert made == {pin: pin for pin in made} and set(made) == set(pinned.pins)
+    assert len(set(records)) == 3 and all(f"_{port}._tcp.{NAME}. IN" in one for one in records)
+
+
+def test_ios_is_a_property_list_with_apples_keys(family: Pinned) -> None:
+    """A dictionary for each domain; plutil's stand-in is Python's own plistlib."""
+    content = plistlib.loads(export(family, "ios").encode())
+    domains = content.pop("NSAppTransportSecurity").pop("NSPinnedDomains")
+    assert content == {} and NAME in domains
+    for entry in domains.values():
+        assert entry.pop("NSIncludesSubdomains") is True
+        identities = entry.pop("NSPinnedLeafIdentities")
+        assert [one.pop("SPKI-SHA256-BASE64") for one in identities] == family.pins
+        assert entry == {} and not any(identities)
+
+
+@pytest.mark.parametrize("more", [(), ("--expires", "2040-01-31"), ("--expires", "never")])
+def test_android_is_valid_by_its_schema(
+    family: Pinned, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    """With and without an expiration."""
+    path = tmp_path / "network_security_config.xml"
+    path.write_text(export(family, "android", *more))
+    assert is_valid(path, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('digest="SHA-256"', 'digest="SHA-1"'),
+        (f">{NAME}<", f">*.{NAME}<"),
+        ("includeSubdomains=", "includesSubdomains="),
+        ('expiration="20', 'expiration="x20'),
+        ("=</pin>", "</pin>"),
+    ],
+)
+def test_schema_refuses_what_android_would(
+    pinned: Pinned, tmp_path: Path, old: str, new: str
+) -> None:
+    """So that its yes means something."""
+    text, path = export(pinned, "android"), tmp_path / "config.xml"
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    assert not is_valid(path, SCHEMA)
