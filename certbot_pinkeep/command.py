@@ -15,7 +15,7 @@ import os
 import sys
 
 from certbot_pinkeep import __version__
-from certbot_pinkeep.commands import common, deploy_hook, rollover, status, wishes
+from certbot_pinkeep.commands import check, common, deploy_hook, rollover, status, wishes
 from certbot_pinkeep.errors import PinkeepError
 
 
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     common.add_certbots(parser, None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for one in (status, rollover, wishes, deploy_hook):
+    for one in (status, check, rollover, wishes, deploy_hook):
         one.add(commands)
     for command in commands.choices.values():
         # Certbot takes them in any place, so do we.
