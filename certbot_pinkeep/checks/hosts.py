@@ -100,7 +100,7 @@ def _certificate(seen: Seen, shown: Shown, served: Certificate, now: datetime) -
             f"its certificate expired at {moments.text(served.end)} and is not the live one.",
             _reload(mine),
         )
-    elif mine and served.pin in _policy_pins(seen):
+    elif mine and {served.pin, *(live.pin for live in mine)} <= set(_policy_pins(seen)):
         yield Finding(
             Severity.WARNING,
             host,

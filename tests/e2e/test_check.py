@@ -156,10 +156,11 @@ def test_the_first_line_is_a_summary(site: Checked) -> None:
 
 def test_a_held_rollover_is_no_warning(site: Checked) -> None:
     """What waits until it is safe is as it should be."""
-    site.run("--pinkeep-backup-keys=3")
+    site.loaded = True
+    site.spend()
     site.rollover("--when-safe").check()
-    site.bot.renew("--cert-name", NAME, "--pinkeep-rollover-days=0", *site.options).check()
-    site.load()
+    state = site.state()
+    assert (state["due"], state["safe"]) == (True, False)
     assert site.check().returncode == OK
 
 
@@ -457,6 +458,40 @@ def check_told(done: Completed, code: int, what: str, todo: str) -> None:
     told = [line for line in lines if what in line]
     assert len(told) == 1, done.output
     assert told[0].startswith(f"{WORDS[code]}: ") and todo in told[0]
+
+
+# What the line says is to be run, and after that nothing is found any more.
+MENDS: list[tuple[Callable[[Checked], None], str]] = [
+    (wrong_key_served, f"renew --cert-name {NAME} --force-renewal --installer pinkeep"),
+    (wrong_key_live, f"renew --cert-name {NAME} --force-renewal --installer pinkeep"),
+    (reload_failed, "renew"),
+    (snippet_edited, "renew"),
+    (snippet_gone, "renew"),
+    (backup_gone, "renew"),
+    (backup_is_another_key, "renew"),
+    (primary_gone, "renew"),
+    (csr_gone, "renew"),
+    (csr_of_another_key, "renew"),
+    (another_installer, f"renew --cert-name {NAME} --installer pinkeep"),
+    (nobody_tells, f"renew --cert-name {NAME} --installer pinkeep"),
+    (no_reuse_key, f"renew --cert-name {NAME} --installer pinkeep"),
+    (live_key_of_another, f"renew --cert-name {NAME} --force-renewal --installer pinkeep"),
+    (keyring_lost, "renew"),
+]
+
+
+@pytest.mark.parametrize(("plant", "words"), MENDS, ids=[plant[0].__name__ for plant in MENDS])
+def test_what_is_to_be_done_mends_it(
+    site: Checked, plant: Callable[[Checked], None], words: str
+) -> None:
+    """The command of the line, with the lab's Apache, and the site is sound again."""
+    plant(site)
+    told = site.check()
+    assert told.returncode != OK and f"certbot {words}" in told.stdout
+    verb, *more = words.split()
+    site.bot.run(verb, *site.bot.account, *more, *site.commands)
+    site.load()
+    assert site.check().output.startswith("PINKEEP OK")
 
 
 def test_times_are_looked_at(site: Checked) -> None:
