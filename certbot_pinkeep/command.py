@@ -17,6 +17,7 @@ import sys
 from certbot_pinkeep import __version__
 from certbot_pinkeep.commands import (
     backup,
+    check,
     common,
     deploy_hook,
     export,
@@ -57,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     common.add_certbots(parser, None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for one in (status, rollover, export, release, backup, timeline, wishes, deploy_hook):
+    for one in (status, check, rollover, export, release, backup, timeline, wishes, deploy_hook):
         one.add(commands)
     for command in commands.choices.values():
         # Certbot takes them in any place, so do we.

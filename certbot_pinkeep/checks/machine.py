@@ -1,0 +1,314 @@
+"""What is on this machine: the record, the files, the live certificates. Pure.
+
+The rules:
+
+* While the record is in doubt, behind the clock, or waits for Apache, no key is exchanged (G8).
+* A compromised key is left (G3). A rollover that waits until it is safe is nothing to report.
+* Every key that is staged or in service has its private key, and each staged one a saved CSR for
+  each certificate that it may be issued for; a backup whose key is kept elsewhere has none here. A
+  pin without a key is no backup (RFC 7469 §4.3).
+* Private keys are for their owner only (G7); nobody else writes the record or the snippet.
+* The snippet says what is on record, or Apache's next reload sends something else.
+* Every live certificate has a pinned key and its own private key, is renewed in time, and by
+  pinkeep: by another installer it gets a new key, unless certbot reuses it.
+* includeSubDomains binds at the hosts of other certificates as well (RFC 7469 §2.6, §4.2): their keys
+  have to be pinned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from certbot_pinkeep import advice, apache, csrs, moments, reach, rollover
+from certbot_pinkeep.checks.certificates import is_overdue
+from certbot_pinkeep.checks.findings import Finding, Severity
+from certbot_pinkeep.checks.seen import Certificate, Lineage, Place, PlaceKind, Seen
+
+#: By kind: what it is called, the permission bits it must not have, the mode that it should have,
+#: how bad it is otherwise.
+_MODES: dict[PlaceKind, tuple[str, int, str, Severity]] = {
+    "keys": ("the folder of the private keys", 0o077, "0700", Severity.CRITICAL),
+    "key": ("a private key", 0o077, "0600", Severity.CRITICAL),
+    # Certbot keeps a group that may read it.
+    "live key": ("a private key", 0o007, "o=", Severity.CRITICAL),
+    "keyring": ("the keyring file", 0o077, "0600", Severity.WARNING),
+    "snippet": ("the snippet", 0o022, "0644", Severity.WARNING),
+    "csrs": ("the folder of the CSRs", 0o022, "0755", Severity.WARNING),
+}
+
+
+def check(seen: Seen, now: datetime) -> Iterator[Finding]:
+    """What is wrong on this machine with a keyring."""
+    yield from _record(seen, now)
+    yield from _compromised(seen, now)
+    yield from _snippet(seen, now)
+    yield from _keys(seen)
+    yield from _csrs(seen)
+    for place in seen.places:
+        yield from _place(place, seen.owner)
+    for lineage in seen.lineages:
+        yield from _lineage(seen, lineage, now)
+    yield from _subdomains(seen)
+
+
+def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
+    ledger, name = seen.state.ledger, seen.name
+    if ledger.doubt:
+        yield _warning(
+            name,
+            f"what was served is in doubt: {ledger.doubt}. No key is exchanged.",
+            "certbot renew",
+        )
+    elif ledger.is_ahead_of(now) or seen.reached > now:
+        told = rollover.clock(ledger.noticed(seen.reached), now)
+        yield Finding(
+            Severity.WARNING,
+            name,
+            f"{told}. No key is exchanged until then.",
+            "Set the clock right. Where it is right now, run: certbot-pinkeep confirm "
+            f"{name} --clock",
+        )
+    if ledger.current is None:
+        yield _warning(name, "nothing is published yet.", "certbot renew")
+    elif ledger.pending and not seen.state.unpinned(now):
+        since = moments.text(ledger.current.recorded)
+        include = ""
+        if ledger.confirmed_policy() is None:
+            include = f"See that the <VirtualHost> includes {seen.state.snippet}. "
+        yield Finding(
+            Severity.WARNING,
+            name,
+            f"Apache is not known to have loaded what was published at {since}.",
+            include + seen.loading,
+        )
+    if seen.came:
+        yield Finding(
+            Severity.WARNING,
+            name,
+            f"{', '.join(seen.came)} came from another keyring, whose pins may still be sent there.",
+            f"Include {seen.state.snippet} in the <VirtualHost>, reload Apache, and run: "
+            f"certbot-pinkeep confirm {name}",
+        )
+
+
+def _compromised(seen: Seen, now: datetime) -> Iterator[Finding]:
+    keyring = seen.state.keyring
+    for key in keyring.in_service():
+        if key.role != "compromised":
+            continue
+        decision = rollover.decide(keyring, seen.state.ledger, now, key.kind.key_type)
+        todo = advice.promise(keyring.name, decision)
+        if decision.rolls_over:
+            todo += f" To do it now, run: certbot-pinkeep rollover {keyring.name} --now"
+        serving = [member.lineage for member in keyring.members if member.pin == key.pin]
+        yield Finding(
+            Severity.CRITICAL,
+            ", ".join(serving),
+            f"it serves the key with the pin {key.pin}, which is compromised.",
+            todo,
+        )
+
+
+def _snippet(seen: Seen, now: datetime) -> Iterator[Finding]:
+    state = seen.state
+    if state.ledger.current is None or not state.snippet:
+        return
+    policy = state.ledger.current.policy
+    wanted = [apache.directives(apache.render(state.keyring, policy))]
+    if state.unpinned(now):
+        wanted.append([])  # max-age=0 goes at the next renewal
+    if seen.snippet is None and [] not in wanted:
+        what = "the snippet is gone: once Apache is reloaded, it sends no pins."
+    elif apache.directives(seen.snippet) not in wanted:
+        what = "the snippet is not what was published: it was edited, or an older one put back."
+    else:
+        return
+    again = "certbot renew -- it writes the snippet anew"
+    if not seen.reloads:
+        again += f"; then reload Apache, and run: certbot-pinkeep confirm {seen.name}"
+    yield replace(_warning(state.snippet, what, again), severity=Severity.CRITICAL)
+
+
+def _keys(seen: Seen) -> Iterator[Finding]:
+    for file in seen.keys:
+        key = seen.state.keyring.key(file.pin)
+        if not file.error or key is None:
+            continue
+        restore = f"Restore {file.path} from a backup."
+        if key.role == "backup":
+            what = f"{file.error} It is the key of a backup, which cannot be used."
+            restore += " Where it is lost for good, run: certbot renew -- it stages another backup."
+        else:
+            what = f"{file.error} The next renewal is to be issued for that key."
+            restore += " Or run: certbot renew -- it takes the key from where it is live."
+        yield Finding(Severity.CRITICAL, seen.name, what, restore)
+
+
+def _csrs(seen: Seen) -> Iterator[Finding]:
+    unusable = {file.pin for file in seen.keys if file.error}
+    for key in seen.state.keyring.keys:
+        if key.role not in ("primary", "backup") or key.path is None or key.pin in unusable:
+            continue
+        lacking = [
+            one.name
+            for one in seen.lineages
+            if one.live is not None
+            and one.live.key_type == key.kind.key_type
+            and csrs.request(key.pin, one.live.names, one.must_staple) not in seen.requests
+        ]
+        if lacking:
+            yield _warning(
+                seen.name,
+                f"no CSR is saved with which {', '.join(lacking)} would be issued for the {key.role} "
+                f"key with the pin {key.pin}.",
+                "certbot renew -- it saves another one",
+            )
+
+
+def _place(place: Place, owner: int) -> Iterator[Finding]:
+    what, forbidden, mode, severity = _MODES[place.kind]
+    if place.mode & forbidden:
+        yield Finding(
+            severity,
+            place.path,
+            f"it is {what} and open to other users: its mode is {place.mode:04o}.",
+            f"Run: chmod {mode} {place.path}",
+        )
+    if place.owner != owner:
+        yield Finding(
+            severity,
+            place.path,
+            f"it is {what} and belongs to the user {place.owner}, not to the user {owner} who runs "
+            "certbot.",
+            f"Run: chown {owner} {place.path}",
+        )
+
+
+def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
+    name = lineage.name
+    if lineage.deleted:
+        yield _warning(
+            name,
+            f"certbot has no such certificate any more, and the keyring {seen.name} still has it.",
+            f"certbot renew; or, so that clients forget the pins: certbot-pinkeep unpin {seen.name}",
+        )
+        return
+    if lineage.error:
+        yield Finding(
+            Severity.CRITICAL, name, lineage.error, "See 'certbot certificates', and mend it."
+        )
+    if lineage.key_error:
+        renew = f"certbot renew --cert-name {name} --force-renewal --installer pinkeep"
+        yield replace(_warning(name, lineage.key_error, renew), severity=Severity.CRITICAL)
+    if lineage.live is not None:
+        yield from _time(lineage.live, seen, now)
+        yield from _live_key(seen, lineage.live, now)
+    if not lineage.error:
+        yield from _renewal(seen, lineage)
+
+
+def _time(live: Certificate, seen: Seen, now: datetime) -> Iterator[Finding]:
+    renew = (
+        "See why 'certbot renew' does not renew it ('certbot certificates', certbot's log, its "
+        f"timer), and run: certbot renew --cert-name {live.lineage}"
+    )
+    end = moments.text(live.end)
+    if live.end <= now:
+        what = f"its certificate expired at {end}."
+        yield Finding(Severity.CRITICAL, live.lineage, what, renew)
+    elif is_overdue(live, now):
+        what = f"its certificate expires at {end}, and should have been renewed by now."
+        yield Finding(Severity.WARNING, live.lineage, what, renew)
+    elif live.begin > now and not seen.state.ledger.is_ahead_of(now):
+        what = f"its certificate is not valid before {moments.text(live.begin)}."
+        yield Finding(Severity.CRITICAL, live.lineage, what, "See that the clock is right.")
+
+
+def _live_key(seen: Seen, live: Certificate, now: datetime) -> Iterator[Finding]:
+    ledger = seen.state.ledger
+    if ledger.current is None or live.pin in ledger.current.policy.pins:
+        member = seen.state.keyring.member(live.lineage)
+        if member is not None and member.pin != live.pin:
+            yield _warning(
+                live.lineage,
+                "its live certificate has another key than is on record.",
+                "certbot renew",
+            )
+        return
+    served = {shown.fingerprint for shown in seen.shown}
+    if live.fingerprint in served or seen.state.unpinned(now):
+        return  # told where the host is looked at
+    yield Finding(
+        Severity.CRITICAL,
+        live.lineage,
+        f"its live key, with the pin {live.pin}, is not among the pins of the keyring {seen.name}: "
+        "clients refuse it as soon as Apache serves it.",
+        f"Do not reload Apache, and run: certbot renew --cert-name {live.lineage} --force-renewal "
+        "--installer pinkeep",
+    )
+
+
+def _renewal(seen: Seen, lineage: Lineage) -> Iterator[Finding]:
+    name = lineage.name
+    mend = f"certbot renew --cert-name {name} --installer pinkeep"
+    if lineage.installer == "pinkeep":
+        if not lineage.reuse_key:
+            yield _warning(
+                name,
+                "its renewal file has no 'reuse_key = True': without pinkeep, certbot would make a new "
+                "key.",
+                mend,
+            )
+    elif not lineage.reuse_key:
+        yield replace(
+            _warning(
+                name,
+                f"it will be renewed with the installer {lineage.installer or 'none'} and a new key, "
+                "which clients refuse.",
+                mend,
+            ),
+            severity=Severity.CRITICAL,
+        )
+    elif not lineage.hooked:
+        yield _warning(
+            name,
+            f"it will be renewed with the installer {lineage.installer or 'none'}: pinkeep is not "
+            "told.",
+            f"{mend}; or link certbot-pinkeep into renewal-hooks/deploy/",
+        )
+
+
+def _subdomains(seen: Seen) -> Iterator[Finding]:
+    current, keyring = seen.state.ledger.current, seen.state.keyring
+    if current is None or seen.state.unpin:
+        return
+    policy = current.policy
+    below = [
+        other.lineage
+        for other in seen.others
+        if reach.covered(keyring.hosts, other.names, True) and other.pin not in policy.pins
+    ]
+    if policy.include_subdomains and below:
+        yield replace(
+            _warning(
+                seen.name,
+                f"includeSubDomains covers certificates whose keys are not pinned: {', '.join(below)}. "
+                "Clients that hold the pins refuse them.",
+                f"certbot renew --cert-name {below[0]} --force-renewal --installer pinkeep "
+                f"--pinkeep-keyring {seen.name}",
+            ),
+            severity=Severity.CRITICAL if policy.binding else Severity.WARNING,
+        )
+    if seen.chosen.include_subdomains and not policy.include_subdomains:
+        named = f", which would cover {', '.join(below)}" if below else ""
+        yield _warning(
+            seen.name,
+            f"--pinkeep-include-subdomains is set, but includeSubDomains is left out{named}.",
+            "certbot renew -- it says what to do",
+        )
+
+
+def _warning(where: str, what: str, command: str) -> Finding:
+    return Finding(Severity.WARNING, where, what, f"Run: {command}")

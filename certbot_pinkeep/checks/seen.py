@@ -1,0 +1,211 @@
+"""What a check has seen of one keyring: values only. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Literal
+
+from certbot_pinkeep import reach
+from certbot_pinkeep.csrs import Request
+from certbot_pinkeep.keyring import Keyring
+from certbot_pinkeep.options import Options
+from certbot_pinkeep.pins import KeyType
+from certbot_pinkeep.store import State
+
+#: What a name that begins with ``*.`` is looked at as: one label below.
+PROBE_LABEL = "pinkeep-check"
+#: How far a look at a host got: to its end, no connection, no TLS, no HTTP over it.
+Stopped = Literal["", "unreachable", "tls", "http"]
+PlaceKind = Literal["keys", "csrs", "key", "live key", "keyring", "snippet"]
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A host to look at.
+
+    :ivar name: the host's name, for SNI and HTTP
+    :ivar optional: whether it is passed over where the name does not resolve
+    :ivar key_types: those of its certificates, where it has several; empty: whichever it shows
+    """
+
+    name: str
+    optional: bool = False
+    key_types: tuple[KeyType, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a host showed over TLS.
+
+    :ivar certificate: in DER; ``None``: it did not get so far
+    :ivar headers: the pin headers, each as often and in the order in which it was sent
+    :ivar error: why it stopped, as a part of a sentence
+    :ivar untrusted: why this machine does not trust the certificate's chain; empty: it does
+    """
+
+    host: str
+    certificate: bytes | None = None
+    headers: Headers = ()
+    stopped: Stopped = ""
+    error: str = ""
+    untrusted: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the certificate."""
+        return hashlib.sha256(self.certificate or b"").hexdigest()
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The pin headers that a host sent over plain HTTP; none, where nothing answers there."""
+
+    host: str
+    headers: Headers = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder.
+
+    :ivar mode: its permission bits
+    :ivar owner: a user's number
+    """
+
+    path: str
+    kind: PlaceKind
+    mode: int
+    owner: int
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """The private key's file of a key.
+
+    :ivar error: why it cannot be used, as a sentence; empty: it holds the key
+    """
+
+    pin: str
+    path: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A live certificate of this machine.
+
+    :ivar names: DNS names in lower case and IP addresses
+    :ivar key_type: ``None``: of a kind that is never pinned
+    :ivar fingerprint: SHA-256 (hex)
+    """
+
+    lineage: str
+    names: tuple[str, ...]
+    pin: str
+    key_type: KeyType | None
+    fingerprint: str
+    begin: datetime
+    end: datetime
+
+    def is_for(self, host: str) -> bool:
+        """Whether it is for that host."""
+        return any(reach.covers(name, host, False) for name in self.names)
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A lineage of the keyring.
+
+    :ivar deleted: certbot has it no more
+    :ivar error: why it cannot be looked at, as sentences
+    :ivar key_error: why its live private key cannot be used, as a sentence
+    :ivar installer: with which it will be renewed
+    :ivar hooked: whether certbot-pinkeep is a deploy hook of it
+    """
+
+    name: str
+    live: Certificate | None = None
+    deleted: bool = False
+    error: str = ""
+    key_error: str = ""
+    installer: str | None = None
+    reuse_key: bool = False
+    hooked: bool = False
+    must_staple: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that was seen of a keyring.
+
+    :ivar chosen: the options that count for it
+    :ivar reloads: whether pinkeep reloads Apache itself
+    :ivar reached: the latest moment that was witnessed, at least now
+    :ivar owner: the user whose its files have to be
+    :ivar snippet: the snippet's text; ``None``: there is no file
+    :ivar requests: what the saved CSRs ask for
+    :ivar others: the certificates of this machine that are not the keyring's
+    :ivar came: the lineages that have come from another keyring, and are not confirmed here yet
+    """
+
+    state: State
+    chosen: Options
+    reloads: bool
+    reached: datetime
+    owner: int
+    snippet: str | None
+    shown: tuple[Shown, ...] = ()
+    plain: tuple[Plain, ...] = ()
+    places: tuple[Place, ...] = ()
+    keys: tuple[KeyFile, ...] = ()
+    lineages: tuple[Lineage, ...] = ()
+    requests: frozenset[Request] = frozenset()
+    others: tuple[Certificate, ...] = ()
+    came: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """The keyring's name."""
+        return self.state.keyring.name
+
+    @property
+    def lives(self) -> tuple[Certificate, ...]:
+        """The live certificates of its lineages."""
+        return tuple(one.live for one in self.lineages if one.live is not None)
+
+    @property
+    def loading(self) -> str:
+        """What to do so that Apache loads what is published, as a sentence."""
+        if self.reloads:
+            return "Run: certbot renew"
+        return f"Reload Apache, and run: certbot-pinkeep confirm {self.name}"
+
+
+def targets(keyring: Keyring) -> list[Target]:
+    """The hosts to look at. Clients note no pins for IP addresses (RFC 7469 §2.3.3)."""
+    found: dict[str, set[KeyType]] = {}
+    for member in keyring.members:
+        key = keyring.key(member.pin)
+        for host in () if member.moved else member.hosts:
+            found.setdefault(host, set()).update([key.kind.key_type] if key else [])
+    return [
+        Target(
+            host.replace("*", PROBE_LABEL, 1) if host.startswith("*.") else host,
+            host.startswith("*."),
+            tuple(sorted(types)) if len(types) > 1 else (),
+        )
+        for host, types in found.items()
+        if not _is_address(host)
+    ]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

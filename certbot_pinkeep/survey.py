@@ -1,0 +1,201 @@
+"""A look at the files of a keyring, for ``certbot-pinkeep check``.
+
+The rules:
+
+* Nothing is written, and no lock is taken: certbot may be running.
+* What cannot be read is told, not guessed at; other lineages' certificates that cannot are passed over.
+* Of private keys only whether they are what they should be gets any further (G7).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
+
+from certbot_pinkeep import apache, options, pins, renewals
+from certbot_pinkeep.checks import certificates
+from certbot_pinkeep.checks.seen import (
+    Certificate,
+    KeyFile,
+    Lineage,
+    Place,
+    PlaceKind,
+    Plain,
+    Seen,
+    Shown,
+)
+from certbot_pinkeep.csrs import Folders
+from certbot_pinkeep.errors import BadKey, BadOption, DamagedState, PinkeepError
+from certbot_pinkeep.keyring import Member
+from certbot_pinkeep.options import Options
+from certbot_pinkeep.renewals import Renewal
+from certbot_pinkeep.store import State, Store
+
+_HOOK = "certbot-pinkeep"
+
+
+class Survey:
+    """Looks at the keyrings of one config dir.
+
+    :param config_dir: certbot's ``--config-dir``
+    :param installer: the installer of ``cli.ini``, which counts for every renewal; ``None``: none
+    """
+
+    def __init__(self, config_dir: str, store: Store, installer: str | None = None) -> None:
+        self.config_dir = config_dir
+        self.store = store
+        self.installer = installer
+        self.folders = Folders(config_dir)
+        self._hooked = self._has_hook()
+        self._others: dict[str, Certificate | None] = {}
+
+    def look(
+        self, state: State, now: datetime, shown: Iterable[Shown], plain: Iterable[Plain]
+    ) -> Seen:
+        """All that there is to see of a keyring.
+
+        :param shown: what its hosts showed, in whichever way they were looked at
+        :raises PinkeepError, OSError: when something cannot be read that has to be
+        """
+        keyring = state.keyring
+        chosen = self._chosen(state)
+        members = [member for member in keyring.members if not member.moved]
+        lineages = [self._lineage(member) for member in members]
+        keys = tuple(self._keys(state))
+        return Seen(
+            state=state,
+            chosen=chosen,
+            reloads=_reloads(chosen),
+            reached=self.store.reached(now),
+            owner=os.stat(self.store.folder).st_uid,
+            snippet=apache.read_snippet(state.snippet) if state.snippet else None,
+            shown=tuple(shown),
+            plain=tuple(plain),
+            places=tuple(self._places(state, keys, members)),
+            keys=keys,
+            lineages=tuple(lineages),
+            requests=frozenset(self.folders.saved_csrs()),
+            others=tuple(self._other_certificates({member.lineage for member in members})),
+            came=tuple(self._came(keyring.name)),
+        )
+
+    def _chosen(self, state: State) -> Options:
+        name = state.keyring.name
+        return options.parse({**state.settings, "keyring": name}, name)
+
+    def _keys(self, state: State) -> Iterator[KeyFile]:
+        for key in state.keyring.keys:
+            if key.path is None or key.role not in ("primary", "backup", "in-service"):
+                continue  # kept elsewhere, or not to be handed over again
+            path = self.folders.absolute(key.path)
+            try:
+                self.folders.load_key(key.path, key.pin)
+                yield KeyFile(key.pin, path)
+            except BadKey as error:
+                yield KeyFile(key.pin, path, str(error))
+
+    def _places(
+        self, state: State, keys: Iterable[KeyFile], members: Iterable[Member]
+    ) -> Iterator[Place]:
+        wanted: list[tuple[str, PlaceKind]] = [
+            (self.folders.keys, "keys"),
+            (self.folders.csrs, "csrs"),
+            (self.store.path(state.keyring.name), "keyring"),
+            (state.snippet, "snippet"),
+        ]
+        wanted += [(file.path, "key") for file in keys]
+        for member in members:
+            live = os.path.join(self.config_dir, "live", member.lineage, "privkey.pem")
+            wanted.append((live, "live key"))
+        for path, kind in wanted:
+            with suppress(OSError):  # what is not there is told by what it is needed for
+                found = os.stat(path)
+                yield Place(path, kind, stat.S_IMODE(found.st_mode), found.st_uid)
+
+    def _lineage(self, member: Member) -> Lineage:
+        name = member.lineage
+        found = (("renewal", f"{name}.conf"), ("live", name))
+        if not any(os.path.exists(os.path.join(self.config_dir, *one)) for one in found):
+            return Lineage(name, deleted=True)
+        try:
+            renewal = renewals.load(self.config_dir, name)
+            if renewal is None:
+                return Lineage(name, error=f"Certbot's renewal file of {name} is gone.")
+            live = _certificate(name, renewal.cert_path)
+        except PinkeepError as error:
+            return Lineage(name, error=str(error))
+        return Lineage(
+            name,
+            live=live,
+            key_error=_key_error(renewal, live),
+            installer=self.installer or renewal.installer,
+            reuse_key=renewal.reuse_key,
+            hooked=self._hooked or _HOOK in renewal.deploy_hook,
+            must_staple=renewal.must_staple,
+        )
+
+    def _other_certificates(self, members: set[str]) -> Iterator[Certificate]:
+        for name in renewals.names(self.config_dir):
+            if name in members:
+                continue
+            if name not in self._others:
+                self._others[name] = None
+                with suppress(PinkeepError):
+                    path = os.path.join(self.config_dir, "live", name, "cert.pem")
+                    self._others[name] = _certificate(name, path)
+            found = self._others[name]
+            if found is not None:
+                yield found
+
+    def _came(self, name: str) -> Iterator[str]:
+        for other in self.store.names():
+            with suppress(DamagedState):
+                state = self.store.load(other)
+                for member in state.keyring.members if state else ():
+                    if member.moved == name:
+                        yield member.lineage
+
+    def _has_hook(self) -> bool:
+        pattern = os.path.join(glob.escape(self.config_dir), "renewal-hooks", "deploy", "*")
+        return any(_HOOK in path or _HOOK in os.path.realpath(path) for path in glob.glob(pattern))
+
+
+def _certificate(name: str, path: str) -> Certificate:
+    """A live certificate.
+
+    :raises BadKey: when it cannot be read
+    """
+    try:
+        with open(path, "rb") as file:
+            return certificates.read(name, pins.load_certificate(file.read()))
+    except OSError as error:
+        raise BadKey(f"The certificate {path} cannot be read: {error.strerror}.") from error
+    except BadKey as error:
+        raise BadKey(f"The certificate {path} cannot be read: {error}.") from error
+
+
+def _key_error(renewal: Renewal, live: Certificate) -> str:
+    """Why the live private key cannot be used; empty: it can."""
+    path = renewal.key_path
+    try:
+        with open(path, "rb") as file:
+            key = pins.load_private_key(file.read()).public_key()
+    except OSError as error:
+        return f"The private key {path} cannot be read: {error.strerror}."
+    except BadKey as error:
+        return f"The private key {path} cannot be used: {error}."
+    if pins.pin_of(key) != live.pin:
+        return f"The private key {path} is not the one of the certificate beside it."
+    return ""
+
+
+def _reloads(chosen: Options) -> bool:
+    """Whether pinkeep reloads Apache itself."""
+    try:
+        return bool(apache.command("--pinkeep-reload-command", chosen.reload, "graceful"))
+    except BadOption:
+        return True  # it is meant to; the next run says what is wrong
