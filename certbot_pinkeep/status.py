@@ -18,6 +18,8 @@ from certbot_pinkeep.rollover import Decision, Safety
 from certbot_pinkeep.store import State
 
 VERSION = 1
+#: From how many keyrings on each has one line only.
+MANY = 20
 
 
 def as_data(
@@ -35,8 +37,33 @@ def as_data(
 
 
 def as_text(states: list[State], now: datetime) -> str:
-    """One block per keyring, for people."""
+    """For people: a block per keyring, or a line each where there are many."""
+    if len(states) > MANY:
+        return _table(states, now)
     return "\n\n".join(_block(state, now) for state in states)
+
+
+def _table(states: list[State], now: datetime) -> str:
+    heads = ("keyring", "published", "serves", "rollover", "next due")
+    rows = [heads, *(_cells(state, now) for state in states)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([*lines, "", "More of one of them: certbot-pinkeep status NAME"])
+
+
+def _cells(state: State, now: datetime) -> tuple[str, ...]:
+    rolls = _rollover(state, now)
+    verdict = _last(_decisions(state, now))
+    when = f"from {rolls['safe_from']}" if verdict.since else "not known from when"
+    if verdict.cause == "elsewhere":
+        when = "needs its private key"
+    return (
+        state.keyring.name,
+        _published(state, now),
+        ", ".join(key.pin[:10] for key in state.keyring.in_service()) or "nothing",
+        "safe now" if verdict.at(now) else when,
+        "now" if rolls["due"] else rolls["next_due"] or "never",
+    )
 
 
 def release_lines(state: State, now: datetime) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from certbot_pinkeep import files, handoff, lineage, moments, options
 from certbot_pinkeep.errors import DamagedState, PinkeepError
@@ -14,6 +15,11 @@ from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.publishing import Report
 from certbot_pinkeep.renewals import Renewal
 from certbot_pinkeep.store import State, Store
+
+T = TypeVar("T")
+
+#: From how many items on it takes long enough to be shown.
+_LONG = 200
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -106,7 +112,7 @@ def load(store: Store, names: list[str]) -> tuple[list[State], list[DamagedState
     :raises PinkeepError: when there is no such keyring
     """
     states, damaged = [], []
-    for name in names:
+    for name in progress(names, "keyrings"):
         try:
             state = store.load(options.keyring_name(name, name))
         except DamagedState as error:
@@ -117,6 +123,17 @@ def load(store: Store, names: list[str]) -> tuple[list[State], list[DamagedState
             raise PinkeepError(f"There is no keyring {name!r}. Keyrings here: {known}.")
         states.append(state)
     return states, damaged
+
+
+def progress(items: Sequence[T], what: str) -> Iterator[T]:
+    """The items; on a terminal, how many of them are done is shown where there are many."""
+    shown = sys.stderr.isatty() and len(items) >= _LONG
+    for number, item in enumerate(items):
+        if shown and number % (_LONG // 10) == 0:
+            print(f"\r{number} of {len(items)} {what}", end="", file=sys.stderr, flush=True)
+        yield item
+    if shown:
+        print(f"\r{'':40}\r", end="", file=sys.stderr, flush=True)
 
 
 def load_one(store: Store, name: str) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from helpers import DAY, EC, NOW, RSA, A, B, C, D, E, policy, ring_key
 
 from certbot_pinkeep import status
+from certbot_pinkeep.commands import common
 from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.store import State
@@ -179,3 +181,30 @@ def test_text_tells_keys_and_where_the_snippet_is() -> None:
     assert f"{A}  ECDSA secp256r1  primary, in service, served 9 days ago" in text
     assert f"{B}  ECDSA secp256r1  backup, made 8 days ago" in text
     assert C not in text and "safe now" in text
+
+
+# Many keyrings
+
+
+def test_many_keyrings_have_a_line_each() -> None:
+    """Which key, whether a rollover is safe, and what is due next; and how to see more."""
+    one = State(RING, LIVE, "/s.conf")
+    states = [replace(one, keyring=replace(one.keyring, name=f"site{n:03}")) for n in range(25)]
+    text = status.as_text(states, NOW)
+    lines = text.splitlines()
+    assert len(lines) == 28 and lines[-1].endswith("certbot-pinkeep status NAME")
+    assert all(line.startswith(f"site{n:03}  ") for n, line in enumerate(lines[1:26]))
+    assert one.keyring.in_service()[0].pin[:10] in lines[1]
+
+
+@pytest.mark.parametrize(("terminal", "count"), [(True, 300), (True, 50), (False, 300)])
+def test_progress_is_for_terminals_and_long_lists(
+    terminal: bool, count: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing of it stays, and nothing of it is piped."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert list(common.progress(range(count), "keyrings")) == list(range(count))
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert ("20 of 300 keyrings" in printed.err) == (terminal and count == 300)
+    assert printed.err == "" or printed.err.endswith(f"\r{'':40}\r")
