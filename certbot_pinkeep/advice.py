@@ -192,7 +192,7 @@ def deleted(keyring: Keyring, gone: tuple[str, ...], ledger: Ledger, now: dateti
         f"{which} drew on the keyring {name}, and clients still hold its pins: they refuse every "
         f"other key for those names. {stays}. For a new certificate with a pinned key, run: certbot "
         f"certonly --installer pinkeep {again}--cert-name {gone[0]} -d ..."
-    )
+    ) + ("" if left else f" -- or, so that clients forget the pins: certbot-pinkeep unpin {name}")
 
 
 def unconfirmed(name: str, ledger: Ledger, now: datetime) -> str:

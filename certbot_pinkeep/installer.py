@@ -391,11 +391,9 @@ class Installer(
         """Whether the lineage was pinned before this run."""
         if self._pinned_before is None:
             renewal = self._renewal(name)
-            pinned = renewal is not None and renewal.installer == self.name
-            # Certbot notes the keyring also where a lineage was not let in.
-            asked = renewal.options.get("keyring") if renewal is not None else None
-            refused = asked is not None and self._keeper().store.lacks(asked, name)
-            self._pinned_before = pinned and not refused
+            ours = renewal is not None and renewal.installer == self.name
+            options = renewal.options if renewal is not None else {}
+            self._pinned_before = ours and self._keeper().store.may_have_had(name, options)
         return self._pinned_before
 
     def _look(self, name: str) -> Live:

@@ -95,11 +95,16 @@ class Issuing:
         :raises NotSafe: when a rollover is asked for, and locks clients out; or when the key is
             compromised, and every other one locks clients out
         :raises BadKey: when there is no key that could be handed over
+        :raises OtherKeyring: when it is to have a host more that another keyring pins
         """
         answer = self._ask_the_ca(live, now)
         if live.pin in refused:
             answer = revocations.Answer(True, "keyCompromise")
         state = self._pinned_state(live, keyring, asked)
+        names = tuple(names)
+        if set(_lowered(names)) - set(live.names):
+            own = state.keyring.name if state else keyring
+            self._check_hosts(own, live.name, names, now, live.pin)
         if state is None:
             published = pinned_before or os.path.lexists(self.snippet_of(live.name, chosen))
             key = self._unrecorded_key(live, keyring, names, answer, published, now, dry_run)
@@ -172,12 +177,31 @@ class Issuing:
                 state = None if name == keyring else self.load_state(name, now)
             except DamagedState as error:
                 logger.error("%s", error)
+                if any(self._pinned_host(one, names, now) for one in self.store.known(name)):
+                    raise
                 continue
-            if state is None or _has_come_from(state, lineage, pin):
+            if state is None or _has_come_from(state, lineage, keyring, pin):
                 continue
-            host = _pinned_host(state, _lowered(names), now)
+            host = self._pinned_host(state, names, now)
             if host is not None:
                 raise OtherKeyring(host, name, keyring, lineage)
+
+    def _pinned_host(self, state: State, names: Iterable[str], now: datetime) -> str | None:
+        """The first of the names that the keyring has, or that its pins bind at."""
+        deleted = self.deleted(state.keyring)
+        members = [m for m in state.keyring.members if m.lineage not in deleted and not m.moved]
+        hosts = () if state.unpinned(now) else [host for m in members for host in m.hosts]
+        return _pinned_host(state, hosts, _lowered(names), now)
+
+    def deleted(self, keyring: Keyring) -> tuple[str, ...]:
+        """The lineages of the keyring that ``certbot delete`` has deleted; those that have moved are
+        the business of another one."""
+
+        def is_gone(name: str) -> bool:
+            left = (("renewal", f"{name}.conf"), ("live", name))
+            return not any(os.path.exists(os.path.join(self.config_dir, *one)) for one in left)
+
+        return tuple(m.lineage for m in keyring.members if not m.moved and is_gone(m.lineage))
 
     def check_accepted(self, lineage: str, names: Iterable[str], pin: str, now: datetime) -> None:
         """See that no client refuses the key of a lineage that is not ours for pins that are.
@@ -194,9 +218,27 @@ class Issuing:
         """The state of a keyring, its ledger told of the latest moment that was reached."""
         state = self.store.load(name)
         reached = self.store.reached(now)
-        if state is None or reached <= now:
+        if state is None:
+            return None
+        state = self.with_left(state)
+        return replace(state, ledger=state.ledger.noticed(reached)) if reached > now else state
+
+    def with_left(self, state: State) -> State:
+        """The state told of what the keyrings that lineages are moving from have published since:
+        Apache may still send that at their hosts."""
+        name, ledger = state.keyring.name, state.ledger
+        if all(entry.replaced for entry in ledger.inherited):
             return state
-        return replace(state, ledger=state.ledger.noticed(reached))
+        for other in self.store.names():
+            try:
+                left = None if other == name else self.store.load(other)
+            except DamagedState as error:
+                ledger = replace(ledger, doubt=ledger.doubt or str(error))
+                continue
+            for member in left.keyring.members if left else ():
+                if left is not None and member.moved == name:
+                    ledger = ledger.inherit(left.ledger, member.hosts)
+        return replace(state, ledger=ledger) if ledger != state.ledger else state
 
     def _pinned_state(self, live: Live, keyring: str, asked: bool) -> State | None:
         """The state of the lineage's keyring; ``None`` where it has none that can be trusted."""
@@ -210,7 +252,7 @@ class Issuing:
             logger.error("%s", error)
             return None
         if state is not None and state.keyring.member(live.name) is not None:
-            return state
+            return self.with_left(state)
         if asked:
             raise BadKey(
                 f"{live.name} is not pinned yet, so it has no backup key to roll over to. Run "
@@ -294,16 +336,22 @@ class Issuing:
     def _shared_key(
         self, live: Live, keyring: str, names: Iterable[str], now: datetime
     ) -> SavedKey | None:
-        """The primary of the keyring that a lineage without pins is to join, where it is safe."""
+        """The key of the keyring that a lineage without pins is to join, where it is safe."""
         try:
             state = self.load_state(keyring, now)
-            primary = state.keyring.primary(live.kind.key_type) if state else None
-            if state is None or primary is None:
+            if state is None or live.kind.key_type not in state.keyring.key_types():
                 return None
             hosts = tuple(dict.fromkeys((*live.names, *_lowered(names))))
-            if not rollover.safety(primary, state.ledger, now, hosts).at(now):
+            key = rollover.decide(
+                state.keyring,
+                state.ledger,
+                now,
+                live.kind.key_type,
+                certificate=Certificate(hosts, None),
+            ).key
+            if key is None or not rollover.safety(key, state.ledger, now, hosts).at(now):
                 return None
-            return self.load_key(primary)
+            return self.load_key(key)
         except (DamagedState, BadKey) as error:
             logger.error("%s", error)
             return None
@@ -491,18 +539,21 @@ def is_accepted(state: State, live: Live, now: datetime) -> bool:
     return key.role != "retired" or not rollover.locked_out(live.pin, state.ledger, now, live.names)
 
 
-def _has_come_from(state: State, lineage: str, pin: str | None) -> bool:
-    """Whether the lineage moves from this keyring, with a key that it has: not, where it was deleted
-    and is new."""
+def _has_come_from(state: State, lineage: str, keyring: str, pin: str | None) -> bool:
+    """Whether the lineage moves from this keyring to the other, with a key that it has, or has done
+    so: not, where it was deleted before and is new."""
     member = state.keyring.member(lineage)
-    return member is not None and pin is not None and state.keyring.key(pin) is not None
+    if member is None:
+        return False
+    return member.moved == keyring or (pin is not None and state.keyring.key(pin) is not None)
 
 
-def _pinned_host(state: State, names: Names, now: datetime) -> str | None:
-    """The first of the names that the keyring pins, by a host of its own or one above."""
-    if state.ledger.current is not None and state.ledger.binds_nobody(now):
-        return None
-    same = reach.covered(state.keyring.hosts, names, False)
+def _pinned_host(state: State, hosts: Iterable[str], names: Names, now: datetime) -> str | None:
+    """The first of the names that the keyring pins, by one of its hosts or one above.
+
+    :param hosts: those of its lineages, whatever binds there now
+    """
+    same = reach.covered(hosts, names, False)
     for name in names:
         if name in same or any(
             one.binds_at((name,))

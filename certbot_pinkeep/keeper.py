@@ -127,6 +127,8 @@ class Keeper(Publishing):
         with self.store.locked():
             self._sweep(server)
             old = self.load_state(chosen.keyring, now)
+            others = old.keyring.hosts if old else ()
+            options.check_report_host(chosen.report_uri, others, chosen.include_subdomains)
             self.store.tick(now)
             origin = self._origin(live, chosen)
             if old is None:
@@ -138,12 +140,13 @@ class Keeper(Publishing):
                 state = self._joined(known, live, chosen, now, pinned_before, origin)
             state = _with_settings(state, chosen)
             state, csr_paths = self._staged(state, chosen, live, now)
+            # First: a run that is killed must not leave the others with options that are no more.
+            self._tell_members(old, state, live)
             if state != old:
                 state = self.store.save(state)
             self._tell_left(live, state, origin)
             if remember is not None:
                 remember()
-            self._tell_members(old, state, live)
         joined = old is None or not _draws_on(old, live)
         taken = Taken(
             live, chosen, tuple(csr_paths), old is None, joined, origin, _rolled_over(old, live)
@@ -244,7 +247,7 @@ class Keeper(Publishing):
         if policy is not None:
             # The keyring file is lost, and with it what was served before (G8). What the snippet
             # lists was served until now.
-            keys += self._found_again(policy, live, now)
+            keys += self._found_again(policy, live, chosen.backup_keys, now)
             ledger = ledger.blinded(now + max(_longest(chosen), policy.binding))
             ledger = ledger.record(policy, now)
         keyring = Keyring(chosen.keyring, keys=tuple(keys)).with_member(member_of(live))
@@ -263,6 +266,7 @@ class Keeper(Publishing):
     ) -> State:
         """The state with a lineage that is new to the keyring."""
         name = chosen.keyring
+        self._check_keys(old.keyring)
         self._check_hosts(name, live.name, live.names, now, live.pin)
         ledger = self._brought_along(old.ledger, live, chosen, now, pinned_before, origin)
         state = replace(old, ledger=ledger)
@@ -348,13 +352,26 @@ class Keeper(Publishing):
         saved = self.folders.find_copy(pem) or self.folders.save_key(pem, taken)
         return Key(live.pin, live.kind, "primary", saved.path, live.since, live.since)
 
-    def _found_again(self, policy: Policy, live: Live, now: datetime) -> list[Key]:
-        found = (self.folders.find_key(pin) for pin in policy.pins if pin != live.pin)
-        return [
-            Key(saved.pin, saved.kind, "backup", saved.path, now)
-            for saved in found
-            if saved is not None and saved.kind.key_type == live.kind.key_type
-        ]
+    def _found_again(self, policy: Policy, live: Live, wanted: int, now: datetime) -> list[Key]:
+        """The keys of a snippet whose keyring file is lost, also those of other lineages: clients hold
+        all of them, so none makes room for a new one."""
+        found: list[Key] = []
+        for pin in policy.pins:
+            saved = self.folders.find_key(pin) if pin != live.pin else None
+            if saved is None:
+                continue
+            same = [key for key in found if key.kind.key_type == saved.kind.key_type]
+            kept = len(same) >= wanted
+            found.append(Key(pin, saved.kind, "backup", saved.path, now, added=kept))
+        lost = set(policy.pins) - {live.pin, *(key.pin for key in found)}
+        if lost:
+            logger.error(
+                "The snippet of %s has pins whose keys are not in %s: %s. They are pinned no more.",
+                live.name,
+                self.folders.keys,
+                ", ".join(sorted(lost)),
+            )
+        return found
 
     def _staged(
         self, state: State, chosen: Options, live: Live, now: datetime

@@ -127,6 +127,11 @@ class Keyring:
         kept = {key.kind.key_type for key in (*self.in_service(), *self._staged())}
         return tuple(key_type for key_type in KEY_TYPES if key_type in kept)
 
+    def served_types(self) -> tuple[KeyType, ...]:
+        """The key types in service; where nothing is in service, all that it has keys of."""
+        served = {key.kind.key_type for key in self.in_service()}
+        return tuple(one for one in self.key_types() if one in served) or self.key_types()
+
     def kind(self, key_type: KeyType) -> KeyKind | None:
         """The kind of new keys of this type: the primary's, else that of the next best one."""
         known = [self.primary(key_type), *self.in_service(), *self.backups(key_type)]
@@ -267,9 +272,15 @@ class Keyring:
     # What is to become of a key
 
     def with_left(self, leave: Leave) -> Keyring:
-        """The keyring with the wish to leave its primaries; an earlier wish stays."""
+        """The keyring with the wish to leave the primaries of the types in service; an earlier wish
+        stays."""
+        served = self.served_types()
         return self._changed(
-            lambda key: replace(key, leave=key.leave or leave) if key.role == "primary" else key
+            lambda key: (
+                replace(key, leave=key.leave or leave)
+                if key.role == "primary" and key.kind.key_type in served
+                else key
+            )
         )
 
     def without_wishes(self) -> Keyring:

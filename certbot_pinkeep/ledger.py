@@ -4,6 +4,8 @@ The rules:
 
 * A policy is recorded before it is published: from then on it *may* be served, at the hosts that it
   was published for. It binds there (see ``reach``), and nowhere else.
+* Where the same policy goes on at fewer hosts, the time at the others ends as that of a policy does:
+  when Apache is known to have loaded what is published now.
 * It is confirmed once Apache has loaded it. Only the confirmation of a later policy ends it: until
   then it may still be served, even when a later one is already recorded.
 * It binds until it was last served plus its own max-age, not today's (RFC 7469 §2.3.1, §2.3.3).
@@ -217,8 +219,9 @@ class Ledger:
 
         :param hosts: the names at which it will be served; empty: it may be anywhere
         """
-        if self.current is not None and self.current.policy == policy:
-            return self._with_current(self.current.also_at(hosts))
+        current = self.current
+        if current is not None and current.policy == policy and not _shrinks(current, hosts):
+            return self._with_current(current.also_at(hosts))
         added = Entry(policy, self._not_before(at), hosts=hosts)
         kept = []
         for entry in self.entries:
@@ -293,6 +296,27 @@ class Ledger:
         gone = replace(release, until=min(release.until, at))
         return replace(
             self, releases=tuple(gone if one == release else one for one in self.releases)
+        )
+
+    def without_hosts(self, hosts: Iterable[str]) -> Ledger:
+        """The ledger without what was served at hosts that another keyring has now, and knows of."""
+        gone = set(hosts)
+        entries = [replace(e, hosts=_others(e.hosts, gone)) for e in self.entries if _left(e, gone)]
+        inherited = [
+            replace(e, hosts=_others(e.hosts, gone)) for e in self.inherited if _left(e, gone)
+        ]
+        releases = [
+            replace(r, hosts=_others(r.hosts, gone)) for r in self.releases if _left(r, gone)
+        ]
+        if entries and self.current is not None and not _left(self.current, gone):
+            # Nothing is served any more; what was, still binds.
+            inherited, entries = [*inherited, *entries], []
+        return replace(
+            self,
+            entries=tuple(entries),
+            inherited=tuple(inherited),
+            releases=tuple(releases),
+            seen=self.latest(),
         )
 
     def moved(self, at: datetime) -> Ledger:
@@ -406,6 +430,20 @@ class Ledger:
     def _not_before(self, at: datetime) -> datetime:
         latest = self.latest()
         return at if latest is None else max(at, latest)
+
+
+def _shrinks(entry: Entry, hosts: tuple[str, ...]) -> bool:
+    """Whether Apache, which serves it, is to serve it at fewer hosts."""
+    return entry.confirmed is not None and not set(entry.hosts) <= set(hosts)
+
+
+def _left(one: Holding, gone: set[str]) -> bool:
+    """Whether it is, or was, served at other hosts, too."""
+    return not one.hosts or bool(_others(one.hosts, gone))
+
+
+def _others(hosts: tuple[str, ...], gone: set[str]) -> tuple[str, ...]:
+    return tuple(host for host in hosts if host not in gone)
 
 
 def _set_right(entry: Entry, now: datetime) -> Entry:

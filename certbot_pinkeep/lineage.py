@@ -84,14 +84,15 @@ def look(name: str, cert_path: str, key_path: str, must_staple: bool) -> Live:
 
 
 def glance(cert_path: str) -> tuple[tuple[str, ...], str]:
-    """The names of a certificate and its key's pin; any lineage's, also one that is not ours.
+    """The names of a certificate and its key's pin; any lineage's, also one that is not ours, with
+    a key of any kind.
 
-    :raises BadKey: when it cannot be read, or its key is of a kind that is never pinned
+    :raises BadKey: when it cannot be read
     """
     try:
         certificate = pins.load_certificate(_content(cert_path))
         names = csrs.names_of(certificate.subject, certificate.extensions)
-        return tuple(names), pins.pin_of(pins.usable(certificate.public_key()))
+        return tuple(names), pins.pin_of(certificate.public_key())
     except BadKey as error:
         raise BadKey(f"The certificate {cert_path} cannot be read: {error}.") from error
 

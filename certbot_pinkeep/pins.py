@@ -16,7 +16,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -24,6 +24,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certbot_pinkeep.errors import BadHeader, BadKey
+
+if TYPE_CHECKING:  # newer than the oldest cryptography that certbot 2.1 runs with
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 KeyType = Literal["rsa", "ecdsa"]
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
@@ -70,8 +73,8 @@ class Header:
     report_uri: str | None = None
 
 
-def pin_of(key: PublicKey) -> str:
-    """The pin of a public key (RFC 7469 §2.4)."""
+def pin_of(key: CertificatePublicKeyTypes) -> str:
+    """The pin of a public key, of whatever kind (RFC 7469 §2.4)."""
     spki = key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )

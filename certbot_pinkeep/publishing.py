@@ -252,9 +252,8 @@ class Publishing(Issuing):
         dropped = self.deleted(old.keyring)
         state = replace(old, keyring=old.keyring.without_members(dropped))
         state = self._with_others(state, taken, now)
-        if state.keyring != old.keyring:
-            keyring = self._with_backups(state.keyring, chosen.backup_keys, now)
-            state = replace(state, keyring=keyring)
+        keyring = self._with_backups(state.keyring, chosen.backup_keys, now)
+        state = replace(state, keyring=keyring)
         uncovered, wanted = self._subdomains(state, chosen, now)
         state = self._recorded(state, wanted, server, now)
         if state != old:
@@ -263,19 +262,11 @@ class Publishing(Issuing):
         self._publish(one, now)
         return one
 
-    def deleted(self, keyring: Keyring) -> tuple[str, ...]:
-        """The lineages of the keyring that ``certbot delete`` has deleted."""
-
-        def is_gone(name: str) -> bool:
-            left = (("renewal", f"{name}.conf"), ("live", name))
-            return not any(os.path.exists(os.path.join(self.config_dir, *one)) for one in left)
-
-        return tuple(m.lineage for m in keyring.members if is_gone(m.lineage))
-
     def _with_others(self, state: State, taken: Mapping[str, Taken], now: datetime) -> State:
         """The state with the lineages as they are that were not taken in: Apache loads them as well.
 
         :raises Unpinned: when clients do not accept one of them
+        :raises BadKey: when one has a key that cannot be pinned
         """
         for member in state.keyring.members:
             if member.lineage in taken or member.moved:
@@ -285,10 +276,11 @@ class Publishing(Issuing):
             try:
                 if lineage.glance(cert)[1] == member.pin:
                     continue
-                live = lineage.look(member.lineage, cert, key, False)
             except BadKey as error:
                 logger.debug("%s", error)  # its own turn tells
                 continue
+            # One with a key of a kind that is never pinned must not be loaded either.
+            live = lineage.look(member.lineage, cert, key, False)
             if not is_accepted(state, live, now) and not state.unpinned(now):
                 raise self.unpinned_error(state, live)
             keyring = state.keyring.with_member(member_of(live, member.loaded))
@@ -342,8 +334,12 @@ class Publishing(Issuing):
 
     def _recorded(self, state: State, chosen: Options, server: Server, now: datetime) -> State:
         """The state with the policy in its ledger that is about to be published."""
+        current = state.ledger.current
+        listed = state.keyring.published_pins()
+        if state.unpin and current is not None and len(listed) < 2:
+            listed = current.pins  # with max-age=0 any will do, and a policy needs two
         policy = Policy(
-            state.keyring.published_pins(),
+            listed,
             0 if state.unpin else chosen.max_age,
             chosen.include_subdomains,
             chosen.report_uri,
@@ -352,7 +348,6 @@ class Publishing(Issuing):
         ledger = state.ledger
         text = apache.read_snippet(server.snippet)
         found = apache.read_policy(text) if text is not None else None
-        current = ledger.current
         wanted = _snippet(state, now) if current is not None else None
         if current is not None and apache.directives(text) != apache.directives(wanted):
             # Pinning was left for good, or somebody edited, removed or moved the snippet: Apache may

@@ -167,7 +167,7 @@ def _rollover(state: State, now: datetime) -> dict[str, Any]:
 def _decisions(state: State, now: datetime) -> dict[KeyType, Decision]:
     return {
         key_type: rollover.decide(state.keyring, state.ledger, now, key_type)
-        for key_type in state.keyring.key_types()
+        for key_type in state.keyring.served_types()
     }
 
 

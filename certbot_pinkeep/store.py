@@ -216,6 +216,15 @@ class Store:
             return member is not None and not member.moved
         return False
 
+    def may_have_had(self, lineage: str, remembered: Mapping[str, str]) -> bool:
+        """Whether a lineage that pinkeep renews may have been pinned before: not, where the keyring
+        that its renewal file names has never had it. Certbot notes that before it is let in.
+
+        :param remembered: the options in its renewal file
+        """
+        named = remembered.get("keyring")
+        return named is None or not self.lacks(named, lineage)
+
     def lacks(self, name: str, lineage: str) -> bool:
         """Whether there is a keyring *name* that can be trusted, and it has no such lineage."""
         with suppress(DamagedState):

@@ -58,7 +58,7 @@ def ask(
         keyring = _left(state.keyring, compromised)
         lost = [
             sentence
-            for key_type in keyring.key_types()
+            for key_type in keyring.served_types()
             for sentence in keeper.lost(keyring.backups(key_type)).values()
         ]
         usable = keyring.without_elsewhere() if force else keyring
@@ -140,7 +140,7 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
             )
         came = _came_to(keeper.store, name)
         for other, hosts in came:
-            behind = _left_behind(other, hosts)
+            behind = _left_behind(keeper, other, hosts)
             if behind:
                 raise PinkeepError(advice.left_behind(name, other.keyring.name, behind))
         if not ledger.pending and not came:
@@ -152,9 +152,11 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
             ledger = ledger.inherit(other.ledger, hosts)
         ledger = ledger.confirm(now).moved(now).prune(now)
         keeper.store.save(replace(state, keyring=keyring, ledger=ledger))
-        for other, _ in came:
+        for other, hosts in came:
             gone = [m.lineage for m in other.keyring.members if m.moved == name]
-            keeper.store.save(replace(other, keyring=other.keyring.without_members(gone)))
+            left = other.ledger.without_hosts(hosts)
+            keyring = other.keyring.without_members(gone)
+            keeper.store.save(replace(other, keyring=keyring, ledger=left))
     assert ledger.current is not None
     since = moments.text(ledger.current.recorded)
     told = f"Apache serves the pins of the keyring {name} that were published at {since}."
@@ -163,17 +165,20 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
     return told
 
 
-def _left_behind(state: State, hosts: tuple[str, ...]) -> list[str]:
+def _left_behind(keeper: Keeper, state: State, hosts: tuple[str, ...]) -> list[str]:
     """The lineages of a keyring by which its pins go on binding at hosts that have moved away: they
     serve the same hosts, or cover them with includeSubDomains."""
     subdomains = any(
         entry.policy.include_subdomains and entry.policy.binding and entry.replaced is None
         for entry in state.ledger.entries
     )
+    deleted = keeper.deleted(state.keyring)
     return [
         member.lineage
         for member in state.keyring.members
-        if not member.moved and reach.covered(member.hosts, hosts, subdomains)
+        if not member.moved
+        and member.lineage not in deleted
+        and reach.covered(member.hosts, hosts, subdomains)
     ]
 
 
@@ -259,6 +264,7 @@ def loaded(keeper: Keeper, name: str, now: datetime) -> Iterator[State]:
     with store.locked():
         state = store.load(name)
         assert state is not None  # nobody removes one
+        state = keeper.with_left(state)
         yield replace(state, ledger=state.ledger.noticed(store.reached(now)))
 
 
@@ -266,7 +272,8 @@ def _left(keyring: Keyring, compromised: bool) -> Keyring:
     """The keyring with its present keys to be left."""
     if not compromised:
         return keyring.with_left("asked")
-    present = [key for key in keyring.keys if key.role == "primary"] + [*keyring.in_service()]
+    present = [*keyring.in_service()]
+    present += [p for one in keyring.served_types() if (p := keyring.primary(one)) is not None]
     for key in present:
         keyring = keyring.with_compromised(key.pin)
     return keyring
@@ -278,5 +285,5 @@ def _decisions(keeper: Keeper, state: State, now: datetime) -> list[Decision]:
         rollover.decide(
             keyring.without(keeper.lost(keyring.backups(key_type))), state.ledger, now, key_type
         )
-        for key_type in keyring.key_types()
+        for key_type in keyring.served_types()
     ]

@@ -157,7 +157,8 @@ def take_in(config: Any, keeper: Keeper, renewal: Renewal) -> str:
     chosen = options.parse(keeper.store.values(name, given, renewal.options), name)
     live = lineage.look(name, renewal.cert_path, renewal.key_path, renewal.must_staple)
     # With one certificate ever, there was none before whose pins could be forgotten.
-    pinned_before = renewal.installer == handoff.INSTALLER and live.versions > 1
+    ours = renewal.installer == handoff.INSTALLER and live.versions > 1
+    pinned_before = ours and keeper.store.may_have_had(name, renewal.options)
     keeper.take_in(live, chosen, moments.now(), pinned_before=pinned_before)
     return chosen.keyring
 

@@ -71,6 +71,6 @@ def test_inherited_is_pruned_when_it_binds_nobody() -> None:
 
 def test_hosts_of_what_is_current_grow() -> None:
     """A lineage that joins without a change of the pins is served the same policy."""
-    found = NEW.record(policy(A, C), DURING, WWW)
+    found = NEW.record(policy(A, C), DURING, (*API, *WWW))
     assert [entry.hosts for entry in found.entries] == [(*API, *WWW)]
     assert found.entries[0].confirmed == NOW

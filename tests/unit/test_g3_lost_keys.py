@@ -213,12 +213,13 @@ def test_g2_new_name_for_a_pinned_host_is_refused(world: World) -> None:
     assert f"certbot-pinkeep unpin {world.name}" in said
 
 
-def test_new_name_is_no_matter_where_nobody_is_bound(tmp_path: Path) -> None:
-    """Pins that are only reported lock nobody out."""
+def test_g2_new_name_is_refused_though_nobody_is_bound_yet(tmp_path: Path) -> None:
+    """Pins that are only reported today are enforced tomorrow, by two keyrings."""
     trial = Site(tmp_path)
     trial.keep(trial.options(report_only=True))
     given = ("renamed", "renamed", "ecdsa", trial.names, False, NOW + DAY)
-    assert trial.keeper.handover_new(*given) is None  # type: ignore[arg-type]
+    with pytest.raises(OtherKeyring):
+        trial.keeper.handover_new(*given)  # type: ignore[arg-type]
 
 
 def test_g9_new_certificate_for_other_hosts_is_certbots(world: World) -> None:

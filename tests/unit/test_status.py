@@ -140,11 +140,15 @@ def test_rollover_tells_when_and_why_it_is_due(
 
 def test_rollover_is_safe_once_it_is_for_every_key_type() -> None:
     """With two types, the later one counts."""
-    ring = RING.with_keys([ring_key(D, "primary", RSA), ring_key(E, "backup", RSA)])
+    staged = RING.with_keys([ring_key(D, "primary", RSA), ring_key(E, "backup", RSA)])
+    ring = staged.with_member(Member("rsa", ("example.com",), D))
     ledger = Ledger().record(policy(A, B, max_age=86400), NOW - 9 * DAY)
     ledger = ledger.record(policy(A, B, D, E), NOW).confirm(NOW)
     found = status.as_data([State(ring, ledger)], {}, NOW, "/etc")["keyrings"][0]["rollover"]
     assert (found["safe"], found["safe_from"]) == (False, "2026-03-02T12:00:00Z")
+    # A type that is only staged for certificates to come does not count.
+    found = status.as_data([State(staged, ledger)], {}, NOW, "/etc")["keyrings"][0]["rollover"]
+    assert found["safe"]
 
 
 def test_unpinned_keyring_publishes_nothing_in_the_end() -> None:
