@@ -179,10 +179,14 @@ class Keyring:
             members = (*self.members, member)
         else:
             members = tuple(member if m is known else m for m in self.members)
-        return replace(self, members=members)._promoted(member.pin)._retired()
+        return replace(self, members=members)._promoted(member.pin)._retired()._followed()
 
     def with_joined(self, key: Key) -> Keyring:
-        """The keyring with the key that a lineage brings along; :meth:`with_member` comes next."""
+        """The keyring with the key that a lineage brings along; :meth:`with_member` comes next. A
+        choice that was forced before was not about that lineage, and holds no more."""
+        return self._unforced(key.kind.key_type)._with_brought(key)
+
+    def _with_brought(self, key: Key) -> Keyring:
         role: Role = "primary" if self.primary(key.kind.key_type) is None else "in-service"
         known = self.key(key.pin)
         if known is None:
@@ -390,6 +394,23 @@ class Keyring:
                 else replace(k, role="in-service", leave=k.leave or "asked", forced=False)
                 if k is old
                 else k
+            )
+        )
+
+    def _unforced(self, key_type: KeyType) -> Keyring:
+        primary = self.primary(key_type)
+        return self._changed(lambda key: replace(key, forced=False) if key is primary else key)
+
+    def _followed(self) -> Keyring:
+        """The keyring without forced choices that every lineage has followed."""
+        served = {key.kind.key_type: set[str]() for key in self.keys}
+        for key in self.in_service():
+            served[key.kind.key_type].add(key.pin)
+        return self._changed(
+            lambda key: (
+                replace(key, forced=False)
+                if key.role == "primary" and served[key.kind.key_type] == {key.pin}
+                else key
             )
         )
 

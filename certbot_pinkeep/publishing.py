@@ -266,7 +266,6 @@ class Publishing(Issuing):
         """The state with the lineages as they are that were not taken in: Apache loads them as well.
 
         :raises Unpinned: when clients do not accept one of them
-        :raises BadKey: when one has a key that cannot be pinned
         """
         for member in state.keyring.members:
             if member.lineage in taken or member.moved:
@@ -274,18 +273,33 @@ class Publishing(Issuing):
             folder = os.path.join(self.config_dir, "live", member.lineage)
             cert, key = (os.path.join(folder, f"{part}.pem") for part in ("cert", "privkey"))
             try:
-                if lineage.glance(cert)[1] == member.pin:
-                    continue
+                pin = lineage.glance(cert)[1]
             except BadKey as error:
                 logger.debug("%s", error)  # its own turn tells
                 continue
-            # One with a key of a kind that is never pinned must not be loaded either.
-            live = lineage.look(member.lineage, cert, key, False)
+            if pin == member.pin:
+                continue
+            live = self._looked_at(state, member.lineage, pin, cert, key)
             if not is_accepted(state, live, now) and not state.unpinned(now):
                 raise self.unpinned_error(state, live)
             keyring = state.keyring.with_member(member_of(live, member.loaded))
             state = replace(state, keyring=keyring) if keyring.key(live.pin) else state
         return state
+
+    def _looked_at(self, state: State, name: str, pin: str, cert: str, key: str) -> Live:
+        """A lineage of the keyring as it is.
+
+        :raises Unpinned: when its key is of a kind that is never pinned
+        """
+        try:
+            return lineage.look(name, cert, key, False)
+        except BadKey as error:
+            mend = (
+                f"{error} To go back to the pinned key, run: certbot renew --cert-name {name} "
+                "--force-renewal --installer pinkeep"
+            )
+            until = held_for(_current(state).max_age)
+            raise Unpinned(name, pin, state.keyring.name, until, mend) from error
 
     def _subdomains(
         self, state: State, chosen: Options, now: datetime

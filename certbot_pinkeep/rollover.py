@@ -22,7 +22,7 @@ The rules:
 * A new certificate is issued for the primary, unless policies are known to bind at its names that
   lack it: then it is not issued.
 * The admin can force a backup. It is taken whoever is locked out; who that is, and until when,
-  follows from the ledger.
+  follows from the ledger. That holds for the certificates of that time, until they have followed.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def decide(
     kept = _kept(keyring, certificate)
     if primary is None or (due and kept is not None):
         return Decision(kept, due, best, verdict)
-    ready = _ready_to_follow(primary, kept, ledger, now, certificate)
+    ready = _ready_to_follow(primary, ledger, now, certificate)
     if ready.at(now):
         return Decision(primary, due, best, verdict)
     if kept is not None or certificate.pin is None:
@@ -149,14 +149,15 @@ def _kept(keyring: Keyring, certificate: Certificate) -> Key | None:
 
 
 def _ready_to_follow(
-    primary: Key, kept: Key | None, ledger: Ledger, now: datetime, certificate: Certificate
+    primary: Key, ledger: Ledger, now: datetime, certificate: Certificate
 ) -> Safety:
     """When a certificate that does not serve the primary can be issued for it.
 
-    :param kept: the key that it keeps meanwhile; without one, only what is known stands against it
+    Where it is new, only what is known stands against it.
     """
     accepted = not locked_out(primary.pin, ledger, now, certificate.hosts)
-    if primary.forced or (kept is None and accepted):
+    new = certificate.pin is None
+    if (primary.forced and not new) or (new and accepted):
         return Safety(now)
     return safety(primary, ledger, now, certificate.hosts)
 

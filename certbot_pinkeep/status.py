@@ -113,7 +113,7 @@ def _keyring(
     return {
         "name": keyring.name,
         "lineages": [member.lineage for member in keyring.members if not member.moved],
-        "hosts": list(keyring.hosts),
+        "hosts": list(dict.fromkeys(h for m in keyring.members if not m.moved for h in m.hosts)),
         "keys": [
             {
                 "pin": key.pin,

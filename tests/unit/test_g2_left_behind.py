@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from certbot_pinkeep.errors import (
     BadFolder,
     BadKey,
     BadOption,
+    Compromised,
     DamagedState,
     NotCovered,
     OtherKeyring,
+    PinkeepError,
     TypeMissing,
+    Unpinned,
 )
 from certbot_pinkeep.keyring import Keyring
 from certbot_pinkeep.ledger import Ledger
@@ -206,7 +210,7 @@ def test_g2_member_with_a_key_that_cannot_be_pinned_is_not_loaded_by_others(pair
     """Apache would serve it."""
     (pair.config / "live" / API / "cert.pem").write_bytes(foreign_certificate("rsa-1024"))
     before = pair.apache.reloads
-    with pytest.raises(BadKey, match="1024 bits"):
+    with pytest.raises(Unpinned, match=f"1024 bits.*--cert-name {API} --force-renewal"):
         pair.keep(WWW, "one", NOW + DAY, pinned=True, max_age=5)
     assert pair.apache.reloads == before
 
@@ -355,3 +359,91 @@ def test_small_key_stays_out(machine: Machine) -> None:
     small = pem_of(rsa.generate_private_key(65537, 1024))
     with pytest.raises(BadKey):
         machine.issue(API, small)
+
+
+# Forced choices
+
+
+def test_g2_forced_choice_is_not_about_who_joins_later(pair: Machine) -> None:
+    """Its clients were not announced: it keeps its key until the shared one is safe there."""
+    wishes.ask(pair.keeper, "one", NOW + 70 * DAY)
+    pair.renew(WWW, "one", NOW + 70 * DAY)
+    pair.keep(API, "one", NOW + 70 * DAY, pinned=True)
+    wishes.ask(pair.keeper, "one", NOW + 71 * DAY, force=True)
+    forced = pair.renew(WWW, "one", NOW + 71 * DAY)
+    own = pair.issue(OTHER)
+    pair.keep(OTHER, "own", NOW + 72 * DAY)
+    pair.keep(OTHER, "one", NOW + 73 * DAY, pinned=True)
+    assert pair.handed(OTHER, "one", NOW + 74 * DAY).pin == own != forced
+
+
+def test_forced_choice_holds_until_all_have_followed(pair: Machine) -> None:
+    """Those that were announced follow at once; then it is over."""
+    wishes.ask(pair.keeper, "one", NOW + DAY, force=True)
+    forced = pair.renew(WWW, "one", NOW + DAY)
+    key = pair.state("one").keyring.key(forced)
+    assert key is not None and pair.renew(API, "one", NOW + 2 * DAY) == forced
+    key = pair.state("one").keyring.key(forced)
+    assert key is not None and not key.forced
+
+
+def test_g3_g8_compromised_key_of_a_member_is_not_left_blindly(pair: Machine) -> None:
+    """While the record is blind nothing is known to be safe: the renewal fails, and says so."""
+    own = pair.issue(OTHER)
+    pair.keep(OTHER, "one", NOW + HOUR)
+    state = pair.state("one")
+    compromised = state.keyring.with_compromised(own)
+    blind = state.ledger.blinded(NOW + 90 * DAY)
+    pair.keeper.store.save(replace(state, keyring=compromised, ledger=blind))
+    with pytest.raises(Compromised):
+        pair.handed(OTHER, "one", NOW + DAY)
+
+
+# What the rules of sharing guard
+
+
+def test_g2_names_that_are_added_count(machine: Machine) -> None:
+    """A lineage is to follow to the shared key at a host more, whose clients do not know that."""
+    machine.issue(WWW)
+    machine.keep(WWW, "one")
+    own = machine.issue(OTHER)
+    machine.keep(OTHER, "one", NOW + HOUR)
+    gone = machine.issue(API)
+    machine.keep(API, "two", NOW + HOUR)
+    machine.keep(API, "one", NOW + DAY, pinned=True)
+    wishes.confirm(machine.keeper, "one", NOW + DAY)
+    live, at = machine.look(OTHER), NOW + 2 * DAY
+    shared = machine.members("one")[WWW]
+    assert machine.keeper.handover(live, "one", (OTHER,), at).pin == shared
+    assert machine.keeper.handover(live, "one", (OTHER, API), at).pin == own != gone
+
+
+def test_g2_certificate_on_another_keyring_is_not_covered(machine: Machine) -> None:
+    """Its key is among the pins today, and need not be tomorrow."""
+    pem = make_pem()
+    machine.issue(API, pem)
+    machine.keep(API, API)
+    machine.issue(BARE, pem)
+    with pytest.raises(NotCovered, match=API):
+        machine.keep(BARE, BARE, NOW + HOUR, include_subdomains=True)
+
+
+def test_g3_compromised_key_stays_so_in_the_keyring_that_it_comes_to(machine: Machine) -> None:
+    """It is never handed over again there either."""
+    machine.issue(WWW)
+    machine.keep(WWW, "one")
+    own = machine.issue(API)
+    machine.keep(API, "two")
+    wishes.ask(machine.keeper, "two", NOW + HOUR, compromised=True)
+    machine.keep(API, "one", NOW + DAY, pinned=True)
+    assert machine.role("one", own) == "compromised"
+
+
+def test_g2_confirm_waits_for_a_twin_that_stays_behind(pair: Machine) -> None:
+    """Its header goes on being sent at the same host."""
+    pem = Path(pair.look(WWW).key_path).read_bytes()
+    pair.issue("twin", pem, (WWW,))
+    pair.keep("twin", "one", NOW + HOUR)
+    pair.keep(WWW, "two", NOW + DAY, pinned=True)
+    with pytest.raises(PinkeepError, match="--cert-name twin"):
+        wishes.confirm(pair.keeper, "two", NOW + 2 * DAY)

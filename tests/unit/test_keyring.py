@@ -233,11 +233,11 @@ def test_revocation_is_the_stronger_reason() -> None:
 
 def test_g2_wish_is_fulfilled_by_another_primary() -> None:
     """After the rollover nothing is left to be left: the new primary stays. That it was forced
-    counts for the lineages that are still to follow."""
+    is over where no lineage is still to follow."""
     found = FULL.with_left("asked").with_forced(C).with_member(member(C, "0.example"))
     primary = found.primary("ecdsa")
     assert primary is not None
-    assert (primary.pin, primary.leave, primary.forced) == (C, "", True)
+    assert (primary.pin, primary.leave, primary.forced) == (C, "", False)
     assert leaves(found) == {A: "asked", D: "asked"} and forced(found) == {C}
 
 
