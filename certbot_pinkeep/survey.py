@@ -30,7 +30,7 @@ from certbot_pinkeep.checks.seen import (
 )
 from certbot_pinkeep.csrs import Folders
 from certbot_pinkeep.errors import BadKey, BadOption, DamagedState, PinkeepError
-from certbot_pinkeep.keyring import Member
+from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.renewals import Renewal
 from certbot_pinkeep.store import State, Store
@@ -83,6 +83,14 @@ class Survey:
             came=tuple(self._came(keyring.name)),
         )
 
+    def deleted(self, keyring: Keyring) -> list[str]:
+        """The lineages of the keyring that ``certbot delete`` has deleted."""
+        return [m.lineage for m in keyring.members if self._is_deleted(m.lineage)]
+
+    def _is_deleted(self, name: str) -> bool:
+        left = (("renewal", f"{name}.conf"), ("live", name))
+        return not any(os.path.exists(os.path.join(self.config_dir, *one)) for one in left)
+
     def _chosen(self, state: State) -> Options:
         name = state.keyring.name
         return options.parse({**state.settings, "keyring": name}, name)
@@ -118,8 +126,7 @@ class Survey:
 
     def _lineage(self, member: Member) -> Lineage:
         name = member.lineage
-        found = (("renewal", f"{name}.conf"), ("live", name))
-        if not any(os.path.exists(os.path.join(self.config_dir, *one)) for one in found):
+        if self._is_deleted(name):
             return Lineage(name, deleted=True)
         try:
             renewal = renewals.load(self.config_dir, name)
