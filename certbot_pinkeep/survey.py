@@ -97,8 +97,13 @@ class Survey:
 
     def _keys(self, state: State) -> Iterator[KeyFile]:
         for key in state.keyring.keys:
-            if key.path is None or key.role not in ("primary", "backup", "in-service"):
-                continue  # kept elsewhere, or not to be handed over again
+            if key.role not in ("primary", "backup", "in-service"):
+                continue  # not to be handed over again
+            if key.encrypted:
+                path = self.folders.absolute(key.encrypted)
+                yield KeyFile(key.pin, path, _sealed_error(path), sealed=True)
+            if key.path is None:
+                continue  # kept elsewhere
             path = self.folders.absolute(key.path)
             try:
                 self.folders.load_key(key.path, key.pin)
@@ -183,6 +188,17 @@ def _certificate(name: str, path: str) -> Certificate:
         raise BadKey(f"The certificate {path} cannot be read: {error.strerror}.") from error
     except BadKey as error:
         raise BadKey(f"The certificate {path} cannot be read: {error}.") from error
+
+
+def _sealed_error(path: str) -> str:
+    """Why an encrypted private key cannot be used; empty: it can, by who knows the passphrase."""
+    try:
+        with open(path, "rb") as file:
+            if pins.is_encrypted(file.read()):
+                return ""
+    except OSError as error:
+        return f"The key file {path} cannot be read: {error.strerror}."
+    return f"The key file {path} holds no encrypted private key any more."
 
 
 def _key_error(renewal: Renewal, live: Certificate) -> str:

@@ -139,7 +139,11 @@ def _keys(seen: Seen) -> Iterator[Finding]:
         if not file.error or key is None:
             continue
         restore = f"Restore {file.path} from a backup."
-        if key.role == "backup":
+        if file.sealed:
+            what = f"{file.error} It is the encrypted key of a backup."
+            bring = f"certbot-pinkeep backup {seen.name} add --keep-encrypted --key FILE"
+            restore += f" Or bring it again: {bring}"
+        elif key.role == "backup":
             what = f"{file.error} It is the key of a backup, which cannot be used."
             restore += " Where it is lost for good, run: certbot renew -- it stages another backup."
         else:

@@ -373,6 +373,15 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "It is gone. It is the key of a backup",
         "Restore /k/1 from a backup.",
     ),
+    "encrypted backup lost": (
+        sound(
+            keyring=with_key(path=None, encrypted="keys/1.pem"),
+            keys=(KeyFile(B, "/k/1", "It is gone.", sealed=True),),
+        ),
+        CRITICAL,
+        "It is gone. It is the encrypted key of a backup",
+        f"certbot-pinkeep backup {RING} add --keep-encrypted --key FILE",
+    ),
     "primary lost": (
         sound(keys=(KeyFile(LIVE, "/k/0", "It is gone."),)),
         CRITICAL,
@@ -782,6 +791,36 @@ def test_an_installer_in_cli_ini_counts_for_each_renewal(site: Site) -> None:
         survey = Survey(str(site.config), site.keeper.store, installer)
         (found,) = survey.look(site.state(), NOW, [], []).lineages
         assert found.installer == (installer or "apache")
+
+
+def test_backups_whose_keys_are_elsewhere_are_sound(site: Site) -> None:
+    """An offline one has no file; an encrypted one has one, which must be that and closed."""
+    state = site.state()
+    first, second, third = state.keyring.keys
+    path = site.config / "keys" / "0009_key-certbot.pem"
+    path.write_bytes(
+        serialization.load_pem_private_key(make_pem(), None).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    path.chmod(0o644)
+    sealed = replace(third, path=None, encrypted="keys/0009_key-certbot.pem")
+    keyring = replace(state.keyring, keys=(first, replace(second, path=None), sealed))
+    survey = Survey(str(site.config), site.keeper.store)
+
+    def look() -> Seen:
+        return survey.look(replace(state, keyring=keyring), NOW, [], [])
+
+    assert [file.error for file in look().keys] == ["", ""]
+    assert [
+        place.path for place in look().places if place.mode == 0o644 and place.kind == "key"
+    ] == [str(path)]
+    path.write_bytes(make_pem())
+    assert "holds no encrypted private key" in look().keys[1].error
+    path.unlink()
+    assert "cannot be read" in look().keys[1].error
 
 
 def test_what_cannot_be_read_is_told(site: Site) -> None:
