@@ -30,7 +30,7 @@ from certbot_pinkeep.checks.seen import (
 )
 from certbot_pinkeep.csrs import Folders
 from certbot_pinkeep.errors import BadKey, BadOption, DamagedState, PinkeepError
-from certbot_pinkeep.keyring import Member
+from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.renewals import Renewal
 from certbot_pinkeep.store import State, Store
@@ -83,14 +83,27 @@ class Survey:
             came=tuple(self._came(keyring.name)),
         )
 
+    def deleted(self, keyring: Keyring) -> list[str]:
+        """The lineages of the keyring that ``certbot delete`` has deleted."""
+        return [m.lineage for m in keyring.members if self._is_deleted(m.lineage)]
+
+    def _is_deleted(self, name: str) -> bool:
+        left = (("renewal", f"{name}.conf"), ("live", name))
+        return not any(os.path.exists(os.path.join(self.config_dir, *one)) for one in left)
+
     def _chosen(self, state: State) -> Options:
         name = state.keyring.name
         return options.parse({**state.settings, "keyring": name}, name)
 
     def _keys(self, state: State) -> Iterator[KeyFile]:
         for key in state.keyring.keys:
-            if key.path is None or key.role not in ("primary", "backup", "in-service"):
-                continue  # kept elsewhere, or not to be handed over again
+            if key.role not in ("primary", "backup", "in-service"):
+                continue  # not to be handed over again
+            if key.encrypted:
+                path = self.folders.absolute(key.encrypted)
+                yield KeyFile(key.pin, path, _sealed_error(path), sealed=True)
+            if key.path is None:
+                continue  # kept elsewhere
             path = self.folders.absolute(key.path)
             try:
                 self.folders.load_key(key.path, key.pin)
@@ -118,8 +131,7 @@ class Survey:
 
     def _lineage(self, member: Member) -> Lineage:
         name = member.lineage
-        found = (("renewal", f"{name}.conf"), ("live", name))
-        if not any(os.path.exists(os.path.join(self.config_dir, *one)) for one in found):
+        if self._is_deleted(name):
             return Lineage(name, deleted=True)
         try:
             renewal = renewals.load(self.config_dir, name)
@@ -176,6 +188,17 @@ def _certificate(name: str, path: str) -> Certificate:
         raise BadKey(f"The certificate {path} cannot be read: {error.strerror}.") from error
     except BadKey as error:
         raise BadKey(f"The certificate {path} cannot be read: {error}.") from error
+
+
+def _sealed_error(path: str) -> str:
+    """Why an encrypted private key cannot be used; empty: it can, by who knows the passphrase."""
+    try:
+        with open(path, "rb") as file:
+            if pins.is_encrypted(file.read()):
+                return ""
+    except OSError as error:
+        return f"The key file {path} cannot be read: {error.strerror}."
+    return f"The key file {path} holds no encrypted private key any more."
 
 
 def _key_error(renewal: Renewal, live: Certificate) -> str:

@@ -5,6 +5,8 @@
   ``--installer null``, in turn.
 * What a renewal of 200 lineages on one keyring costs, each, beside one lineage that is alone on its
   keyring: the handover, bringing it into step, and its part of the one publication.
+* ``certbot-pinkeep check`` over 50 hosts of one Apache, each with a keyring of its own, over TLS and
+  plain HTTP.
 * A full look at one lineage with ten years of weekly changes of its policy behind it, and with none.
 """
 
@@ -20,6 +22,8 @@ import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -29,8 +33,11 @@ from certbot_pinkeep import lineage, moments, options, rounds
 from certbot_pinkeep.installer import OPTIONS
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.lineage import Live
+from lab import Apache, Site
+from lab.waiting import HOST
 
 MAIN = "import sys; from certbot.main import main; sys.exit(main())"
+COMMAND_MAIN = "import sys; from certbot_pinkeep.command import main; sys.exit(main())"
 RENEWAL = """\
 version = 2.1.0
 archive_dir = {config}/archive/{name}
@@ -65,6 +72,8 @@ def main() -> None:
             bench_shared(Path(folder), count, 200 // count)
     with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
         bench_ledger(Path(folder), asked.rounds * 5)
+    with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
+        bench_check(Path(folder), 50, asked.rounds)
 
 
 def bench_import(rounds: int) -> None:
@@ -144,6 +153,34 @@ def look(folder: Path, name: str) -> Live:
     """What is live."""
     live = folder / "config" / "live" / name
     return lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
+
+
+def bench_check(folder: Path, count: int, rounds: int) -> None:
+    """The whole command over sound sites; what it says of them is what is printed if it is not that."""
+    adopt(folder, count)
+    lives = sorted((folder / "config" / "live").iterdir())
+    for live in lives:
+        (live / "privkey.pem").chmod(0o600)
+    roots = folder / "roots.pem"
+    roots.write_bytes(b"".join((live / "cert.pem").read_bytes() for live in lives))
+    headers = folder / "config" / "pinkeep" / "apache"
+    sites = [Site((live.name,), (live,), headers / f"{live.name}.conf") for live in lives]
+    with Apache(folder / "apache", sites) as server:
+        call = [sys.executable, "-c", COMMAND_MAIN, "check", f"--ca-file={roots}"]
+        call += [
+            f"--connect={HOST}:{server.https_port}",
+            f"--connect-http={HOST}:{server.http_port}",
+        ]
+        call += [f"--{name}-dir={folder / name}" for name in ("config", "work", "logs")]
+        times = []
+        for _ in range(rounds):
+            began = time.perf_counter()
+            done = subprocess.run(call, capture_output=True, text=True, check=False)
+            times.append(time.perf_counter() - began)
+    print(
+        f"check, {count} hosts: {statistics.median(times):.2f} s (median of {rounds}): "
+        f"{done.stdout.splitlines()[0]}"
+    )
 
 
 def bench_ledger(folder: Path, rounds: int) -> None:

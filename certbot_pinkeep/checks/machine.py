@@ -11,6 +11,7 @@ The rules:
 * The snippet says what is on record, or Apache's next reload sends something else.
 * Every live certificate has a pinned key and its own private key, is renewed in time, and by
   pinkeep: by another installer it gets a new key, unless certbot reuses it.
+* A certificate that was deleted leaves the keyring with the next publication; the last one does not.
 * includeSubDomains binds at the hosts of other certificates as well (RFC 7469 §2.6, §4.2): their keys
   have to be pinned.
 """
@@ -48,6 +49,7 @@ def check(seen: Seen, now: datetime) -> Iterator[Finding]:
     yield from _csrs(seen)
     for place in seen.places:
         yield from _place(place, seen.owner)
+    yield from _deleted(seen, now)
     for lineage in seen.lineages:
         yield from _lineage(seen, lineage, now)
     yield from _subdomains(seen)
@@ -137,7 +139,11 @@ def _keys(seen: Seen) -> Iterator[Finding]:
         if not file.error or key is None:
             continue
         restore = f"Restore {file.path} from a backup."
-        if key.role == "backup":
+        if file.sealed:
+            what = f"{file.error} It is the encrypted key of a backup."
+            bring = f"certbot-pinkeep backup {seen.name} add --keep-encrypted --key FILE"
+            restore += f" Or bring it again: {bring}"
+        elif key.role == "backup":
             what = f"{file.error} It is the key of a backup, which cannot be used."
             restore += " Where it is lost for good, run: certbot renew -- it stages another backup."
         else:
@@ -186,15 +192,25 @@ def _place(place: Place, owner: int) -> Iterator[Finding]:
         )
 
 
+def _deleted(seen: Seen, now: datetime) -> Iterator[Finding]:
+    """Without its last certificate a keyring is renewed no more, and its pins bind all the same."""
+    gone = [one.name for one in seen.lineages if one.deleted]
+    held = not seen.state.ledger.binds_nobody(now)
+    if gone and len(gone) == len(seen.lineages) and held and not seen.state.unpin:
+        yield _warning(
+            seen.name,
+            "certbot has no certificate of the keyring any more, and clients still hold its pins: they "
+            "refuse every other key.",
+            f"certbot certonly --installer pinkeep --pinkeep-keyring {seen.name} --cert-name "
+            f"{gone[0]} -d ... -- for a new one with a pinned key; or, to leave pinning: "
+            f"certbot-pinkeep unpin {seen.name}",
+        )
+
+
 def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
     name = lineage.name
     if lineage.deleted:
-        yield _warning(
-            name,
-            f"certbot has no such certificate any more, and the keyring {seen.name} still has it.",
-            f"certbot renew; or, so that clients forget the pins: certbot-pinkeep unpin {seen.name}",
-        )
-        return
+        return  # told of the keyring, where it has no other
     if lineage.error:
         yield Finding(
             Severity.CRITICAL, name, lineage.error, "See 'certbot certificates', and mend it."

@@ -87,11 +87,13 @@ class KeyFile:
     """The private key's file of a key.
 
     :ivar error: why it cannot be used, as a sentence; empty: it holds the key
+    :ivar sealed: whether it is encrypted, and the admin's own
     """
 
     pin: str
     path: str
     error: str = ""
+    sealed: bool = False
 
 
 @dataclass(frozen=True)

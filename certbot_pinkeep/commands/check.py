@@ -80,12 +80,15 @@ def _check(parsed: argparse.Namespace, now: datetime) -> _Outcome:
     if not names:
         raise PinkeepError("there is no keyring yet. Run: certbot renew --installer pinkeep")
     states, damaged = common.load(store, names)
-    wanted = {state.keyring.name: targets(state.keyring) for state in states}
+    survey = Survey(config.config_dir, store, config.installer)
+    wanted = {
+        state.keyring.name: targets(state.keyring.without_members(survey.deleted(state.keyring)))
+        for state in states
+    }
     way = probe.Way(parsed.connect, parsed.connect_http, parsed.timeout, parsed.ca_file)
     every = list(dict.fromkeys(target for some in wanted.values() for target in some))
     shown, plain = probe.look(every, way)
     found = [Finding(Severity.CRITICAL, _name_of(error), str(error), "") for error in damaged]
-    survey = Survey(config.config_dir, store, config.installer)
     for state in states:
         mine = {target.name for target in wanted[state.keyring.name]}
         seen = survey.look(

@@ -431,7 +431,7 @@ FAULTS: list[tuple[Callable[[Checked], None], int, str, str]] = [
     (nobody_tells, WARNING, "pinkeep is not told", RENEW),
     (no_reuse_key, WARNING, "has no 'reuse_key = True'", RENEW),
     (live_key_of_another, CRITICAL, "is not the one of the certificate beside it", MEND),
-    (deleted, WARNING, "certbot has no such certificate any more", RENEW),
+    (deleted, WARNING, "no certificate of the keyring any more", "Run: certbot certonly"),
     (keyring_damaged, CRITICAL, "its checksum is wrong", "Restore the file from a backup"),
     (keyring_lost, WARNING, "was lost. No key is exchanged", RENEW),
     (compromised, CRITICAL, "which is compromised", f"certbot-pinkeep rollover {NAME} --now"),

@@ -1,0 +1,846 @@
+"""The rules of ``certbot-pinkeep check``: a fault each, how bad it is, and the words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from helpers import (
+    DAY,
+    EC,
+    HOUR,
+    NOW,
+    RSA,
+    A,
+    B,
+    C,
+    D,
+    E,
+    Site,
+    certificate,
+    make_pem,
+    pin_of_key,
+    policy,
+    ring_key,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certbot_pinkeep import apache, command, csrs, moments, probe, renewals
+from certbot_pinkeep.checks import certificates, check
+from certbot_pinkeep.checks.findings import Finding, Severity, exit_code, lines
+from certbot_pinkeep.checks.seen import (
+    Certificate,
+    KeyFile,
+    Lineage,
+    Place,
+    Plain,
+    Seen,
+    Shown,
+    Target,
+    targets,
+)
+from certbot_pinkeep.keyring import Keyring, Member
+from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.options import Options
+from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.store import State
+from certbot_pinkeep.survey import Survey
+
+OK, WARNING, CRITICAL, UNKNOWN = Severity
+HOST, OTHER, RING = "example.com", "other.example", "ring"
+PKP, ONLY = "Public-Key-Pins", "Public-Key-Pins-Report-Only"
+LIVE_PEM, STRANGE_PEM = make_pem(), make_pem()
+LIVE, STRANGE = pin_of_key(LIVE_PEM), pin_of_key(STRANGE_PEM)
+
+
+def parsed(pem: bytes, name: str = HOST) -> tuple[bytes, Certificate]:
+    """A certificate in DER, and what is made of it."""
+    found = x509.load_pem_x509_certificate(pem)
+    return found.public_bytes(serialization.Encoding.DER), certificates.read(name, found)
+
+
+LIVE_DER, LIVE_CERTIFICATE = parsed(certificate(LIVE_PEM, [HOST]))
+OLD_DER, _ = parsed(certificate(LIVE_PEM, [HOST], NOW - 20 * DAY))
+EXPIRED_DER, _ = parsed(certificate(LIVE_PEM, [HOST], NOW - 91 * DAY))
+STRANGE_DER, STRANGE_CERTIFICATE = parsed(certificate(STRANGE_PEM, [HOST]))
+POLICY = policy(LIVE, B)
+KEYS = (
+    ring_key(LIVE, "primary", first_served=NOW - DAY, path="keys/0.pem"),
+    ring_key(B, path="keys/1.pem"),
+)
+KEYRING = Keyring(RING, (Member(HOST, (HOST,), LIVE),), KEYS)
+LEDGER = Ledger().record(POLICY, NOW - 10 * DAY, (HOST,)).confirm(NOW - 10 * DAY)
+SHOWN = Shown(HOST, LIVE_DER, ((PKP, POLICY.header_value),))
+LINEAGE = Lineage(HOST, LIVE_CERTIFICATE, installer="pinkeep", reuse_key=True)
+REQUESTS = frozenset(csrs.request(pin, [HOST], False) for pin in (LIVE, B))
+
+
+def sound(
+    ledger: Ledger = LEDGER, keyring: Keyring = KEYRING, unpin: bool = False, **changes: Any
+) -> Seen:
+    """A sound site, or one with a fault."""
+    current = ledger.current
+    seen = Seen(
+        state=State(keyring, ledger, "/s.conf", unpin=unpin),
+        chosen=Options(RING),
+        reloads=True,
+        reached=NOW,
+        owner=0,
+        snippet=apache.render(keyring, current.policy) if current else None,
+        shown=(SHOWN,),
+        plain=(Plain(HOST),),
+        places=(Place("/keys", "keys", 0o700, 0),),
+        keys=(KeyFile(LIVE, "/k/0"), KeyFile(B, "/k/1")),
+        lineages=(LINEAGE,),
+        requests=REQUESTS,
+    )
+    return replace(seen, **changes)
+
+
+def shows(*headers: tuple[str, str], **changes: Any) -> dict[str, Any]:
+    """A host that shows something else."""
+    return {"shown": (replace(SHOWN, headers=headers or SHOWN.headers, **changes),)}
+
+
+def with_key(**changes: Any) -> Keyring:
+    """The keyring with another backup."""
+    return replace(KEYRING, keys=(KEYS[0], replace(KEYS[1], **changes)))
+
+
+def lineage(**changes: Any) -> dict[str, Any]:
+    """Another lineage."""
+    return {"lineages": (replace(LINEAGE, **changes),)}
+
+
+def ended(current: Policy, *earlier: Policy) -> Ledger:
+    """A ledger in which policies were replaced, a day ago at last."""
+    found = Ledger()
+    for days, one in enumerate((current, *reversed(earlier)), 1):
+        found = found if one is current else found.record(one, NOW - 9 * DAY + days * HOUR, (HOST,))
+        found = found.confirm(NOW - 9 * DAY + days * HOUR)
+    return found.record(current, NOW - DAY, (HOST,)).confirm(NOW - DAY)
+
+
+PENDING = LEDGER.record(policy(LIVE, B, max_age=60), NOW - HOUR, (HOST,))
+NEVER_LOADED = Ledger().record(POLICY, NOW - HOUR, (HOST,))
+REPORTING = Ledger().record(policy(LIVE, B, report_only=True), NOW - DAY, (HOST,)).confirm(NOW)
+LEAVING = LEDGER.record(policy(LIVE, B, max_age=0), NOW - DAY, (HOST,)).confirm(NOW - DAY)
+LEFT = LEAVING.prune(NOW + 100 * DAY)
+MOVED_POLICY = policy(LIVE, C)
+MOVED = LEDGER.inherit(Ledger().record(MOVED_POLICY, NOW - 20 * DAY, (HOST,)), (HOST,))
+COVERING = (
+    Ledger().record(policy(LIVE, B, include_subdomains=True), NOW - DAY, (HOST,)).confirm(NOW)
+)
+BELOW = replace(STRANGE_CERTIFICATE, lineage="deep", names=(f"deep.{HOST}",))
+TRUE_HEADER = (PKP, POLICY.header_value)
+ENFORCING = (PKP, policy(LIVE, B).header_value)
+REPORTS = (ONLY, policy(LIVE, B).header_value)
+COMPROMISED = KEYRING.with_compromised(LIVE)
+
+# What is seen, how bad it is, what is said of it, what to do.
+FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
+    # What hosts show
+    "key not pinned": (
+        sound(**shows(certificate=STRANGE_DER), **lineage(live=STRANGE_CERTIFICATE)),
+        CRITICAL,
+        f"serves the key with the pin {STRANGE}, which is not among the pins",
+        f"certbot renew --cert-name {HOST} --force-renewal --installer pinkeep",
+    ),
+    "key not pinned, the live one is": (
+        sound(**shows(certificate=STRANGE_DER)),
+        CRITICAL,
+        "refuse it",
+        f"Reload Apache; where that does not help, see that SSLCertificateFile is live/{HOST}/",
+    ),
+    "key not in what only reports": (
+        sound(REPORTING, **shows(REPORTS, certificate=STRANGE_DER)),
+        WARNING,
+        "clients do not note such pins",
+        "Reload Apache",
+    ),
+    "key not in earlier pins": (
+        sound(ended(POLICY, policy(C, D))),
+        WARNING,
+        "clients that hold earlier pins refuse it",
+        "Nothing can take those pins back",
+    ),
+    "not the live certificate": (
+        sound(**shows(certificate=OLD_DER)),
+        WARNING,
+        "does not serve the live certificate",
+        "Reload Apache",
+    ),
+    "an expired one": (
+        sound(**shows(certificate=EXPIRED_DER)),
+        CRITICAL,
+        "expired at",
+        "Reload Apache",
+    ),
+    "another name": (
+        sound(shown=(replace(SHOWN, host=OTHER),)),
+        CRITICAL,
+        f"its certificate is for {HOST}",
+        f"has the name {OTHER}",
+    ),
+    "not trusted": (sound(**shows(untrusted="no root")), WARNING, "(no root)", "--ca-file"),
+    "not reached": (
+        sound(shown=(Shown(HOST, stopped="unreachable", error="refused"),)),
+        UNKNOWN,
+        "could not be reached: refused.",
+        "--connect HOST:PORT",
+    ),
+    "no TLS": (
+        sound(shown=(Shown(HOST, stopped="tls", error="alert"),)),
+        CRITICAL,
+        "no TLS connection came about: alert.",
+        "Apache's error log",
+    ),
+    "no HTTP": (
+        sound(shown=(Shown(HOST, LIVE_DER, stopped="http", error="slow"),)),
+        UNKNOWN,
+        "no answer came over TLS",
+        "--timeout",
+    ),
+    "no header": (
+        sound(shown=(replace(SHOWN, headers=()),)),
+        CRITICAL,
+        "sends no Public-Key-Pins:",
+        "'IncludeOptional /s.conf'",
+    ),
+    "two equal headers": (
+        sound(**shows(TRUE_HEADER, TRUE_HEADER)),
+        WARNING,
+        "sends Public-Key-Pins 2 times",
+        "Include the snippet once",
+    ),
+    "two headers": (
+        sound(**shows(TRUE_HEADER, (PKP, "max-age=1"))),
+        CRITICAL,
+        "the first one only (RFC 7469 §2.3.1)",
+        "Include the snippet once",
+    ),
+    "other max-age": (
+        sound(**shows((PKP, policy(LIVE, B, max_age=1).header_value))),
+        CRITICAL,
+        "max-age is 1, not 5184000",
+        "Reload Apache",
+    ),
+    "other pins": (
+        sound(**shows((PKP, policy(LIVE, C).header_value))),
+        CRITICAL,
+        f"it lacks the pin {B}, it has the pin {C}",
+        "Reload Apache",
+    ),
+    "other extras": (
+        sound(**shows((PKP, f"{POLICY.header_value}; includeSubDomains; report-uri=x"))),
+        CRITICAL,
+        "includeSubDomains is there, report-uri is x, not None",
+        "Reload Apache",
+    ),
+    "no backup": (
+        sound(**shows((PKP, f'pin-sha256="{LIVE}"; max-age=5184000'))),
+        CRITICAL,
+        "Clients do not note it (RFC 7469 §2.5): it has no backup pin",
+        "Reload Apache",
+    ),
+    "no live pin": (
+        sound(**shows((PKP, policy(B, C).header_value))),
+        CRITICAL,
+        "the served key is not among its pins",
+        "Reload Apache",
+    ),
+    "malformed": (
+        sound(**shows((PKP, "max-age"))),
+        CRITICAL,
+        "that clients ignore (RFC 7469 §2.1)",
+        "Reload Apache",
+    ),
+    "an earlier header": (
+        sound(ended(POLICY, policy(LIVE, B, C)), **shows((PKP, policy(LIVE, B, C).header_value))),
+        CRITICAL,
+        "still sends an earlier Public-Key-Pins",
+        "Reload Apache",
+    ),
+    "the header of the keyring that was left": (
+        sound(MOVED, **shows((PKP, MOVED_POLICY.header_value))),
+        WARNING,
+        "the pins of the keyring that its certificate has left",
+        f"certbot-pinkeep confirm {RING}",
+    ),
+    "reports only": (
+        sound(**shows(REPORTS)),
+        CRITICAL,
+        "no Public-Key-Pins, but Public-Key-Pins-Report-Only",
+        "IncludeOptional",
+    ),
+    "enforces what should only report": (
+        sound(REPORTING, **shows(REPORTS, ENFORCING)),
+        CRITICAL,
+        "sends Public-Key-Pins, which clients enforce",
+        "Reload Apache",
+    ),
+    "sent over plain HTTP": (
+        sound(plain=(Plain(HOST, (TRUE_HEADER, TRUE_HEADER)),)),
+        WARNING,
+        "over plain HTTP, where none must be sent (RFC 7469 §2.2.2)",
+        "take out the other line",
+    ),
+    # The record
+    "in doubt": (
+        sound(LEDGER.doubted("it was lost", [])),
+        WARNING,
+        "it was lost. No key is exchanged",
+        "Run: certbot renew",
+    ),
+    "behind the ledger": (
+        sound(LEDGER.noticed(NOW + DAY)),
+        WARNING,
+        "was reached before. No key is exchanged",
+        f"confirm {RING} --clock",
+    ),
+    "behind the witness": (
+        sound(reached=NOW + DAY),
+        WARNING,
+        "was reached before",
+        "Set the clock right",
+    ),
+    "nothing published": (
+        sound(Ledger()),
+        WARNING,
+        "nothing is published yet",
+        "Run: certbot renew",
+    ),
+    "pending": (
+        sound(PENDING),
+        WARNING,
+        "Apache is not known to have loaded",
+        "Run: certbot renew",
+    ),
+    "pending with the admin": (
+        sound(PENDING, reloads=False),
+        WARNING,
+        "Apache is not known to have loaded",
+        f"Reload Apache, and run: certbot-pinkeep confirm {RING}",
+    ),
+    "pending for the first time": (
+        sound(NEVER_LOADED, shown=(replace(SHOWN, headers=()),)),
+        WARNING,
+        "Apache is not known to have loaded",
+        "See that the <VirtualHost> includes /s.conf.",
+    ),
+    "came from another keyring": (
+        sound(came=("api",)),
+        WARNING,
+        "api came from another keyring",
+        f"certbot-pinkeep confirm {RING}",
+    ),
+    "compromised": (
+        sound(keyring=COMPROMISED, reached=NOW),
+        CRITICAL,
+        f"the key with the pin {LIVE}, which is compromised",
+        f"certbot-pinkeep rollover {RING} --now",
+    ),
+    "compromised, no safe backup": (
+        sound(ended(POLICY, policy(LIVE, C)), keyring=COMPROMISED),
+        CRITICAL,
+        "which is compromised",
+        f"certbot-pinkeep rollover {RING} --now --force",
+    ),
+    # Files
+    "snippet edited": (
+        sound(snippet="Header always set X y"),
+        CRITICAL,
+        "the snippet is not what was published",
+        "certbot renew -- it writes the snippet anew",
+    ),
+    "snippet gone, reload with the admin": (
+        sound(snippet=None, reloads=False),
+        CRITICAL,
+        "the snippet is gone",
+        f"then reload Apache, and run: certbot-pinkeep confirm {RING}",
+    ),
+    "backup lost": (
+        sound(keys=(KeyFile(B, "/k/1", "It is gone."),)),
+        CRITICAL,
+        "It is gone. It is the key of a backup",
+        "Restore /k/1 from a backup.",
+    ),
+    "encrypted backup lost": (
+        sound(
+            keyring=with_key(path=None, encrypted="keys/1.pem"),
+            keys=(KeyFile(B, "/k/1", "It is gone.", sealed=True),),
+        ),
+        CRITICAL,
+        "It is gone. It is the encrypted key of a backup",
+        f"certbot-pinkeep backup {RING} add --keep-encrypted --key FILE",
+    ),
+    "primary lost": (
+        sound(keys=(KeyFile(LIVE, "/k/0", "It is gone."),)),
+        CRITICAL,
+        "The next renewal is to be issued for that key",
+        "certbot renew -- it takes the key",
+    ),
+    "no CSR": (
+        sound(requests=frozenset({csrs.request(LIVE, [HOST], False)})),
+        WARNING,
+        f"no CSR is saved with which {HOST} would be issued for the backup key",
+        "certbot renew",
+    ),
+    "CSR for other names": (
+        sound(
+            requests=frozenset(csrs.request(pin, [HOST, OTHER], False) for pin in (LIVE, B)),
+            keyring=with_key(path=None),
+        ),
+        WARNING,
+        "no CSR is saved",
+        "certbot renew",
+    ),
+    "foreign owner of a key": (
+        sound(places=(Place("/k/0", "key", 0o600, 1000),)),
+        CRITICAL,
+        "belongs to the user 1000, not to the user 0",
+        "Run: chown 0 /k/0",
+    ),
+    "foreign owner of the snippet": (
+        sound(places=(Place("/s.conf", "snippet", 0o644, 33),)),
+        WARNING,
+        "belongs to the user 33",
+        "Run: chown 0 /s.conf",
+    ),
+    "key open": (
+        sound(places=(Place("/k/0", "key", 0o640, 0),)),
+        CRITICAL,
+        "its mode is 0640",
+        "Run: chmod 0600 /k/0",
+    ),
+    "folder of CSRs open": (
+        sound(places=(Place("/csr", "csrs", 0o777, 0),)),
+        WARNING,
+        "its mode is 0777",
+        "Run: chmod 0755 /csr",
+    ),
+    # Certificates
+    "renewal overdue": (
+        sound(**lineage(live=replace(LIVE_CERTIFICATE, begin=NOW - 76 * DAY, end=NOW + 14 * DAY))),
+        WARNING,
+        "should have been renewed by now",
+        f"certbot renew --cert-name {HOST}",
+    ),
+    "expired": (
+        sound(**lineage(live=replace(LIVE_CERTIFICATE, end=NOW))),
+        CRITICAL,
+        "its certificate expired at",
+        f"certbot renew --cert-name {HOST}",
+    ),
+    "not valid yet": (
+        sound(**lineage(live=replace(LIVE_CERTIFICATE, begin=NOW + HOUR))),
+        CRITICAL,
+        "is not valid before",
+        "the clock",
+    ),
+    "live key not pinned": (
+        sound(**lineage(live=STRANGE_CERTIFICATE)),
+        CRITICAL,
+        "clients refuse it as soon as Apache serves it",
+        "Do not reload Apache, and run: certbot renew",
+    ),
+    "live key not on record": (
+        sound(keyring=replace(KEYRING, members=(Member(HOST, (HOST,), B),))),
+        WARNING,
+        "another key than is on record",
+        "certbot renew",
+    ),
+    "live key lost": (
+        sound(**lineage(key_error="It is gone.")),
+        CRITICAL,
+        "It is gone.",
+        "--force-renewal",
+    ),
+    "renewal file damaged": (
+        sound(**lineage(live=None, error="It is damaged.")),
+        CRITICAL,
+        "It is damaged.",
+        "certbot certificates",
+    ),
+    "another installer": (
+        sound(**lineage(installer="apache", reuse_key=False)),
+        CRITICAL,
+        "the installer apache and a new key",
+        f"certbot renew --cert-name {HOST} --installer pinkeep",
+    ),
+    "another installer, same key": (
+        sound(**lineage(installer=None)),
+        WARNING,
+        "pinkeep is not told",
+        "renewal-hooks/deploy/",
+    ),
+    "no reuse_key": (
+        sound(**lineage(reuse_key=False)),
+        WARNING,
+        "has no 'reuse_key = True'",
+        "--installer pinkeep",
+    ),
+    "deleted": (
+        sound(**lineage(live=None, deleted=True)),
+        WARNING,
+        "no certificate of the keyring any more",
+        f"certbot certonly --installer pinkeep --pinkeep-keyring {RING}",
+    ),
+    "not covered": (
+        sound(
+            COVERING,
+            others=(BELOW,),
+            **shows((PKP, policy(LIVE, B, include_subdomains=True).header_value)),
+        ),
+        CRITICAL,
+        "includeSubDomains covers certificates whose keys are not pinned: deep",
+        f"--pinkeep-keyring {RING}",
+    ),
+    "includeSubDomains left out": (
+        sound(others=(BELOW,), chosen=Options(RING, include_subdomains=True)),
+        WARNING,
+        "includeSubDomains is left out, which would cover deep",
+        "certbot renew",
+    ),
+}
+
+
+@pytest.mark.parametrize(("seen", "severity", "what", "todo"), FAULTS.values(), ids=list(FAULTS))
+def test_each_fault_is_found(seen: Seen, severity: Severity, what: str, todo: str) -> None:
+    """One finding says it, as bad as it is, and what to do; none is worse."""
+    found = check(seen, NOW)
+    told = [one for one in found if what in one.what]
+    assert [one.severity for one in told] == [severity], found
+    assert todo in told[0].todo
+    assert exit_code(found) == severity
+
+
+TYPES = Keyring(
+    RING,
+    (Member(HOST, (HOST, "*.example.com", "192.0.2.1"), A), Member("rsa", (HOST,), D)),
+    (ring_key(A, "primary", EC), ring_key(B, kind=EC), ring_key(D, "primary", RSA), ring_key(E)),
+)
+SOUND = {
+    "as it should be": sound(),
+    "pins in another order": sound(**shows((PKP, policy(B, LIVE).header_value))),
+    "an offline backup": sound(keyring=with_key(path=None), requests=REQUESTS, keys=()),
+    "an offline backup without a CSR": sound(
+        keyring=with_key(path=None), requests=frozenset({csrs.request(LIVE, [HOST], False)})
+    ),
+    "a retired key": sound(keyring=KEYRING.with_keys([ring_key(C, "retired")])),
+    "a rollover that is held": sound(
+        ended(POLICY, policy(LIVE, C)), keyring=KEYRING.with_left("asked")
+    ),
+    "reports as well": sound(**shows(TRUE_HEADER, REPORTS)),
+    "reports only": sound(REPORTING, **shows(REPORTS)),
+    "unpinning": sound(
+        LEAVING, unpin=True, **shows((PKP, policy(LIVE, B, max_age=0).header_value))
+    ),
+    "unpinned, header to go": sound(
+        LEFT, unpin=True, **shows((PKP, policy(LIVE, B, max_age=0).header_value))
+    ),
+    "unpinned": sound(LEFT, unpin=True, shown=(replace(SHOWN, headers=()),), snippet="# nothing\n"),
+    "a hook": sound(**lineage(installer="apache", hooked=True)),
+    "a group that reads the live key": sound(places=(Place("/l", "live key", 0o640, 0),)),
+    "another one was deleted": sound(lineages=(LINEAGE, Lineage("gone", deleted=True))),
+    "not covered, without includeSubDomains": sound(others=(BELOW,)),
+    "covered with a pinned key": sound(
+        COVERING,
+        others=(replace(BELOW, pin=B),),
+        **shows((PKP, policy(LIVE, B, include_subdomains=True).header_value)),
+    ),
+}
+
+
+@pytest.mark.parametrize("seen", SOUND.values(), ids=list(SOUND))
+def test_nothing_is_said_of_what_is_sound(seen: Seen) -> None:
+    """Warnings are rare enough to be read."""
+    now = NOW + 100 * DAY if seen.state.ledger is LEFT else NOW
+    fresh = replace(LIVE_CERTIFICATE, end=now + 60 * DAY)
+    lineages = tuple(replace(one, live=one.live and fresh) for one in seen.lineages)
+    found = check(replace(seen, lineages=lineages), now)
+    assert found == []
+
+
+def test_pins_that_are_sent_though_it_was_unpinned_are_critical() -> None:
+    """Clients note them anew, and nobody keeps the key for them."""
+    fresh = replace(LINEAGE, live=replace(LIVE_CERTIFICATE, end=NOW + 190 * DAY))
+    seen = sound(LEFT, unpin=True, lineages=(fresh,), **shows(TRUE_HEADER))
+    (told,) = check(seen, NOW + 100 * DAY)
+    assert told.severity == CRITICAL and "though the keyring ring is unpinned" in told.what
+
+
+def test_what_waits_for_apache_is_told_once() -> None:
+    """Neither the header that is still sent nor the one that is sent already is a fault of its own."""
+    for header in (POLICY, policy(LIVE, B, max_age=60)):
+        (told,) = check(sound(PENDING, **shows((PKP, header.header_value))), NOW)
+        assert "not known to have loaded" in told.what
+    reporting = LEDGER.record(policy(LIVE, B, report_only=True), NOW, (HOST,))
+    assert len(check(sound(reporting), NOW)) == 1
+
+
+def test_hosts_are_looked_at_by_name_and_key_type() -> None:
+    """A wildcard as one label below it, an address not at all; both types where there are two."""
+    assert targets(TYPES) == [
+        Target(HOST, key_types=("ecdsa", "rsa")),
+        Target("pinkeep-check.example.com", optional=True),
+    ]
+    moved = replace(TYPES, members=tuple(replace(m, moved="other") for m in TYPES.members))
+    assert targets(moved) == []
+
+
+@pytest.mark.parametrize(
+    ("life", "left", "overdue"),
+    [
+        (90, 16, False),
+        (90, 14, True),
+        (365, 16, False),
+        (365, 14, True),
+        (6, 1.1, False),
+        (6, 0.9, True),
+    ],
+)
+def test_renewal_is_overdue_well_after_certbots_time(
+    life: float, left: float, overdue: bool
+) -> None:
+    """For certificates of a year, of ninety days, and of six."""
+    end = NOW + timedelta(days=left)
+    one = replace(LIVE_CERTIFICATE, begin=end - timedelta(days=life), end=end)
+    assert certificates.is_overdue(one, NOW) == overdue
+
+
+def test_keys_of_any_kind_are_read() -> None:
+    """Also one that certbot cannot make: its pin is the pin of its certificate all the same."""
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    key = ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([])
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1)
+    built = built.not_valid_before(NOW.replace(tzinfo=None)).not_valid_after(
+        (NOW + DAY).replace(tzinfo=None)
+    )
+    found = certificates.read(HOST, built.sign(key, None))
+    assert (found.key_type, found.names, found.end) == (None, (), NOW + DAY)
+
+
+def finding(severity: Severity, where: str = "x", what: str = "it is bad.") -> Finding:
+    """Any finding."""
+    return Finding(severity, where, what, "Mend it.")
+
+
+@given(st.lists(st.sampled_from([WARNING, CRITICAL, UNKNOWN])))
+def test_the_worst_finding_counts(severities: list[Severity]) -> None:
+    """Critical before warning before unknown before ok, in the exit code, the summary and the lines."""
+    found = [finding(severity, str(number)) for number, severity in enumerate(severities)]
+    worst = next((one for one in (CRITICAL, WARNING, UNKNOWN) if one in severities), OK)
+    summary, *told = lines(found, "all is well")
+    assert exit_code(found) == worst and summary.startswith(f"PINKEEP {worst.name} - ")
+    assert len(told) == len(found)
+    assert [line.split(":")[0] for line in told[:1]] == ([worst.name] if found else [])
+
+
+def test_lines_are_what_monitoring_takes() -> None:
+    """One line each, without performance data; a finding once."""
+    bad = finding(CRITICAL, what="it\nis | bad.")
+    assert lines([bad, bad], "") == [
+        "PINKEEP CRITICAL - x: it is / bad.",
+        "CRITICAL: x: it is / bad. Mend it.",
+    ]
+    assert lines([], "2 hosts") == ["PINKEEP OK - 2 hosts"]
+    assert lines([bad, finding(WARNING)], "")[0].endswith("(and 1 more)")
+
+
+# The command and the files, without a network
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A lineage that is pinned; its host shows what it should."""
+    found = Site(tmp_path)
+    monkeypatch.setattr(moments, "now", lambda: NOW)
+    found.keep()
+    renewals.remember(str(found.config), found.name, "pinkeep", {})
+
+    def look(wanted: list[Target], way: probe.Way) -> tuple[list[Shown], list[Plain]]:
+        pem = (found.config / "live" / found.name / "cert.pem").read_bytes()
+        der, _ = parsed(pem)
+        header = (PKP, found.published().header_value)
+        return [Shown(target.name, der, (header,)) for target in wanted], []
+
+    monkeypatch.setattr(probe, "look", look)
+    return found
+
+
+def call(site: Site, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[str]]:
+    """The exit code and the lines; nothing on standard error."""
+    folders = {"config": site.config, "work": site.work, "logs": site.root / "logs"}
+    capsys.readouterr()
+    code = command.main(
+        ["check", *words, *(f"--{name}-dir={path}" for name, path in folders.items())]
+    )
+    out, err = capsys.readouterr()
+    assert err == ""
+    return code, out.splitlines()
+
+
+Said = pytest.CaptureFixture[str]
+
+
+def test_the_command_is_silent_where_all_is_sound(site: Site, capsys: Said) -> None:
+    """One line, exit code 0; the same where the keyring is named."""
+    said = (0, ["PINKEEP OK - 1 keyring, 2 hosts: keys, headers and files are sound"])
+    assert call(site, capsys) == said == call(site, capsys, site.name)
+
+
+def test_a_damaged_file_is_critical_and_others_are_looked_at(site: Site, capsys: Said) -> None:
+    """Its error says what to do."""
+    damaged = site.file.with_name("damaged.conf")
+    damaged.write_text("nonsense\n")
+    (site.config / "keys").chmod(0o755)
+    code, said = call(site, capsys)
+    assert code == CRITICAL and said[0].endswith("(and 1 more)")
+    assert any("damaged" in line and "Restore the file from a backup" in line for line in said[1:])
+
+
+def test_whatever_goes_wrong_is_unknown(
+    site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never a traceback; one line."""
+    assert call(site, capsys, "missing")[0] == UNKNOWN
+
+    def fail(error: Exception) -> Callable[..., None]:
+        def raise_(*_: object) -> None:
+            raise error
+
+        return raise_
+
+    for error, words in (
+        (ZeroDivisionError("by | zero"), "the check itself failed (ZeroDivisionError: by / zero)"),
+        (PermissionError(13, "Permission denied", "/x"), "/x cannot be read: Permission denied."),
+    ):
+        monkeypatch.setattr(probe, "look", fail(error))
+        code, said = call(site, capsys)
+        assert code == UNKNOWN and len(said) == 1 and words in said[0]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "--connect=example.com",
+        "--connect=:443",
+        "--connect=x:y",
+        "--connect=a@b:1",
+        "--connect-http=x:99999",
+        "--timeout=0",
+        "--timeout=x",
+        "--timeout=nan",
+    ],
+)
+def test_bad_usage_is_refused(site: Site, capsys: Said, word: str) -> None:
+    """As everywhere else in the command: exit code 2."""
+    with pytest.raises(SystemExit) as left:
+        call(site, capsys, word)
+    assert left.value.code == 2
+
+
+def test_addresses_of_version_6_can_be_given(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    """In brackets, as in URLs."""
+    ways: list[probe.Way] = []
+
+    def look(_: object, way: probe.Way) -> tuple[list[Shown], list[Plain]]:
+        ways.append(way)
+        return [], []
+
+    monkeypatch.setattr(probe, "look", look)
+    call(site, capsys, "--connect=[2001:db8::1]:443", "--timeout=3")
+    assert ways == [probe.Way(("2001:db8::1", 443), None, 3.0, None)]
+
+
+def test_files_are_surveyed(site: Site) -> None:
+    """Owners, links, hooks, other certificates: as they are, and nothing of it is changed."""
+    before = site.tree()
+    survey = Survey(str(site.config), site.keeper.store)
+    seen = survey.look(site.state(), NOW, [], [])
+    assert site.tree() == before
+    assert {place.owner for place in seen.places} == {os.geteuid()} and seen.owner == os.geteuid()
+    kinds = [place.kind for place in seen.places]
+    assert kinds == ["keys", "csrs", "keyring", "snippet", "key", "key", "key", "live key"]
+    assert [one.hooked for one in seen.lineages] == [False]
+    hooks = site.config / "renewal-hooks" / "deploy"
+    hooks.mkdir(parents=True)
+    (hooks / "10-pins").symlink_to("/opt/bin/certbot-pinkeep")
+    survey = Survey(str(site.config), site.keeper.store, "pinkeep")
+    (found,) = survey.look(site.state(), NOW, [], []).lineages
+    assert (found.hooked, found.installer) == (True, "pinkeep")
+
+
+def test_an_installer_in_cli_ini_counts_for_each_renewal(site: Site) -> None:
+    """It comes before the renewal file's, in certbot as well."""
+    renewals.remember(str(site.config), site.name, "apache", {})
+    for installer in (None, "pinkeep"):
+        survey = Survey(str(site.config), site.keeper.store, installer)
+        (found,) = survey.look(site.state(), NOW, [], []).lineages
+        assert found.installer == (installer or "apache")
+
+
+def test_backups_whose_keys_are_elsewhere_are_sound(site: Site) -> None:
+    """An offline one has no file; an encrypted one has one, which must be that and closed."""
+    state = site.state()
+    first, second, third = state.keyring.keys
+    path = site.config / "keys" / "0009_key-certbot.pem"
+    path.write_bytes(
+        serialization.load_pem_private_key(make_pem(), None).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    path.chmod(0o644)
+    sealed = replace(third, path=None, encrypted="keys/0009_key-certbot.pem")
+    keyring = replace(state.keyring, keys=(first, replace(second, path=None), sealed))
+    survey = Survey(str(site.config), site.keeper.store)
+
+    def look() -> Seen:
+        return survey.look(replace(state, keyring=keyring), NOW, [], [])
+
+    assert [file.error for file in look().keys] == ["", ""]
+    assert [
+        place.path for place in look().places if place.mode == 0o644 and place.kind == "key"
+    ] == [str(path)]
+    path.write_bytes(make_pem())
+    assert "holds no encrypted private key" in look().keys[1].error
+    path.unlink()
+    assert "cannot be read" in look().keys[1].error
+
+
+def test_what_cannot_be_read_is_told(site: Site) -> None:
+    """A lineage's certificate, its private key, its renewal file."""
+    live = site.config / "live" / site.name
+    survey = Survey(str(site.config), site.keeper.store)
+
+    def look() -> Lineage:
+        (found,) = survey.look(site.state(), NOW, [], []).lineages
+        return found
+
+    (live / "privkey.pem").resolve().write_text("nonsense")
+    assert "cannot be used" in look().key_error and "nonsense" not in look().key_error
+    (live / "privkey.pem").unlink()
+    assert "privkey.pem cannot be read" in look().key_error
+    (live / "cert.pem").resolve().write_text("nonsense")
+    assert "cert.pem cannot be read" in look().error
+    (live / "cert.pem").unlink()
+    assert "cert.pem cannot be read" in look().error
+    site.renewal.write_text("nonsense")
+    assert str(site.renewal) in look().error
+    site.renewal.unlink()
+    assert "renewal file" in look().error

@@ -1,0 +1,316 @@
+"""What hosts show, against small servers of our own: trust, headers, key types, time limits."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+from helpers import DAY, make_pem, pem_of, sans
+
+from certbot_pinkeep import pins, probe
+from certbot_pinkeep.checks.seen import Plain, Shown, Target
+from certbot_pinkeep.errors import PinkeepError
+from certbot_pinkeep.probe import Way
+
+NAME = "example.com"
+TARGET = Target(NAME)
+PKP = "Public-Key-Pins"
+TODAY = datetime.now(timezone.utc)
+EC_KEY, RSA_KEY = make_pem(), pem_of(rsa.generate_private_key(65537, 2048))
+#: The time limit of looks that are to reach it; no test depends on how long it is.
+SHORT = 0.3
+
+Answering = Callable[[socket.socket, threading.Event], None]
+
+
+def answer(*headers: str) -> Answering:
+    """A server that answers every request with these headers."""
+
+    def serve(connection: socket.socket, _: threading.Event) -> None:
+        received = b""
+        while b"\r\n\r\n" not in received:
+            part = connection.recv(4096)
+            if not part:
+                return
+            received += part
+        lines = ["HTTP/1.1 404 Not Found", *headers, "Content-Length: 3", "", "no!"]
+        connection.sendall("\r\n".join(lines).encode())
+
+    return serve
+
+
+def dribble(connection: socket.socket, ended: threading.Event) -> None:
+    """A server that sends a byte now and then, for ever."""
+    with suppress(OSError):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while not ended.wait(0.01):
+            connection.sendall(b"x")
+
+
+def say_nothing(connection: socket.socket, ended: threading.Event) -> None:
+    """A server that takes connections, and that is all."""
+    ended.wait()
+
+
+@dataclass
+class Server:
+    """A server on a free port, for several connections at once."""
+
+    serve: Answering
+    context: ssl.SSLContext | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> tuple[str, int]:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.threads = [threading.Thread(target=self._accept)]
+        self.threads[0].start()
+        host, port = self.listener.getsockname()
+        return host, port
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for thread in self.threads:
+            thread.join()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                thread = threading.Thread(target=self._answer, args=[connection])
+                thread.start()
+                self.threads.append(thread)
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            if self.context is None:
+                self.serve(connection, self.ended)
+                return
+            with self.context.wrap_socket(connection, server_side=True) as inner:
+                self.serve(inner, self.ended)
+
+
+def context(tmp_path: Path, *certificates: tuple[bytes, bytes]) -> ssl.SSLContext:
+    """A server's, with these keys and certificates."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for number, (key, cert) in enumerate(certificates):
+        path = tmp_path / f"server-{number}.pem"
+        path.write_bytes(key + cert)
+        made.load_cert_chain(path)
+    return made
+
+
+def cert(key: bytes = EC_KEY, name: str = NAME, start: datetime = TODAY - DAY) -> bytes:
+    """A certificate that is its own root."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    signer = pins.load_private_key(key)
+    return (
+        x509.CertificateBuilder(subject, subject, signer.public_key(), 1)
+        .not_valid_before(start.replace(tzinfo=None))
+        .not_valid_after((start + 90 * DAY).replace(tzinfo=None))
+        .add_extension(sans([name]), critical=False)
+        .sign(signer, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+
+
+def der(pem: bytes) -> bytes:
+    """It in DER."""
+    return x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
+
+
+@contextmanager
+def site(
+    tmp_path: Path, *certificates: tuple[bytes, bytes], serve: Answering | None = None
+) -> Iterator[Way]:
+    """A server with TLS; its certificates are trusted."""
+    pairs = certificates or ((EC_KEY, cert()),)
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(b"".join(pem for _, pem in pairs))
+    with Server(serve or answer(f"{PKP}: one"), context(tmp_path, *pairs)) as address:
+        yield Way(address, ca_file=str(roots))
+
+
+def look(way: Way, target: Target = TARGET) -> Shown:
+    """The one look over TLS."""
+    (shown,), plain = probe.look([target], way)
+    assert plain == []
+    return shown
+
+
+def test_headers_are_read_as_they_are_sent(tmp_path: Path) -> None:
+    """In order, two equal ones as two, whatever their spelling; of an error as well; no others."""
+    only = "public-key-pins-report-only"
+    serve = answer(f"{PKP}: a", "X-Other: b", f"{PKP}: a", f"{only}: c, d")
+    with site(tmp_path, serve=serve) as way:
+        shown = look(way)
+    assert shown.headers == ((PKP, "a"), (PKP, "a"), (only, "c, d"))
+    assert (shown.stopped, shown.untrusted) == ("", "")
+
+
+def test_the_certificate_is_looked_at_though_it_is_not_trusted(tmp_path: Path) -> None:
+    """It is told why; with its root it is trusted."""
+    pem = cert()
+    with site(tmp_path, (EC_KEY, pem)) as way:
+        assert look(way).untrusted == ""
+        shown = look(Way(way.tls))
+    assert shown.certificate == der(pem) and shown.headers == ((PKP, "one"),)
+    assert "self-signed" in shown.untrusted.replace(" ", "-")
+
+
+@pytest.mark.parametrize(
+    "pem", [cert(name="other.example"), cert(start=TODAY - 200 * DAY), cert(start=TODAY + DAY)]
+)
+def test_what_the_certificate_itself_tells_is_no_distrust(tmp_path: Path, pem: bytes) -> None:
+    """Another name, expired, not valid yet: the rules tell these."""
+    with site(tmp_path, (EC_KEY, pem)) as way:
+        shown = look(way)
+    assert (shown.certificate, shown.untrusted, shown.stopped) == (der(pem), "", "")
+
+
+def test_both_certificates_of_a_host_are_looked_at(tmp_path: Path) -> None:
+    """Of each key type the one that is served; a type that is not served is told."""
+    both = Target(NAME, key_types=("ecdsa", "rsa"))
+    ec, rsa_ = cert(), cert(RSA_KEY)
+    with site(tmp_path, (EC_KEY, ec), (RSA_KEY, rsa_)) as way:
+        found, _ = probe.look([both], way)
+    assert [shown.certificate for shown in found] == [der(ec), der(rsa_)]
+    with site(tmp_path, (EC_KEY, ec)) as way:
+        found, _ = probe.look([both], way)
+    assert [shown.stopped for shown in found] == ["", "tls"]
+
+
+def test_without_tls_1_2_the_server_chooses(tmp_path: Path) -> None:
+    """It shows one certificate, and that is no fault."""
+    server = context(tmp_path, (EC_KEY, cert()))
+    server.minimum_version = ssl.TLSVersion.TLSv1_3
+    with Server(answer(), server) as address:
+        found, _ = probe.look([Target(NAME, key_types=("ecdsa", "rsa"))], Way(address))
+    assert [shown.stopped for shown in found] == ["", ""]
+
+
+def test_time_limits_hold_for_all_of_a_look(tmp_path: Path) -> None:
+    """Against a server that sends byte after byte, and one that never shakes hands."""
+    with site(tmp_path, serve=dribble) as way:
+        shown = look(Way(way.tls, seconds=2))  # time enough for the handshake
+    assert (shown.stopped, shown.error) == ("http", "it took longer than 2 seconds")
+    assert shown.certificate is not None
+    with Server(say_nothing) as address:
+        shown = look(Way(address, seconds=SHORT))
+    assert (shown.stopped, shown.error) == ("tls", "it took longer than 0.3 seconds")
+
+
+def test_a_name_server_that_does_not_answer_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system's resolver knows no time limit."""
+    ended = threading.Event()
+
+    def resolve(*_: object, **__: object) -> list[object]:
+        ended.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    try:
+        (shown,), _ = probe.look([TARGET], Way(seconds=SHORT))
+    finally:
+        ended.set()
+    assert (shown.stopped, shown.error) == (
+        "unreachable",
+        "example.com: it took longer than 0.3 seconds",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "left_out"), [(socket.EAI_NONAME, True), (socket.EAI_AGAIN, False)]
+)
+def test_a_wildcard_that_nobody_uses_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, error: int, left_out: bool
+) -> None:
+    """Only where its name certainly does not exist."""
+
+    def resolve(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(error, "cannot be resolved")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    optional = Target("pinkeep-check.example.com", True)
+    shown, _ = probe.look([optional, TARGET], Way())
+    absent = Shown(NAME, stopped="unreachable", error="example.com: cannot be resolved")
+    assert shown[-1] == absent and len(shown) == (1 if left_out else 2)
+
+
+def test_what_is_no_tls_or_no_http_is_told(tmp_path: Path) -> None:
+    """And nothing is raised."""
+
+    def hang_up(connection: socket.socket, _: threading.Event) -> None:
+        connection.recv(4096)
+
+    def babble(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(b"220 mail.example.com ESMTP\r\n\r\n")
+
+    with Server(babble) as address:
+        shown = look(Way(address))
+    assert (shown.stopped, shown.certificate) == ("tls", None)
+    for serve in (hang_up, babble):
+        with site(tmp_path, serve=serve) as way:
+            shown = look(way)
+        assert shown.stopped == "http" and shown.certificate and shown.error
+    long = Target("x" * 70 + ".example.com")
+    with site(tmp_path) as way:
+        assert look(way, long).stopped == "tls"
+
+
+def test_plain_http_is_looked_at_where_it_answers(tmp_path: Path) -> None:
+    """With --connect only where --connect-http says; a port where nothing answers is fine."""
+    with ExitStack() as running:
+        way = running.enter_context(site(tmp_path))
+        sends = running.enter_context(Server(answer(f"{PKP}: a")))
+        free = socket.create_server(("127.0.0.1", 0))
+        refused = free.getsockname()
+        free.close()
+        for address, headers in ((sends, ((PKP, "a"),)), (refused, ())):
+            _, plain = probe.look([TARGET], Way(way.tls, address, ca_file=way.ca_file))
+            assert plain == [Plain(NAME, headers)]
+        assert look(way).headers == ((PKP, "one"),)
+
+
+def test_many_hosts_are_looked_at_together() -> None:
+    """Fifty that never answer are over by one time limit, not fifty: all wait at the same time."""
+    together = threading.Barrier(50)
+
+    def meet(connection: socket.socket, ended: threading.Event) -> None:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(20)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    targets = [Target(f"www{number}.example.com") for number in range(50)]
+    with Server(meet) as address:
+        _, plain = probe.look(targets, Way(("127.0.0.1", 1), address))
+    assert [one.host for one in plain] == [target.name for target in targets]
+    assert not together.broken
+
+
+def test_bad_roots_are_an_error_that_names_the_file(tmp_path: Path) -> None:
+    """Missing, or no certificates."""
+    empty = tmp_path / "empty.pem"
+    empty.write_text("nothing\n")
+    for path in (empty, tmp_path / "missing.pem"):
+        with pytest.raises(PinkeepError, match=f"--ca-file '{path}'"):
+            probe.look([TARGET], Way(ca_file=str(path)))
+
+
+def test_nothing_to_look_at_is_fine() -> None:
+    """A keyring without hosts."""
+    assert probe.look([], Way()) == ([], [])
