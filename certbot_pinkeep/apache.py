@@ -199,6 +199,19 @@ def publish(server: Server, changes: Mapping[str, str | None], earlier: str | No
     )
 
 
+def test(server: Server) -> None:
+    """Test Apache's configuration as it is.
+
+    :raises ApacheFailed: when it does not pass
+    """
+    failure = _run(server.configtest) if server.configtest else None
+    if failure is not None:
+        raise ApacheFailed(
+            f"Apache's configuration test failed, so Apache was not reloaded. {failure} Mend Apache's "
+            "configuration and run 'certbot renew' again."
+        )
+
+
 def reload(server: Server) -> None:
     """Make Apache load the snippet and the certificates.
 

@@ -86,7 +86,11 @@ class Keeper(Publishing):
         :raises OSError: when the disk does not take what has to be recorded; nothing is published
         """
         began = time.monotonic()  # waiting for the lock and testing takes time as well
-        self.take_in(live, chosen, now, remember, pinned_before)
+        try:
+            self.take_in(live, chosen, now, remember, pinned_before)
+        except TypeMissing as missing:
+            self.publish(missing.keyring, now, began)
+            raise
         return self.publish(chosen.keyring, now, began)
 
     def take_in(
@@ -109,7 +113,9 @@ class Keeper(Publishing):
         try:
             return self._take_in(live, chosen, now, remember, pinned_before)
         except TypeMissing as missing:
-            until = self.stage_type(missing.keyring, missing.kind, live.names, now)
+            self._stage_type(missing.keyring, missing.kind, now)
+            self._taken.setdefault(missing.keyring, {})
+            until = self._type_safe(missing.keyring, missing.kind, live.names, now)
             raise TypeMissing(missing.keyring, missing.kind, until) from missing
 
     def _take_in(
@@ -183,24 +189,41 @@ class Keeper(Publishing):
         :returns: from when it can be issued, as a sentence
         :raises PinkeepError: when that cannot be published
         """
+        self._stage_type(keyring, kind, now)
+        _, failures = self.publish_all([keyring], now)
+        for failure in failures:
+            if not isinstance(failure.error, NotCovered):
+                raise failure.error
+        return self._type_safe(keyring, kind, names, now)
+
+    def _stage_type(self, keyring: str, kind: KeyKind, now: datetime) -> None:
+        """Record the first keys of a type; :meth:`publish` comes next."""
+        self.folders.check()
         with self.store.locked():
             state = self.load_state(keyring, now)
             assert state is not None
             if kind.key_type not in state.keyring.key_types():
                 keys = state.keyring
+                self._check_keys(keys)
                 saved = self.folders.save_key(csrs.make_key(kind), paths_of(keys))
                 key = Key(saved.pin, saved.kind, "primary", saved.path, now)
                 keys = self._with_backups(keys.with_type(key), self._chosen(state).backup_keys, now)
                 self.store.save(replace(state, keyring=keys))
-        _, failures = self.publish_all([keyring], now)
-        for failure in failures:
-            if not isinstance(failure.error, NotCovered):
-                raise failure.error
+
+    def _type_safe(self, keyring: str, kind: KeyKind, names: Iterable[str], now: datetime) -> str:
+        """From when a certificate of a type that is staged can be issued, as a sentence; where it is
+        not published yet, it is taken to be published now."""
         state = self.load_state(keyring, now)
         primary = state.keyring.primary(kind.key_type) if state else None
         assert state is not None and primary is not None
+        ledger, current = state.ledger, state.ledger.current
+        if current is not None and primary.pin not in current.pins:
+            ledger = ledger.record(
+                replace(current.policy, pins=state.keyring.published_pins()), now
+            )
+            ledger = ledger if self._chosen(state).reload == () else ledger.confirm(now)
         hosts = tuple(name.lower() for name in names)
-        return advice.staged(keyring, rollover.safety(primary, state.ledger, now, hosts))
+        return advice.staged(keyring, rollover.safety(primary, ledger, now, hosts))
 
     def replenished(self, state: State, now: datetime) -> Keyring:
         """The keyring with as many backups as the admin wants."""

@@ -191,7 +191,7 @@ class Publishing(Issuing):
                     ready.append(self._published(name, taken, now))
                 except (PinkeepError, OSError) as error:
                     failures.append(Failure(name, _lives(taken), error))
-            failures += self._load_into_apache(ready, now, began)
+            failures += self._load_into_apache(ready, bool(failures), now, began)
         for one in ready:
             if one.uncovered is not None:
                 failures.append(Failure(one.name, _lives(one.taken), one.uncovered))
@@ -399,10 +399,11 @@ class Publishing(Issuing):
         one.published = changed
 
     def _load_into_apache(
-        self, ready: Iterable[_Publication], now: datetime, began: float
+        self, ready: Iterable[_Publication], doubtful: bool, now: datetime, began: float
     ) -> list[Failure]:
         """Have Apache load what the keyrings publish and what is live; once per reload command.
 
+        :param doubtful: whether another keyring failed, maybe because of Apache's configuration (G6)
         :returns: what went wrong
         """
         waiting: dict[tuple[str, ...], list[_Publication]] = {}
@@ -412,6 +413,8 @@ class Publishing(Issuing):
         failures: list[Failure] = []
         for together in waiting.values():
             try:
+                if doubtful:
+                    apache.test(together[0].server)
                 apache.reload(together[0].server)
                 # The earlier policies were served until the reload was done.
                 done = now + timedelta(seconds=round(time.monotonic() - began))

@@ -77,13 +77,14 @@ class Round:
 
         :raises PinkeepError, OSError: when something of it could not be published; the rest is
         """
-        reports, failures = self.keeper.publish_all(self.keeper.waiting, moments.now())
+        waiting = self.keeper.waiting
+        reports, failures = self.keeper.publish_all(waiting, moments.now())
         for report in reports:
             self._stamp(report)
         for failure in failures:
             self._serve_all(failure)
         if failures:
-            _raise([failure.error for failure in failures])
+            _raise(failures, len(waiting) > 1)
         return reports
 
     def serve(
@@ -122,6 +123,9 @@ class Round:
             live = taken.live
             watched = [os.path.join(os.path.dirname(live.key_path), "cert.pem"), live.key_path]
             paths = [*watched, *report.files, *taken.csr_paths, *folders]
+            if taken.chosen.include_subdomains:
+                # Whatever certificate comes to this machine may be below it.
+                paths.append(os.path.join(self.config_dir, "renewal", ""))
             try:
                 if report.settled:
                     self.stamps.set(live.name, self._values[live.name], paths)
@@ -152,8 +156,19 @@ def last(config_dir: str, everyone: bool) -> str | None:
     return None
 
 
-def _raise(failures: list[Exception]) -> NoReturn:
-    told = dict.fromkeys(str(failure) for failure in failures)
-    if len(told) > 1:
-        raise PinkeepError(" ".join(told)) from failures[0]
-    raise failures[0]
+def _raise(failures: list[Failure], several: bool) -> NoReturn:
+    """Tell what went wrong, each thing once.
+
+    :param several: whether keyrings have to be named: certbot blames the last lineage of the run
+    """
+    told: dict[str, list[str]] = {}
+    for failure in failures:
+        told.setdefault(str(failure.error), []).append(failure.keyring)
+    if not several and len(told) == 1:
+        raise failures[0].error
+    parts = [
+        f"The keyring{'s' if len(names) > 1 else ''} {', '.join(dict.fromkeys(names))} could not be "
+        f"brought into step: {text}"
+        for text, names in told.items()
+    ]
+    raise PinkeepError(" ".join(parts)) from failures[0].error

@@ -4,6 +4,8 @@ The rules:
 
 * A stamp holds the state (as ``stat`` sees it) of every file that the last run looked at, and the
   options. While none of it differs, a run would change nothing, and is left out.
+* Of a folder its owner and mode are looked at; where its path ends with a slash, also whether files
+  in it came, went or were replaced.
 * Stamps are a cache below certbot's work dir. A missing or unreadable one costs a full run only.
 """
 
@@ -73,6 +75,8 @@ def _stat(path: str) -> list[int] | None:
         found = os.stat(path)
     except OSError:
         return None
+    if path.endswith(os.sep):
+        return [found.st_mode, found.st_uid, found.st_mtime_ns]
     if os.path.isdir(path):
         return [found.st_mode, found.st_uid]  # what is in a folder changes with other lineages
     return [

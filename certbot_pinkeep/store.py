@@ -78,6 +78,7 @@ class Store:
         self.witness = Witness(work_dir, config_dir) if work_dir else None
         self.folder = os.path.join(config_dir, "pinkeep")
         self._loaded: dict[str, tuple[object, State | None]] = {}
+        self._known: dict[str, tuple[object, list[State]]] = {}
 
     def path(self, name: str) -> str:
         """The file of the keyring *name*."""
@@ -123,11 +124,21 @@ class Store:
     def known(self, name: str) -> list[State]:
         """What the file and its copy say, where each can be read; nothing follows from it for
         sure."""
-        found = []
+        stamp = [_stamp(path) for path in self.paths(name)]
+        known = self._known.get(name)
+        if known is None or known[0] != stamp:
+            known = self._known[name] = (stamp, self._all_of(name, stamp))
+        return known[1]
+
+    def _all_of(self, name: str, stamp: object) -> list[State]:
+        loaded = self._loaded.get(name)
+        if loaded is not None and loaded[0] == stamp and loaded[1] and not loaded[1].ledger.doubt:
+            return [loaded[1]]  # the copy says no more
+        found, content = [], None
         with suppress(DamagedState):
             content = self._content(name)
             found += [self._read(name, content)] if content is not None else []
-        copy = self._copy(name, None)
+        copy = self._copy(name, content if found else None)
         return [*found, *([copy] if copy else [])]
 
     def _content(self, name: str) -> bytes | None:

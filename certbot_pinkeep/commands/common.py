@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from certbot_pinkeep import files, handoff, lineage, moments, options
-from certbot_pinkeep.errors import DamagedState, PinkeepError
+from certbot_pinkeep.errors import DamagedState, PinkeepError, TypeMissing
 from certbot_pinkeep.installer import OPTIONS
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.publishing import Report
@@ -159,7 +159,11 @@ def take_in(config: Any, keeper: Keeper, renewal: Renewal) -> str:
     # With one certificate ever, there was none before whose pins could be forgotten.
     ours = renewal.installer == handoff.INSTALLER and live.versions > 1
     pinned_before = ours and keeper.store.may_have_had(name, renewal.options)
-    keeper.take_in(live, chosen, moments.now(), pinned_before=pinned_before)
+    try:
+        keeper.take_in(live, chosen, moments.now(), pinned_before=pinned_before)
+    except TypeMissing as missing:
+        keeper.publish(missing.keyring, moments.now())  # keys of that type, in advance
+        raise
     return chosen.keyring
 
 
