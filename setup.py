@@ -34,6 +34,7 @@ setup(
     ],
     extras_require={
         "test": ["hypothesis>=6", "matplotlib>=3.7", "pytest>=7"],
+        "completion": ["argcomplete>=2"],
         "timeline": ["matplotlib>=3.7"],
     },
     entry_points={

@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     if arguments is None and len(sys.argv) == 1 and "RENEWED_LINEAGE" in os.environ:
         arguments = ["deploy-hook"]  # certbot calls what is linked into a hook folder bare
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    _complete(parser)
+    parsed = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
     try:
         return int(parsed.run(parsed))
@@ -50,10 +52,20 @@ def main(arguments: list[str] | None = None) -> int:
         )
 
 
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer the shell that asks for completions, where the extra ``completion`` is installed."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="certbot-pinkeep",
         description="See to the pinned keys that the certbot installer 'pinkeep' keeps.",
+        epilog="Each command tells more: certbot-pinkeep COMMAND --help. NAME is a keyring: the name of its "
+        "certificate, or what --pinkeep-keyring says.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     common.add_certbots(parser, None)

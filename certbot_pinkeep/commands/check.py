@@ -15,6 +15,14 @@ from certbot_pinkeep import moments
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import DamagedState, PinkeepError
 
+_HELP = (
+    "look at the live sites and the files; exit codes as monitoring plugins have them: 0 ok, 1 warning, "
+    "2 critical, 3 unknown"
+)
+_EXAMPLE = """\
+  certbot-pinkeep check
+  certbot-pinkeep check example.com --connect 192.0.2.1:443 --timeout 5
+"""
 _FOREVER = 86400.0
 
 
@@ -26,11 +34,7 @@ class _Outcome:
 
 def add(commands: common.Commands) -> None:
     """Add its parser."""
-    command = commands.add_parser(
-        "check",
-        help="looks at the live sites and the files; exit codes as monitoring plugins have them: 0 "
-        "ok, 1 warning, 2 critical, 3 unknown",
-    )
+    command = common.add_command(commands, "check", _HELP, _EXAMPLE)
     common.add_name(command, every=True)
     command.add_argument(
         "--connect",

@@ -11,13 +11,16 @@ from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import BadKey, PinkeepError
 from certbot_pinkeep.renewals import Renewal
 
+_HELP = "for certbot's deploy hooks: bring the header into step with RENEWED_LINEAGE"
+_EXAMPLE = """\
+  certbot renew --deploy-hook "certbot-pinkeep deploy-hook"
+  ln -s "$(command -v certbot-pinkeep)" /etc/letsencrypt/renewal-hooks/deploy/
+"""
+
 
 def add(commands: common.Commands) -> None:
     """Add its parser."""
-    command = commands.add_parser(
-        "deploy-hook",
-        help="for certbot's deploy hooks: brings the header into step with RENEWED_LINEAGE",
-    )
+    command = common.add_command(commands, "deploy-hook", _HELP, _EXAMPLE)
     command.set_defaults(run=_deploy_hook)
 
 

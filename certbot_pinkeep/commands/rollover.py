@@ -12,10 +12,18 @@ from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import PinkeepError
 from certbot_pinkeep.keeper import Keeper
 
+_HELP = "exchange the key at the next renewal; refused while that locks clients out"
+_EXAMPLE = """\
+  certbot-pinkeep rollover example.com
+  certbot-pinkeep rollover example.com --when-safe
+  certbot-pinkeep rollover example.com --now
+  certbot-pinkeep rollover example.com --compromised --now --force
+"""
+
 
 def add(commands: common.Commands) -> None:
     """Add its parser."""
-    command = commands.add_parser("rollover", help="exchange the key at the next renewal")
+    command = common.add_command(commands, "rollover", _HELP, _EXAMPLE)
     common.add_name(command)
     how = command.add_mutually_exclusive_group()
     how.add_argument(

@@ -9,10 +9,16 @@ from certbot_pinkeep import moments, status
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.csrs import Folders
 
+_HELP = "which key is served, which is next, from when it can be exchanged, and what is due"
+_EXAMPLE = """\
+  certbot-pinkeep status
+  certbot-pinkeep status example.com --json
+"""
+
 
 def add(commands: common.Commands) -> None:
     """Add its parser."""
-    command = commands.add_parser("status", help="keyrings, their keys and what is published")
+    command = common.add_command(commands, "status", _HELP, _EXAMPLE)
     common.add_name(command, every=True)
     command.add_argument("--json", action="store_true", help="for scripts and monitoring")
     command.set_defaults(run=_status)

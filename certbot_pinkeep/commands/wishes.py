@@ -7,12 +7,22 @@ import argparse
 from certbot_pinkeep import advice, moments, renewals, wishes
 from certbot_pinkeep.commands import common
 
+_CONFIRM = "you reloaded Apache yourself: what was pending is served"
+_CONFIRM_EXAMPLE = """\
+  systemctl reload apache2 && certbot-pinkeep confirm example.com
+"""
+_UNPIN = (
+    "leave pinning without locking anyone out: max-age=0 until nobody holds pins, then no header"
+)
+_UNPIN_EXAMPLE = """\
+  certbot-pinkeep unpin example.com
+  certbot-pinkeep unpin example.com --undo
+"""
+
 
 def add(commands: common.Commands) -> None:
     """Add their parsers."""
-    command = commands.add_parser(
-        "confirm", help="you reloaded Apache yourself: what was pending is served"
-    )
+    command = common.add_command(commands, "confirm", _CONFIRM, _CONFIRM_EXAMPLE)
     common.add_name(command)
     command.add_argument(
         "--clock",
@@ -21,11 +31,7 @@ def add(commands: common.Commands) -> None:
     )
     command.set_defaults(run=_confirm)
 
-    command = commands.add_parser(
-        "unpin",
-        help="leave pinning without locking anyone out: max-age=0 until nobody holds pins, then no "
-        "header",
-    )
+    command = common.add_command(commands, "unpin", _UNPIN, _UNPIN_EXAMPLE)
     common.add_name(command)
     command.add_argument("--undo", action="store_true", help="stay pinned after all")
     command.set_defaults(run=_unpin)

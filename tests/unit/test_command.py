@@ -283,3 +283,46 @@ def test_status_tells_of_a_wish(site: Site, clock: Clock, capsys: Said, certbots
     call(site, capsys, "rollover", site.name, "--when-safe")
     code, out, _ = call(site, capsys, "status", site.name)
     assert code == 0 and "first renewal that is safe" in out and "2026-05-10T12:00:00Z" in out
+
+
+# Help
+
+
+COMMANDS = [
+    "status",
+    "check",
+    "rollover",
+    "export",
+    "release",
+    "backup",
+    "timeline",
+    "confirm",
+    "unpin",
+    "deploy-hook",
+]
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of the contract, each with what it is for."""
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--help"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0 and all(f"\n    {name} " in told for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In its help, and calls of itself."""
+    with pytest.raises(SystemExit) as ended:
+        command.main([name, "--help"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0 and "examples:" in told
+    assert "certbot-pinkeep" in told.partition("examples:")[2]
+
+
+@pytest.mark.parametrize("words", [[], ["no-such"], ["release", "x"], ["rollover"]])
+def test_usage_errors_exit_with_two(words: list[str]) -> None:
+    """As the contract has it."""
+    with pytest.raises(SystemExit) as ended:
+        command.main(words)
+    assert ended.value.code == 2
