@@ -3,6 +3,8 @@
 The rules:
 
 * A release carries what is published when it is recorded, all of it: that is what ``export`` gives.
+* What is published has to be served: while Apache may still serve a key that is not among the pins,
+  nothing is to carry them.
 * Nothing is to carry pins of a compromised key, or of a keyring that leaves pinning.
 * It binds until its date, then for its TTL (see ``ledger``); ending it early is the admin's word
   that nobody has it any more, but for the TTL.
@@ -115,6 +117,13 @@ def _carried(state: State) -> tuple[str, ...]:
         )
     if current is None:
         raise BadRelease(f"The keyring {name} publishes no pins yet. Run: certbot renew")
+    if state.ledger.pending:
+        raise BadRelease(
+            f"Apache is not known to have loaded the pins of the keyring {name} that were published at "
+            f"{moments.text(current.recorded)}, and may serve a key that is not among them. Nothing was "
+            "changed. See that it has loaded them ('certbot renew' reloads it; where you reload it "
+            f"yourself, run: certbot-pinkeep confirm {name}), export again, and add the release then."
+        )
     for pin in current.pins:
         key = state.keyring.key(pin)
         if key is not None and key.role == "compromised":

@@ -140,6 +140,9 @@ def test_g2_two_years(template: Certbot, quick_root: Path, tmp_path: Path) -> No
     assert reuse_key.seen == expected(lambda row: row.key_of_reuse_key)
     assert plain.seen == expected(lambda row: row.certificate)
     check_whole(pinkeep.bot, NAME)
+    # Its picture is in the README.
+    drawn = pinkeep.bot.pinkeep("timeline", NAME, faketime=pinkeep.clock).check().stdout
+    assert len([row for row in drawn.splitlines() if "█" in row]) == 9 + 1, drawn
     with_pinkeep, *without = tallies
     assert with_pinkeep.refused == 0, with_pinkeep.locked_out
     assert all(tally.refused > 0 for tally in without)

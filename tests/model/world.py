@@ -27,9 +27,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from certbot_pinkeep import (
     advice,
     apache,
+    backups,
     csrs,
     lineage,
     pins,
+    releases,
     revocations,
     rollover,
     store,
@@ -39,7 +41,7 @@ from certbot_pinkeep.errors import Compromised, PinkeepError
 from certbot_pinkeep.issuing import Handover
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Key
-from certbot_pinkeep.ledger import Entry, Ledger
+from certbot_pinkeep.ledger import Entry, Holding, Ledger
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.options import DEFAULT_MAX_AGE, Options
 from certbot_pinkeep.policy import Policy
@@ -93,6 +95,9 @@ class World:
         self.held: dict[Policy, datetime] = {}
         #: Whom a forced rollover was announced to lock out: by which key, until when; ``None``: or later.
         self.announced: dict[tuple[str, Policy], datetime | None] = {}
+        #: What apps carry, by their labels; the private keys of backups that are kept elsewhere.
+        self.apps: dict[str, Policy] = {}
+        self.offline: dict[str, bytes] = {}
         self.compromised: set[str] = set()
         self.announcement: tuple[str, Ledger, datetime] | None = None
         #: Whether every switch of what is served is on record with its true time.
@@ -193,7 +198,7 @@ class World:
     def _safe_backups(self) -> set[str]:
         """The backups to which a rollover is certain to be safe, as long as all went as it should:
         they are in whatever anybody holds."""
-        if not self.on_time or self.apache.policy is None:
+        if not self.on_time or self.apache.policy is None or self.offline:
             return set()
         found = set(self.apache.policy.pins) - {self.live_pin}
         for held, until in self.held.items():
@@ -216,6 +221,49 @@ class World:
         """What is on record as compromised has to stay so."""
         for state in self.keeper.store.known(NAME):
             self.compromised |= {key.pin for key in state.keyring.keys if key.role == "compromised"}
+
+    def release(self, days: int) -> None:
+        """An app is built with the pins of today; people use it for so long."""
+        label, until = str(len(self.apps)), self.time + timedelta(days=days)
+        with self._process():
+            carried = releases.add(
+                self.keeper, NAME, "app", label, until, timedelta(0), self.clock
+            ).pins
+            # As if it was a policy that nobody else has.
+            app = Policy(carried, 10**9 + len(self.apps))
+            self.apps[label] = app
+            self.held[app] = until
+
+    def withdraw(self, number: int) -> None:
+        """Nobody uses an app any more, and the admin says so."""
+        label = str(number % max(len(self.apps), 1))
+        self.held.pop(self.apps.get(label, Policy(("A" * 43 + "=", "B" * 43 + "="), 0)), None)
+        with self._process():
+            releases.end(self.keeper, NAME, "app", label, self.clock)
+
+    def add_offline(self) -> None:
+        """The admin pins a key whose private half is elsewhere."""
+        pem = csrs.make_key(pins.KeyKind("ecdsa", "secp256r1"))
+        self.offline[pins.pin_of(pins.load_private_key(pem).public_key())] = pem
+        with self._process():
+            csr = csrs.make_csr(pem, [NAME], False)
+            backups.add_public(self.keeper, NAME, csr, "offline.csr", self.clock)
+            self._keep()
+
+    def bring(self) -> None:
+        """The admin brings the private keys of all backups that are elsewhere."""
+        for pem in self.offline.values():
+            with self._process():
+                brought = backups.Brought("offline.key", pins.load_private_key(pem))
+                backups.add_private(self.keeper, NAME, brought, self.clock, new=True)
+
+    def drop(self, number: int) -> None:
+        """The admin drops a backup."""
+        with self._process():
+            policy = self.keeper.store.known(NAME)[0].ledger.current
+            assert policy is not None
+            backups.drop(self.keeper, NAME, policy.pins[number % len(policy.pins)], self.clock)
+            self._keep()
 
     def unpin(self, undo: bool) -> None:
         """``certbot-pinkeep unpin``."""
@@ -281,6 +329,8 @@ class World:
             shutil.rmtree(self.work / "pinkeep", ignore_errors=True)
             self.compromised.clear()
             self.unrecorded = self.foreign is not None
+            for app in self.apps.values():
+                self.held.pop(app, None)  # the admin does not add them again
             # An old config dir that is put back after that looks as good as the last one.
             shutil.rmtree(self.saved, ignore_errors=True)
 
@@ -398,22 +448,28 @@ class World:
         if self.announcement is None or self.announcement[0] != pin:
             return
         _, ledger, now = self.announcement
-        told = [one for one in rollover.locked_out(pin, ledger, now) if isinstance(one, Entry)]
+        told = rollover.locked_out(pin, ledger, now)
+        named = {one: self._held_as(one) for one in told}
         unknown = bool(
             ledger.doubt
             or ledger.is_ahead_of(now)
             or (ledger.blind_until is not None and ledger.blind_until > now)
         )
         real = {held for held in self.held if pin not in held.pins}
-        listed = {entry.policy for entry in told}
+        listed = set(named.values())
         if unknown:
             self.announced |= dict.fromkeys((pin, held) for held in real)
         elif self.on_time:
             assert listed == real, f"announced are {listed}, locked out are {real}"
         self.announced |= {
-            (pin, entry.policy): entry.binds_until(now) if entry.replaced else None
-            for entry in told
+            (pin, named[one]): (
+                None if isinstance(one, Entry) and not one.replaced else one.binds_until(now)
+            )
+            for one in told
         }
+
+    def _held_as(self, one: Holding) -> Policy:
+        return one.policy if isinstance(one, Entry) else self.apps[one.label]
 
 
 class Killer:

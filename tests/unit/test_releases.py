@@ -187,6 +187,15 @@ def test_g2_release_comes_along_where_a_lineage_moves(machine: Machine) -> None:
     assert machine.renew(SITE, "other", YEAR + DAY) == shared
 
 
+def test_g2_pins_that_are_not_served_yet_are_not_to_be_carried(machine: Machine) -> None:
+    """Apache may still serve a key that has left them; once it has loaded them, they are."""
+    machine.keep(SITE, SITE, NOW + HOUR, pinned=True, reload_command="", max_age=5)
+    with pytest.raises(BadRelease, match=r"certbot-pinkeep confirm pin\.test"):
+        add(machine)
+    wishes.confirm(machine.keeper, SITE, NOW + 2 * HOUR)
+    assert add(machine).pins == machine.published(SITE).pins
+
+
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
