@@ -67,6 +67,7 @@ def main() -> None:
     bench_import(asked.rounds * 3)
     with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
         bench_renew(Path(folder), asked.lineages, asked.rounds)
+        bench_status(Path(folder), asked.rounds)
     for count in (1, 200):
         with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
             bench_shared(Path(folder), count, 200 // count)
@@ -107,6 +108,20 @@ def bench_renew(folder: Path, count: int, rounds: int) -> None:
         f"ratio {statistics.median(ratios):.3f} (median of {rounds} pairs, "
         f"{min(ratios):.3f} to {max(ratios):.3f})"
     )
+
+
+def bench_status(folder: Path, rounds: int) -> None:
+    """The whole command over the keyrings of :func:`bench_renew`; as a table, and for scripts."""
+    for words in ([], ["--json"]):
+        call = [sys.executable, "-c", COMMAND_MAIN, "status", *words]
+        call += [f"--{name}-dir={folder / name}" for name in ("config", "work", "logs")]
+        times = []
+        for _ in range(rounds):
+            began = time.perf_counter()
+            subprocess.run(call, capture_output=True, check=True)
+            times.append(time.perf_counter() - began)
+        told = " ".join(["status", *words])
+        print(f"{told}: {statistics.median(times):.2f} s (median of {rounds})")
 
 
 def bench_shared(folder: Path, count: int, times_over: int) -> None:
