@@ -188,20 +188,28 @@ class Issuing:
 
     def _pinned_host(self, state: State, names: Iterable[str], now: datetime) -> str | None:
         """The first of the names that the keyring has, or that its pins bind at."""
-        deleted = self.deleted(state.keyring)
-        members = [m for m in state.keyring.members if m.lineage not in deleted and not m.moved]
-        hosts = () if state.unpinned(now) else [host for m in members for host in m.hosts]
-        return _pinned_host(state, hosts, _lowered(names), now)
+        names = _lowered(names)
+        members = () if state.unpinned(now) else state.keyring.members
+        hosts = [
+            host
+            for member in members
+            if not member.moved
+            and reach.covered(member.hosts, names, False)
+            and not self._is_deleted(member.lineage)
+            for host in member.hosts
+        ]
+        return _pinned_host(state, hosts, names, now)
 
     def deleted(self, keyring: Keyring) -> tuple[str, ...]:
         """The lineages of the keyring that ``certbot delete`` has deleted; those that have moved are
         the business of another one."""
+        return tuple(
+            m.lineage for m in keyring.members if not m.moved and self._is_deleted(m.lineage)
+        )
 
-        def is_gone(name: str) -> bool:
-            left = (("renewal", f"{name}.conf"), ("live", name))
-            return not any(os.path.exists(os.path.join(self.config_dir, *one)) for one in left)
-
-        return tuple(m.lineage for m in keyring.members if not m.moved and is_gone(m.lineage))
+    def _is_deleted(self, name: str) -> bool:
+        left = (("renewal", f"{name}.conf"), ("live", name))
+        return not any(os.path.exists(os.path.join(self.config_dir, *one)) for one in left)
 
     def check_accepted(self, lineage: str, names: Iterable[str], pin: str, now: datetime) -> None:
         """See that no client refuses the key of a lineage that is not ours for pins that are.
