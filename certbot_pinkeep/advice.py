@@ -248,7 +248,7 @@ def _unknown(ledger: Ledger, now: datetime) -> str:
 def _when(name: str, safety: Safety) -> str:
     """From when it is safe, or what has to be done so that it is known."""
     if safety.cause == "elsewhere":
-        return f"Bring it with: certbot-pinkeep backup {name} add --key FILE"
+        return f"Bring it: 'certbot-pinkeep backup {name} add --key FILE'."
     if safety.since is not None:
         return f"It is safe from {moments.text(safety.since)}."
     return f"From when it is safe is not known yet{_MENDS[safety.cause].format(name=name)}."
