@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from machine import RSA_KEY, Machine
 from certbot_pinkeep import rounds
 from certbot_pinkeep.errors import BadPolicy, PinkeepError, TypeMissing
 from certbot_pinkeep.keyring import Keyring
+from certbot_pinkeep.publishing import Failure
 from certbot_pinkeep.rounds import Round
 
 NAMES = ("a.pin.test", "b.pin.test", "c.pin.test")
@@ -191,3 +193,20 @@ def test_certificate_that_appears_below_is_looked_for(machine: Machine, subdomai
     assert one.stamps.in_step(NAMES[0], values, [])
     machine.issue("below.a.pin.test")
     assert one.stamps.in_step(NAMES[0], values, []) == (not subdomains)
+
+
+def test_g2_certificates_are_not_loaded_together_with_one_that_clients_refuse(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be published, and one of the renewed certificates has a key that is not pinned."""
+    one = new_round(machine)
+    take_in(machine, one)
+    one.finish()
+    before = machine.apache.reloads
+    take_in(machine, one, issued=True)
+    strange = replace(machine.look(NAMES[1]), pin="A" * 43 + "=")
+    failure = Failure("shared", (machine.look(NAMES[0]), strange), BadPolicy("no backup"))
+    monkeypatch.setattr(one.keeper, "publish_all", lambda *given: ([], [failure]))
+    with pytest.raises(BadPolicy):
+        one.finish()
+    assert machine.apache.reloads == before
