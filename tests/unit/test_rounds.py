@@ -205,7 +205,7 @@ def test_g2_certificates_are_not_loaded_together_with_one_that_clients_refuse(
     before = machine.apache.reloads
     take_in(machine, one, issued=True)
     strange = replace(machine.look(NAMES[1]), pin="A" * 43 + "=")
-    failure = Failure("shared", (machine.look(NAMES[0]), strange), BadPolicy("no backup"))
+    failure = Failure("shared", (strange, machine.look(NAMES[0])), BadPolicy("no backup"))
     monkeypatch.setattr(one.keeper, "publish_all", lambda *given: ([], [failure]))
     with pytest.raises(BadPolicy):
         one.finish()
