@@ -244,7 +244,9 @@ class Issuing:
                 ledger = replace(ledger, doubt=ledger.doubt or str(error))
                 continue
             for member in left.keyring.members if left else ():
-                if left is not None and member.moved == name:
+                # Not noted yet where a run was killed: then both have the lineage.
+                both = not member.moved and state.keyring.member(member.lineage) is not None
+                if left is not None and (both or member.moved == name):
                     ledger = ledger.inherit(left.ledger, member.hosts)
         return replace(state, ledger=ledger) if ledger != state.ledger else state
 

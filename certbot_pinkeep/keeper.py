@@ -467,9 +467,15 @@ class Keeper(Publishing):
             self._check_hosts(keyring.name, live.name, live.names, now, live.pin)
         member = member_of(live, known.loaded if known else None)
         if not is_accepted(old, live, now):
-            if not old.unpinned(now):
+            if old.ledger.current is None:
+                # A run was killed before it published anything, and the lineage went on elsewhere.
+                if rollover.locked_out(live.pin, old.ledger, now, live.names):
+                    raise NotAccepted(self._why_not(old, live, now))
+                keyring = keyring.with_joined(self._adopted_key(live, paths_of(keyring)))
+            elif old.unpinned(now):
+                keyring = keyring.with_primary(self._adopted_key(live))
+            else:
                 raise self.unpinned_error(old, live)
-            keyring = keyring.with_primary(self._adopted_key(live))
         return replace(old, keyring=keyring.with_member(member))
 
     def _tell_members(self, old: State | None, state: State, live: Live) -> None:

@@ -447,3 +447,26 @@ def test_g2_confirm_waits_for_a_twin_that_stays_behind(pair: Machine) -> None:
     pair.keep(WWW, "two", NOW + DAY, pinned=True)
     with pytest.raises(PinkeepError, match="--cert-name twin"):
         wishes.confirm(pair.keeper, "two", NOW + 2 * DAY)
+
+
+def test_g5_move_that_was_killed_and_taken_up_again_after_a_renewal(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both keyrings have the lineage, and the new one has published nothing: it goes on with the key
+    of the renewal, which clients accept."""
+    machine.issue(API)
+    machine.keep(API, "one")
+    with monkeypatch.context() as patch:
+        patch.setattr("certbot_pinkeep.keeper.Keeper._tell_left", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            machine.keep(API, "two", NOW + HOUR, pinned=True)
+    wishes.ask(machine.keeper, "one", NOW + 70 * DAY)
+    handed = machine.handed(API, "one", NOW + 70 * DAY)
+    machine.issue(API, handed.key_pem)
+    machine.keep(API, "one", NOW + 70 * DAY, pinned=True)
+    machine.keep(API, "two", NOW + 71 * DAY, pinned=True)
+    assert machine.members("two") == {API: handed.pin}
+    assert machine.published("two").pins[0] == handed.pin
+    assert machine.state("one").keyring.member(API) == replace(
+        machine.state("two").keyring.members[0], loaded=None, moved="two"
+    )
