@@ -321,7 +321,12 @@ class Installer(
         if name not in self._kept:
             if later:
                 util.atexit_register(self._finish_late)
-            self._take_in(name)
+            try:
+                self._take_in(name)
+            except errors.PluginError:
+                if not later:
+                    self._finish_late()  # what else was recorded in this run, or by this attempt
+                raise
             self._kept.add(name)
         self._certificate = None
         if not later:

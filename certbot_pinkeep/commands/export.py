@@ -95,7 +95,9 @@ def _pinned(state: State, now: datetime) -> Pinned:
             )
         in_service = pin in served and key.role != "compromised"
         found.append(Pin(pin, key.kind.key_type, "in-service" if in_service else key.role))
-    return Pinned(keyring.name, keyring.hosts, current.policy, tuple(found), now)
+    members = [member for member in keyring.members if not member.moved]
+    hosts = tuple(dict.fromkeys(host for member in members for host in member.hosts))
+    return Pinned(keyring.name, hosts, current.policy, tuple(found), now)
 
 
 def _host(pinned: Pinned, written: str) -> str:
