@@ -122,6 +122,8 @@ class Round:
         for taken in report.taken:
             live = taken.live
             watched = [os.path.join(os.path.dirname(live.key_path), "cert.pem"), live.key_path]
+            # By whom it is renewed is noted there.
+            watched.append(os.path.join(self.config_dir, "renewal", f"{live.name}.conf"))
             paths = [*watched, *report.files, *taken.csr_paths, *folders]
             if taken.chosen.include_subdomains:
                 # Whatever certificate comes to this machine may be below it.

@@ -210,3 +210,16 @@ def test_g2_certificates_are_not_loaded_together_with_one_that_clients_refuse(
     with pytest.raises(BadPolicy):
         one.finish()
     assert machine.apache.reloads == before
+
+
+def test_renewal_file_that_was_changed_is_looked_at(machine: Machine) -> None:
+    """It may name another installer now, which would make a new key."""
+    one = new_round(machine)
+    take_in(machine, one)
+    one.finish()
+    chosen = machine.options("shared")
+    values = {**chosen.settings, "keyring": "shared"}
+    assert one.stamps.in_step(NAMES[0], values, [])
+    path = machine.renewal(NAMES[0])
+    path.write_text(path.read_text().replace("pinkeep", "none"))
+    assert not one.stamps.in_step(NAMES[0], values, [])
