@@ -70,7 +70,8 @@ def add_private(
         key = _new(keeper, state, brought.key.public_key(), option, now)
         known = state.keyring.key(key.pin)
         waiting = [one.pin for one in state.keyring.backups(key.kind.key_type) if one.elsewhere]
-        if known is not None and not known.elsewhere and not _is_left(state, key.pin):
+        staged = known is not None and known.role == "backup"
+        if known is not None and staged and not known.elsewhere and not keeper.lost([known]):
             raise BadBackup(f"{option}: {key.pin} is a backup of {name} already, with its key.")
         if waiting and key.pin not in waiting and not new:
             raise BadBackup(
@@ -78,6 +79,7 @@ def add_private(
                 f"is {', '.join(waiting)}. Nothing was changed. To have it as one more backup, add --new."
             )
         keeper.folders.check()
+        keeper.check_keys(state.keyring)
         taken = paths_of(state.keyring)
         if brought.sealed is not None:
             key = replace(key, encrypted=keeper.folders.save_encrypted(brought.sealed, taken))
@@ -85,7 +87,7 @@ def add_private(
             pem = pins.write_private_key(brought.key)
             saved = keeper.folders.find_copy(pem) or keeper.folders.save_key(pem, taken)
             key = replace(key, path=saved.path)
-        if known is not None and known.elsewhere:
+        if known is not None and staged:
             key = replace(known, path=key.path, encrypted=key.encrypted or "")
         _save(keeper, state, key)
     return key
@@ -105,19 +107,24 @@ def drop(keeper: Keeper, name: str, pin: str, now: datetime) -> Key:
                 f"{pin!r} is no backup of the keyring {name}: {what}. Its backups: "
                 f"{', '.join(known) or 'none'}. Nothing was changed."
             )
+        keeper.folders.check()
+        keeper.check_keys(state.keyring)
         left = replace(state, keyring=state.keyring.without_backup(pin))
+        why = _is_needed(keeper, state, left, key, now)
+        if why:
+            raise BadBackup(f"{pin} cannot be dropped: {why} Nothing was changed.")
         keeper.store.save(replace(left, keyring=keeper.replenished(left, now)))
     return key
 
 
-def carriers(state: State, pin: str) -> str:
+def carriers(state: State, pin: str) -> list[str]:
     """Which releases carry a dropped pin, as a sentence; empty: none."""
     told = [
         f"{one}, with {len(_staged(state).intersection(one.pins))} of its pins still staged"
         for one in state.ledger.releases
         if pin in one.pins
     ]
-    return f"It goes on being carried by {'; '.join(told)}." if told else ""
+    return [f"It goes on being carried by {'; '.join(told)}."] if told else []
 
 
 def due(keeper: Keeper, name: str, now: datetime) -> list[str]:
@@ -126,6 +133,23 @@ def due(keeper: Keeper, name: str, now: datetime) -> list[str]:
     types = state.keyring.key_types() if state else ()
     found = [rollover.decide(state.keyring, state.ledger, now, one) for one in types if state]
     return [advice.promise(name, decision) for decision in found if decision.due]
+
+
+def _is_needed(keeper: Keeper, state: State, left: State, key: Key, now: datetime) -> str:
+    """Why a backup cannot be dropped, as a sentence; empty: it can."""
+    name, pin, key_type = state.keyring.name, key.pin, key.kind.key_type
+    for lineage, live in keeper.live_pins(state.keyring).items():
+        if live == pin:
+            return f"the certificate of {lineage} is issued for it already. Run: certbot renew."
+    decided, then = (
+        rollover.decide(one.keyring, one.ledger, now, key_type) for one in (state, left)
+    )
+    if decided.due == "compromised" and decided.key == key and not then.rolls_over:
+        return (
+            f"the present key of the keyring {name} is compromised, and this is the only backup that "
+            "locks nobody out. Renew first: certbot renew --force-renewal."
+        )
+    return ""
 
 
 def _staged(state: State) -> set[str]:

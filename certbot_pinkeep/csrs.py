@@ -229,6 +229,8 @@ def _small_files(folder: str) -> Iterator[tuple[str, bytes]]:
     except OSError:
         return  # none that could be used
     for name in names:
+        if files.is_temporary(name):
+            continue  # it is going to be swept away
         path = os.path.join(folder, name)
         try:
             found = os.stat(path)

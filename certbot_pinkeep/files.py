@@ -86,10 +86,15 @@ def _temporary(folder: str, data: bytes, mode: int, sync: bool = True) -> Iterat
             os.unlink(path)
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that is being written, or was left half-written."""
+    return name.startswith(_TEMPORARY)
+
+
 def sweep(folder: str) -> None:
     """Remove what runs that were killed left half-written in *folder*."""
     for name in os.listdir(folder):
-        if name.startswith(_TEMPORARY) and not _is_running(name[len(_TEMPORARY) :]):
+        if is_temporary(name) and not _is_running(name[len(_TEMPORARY) :]):
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(folder, name))
 

@@ -204,7 +204,7 @@ class Keeper(Publishing):
             assert state is not None
             if kind.key_type not in state.keyring.key_types():
                 keys = state.keyring
-                self._check_keys(keys)
+                self.check_keys(keys)
                 saved = self.folders.save_key(csrs.make_key(kind), paths_of(keys))
                 key = Key(saved.pin, saved.kind, "primary", saved.path, now)
                 keys = self._with_backups(keys.with_type(key), self._chosen(state).backup_keys, now)
@@ -289,7 +289,7 @@ class Keeper(Publishing):
     ) -> State:
         """The state with a lineage that is new to the keyring."""
         name = chosen.keyring
-        self._check_keys(old.keyring)
+        self.check_keys(old.keyring)
         self._check_hosts(name, live.name, live.names, now, live.pin)
         ledger = self._brought_along(old.ledger, live, chosen, now, pinned_before, origin)
         state = replace(old, ledger=ledger)
@@ -403,7 +403,7 @@ class Keeper(Publishing):
 
         :raises BadFolder: when the folder of the keys is gone
         """
-        self._check_keys(state.keyring)
+        self.check_keys(state.keyring)
         keyring = self._without_lost(self._healed(state.keyring, live), chosen.backup_keys)
         keyring = self._with_backups(keyring, chosen.backup_keys, now)
         index = self.folders.saved_csrs()
@@ -430,7 +430,7 @@ class Keeper(Publishing):
         path = self._adopted_key(live, paths_of(keyring)).path
         return keyring.moved(live.pin, path) if path else keyring
 
-    def _check_keys(self, keyring: Keyring) -> None:
+    def check_keys(self, keyring: Keyring) -> None:
         """See that not all keys are gone at once: that is a folder which is not there (mounted) now.
 
         :raises BadFolder: when they are

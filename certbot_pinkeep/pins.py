@@ -43,6 +43,11 @@ _DIRECTIVE = re.compile(
 )
 
 
+_ENCRYPTED = re.compile(
+    rb"-----BEGIN ENCRYPTED PRIVATE KEY-----.*?-----END ENCRYPTED PRIVATE KEY-----", re.DOTALL
+)
+
+
 @dataclass(frozen=True)
 class KeyKind:
     """What kind of key it is.
@@ -129,9 +134,11 @@ def load_private_key(pem: bytes, passphrase: bytes | None = None) -> PrivateKey:
     return key
 
 
-def is_encrypted(pem: bytes) -> bool:
-    """Whether it says of itself that it is an encrypted private key (PKCS#8, RFC 7468 §11)."""
-    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem
+def encrypted_block(pem: bytes) -> bytes | None:
+    """The encrypted private key in *pem* alone, without what else is in the file (PKCS#8, RFC 7468
+    §11); ``None``: there is none."""
+    found = _ENCRYPTED.search(pem)
+    return found[0] + b"\n" if found else None
 
 
 def write_private_key(key: PrivateKey) -> bytes:
@@ -151,11 +158,17 @@ def load_public_key(pem: bytes) -> PublicKey:
     try:
         if b"CERTIFICATE REQUEST-----" in pem:
             csr = x509.load_pem_x509_csr(pem)
+            digest = csr.signature_hash_algorithm
+            if digest is not None and digest.name in ("md5", "sha1"):
+                raise BadKey(
+                    f"it is signed with {digest.name.upper()}, which proves nothing any more. Give its "
+                    "public key instead, which 'openssl req -noout -pubkey -in FILE' prints"
+                )
             if not csr.is_signature_valid:
                 raise BadKey("its signature is not by its own key")
             return usable(csr.public_key())
         return usable(serialization.load_pem_public_key(pem))
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise BadKey("it is neither a CSR nor a public key in PEM") from None
 
 

@@ -17,6 +17,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -197,6 +198,15 @@ class Publishing(Issuing):
                 failures.append(Failure(one.name, _lives(one.taken), one.uncovered))
         failed = {failure.keyring for failure in failures}
         return [self._report(one, now) for one in ready if one.name not in failed], failures
+
+    def live_pins(self, keyring: Keyring) -> dict[str, str]:
+        """The pins of the keys of the keyring's certificates as they are, by lineage."""
+        found = {}
+        for member in keyring.members:
+            with suppress(BadKey):  # of a kind that is never pinned, or deleted
+                path = os.path.join(self.config_dir, "live", member.lineage, "cert.pem")
+                found[member.lineage] = lineage.glance(path)[1]
+        return found
 
     def check(self, chosen: Options) -> None:
         """See that the options can be used on this machine. Writes nothing.
@@ -563,8 +573,8 @@ def is_ours(snippet: str, keyring: str) -> bool:
 
 
 def paths_of(keyring: Keyring) -> list[str]:
-    """The files of the keyring's keys, below the config dir."""
-    return [key.path for key in keyring.keys if key.path]
+    """The files of the keyring's keys, below the config dir, encrypted ones among them."""
+    return [path for key in keyring.keys for path in (key.path, key.encrypted) if path]
 
 
 def held_for(max_age: int) -> str:

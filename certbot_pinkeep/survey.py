@@ -194,7 +194,7 @@ def _sealed_error(path: str) -> str:
     """Why an encrypted private key cannot be used; empty: it can, by who knows the passphrase."""
     try:
         with open(path, "rb") as file:
-            if pins.is_encrypted(file.read()):
+            if pins.encrypted_block(file.read()):
                 return ""
     except OSError as error:
         return f"The key file {path} cannot be read: {error.strerror}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import shlex
 import sys
 
 from certbot_pinkeep import backups, moments, pins, status
@@ -66,14 +67,14 @@ def _list(parsed: argparse.Namespace) -> int:
 
 
 def _add(parsed: argparse.Namespace) -> int:
-    if parsed.csr and (parsed.passphrase_file or parsed.keep_encrypted or parsed.new):
+    if parsed.csr is not None and (parsed.passphrase_file or parsed.keep_encrypted or parsed.new):
         raise BadBackup(
             "--passphrase-file, --keep-encrypted and --new go with --key. Nothing was changed."
         )
     now = moments.now()
     keeper = common.keeper_of(common.certbots_config(parsed))
     name = common.name_of(parsed)
-    if parsed.csr:
+    if parsed.csr is not None:
         key = backups.add_public(keeper, name, _read("--csr", parsed.csr), parsed.csr, now)
         told = "Keep its private key: it is asked for when its turn has come."
     else:
@@ -92,29 +93,38 @@ def _brought(parsed: argparse.Namespace) -> Brought:
     :raises BadBackup: when it cannot be
     """
     pem = _read("--key", parsed.key)
-    encrypted = pins.is_encrypted(pem)
-    if parsed.keep_encrypted and not encrypted:
+    sealed = pins.encrypted_block(pem)
+    if parsed.keep_encrypted and sealed is None:
         raise BadBackup(
-            f"--keep-encrypted: {parsed.key} is not an encrypted key in PKCS#8. To make one, run: "
-            f"openssl pkcs8 -topk8 -in {parsed.key} -out encrypted.pem -- nothing was changed."
+            f"--keep-encrypted: {parsed.key!r} is not an encrypted key in PKCS#8. Nothing was changed. "
+            f"If it is a private key, run: openssl pkcs8 -topk8 -in {shlex.quote(parsed.key)} -out "
+            "encrypted.pem"
         )
     try:
-        key = pins.load_private_key(pem, _passphrase(parsed) if encrypted else None)
+        key = pins.load_private_key(sealed or pem, _passphrase(parsed) if sealed else None)
     except BadKey as error:
         raise BadBackup(f"--key {parsed.key!r}: {error}. Nothing was changed.") from None
-    return Brought(parsed.key, key, pem if parsed.keep_encrypted else None)
+    return Brought(parsed.key, key, sealed if parsed.keep_encrypted else None)
 
 
 def _passphrase(parsed: argparse.Namespace) -> bytes:
     if parsed.passphrase_file:
         lines = _read("--passphrase-file", parsed.passphrase_file).splitlines()
         return lines[0] if lines else b""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise BadBackup(
             f"--key {parsed.key!r}: it is encrypted, and there is no terminal to ask for the "
             "passphrase. Give --passphrase-file. Nothing was changed."
         )
-    return getpass.getpass(f"Passphrase of {parsed.key}: ").encode()
+    try:
+        return getpass.getpass(f"Passphrase of {parsed.key}: ").encode()
+    except (EOFError, KeyboardInterrupt):
+        raise BadBackup("No passphrase was given. Nothing was changed.") from None
+    except UnicodeError:  # it would quote what it could not read (G7)
+        raise BadBackup(
+            "The passphrase has characters that this terminal does not send as it says. Give "
+            "--passphrase-file. Nothing was changed."
+        ) from None
 
 
 def _read(option: str, path: str) -> bytes:
@@ -137,8 +147,8 @@ def _drop(parsed: argparse.Namespace) -> int:
     key = backups.drop(keeper, name, parsed.pin, now)
     report = keeper.publish(name, now)
     state = common.load_one(keeper.store, name)
-    print(
-        f"{key.pin} is no backup of the keyring {name} any more. {backups.carriers(state, key.pin)}"
-    )
+    carried = backups.carriers(state, key.pin)
+    print(" ".join([f"{key.pin} is no backup of the keyring {name} any more.", *carried]))
     common.print_step(report)
+    print("".join(f"{sentence}\n" for sentence in backups.due(keeper, name, now)), end="")
     return 0
