@@ -127,6 +127,10 @@ class Machine:
         assert state is not None, f"there is no keyring {keyring}"
         return state
 
+    def store_text(self, keyring: str) -> str:
+        """The keyring file."""
+        return Path(self.keeper.store.path(keyring)).read_text()
+
     def role(self, keyring: str, pin: str) -> str | None:
         """A key's role."""
         key = self.state(keyring).keyring.key(pin)

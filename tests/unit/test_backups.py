@@ -6,12 +6,27 @@ import os
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from helpers import DAY, HOUR, NOW, A, B, C, make_pem, mode_of, pin_of_key, policy, ring_key, tree
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from helpers import (
+    DAY,
+    HOUR,
+    NOW,
+    A,
+    B,
+    C,
+    make_pem,
+    mode_of,
+    pin_of_key,
+    policy,
+    resigned,
+    ring_key,
+    tree,
+)
 from machine import RSA_KEY, Machine
 
 from certbot_pinkeep import backups, command, csrs, moments, pins, rollover, wishes
-from certbot_pinkeep.errors import BadBackup, Compromised, NotSafe
+from certbot_pinkeep.errors import BadBackup, BadFolder, Compromised, NotSafe
 from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.ledger import Ledger
 
@@ -238,7 +253,67 @@ def test_forced_rollover_takes_one_that_is_at_hand(machine: Machine, key: bytes)
     assert machine.handed(SITE, SITE, NOW + 91 * DAY, backup_keys=1).pin != pin
 
 
+def test_backup_whose_file_is_lost_is_brought_again(machine: Machine, key: bytes) -> None:
+    """It is the same backup, in its old place; until then it is none."""
+    added = backups.add_private(machine.keeper, SITE, brought(key), NOW)
+    before = [(one.pin, one.created, one.added) for one in machine.state(SITE).keyring.keys]
+    assert added.path is not None
+    (machine.config / added.path).unlink()
+    again = backups.add_private(machine.keeper, SITE, brought(key), NOW + HOUR)
+    assert again.pin == added.pin and again.path is not None
+    assert (machine.config / again.path).read_bytes() == key
+    after = machine.state(SITE).keyring.keys
+    assert [(one.pin, one.created, one.added) for one in after] == before
+
+
+def test_g3_number_of_an_encrypted_backup_is_not_given_to_another_key(
+    machine: Machine, key: bytes
+) -> None:
+    """Its file may only be away for a while."""
+    sealed_one = backups.add_private(machine.keeper, SITE, brought(key, sealed(key)), NOW)
+    (machine.config / sealed_one.encrypted).unlink()
+    other = backups.add_private(machine.keeper, SITE, brought(make_pem()), NOW, new=True)
+    assert other.path != sealed_one.encrypted
+
+
+def test_g8_nothing_is_brought_or_dropped_while_the_keys_are_away(
+    machine: Machine, key: bytes
+) -> None:
+    """A folder that is not mounted is no loss of keys."""
+    _, staged = machine.published(SITE).pins
+    before = machine.store_text(SITE)
+    for one in (machine.config / "keys").iterdir():
+        one.unlink()
+    with pytest.raises(BadFolder, match="keys"):
+        backups.add_private(machine.keeper, SITE, brought(key), NOW)
+    with pytest.raises(BadFolder, match="keys"):
+        backups.drop(machine.keeper, SITE, staged, NOW)
+    assert machine.store_text(SITE) == before and not list((machine.config / "keys").iterdir())
+
+
 # Dropping them
+
+
+def test_g2_backup_that_a_certificate_has_already_is_not_dropped(machine: Machine) -> None:
+    """Certbot renewed for it, and was killed before the keyring was told."""
+    _, staged = machine.published(SITE).pins
+    wishes.ask(machine.keeper, SITE, NOW + 90 * DAY)
+    handed = machine.handed(SITE, SITE, NOW + 90 * DAY, backup_keys=1)
+    assert handed.pin == staged
+    machine.issue(SITE, handed.key_pem)
+    before = tree(machine.config)
+    with pytest.raises(BadBackup, match=r"the certificate of pin\.test is issued for it already"):
+        backups.drop(machine.keeper, SITE, staged, NOW + 90 * DAY)
+    assert tree(machine.config) == before
+
+
+def test_g3_only_way_out_of_a_compromised_key_is_not_dropped(machine: Machine) -> None:
+    """The next renewal would fail."""
+    _, staged = machine.published(SITE).pins
+    wishes.ask(machine.keeper, SITE, NOW + 90 * DAY, compromised=True)
+    with pytest.raises(BadBackup, match="the only backup that locks nobody out"):
+        backups.drop(machine.keeper, SITE, staged, NOW + 90 * DAY)
+    assert machine.renew(SITE, SITE, NOW + 90 * DAY, backup_keys=1) == staged
 
 
 def test_dropped_backup_leaves_the_pins_and_is_not_staged_again(machine: Machine) -> None:
@@ -276,12 +351,13 @@ def test_g10_what_cannot_be_a_backup_is_refused_and_nothing_written(
     primary = machine.members(SITE)[SITE]
     served = (machine.config / "live" / SITE / "privkey.pem").read_bytes()
     _, staged = machine.published(SITE).pins
-    csr = bytearray(csr_of(key))
+    csr, request = bytearray(csr_of(key)), x509.load_pem_x509_csr(csr_of(key))
     csr[-60:-50] = b"AAAAAAAAAA"
     before = tree(machine.config)
     table = [
         (b"nonsense", "neither a CSR nor a public key"),
         (bytes(csr), "signature|neither"),
+        (resigned(request.tbs_certrequest_bytes, key, hashes.SHA1()), "it is signed with SHA1"),
         (csr_of(RSA_KEY), "RSA key, and the keyring pin.test has ECDSA keys"),
         (csr_of(served), "serves that key already"),
     ]
@@ -354,6 +430,46 @@ def test_command_adds_lists_opens_and_drops(
     assert run(machine, "list") == 0 and "encrypted" not in capsys.readouterr().out
     assert run(machine, "drop", pin) == 0
     assert pin not in machine.published(SITE).pins
+
+
+def test_g7_of_a_file_with_more_in_it_only_the_encrypted_key_is_kept(
+    machine: Machine, at_noon: None, key: bytes, tmp_path: Path
+) -> None:
+    """A private key beside it must not lie open in a file that is said to be encrypted."""
+    secret, given = tmp_path / "secret", tmp_path / "both.pem"
+    secret.write_bytes(PASSPHRASE + b"\n")
+    given.write_bytes(b"a remark\n" + sealed(key) + make_pem())
+    opens = ("--passphrase-file", str(secret))
+    assert run(machine, "add", "--key", str(given), "--keep-encrypted", *opens) == 0
+    found = machine.state(SITE).keyring.key(pin_of_key(key))
+    assert found is not None and found.encrypted
+    kept = (machine.config / found.encrypted).read_bytes()
+    assert pins.load_private_key(kept, PASSPHRASE) and kept.count(b"BEGIN") == 1
+
+
+@pytest.mark.parametrize("ends", [EOFError, KeyboardInterrupt])
+def test_g10_no_passphrase_is_given(
+    machine: Machine,
+    at_noon: None,
+    key: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ends: type[BaseException],
+) -> None:
+    """Ctrl-D and Ctrl-C at the question change nothing."""
+
+    def asked(_: str) -> str:
+        raise ends
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("getpass.getpass", asked)
+    given = tmp_path / "sealed.pem"
+    given.write_bytes(sealed(key))
+    before = tree(machine.config)
+    assert run(machine, "add", "--key", str(given)) == 1
+    assert "No passphrase was given. Nothing was changed." in capsys.readouterr().err
+    assert tree(machine.config) == before
 
 
 @pytest.mark.parametrize("passphrase", [None, b"wrong"])

@@ -275,6 +275,13 @@ def test_key_is_found_behind_files_that_are_none(folders: Folders) -> None:
     assert folders.find_copy(KEY + b"\n") is None
 
 
+def test_g5_half_written_files_are_not_found(folders: Folders) -> None:
+    """What a killed run left is swept away by the next one: no key may live there."""
+    saved = folders.save_key(KEY)
+    os.rename(folders.absolute(saved.path), Path(folders.keys) / ".pinkeep-999999999")
+    assert folders.find_key(saved.pin) is None and folders.find_copy(KEY) is None
+
+
 def test_g7_unusable_key_is_not_saved(folders: Folders, tmp_path: Path) -> None:
     """What cannot be used as a key does not get into the folder."""
     with pytest.raises(BadKey):
