@@ -10,6 +10,7 @@ The rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from certbot_pinkeep import moments, rollover
@@ -54,6 +55,24 @@ def not_yet_issued(name: str, decision: Decision) -> str:
     return (
         f"No certificate was issued for the key of the keyring {name}: {decision.safety.why}. "
         f"{_when(name, decision.safety)} Ask for it again then."
+    )
+
+
+def not_added(
+    name: str,
+    lineage: str,
+    added: tuple[str, ...],
+    pin: str,
+    holdings: Iterable[Holding],
+    now: datetime,
+) -> str:
+    """Said when a certificate is to have names at which its key locks clients out (G2)."""
+    return (
+        f"No certificate was issued for {lineage} with {', '.join(added)} as well: that locks out "
+        f"{'; '.join(_victims(one, now) for one in holdings)}, because the key of the new certificate, "
+        f"with the pin {pin}, is not among those of the keyring {name} that they hold there. The "
+        f"present certificate stays. Ask for a certificate of its own for {', '.join(added)}: certbot "
+        f"certonly --installer pinkeep --pinkeep-keyring {name} -d {' -d '.join(added)}"
     )
 
 

@@ -11,7 +11,8 @@ The rules:
 * A lineage that is pinned nowhere yet, and is to join a keyring, is issued for the shared primary
   at once where that is safe at its names; else it joins with the key that it has.
 * A certificate with a key that clients do not accept is not made for a host that is pinned already,
-  nor for one below a host that is pinned with includeSubDomains (G2).
+  nor for one below a host that is pinned with includeSubDomains (G2). That goes for the names that a
+  renewal adds, too: at those of its own keyring other pins may bind than at its present ones.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from certbot_pinkeep.errors import (
     BadKey,
     Compromised,
     DamagedState,
+    NotAccepted,
     NotSafe,
     OtherKeyring,
     TypeMissing,
@@ -96,13 +98,15 @@ class Issuing:
             compromised, and every other one locks clients out
         :raises BadKey: when there is no key that could be handed over
         :raises OtherKeyring: when it is to have a host more that another keyring pins
+        :raises NotAccepted: when it is to have one more at which its key is refused
         """
         answer = self._ask_the_ca(live, now)
         if live.pin in refused:
             answer = revocations.Answer(True, "keyCompromise")
         state = self._pinned_state(live, keyring, asked)
         names = tuple(names)
-        if set(_lowered(names)) - set(live.names):
+        added = tuple(name for name in _lowered(names) if name not in live.names)
+        if added:
             own = state.keyring.name if state else keyring
             self._check_hosts(own, live.name, names, now, live.pin)
         if state is None:
@@ -112,6 +116,8 @@ class Issuing:
             if answer.revoked:
                 state = self._noticed(state, live.pin, answer.compromised, dry_run)
             key = self._chosen_key(state, live, names, now, asked, chosen)
+        for known in [state] if state else self.store.known(keyring):
+            _check_added(known, live.name, added, key.pin, now)
         return self._handover(key, names, live.must_staple, dry_run)
 
     def handover_new(
@@ -206,6 +212,12 @@ class Issuing:
         return tuple(
             m.lineage for m in keyring.members if not m.moved and self._is_deleted(m.lineage)
         )
+
+    def hosts_now(self, keyring: Keyring) -> Names:
+        """The names of the certificates that draw on the keyring now, in order, once each."""
+        gone = self.deleted(keyring)
+        members = [member for member in keyring.drawing if member.lineage not in gone]
+        return tuple(dict.fromkeys(host for member in members for host in member.hosts))
 
     def _is_deleted(self, name: str) -> bool:
         left = (("renewal", f"{name}.conf"), ("live", name))
@@ -547,6 +559,16 @@ def is_accepted(state: State, live: Live, now: datetime) -> bool:
     if live.pin not in current.policy.pins:
         return False
     return key.role != "retired" or not rollover.locked_out(live.pin, state.ledger, now, live.names)
+
+
+def _check_added(state: State, lineage: str, added: Names, pin: str, now: datetime) -> None:
+    """See that nobody holds pins without the key at the names that a certificate is to have more.
+
+    :raises NotAccepted: when somebody does
+    """
+    locked = rollover.locked_out(pin, state.ledger, now, added) if added else ()
+    if locked:
+        raise NotAccepted(advice.not_added(state.keyring.name, lineage, added, pin, locked, now))
 
 
 def _has_come_from(state: State, lineage: str, keyring: str, pin: str | None) -> bool:

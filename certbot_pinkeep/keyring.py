@@ -106,6 +106,11 @@ class Keyring:
         """All names of all lineages, in order, once each."""
         return tuple(dict.fromkeys(host for member in self.members for host in member.hosts))
 
+    @property
+    def drawing(self) -> tuple[Member, ...]:
+        """The lineages that draw on it now: those that have moved draw on another one."""
+        return tuple(member for member in self.members if not member.moved)
+
     def key(self, pin: str) -> Key | None:
         """The key with this pin."""
         return next((key for key in self.keys if key.pin == pin), None)

@@ -156,6 +156,10 @@ class Entry:
 Holding = Entry | Release
 
 
+def _pin_options(pins: Iterable[str]) -> str:
+    return " ".join(f"--pin {pin}" for pin in pins)
+
+
 def _binds_at(served: tuple[str, ...], hosts: Iterable[str] | None, subdomains: bool) -> bool:
     return not served or hosts is None or bool(reach.covered(served, hosts, subdomains))
 
@@ -266,18 +270,28 @@ class Ledger:
         )
 
     def with_release(self, release: Release) -> Ledger:
-        """Note a release; one that is on record with the same pins binds until the new date.
+        """Note a release; one that is on record with the same pins binds until the new date. It goes on
+        binding at the names that it had then: what carries it has not changed.
 
         :raises BadRelease: when it is on record with other pins
         """
         known = self.release(release.channel, release.label)
         if known is not None and set(known.pins) != set(release.pins):
             raise BadRelease(
-                f"{known} is on record since {moments.text(known.recorded)} with other pins than those "
-                "of today. Nothing was changed. Give what carries the pins of today another --label."
+                f"{known} is on record since {moments.text(known.recorded)} with other pins than these. "
+                "Nothing was changed. Give what carries these pins another --label. To have what is on "
+                f"record bind until another date, name its pins: {_pin_options(known.pins)}"
             )
         recorded = known.recorded if known else self._not_before(release.recorded)
         added = replace(release, recorded=recorded)
+        if known is not None:
+            all_hosts = tuple(dict.fromkeys((*known.hosts, *added.hosts)))
+            added = replace(
+                added,
+                pins=known.pins,
+                hosts=all_hosts if known.hosts and added.hosts else (),
+                subdomains=known.subdomains or added.subdomains,
+            )
         kept = tuple(added if one is known else one for one in self.releases)
         held = added.binds_until(recorded) - recorded
         return replace(

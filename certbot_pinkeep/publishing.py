@@ -340,7 +340,7 @@ class Publishing(Issuing):
         """The certificates of this machine below the keyring's hosts whose keys its pins lack, or
         may lack soon, because they draw on another keyring."""
         published = set(keyring.published_pins())
-        members = {member.lineage for member in keyring.members if not member.moved}
+        members = {member.lineage for member in keyring.drawing}
         found = []
         for name in renewals.names(self.config_dir):
             if name in members:

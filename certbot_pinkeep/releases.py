@@ -3,6 +3,9 @@
 The rules:
 
 * A release carries what is published when it is recorded, all of it: that is what ``export`` gives.
+  One that is out already with other pins (the record was lost, or it is to bind for longer) is
+  recorded with the pins that the admin names, whatever is published now.
+* It pins the names of the certificates that draw on the keyring then, and those that it had before.
 * What is published has to be served: while Apache may still serve a key that is not among the pins,
   nothing is to carry them.
 * Nothing is to carry pins of a compromised key, or of a keyring that leaves pinning.
@@ -12,11 +15,12 @@ The rules:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta, timezone
 
-from certbot_pinkeep import moments, wishes
-from certbot_pinkeep.errors import BadRelease
+from certbot_pinkeep import moments, pins, wishes
+from certbot_pinkeep.errors import BadRelease, DamagedState
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.ledger import Release
 from certbot_pinkeep.store import State
@@ -60,25 +64,67 @@ def add(
     channel: str,
     label: str,
     end: datetime,
-    ttl: timedelta,
+    ttl: timedelta | None,
     now: datetime,
+    named: tuple[str, ...] = (),
 ) -> Release:
     """Record a release that carries the pins of today; one that is known gets a new date.
 
-    :param ttl: for how long it is held after its end
+    :param ttl: for how long it is held after its end; ``None``: as known, else not at all
+    :param named: the pins that it carries, where those are not the ones of today
     :raises BadRelease: when there is nothing to carry, or it is known with other pins
     """
     for option, value in (("--channel", channel), ("--label", label)):
         _check_word(option, value)
     with wishes.loaded(keeper, name, now) as state:
-        pins, hosts = _carried(state), state.keyring.hosts
+        carried = _named(state, named) if named else _carried(state)
+        hosts = keeper.hosts_now(state.keyring)
+        if not hosts:
+            raise BadRelease(
+                f"No certificate draws on the keyring {name} any more, so there is no name that a "
+                "release could pin. Nothing was changed. Where its certificates moved, give the name of "
+                "the keyring that they draw on now."
+            )
+        known = state.ledger.release(channel, label)
+        held = ttl if ttl is not None else known.ttl if known else timedelta(0)
         subdomains = any(one.subdomains for one in state.ledger.entries[-1:])
-        release = Release(channel, label, pins, hosts, now, end, ttl, subdomains)
+        release = Release(channel, label, carried, hosts, now, end, held, subdomains)
         ledger = state.ledger.with_release(release)
         keeper.store.save(replace(state, ledger=ledger))
     found = ledger.release(channel, label)
     assert found is not None
     return found
+
+
+def elsewhere(keeper: Keeper, name: str, release: Release) -> list[str]:
+    """The other keyrings that have a release of this name on record, as a lineage that moved brought
+    it there: each is told of a new date on its own."""
+    found = []
+    for other in keeper.store.names():
+        with suppress(DamagedState):
+            state = None if other == name else keeper.store.load(other)
+            if state and state.ledger.release(release.channel, release.label):
+                found.append(other)
+    return found
+
+
+def _named(state: State, named: tuple[str, ...]) -> tuple[str, ...]:
+    """The pins that the admin says it carries.
+
+    :raises BadRelease: when one is none, or none is the keyring's
+    """
+    for pin in named:
+        if not pins.is_pin(pin):
+            raise BadRelease(
+                f"--pin {pin!r}: that is not the base64 of a SHA-256 digest. Nothing was changed."
+            )
+    if not any(state.keyring.key(pin) for pin in named):
+        raise BadRelease(
+            f"--pin {named[0]!r}: none of these pins is that of a key of the keyring "
+            f"{state.keyring.name}. Nothing was changed. Its pins: certbot-pinkeep status "
+            f"{state.keyring.name} --json"
+        )
+    return tuple(dict.fromkeys(named))
 
 
 def end(keeper: Keeper, name: str, channel: str, label: str, now: datetime) -> Release:

@@ -112,8 +112,8 @@ def _keyring(
     keyring, ledger = state.keyring, state.ledger
     return {
         "name": keyring.name,
-        "lineages": [member.lineage for member in keyring.members if not member.moved],
-        "hosts": list(dict.fromkeys(h for m in keyring.members if not m.moved for h in m.hosts)),
+        "lineages": [member.lineage for member in keyring.drawing],
+        "hosts": list(dict.fromkeys(host for m in keyring.drawing for host in m.hosts)),
         "keys": [
             {
                 "pin": key.pin,

@@ -63,7 +63,7 @@ class Survey:
         """
         keyring = state.keyring
         chosen = self._chosen(state)
-        members = [member for member in keyring.members if not member.moved]
+        members = keyring.drawing
         lineages = [self._lineage(member) for member in members]
         keys = tuple(self._keys(state))
         return Seen(

@@ -205,7 +205,7 @@ def unpin(keeper: Keeper, name: str, now: datetime, undo: bool = False) -> list[
     with loaded(keeper, name, now) as state:
         if state.unpin == undo:
             keeper.store.save(replace(state, unpin=not undo))
-        return [member.lineage for member in state.keyring.members if not member.moved]
+        return [member.lineage for member in state.keyring.drawing]
 
 
 def note_deleted(keeper: Keeper, now: datetime) -> list[str]:

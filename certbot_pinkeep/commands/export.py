@@ -63,7 +63,7 @@ def _export(parsed: argparse.Namespace) -> int:
     settings = _settings(parsed, now)
     keeper = common.keeper_of(common.certbots_config(parsed))
     state = common.load_one(keeper.store, common.name_of(parsed))
-    pinned = _pinned(state, now)
+    pinned = _pinned(state, keeper.hosts_now(state.keyring), now)
     if parsed.host:
         pinned = replace(pinned, hosts=tuple(_host(pinned, host) for host in parsed.host))
     text = exports.render(parsed.format, pinned, settings)
@@ -78,7 +78,7 @@ def _export(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _pinned(state: State, now: datetime) -> Pinned:
+def _pinned(state: State, hosts: tuple[str, ...], now: datetime) -> Pinned:
     from certbot_pinkeep.exports import Pin, Pinned
 
     keyring, current = state.keyring, state.ledger.current
@@ -95,8 +95,6 @@ def _pinned(state: State, now: datetime) -> Pinned:
             )
         in_service = pin in served and key.role != "compromised"
         found.append(Pin(pin, key.kind.key_type, "in-service" if in_service else key.role))
-    members = [member for member in keyring.members if not member.moved]
-    hosts = tuple(dict.fromkeys(host for member in members for host in member.hosts))
     return Pinned(keyring.name, hosts, current.policy, tuple(found), now)
 
 

@@ -35,8 +35,15 @@ def add(commands: common.Commands) -> None:
     verb.add_argument(
         "--ttl",
         metavar="SECONDS",
-        default="0",
         help="for how long it is held after that: for a zone, the TTL of its records",
+    )
+    verb.add_argument(
+        "--pin",
+        metavar="PIN",
+        action="append",
+        default=[],
+        help="for one that is out already: a pin that it carries; repeat it for each; left out: "
+        "the pins of today",
     )
     verb.set_defaults(run=_add)
 
@@ -60,15 +67,21 @@ def _add(parsed: argparse.Namespace) -> int:
     until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
     keeper = common.keeper_of(common.certbots_config(parsed))
     name = common.name_of(parsed)
-    release = releases.add(keeper, name, parsed.channel, parsed.label, until, ttl, now)
+    release = releases.add(
+        keeper, name, parsed.channel, parsed.label, until, ttl, now, tuple(parsed.pin)
+    )
     print(
         f"{release.channel} {release.label} carries {len(release.pins)} pins of the keyring {name}: "
         f"until {moments.text(release.binds_until(now))} no rollover locks it out."
     )
+    for other in releases.elsewhere(keeper, name, release):
+        print(f"The keyring {other} has it on record as well: tell it of another date on its own.")
     return 0
 
 
-def _seconds(written: str) -> timedelta:
+def _seconds(written: str | None) -> timedelta | None:
+    if written is None:
+        return None
     if not (written.isascii() and written.isdigit() and len(written) < 9):
         raise BadRelease(
             f"--ttl {written!r}: give a count of seconds, e.g. 3600. Nothing was changed."

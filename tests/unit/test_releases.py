@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from helpers import DAY, HOUR, NOW, A, B, C, D, policy, ring_key
+from helpers import DAY, HOUR, NOW, A, B, C, D, policy, ring_key, tree
 from hypothesis import given
 from hypothesis import strategies as st
 from machine import Machine
 
 from certbot_pinkeep import command, moments, releases, rollover, status, store, wishes
-from certbot_pinkeep.errors import BadRelease, NotSafe, PinkeepError
+from certbot_pinkeep.errors import BadRelease, NotAccepted, NotSafe, PinkeepError
 from certbot_pinkeep.ledger import PAST, Ledger, Release
 from certbot_pinkeep.store import State
 
@@ -299,3 +300,125 @@ def test_g10_unknown_keyring_is_named(machine: Machine) -> None:
     """With those that there are."""
     with pytest.raises(PinkeepError, match=r"no keyring 'x'\. Keyrings here: pin\.test"):
         releases.end(machine.keeper, "x", "ios", "1", NOW)
+
+
+# What went wrong once
+
+
+def test_g2_certificate_takes_no_name_at_which_a_release_lacks_its_key(tmp_path: Path) -> None:
+    """The other certificate of the keyring was rolled over to what the app does not know."""
+    machine, now = Machine(tmp_path), NOW + DAY
+    machine.issue("a.test")
+    machine.keep("a.test", "K")
+    carried = releases.add(machine.keeper, "K", "ios", "1", YEAR, None, NOW).pins
+    machine.new("c.test", "K", now)
+    pin = carried[0]
+    while pin in carried:
+        now += 70 * DAY
+        pin = machine.renew("c.test", "K", now, rollover_days=0)
+    assert now < YEAR
+    live, before = machine.look("c.test"), tree(machine.config)
+    chosen = machine.options("K", rollover_days="never")
+
+    def handed(host: str, at: datetime) -> str:
+        return machine.keeper.handover(live, "K", ("c.test", host), at, chosen=chosen).pin
+
+    with pytest.raises(NotAccepted, match=r"a\.test as well: .* the release ios 1"):
+        handed("a.test", now)
+    assert tree(machine.config) == before
+    assert handed("d.test", now) == handed("a.test", YEAR + DAY) == pin
+
+
+def test_g2_lineage_without_pins_takes_no_pinned_name(tmp_path: Path) -> None:
+    """It has a key of its own, and is to join by the renewal that adds the name."""
+    machine = Machine(tmp_path)
+    machine.issue("a.test")
+    machine.keep("a.test", "K")
+    machine.issue("c.test")
+    chosen = machine.options("K")
+    state = machine.state("K")
+    machine.keeper.store.save(replace(state, ledger=state.ledger.blinded(NOW + 60 * DAY)))
+    with pytest.raises(NotAccepted, match=r"with a\.test as well"):
+        machine.keeper.handover(
+            machine.look("c.test"), "K", ("c.test", "a.test"), NOW + DAY, chosen=chosen
+        )
+
+
+def test_g2_release_that_is_added_again_forgets_nothing(tmp_path: Path) -> None:
+    """What is out there has the names, the subdomains and the TTL that it had."""
+    machine = Machine(tmp_path)
+    machine.issue("a.test")
+    machine.keep("a.test", "K")
+    machine.new("b.test", "K", NOW)
+    machine.keep("a.test", "K", NOW, pinned=True, include_subdomains=True)
+    zone = ("K", "dns", "zone")
+    releases.add(machine.keeper, *zone, YEAR, 90 * DAY, NOW)
+    machine.delete("b.test")
+    machine.keep("a.test", "K", NOW + DAY, pinned=True)
+    again = releases.add(machine.keeper, *zone, YEAR + DAY, None, NOW + 200 * DAY)
+    assert again.hosts == ("a.test", "b.test") and again.subdomains
+    assert again.binds_until(NOW) == YEAR + 91 * DAY
+    shorter = releases.add(machine.keeper, *zone, YEAR, HOUR, NOW + 200 * DAY)
+    assert shorter.binds_until(NOW) == YEAR + HOUR
+
+
+def test_g2_release_that_is_out_is_recorded_with_the_pins_that_it_has(machine: Machine) -> None:
+    """After file and copy are lost, or to have it bind for longer; the refusal says how."""
+    carried = add(machine).pins
+    roll(machine, 1)
+    with pytest.raises(BadRelease, match=f"--pin {carried[0]} --pin".replace("+", r"\+")):
+        add(machine, days=2)
+    for path in machine.keeper.store.paths(SITE):
+        Path(path).unlink()
+    machine.keep(SITE, SITE, NOW + 3 * DAY, pinned=True)
+    found = releases.add(
+        machine.keeper, SITE, "ios", "3.2", YEAR, None, NOW + 3 * DAY, named=carried
+    )
+    assert found.pins == carried
+    assert roll(machine, 100) == carried[2]
+    with pytest.raises(NotSafe, match=r"the release ios 3\.2 carries pins without it"):
+        roll(machine, 200)
+    longer = releases.add(
+        machine.keeper, SITE, "ios", "3.2", YEAR + DAY, None, NOW + 201 * DAY, named=carried
+    )
+    assert longer.pins == carried and longer.until == YEAR + DAY
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        (("nonsense",), "--pin 'nonsense': that is not the base64"),
+        ((A, B), "none of these pins is that of a key of the keyring"),
+    ],
+)
+def test_g10_pins_that_cannot_be_a_releases(
+    machine: Machine, named: tuple[str, ...], why: str
+) -> None:
+    """They are named, and nothing is recorded."""
+    with pytest.raises(BadRelease, match=why):
+        releases.add(machine.keeper, SITE, "ios", "3.2", YEAR, None, NOW, named=named)
+    assert not machine.state(SITE).ledger.releases
+
+
+def test_g2_release_of_a_keyring_that_was_left_pins_none_of_what_moved(tmp_path: Path) -> None:
+    """The names that the exports of that keyring leave out; the other keyring would not know."""
+    machine = Machine(tmp_path)
+    for name, keyring in (("a.test", "A"), ("o.test", "B")):
+        machine.issue(name)
+        machine.keep(name, keyring, report_only=keyring == "A")
+    machine.keep("a.test", "B", NOW + DAY, pinned=True)
+    with pytest.raises(BadRelease, match="No certificate draws on the keyring A any more"):
+        releases.add(machine.keeper, "A", "ios", "1", YEAR, None, NOW + 2 * DAY)
+
+
+def test_other_keyrings_that_know_a_release_are_named(tmp_path: Path) -> None:
+    """It came there with a lineage: a new date has to be told to each."""
+    machine = Machine(tmp_path)
+    for name in ("a.test", "b.test"):
+        machine.issue(name)
+        machine.keep(name, "A")
+    found = releases.add(machine.keeper, "A", "ios", "1", YEAR, None, NOW)
+    machine.issue("o.test")
+    machine.keep("o.test", "B")
+    machine.keep("a.test", "B", NOW + DAY, pinned=True)
+    assert releases.elsewhere(machine.keeper, "A", found) == ["B"]
