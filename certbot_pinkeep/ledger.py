@@ -22,7 +22,8 @@ The rules:
 * What other keyrings served at hosts that are now this one's is inherited: it binds there as it did.
   It may be served until it is known that Apache sends this keyring's header there.
 * A release, a version of an app or a zone that carries pins, binds as a policy does: until the date
-  that the admin names, plus the time for which it is held after that (a zone's TTL).
+  that the admin names, plus the time for which it is held after that (a zone's TTL). What is told of
+  it later makes it bind for longer and at more names, never less; only its end makes it end.
 * The last few that bind nobody any more are kept as windows in time, to be shown. Nothing follows
   from those.
 """
@@ -32,6 +33,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from urllib.parse import unquote
 
 from certbot_pinkeep import moments, reach
 from certbot_pinkeep.errors import BadRelease
@@ -156,10 +158,6 @@ class Entry:
 Holding = Entry | Release
 
 
-def _pin_options(pins: Iterable[str]) -> str:
-    return " ".join(f"--pin {pin}" for pin in pins)
-
-
 def _binds_at(served: tuple[str, ...], hosts: Iterable[str] | None, subdomains: bool) -> bool:
     return not served or hosts is None or bool(reach.covered(served, hosts, subdomains))
 
@@ -270,30 +268,46 @@ class Ledger:
         )
 
     def with_release(self, release: Release) -> Ledger:
-        """Note a release; one that is on record with the same pins binds until the new date. It goes on
-        binding at the names that it had then: what carries it has not changed.
+        """Note a release. One that is on record with the same pins binds at the new names as well as
+        at those that it had, and until the new date: what carries it has not changed.
 
-        :raises BadRelease: when it is on record with other pins
+        :raises BadRelease: when it is on record with other pins, or until a later date
         """
         known = self.release(release.channel, release.label)
-        if known is not None and set(known.pins) != set(release.pins):
+        if known is None:
+            return self._with_release(replace(release, recorded=self._not_before(release.recorded)))
+        if set(known.pins) != set(release.pins):
             raise BadRelease(
                 f"{known} is on record since {moments.text(known.recorded)} with other pins than these. "
-                "Nothing was changed. Give what carries these pins another --label. To have what is on "
-                f"record bind until another date, name its pins: {_pin_options(known.pins)}"
+                "Nothing was changed. Give what carries these pins another --label. Where the one on "
+                "record is to bind for longer, give 'extend' in place of 'add'."
             )
-        recorded = known.recorded if known else self._not_before(release.recorded)
-        added = replace(release, recorded=recorded)
-        if known is not None:
-            all_hosts = tuple(dict.fromkeys((*known.hosts, *added.hosts)))
-            added = replace(
-                added,
-                pins=known.pins,
-                hosts=all_hosts if known.hosts and added.hosts else (),
-                subdomains=known.subdomains or added.subdomains,
+        hosts = tuple(dict.fromkeys((*known.hosts, *release.hosts)))
+        wider = replace(
+            known,
+            hosts=hosts if known.hosts and release.hosts else (),
+            subdomains=known.subdomains or release.subdomains,
+        )
+        return self.extended(wider, release.until, release.ttl)
+
+    def extended(self, release: Release, until: datetime, ttl: timedelta) -> Ledger:
+        """Note that a release that is on record is carried until a later date.
+
+        :raises BadRelease: when it binds for longer already
+        """
+        longer = replace(release, until=until, ttl=ttl)
+        bound = release.binds_until(until)
+        if longer.binds_until(until) < bound:
+            raise BadRelease(
+                f"{release} is on record until {moments.text(bound)} already, which is later. Nothing was "
+                "changed. Where nobody uses it any more, give 'end' in place of this."
             )
+        return self._with_release(longer)
+
+    def _with_release(self, added: Release) -> Ledger:
+        known = self.release(added.channel, added.label)
         kept = tuple(added if one is known else one for one in self.releases)
-        held = added.binds_until(recorded) - recorded
+        held = added.binds_until(added.recorded) - added.recorded
         return replace(
             self,
             releases=kept if known else (*kept, added),
@@ -306,8 +320,8 @@ class Ledger:
         return next(named, None)
 
     def ended(self, release: Release, at: datetime) -> Ledger:
-        """Note that a release is not carried any more."""
-        gone = replace(release, until=min(release.until, at))
+        """Note that a release is not carried any more; not dated before the latest known moment."""
+        gone = replace(release, until=min(release.until, self._not_before(at)))
         return replace(
             self, releases=tuple(gone if one == release else one for one in self.releases)
         )
@@ -482,7 +496,7 @@ def write_releases(releases: Iterable[Release]) -> dict[str, dict[str, str | lis
     """The releases as sections of text, in order (see :func:`read_releases`)."""
     return {
         str(number): {
-            "release": [release.channel, release.label],
+            "release": [_escaped(release.channel), _escaped(release.label)],
             "pins": list(release.pins),
             "hosts": list(release.hosts),
             "recorded": moments.text(release.recorded),
@@ -507,8 +521,8 @@ def read_releases(
 def _read_release(section: Mapping[str, str | list[str]]) -> Release:
     channel, label = _several(section, "release")
     return Release(
-        channel=channel,
-        label=label,
+        channel=unquote(channel),
+        label=unquote(label),
         pins=_several(section, "pins"),
         hosts=_several(section, "hosts"),
         recorded=moments.parse(_one(section, "recorded")),
@@ -522,7 +536,7 @@ def write_past(past: Iterable[Window]) -> dict[str, list[str]]:
     """The windows as lists of text, in order (see :func:`read_past`)."""
     return {
         str(number): [
-            one.what,
+            _escaped(one.what),
             moments.text(one.since),
             moments.text(one.ended) if one.ended else "",
             moments.text(one.until),
@@ -542,7 +556,12 @@ def read_past(written: Mapping[str, list[str]]) -> tuple[Window, ...]:
 
 def _read_window(what: str, since: str, ended: str, until: str, *pins: str) -> Window:
     end = moments.parse(ended) if ended else None
-    return Window(what, pins, moments.parse(since), end, moments.parse(until))
+    return Window(unquote(what), pins, moments.parse(since), end, moments.parse(until))
+
+
+def _escaped(text: str) -> str:
+    # A list in the file can hold no value that has both kinds of quotes.
+    return text.replace("%", "%25").replace('"', "%22").replace("'", "%27")
 
 
 def _one(section: Mapping[str, str | list[str]], name: str) -> str:

@@ -11,18 +11,19 @@ The rules:
 * Nothing is to carry pins of a compromised key, or of a keyring that leaves pinning.
 * It binds until its date, then for its TTL (see ``ledger``); ending it early is the admin's word
   that nobody has it any more, but for the TTL.
+* A later date, and the end, count in every keyring that a lineage which moved brought it to.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 from certbot_pinkeep import moments, pins, wishes
-from certbot_pinkeep.errors import BadRelease, DamagedState
+from certbot_pinkeep.errors import BadRelease
 from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.ledger import Release
+from certbot_pinkeep.ledger import Ledger, Release
 from certbot_pinkeep.store import State
 
 #: The longest time for which a release may bind, in days: ten years.
@@ -54,8 +55,8 @@ def until(written: str, now: datetime) -> datetime:
 def _moment(written: str) -> datetime:
     if "T" in written:
         return moments.parse(written)
-    day = date.fromisoformat(written) + timedelta(days=1)
-    return datetime.combine(day, time(), timezone.utc)
+    day = datetime.strptime(written, "%Y-%m-%d").replace(tzinfo=timezone.utc)
+    return day + timedelta(days=1) if day.date() < date.max else day
 
 
 def add(
@@ -68,7 +69,7 @@ def add(
     now: datetime,
     named: tuple[str, ...] = (),
 ) -> Release:
-    """Record a release that carries the pins of today; one that is known gets a new date.
+    """Record a release that carries the pins of today; one that is known gets a later date.
 
     :param ttl: for how long it is held after its end; ``None``: as known, else not at all
     :param named: the pins that it carries, where those are not the ones of today
@@ -77,6 +78,7 @@ def add(
     for option, value in (("--channel", channel), ("--label", label)):
         _check_word(option, value)
     with wishes.loaded(keeper, name, now) as state:
+        ledger = state.ledger.prune(now)
         carried = _named(state, named) if named else _carried(state)
         hosts = keeper.hosts_now(state.keyring)
         if not hosts:
@@ -85,27 +87,94 @@ def add(
                 "release could pin. Nothing was changed. Where its certificates moved, give the name of "
                 "the keyring that they draw on now."
             )
-        known = state.ledger.release(channel, label)
+        known = ledger.release(channel, label)
         held = ttl if ttl is not None else known.ttl if known else timedelta(0)
-        subdomains = any(one.subdomains for one in state.ledger.entries[-1:])
+        subdomains = any(one.subdomains for one in ledger.entries[-1:])
         release = Release(channel, label, carried, hosts, now, end, held, subdomains)
-        ledger = state.ledger.with_release(release)
-        keeper.store.save(replace(state, ledger=ledger))
-    found = ledger.release(channel, label)
-    assert found is not None
-    return found
+        ledger = ledger.with_release(release)
+        _save_all(keeper, state, ledger, release, now, _extended(end, held))
+    return _known(ledger, name, channel, label)
 
 
-def elsewhere(keeper: Keeper, name: str, release: Release) -> list[str]:
-    """The other keyrings that have a release of this name on record, as a lineage that moved brought
-    it there: each is told of a new date on its own."""
-    found = []
-    for other in keeper.store.names():
-        with suppress(DamagedState):
-            state = None if other == name else keeper.store.load(other)
-            if state and state.ledger.release(release.channel, release.label):
-                found.append(other)
-    return found
+def extend(
+    keeper: Keeper,
+    name: str,
+    channel: str,
+    label: str,
+    end: datetime,
+    ttl: timedelta | None,
+    now: datetime,
+) -> Release:
+    """Record that a release is carried for longer, with the pins that it has.
+
+    :param ttl: for how long it is held after its end; ``None``: as known
+    :raises BadRelease: when there is none of this name, or it binds for longer already
+    """
+    with wishes.loaded(keeper, name, now) as state:
+        release = _known(state.ledger, name, channel, label)
+        held = release.ttl if ttl is None else ttl
+        ledger = state.ledger.extended(release, end, held)
+        _save_all(keeper, state, ledger, release, now, _extended(end, held))
+    return _known(ledger, name, channel, label)
+
+
+def end(keeper: Keeper, name: str, channel: str, label: str, now: datetime) -> Release:
+    """Record that nobody has a release any more, but for its TTL.
+
+    :raises BadRelease: when there is none of this name
+    """
+    with wishes.loaded(keeper, name, now) as state:
+        release = _known(state.ledger, name, channel, label)
+        ledger = state.ledger.ended(release, now)
+        _save_all(
+            keeper, state, ledger.prune(now), release, now, lambda book, one: book.ended(one, now)
+        )
+    return _known(ledger, name, channel, label)
+
+
+Change = Callable[[Ledger, Release], Ledger]
+
+
+def _extended(end: datetime, ttl: timedelta) -> Change:
+    def change(ledger: Ledger, release: Release) -> Ledger:
+        held = max(release.ttl, ttl)
+        bound = max(release.until + release.ttl, end + ttl)
+        return ledger.extended(release, bound - held, held)
+
+    return change
+
+
+def _save_all(
+    keeper: Keeper, state: State, ledger: Ledger, release: Release, now: datetime, change: Change
+) -> None:
+    """Save the ledger, and change that release where a lineage that moved brought it along.
+
+    :raises DamagedState: when a keyring file cannot be trusted that may have it
+    """
+    own, store = state.keyring.name, keeper.store
+    same = []
+    for name in store.names():
+        other = None if name == own else store.load(name)
+        found = other.ledger.release(release.channel, release.label) if other else None
+        if other and found and set(found.pins) == set(release.pins):
+            same.append(replace(other, ledger=change(other.ledger, found).prune(now)))
+    for changed in (replace(state, ledger=ledger), *same):
+        store.save(changed)
+
+
+def _known(ledger: Ledger, name: str, channel: str, label: str) -> Release:
+    """The release of this name.
+
+    :raises BadRelease: when there is none
+    """
+    release = ledger.release(channel, label)
+    if release is None:
+        known = ", ".join(f"{one.channel} {one.label}" for one in ledger.releases)
+        raise BadRelease(
+            f"The keyring {name} has no release {channel} {label}. Releases on record: "
+            f"{known or 'none'}. Nothing was changed."
+        )
+    return release
 
 
 def _named(state: State, named: tuple[str, ...]) -> tuple[str, ...]:
@@ -125,24 +194,6 @@ def _named(state: State, named: tuple[str, ...]) -> tuple[str, ...]:
             f"{state.keyring.name} --json"
         )
     return tuple(dict.fromkeys(named))
-
-
-def end(keeper: Keeper, name: str, channel: str, label: str, now: datetime) -> Release:
-    """Record that nobody has a release any more, but for its TTL.
-
-    :raises BadRelease: when there is none of this name
-    """
-    with wishes.loaded(keeper, name, now) as state:
-        release = state.ledger.release(channel, label)
-        if release is None:
-            known = ", ".join(f"{one.channel} {one.label}" for one in state.ledger.releases)
-            raise BadRelease(
-                f"The keyring {name} has no release {channel} {label}. Releases on record: "
-                f"{known or 'none'}."
-            )
-        ledger = state.ledger.ended(release, now)
-        keeper.store.save(replace(state, ledger=ledger.prune(now)))
-    return replace(release, until=min(release.until, now))
 
 
 def _check_word(option: str, value: str) -> None:
@@ -175,6 +226,7 @@ def _carried(state: State) -> tuple[str, ...]:
         if key is not None and key.role == "compromised":
             raise BadRelease(
                 f"The keyring {name} still pins a compromised key ({pin}), which no release is to "
-                f"carry. Leave it first: certbot-pinkeep rollover {name} --now"
+                "carry. Nothing was changed. 'certbot renew' takes it out of the pins once it is not served "
+                "any more, and says where it has to be left first."
             )
     return current.pins

@@ -298,7 +298,10 @@ def _stamp(path: str) -> tuple[int, ...] | None:
 
 
 def write(state: State) -> bytes:
-    """The state as the keyring file's content."""
+    """The state as the keyring file's content.
+
+    :raises PinkeepError: for text that no such file can hold
+    """
     keyring = state.keyring
     content = configobj.ConfigObj(interpolation=False, encoding="utf-8")
     content["version"] = VERSION
@@ -322,7 +325,13 @@ def write(state: State) -> bytes:
     content["past"] = ledger.write_past(state.ledger.past)
     content["options"] = dict(state.settings)
     written = io.BytesIO()
-    content.write(written)
+    try:
+        content.write(written)
+    except configobj.ConfigObjError as error:
+        raise PinkeepError(
+            f"The keyring file of {keyring.name} cannot hold what is to be kept in it: {error}. Nothing "
+            "was changed."
+        ) from error
     body = b"# Written by certbot-pinkeep. Do not edit: an edited file counts as damaged.\n"
     body += written.getvalue()
     return f"{_CHECKSUM}{hashlib.sha256(body).hexdigest()}\n".encode() + body

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from certbot_pinkeep import moments, releases, status
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import BadRelease
+from certbot_pinkeep.ledger import Release
 
 _HELP = "apps and zones that carry the pins of today: no rollover locks them out"
 _EXAMPLE = """\
   certbot-pinkeep export example.com --format ios -o Info.plist
   certbot-pinkeep release example.com add --channel ios --label 3.2 --until 2027-11-24
   certbot-pinkeep release example.com list
+  certbot-pinkeep release example.com extend --channel ios --label 3.2 --until 2028-06-30
   certbot-pinkeep release example.com end --channel ios --label 3.2
 """
 
@@ -22,21 +24,11 @@ def add(commands: common.Commands) -> None:
     """Add its parser."""
     command = common.add_command(commands, "release", _HELP, _EXAMPLE)
     common.add_name(command)
-    verbs = command.add_subparsers(required=True, metavar="add|list|end")
+    verbs = command.add_subparsers(required=True, metavar="add|extend|list|end")
 
     verb = common.add_verb(verbs, "add", "record what carries the pins of today")
     _add_names(verb)
-    verb.add_argument(
-        "--until",
-        metavar="DATE",
-        required=True,
-        help="the last day on which anybody uses it, e.g. 2027-11-24",
-    )
-    verb.add_argument(
-        "--ttl",
-        metavar="SECONDS",
-        help="for how long it is held after that: for a zone, the TTL of its records",
-    )
+    _add_until(verb)
     verb.add_argument(
         "--pin",
         metavar="PIN",
@@ -46,6 +38,11 @@ def add(commands: common.Commands) -> None:
         "the pins of today",
     )
     verb.set_defaults(run=_add)
+
+    verb = common.add_verb(verbs, "extend", "it is used for longer, with the pins that it carries")
+    _add_names(verb)
+    _add_until(verb)
+    verb.set_defaults(run=_extend)
 
     verb = common.add_verb(verbs, "list", "what is on record, and until when it binds")
     verb.set_defaults(run=_list)
@@ -62,6 +59,20 @@ def _add_names(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--label", metavar="L", required=True, help="which one, e.g. 3.2")
 
 
+def _add_until(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--until",
+        metavar="DATE",
+        required=True,
+        help="the last day on which anybody uses it, e.g. 2027-11-24",
+    )
+    verb.add_argument(
+        "--ttl",
+        metavar="SECONDS",
+        help="for how long it is held after that: for a zone, the TTL of its records",
+    )
+
+
 def _add(parsed: argparse.Namespace) -> int:
     now = moments.now()
     until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
@@ -70,13 +81,27 @@ def _add(parsed: argparse.Namespace) -> int:
     release = releases.add(
         keeper, name, parsed.channel, parsed.label, until, ttl, now, tuple(parsed.pin)
     )
+    _tell(release, name, now)
+    return 0
+
+
+def _extend(parsed: argparse.Namespace) -> int:
+    now = moments.now()
+    until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
+    keeper = common.keeper_of(common.certbots_config(parsed))
+    name = common.name_of(parsed)
+    release = releases.extend(keeper, name, parsed.channel, parsed.label, until, ttl, now)
+    _tell(release, name, now)
+    return 0
+
+
+def _tell(release: Release, name: str, now: datetime) -> None:
     print(
         f"{release.channel} {release.label} carries {len(release.pins)} pins of the keyring {name}: "
-        f"until {moments.text(release.binds_until(now))} no rollover locks it out."
+        f"until {moments.text(release.binds_until(now))} no rollover locks it out. See that it carries "
+        "these:"
     )
-    for other in releases.elsewhere(keeper, name, release):
-        print(f"The keyring {other} has it on record as well: tell it of another date on its own.")
-    return 0
+    print("\n".join(f"  {pin}" for pin in release.pins))
 
 
 def _seconds(written: str | None) -> timedelta | None:
@@ -92,8 +117,11 @@ def _seconds(written: str | None) -> timedelta | None:
 def _list(parsed: argparse.Namespace) -> int:
     keeper = common.keeper_of(common.certbots_config(parsed))
     state = common.load_one(keeper.store, common.name_of(parsed))
-    found = status.release_lines(state, moments.now())
-    print("\n".join(found) or f"The keyring {state.keyring.name} has no release on record.")
+    told = status.release_lines(state, moments.now())
+    for line, release in zip(told, state.ledger.releases, strict=True):
+        print("\n".join([line, *(f"  {pin}" for pin in release.pins)]))
+    if not told:
+        print(f"The keyring {state.keyring.name} has no release on record.")
     return 0
 
 
