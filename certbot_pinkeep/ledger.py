@@ -560,8 +560,8 @@ def _read_window(what: str, since: str, ended: str, until: str, *pins: str) -> W
 
 
 def _escaped(text: str) -> str:
-    # A list in the file can hold no value that has both kinds of quotes.
-    return text.replace("%", "%25").replace('"', "%22").replace("'", "%27")
+    # A list in the file can hold no value that has quotes of both kinds.
+    return text.replace("%", "%25").replace('"', "%22")
 
 
 def _one(section: Mapping[str, str | list[str]], name: str) -> str:
