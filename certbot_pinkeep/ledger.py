@@ -86,6 +86,25 @@ class Release:
     def __str__(self) -> str:
         return f"the release {self.channel} {self.label}"
 
+    @property
+    def held(self) -> timedelta:
+        """For how long it is held, from when it was recorded."""
+        return self.until + self.ttl - self.recorded
+
+    def is_the_same_as(self, other: Release) -> bool:
+        """Whether it is the same version of the same thing, maybe on record with another date."""
+        one, two = ((r.channel, r.label, frozenset(r.pins)) for r in (self, other))
+        return one == two
+
+    def also_at(self, other: Release) -> Release:
+        """The same, at the names of the other one as well."""
+        hosts = tuple(dict.fromkeys((*self.hosts, *other.hosts)))
+        return replace(
+            self,
+            hosts=hosts if self.hosts and other.hosts else (),
+            subdomains=self.subdomains or other.subdomains,
+        )
+
     def binds_at(self, hosts: Iterable[str] | None) -> bool:
         """Whether it binds at any of these names; ``None``: at any name at all."""
         return _binds_at(self.hosts, hosts, self.subdomains)
@@ -254,18 +273,28 @@ class Ledger:
         for entry in other.known:
             if entry.binds_at(hosts):
                 known[entry.policy, entry.recorded, hosts] = replace(entry, hosts=hosts)
-        carried = [
-            one for one in other.releases if one.binds_at(hosts) and one not in self.releases
-        ]
         blind = max(filter(None, (self.blind_until, other.blind_until)), default=None)
-        return replace(
+        result = replace(
             self,
             inherited=tuple(known.values()),
             blind_until=blind,
             doubt=self.doubt or other.doubt,
             longest=max(self.longest, other.longest),
-            releases=(*self.releases, *carried),
         )
+        for release in other.releases:
+            if release.binds_at(hosts):
+                result = result._with_carried(release)
+        return result
+
+    def _with_carried(self, release: Release) -> Ledger:
+        """The ledger with another keyring's release; one that it has already binds for the longer of
+        both times, at the names of both."""
+        known = next((one for one in self.releases if one.is_the_same_as(release)), None)
+        if known is None:
+            return replace(self, releases=(*self.releases, release))
+        longer = max(known, release, key=lambda one: one.until + one.ttl)
+        merged = replace(known.also_at(release), until=longer.until, ttl=longer.ttl)
+        return self._with_release(known, merged)
 
     def with_release(self, release: Release) -> Ledger:
         """Note a release. One that is on record with the same pins binds at the new names as well as
@@ -273,58 +302,58 @@ class Ledger:
 
         :raises BadRelease: when it is on record with other pins, or until a later date
         """
-        known = self.release(release.channel, release.label)
-        if known is None:
-            return self._with_release(replace(release, recorded=self._not_before(release.recorded)))
-        if set(known.pins) != set(release.pins):
+        named = self.named(release.channel, release.label)
+        known = next((one for one in named if one.is_the_same_as(release)), None)
+        if known is not None:
+            wider = known.also_at(release)
+            return self._with_release(known, wider).extended(wider, release.until, release.ttl)
+        if named:
             raise BadRelease(
-                f"{known} is on record since {moments.text(known.recorded)} with other pins than these. "
-                "Nothing was changed. Give what carries these pins another --label. Where the one on "
-                "record is to bind for longer, give 'extend' in place of 'add'."
+                f"{named[0]} is on record since {moments.text(named[0].recorded)} with other pins than "
+                "these. Nothing was changed. Give what carries these pins another --label. Where the one "
+                "on record is to bind for longer, give 'extend' in place of 'add'."
             )
-        hosts = tuple(dict.fromkeys((*known.hosts, *release.hosts)))
-        wider = replace(
-            known,
-            hosts=hosts if known.hosts and release.hosts else (),
-            subdomains=known.subdomains or release.subdomains,
+        added = replace(release, recorded=self._not_before(release.recorded))
+        return replace(
+            self, releases=(*self.releases, added), longest=max(self.longest, added.held)
         )
-        return self.extended(wider, release.until, release.ttl)
 
     def extended(self, release: Release, until: datetime, ttl: timedelta) -> Ledger:
         """Note that a release that is on record is carried until a later date.
 
         :raises BadRelease: when it binds for longer already
         """
-        longer = replace(release, until=until, ttl=ttl)
-        bound = release.binds_until(until)
-        if longer.binds_until(until) < bound:
+        longer, bound = replace(release, until=until, ttl=ttl), release.until + release.ttl
+        if longer.until + longer.ttl < bound:
             raise BadRelease(
                 f"{release} is on record until {moments.text(bound)} already, which is later. Nothing was "
                 "changed. Where nobody uses it any more, give 'end' in place of this."
             )
-        return self._with_release(longer)
+        ledger = self._with_release(release, longer)
+        return replace(ledger, longest=max(self.longest, longer.held))
 
-    def _with_release(self, added: Release) -> Ledger:
-        known = self.release(added.channel, added.label)
-        kept = tuple(added if one is known else one for one in self.releases)
-        held = added.binds_until(added.recorded) - added.recorded
+    def _with_release(self, known: Release, changed: Release) -> Ledger:
         return replace(
-            self,
-            releases=kept if known else (*kept, added),
-            longest=max(self.longest, held),
+            self, releases=tuple(changed if one == known else one for one in self.releases)
         )
 
-    def release(self, channel: str, label: str) -> Release | None:
-        """The release of this name."""
-        named = (one for one in self.releases if (one.channel, one.label) == (channel, label))
-        return next(named, None)
+    def named(self, channel: str, label: str) -> tuple[Release, ...]:
+        """The releases of this name: several, where lineages brought others of that name along."""
+        return tuple(one for one in self.releases if (one.channel, one.label) == (channel, label))
 
     def ended(self, release: Release, at: datetime) -> Ledger:
-        """Note that a release is not carried any more; not dated before the latest known moment."""
+        """Note that a release is not carried any more; not dated before the latest known moment. Its
+        date, which may have been mistyped, does not count as the longest time any more."""
         gone = replace(release, until=min(release.until, self._not_before(at)))
-        return replace(
-            self, releases=tuple(gone if one == release else one for one in self.releases)
-        )
+        ledger = self._with_release(release, gone)
+        if release.held < self.longest:
+            return ledger
+        held = [
+            *(entry.policy.binding for entry in ledger.known),
+            *(one.until - (one.ended or one.since) for one in ledger.past if not one.what),
+            *(one.held for one in ledger.releases),
+        ]
+        return replace(ledger, longest=max(held, default=timedelta(0)))
 
     def without_hosts(self, hosts: Iterable[str]) -> Ledger:
         """The ledger without what was served at hosts that another keyring has now, and knows of."""

@@ -87,13 +87,13 @@ def add(
                 "release could pin. Nothing was changed. Where its certificates moved, give the name of "
                 "the keyring that they draw on now."
             )
-        known = ledger.release(channel, label)
-        held = ttl if ttl is not None else known.ttl if known else timedelta(0)
+        known = ledger.named(channel, label)
+        held = ttl if ttl is not None else known[0].ttl if known else timedelta(0)
         subdomains = any(one.subdomains for one in ledger.entries[-1:])
         release = Release(channel, label, carried, hosts, now, end, held, subdomains)
         ledger = ledger.with_release(release)
-        _save_all(keeper, state, ledger, release, now, _extended(end, held))
-    return _known(ledger, name, channel, label)
+        _save_all(keeper, state, ledger, (release,), now, _extended(end, held))
+    return next(one for one in ledger.releases if one.is_the_same_as(release))
 
 
 def extend(
@@ -104,77 +104,92 @@ def extend(
     end: datetime,
     ttl: timedelta | None,
     now: datetime,
-) -> Release:
+) -> tuple[Release, ...]:
     """Record that a release is carried for longer, with the pins that it has.
 
     :param ttl: for how long it is held after its end; ``None``: as known
+    :returns: all of this name
     :raises BadRelease: when there is none of this name, or it binds for longer already
     """
     with wishes.loaded(keeper, name, now) as state:
-        release = _known(state.ledger, name, channel, label)
-        held = release.ttl if ttl is None else ttl
-        ledger = state.ledger.extended(release, end, held)
-        _save_all(keeper, state, ledger, release, now, _extended(end, held))
-    return _known(ledger, name, channel, label)
+        ledger = state.ledger.prune(now)
+        known = _known(ledger, name, channel, label)
+        for release in known:
+            ledger = ledger.extended(release, end, release.ttl if ttl is None else ttl)
+        _save_all(keeper, state, ledger, known, now, _extended(end, ttl))
+    return ledger.named(channel, label)
 
 
-def end(keeper: Keeper, name: str, channel: str, label: str, now: datetime) -> Release:
+def end(keeper: Keeper, name: str, channel: str, label: str, now: datetime) -> tuple[Release, ...]:
     """Record that nobody has a release any more, but for its TTL.
 
+    :returns: all of this name
     :raises BadRelease: when there is none of this name
     """
     with wishes.loaded(keeper, name, now) as state:
-        release = _known(state.ledger, name, channel, label)
-        ledger = state.ledger.ended(release, now)
+        ledger = state.ledger
+        known = _known(ledger, name, channel, label)
+        for release in known:
+            ledger = ledger.ended(release, now)
         _save_all(
-            keeper, state, ledger.prune(now), release, now, lambda book, one: book.ended(one, now)
+            keeper, state, ledger.prune(now), known, now, lambda book, one: book.ended(one, now)
         )
-    return _known(ledger, name, channel, label)
+    return ledger.named(channel, label)
 
 
 Change = Callable[[Ledger, Release], Ledger]
 
 
-def _extended(end: datetime, ttl: timedelta) -> Change:
+def _extended(end: datetime, ttl: timedelta | None) -> Change:
     def change(ledger: Ledger, release: Release) -> Ledger:
-        held = max(release.ttl, ttl)
-        bound = max(release.until + release.ttl, end + ttl)
+        held = max(release.ttl, ttl or timedelta(0))
+        bound = max(release.until + release.ttl, end + (release.ttl if ttl is None else ttl))
         return ledger.extended(release, bound - held, held)
 
     return change
 
 
 def _save_all(
-    keeper: Keeper, state: State, ledger: Ledger, release: Release, now: datetime, change: Change
+    keeper: Keeper,
+    state: State,
+    ledger: Ledger,
+    releases: tuple[Release, ...],
+    now: datetime,
+    change: Change,
 ) -> None:
-    """Save the ledger, and change that release where a lineage that moved brought it along.
+    """Save the ledger, and change the releases where a lineage that moved brought them along.
 
-    :raises DamagedState: when a keyring file cannot be trusted that may have it
+    :raises DamagedState: when a keyring file cannot be trusted that may have them
     """
     own, store = state.keyring.name, keeper.store
-    same = []
+    changed = [replace(state, ledger=ledger)]
     for name in store.names():
         other = None if name == own else store.load(name)
-        found = other.ledger.release(release.channel, release.label) if other else None
-        if other and found and set(found.pins) == set(release.pins):
-            same.append(replace(other, ledger=change(other.ledger, found).prune(now)))
-    for changed in (replace(state, ledger=ledger), *same):
-        store.save(changed)
+        if other is None:
+            continue
+        book = other.ledger
+        for one in other.ledger.releases:
+            if any(one.is_the_same_as(release) for release in releases):
+                book = change(book, one)
+        if book != other.ledger:
+            changed.append(replace(other, ledger=book.prune(now)))
+    for one_state in changed:
+        store.save(one_state)
 
 
-def _known(ledger: Ledger, name: str, channel: str, label: str) -> Release:
-    """The release of this name.
+def _known(ledger: Ledger, name: str, channel: str, label: str) -> tuple[Release, ...]:
+    """The releases of this name.
 
     :raises BadRelease: when there is none
     """
-    release = ledger.release(channel, label)
-    if release is None:
+    found = ledger.named(channel, label)
+    if not found:
         known = ", ".join(f"{one.channel} {one.label}" for one in ledger.releases)
         raise BadRelease(
             f"The keyring {name} has no release {channel} {label}. Releases on record: "
             f"{known or 'none'}. Nothing was changed."
         )
-    return release
+    return found
 
 
 def _named(state: State, named: tuple[str, ...]) -> tuple[str, ...]:

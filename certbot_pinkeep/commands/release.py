@@ -90,8 +90,8 @@ def _extend(parsed: argparse.Namespace) -> int:
     until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
     keeper = common.keeper_of(common.certbots_config(parsed))
     name = common.name_of(parsed)
-    release = releases.extend(keeper, name, parsed.channel, parsed.label, until, ttl, now)
-    _tell(release, name, now)
+    for release in releases.extend(keeper, name, parsed.channel, parsed.label, until, ttl, now):
+        _tell(release, name, now)
     return 0
 
 
@@ -129,8 +129,8 @@ def _end(parsed: argparse.Namespace) -> int:
     now = moments.now()
     keeper = common.keeper_of(common.certbots_config(parsed))
     name = common.name_of(parsed)
-    release = releases.end(keeper, name, parsed.channel, parsed.label, now)
-    bound = release.binds_until(now)
+    ended = releases.end(keeper, name, parsed.channel, parsed.label, now)
+    bound = max(release.binds_until(now) for release in ended)
     still = f" It is held until {moments.text(bound)}." if bound > now else ""
-    print(f"{release.channel} {release.label} carries pins of {name} no more.{still}")
+    print(f"{parsed.channel} {parsed.label} carries pins of {name} no more.{still}")
     return 0

@@ -148,7 +148,7 @@ def test_g2_forced_rollover_names_the_release(machine: Machine) -> None:
 def test_g2_zone_is_held_for_its_ttl_after_it_ended(machine: Machine) -> None:
     """Resolvers keep the old records for so long."""
     add(machine, ttl=86400)
-    ended = releases.end(machine.keeper, SITE, "ios", "3.2", NOW + DAY)
+    (ended,) = releases.end(machine.keeper, SITE, "ios", "3.2", NOW + DAY)
     assert ended.binds_until(NOW) == NOW + 2 * DAY
     assert machine.state(SITE).ledger.releases == (ended,)
     machine.keep(SITE, SITE, NOW + 3 * DAY, max_age=1)
@@ -163,7 +163,9 @@ def test_release_can_be_prolonged_while_the_pins_are_the_same(machine: Machine) 
     roll(machine, 2)
     with pytest.raises(BadRelease, match=r"another --label\. .* give 'extend'"):
         add(machine, days=3)
-    again = releases.extend(machine.keeper, SITE, "ios", "3.2", YEAR + 9 * DAY, None, NOW + 3 * DAY)
+    (again,) = releases.extend(
+        machine.keeper, SITE, "ios", "3.2", YEAR + 9 * DAY, None, NOW + 3 * DAY
+    )
     assert again.pins == longer.pins and again.until == YEAR + 9 * DAY
 
 
@@ -438,7 +440,7 @@ def test_g2_later_date_counts_wherever_a_lineage_brought_the_release(
     """Whichever keyring is told, and after the pins have changed; also its end."""
     wishes.ask(moved.keeper, "A", NOW + 2 * DAY)
     moved.renew("a.test", "A", NOW + 2 * DAY)
-    found = releases.extend(
+    (found,) = releases.extend(
         moved.keeper, told, "ios", "1", YEAR + 100 * DAY, 30 * DAY, NOW + 3 * DAY
     )
     assert found.binds_until(NOW) == YEAR + 130 * DAY
@@ -475,7 +477,7 @@ def test_g8_end_that_is_told_by_a_clock_that_was_set_back_counts_from_the_latest
     """Resolvers hold the records for the TTL from now on, whenever now is."""
     add(machine, ttl=30 * 86400)
     machine.keep(SITE, SITE, NOW + 100 * DAY, pinned=True, max_age=60)
-    ended = releases.end(machine.keeper, SITE, "ios", "3.2", NOW + 10 * DAY)
+    (ended,) = releases.end(machine.keeper, SITE, "ios", "3.2", NOW + 10 * DAY)
     assert ended.binds_until(NOW) >= NOW + 130 * DAY
 
 
@@ -488,3 +490,39 @@ def test_g3_release_of_any_name_can_be_kept_and_run_out(machine: Machine) -> Non
     machine.keep(SITE, SITE, YEAR + DAY, pinned=True)
     state = machine.state(SITE)
     assert not state.ledger.releases and state.ledger.past[-1].what == f"Bob's app {label}"
+
+
+def test_g2_release_that_comes_along_twice_is_one(tmp_path: Path) -> None:
+    """It was extended between the move and its confirmation; its end ends all of it."""
+    machine = Machine(tmp_path)
+    machine.issue("a.test")
+    machine.keep("a.test", "A")
+    machine.new("b.test", "A", NOW)
+    releases.add(machine.keeper, "A", "ios", "1", YEAR, 30 * DAY, NOW)
+    machine.issue("o.test")
+    machine.keep("o.test", "B")
+    machine.keep("b.test", "B", NOW + DAY, pinned=True)
+    releases.extend(machine.keeper, "A", "ios", "1", YEAR + DAY, None, NOW + DAY)
+    wishes.confirm(machine.keeper, "B", NOW + 2 * DAY)
+    (one,) = machine.state("B").ledger.releases
+    assert one.until == YEAR + DAY
+    releases.end(machine.keeper, "B", "ios", "1", NOW + 3 * DAY)
+    (one,) = machine.state("B").ledger.releases
+    assert one.binds_until(NOW) == NOW + 33 * DAY
+
+
+def test_g2_releases_of_one_name_with_other_pins_are_two() -> None:
+    """A lineage brought the other one along: each binds."""
+    book = Ledger().record(policy(A, B), NOW).confirm(NOW).with_release(release(A, B))
+    other = Ledger().with_release(release(C, D, days=100))
+    both = book.inherit(other, (SITE,))
+    assert len(both.named("ios", "3.2")) == 2
+
+
+def test_g8_date_that_was_mistyped_is_not_waited_for_once_it_is_ended(machine: Machine) -> None:
+    """The record is blind for the longest time on record, should it ever be lost."""
+    before = machine.state(SITE).ledger.longest
+    releases.add(machine.keeper, SITE, "ios", "3.2", NOW + 3600 * DAY, None, NOW)
+    assert machine.state(SITE).ledger.longest == 3600 * DAY
+    releases.end(machine.keeper, SITE, "ios", "3.2", NOW + HOUR)
+    assert machine.state(SITE).ledger.longest == before > timedelta(0)
