@@ -10,6 +10,8 @@ The rules:
 * What the CA returns is compared with the key before certbot gets to store it (G1).
 * A key that the CA refuses as compromised or blocked is not handed over again; the next one that
   clients accept is, at once (G3).
+* A backup whose kind of key the CA does not take holds no renewal up either: the next key that
+  clients accept is handed over at once, at last the present one (G3).
 * This module is loaded at every certbot run: what is needed only when it acts, is imported there.
 * ``certbot delete`` makes no installer either: once it is done, it is told what becomes of the pins.
 * ``certbot revoke`` makes no installer. It is wrapped where certbot starts it; what the CA accepted
@@ -76,6 +78,10 @@ class Pinning(Protocol):
 
     def refused(self, refusal: KeyRefused) -> None:
         """The CA refuses the key that was handed over."""
+
+    def not_taken(self, pin: str, why: str) -> bool:
+        """The CA does not take the CSR of this key, and says why. Whether it is a backup, and is not
+        handed over again in this run."""
 
     def is_compromised(self, live_key_path: str) -> bool:
         """Whether the live key is known to be compromised."""
@@ -167,7 +173,7 @@ def _obtain_somehow(
     except (messages.Error, acme_errors.Error) as error:
         refusal = _refusal(error, handed.pin)
         if refusal is None:
-            raise
+            return _obtain_without(client, names, old_keypath, handed, error)
         if dry_run:
             raise refusal from error
         logger.error("%s", refusal)
@@ -178,10 +184,43 @@ def _obtain_somehow(
     return _obtain(client, names, old_keypath, again)
 
 
+def _obtain_without(
+    client: Any, names: Sequence[Any], old_keypath: str | None, handed: Handover, error: Exception
+) -> Obtained:
+    """Obtain a certificate for another key than backups whose CSRs the CA does not take.
+
+    :raises messages.Error, acme_errors.Error: *error*, where it is about something else
+    """
+    dry_run = bool(client.config.dry_run)
+    while _said_of_csr(error) and client.installer.not_taken(handed.pin, _said_of_csr(error)):
+        again = _ask(client.installer, names, old_keypath, dry_run, client.config)
+        if again is None or again.pin == handed.pin:
+            break
+        handed = again
+        try:
+            return _obtain(client, names, old_keypath, handed)
+        except (messages.Error, acme_errors.Error) as next_error:
+            error = next_error
+    raise error
+
+
+def _said_of_csr(error: Exception) -> str:
+    """What the CA says against the CSR; empty when it says something else."""
+    problem = _problem(error)
+    if problem is None or problem.code not in ("badCSR", "badPublicKey"):
+        return ""
+    return str(problem.detail or problem.code)
+
+
+def _problem(error: Exception) -> messages.Error | None:
+    problem = getattr(error, "error", error)  # that of an order, in the error about the order
+    return problem if isinstance(problem, messages.Error) else None
+
+
 def _refusal(error: Exception, pin: str) -> KeyRefused | None:
     """What the CA says against the key; ``None`` when it says something else."""
-    problem = getattr(error, "error", error)  # that of an order, in the error about the order
-    if not isinstance(problem, messages.Error):
+    problem = _problem(error)
+    if problem is None:
         return None
     said = str(problem.detail or "")
     if problem.code in _REFUSING and _REFUSED.search(said):

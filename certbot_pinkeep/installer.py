@@ -61,6 +61,7 @@ class Installer(
         self._certificate: bytes | None = None  # issued in this run, not yet brought into step
         self._kept: set[str] = set()
         self._refused: set[str] = set()
+        self._not_taken: set[str] = set()
         self._renewals: dict[str, Renewal | None] = {}
         self._pinned_before: bool | None = None
 
@@ -250,6 +251,7 @@ class Installer(
             self._options_if_sound(name),
             pinned_before,
             frozenset(self._refused),
+            frozenset(self._not_taken),
         )
 
     def _handover_new(self, names: list[str], dry_run: bool) -> Handover | None:
@@ -295,6 +297,24 @@ class Installer(
         self._refused.add(refusal.pin)
         for sentence in wishes.note_revoked(self._keeper().store, refusal.pin, True, moments.now()):
             logger.warning("%s", sentence)
+
+    def not_taken(self, pin: str, why: str) -> bool:
+        """Do not hand this backup over again in this run; whether it is one."""
+        from certbot_pinkeep import wishes
+
+        names = wishes.backup_of(self._keeper().store, pin)
+        for name in names:
+            logger.error(
+                "The CA does not take the backup of the keyring %s with the pin %s: %s. The renewal goes "
+                "on without it. Take it out of the pins: certbot-pinkeep backup %s drop %s",
+                name,
+                pin,
+                why,
+                name,
+                pin,
+            )
+        self._not_taken.add(pin)
+        return bool(names)
 
     # Between the two
 

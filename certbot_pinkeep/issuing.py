@@ -8,6 +8,8 @@ The rules:
   is recorded before anything follows from it.
 * Where the file of the key that is to be used is lost, the live key goes on where clients accept
   it; else the best backup that is at hand is taken.
+* A certificate whose key came past its keyring goes back to the primary where that is safe at its
+  names, else to the key that it had.
 * A lineage that is pinned nowhere yet, and is to join a keyring, is issued for the shared primary
   at once where that is safe at its names; else it joins with the key that it has.
 * A certificate with a key that clients do not accept is not made for a host that is pinned already,
@@ -84,6 +86,7 @@ class Issuing:
         chosen: Options | None = None,
         pinned_before: bool = False,
         refused: frozenset[str] = frozenset(),
+        not_taken: frozenset[str] = frozenset(),
     ) -> Handover:
         """The key and the CSR that the renewal of *live* is issued for.
 
@@ -94,6 +97,7 @@ class Issuing:
         :param chosen: what the admin set; ``None``: that cannot be used, what was set before counts
         :param pinned_before: as for :meth:`keep`
         :param refused: the pins of the keys that the CA has refused as compromised in this run
+        :param not_taken: the pins of the backups whose CSRs it has not taken in this run
         :raises NotSafe: when a rollover is asked for, and locks clients out; or when the key is
             compromised, and every other one locks clients out
         :raises BadKey: when there is no key that could be handed over
@@ -115,6 +119,7 @@ class Issuing:
         else:
             if answer.revoked:
                 state = self._noticed(state, live.pin, answer.compromised, dry_run)
+            state = replace(state, keyring=_without_backups(state.keyring, not_taken))
             key = self._chosen_key(state, live, names, now, asked, chosen)
         for known in [state] if state else self.store.known(keyring):
             _check_added(known, live.name, added, key.pin, now)
@@ -396,7 +401,8 @@ class Issuing:
         types = keyring.key_types()
         key_type = live.kind.key_type if live.kind.key_type in types else types[0]
         hosts = tuple(dict.fromkeys((*live.names, *_lowered(names))))
-        return self._picked(state, key_type, live, Certificate(hosts, live.pin), now, asked)
+        pin = _recorded_pin(keyring, live)
+        return self._picked(state, key_type, live, Certificate(hosts, pin), now, asked)
 
     def _picked(
         self,
@@ -544,6 +550,21 @@ def as_live(state: State, live: Live) -> Keyring:
     if current is None or live.pin not in current.policy.pins or not state.keyring.key(live.pin):
         return state.keyring
     return state.keyring.with_member(member_of(live))
+
+
+def _without_backups(keyring: Keyring, pins_: Iterable[str]) -> Keyring:
+    keys = (keyring.key(pin) for pin in pins_)
+    return keyring.without(key.pin for key in keys if key is not None and key.role == "backup")
+
+
+def _recorded_pin(keyring: Keyring, live: Live) -> str:
+    """The pin of the key that the lineage has, or that it had before one came past the keyring: that
+    one goes on where the primary is not safe at its names."""
+    known, member = keyring.key(live.pin), keyring.member(live.name)
+    if member is None or (known is not None and known.role != "retired"):
+        return live.pin
+    before = keyring.key(member.pin)
+    return member.pin if before is not None and before.role == "in-service" else live.pin
 
 
 def is_accepted(state: State, live: Live, now: datetime) -> bool:

@@ -254,6 +254,18 @@ def _note_revoked(store: Store, name: str, pin: str, compromised: bool, now: dat
     return [advice.promise(name, decision)] if decision.due else []
 
 
+def backup_of(store: Store, pin: str) -> list[str]:
+    """The keyrings of which this key is a backup, as far as their files can be trusted."""
+    found = []
+    for name in store.names():
+        with suppress(DamagedState):
+            state = store.load(name)
+            key = state.keyring.key(pin) if state else None
+            if key is not None and key.role == "backup":
+                found.append(name)
+    return found
+
+
 @contextmanager
 def loaded(keeper: Keeper, name: str, now: datetime) -> Iterator[State]:
     """The keyring's state, with the lock on it held."""

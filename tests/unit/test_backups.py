@@ -291,6 +291,30 @@ def test_g8_nothing_is_brought_or_dropped_while_the_keys_are_away(
     assert machine.store_text(SITE) == before and not list((machine.config / "keys").iterdir())
 
 
+def test_g3_backup_that_the_ca_does_not_take_is_passed_over_in_this_run(
+    machine: Machine, key: bytes
+) -> None:
+    """The present key goes on; the admin is told by whom it is a backup."""
+    added = backups.add_private(machine.keeper, SITE, brought(key), NOW)
+    machine.keeper.publish(SITE, NOW)
+    turn_comes(machine)
+    now, present = NOW + 200 * DAY, machine.members(SITE)[SITE]
+    wishes.ask(machine.keeper, SITE, now)
+    live = machine.look(SITE)
+    chosen = machine.options(SITE, backup_keys=1)
+
+    def handed(*not_taken: str) -> str:
+        pins_ = frozenset(not_taken)
+        return machine.keeper.handover(
+            live, SITE, live.names, now, chosen=chosen, not_taken=pins_
+        ).pin
+
+    assert handed() == added.pin and wishes.backup_of(machine.keeper.store, added.pin) == [SITE]
+    rest = [one.pin for one in machine.state(SITE).keyring.backups("ecdsa")]
+    assert handed(*rest) == present == handed(*rest, present)
+    assert wishes.backup_of(machine.keeper.store, present) == []
+
+
 # Dropping them
 
 

@@ -44,6 +44,7 @@ class Pinning:
         self.stored: list[bytes] = []
         self.refusals: list[KeyRefused] = []
         self.after_refusal: Handover | PinkeepError | None = None
+        self.without: dict[str, Handover] = {}
         self.compromised = False
 
     def handover(
@@ -66,6 +67,12 @@ class Pinning:
     def refused(self, refusal: KeyRefused) -> None:
         """Note it."""
         self.refusals.append(refusal)
+
+    def not_taken(self, pin: str, why: str) -> bool:
+        """Hand over what the test says in place of this backup."""
+        backup = pin in self.without
+        self.handed = self.without.get(pin, self.handed)
+        return backup
 
     def is_compromised(self, live_key_path: str) -> bool:
         """What the test says."""
@@ -336,6 +343,39 @@ def test_dry_run_marks_no_key(client: Any) -> None:
     with pytest.raises(errors.Error, match="The CA refuses the key"):
         one.obtain_certificate(NAMES, LIVE)
     assert installer.refusals == [] and len(one.csrs) == 1
+
+
+NOT_TAKEN = "invalid public key in CSR: ECDSA curve P-521 not allowed"
+
+
+@pytest.mark.parametrize("kind", [problem, order_failed])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_g3_backup_that_the_ca_does_not_take_holds_no_renewal_up(
+    client: Any, kind: Callable[[str, str], Exception], dry_run: bool
+) -> None:
+    """The next one is handed over at once; nothing is said to be compromised."""
+    installer = Pinning()
+    installer.without = {HANDED.pin: NEXT}
+    one = client(installer, dry_run)
+    one.errors = {CSR.path: kind("badCSR", NOT_TAKEN)}
+    made, _, key, _ = one.obtain_certificate(NAMES, LIVE)
+    assert [csr.file for csr in one.csrs] == [CSR.path, NEXT.csr.path]
+    assert (key.file, key.pem, installer.refusals) == (NEXT.key_path, OTHER, [])
+    assert installer.stored == ([] if dry_run else [made]) and one.originals == []
+
+
+def test_g3_request_that_the_ca_does_not_take_for_any_key_is_its_error(client: Any) -> None:
+    """Once the present key has had its turn."""
+    installer = Pinning()
+    installer.without = {HANDED.pin: NEXT}
+    one = client(installer)
+    one.errors = {
+        CSR.path: problem("badCSR", NOT_TAKEN),
+        NEXT.csr.path: problem("badCSR", "too many names"),
+    }
+    with pytest.raises(messages.Error, match="too many names"):
+        one.obtain_certificate(NAMES, LIVE)
+    assert len(one.csrs) == 2 and installer.stored == one.originals == []
 
 
 @pytest.mark.parametrize(

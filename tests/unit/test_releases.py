@@ -418,6 +418,26 @@ def test_g2_release_of_a_keyring_that_was_left_pins_none_of_what_moved(tmp_path:
         releases.add(machine.keeper, "A", "ios", "1", YEAR, None, NOW + 2 * DAY)
 
 
+def test_g2_certificate_that_came_past_the_keyring_goes_back_to_what_its_clients_accept(
+    tmp_path: Path,
+) -> None:
+    """An app at its name knows the key that it had, and not the one that another one rolled to."""
+    machine, now = Machine(tmp_path), NOW + DAY
+    machine.issue("a.test")
+    machine.keep("a.test", "K")
+    carried = releases.add(machine.keeper, "K", "ios", "1", YEAR, None, NOW).pins
+    machine.new("c.test", "K", now)
+    primary = own = ""
+    for _ in range(3):
+        now += 70 * DAY
+        primary = machine.renew("c.test", "K", now, rollover_days=0)
+        own = machine.renew("a.test", "K", now, rollover_days=0)
+    assert primary not in carried and own in carried
+    machine.issue("a.test")
+    assert machine.handed("a.test", "K", now + DAY, rollover_days="never").pin == own
+    assert machine.handed("a.test", "K", YEAR + DAY, rollover_days="never").pin == primary
+
+
 @pytest.fixture
 def moved(tmp_path: Path) -> Machine:
     """Two lineages of keyring A with a release; one of them has moved to B for good."""
