@@ -9,6 +9,10 @@ The rules:
 * Files are saved before the keyring file names them (G5); nothing is saved of what is refused (G10).
 * A dropped backup leaves the pins at once, and another one is made where the admin wants as many
   (G4). Its file stays, and it can be added again.
+* A key of a kind that public CAs do not take is no backup, unless one of that kind is in service: its
+  turn would come in vain (G3).
+* What is on record and not published yet, because a run was killed or Apache refused, is no error: it
+  is published.
 """
 
 from __future__ import annotations
@@ -51,8 +55,13 @@ def add_public(keeper: Keeper, name: str, pem: bytes, source: str, now: datetime
         raise BadBackup(f"--csr {source!r}: {error}. Nothing was changed.") from error
     with wishes.loaded(keeper, name, now) as state:
         key = _new(keeper, state, public, f"--csr {source!r}", now)
-        if state.keyring.key(key.pin) is not None and not _is_left(state, key.pin):
-            raise BadBackup(f"--csr {source!r}: {key.pin} is a backup of {name} already.")
+        known = state.keyring.key(key.pin)
+        if known is not None and not _is_left(state, key.pin):
+            if _is_done(state, key.pin, True):
+                raise BadBackup(f"--csr {source!r}: {key.pin} is a backup of {name} already.")
+            return known
+        saved = keeper.folders.find_key(key.pin)  # its private key may be here all the same
+        key = replace(key, path=saved.path if saved else None)
         _save(keeper, state, key)
     return key
 
@@ -72,7 +81,9 @@ def add_private(
         waiting = [one.pin for one in state.keyring.backups(key.kind.key_type) if one.elsewhere]
         staged = known is not None and known.role == "backup"
         if known is not None and staged and not known.elsewhere and not keeper.lost([known]):
-            raise BadBackup(f"{option}: {key.pin} is a backup of {name} already, with its key.")
+            if _is_done(state, key.pin, True):
+                raise BadBackup(f"{option}: {key.pin} is a backup of {name} already, with its key.")
+            return known
         if waiting and key.pin not in waiting and not new:
             raise BadBackup(
                 f"{option}: it is the key with the pin {key.pin}, but what waits for its private key "
@@ -100,6 +111,13 @@ def drop(keeper: Keeper, name: str, pin: str, now: datetime) -> Key:
     """
     with wishes.loaded(keeper, name, now) as state:
         key = state.keyring.key(pin)
+        if (
+            key is not None
+            and key.leave
+            and _is_left(state, pin)
+            and not _is_done(state, pin, False)
+        ):
+            return key
         if key is None or key.role != "backup":
             known = [one.pin for one in state.keyring.keys if one.role == "backup"]
             what = f"it is {key.role}" if key else "there is no such key"
@@ -113,7 +131,9 @@ def drop(keeper: Keeper, name: str, pin: str, now: datetime) -> Key:
         why = _is_needed(keeper, state, left, key, now)
         if why:
             raise BadBackup(f"{pin} cannot be dropped: {why} Nothing was changed.")
-        keeper.store.save(replace(left, keyring=keeper.replenished(left, now)))
+        keyring = keeper.replenished(left, now)
+        keeper.save_csrs(keyring)
+        keeper.store.save(replace(left, keyring=keyring))
     return key
 
 
@@ -152,6 +172,13 @@ def _is_needed(keeper: Keeper, state: State, left: State, key: Key, now: datetim
     return ""
 
 
+def _is_done(state: State, pin: str, listed: bool) -> bool:
+    """Whether it is published, and loaded, that the pin is listed, or is not."""
+    current = state.ledger.current
+    settled = current is not None and not state.ledger.pending
+    return settled and current is not None and (pin in current.pins) == listed
+
+
 def _staged(state: State) -> set[str]:
     return {key.pin for key in state.keyring.keys if key.role == "backup"}
 
@@ -176,6 +203,11 @@ def _new(keeper: Keeper, state: State, public: PublicKey, option: str, now: date
     why = ""
     if keeper.is_compromised(pin):
         why = "that key is compromised, and is never used again"
+    elif not pins.is_common(public) and kind not in {one.kind for one in keyring.in_service()}:
+        why = (
+            f"it is an {kind} key, which public CAs do not take: they take RSA keys of 2048, 3072 or "
+            "4096 bits with the exponent 65537, and ECDSA keys on P-256 and P-384"
+        )
     elif kind.key_type not in keyring.key_types():
         served = " and ".join(one.upper() for one in keyring.key_types()) or "no"
         why = f"it is an {kind.key_type.upper()} key, and the keyring {keyring.name} has {served} keys"
@@ -195,4 +227,5 @@ def _save(keeper: Keeper, state: State, key: Key) -> None:
         keyring = replace(state.keyring, keys=tuple(keys))
     else:
         keyring = state.keyring.with_backup(key)
+    keeper.save_csrs(keyring)
     keeper.store.save(replace(state, keyring=keyring))

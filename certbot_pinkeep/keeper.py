@@ -29,6 +29,7 @@ from certbot_pinkeep import (
     apache,
     csrs,
     files,
+    lineage,
     moments,
     options,
     pins,
@@ -406,6 +407,11 @@ class Keeper(Publishing):
         self.check_keys(state.keyring)
         keyring = self._without_lost(self._healed(state.keyring, live), chosen.backup_keys)
         keyring = self._with_backups(keyring, chosen.backup_keys, now)
+        return replace(state, keyring=keyring), self._csrs_of(keyring, live)
+
+    def _csrs_of(self, keyring: Keyring, live: Live) -> list[str]:
+        """The CSRs of the lineage's names for each key that it may be issued for; those that are
+        lacking are made."""
         index = self.folders.saved_csrs()
         paths = []
         for key in keyring.keys:
@@ -417,7 +423,22 @@ class Keeper(Publishing):
             if csr is None:
                 csr = self._made_csr(key, live)
             paths.append(csr.path or "" if csr else "")
-        return replace(state, keyring=keyring), paths
+        return paths
+
+    def save_csrs(self, keyring: Keyring) -> None:
+        """Save the CSRs that are lacking for the keys of the keyring.
+
+        :raises OSError: when they cannot be written
+        """
+        for member in keyring.drawing:
+            try:
+                renewal = renewals.load(self.config_dir, member.lineage)
+                if renewal is not None:
+                    paths = renewal.cert_path, renewal.key_path
+                    live = lineage.look(member.lineage, *paths, renewal.must_staple)
+                    self._csrs_of(keyring, live)
+            except PinkeepError as error:
+                logger.debug("%s", error)  # its own turn tells
 
     def _healed(self, keyring: Keyring, live: Live) -> Keyring:
         """The keyring with the file of the live key in its place: archive/ alone would lose it.

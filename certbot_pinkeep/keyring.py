@@ -16,7 +16,8 @@ The rules:
 * Keys are never deleted. One that is not needed any more is retired; a retired one that was never
   served is staged again before a new key is made.
 * A backup that the admin added keeps its place until it is used or dropped, and does not count
-  among those that are made. Its private key may be elsewhere, offline or encrypted.
+  among those that are made. Its private key may be elsewhere, offline or encrypted. Where its file
+  was lost, it is staged again once that is there.
 * A wish to leave a key belongs to the key: it is fulfilled once another one is primary. A key that
   is compromised is never primary, a backup or staged again; it stays pinned while it is served.
 """
@@ -263,10 +264,21 @@ class Keyring:
 
         :param lost: the pins of the keys that are not to be staged again, their files being lost
         """
-        result = self
+        result = self._brought_back(set(lost))
         for key_type in self.key_types():
             result = result._trimmed(key_type, wanted)._restaged(key_type, wanted, set(lost))
         return result
+
+    def _brought_back(self, lost: set[str]) -> Keyring:
+        """The keyring with the backups staged again that the admin added and whose files were lost for
+        a while."""
+        types = self.key_types()
+        back = [
+            key
+            for key in self.spare()
+            if key.added and key.pin not in lost and key.kind.key_type in types
+        ]
+        return self._changed(lambda key: replace(key, role="backup") if key in back else key)
 
     def missing_backups(self, wanted: int) -> dict[KeyKind, int]:
         """How many keys of which kind to make, so that *wanted* unserved backups are staged."""

@@ -134,6 +134,12 @@ def load_private_key(pem: bytes, passphrase: bytes | None = None) -> PrivateKey:
     return key
 
 
+def is_encrypted(pem: bytes) -> bool:
+    """Whether it says of itself that it is an encrypted private key, in PKCS#8 or in the form that
+    OpenSSL wrote before (RFC 7468 §11, RFC 1421 §4.6.1.1)."""
+    return encrypted_block(pem) is not None or b"Proc-Type: 4,ENCRYPTED" in pem
+
+
 def encrypted_block(pem: bytes) -> bytes | None:
     """The encrypted private key in *pem* alone, without what else is in the file (PKCS#8, RFC 7468
     §11); ``None``: there is none."""
@@ -169,7 +175,25 @@ def load_public_key(pem: bytes) -> PublicKey:
             return usable(csr.public_key())
         return usable(serialization.load_pem_public_key(pem))
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
-        raise BadKey("it is neither a CSR nor a public key in PEM") from None
+        raise BadKey(f"it is neither a CSR nor a public key in PEM{_public_hint(pem)}") from None
+
+
+def _public_hint(pem: bytes) -> str:
+    """How to come by the public key of what was given instead, as the end of a sentence."""
+    if b"PRIVATE KEY-----" in pem:
+        return ", but a private key: give it as --key"
+    if b"BEGIN CERTIFICATE-----" in pem:
+        return ", but a certificate; 'openssl x509 -noout -pubkey -in FILE' prints its public key"
+    if pem[:1] == b"\x30":  # a SEQUENCE in DER
+        return "; 'openssl req -inform DER -in FILE' prints a CSR in DER as PEM"
+    return ""
+
+
+def is_common(key: PublicKey) -> bool:
+    """Whether it is of a kind that public CAs take, as Let's Encrypt does."""
+    if isinstance(key, rsa.RSAPublicKey):
+        return key.key_size in (2048, 3072, 4096) and key.public_numbers().e == 65537
+    return key.curve.name in ("secp256r1", "secp384r1")
 
 
 def usable(key: object) -> PublicKey:

@@ -11,6 +11,8 @@ from certbot_pinkeep import backups, moments, pins, status
 from certbot_pinkeep.backups import Brought
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import BadBackup, BadKey
+from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.keyring import Key
 
 _HELP = "backup keys of your own: offline, known by a CSR or public key, or encrypted"
 _EXAMPLE = """\
@@ -76,15 +78,22 @@ def _add(parsed: argparse.Namespace) -> int:
     name = common.name_of(parsed)
     if parsed.csr is not None:
         key = backups.add_public(keeper, name, _read("--csr", parsed.csr), parsed.csr, now)
-        told = "Keep its private key: it is asked for when its turn has come."
+        told = (
+            _where(keeper, key) or "Keep its private key: it is asked for when its turn has come."
+        )
     else:
         brought = _brought(parsed)
         key = backups.add_private(keeper, name, brought, now, parsed.new)
-        told = f"Its private key is in {keeper.folders.absolute(key.path or key.encrypted)}."
-    print(f"{key.pin} is a backup of the keyring {name}. {told}")
+        told = _where(keeper, key)
+    print(f"{key.pin} is a backup of the keyring {name}. {told}", flush=True)
     common.print_step(keeper.publish(name, now))
     print("".join(f"{sentence}\n" for sentence in backups.due(keeper, name, now)), end="")
     return 0
+
+
+def _where(keeper: Keeper, key: Key) -> str:
+    path = key.path or key.encrypted
+    return f"Its private key is in {keeper.folders.absolute(path)}." if path else ""
 
 
 def _brought(parsed: argparse.Namespace) -> Brought:
@@ -100,8 +109,9 @@ def _brought(parsed: argparse.Namespace) -> Brought:
             f"If it is a private key, run: openssl pkcs8 -topk8 -in {shlex.quote(parsed.key)} -out "
             "encrypted.pem"
         )
+    passphrase = _passphrase(parsed) if pins.is_encrypted(pem) else None
     try:
-        key = pins.load_private_key(sealed or pem, _passphrase(parsed) if sealed else None)
+        key = pins.load_private_key(sealed or pem, passphrase)
     except BadKey as error:
         raise BadBackup(f"--key {parsed.key!r}: {error}. Nothing was changed.") from None
     return Brought(parsed.key, key, sealed if parsed.keep_encrypted else None)
@@ -142,13 +152,13 @@ def _read(option: str, path: str) -> bytes:
 
 def _drop(parsed: argparse.Namespace) -> int:
     now = moments.now()
-    keeper = common.keeper_of(common.certbots_config(parsed))
-    name = common.name_of(parsed)
+    config = common.certbots_config(parsed)
+    common.hold_certbot(config)  # it may be renewing for that key right now
+    keeper, name = common.keeper_of(config), common.name_of(parsed)
     key = backups.drop(keeper, name, parsed.pin, now)
-    report = keeper.publish(name, now)
-    state = common.load_one(keeper.store, name)
-    carried = backups.carriers(state, key.pin)
-    print(" ".join([f"{key.pin} is no backup of the keyring {name} any more.", *carried]))
-    common.print_step(report)
+    carried = backups.carriers(common.load_one(keeper.store, name), key.pin)
+    told = [f"{key.pin} is no backup of the keyring {name} any more.", *carried]
+    print(" ".join(told), flush=True)
+    common.print_step(keeper.publish(name, now))
     print("".join(f"{sentence}\n" for sentence in backups.due(keeper, name, now)), end="")
     return 0

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from certbot import errors, util
+
 from certbot_pinkeep import files, handoff, lineage, moments, options
 from certbot_pinkeep.errors import DamagedState, PinkeepError, TypeMissing
 from certbot_pinkeep.installer import OPTIONS
@@ -91,6 +93,20 @@ def folders(parsed: argparse.Namespace, config_dir: str | None = None) -> list[s
 def certbots_config(parsed: argparse.Namespace, config_dir: str | None = None) -> Any:
     """Certbot's settings, read as certbot reads them."""
     return handoff.read_config(folders(parsed, config_dir))
+
+
+def hold_certbot(config: Any) -> None:
+    """Keep certbot from working on the config dir until this command ends.
+
+    :raises PinkeepError: when one is at work there
+    """
+    try:
+        util.lock_dir_until_exit(config.config_dir)
+    except (errors.LockError, OSError) as error:
+        raise PinkeepError(
+            f"Certbot is at work in {config.config_dir}, or its lock there cannot be had ({error}). "
+            "Nothing was changed. Run this again once it has ended."
+        ) from error
 
 
 def keeper_of(config: Any) -> Keeper:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from helpers import (
     DAY,
     HOUR,
@@ -17,6 +20,7 @@ from helpers import (
     C,
     make_pem,
     mode_of,
+    pem_of,
     pin_of_key,
     policy,
     resigned,
@@ -31,6 +35,7 @@ from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.ledger import Ledger
 
 SITE = "pin.test"
+TINY_EXPONENT = pem_of(rsa.generate_private_key(3, 2048))
 PASSPHRASE = b"correct horse"
 
 
@@ -266,6 +271,67 @@ def test_backup_whose_file_is_lost_is_brought_again(machine: Machine, key: bytes
     assert [(one.pin, one.created, one.added) for one in after] == before
 
 
+def test_backup_whose_file_was_away_for_a_while_is_one_again(machine: Machine, key: bytes) -> None:
+    """As the error promised."""
+    added = backups.add_private(machine.keeper, SITE, brought(key), NOW)
+    assert added.path is not None
+    path = machine.config / added.path
+    path.rename(machine.config / "away")
+    machine.keep(SITE, SITE, NOW + HOUR, pinned=True, backup_keys=1)
+    assert machine.role(SITE, added.pin) == "retired"
+    (machine.config / "away").rename(path)
+    machine.keep(SITE, SITE, NOW + DAY, pinned=True, backup_keys=1)
+    assert machine.role(SITE, added.pin) == "backup" and added.pin in machine.published(SITE).pins
+
+
+def test_backup_of_a_kind_that_is_in_service_is_taken(tmp_path: Path) -> None:
+    """The CA has taken it before: it is one of the admin's own."""
+    machine = Machine(tmp_path)
+    machine.issue(SITE, make_pem(ec.SECP521R1()))
+    machine.keep(SITE, SITE)
+    pem = make_pem(ec.SECP521R1())
+    assert backups.add_private(machine.keeper, SITE, brought(pem), NOW).pin == pin_of_key(pem)
+
+
+def test_g5_what_was_recorded_and_not_published_is_no_error(machine: Machine, key: bytes) -> None:
+    """The same call again publishes it: Apache's configuration was broken, or a run was killed."""
+    pem = make_pem()
+    for again in range(2):
+        assert backups.add_private(machine.keeper, SITE, brought(key), NOW).pin == pin_of_key(key)
+        backups.add_public(machine.keeper, SITE, csr_of(pem), "offline.csr", NOW)
+        assert again == 1 or pin_of_key(pem) not in machine.published(SITE).pins
+    machine.keeper.publish(SITE, NOW)
+    with pytest.raises(BadBackup, match="already"):
+        backups.add_private(machine.keeper, SITE, brought(key), NOW)
+    with pytest.raises(BadBackup, match="already"):
+        backups.add_public(machine.keeper, SITE, csr_of(pem), "offline.csr", NOW)
+    for _ in range(2):
+        assert backups.drop(machine.keeper, SITE, pin_of_key(pem), NOW).pin == pin_of_key(pem)
+    machine.keeper.publish(SITE, NOW)
+    with pytest.raises(BadBackup, match="it is retired"):
+        backups.drop(machine.keeper, SITE, pin_of_key(pem), NOW)
+
+
+def test_g1_csrs_of_a_backup_are_saved_with_it(machine: Machine, key: bytes) -> None:
+    """Those of a brought one, and those of the one that takes a dropped one's place."""
+    wanted = (SITE,)
+    backups.add_private(machine.keeper, SITE, brought(key), NOW)
+    _, staged, _ = machine.state(SITE).keyring.keys
+    backups.drop(machine.keeper, SITE, staged.pin, NOW)
+    saved = machine.keeper.folders.saved_csrs()
+    for one in machine.state(SITE).keyring.backups("ecdsa"):
+        assert csrs.request(one.pin, wanted, False) in saved
+
+
+def test_key_that_is_known_by_its_csr_and_is_here_is_not_offline(machine: Machine) -> None:
+    """One that was dropped comes back with its file."""
+    _, staged = machine.state(SITE).keyring.keys
+    pem = machine.keeper.load_key(staged).pem
+    backups.drop(machine.keeper, SITE, staged.pin, NOW)
+    added = backups.add_public(machine.keeper, SITE, csr_of(pem), "my.csr", NOW)
+    assert added.path == staged.path and not added.elsewhere
+
+
 def test_g3_number_of_an_encrypted_backup_is_not_given_to_another_key(
     machine: Machine, key: bytes
 ) -> None:
@@ -382,6 +448,11 @@ def test_g10_what_cannot_be_a_backup_is_refused_and_nothing_written(
         (b"nonsense", "neither a CSR nor a public key"),
         (bytes(csr), "signature|neither"),
         (resigned(request.tbs_certrequest_bytes, key, hashes.SHA1()), "it is signed with SHA1"),
+        (key, "but a private key: give it as --key"),
+        (machine.look(SITE).certificates()[0], "but a certificate; 'openssl x509"),
+        (request.public_bytes(serialization.Encoding.DER), "openssl req -inform DER"),
+        (csr_of(make_pem(ec.SECP521R1())), "ECDSA secp521r1 key, which public CAs do not take"),
+        (public_of(TINY_EXPONENT), "RSA 2048 key, which public CAs do not take"),
         (csr_of(RSA_KEY), "RSA key, and the keyring pin.test has ECDSA keys"),
         (csr_of(served), "serves that key already"),
     ]
@@ -469,6 +540,57 @@ def test_g7_of_a_file_with_more_in_it_only_the_encrypted_key_is_kept(
     assert found is not None and found.encrypted
     kept = (machine.config / found.encrypted).read_bytes()
     assert pins.load_private_key(kept, PASSPHRASE) and kept.count(b"BEGIN") == 1
+
+
+def test_key_that_was_encrypted_in_the_old_form_is_opened(
+    machine: Machine, at_noon: None, key: bytes, tmp_path: Path
+) -> None:
+    """As older programs write it."""
+    secret, given = tmp_path / "secret", tmp_path / "old.pem"
+    secret.write_bytes(PASSPHRASE + b"\n")
+    given.write_bytes(
+        pins.load_private_key(key).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.BestAvailableEncryption(PASSPHRASE),
+        )
+    )
+    opens = ("--passphrase-file", str(secret))
+    assert run(machine, "add", "--key", str(given), *opens) == 0
+    assert machine.role(SITE, pin_of_key(key)) == "backup"
+
+
+def test_g1_nothing_is_dropped_while_certbot_is_at_work(
+    machine: Machine, at_noon: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may have been handed that key a moment ago."""
+    _, staged = machine.published(SITE).pins
+    holds = (
+        "import sys; from certbot import util; util.lock_dir_until_exit(sys.argv[1]); "
+        "print(flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", holds, str(machine.config)]
+    before = machine.store_text(SITE)
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as certbot:
+        assert certbot.stdout is not None and certbot.stdout.readline()
+        assert run(machine, "drop", staged) == 1
+        assert "Certbot is at work in" in capsys.readouterr().err
+        certbot.communicate()
+    assert machine.store_text(SITE) == before
+    assert run(machine, "drop", staged) == 0
+
+
+def test_g6_drop_that_cannot_be_published_says_that_it_is_on_record(
+    machine: Machine, at_noon: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once Apache is mended, the same call publishes it."""
+    _, staged = machine.published(SITE).pins
+    machine.apache.break_config()
+    assert run(machine, "drop", staged) == 1
+    told = capsys.readouterr()
+    assert f"{staged} is no backup" in told.out and "configuration" in told.err
+    machine.apache.mend_config()
+    assert run(machine, "drop", staged) == 0 and staged not in machine.published(SITE).pins
 
 
 @pytest.mark.parametrize("ends", [EOFError, KeyboardInterrupt])
