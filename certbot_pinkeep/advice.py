@@ -45,7 +45,7 @@ def held(name: str, decision: Decision) -> str:
     """Said when a renewal goes on with the present key though another one is due (G3)."""
     return (
         f"The key of the keyring {name} is to be exchanged because {reason(decision)}, but not "
-        f"yet: {decision.safety.why}. {_when(name, decision.safety)} This renewal keeps the key; the "
+        f"yet: {decision.safety.why}. {when_safe(name, decision.safety)} This renewal keeps the key; the "
         "first renewal from then on exchanges it."
     )
 
@@ -54,7 +54,7 @@ def not_yet_issued(name: str, decision: Decision) -> str:
     """Said when a new certificate would lock clients out that hold pins for its names (G2)."""
     return (
         f"No certificate was issued for the key of the keyring {name}: {decision.safety.why}. "
-        f"{_when(name, decision.safety)} Ask for it again then."
+        f"{when_safe(name, decision.safety)} Ask for it again then."
     )
 
 
@@ -79,12 +79,12 @@ def not_added(
 def staged(name: str, safety: Safety) -> str:
     """Said when the first keys of a type are pinned in advance."""
     known = "" if safety.since is None else " Ask for it again then."
-    return f"Such keys are pinned in advance from now on. {_when(name, safety)}{known}"
+    return f"Such keys are pinned in advance from now on. {when_safe(name, safety)}{known}"
 
 
 def renewing(lineage: str, keyring: str, safety: Safety, now: datetime) -> str:
     """Said when a lineage has to be renewed for the shared key before it can join."""
-    when = "" if safety.at(now) else f"{_when(keyring, safety)} Then renew"
+    when = "" if safety.at(now) else f"{when_safe(keyring, safety)} Then renew"
     return (
         f"{when or 'Renew'} it for the key of the keyring: certbot renew --cert-name {lineage} "
         f"--force-renewal --installer pinkeep --pinkeep-keyring {keyring}"
@@ -102,7 +102,7 @@ def promise(name: str, decision: Decision, force: bool = False) -> str:
         goes_on = "Until then renewals keep the present key." if decision.key else "Renewals fail."
         return (
             f"The keyring {name} rolls over once its key is brought: {decision.safety.why}. "
-            f"{_when(name, decision.safety)} {goes_on}"
+            f"{when_safe(name, decision.safety)} {goes_on}"
         )
     goes_on = (
         "Until then renewals keep the present key."
@@ -112,7 +112,7 @@ def promise(name: str, decision: Decision, force: bool = False) -> str:
     )
     return (
         f"The first renewal that is safe rolls the keyring {name} over to the key with the pin "
-        f"{pin}: {decision.safety.why}. {_when(name, decision.safety)} {goes_on}"
+        f"{pin}: {decision.safety.why}. {when_safe(name, decision.safety)} {goes_on}"
     )
 
 
@@ -121,7 +121,7 @@ def refusal(name: str, decision: Decision) -> str:
     locks_out = "" if decision.safety.cause == "elsewhere" else " without locking clients out"
     return (
         f"The keyring {name} cannot roll over{locks_out}: {decision.safety.why}. "
-        f"{_when(name, decision.safety)} Nothing was changed. To have it done by the first renewal that "
+        f"{when_safe(name, decision.safety)} Nothing was changed. To have it done by the first renewal that "
         f"is safe, run: certbot-pinkeep rollover {name} --when-safe"
     )
 
@@ -145,11 +145,11 @@ def locked_in(
         stays = "Then ask for it again." if new else "The old certificate stays until then."
         return (
             f"The key of the keyring {name} is compromised and is not handed over again, and "
-            f"{decision.safety.why}. {_when(name, decision.safety)} {stays}"
+            f"{decision.safety.why}. {when_safe(name, decision.safety)} {stays}"
         )
     return (
         f"The key of the keyring {name} is compromised and is not handed over again, and no backup "
-        f"is safe yet: {decision.safety.why}. {_when(name, decision.safety)} "
+        f"is safe yet: {decision.safety.why}. {when_safe(name, decision.safety)} "
         f"{_until_then(name, best, new)} -- {announcement(best, ledger, now)}"
     )
 
@@ -264,7 +264,7 @@ def _unknown(ledger: Ledger, now: datetime) -> str:
     return ledger.doubt or rollover.clock(ledger, now)
 
 
-def _when(name: str, safety: Safety) -> str:
+def when_safe(name: str, safety: Safety) -> str:
     """From when it is safe, or what has to be done so that it is known."""
     if safety.cause == "elsewhere":
         return f"Bring it: 'certbot-pinkeep backup {name} add --key FILE'."

@@ -16,6 +16,8 @@ The rules:
 * A backup whose private key is elsewhere is safe as any other, but cannot be handed over: when its
   turn has come, the primary goes on, and the admin is asked for the private key. Only in place of a
   compromised key the next safe one at hand is taken.
+* A rollover of the keyring is one of all key types in service: it is safe once it is for each of
+  them. A backup whose file is lost is none until it is there again.
 * A certificate that does not serve the primary yet (it joined with a key of its own, or another one
   was rolled over first) is issued for the primary as soon as that is safe at its names; until then
   it keeps its key. Age is no reason to exchange a primary that it does not serve.
@@ -27,6 +29,7 @@ The rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -129,6 +132,35 @@ def decide(
     if kept is not None or certificate.pin is None:
         return Decision(kept, "shared", primary, ready)
     return Decision(None, "compromised", best or primary, verdict if best else ready)
+
+
+def decide_all(
+    keyring: Keyring, ledger: Ledger, now: datetime, lost: Iterable[str] = ()
+) -> dict[KeyType, Decision]:
+    """What the next certificates are issued for, of each type in service.
+
+    :param lost: the pins of the backups whose files are lost
+    """
+    gone = set(lost)
+    usable = keyring.without(
+        key.pin for key in keyring.keys if key.role == "backup" and key.pin in gone
+    )
+    return {key_type: decide(usable, ledger, now, key_type) for key_type in keyring.served_types()}
+
+
+def last(decisions: Mapping[KeyType, Decision]) -> Safety:
+    """When a rollover of the keyring is safe: when it is for the type for which it is last.
+
+    :param decisions: those of all types in service
+    """
+    verdicts = [decision.safety for decision in decisions.values()]
+    return max(verdicts, key=_lateness, default=Safety(None, "there is no key", "none"))
+
+
+def _lateness(verdict: Safety) -> tuple[bool, bool, datetime]:
+    """What is unknown comes last, and before that what waits for the admin."""
+    since = verdict.since
+    return since is None, verdict.cause == "elsewhere", since or datetime.max
 
 
 def _follows(keyring: Keyring, primary: Key | None, certificate: Certificate | None) -> bool:

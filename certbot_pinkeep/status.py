@@ -1,16 +1,24 @@
 """Where a keyring stands, as data (``status --json``) and as text. Pure.
 
-The shape of the data is a promise to scripts and monitoring; times are RFC 3339, UTC.
+The rules:
+
+* The shape of the data is a promise to scripts and monitoring; times are RFC 3339, UTC.
+* While Apache has yet to load what is pending, nothing new is said to be served; what it may still
+  serve is.
+* A rollover is safe only where it can be done: not while the private key that it needs is elsewhere,
+  nor with a backup whose file is lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from certbot_pinkeep import advice, moments, rollover
-from certbot_pinkeep.keyring import Key, Member
+from certbot_pinkeep.keyring import Key, Keyring, Member
 from certbot_pinkeep.ledger import Release
 from certbot_pinkeep.pins import KeyType
 from certbot_pinkeep.policy import Policy
@@ -22,47 +30,104 @@ VERSION = 1
 MANY = 20
 
 
+@dataclass(frozen=True)
+class _View:
+    """A keyring, seen from *now*.
+
+    :ivar lost: the pins of backups whose files are lost
+    """
+
+    state: State
+    now: datetime
+    lost: Collection[str] = ()
+
+    @property
+    def keyring(self) -> Keyring:
+        """Its keys."""
+        return self.state.keyring
+
+    @cached_property
+    def decisions(self) -> dict[KeyType, Decision]:
+        """What the next renewals do."""
+        return rollover.decide_all(self.keyring, self.state.ledger, self.now, self.lost)
+
+    @property
+    def verdict(self) -> Safety:
+        """When a rollover is safe."""
+        return rollover.last(self.decisions)
+
+    @property
+    def waiting(self) -> tuple[Key, ...]:
+        """The keys that are live and that Apache has yet to load."""
+        live = self.keyring.in_service() if self.state.ledger.pending else ()
+        return tuple(key for key in live if key.first_served is None)
+
+    @property
+    def leaving(self) -> tuple[Key, ...]:
+        """The keys that are not live any more and that Apache may still serve."""
+        live = {member.pin for member in self.keyring.members}
+        keys = self.keyring.keys if self.state.ledger.pending else ()
+        return tuple(
+            key for key in keys if key.pin not in live and key.first_served and not key.last_served
+        )
+
+    @property
+    def served(self) -> tuple[Key, ...]:
+        """The keys that Apache serves, as far as that is known."""
+        live = tuple(key for key in self.keyring.in_service() if key not in self.waiting)
+        return (*live, *self.leaving)
+
+
 def as_data(
-    states: list[State], csr_paths: dict[str, list[str]], now: datetime, folder: str
+    states: list[State],
+    csr_paths: dict[str, list[str]],
+    now: datetime,
+    folder: str,
+    lost: Collection[str] = (),
 ) -> dict[str, Any]:
     """The document of ``status --json``.
 
     :param csr_paths: the saved CSRs by the pin of their key
     :param folder: the config dir, below which key paths are kept
+    :param lost: the pins of backups whose files are lost
     """
     return {
         "version": VERSION,
-        "keyrings": [_keyring(state, csr_paths, now, folder) for state in states],
+        "keyrings": [_keyring(_View(state, now, lost), csr_paths, folder) for state in states],
     }
 
 
-def as_text(states: list[State], now: datetime) -> str:
-    """For people: a block per keyring, or a line each where there are many."""
-    if len(states) > MANY:
-        return _table(states, now)
-    return "\n\n".join(_block(state, now) for state in states)
+def as_text(states: list[State], now: datetime, lost: Collection[str] = ()) -> str:
+    """For people: a block per keyring, or a line each where there are many.
+
+    :param lost: the pins of backups whose files are lost
+    """
+    views = [_View(state, now, lost) for state in states]
+    if len(views) > MANY:
+        return _table(views)
+    return "\n\n".join(_block(view) for view in views)
 
 
-def _table(states: list[State], now: datetime) -> str:
+def _table(views: list[_View]) -> str:
     heads = ("keyring", "published", "serves", "rollover", "next due")
-    rows = [heads, *(_cells(state, now) for state in states)]
+    rows = [heads, *(_cells(view) for view in views)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return "\n".join([*lines, "", "More of one of them: certbot-pinkeep status NAME"])
 
 
-def _cells(state: State, now: datetime) -> tuple[str, ...]:
-    rolls = _rollover(state, now)
-    verdict = _last(_decisions(state, now))
+def _cells(view: _View) -> tuple[str, ...]:
+    rolls, verdict = _rollover(view), view.verdict
     when = f"from {rolls['safe_from']}" if verdict.since else "not known from when"
     if verdict.cause == "elsewhere":
         when = "needs its private key"
+    later = "never" if view.keyring.rollover_days is None else "not known yet"
     return (
-        state.keyring.name,
-        _published(state, now),
-        ", ".join(key.pin[:10] for key in state.keyring.in_service()) or "nothing",
-        "safe now" if verdict.at(now) else when,
-        "now" if rolls["due"] else rolls["next_due"] or "never",
+        view.keyring.name,
+        _published(view),
+        ", ".join(key.pin[:10] for key in view.served) or "nothing",
+        "safe now" if verdict.at(view.now) else when,
+        "now" if rolls["due"] else rolls["next_due"] or later,
     )
 
 
@@ -83,13 +148,14 @@ def _release(state: State, release: Release, now: datetime) -> str:
     )
 
 
-def backup_lines(state: State, now: datetime) -> list[str]:
-    """Each backup, for people: where its private key is, and whether it is safe to switch to."""
-    return [
-        f"{key.pin}  {key.kind}  {_where(key)}, {_when(rollover.safety(key, state.ledger, now), now)}"
-        for key in state.keyring.keys
-        if key.role == "backup"
-    ]
+def backup_lines(state: State, now: datetime, lost: Collection[str] = ()) -> list[str]:
+    """Each backup, for people: where its private key is, and whether it is safe to switch to.
+
+    :param lost: the pins of those whose files are lost
+    """
+    view = _View(state, now, lost)
+    backups = [key for key in state.keyring.keys if key.role == "backup"]
+    return [f"{key.pin}  {key.kind}  {_where(key)}{_ready(view, key)}" for key in backups]
 
 
 def _where(key: Key) -> str:
@@ -98,22 +164,25 @@ def _where(key: Key) -> str:
     return "offline" if key.path is None else f"in {key.path}"
 
 
-def _when(verdict: Safety, now: datetime) -> str:
-    if verdict.at(now):
-        return "safe now"
-    return (
-        f"safe from {moments.text(verdict.since)}" if verdict.since else f"not safe: {verdict.why}"
-    )
+def _ready(view: _View, key: Key) -> str:
+    if key.pin in view.lost:
+        return ", which is lost: no backup until it is there again"
+    verdict, now = rollover.safety(key, view.state.ledger, view.now), view.now
+    if verdict.since is None:
+        return f", not safe: {verdict.why}"
+    when = "safe now" if verdict.at(now) else f"safe from {moments.text(verdict.since)}"
+    if not key.elsewhere:
+        return f", {when}"
+    bring = f"certbot-pinkeep backup {view.keyring.name} add --key FILE"
+    return f", {when}, but its private key has to be brought first: {bring}"
 
 
-def _keyring(
-    state: State, csr_paths: dict[str, list[str]], now: datetime, folder: str
-) -> dict[str, Any]:
-    keyring, ledger = state.keyring, state.ledger
+def _keyring(view: _View, csr_paths: dict[str, list[str]], folder: str) -> dict[str, Any]:
+    keyring, ledger = view.keyring, view.state.ledger
     return {
         "name": keyring.name,
         "lineages": [member.lineage for member in keyring.drawing],
-        "hosts": list(dict.fromkeys(host for m in keyring.drawing for host in m.hosts)),
+        "hosts": _hosts(keyring),
         "keys": [
             {
                 "pin": key.pin,
@@ -123,14 +192,19 @@ def _keyring(
                 "csr_paths": csr_paths.get(key.pin, []),
                 "created": moments.text(key.created),
                 "first_served": _time(key.first_served),
-                "safe_from": _time(rollover.safety(key, ledger, now).since),
+                "safe_from": _time(rollover.safety(key, ledger, view.now).since),
             }
             for key in keyring.keys
         ],
         "policy": _policy(ledger.current.policy) if ledger.current else None,
-        "published": _published(state, now),
-        "rollover": _rollover(state, now),
+        "published": _published(view),
+        "rollover": _rollover(view),
     }
+
+
+def _hosts(keyring: Keyring) -> list[str]:
+    """The names of the lineages that draw on it now."""
+    return list(dict.fromkeys(host for member in keyring.drawing for host in member.hosts))
 
 
 def _policy(policy: Policy) -> dict[str, Any]:
@@ -143,76 +217,74 @@ def _policy(policy: Policy) -> dict[str, Any]:
     }
 
 
-def _published(state: State, now: datetime) -> str:
-    ledger = state.ledger
-    if ledger.current is None or state.unpinned(now):
+def _published(view: _View) -> str:
+    ledger = view.state.ledger
+    if ledger.current is None or view.state.unpinned(view.now):
         return "none"
     return "pending" if ledger.pending else "live"
 
 
-def _rollover(state: State, now: datetime) -> dict[str, Any]:
-    decisions = _decisions(state, now)
-    times = [rollover.next_due(state.keyring, now, key_type) for key_type in decisions]
+def _rollover(view: _View) -> dict[str, Any]:
+    decisions, verdict = view.decisions, view.verdict
+    times = [rollover.next_due(view.keyring, view.now, key_type) for key_type in decisions]
     known = [moment for moment in times if moment is not None]
-    verdict = _last(decisions)
     return {
         "due": any(decision.due for decision in decisions.values()),
         "requested": any(decision.due == "asked" for decision in decisions.values()),
-        "safe": verdict.at(now),
-        "safe_from": _time(verdict.since),
+        "safe": verdict.at(view.now),
+        # Whoever compares it with the time must not be told that a rollover is safe that is refused.
+        "safe_from": _time(None if verdict.cause == "elsewhere" else verdict.since),
         "next_due": _time(min(known, default=None)),
     }
-
-
-def _decisions(state: State, now: datetime) -> dict[KeyType, Decision]:
-    return {
-        key_type: rollover.decide(state.keyring, state.ledger, now, key_type)
-        for key_type in state.keyring.served_types()
-    }
-
-
-def _last(decisions: Mapping[KeyType, Decision]) -> Safety:
-    """The verdict on the key type that can roll over last: a rollover is one of all types."""
-    verdicts = [decision.safety for decision in decisions.values()]
-    unknown = [verdict for verdict in verdicts if verdict.since is None]
-    if unknown or not verdicts:
-        return unknown[0] if unknown else Safety(None, "there is no key")
-    return max(verdicts, key=lambda verdict: verdict.since or datetime.max)
 
 
 def _time(moment: datetime | None) -> str | None:
     return moments.text(moment) if moment else None
 
 
-def _block(state: State, now: datetime) -> str:
-    keyring, ledger = state.keyring, state.ledger
+def _block(view: _View) -> str:
+    keyring, ledger = view.keyring, view.state.ledger
     lines = [
         f"Keyring {keyring.name}",
         f"  Lineages:  {', '.join(map(_lineage, keyring.members)) or 'none any more'}",
-        f"  Hosts:     {', '.join(keyring.hosts) or 'none any more'}",
+        f"  Hosts:     {', '.join(_hosts(keyring)) or 'none any more'}",
     ]
     if ledger.current is not None:
         policy = ledger.current.policy
-        lines.append(f"  Published: {_published(state, now)}, in {state.snippet or 'no file yet'}")
+        lines.append(f"  Published: {_published(view)}, in {view.state.snippet or 'no file yet'}")
         lines.append(f"             max-age {policy.max_age} s{_extras(policy)}")
-    lines += _served_lines(state, now)
-    lines += [f"  Rollover:  {line}" for line in _rollover_lines(state, now)]
+    if ledger.pending:
+        lines.append(f"  Pending:   {_pending(view)}")
+    lines += _served_lines(view)
+    lines += [f"  Rollover:  {line}" for line in _rollover_lines(view)]
     lines.append("  Keys:")
-    lines += [_key_line(state, key, now) for key in keyring.keys if key.role != "retired"]
+    shown = [key for key in keyring.keys if key.role != "retired" or key in view.leaving]
+    lines += [_key_line(view, key) for key in shown]
     if ledger.releases:
         lines.append("  Releases:")
-        lines += [f"    {line}" for line in release_lines(state, now)]
-    if state.unpin:
-        told = advice.unpinning(keyring.name, state.unpin, ledger, now)
+        lines += [f"    {line}" for line in release_lines(view.state, view.now)]
+    if view.state.unpin:
+        told = advice.unpinning(keyring.name, view.state.unpin, ledger, view.now)
         lines.append(f"  Unpinned:  {told}")
     return "\n".join(lines)
 
 
-def _served_lines(state: State, now: datetime) -> list[str]:
+def _pending(view: _View) -> str:
+    """What Apache has yet to load, and what makes it."""
+    keys = "".join(f" and the key {key.pin}" for key in view.waiting)
+    return (
+        f"Apache has yet to load the pins{keys}: 'certbot renew' reloads it; where you reload it "
+        f"yourself, run: certbot-pinkeep confirm {view.keyring.name}"
+    )
+
+
+def _served_lines(view: _View) -> list[str]:
     """Which keys are served, and which one is next."""
-    served = [f"  Serves:    {key.pin} ({key.kind})" for key in state.keyring.in_service()]
-    following = [decision.best for decision in _decisions(state, now).values()]
-    return served + [f"  Next:      {key.pin} ({key.kind})" for key in following if key]
+    following = [decision.best for decision in view.decisions.values()]
+    return [
+        *(f"  Serves:    {key.pin} ({key.kind})" for key in view.served),
+        *(f"  Next:      {key.pin} ({key.kind})" for key in following if key),
+    ]
 
 
 def _lineage(member: Member) -> str:
@@ -222,23 +294,30 @@ def _lineage(member: Member) -> str:
     return f"{member.lineage} (moved to {member.moved}; once Apache sends its pins, run: {confirm})"
 
 
-def _rollover_lines(state: State, now: datetime) -> list[str]:
-    decisions = _decisions(state, now)
-    lines = []
-    for key_type, decision in decisions.items():
-        due = rollover.next_due(state.keyring, now, key_type)
-        if decision.due:
-            lines.append(advice.promise(state.keyring.name, decision))
-        elif due is not None:
-            lines.append(f"due from {moments.text(due)} ({key_type})")
-        else:
-            lines.append(f"never due by age ({key_type})")
-    verdict = _last(decisions)
-    if verdict.at(now):
-        lines.append(f"safe now; to ask for it, run: certbot-pinkeep rollover {state.keyring.name}")
+def _rollover_lines(view: _View) -> list[str]:
+    name, verdict = view.keyring.name, view.verdict
+    lines = [_due(view, key_type, decision) for key_type, decision in view.decisions.items()]
+    if lines and all(decision.held for decision in view.decisions.values()):
+        return lines  # they say why
+    if verdict.at(view.now):
+        lines.append(f"safe now; to ask for it, run: certbot-pinkeep rollover {name}")
+    elif verdict.cause:
+        lines.append(f"not safe yet: {verdict.why}. {advice.when_safe(name, verdict)}")
     else:
         lines.append(f"not safe yet: {verdict.why}")
     return lines
+
+
+def _due(view: _View, key_type: KeyType, decision: Decision) -> str:
+    """When a rollover is due."""
+    if decision.due:
+        return advice.promise(view.keyring.name, decision)
+    due, days = rollover.next_due(view.keyring, view.now, key_type), view.keyring.rollover_days
+    if due is not None:
+        return f"due from {moments.text(due)} ({key_type})"
+    if days is None:
+        return f"never due by age ({key_type})"
+    return f"due {days} days after Apache has loaded the key ({key_type})"
 
 
 def _extras(policy: Policy) -> str:
@@ -248,12 +327,27 @@ def _extras(policy: Policy) -> str:
     return "".join(f", {extra}" for extra in extras)
 
 
-def _key_line(state: State, key: Key, now: datetime) -> str:
-    served = any(member.pin == key.pin for member in state.keyring.members)
-    age = (now - (key.first_served or key.created)).days
+def _key_line(view: _View, key: Key) -> str:
     when = "served" if key.first_served else "made"
-    service = ", in service" if served and key.role != "in-service" else ""
-    where = ""
+    age = _age(key.first_served or key.created, view.now)
+    return f"    {key.pin}  {key.kind}  {key.role}{_service(view, key)}, {when} {age}{_file(view, key)}"
+
+
+def _age(since: datetime, now: datetime) -> str:
+    return f"{(now - since).days} days ago" if since <= now else "in the future by this clock"
+
+
+def _service(view: _View, key: Key) -> str:
+    if key in view.waiting:
+        return ", not loaded yet"
+    if key in view.leaving:
+        return ", may still be served"
+    served = any(member.pin == key.pin for member in view.keyring.members)
+    return ", in service" if served and key.role != "in-service" else ""
+
+
+def _file(view: _View, key: Key) -> str:
     if key.elsewhere:
-        where = f"; its private key is {'encrypted' if key.encrypted else 'not on this machine'}"
-    return f"    {key.pin}  {key.kind}  {key.role}{service}, {when} {age} days ago{where}"
+        return f"; its private key is {'encrypted' if key.encrypted else 'not on this machine'}"
+    lost = key.pin in view.lost and key.role == "backup"
+    return f"; its file {key.path} is lost: no backup until it is there again" if lost else ""

@@ -6,7 +6,9 @@ The rules:
 * Pins are served from when they were recorded until they were replaced, and held for their max-age
   after that (RFC 7469 §2.3.1); a release is carried until its date, and held for its TTL after that.
 * What is served now is held until now plus its max-age, at least.
+* What has run out is shown, whether the ledger has dropped it or not; the last ones of it.
 * The picture ends where nothing of it goes on. What nobody ever used is left out.
+* From when a rollover is safe is what ``status`` says.
 """
 
 from __future__ import annotations
@@ -61,31 +63,31 @@ class Timeline:
     why: str
 
 
-def timeline(state: State, now: datetime) -> Timeline:
-    """The timeline of a keyring, seen from *now*."""
+def timeline(state: State, now: datetime, lost: Iterable[str] = ()) -> Timeline:
+    """The timeline of a keyring, seen from *now*.
+
+    :param lost: the pins of backups whose files are lost
+    """
     keyring, ledger = state.keyring, state.ledger
     keys = sorted(keyring.keys, key=lambda key: (key.created, key.first_served or now))
     served = {member.pin for member in keyring.members}
-    windows = [*ledger.past, *(one.window(now) for one in ledger.holdings if one.may_bind(now))]
+    windows = [*ledger.past, *(one.window(now) for one in ledger.holdings)]
     windows.sort(key=lambda window: (window.since, window.until))
     rows = tuple(row for key in keys if (row := _key(key, key.pin in served, now)).bars)
     held = tuple(_window(window, now) for window in windows if window.until > window.since)
     bars = [bar for row in (*rows, *held) for bar in row.bars]
-    verdicts = [
-        rollover.decide(keyring, ledger, now, key_type).safety for key_type in keyring.key_types()
-    ]
-    known = [verdict.since for verdict in verdicts if verdict.since is not None]
-    safe = max(known) if known and len(known) == len(verdicts) else None
+    verdict = rollover.last(rollover.decide_all(keyring, ledger, now, lost))
+    safe = None if verdict.cause == "elsewhere" else verdict.since
     ends = [bar.end for bar in bars] + ([safe] if safe else [])
     return Timeline(
         keyring.name,
         rows,
         held,
-        min([bar.start for bar in bars], default=now),
+        min([now, *(bar.start for bar in bars)]),
         max([*ends, now + timedelta(days=1)]),
         now,
         safe,
-        next((verdict.why for verdict in verdicts if verdict.why), ""),
+        verdict.why,
     )
 
 
@@ -101,11 +103,19 @@ def _key(key: Key, served: bool, now: datetime) -> Row:
 
 
 def _window(window: Window, now: datetime) -> Row:
-    ended = window.ended or min(now, window.until)
+    # By a clock that was set back it may begin in the future.
+    ended = max(window.ended or min(now, window.until), window.since)
     bars = [Bar("served", window.since, ended)] if ended > window.since else []
     if window.until > ended:
         bars.append(Bar("held", ended, window.until))
-    return Row(window.what or f"{len(window.pins)} pins", tuple(bars))
+    return Row(window.what or _policy(window, now), tuple(bars))
+
+
+def _policy(window: Window, now: datetime) -> str:
+    """Which one it was: how many pins, and how long they are held."""
+    held = window.until - (window.ended or now)
+    days = f"{held.days} day{'s' if held.days > 1 else ''}"
+    return f"{len(window.pins)} pins, {days if held.days else f'{held.seconds} s'}"
 
 
 def verdict(line: Timeline) -> str:

@@ -22,6 +22,7 @@ from certbot_pinkeep import advice, apache, moments, reach, rollover
 from certbot_pinkeep.errors import Compromised, DamagedState, NotSafe, PinkeepError
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Keyring
+from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.rollover import Decision
 from certbot_pinkeep.store import State, Store
 
@@ -62,7 +63,7 @@ def ask(
             for sentence in keeper.lost(keyring.backups(key_type)).values()
         ]
         usable = keyring.without_elsewhere() if force else keyring
-        decisions = _decisions(keeper, replace(state, keyring=usable), now)
+        decisions = _decisions(keeper, usable, state.ledger, now)
         impossible = [one for one in decisions if one.held and (one.best is None or not force)]
         if impossible and (not when_safe or force):
             if compromised:
@@ -93,7 +94,7 @@ def take_back(keeper: Keeper, name: str, now: datetime) -> str:
     """
     with loaded(keeper, name, now) as state:
         state = keeper.store.save(replace(state, keyring=state.keyring.without_wishes()))
-    for decision in _decisions(keeper, state, now):
+    for decision in _decisions(keeper, state.keyring, state.ledger, now):
         if decision.due:
             return advice.promise(name, decision)
     return f"The keyring {name} is not asked to roll over."
@@ -291,11 +292,6 @@ def _left(keyring: Keyring, compromised: bool) -> Keyring:
     return keyring
 
 
-def _decisions(keeper: Keeper, state: State, now: datetime) -> list[Decision]:
-    keyring = state.keyring
-    return [
-        rollover.decide(
-            keyring.without(keeper.lost(keyring.backups(key_type))), state.ledger, now, key_type
-        )
-        for key_type in keyring.served_types()
-    ]
+def _decisions(keeper: Keeper, keyring: Keyring, ledger: Ledger, now: datetime) -> list[Decision]:
+    lost = keeper.lost(key for key in keyring.keys if key.role == "backup")
+    return list(rollover.decide_all(keyring, ledger, now, lost).values())

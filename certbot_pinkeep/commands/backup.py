@@ -63,7 +63,7 @@ def add(commands: common.Commands) -> None:
 def _list(parsed: argparse.Namespace) -> int:
     keeper = common.keeper_of(common.certbots_config(parsed))
     state = common.load_one(keeper.store, common.name_of(parsed))
-    found = status.backup_lines(state, moments.now())
+    found = status.backup_lines(state, moments.now(), common.lost(keeper, [state]))
     print("\n".join(found) or f"The keyring {state.keyring.name} has no backup.")
     return 0
 

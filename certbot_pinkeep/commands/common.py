@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from certbot import errors, util
@@ -161,6 +161,16 @@ def load_one(store: Store, name: str) -> State:
     if damaged:
         raise damaged[0]
     return states[0]
+
+
+def lost(keeper: Keeper, states: Iterable[State]) -> set[str]:
+    """The pins of the backups whose files are not there."""
+    backups = [key for state in states for key in state.keyring.keys if key.role == "backup"]
+    return {
+        key.pin
+        for key in backups
+        if key.path and not os.path.isfile(keeper.folders.absolute(key.path))
+    }
 
 
 def take_in(config: Any, keeper: Keeper, renewal: Renewal) -> str:

@@ -26,17 +26,19 @@ def add(commands: common.Commands) -> None:
 
 def _status(parsed: argparse.Namespace) -> int:
     config = common.certbots_config(parsed)
-    store = common.keeper_of(config).store
+    keeper = common.keeper_of(config)
+    store = keeper.store
     names = [parsed.name] if parsed.name else store.names()
     states, damaged = common.load(store, names)
-    now = moments.now()
+    now, lost = moments.now(), common.lost(keeper, states)
     if parsed.json:
         index: dict[str, list[str]] = {}
         for request, csr in Folders(config.config_dir).saved_csrs().items():
             index.setdefault(request.pin, []).append(csr.path or "")
-        print(json.dumps(status.as_data(states, index, now, config.config_dir), indent=2))
+        document = status.as_data(states, index, now, config.config_dir, lost)
+        print(json.dumps(document, indent=2))
     elif states:
-        print(status.as_text(states, now))
+        print(status.as_text(states, now, lost))
     elif not damaged:
         print("No keyring yet. Run: certbot renew --installer pinkeep")
     for error in damaged:

@@ -35,10 +35,10 @@ def _timeline(parsed: argparse.Namespace) -> int:
         )
     keeper = common.keeper_of(common.certbots_config(parsed))
     state = common.load_one(keeper.store, common.name_of(parsed))
-    line = timeline.timeline(state, moments.now())
+    line = timeline.timeline(state, moments.now(), common.lost(keeper, [state]))
     if not parsed.output:
         width = shutil.get_terminal_size((100, 24)).columns
-        plain = not _takes("█▓░·", sys.stdout.encoding)
+        plain = not _takes("█▓░·", getattr(sys.stdout, "encoding", None))
         print(timeline.as_text(line, width, plain))
         return 0
     from certbot_pinkeep import plot

@@ -285,6 +285,19 @@ def test_status_tells_of_a_wish(site: Site, clock: Clock, capsys: Said, certbots
     assert code == 0 and "first renewal that is safe" in out and "2026-05-10T12:00:00Z" in out
 
 
+def test_backup_that_is_gone_is_not_called_safe(site: Site, capsys: Said) -> None:
+    """By none of those that tell: the rollover that they would name is refused."""
+    key = site.state().keyring.key(site.published().pins[1])
+    assert key is not None and key.path is not None
+    calls = (["status", site.name], ["timeline", site.name], ["backup", site.name, "list"])
+    assert all("safe now" in call(site, capsys, *words)[1] for words in calls)
+    (site.config / key.path).unlink()
+    for words in calls:
+        code, out, _ = call(site, capsys, *words)
+        assert code == 0 and "safe now" not in out
+    assert "there is no backup key" in refused(site, capsys, "rollover", site.name)
+
+
 # Help
 
 

@@ -516,3 +516,59 @@ def test_next_due_is_now_where_a_key_is_to_be_left() -> None:
     assert rollover.next_due(ring.with_revoked(A), NOW, "ecdsa") == NOW
     assert rollover.next_due(ring.with_compromised(A), NOW, "ecdsa") == NOW
     assert rollover.next_due(keyring(B), NOW, "ecdsa") is None
+
+
+# A rollover of the keyring
+
+
+TYPES = Keyring(
+    "ring",
+    (Member("ec", ("pin.test",), A), Member("rsa", ("pin.test",), C)),
+    (
+        ring_key(A, "primary"),
+        ring_key(B),
+        ring_key(C, "primary", RSA),
+        ring_key(D, kind=RSA),
+        ring_key(E, kind=RSA),
+    ),
+)
+SAFE_B = Ledger().record(policy(A, B, C), day(-5)).record(policy(A, B, C, D), day(-1))
+
+
+def test_rollover_is_one_of_all_types_in_service() -> None:
+    """It is safe when it is for the last one; one that is staged only does not count."""
+    book = SAFE_B.confirm(day(-1))
+    found = rollover.decide_all(TYPES, book, NOW)
+    assert list(found) == ["rsa", "ecdsa"] and found["ecdsa"].safety.at(NOW)
+    assert rollover.last(found) == found["rsa"].safety
+    assert rollover.last(found).since == day(59)
+    alone = TYPES.without_members(["rsa"])
+    assert rollover.last(rollover.decide_all(alone, book, NOW)).at(NOW)
+
+
+def test_rollover_that_is_unknown_for_one_type_is_unknown() -> None:
+    """Even where the other one is known to be safe later; the reason is that of the unknown one."""
+    found = rollover.decide_all(TYPES, SAFE_B, NOW)
+    assert found["rsa"].safety.since is None and found["ecdsa"].safety.at(NOW)
+    assert rollover.last(found).cause == "pending"
+
+
+def test_rollover_waits_for_the_admin_rather_than_for_the_time() -> None:
+    """One type needs a private key, the other one time: the first is told."""
+    keys = tuple(replace(key, path=None) if key.pin == B else key for key in TYPES.keys)
+    found = rollover.decide_all(replace(TYPES, keys=keys), SAFE_B.confirm(day(-1)), NOW)
+    assert rollover.last(found).cause == "elsewhere" and not rollover.last(found).at(NOW)
+
+
+def test_lost_backup_is_not_rolled_over_to() -> None:
+    """It is passed over; where there is no other, nothing is safe. A lost primary is no backup."""
+    book = SAFE_B.confirm(day(-1)).prune(day(100))
+    found = rollover.decide_all(TYPES, book, day(100), {D, A})
+    assert found["rsa"].best == TYPES.key(E) and found["ecdsa"].best == TYPES.key(B)
+    assert found["ecdsa"].key == TYPES.key(A)
+    assert rollover.last(rollover.decide_all(TYPES, book, day(100), [B])).cause == "none"
+
+
+def test_keyring_without_keys_cannot_roll_over() -> None:
+    """There is nothing to decide."""
+    assert not rollover.last(rollover.decide_all(Keyring("ring"), EMPTY, NOW)).at(NOW)

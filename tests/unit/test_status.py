@@ -151,6 +151,86 @@ def test_rollover_is_safe_once_it_is_for_every_key_type() -> None:
     assert found["safe"]
 
 
+def test_rollover_that_is_not_dated_yet_is_not_said_to_be_never_due() -> None:
+    """Its key is pending: the age counts from when Apache has loaded it."""
+    fresh = replace(RING.keys[0], first_served=None)
+    ring = replace(RING, keys=(fresh, *RING.keys[1:]), rollover_days=730)
+    text = status.as_text([State(ring, PENDING)], NOW)
+    assert "due 730 days after Apache has loaded the key (ecdsa)" in text
+    rows = status.as_text([State(ring, PENDING)] * 21, NOW).splitlines()
+    assert rows[1].endswith("not known yet")
+
+
+def rolled_over() -> State:
+    """A is left for B, and Apache has yet to load it."""
+    left = replace(RING.keys[0], role="retired", leave="asked")
+    ring = replace(RING, keys=(replace(RING.keys[1], role="primary"), left, RING.keys[2]))
+    ring = replace(ring, members=(replace(RING.members[0], pin=B),))
+    return State(ring, LIVE.record(policy(B, D), NOW))
+
+
+def test_g2_what_is_pending_is_not_said_to_be_served() -> None:
+    """What Apache had loaded before is; in a block, and in the table."""
+    text = status.as_text([rolled_over()], NOW)
+    assert f"Serves:    {A} " in text and f"Serves:    {B} " not in text
+    assert "certbot-pinkeep confirm ring" in text
+    assert f"{B}  ECDSA secp256r1  primary, not loaded yet, made 8 days ago" in text
+    assert f"{A}  ECDSA secp256r1  retired, may still be served, served 9 days ago" in text
+    rows = status.as_text([rolled_over()] * 21, NOW).splitlines()
+    assert A[:10] in rows[1] and B[:10] not in rows[1]
+
+
+def test_what_is_loaded_is_said_to_be_served() -> None:
+    """The old key is not shown any more."""
+    state = rolled_over()
+    ring = state.keyring.served_since({B: NOW}).left_at(NOW)
+    text = status.as_text([replace(state, keyring=ring, ledger=state.ledger.confirm(NOW))], NOW)
+    assert f"Serves:    {B} " in text and A not in text and "confirm" not in text
+
+
+def test_hosts_that_moved_are_listed_nowhere() -> None:
+    """Neither in the text nor for scripts; their lineage is, with what is to be done."""
+    moved = Member("api", ("api.example.com",), A, moved="other")
+    state = State(replace(RING, members=(*RING.members, moved)), LIVE)
+    assert "api.example.com" not in status.as_text([state], NOW)
+    assert "certbot-pinkeep confirm other" in status.as_text([state], NOW)
+    found = status.as_data([state], {}, NOW, "/etc")["keyrings"][0]
+    assert found["hosts"] == ["example.com", "www.example.com"]
+
+
+@pytest.mark.parametrize("encrypted", ["", "keys/0001_key-certbot.pem"])
+def test_g2_backup_whose_private_key_is_elsewhere_is_not_safe_now(encrypted: str) -> None:
+    """No time is in the past for who compares it; people are told what to bring, and how."""
+    brought = replace(RING.keys[1], path=None, encrypted=encrypted)
+    state = State(replace(RING, keys=(RING.keys[0], brought)), LIVE)
+    found = status.as_data([state], {}, NOW, "/etc")["keyrings"][0]
+    assert (found["rollover"]["safe"], found["rollover"]["safe_from"]) == (False, None)
+    assert found["keys"][1]["safe_from"] == "2026-02-21T12:00:00Z"
+    assert "certbot-pinkeep backup ring add --key FILE" in status.as_text([state], NOW)
+    assert "safe now;" not in status.as_text([state], NOW)
+    (line,) = status.backup_lines(state, NOW)
+    assert line.endswith("certbot-pinkeep backup ring add --key FILE")
+    assert "needs its private key" in status.as_text([state] * 21, NOW)
+
+
+def test_backup_whose_file_is_lost_is_not_safe_now() -> None:
+    """It is none until it is there again."""
+    state = State(RING, LIVE)
+    found = status.as_data([state], {}, NOW, "/etc", {B})["keyrings"][0]["rollover"]
+    assert (found["safe"], found["safe_from"]) == (False, None)
+    text = status.as_text([state], NOW, {B})
+    assert "safe now" not in text and "Next:" not in text
+    assert "keys/0001_key-certbot.pem is lost" in text
+    (line,) = status.backup_lines(state, NOW, {B})
+    assert "is lost" in line and "safe now" not in line
+
+
+def test_g8_key_that_was_served_later_than_now_has_no_age() -> None:
+    """The clock is wrong, or was."""
+    text = status.as_text([State(RING, LIVE)], NOW - 400 * DAY)
+    assert "served in the future by this clock" in text and "days ago" not in text
+
+
 def test_unpinned_keyring_publishes_nothing_in_the_end() -> None:
     """While max-age=0 is served that is what is published; it is told until when pins are held."""
     ledger = LIVE.record(policy(A, B, max_age=0), NOW).confirm(NOW)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from helpers import DAY, NOW, A, B, C, policy, ring_key
+from helpers import DAY, NOW, RSA, A, B, C, D, E, policy, ring_key
 from hypothesis import given
 from hypothesis import strategies as st
 from machine import Machine
@@ -55,13 +55,47 @@ def test_rows_tell_when_keys_and_pins_began_and_ended() -> None:
 
 
 def test_what_ran_out_is_still_shown() -> None:
-    """The ledger has dropped it; the picture has not."""
+    """Whether the ledger has dropped it or not."""
     later = NOW + 100 * DAY
     pruned = replace(state(), ledger=state().ledger.prune(later))
     assert len(pruned.ledger.entries) == 1
-    line = timeline.timeline(pruned, later)
-    assert spans(line.holdings[0]) == [("served", -365, -20), ("held", -20, 40)]
-    assert timeline.verdict(line) == "A rollover is safe now."
+    for found in (pruned, state()):
+        line = timeline.timeline(found, later)
+        assert [spans(row) for row in line.holdings] == [
+            [("served", -365, -20), ("held", -20, 40)],
+            [("served", -20, 100), ("held", 100, 160)],
+        ]
+        assert timeline.verdict(line) == "A rollover is safe now."
+
+
+def test_policies_are_told_apart() -> None:
+    """By how long they are held; one that is not held has no such bar."""
+    book = Ledger().record(policy(A, B, max_age=86400), NOW - 9 * DAY).confirm(NOW - 9 * DAY)
+    book = book.record(policy(A, B, C, max_age=60), NOW - 5 * DAY).confirm(NOW - 5 * DAY)
+    book = book.record(policy(A, B, max_age=0), NOW - 3 * DAY).confirm(NOW - 3 * DAY)
+    line = timeline.timeline(replace(state(), ledger=book), NOW)
+    assert [row.label for row in line.holdings] == ["2 pins, 1 day", "3 pins, 60 s", "2 pins, 0 s"]
+    assert spans(line.holdings[2]) == [("served", -3, 0)]
+
+
+def test_type_that_is_only_staged_does_not_count() -> None:
+    """From when a rollover is safe is what ``status`` says, and ``rollover`` does."""
+    found = state()
+    ring = found.keyring.with_keys(
+        [ring_key(D, "primary", RSA), ring_key(E, kind=RSA, created=NOW)]
+    )
+    line = timeline.timeline(replace(found, keyring=ring), NOW)
+    assert line.safe == NOW + 40 * DAY
+
+
+def test_backup_that_cannot_be_used_is_not_safe() -> None:
+    """Its private key is elsewhere, or its file is lost."""
+    found, later = state(), NOW + 100 * DAY
+    keys = (*found.keyring.keys[:2], replace(found.keyring.keys[2], path=None))
+    line = timeline.timeline(replace(found, keyring=replace(found.keyring, keys=keys)), later)
+    assert line.safe is None and "is not on this machine" in timeline.verdict(line)
+    line = timeline.timeline(found, later, {C})
+    assert line.safe is None and "there is no backup key" in timeline.verdict(line)
 
 
 def test_release_has_a_row_of_its_own(tmp_path: Path) -> None:
@@ -86,7 +120,7 @@ def test_unknown_safe_time_says_why() -> None:
     assert "is not known: pins without it may still be served" in timeline.verdict(line)
 
 
-@given(width=st.integers(1, 300), days=st.integers(0, 4000), plain=st.booleans())
+@given(width=st.integers(1, 300), days=st.integers(-4000, 4000), plain=st.booleans())
 def test_text_fits_the_terminal(width: int, days: int, plain: bool) -> None:
     """As far as labels and twenty columns do; in ASCII where nothing else can be shown."""
     text = timeline.as_text(timeline.timeline(state(), NOW + days * DAY), width, plain)
@@ -94,6 +128,14 @@ def test_text_fits_the_terminal(width: int, days: int, plain: bool) -> None:
     assert all(len(row) <= max(width, 50) for row in drawn[:-1])
     assert sum("^" in row for row in drawn) >= 1
     assert text.isascii() or not plain
+
+
+def test_g8_clock_before_all_that_is_on_record() -> None:
+    """There is a picture all the same, and it begins now."""
+    before = YEAR_AGO - 100 * DAY
+    line = timeline.timeline(state(), before)
+    assert line.start == before < line.end and line.holdings
+    assert plot.svg(line).startswith(b"<?xml")
 
 
 def test_picture_is_the_same_each_time_and_shows_every_row() -> None:
