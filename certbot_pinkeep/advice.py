@@ -10,6 +10,7 @@ The rules:
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -79,7 +80,22 @@ def not_added(
 def staged(name: str, safety: Safety) -> str:
     """Said when the first keys of a type are pinned in advance."""
     known = "" if safety.since is None else " Ask for it again then."
-    return f"Such keys are pinned in advance from now on. {when_safe(name, safety)}{known}"
+    why = f": {safety.why}" if safety.why else ""
+    return f"Such keys are pinned in advance from now on{why}. {when_safe(name, safety)}{known}"
+
+
+def carried(name: str, ledger: Ledger, now: datetime, hosts: tuple[str, ...] | None) -> str:
+    """Which releases hold pins at the hosts, as sentences that begin with a space; empty: none.
+
+    :param hosts: the names; ``None``: any
+    """
+    bound = [one for one in ledger.releases if one.may_bind(now) and one.binds_at(hosts)]
+    return "".join(
+        f" {str(one)[0].upper()}{str(one)[1:]} carries pins there until "
+        f"{moments.text(one.binds_until(now))}; once nobody uses it: certbot-pinkeep release {name} end "
+        f"--channel {shlex.quote(one.channel)} --label {shlex.quote(one.label)}."
+        for one in bound
+    )
 
 
 def renewing(lineage: str, keyring: str, safety: Safety, now: datetime) -> str:
@@ -99,10 +115,14 @@ def promise(name: str, decision: Decision, force: bool = False) -> str:
     if decision.rolls_over or force:
         return f"The next renewal rolls the keyring {name} over to the key with the pin {pin}."
     if decision.safety.cause == "elsewhere":
-        goes_on = "Until then renewals keep the present key." if decision.key else "Renewals fail."
+        goes_on = (
+            "Until then renewals keep the present key."
+            if decision.key
+            else "Until then renewals fail."
+        )
         return (
             f"The keyring {name} rolls over once its key is brought: {decision.safety.why}. "
-            f"{when_safe(name, decision.safety)} {goes_on}"
+            f"{when_safe(name, decision.safety)} {goes_on} {_if_lost(name, decision)}"
         )
     goes_on = (
         "Until then renewals keep the present key."
@@ -118,11 +138,13 @@ def promise(name: str, decision: Decision, force: bool = False) -> str:
 
 def refusal(name: str, decision: Decision) -> str:
     """Said when a rollover that was asked for would lock clients out (G2)."""
-    locks_out = "" if decision.safety.cause == "elsewhere" else " without locking clients out"
+    elsewhere = decision.safety.cause == "elsewhere"
+    locks_out = "" if elsewhere else " without locking clients out"
+    lost = f" {_if_lost(name, decision)}" if elsewhere else ""
     return (
         f"The keyring {name} cannot roll over{locks_out}: {decision.safety.why}. "
-        f"{when_safe(name, decision.safety)} Nothing was changed. To have it done by the first renewal that "
-        f"is safe, run: certbot-pinkeep rollover {name} --when-safe"
+        f"{when_safe(name, decision.safety)}{lost} Nothing was changed. To have it done by the first "
+        f"renewal that is safe, run: certbot-pinkeep rollover {name} --when-safe"
     )
 
 
@@ -143,28 +165,37 @@ def locked_in(
         )
     if decision.safety.cause == "elsewhere":
         stays = "Then ask for it again." if new else "The old certificate stays until then."
+        here = decision.at_hand
+        forced = f" {_forced(name, here, ledger, now, new)}" if here else ""
         return (
             f"The key of the keyring {name} is compromised and is not handed over again, and "
-            f"{decision.safety.why}. {when_safe(name, decision.safety)} {stays}"
+            f"{decision.safety.why}. {when_safe(name, decision.safety)} {_if_lost(name, decision)} "
+            f"{stays}{forced}"
         )
+    stays = "" if new else "The old certificate stays until then. "
     return (
         f"The key of the keyring {name} is compromised and is not handed over again, and no backup "
         f"is safe yet: {decision.safety.why}. {when_safe(name, decision.safety)} "
-        f"{_until_then(name, best, new)} -- {announcement(best, ledger, now)}"
+        f"{stays}{_forced(name, best, ledger, now, new)}"
     )
 
 
-def _until_then(name: str, best: Key, new: bool) -> str:
+def _forced(name: str, best: Key, ledger: Ledger, now: datetime, new: bool) -> str:
+    """Which command forces which backup, and who is locked out until when (G3)."""
     which = f"the least bad backup, the key with the pin {best.pin}"
-    if new:
-        return (
-            f"To have a certificate now all the same, with {which}, run: certbot-pinkeep rollover "
-            f"{name} --force -- and ask for the certificate again"
-        )
-    return (
-        f"The old certificate stays until then. To renew now all the same, with {which}, run: "
-        f"certbot-pinkeep rollover {name} --now --force"
+    force = (
+        f"To have a certificate now all the same, with {which}, run: certbot-pinkeep rollover "
+        f"{name} --force -- and ask for the certificate again"
+        if new
+        else f"To renew now all the same, with {which}, run: certbot-pinkeep rollover {name} --now --force"
     )
+    return f"{force} -- {announcement(best, ledger, now)}"
+
+
+def _if_lost(name: str, decision: Decision) -> str:
+    """The way out where a private key that is asked for cannot be brought."""
+    pin = decision.best.pin if decision.best else "PIN"
+    return f"Where it is lost for good: 'certbot-pinkeep backup {name} drop {pin}'."
 
 
 def announcement(
@@ -211,7 +242,10 @@ def deleted(keyring: Keyring, gone: tuple[str, ...], ledger: Ledger, now: dateti
         f"{which} drew on the keyring {name}, and clients still hold its pins: they refuse every "
         f"other key for those names. {stays}. For a new certificate with a pinned key, run: certbot "
         f"certonly --installer pinkeep {again}--cert-name {gone[0]} -d ..."
-    ) + ("" if left else f" -- or, so that clients forget the pins: certbot-pinkeep unpin {name}")
+    ) + (
+        ("" if left else f" -- or, so that clients forget the pins: certbot-pinkeep unpin {name}.")
+        + carried(name, ledger, now, None)
+    )
 
 
 def unconfirmed(name: str, ledger: Ledger, now: datetime) -> str:
@@ -246,6 +280,7 @@ def unpinning(name: str, unpin: bool, ledger: Ledger, now: datetime) -> str:
         f"The keyring {name} sends max-age=0, so that clients forget its pins. Who does not come "
         f"back holds them until {moments.text(until)} at the latest; the first 'certbot renew' "
         "after that takes the header away. Until then the key stays pinned, and is kept."
+        f"{carried(name, ledger, now, None)}"
     )
 
 

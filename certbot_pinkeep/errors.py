@@ -91,14 +91,18 @@ class OtherKeyring(LocksOut):
     """A lineage has a host that another keyring pins (G2).
 
     In a user agent the header that is noted first counts, and it lacks the other keyring's keys.
+
+    :param carried: which releases hold its pins there, as sentences
     """
 
-    def __init__(self, host: str, pinned_by: str, keyring: str, lineage: str) -> None:
+    def __init__(
+        self, host: str, pinned_by: str, keyring: str, lineage: str, carried: str = ""
+    ) -> None:
         super().__init__(
             f"{host} is pinned by the keyring {pinned_by}: clients that hold its pins refuse a "
             f"certificate of the keyring {keyring}. Have {lineage} draw on the same keyring, with "
             f"--pinkeep-keyring {pinned_by}; or leave pinning there first: certbot-pinkeep unpin "
-            f"{pinned_by}"
+            f"{pinned_by}{'.' if carried else ''}{carried}"
         )
 
 

@@ -195,7 +195,8 @@ class Issuing:
                 continue
             host = self._pinned_host(state, names, now)
             if host is not None:
-                raise OtherKeyring(host, name, keyring, lineage)
+                carried = advice.carried(name, state.ledger, now, (host,))
+                raise OtherKeyring(host, name, keyring, lineage, carried)
 
     def _pinned_host(self, state: State, names: Iterable[str], now: datetime) -> str | None:
         """The first of the names that the keyring has, or that its pins bind at."""
@@ -237,7 +238,8 @@ class Issuing:
             state = self.load_state(name, now)
             for host in _lowered(names) if state else ():
                 if state and rollover.locked_out(pin, state.ledger, now, (host,)):
-                    raise OtherKeyring(host, name, lineage, lineage)
+                    carried = advice.carried(name, state.ledger, now, (host,))
+                    raise OtherKeyring(host, name, lineage, lineage, carried)
 
     def load_state(self, name: str, now: datetime) -> State | None:
         """The state of a keyring, its ledger told of the latest moment that was reached."""

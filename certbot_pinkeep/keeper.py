@@ -151,6 +151,7 @@ class Keeper(Publishing):
             self._tell_members(old, state, live)
             if state != old:
                 state = self.store.save(state)
+            self.store.mend_copy(chosen.keyring)
             self._tell_left(live, state, origin)
             if remember is not None:
                 remember()
@@ -271,9 +272,15 @@ class Keeper(Publishing):
         if policy is not None:
             # The keyring file is lost, and with it what was served before (G8). What the snippet
             # lists was served until now.
-            keys += self._found_again(policy, live, chosen.backup_keys, now)
+            keys += self._found_again(policy, live, chosen, now)
             ledger = ledger.blinded(now + max(_longest(chosen), policy.binding))
             ledger = ledger.record(policy, now)
+            logger.warning(
+                "The record of the keyring %s was lost, and with it the releases that carry its pins. Add "
+                "each of them again, with the pins that it has: certbot-pinkeep release %s add --pin PIN",
+                chosen.keyring,
+                chosen.keyring,
+            )
         keyring = Keyring(chosen.keyring, keys=tuple(keys)).with_member(member_of(live))
         if origin is not None and self.is_compromised(live.pin):
             keyring = keyring.with_compromised(live.pin)
@@ -339,7 +346,7 @@ class Keeper(Publishing):
         told = (
             f"--pinkeep-keyring {name!r}: clients that hold pins for {', '.join(live.names)} refuse "
             f"the present key of {live.name} (pin {live.pin}), which is not among them. Nothing was "
-            "changed. "
+            f"changed.{advice.carried(name, state.ledger, now, live.names)} "
         )
         primary = state.keyring.primary(key_type)
         verdict = (
@@ -376,7 +383,7 @@ class Keeper(Publishing):
         saved = self.folders.find_copy(pem) or self.folders.save_key(pem, taken)
         return Key(live.pin, live.kind, "primary", saved.path, live.since, live.since)
 
-    def _found_again(self, policy: Policy, live: Live, wanted: int, now: datetime) -> list[Key]:
+    def _found_again(self, policy: Policy, live: Live, chosen: Options, now: datetime) -> list[Key]:
         """The keys of a snippet whose keyring file is lost, also those of other lineages: clients hold
         all of them, so none makes room for a new one."""
         found: list[Key] = []
@@ -385,15 +392,18 @@ class Keeper(Publishing):
             if saved is None:
                 continue
             same = [key for key in found if key.kind.key_type == saved.kind.key_type]
-            kept = len(same) >= wanted
+            kept = len(same) >= chosen.backup_keys
             found.append(Key(pin, saved.kind, "backup", saved.path, now, added=kept))
         lost = set(policy.pins) - {live.pin, *(key.pin for key in found)}
         if lost:
             logger.error(
-                "The snippet of %s has pins whose keys are not in %s: %s. They are pinned no more.",
+                "The snippet of %s has pins whose keys are not in %s: %s. They are pinned no more. Where "
+                "one is a backup that is kept elsewhere, add it again: certbot-pinkeep backup %s add --csr "
+                "FILE",
                 live.name,
                 self.folders.keys,
                 ", ".join(sorted(lost)),
+                chosen.keyring,
             )
         return found
 
@@ -542,12 +552,13 @@ def _out_of_doubt(state: State, chosen: Options, now: datetime) -> State:
     ledger = state.ledger
     if not ledger.doubt:
         return state
-    longest = max(ledger.longest, timedelta(seconds=chosen.max_age))
+    # What apps carry is known: it is in the copy, or added again.
+    longest = max(ledger.longest_policy(), timedelta(seconds=chosen.max_age))
     until = max(now, ledger.latest() or now) + longest
     logger.warning(
         "%s: the copy below certbot's work dir is used. What was served meanwhile is not known, so "
         "the keyring %s does not roll over before %s.",
-        ledger.doubt,
+        f"{ledger.doubt[0].upper()}{ledger.doubt[1:]}",
         state.keyring.name,
         moments.text(until),
     )

@@ -348,12 +348,16 @@ class Ledger:
         ledger = self._with_release(release, gone)
         if release.held < self.longest:
             return ledger
+        held = [ledger.longest_policy(), *(one.held for one in ledger.releases)]
+        return replace(ledger, longest=max(held))
+
+    def longest_policy(self) -> timedelta:
+        """The longest time for which a policy binds that is on record, or was not long ago."""
         held = [
-            *(entry.policy.binding for entry in ledger.known),
-            *(one.until - (one.ended or one.since) for one in ledger.past if not one.what),
-            *(one.held for one in ledger.releases),
+            *(entry.policy.binding for entry in self.known),
+            *(one.until - (one.ended or one.since) for one in self.past if not one.what),
         ]
-        return replace(ledger, longest=max(held, default=timedelta(0)))
+        return max(held, default=timedelta(0))
 
     def without_hosts(self, hosts: Iterable[str]) -> Ledger:
         """The ledger without what was served at hosts that another keyring has now, and knows of."""

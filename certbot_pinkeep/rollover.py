@@ -30,7 +30,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -83,12 +83,14 @@ class Decision:
     :ivar due: why a rollover is due; ``None``: none is
     :ivar best: the backup to switch to, now or as soon as it is safe; ``None`` without a backup
     :ivar safety: when switching to that one is safe
+    :ivar at_hand: where the private key of the best one is elsewhere: the best one that is here
     """
 
     key: Key | None
     due: Reason | None
     best: Key | None
     safety: Safety
+    at_hand: Key | None = None
 
     @property
     def rolls_over(self) -> bool:
@@ -114,6 +116,22 @@ def decide(
     :param asked: whether a rollover is asked for, beyond what the keyring says
     :param certificate: which one; ``None``: all that serve the primary
     """
+    decision = _decide(keyring, ledger, now, key_type, asked, certificate)
+    if decision.safety.cause != "elsewhere":
+        return decision
+    hosts = certificate.hosts if certificate else None
+    here, _ = best_backup(keyring.without_elsewhere(), ledger, now, key_type, hosts)
+    return replace(decision, at_hand=here)
+
+
+def _decide(
+    keyring: Keyring,
+    ledger: Ledger,
+    now: datetime,
+    key_type: KeyType,
+    asked: bool,
+    certificate: Certificate | None,
+) -> Decision:
     primary = keyring.primary(key_type)
     hosts = certificate.hosts if certificate else None
     follows = _follows(keyring, primary, certificate)
@@ -244,10 +262,12 @@ def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) 
         return Safety(None, ledger.doubt, "doubt")
     if ledger.is_ahead_of(now):
         return Safety(None, clock(ledger, now), "clock")
-    since = key.created
+    since, who = key.created, "clients may hold"
     if ledger.blind_until is not None and ledger.blind_until > now:
-        since = max(since, ledger.blind_until)
-    who = "clients may hold"
+        since, who = (
+            max(since, ledger.blind_until),
+            "the record is not whole: clients may hold",
+        )
     for one in lacking(key.pin, ledger, hosts):
         if isinstance(one, Release):
             who = f"{one} carries" if one.binds_until(now) > since else who

@@ -181,6 +181,14 @@ class Store:
         self._loaded[name] = ([_stamp(path) for path in self.paths(name)], state)
         return state
 
+    def mend_copy(self, name: str) -> None:
+        """Write the copy of a keyring file anew where it is gone: the next loss would not be noticed."""
+        if self.witness and self.witness.read(name) is None:
+            with suppress(DamagedState):
+                content = self._content(name)
+                if content is not None:
+                    self.witness.copy(name, content)
+
     def spread(self, keyring: Keyring) -> None:
         """Note the keys that are compromised in every other keyring that has them: lineages that
         move take theirs along.

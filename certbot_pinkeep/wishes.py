@@ -69,6 +69,7 @@ def ask(
             if compromised:
                 keeper.store.save(replace(state, keyring=keyring))
                 keeper.store.spread(keyring)
+            if any(one.due == "compromised" for one in impossible):
                 why = advice.locked_in(name, impossible[0], state.ledger, now)
                 raise Compromised(" ".join([*lost, why]))
             raise NotSafe(" ".join([*lost, advice.refusal(name, impossible[0])]))

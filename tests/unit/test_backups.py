@@ -237,13 +237,18 @@ def test_g3_lost_primary_is_not_replaced_by_what_is_elsewhere(machine: Machine, 
 
 
 def test_g3_compromised_key_with_the_backup_elsewhere(machine: Machine, key: bytes) -> None:
-    """The renewal fails, asks for the key, and does not tell to lock anybody out."""
+    """The renewal fails, asks for the key, and says what is left where that is lost: another backup,
+    and who is locked out by it until when."""
     pin = add_offline(machine, key)
     turn_comes(machine)
     with pytest.raises(Compromised) as caught:
         wishes.ask(machine.keeper, SITE, NOW + 100 * DAY, compromised=True)
     assert pin in str(caught.value) and "add --key FILE" in str(caught.value)
-    assert "--force" not in str(caught.value)
+    told = str(caught.value)
+    assert f"'certbot-pinkeep backup {SITE} drop {pin}'" in told
+    (here,) = [one.pin for one in machine.state(SITE).keyring.backups("ecdsa") if one.path]
+    assert f"with the pin {here}, run: certbot-pinkeep rollover {SITE} --now --force" in told
+    assert "It locks out: who noted the pins served" in told
     with pytest.raises(Compromised, match="add --key FILE"):
         machine.handed(SITE, SITE, NOW + 100 * DAY, backup_keys=1)
     backups.add_private(machine.keeper, SITE, brought(key), NOW + 100 * DAY)

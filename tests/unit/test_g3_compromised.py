@@ -163,6 +163,10 @@ class Pinning:
         """Note it."""
         self.refusals.append(refusal)
 
+    def not_taken(self, pin: str, why: str) -> bool:
+        """None of them is a backup."""
+        return False
+
     def is_compromised(self, live_key_path: str) -> bool:
         """What the test says."""
         return self.compromised

@@ -7,13 +7,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from helpers import DAY, HOUR, NOW, A, B, C, D, policy, ring_key, tree
+from helpers import DAY, HOUR, NOW, RSA, A, B, C, D, policy, ring_key, tree
 from hypothesis import given
 from hypothesis import strategies as st
 from machine import Machine
 
-from certbot_pinkeep import command, moments, releases, rollover, status, store, wishes
-from certbot_pinkeep.errors import BadRelease, NotAccepted, NotSafe, PinkeepError
+from certbot_pinkeep import advice, command, moments, releases, rollover, status, store, wishes
+from certbot_pinkeep.errors import (
+    BadRelease,
+    NotAccepted,
+    NotSafe,
+    OtherKeyring,
+    PinkeepError,
+    TypeMissing,
+)
 from certbot_pinkeep.ledger import PAST, Ledger, Release
 from certbot_pinkeep.store import State
 
@@ -546,3 +553,44 @@ def test_g8_date_that_was_mistyped_is_not_waited_for_once_it_is_ended(machine: M
     assert machine.state(SITE).ledger.longest == 3600 * DAY
     releases.end(machine.keeper, SITE, "ios", "3.2", NOW + HOUR)
     assert machine.state(SITE).ledger.longest == before > timedelta(0)
+
+
+def test_g8_loss_of_the_file_is_not_waited_for_as_long_as_a_release(machine: Machine) -> None:
+    """The copy knows what apps carry; only what was served meanwhile is not known."""
+    add(machine, days=0)
+    Path(machine.keeper.store.path(SITE)).unlink()
+    machine.keep(SITE, SITE, NOW + DAY, pinned=True)
+    ledger = machine.state(SITE).ledger
+    assert len(ledger.releases) == 1 and ledger.longest >= 365 * DAY
+    assert ledger.blind_until == NOW + DAY + timedelta(seconds=machine.max_age())
+
+
+def test_loss_of_the_record_asks_for_the_releases(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """File and copy: the snippet alone does not know of them."""
+    for path in machine.keeper.store.paths(SITE):
+        Path(path).unlink()
+    machine.keep(SITE, SITE, NOW + DAY, pinned=True)
+    assert f"certbot-pinkeep release {SITE} add --pin PIN" in caplog.text
+
+
+def test_what_only_a_release_forbids_is_said_with_its_name(tmp_path: Path) -> None:
+    """Another keyring, another key type, unpin and delete: nobody would find it else."""
+    machine, later = Machine(tmp_path), NOW + 100 * DAY
+    machine.issue("a.test")
+    machine.keep("a.test", "K", max_age=60)
+    releases.add(machine.keeper, "K", "my app", "1", YEAR, None, NOW)
+    machine.keep("a.test", "K", later, pinned=True, max_age=60)
+    end_ = "certbot-pinkeep release K end --channel 'my app' --label 1"
+    machine.issue("b", hosts=("a.test",))
+    with pytest.raises(OtherKeyring, match=f"The release my app 1 carries pins .* {end_}"):
+        machine.keep("b", "other", later)
+    with pytest.raises(TypeMissing, match="the release my app 1 carries pins without it until"):
+        machine.keeper.handover_new("r", "K", "rsa", ("a.test",), False, later, kind=RSA)
+    wishes.unpin(machine.keeper, "K", later)
+    machine.keep("a.test", "K", later, pinned=True, max_age=60)
+    assert end_ in advice.unpinning("K", True, machine.state("K").ledger, later + DAY)
+    machine.delete("a.test")
+    (told,) = wishes.note_deleted(machine.keeper, later)
+    assert end_ in told

@@ -245,6 +245,18 @@ def test_g8_keeper_comes_out_of_doubt_blind(tmp_path: Path) -> None:
     assert site.published().pins == pins and state.saved > 2
 
 
+def test_g8_copy_that_is_gone_is_made_anew(tmp_path: Path) -> None:
+    """By a run that changes nothing else: the next loss would not be noticed."""
+    site = Site(tmp_path)
+    keeper = type(site.keeper)(str(site.config), str(site.work))
+    keeper.keep(site.look(), site.options(), NOW)
+    before = site.file.read_bytes()
+    _, copy = keeper.store.paths(site.name)
+    Path(copy).unlink()
+    keeper.keep(site.look(), site.options(), NOW + DAY)
+    assert Path(copy).read_bytes() == before == site.file.read_bytes()
+
+
 def test_g8_keeper_remembers_when_it_ran_last(tmp_path: Path) -> None:
     """A run that changed nothing is known as well: a clock that says less is wrong."""
     site = Site(tmp_path)
