@@ -2,14 +2,16 @@
 
 What it prints:
 
-* The outcome on standard output; nothing else.
+* The outcome on standard output; nothing else. A character that cannot be shown there is escaped.
 * An error is one line on standard error: what happened, why, and what to do.
-* Exit codes: 0 done, 1 refused or failed, 2 usage.
+* Exit codes: 0 done, 1 refused or failed, 2 usage. As the shell has it, 130 after Ctrl-C and 141 where
+  nobody reads what is printed any more; neither is commented on.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -29,27 +31,96 @@ from certbot_pinkeep.commands import (
 )
 from certbot_pinkeep.errors import PinkeepError
 
+_HELP = "see to the pinned keys that the certbot installer 'pinkeep' keeps"
+_MORE = (
+    "Each command tells more: certbot-pinkeep COMMAND --help. NAME is a keyring: the name of its "
+    "certificate, or what --pinkeep-keyring says. Run it as the user who runs certbot."
+)
+_EXAMPLE = """\
+  certbot renew --installer pinkeep
+  certbot-pinkeep status
+  certbot-pinkeep check
+  certbot-pinkeep rollover example.com --when-safe
+"""
+#: Exit codes as the shell has them for SIGINT and SIGPIPE.
+_INTERRUPTED, _UNREAD = 130, 141
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command.
 
     :param arguments: the command line without the program's name; ``None``: the process's own
     :returns: the exit code
+    :raises SystemExit: after a usage error, or help
     """
+    _set_up_output()
+    try:
+        code = _run(_parsed(arguments))
+        _flush()
+    except PinkeepError as error:
+        code = common.fail(str(error))
+    except BrokenPipeError:
+        code = _UNREAD
+    except OSError as error:
+        what = error.filename or "A file, or standard output,"
+        code = common.fail(f"{what} cannot be read or written: {error.strerror or error}.")
+    except KeyboardInterrupt:
+        _settle_output()
+        os._exit(_INTERRUPTED)  # nobody waits for hosts that are still being looked at
+    _settle_output()
+    return code
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
+    logging.raiseExceptions = False  # where nobody reads standard output, that is no news
+    return int(parsed.run(parsed))
+
+
+def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     if arguments is None and len(sys.argv) == 1 and "RENEWED_LINEAGE" in os.environ:
         arguments = ["deploy-hook"]  # certbot calls what is linked into a hook folder bare
     parser = _parser()
     _complete(parser)
-    parsed = parser.parse_args(arguments)
-    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
     try:
-        return int(parsed.run(parsed))
-    except PinkeepError as error:
-        return common.fail(str(error))
+        return parser.parse_args(arguments)
+    except SystemExit:
+        _flush()
+        raise
+
+
+def _set_up_output() -> None:
+    """See that whatever is printed can be, and that what is closed is not opened as something else."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    """Print what is still to be printed.
+
+    :raises PinkeepError: when that cannot be
+    :raises BrokenPipeError: when nobody reads it
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        return common.fail(
-            f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}."
-        )
+        raise PinkeepError(
+            f"What is to be printed cannot be: {error.strerror or error}. See where standard output goes."
+        ) from error
+
+
+def _settle_output() -> None:
+    """Print what is still to be printed; where that cannot be, Python is not to try at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:
@@ -61,11 +132,10 @@ def _complete(parser: argparse.ArgumentParser) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = common.Parser(
         prog="certbot-pinkeep",
-        description="See to the pinned keys that the certbot installer 'pinkeep' keeps.",
-        epilog="Each command tells more: certbot-pinkeep COMMAND --help. NAME is a keyring: the name of its "
-        "certificate, or what --pinkeep-keyring says.",
+        description=common.described(_HELP, _MORE),
+        epilog=common.ended(_EXAMPLE),
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     common.add_certbots(parser, None)

@@ -57,6 +57,21 @@ class DamagedState(PinkeepError):
         )
 
 
+class UnreadableState(DamagedState):
+    """A keyring file that cannot be read at all; whether it can be trusted is not known."""
+
+    def __init__(self, path: str, error: OSError) -> None:
+        self.path = path
+        mend = (
+            "Run this as the user who runs certbot, which is root mostly."
+            if isinstance(error, PermissionError)
+            else "See to the disk. Until then renewals go on with the current key, but nothing is "
+            "published and no key is rolled over."
+        )
+        told = f"The keyring file {path} cannot be read: {error.strerror or error}. {mend}"
+        Exception.__init__(self, told)
+
+
 class BadFolder(PinkeepError):
     """A folder that is missing, not ours, or open to others (G7, G10)."""
 

@@ -21,9 +21,11 @@ The rules:
 from __future__ import annotations
 
 import inspect
+import io
 import logging
 import re
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -429,9 +431,16 @@ def read_config(arguments: list[str]) -> Any:
     from certbot._internal.plugins import disco
 
     plugins = disco.PluginsRegistry.find_all()
+    said = io.StringIO()
     try:
-        return cli.prepare_and_parse_args(
-            plugins, ["certificates", "--disable-hook-validation", *arguments]
-        )
-    except errors.Error as error:
+        with redirect_stderr(said):
+            return cli.prepare_and_parse_args(
+                plugins, ["certificates", "--disable-hook-validation", *arguments]
+            )
+    except (errors.Error, UnicodeDecodeError) as error:
         raise PinkeepError(f"Certbot does not accept its configuration: {error}") from error
+    except SystemExit as ended:  # it prints its usage, and last what is wrong
+        why = said.getvalue().strip().rpartition("\n")[2].rpartition(" error: ")[2]
+        raise PinkeepError(
+            f"Certbot does not accept its configuration, cli.ini or what was given here: {why}"
+        ) from ended

@@ -20,9 +20,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,11 +102,21 @@ def look(targets: Sequence[Target], way: Way) -> tuple[list[Shown], list[Plain]]
     wanted = [(target, kind) for target in targets for kind in target.key_types or (None,)]
     asked = [target for target in targets if way.tls is None or way.plain is not None]
     contexts = {kind: _context(kind, way.ca_file) for kind in {kind for _, kind in wanted} | {None}}
-    with ThreadPoolExecutor(min(_TOGETHER, len(wanted) + len(asked)) or 1) as pool:
+    with _pool(min(_TOGETHER, len(wanted) + len(asked)) or 1) as pool:
         shown = [pool.submit(_over_tls, target, kind, way, contexts) for target, kind in wanted]
         plain = [pool.submit(_over_http, target, way) for target in asked]
         seen = [future.result() for future in shown]
         return [one for one in seen if one is not None], [future.result() for future in plain]
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that nobody who interrupts it waits for."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _context(kind: KeyType | None, ca_file: str | None) -> ssl.SSLContext:

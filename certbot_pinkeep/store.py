@@ -24,7 +24,7 @@ from typing import Any, cast
 import configobj
 
 from certbot_pinkeep import files, ledger, moments
-from certbot_pinkeep.errors import DamagedState, PinkeepError
+from certbot_pinkeep.errors import DamagedState, PinkeepError, UnreadableState
 from certbot_pinkeep.keyring import Key, Keyring, Leave, Member, Role
 from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.pins import CURVES, KeyKind, KeyType, is_pin
@@ -148,7 +148,7 @@ class Store:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise DamagedState(self.path(name), f"cannot be read ({error.strerror})") from error
+            raise UnreadableState(self.path(name), error) from error
 
     def _read(self, name: str, content: bytes) -> State:
         try:

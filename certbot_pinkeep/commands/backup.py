@@ -15,6 +15,17 @@ from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Key
 
 _HELP = "backup keys of your own: offline, known by a CSR or public key, or encrypted"
+_ADD_EXAMPLE = """\
+  certbot-pinkeep backup example.com add --csr offline.csr
+  certbot-pinkeep backup example.com add --key offline.key
+  certbot-pinkeep backup example.com add --key encrypted.pem --keep-encrypted --passphrase-file FILE
+"""
+_LIST_EXAMPLE = """\
+  certbot-pinkeep backup example.com list
+"""
+_DROP_EXAMPLE = """\
+  certbot-pinkeep backup example.com drop SRUtjoqQp9GXejx/iwi4EroSMCO+PZU/jqt0B3Ktg2Q=
+"""
 _EXAMPLE = """\
   certbot-pinkeep backup example.com add --csr offline.csr
   certbot-pinkeep backup example.com list
@@ -32,11 +43,13 @@ def add(commands: common.Commands) -> None:
     verbs = command.add_subparsers(required=True, metavar="add|list|drop")
 
     verb = common.add_verb(
-        verbs, "list", "the backups, where their private keys are, which are safe"
+        verbs, "list", "the backups, where their private keys are, which are safe", _LIST_EXAMPLE
     )
     verb.set_defaults(run=_list)
 
-    verb = common.add_verb(verbs, "add", "pin a backup, or bring the private key of one")
+    verb = common.add_verb(
+        verbs, "add", "pin a backup, or bring the private key of one", _ADD_EXAMPLE
+    )
     what = verb.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--csr", metavar="FILE", help="a CSR or public key: its private key is brought when needed"
@@ -55,7 +68,9 @@ def add(commands: common.Commands) -> None:
     )
     verb.set_defaults(run=_add)
 
-    verb = common.add_verb(verbs, "drop", "have a backup leave the pins; its file stays")
+    verb = common.add_verb(
+        verbs, "drop", "have a backup leave the pins; its file stays", _DROP_EXAMPLE
+    )
     verb.add_argument("pin", metavar="PIN", help="as 'list' shows it")
     verb.set_defaults(run=_drop)
 
@@ -138,15 +153,19 @@ def _passphrase(parsed: argparse.Namespace) -> bytes:
 
 
 def _read(option: str, path: str) -> bytes:
+    # Where the passphrase was given in place of its file, it is not repeated (G7).
+    named = option if option == "--passphrase-file" else f"{option} {path!r}"
     try:
         with open(path, "rb") as file:
             content = file.read(_LARGEST + 1)
     except OSError as error:
         raise BadBackup(
-            f"{option} {path!r}: it cannot be read: {error.strerror}. Nothing was changed."
-        ) from error
+            f"{named}: the file cannot be read: {error.strerror}. Nothing was changed."
+        ) from None
+    except ValueError:
+        raise BadBackup(f"{named}: that is no file's name. Nothing was changed.") from None
     if len(content) > _LARGEST:
-        raise BadBackup(f"{option} {path!r}: it is too large for a key. Nothing was changed.")
+        raise BadBackup(f"{named}: it is too large for a key. Nothing was changed.")
     return content
 
 

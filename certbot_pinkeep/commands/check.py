@@ -15,10 +15,8 @@ from certbot_pinkeep import moments
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import DamagedState, PinkeepError
 
-_HELP = (
-    "look at the live sites and the files; exit codes as monitoring plugins have them: 0 ok, 1 warning, "
-    "2 critical, 3 unknown"
-)
+_HELP = "look at the live sites and the files, for monitoring"
+_CODES = "as monitoring plugins have them: 0 ok, 1 warning, 2 critical, 3 unknown"
 _EXAMPLE = """\
   certbot-pinkeep check
   certbot-pinkeep check example.com --connect 192.0.2.1:443 --timeout 5
@@ -34,7 +32,7 @@ class _Outcome:
 
 def add(commands: common.Commands) -> None:
     """Add its parser."""
-    command = common.add_command(commands, "check", _HELP, _EXAMPLE)
+    command = common.add_command(commands, "check", _HELP, _EXAMPLE, codes=_CODES)
     common.add_name(command, every=True)
     command.add_argument(
         "--connect",

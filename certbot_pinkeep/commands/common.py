@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from certbot import errors, util
 
 from certbot_pinkeep import files, handoff, lineage, moments, options
-from certbot_pinkeep.errors import DamagedState, PinkeepError, TypeMissing
+from certbot_pinkeep.errors import BadOption, DamagedState, PinkeepError, TypeMissing
 from certbot_pinkeep.installer import OPTIONS
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.publishing import Report
@@ -22,9 +24,53 @@ T = TypeVar("T")
 
 #: From how many items on it takes long enough to be shown.
 _LONG = 200
+#: The widest a help is, in columns.
+_WIDEST = 100
+_CODES = "0 done, 1 refused or failed: one line on standard error says why, 2 usage"
+_FOLDERS = {
+    "--config-dir": "/etc/letsencrypt",
+    "--work-dir": "/var/lib/letsencrypt",
+    "--logs-dir": "/var/log/letsencrypt",
+}
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    from typing import NoReturn
+
+    Commands = argparse._SubParsersAction["Parser"]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of the command, or of a part of it.
+
+    It takes no abbreviations, and repeats no values that it does not know: what follows a mistyped
+    option for a passphrase's file may be the passphrase (G7).
+
+    :ivar usage_code: the exit code of a usage error
+    """
+
+    usage_code = 2
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(
+            **{
+                "allow_abbrev": False,
+                "formatter_class": argparse.RawDescriptionHelpFormatter,
+                **settings,
+            }
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, and exit."""
+        self.print_usage(sys.stderr)
+        self.exit(self.usage_code, f"{self.prog}: error: {message}\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse *args*; what is not known is an error of the part that does not know it."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            option = next((word for word in unknown if word.startswith("-")), unknown[0])
+            self.error(f"it takes no {option.partition('=')[0]!r}; see {self.prog} --help")
+        return parsed, unknown
 
 
 def fail(sentence: str) -> int:
@@ -36,19 +82,31 @@ def fail(sentence: str) -> int:
     return 1
 
 
-def add_command(commands: Commands, name: str, told: str, examples: str) -> argparse.ArgumentParser:
-    """Add a command's parser.
+def add_command(
+    commands: Commands, name: str, told: str, examples: str, more: str = "", codes: str = _CODES
+) -> Parser:
+    """Add the parser of a command, or of what one does with a keyring.
 
     :param told: what it does, in a line
     :param examples: calls of it, a line each
+    :param more: what else is to be known of it
+    :param codes: its exit codes
     """
     return commands.add_parser(
-        name,
-        help=told,
-        description=f"{told[0].upper()}{told[1:]}.",
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        name, help=told, description=described(told, more), epilog=ended(examples, codes)
     )
+
+
+def described(told: str, more: str = "") -> str:
+    """What stands above the arguments in a help: a line, and a paragraph."""
+    width = min(shutil.get_terminal_size().columns, _WIDEST) - 2
+    parts = [f"{told[0].upper()}{told[1:]}.", more]
+    return "\n\n".join(textwrap.fill(part, width, break_on_hyphens=False) for part in parts if part)
+
+
+def ended(examples: str, codes: str = _CODES) -> str:
+    """What stands below the arguments in a help."""
+    return f"examples:\n{examples}\nexit codes:\n  {codes}"
 
 
 def add_name(command: argparse.ArgumentParser, every: bool = False) -> None:
@@ -64,14 +122,22 @@ def add_name(command: argparse.ArgumentParser, every: bool = False) -> None:
 
 def add_certbots(parser: argparse.ArgumentParser, default: str | None) -> None:
     """The arguments that are certbot's own."""
-    for flag in ("--config-dir", "--work-dir", "--logs-dir"):
-        parser.add_argument(flag, metavar="DIR", default=default, help="as for certbot")
-    parser.add_argument("-c", "--config", metavar="FILE", default=default, help="as for certbot")
+    for flag, usual in _FOLDERS.items():
+        parser.add_argument(
+            flag, metavar="DIR", default=default, help=f"as for certbot (default: {usual})"
+        )
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        default=default,
+        help="as for certbot (default: cli.ini in /etc/letsencrypt and ~/.config/letsencrypt)",
+    )
 
 
-def add_verb(verbs: Commands, name: str, told: str) -> argparse.ArgumentParser:
+def add_verb(verbs: Commands, name: str, told: str, examples: str) -> Parser:
     """Add the parser of what a command does with a keyring, with certbot's own arguments."""
-    verb = verbs.add_parser(name, help=told, description=f"{told[0].upper()}{told[1:]}.")
+    verb = add_command(verbs, name, told, examples)
     add_certbots(verb, argparse.SUPPRESS)
     return verb
 
@@ -119,7 +185,14 @@ def name_of(parsed: argparse.Namespace) -> str:
 
     :raises BadOption: when no keyring can have that name
     """
-    return options.keyring_name(parsed.name, parsed.name)
+    return _checked(parsed.name)
+
+
+def _checked(name: str) -> str:
+    try:
+        return options.keyring_name(name, name)
+    except BadOption as error:
+        raise BadOption("NAME", error.value, error.why) from None
 
 
 def load(store: Store, names: list[str]) -> tuple[list[State], list[DamagedState]]:
@@ -130,7 +203,7 @@ def load(store: Store, names: list[str]) -> tuple[list[State], list[DamagedState
     states, damaged = [], []
     for name in progress(names, "keyrings"):
         try:
-            state = store.load(options.keyring_name(name, name))
+            state = store.load(_checked(name))
         except DamagedState as error:
             damaged.append(error)
             continue

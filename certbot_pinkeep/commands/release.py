@@ -11,6 +11,20 @@ from certbot_pinkeep.errors import BadRelease
 from certbot_pinkeep.ledger import Release
 
 _HELP = "apps and zones that carry the pins of today: no rollover locks them out"
+_ADD_EXAMPLE = """\
+  certbot-pinkeep release example.com add --channel ios --label 3.2 --until 2027-11-24
+  certbot-pinkeep release example.com add --channel dns --label tlsa --until 2027-11-24 --ttl 3600
+  certbot-pinkeep release example.com add --channel ios --label 3.1 --until 2027-06-30 --pin PIN --pin PIN
+"""
+_EXTEND_EXAMPLE = """\
+  certbot-pinkeep release example.com extend --channel ios --label 3.2 --until 2028-06-30
+"""
+_LIST_EXAMPLE = """\
+  certbot-pinkeep release example.com list
+"""
+_END_EXAMPLE = """\
+  certbot-pinkeep release example.com end --channel ios --label 3.2
+"""
 _EXAMPLE = """\
   certbot-pinkeep export example.com --format ios -o Info.plist
   certbot-pinkeep release example.com add --channel ios --label 3.2 --until 2027-11-24
@@ -26,7 +40,7 @@ def add(commands: common.Commands) -> None:
     common.add_name(command)
     verbs = command.add_subparsers(required=True, metavar="add|extend|list|end")
 
-    verb = common.add_verb(verbs, "add", "record what carries the pins of today")
+    verb = common.add_verb(verbs, "add", "record what carries the pins of today", _ADD_EXAMPLE)
     _add_names(verb)
     _add_until(verb)
     verb.add_argument(
@@ -39,15 +53,19 @@ def add(commands: common.Commands) -> None:
     )
     verb.set_defaults(run=_add)
 
-    verb = common.add_verb(verbs, "extend", "it is used for longer, with the pins that it carries")
+    verb = common.add_verb(
+        verbs, "extend", "it is used for longer, with the pins that it carries", _EXTEND_EXAMPLE
+    )
     _add_names(verb)
     _add_until(verb)
     verb.set_defaults(run=_extend)
 
-    verb = common.add_verb(verbs, "list", "what is on record, and until when it binds")
+    verb = common.add_verb(
+        verbs, "list", "what is on record, and until when it binds", _LIST_EXAMPLE
+    )
     verb.set_defaults(run=_list)
 
-    verb = common.add_verb(verbs, "end", "nobody uses it any more")
+    verb = common.add_verb(verbs, "end", "nobody uses it any more", _END_EXAMPLE)
     _add_names(verb)
     verb.set_defaults(run=_end)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 from certbot_pinkeep import handoff, moments, renewals, wishes
@@ -13,17 +14,24 @@ from certbot_pinkeep.errors import PinkeepError
 from certbot_pinkeep.keeper import Keeper
 
 _HELP = "exchange the key at the next renewal; refused while that locks clients out"
+_MORE = (
+    "The next renewal is issued for the first backup that every client accepts, and the backup after it "
+    "is staged. Where none is safe yet, the earliest time is told and nothing is changed. --force takes "
+    "the backup that locks out for the shortest time: it says first which clients, and until when; "
+    "without --now that can be taken back by --undo until the next renewal."
+)
 _EXAMPLE = """\
   certbot-pinkeep rollover example.com
   certbot-pinkeep rollover example.com --when-safe
   certbot-pinkeep rollover example.com --now
+  certbot-pinkeep rollover example.com --undo
   certbot-pinkeep rollover example.com --compromised --now --force
 """
 
 
 def add(commands: common.Commands) -> None:
     """Add its parser."""
-    command = common.add_command(commands, "rollover", _HELP, _EXAMPLE)
+    command = common.add_command(commands, "rollover", _HELP, _EXAMPLE, _MORE)
     common.add_name(command)
     how = command.add_mutually_exclusive_group()
     how.add_argument(
@@ -47,14 +55,14 @@ def add(commands: common.Commands) -> None:
     command.add_argument(
         "--now", action="store_true", help="renew the keyring's certificates at once"
     )
-    command.set_defaults(run=_rollover)
+    command.set_defaults(run=partial(_rollover, command))
 
 
-def _rollover(parsed: argparse.Namespace) -> int:
+def _rollover(command: common.Parser, parsed: argparse.Namespace) -> int:
+    if parsed.undo and (parsed.now or parsed.compromised):
+        command.error("--undo goes with neither --now nor --compromised")
     config = common.certbots_config(parsed)
     keeper, name = common.keeper_of(config), common.name_of(parsed)
-    if parsed.undo and (parsed.now or parsed.compromised):
-        raise PinkeepError("--undo goes with neither --now nor --compromised. Nothing was changed.")
     if parsed.undo:
         print(wishes.take_back(keeper, name, moments.now()))
         return 0

@@ -664,4 +664,4 @@ def test_g10_file_that_cannot_be_read(
     """The option and the file are named."""
     missing = os.path.join(str(tmp_path), "missing")
     assert run(machine, "add", "--csr", missing) == 1
-    assert f"--csr {missing!r}: it cannot be read" in capsys.readouterr().err
+    assert f"--csr {missing!r}: the file cannot be read" in capsys.readouterr().err

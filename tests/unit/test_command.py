@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+import socket
 import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from helpers import DAY, NOW, Site, tree
 
-from certbot_pinkeep import apache, command, moments, renewals
+from certbot_pinkeep import apache, command, moments, renewals, status, store
 from certbot_pinkeep.keeper import Keeper
+
+APART = [
+    sys.executable,
+    "-c",
+    "import sys; from certbot_pinkeep.command import main; sys.exit(main())",
+]
 
 
 class Clock:
@@ -219,7 +232,7 @@ def test_g10_name_must_be_that_of_a_keyring(site: Site, capsys: Said, verb: str)
     """An unknown one, a damaged one, one that is no file's name; and none at all is a usage
     error."""
     assert "no keyring 'other'. Keyrings here: example.com" in refused(site, capsys, verb, "other")
-    assert "--pinkeep-keyring '../x'" in refused(site, capsys, verb, "../x")
+    assert "NAME '../x': a keyring's name" in refused(site, capsys, verb, "../x")
     site.file.write_bytes(b"junk")
     assert str(site.file) in refused(site, capsys, verb, site.name)
     with pytest.raises(SystemExit) as caught:
@@ -298,6 +311,147 @@ def test_backup_that_is_gone_is_not_called_safe(site: Site, capsys: Said) -> Non
     assert "there is no backup key" in refused(site, capsys, "rollover", site.name)
 
 
+# What is printed, and where
+
+
+def run_apart(
+    site: Site, *words: str, shell: str = '"$@"', **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, in a line for a shell."""
+    line = [*APART, *words, *([] if "--help" in words else folders(site))]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return subprocess.run(
+        ["bash", "-c", shell, "bash", *line],
+        capture_output=True,
+        encoding=environment.get("PYTHONIOENCODING", "utf-8"),
+        env={**kept, **environment},
+        check=False,
+    )
+
+
+PRINTING = [["status"], ["timeline", "example.com"], ["check"], ["--help"], ["check", "--help"]]
+
+
+@pytest.mark.parametrize("words", PRINTING)
+@pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["", "unbuffered"])
+def test_nobody_reads_what_is_printed(
+    site: Site, words: list[str], environment: dict[str, str]
+) -> None:
+    """The command ends silently, as a program that SIGPIPE ends."""
+    # The reader is gone before anything is printed: the process waits for it.
+    shell = 'mkfifo "$FIFO"; { : <"$FIFO"; "$@"; echo $? >&2; } | { exec <&-; : >"$FIFO"; }'
+    done = run_apart(site, *words, shell=shell, FIFO=str(site.root / "fifo"), **environment)
+    assert done.stderr == "141\n"
+
+
+@pytest.mark.parametrize("words", PRINTING)
+def test_standard_output_that_is_full_is_named(site: Site, words: list[str]) -> None:
+    """In one line, and the exit code is not 0."""
+    done = run_apart(site, *words, shell='"$@" >/dev/full')
+    assert done.returncode != 0 and done.stderr.count("\n") == 1
+    assert "standard output" in done.stderr and "No space left" in done.stderr
+
+
+@pytest.mark.parametrize("words", PRINTING)
+def test_standard_output_that_is_closed_is_none(site: Site, words: list[str]) -> None:
+    """The command does what it does."""
+    assert run_apart(site, *words, shell='"$@" >&-').stderr == ""
+
+
+@pytest.mark.parametrize("coding", ["ascii", "latin-1"])
+def test_what_standard_output_cannot_show_is_escaped(site: Site, capsys: Said, coding: str) -> None:
+    """A release has the name that the admin gave it, and § is in many a sentence; also in errors."""
+    words = ["--channel", "Café", "--label", "小", "--until", "2027-01-01"]
+    assert call(site, capsys, "release", site.name, "add", *words)[0] == 0
+    for verb in (["status"], ["timeline", site.name], ["release", site.name, "list"]):
+        done = run_apart(site, *verb, PYTHONIOENCODING=coding)
+        assert (done.returncode, done.stderr) == (0, "") and "\\u5c0f" in done.stdout
+    done = run_apart(site, "status", "小", PYTHONIOENCODING=coding)
+    assert done.returncode == 1 and "NAME '\\u5c0f'" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_interrupted_command_says_nothing(
+    site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 130, at once: threads that still wait for hosts are not waited for."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def end(code: int) -> None:
+        raise SystemExit(f"ended with {code}")
+
+    monkeypatch.setattr(status, "as_text", interrupt)
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(SystemExit, match="ended with 130"):
+        call(site, capsys, "status")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_interrupted_check_waits_for_no_host(site: Site) -> None:
+    """One that takes the connection, and then says nothing for a day."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        words = [f"--connect=127.0.0.1:{silent.getsockname()[1]}", "--timeout=86400"]
+        process = subprocess.Popen(
+            [*APART, "check", *words, *folders(site)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            connection, _ = silent.accept()
+            with connection:
+                connection.recv(1)
+                process.send_signal(signal.SIGINT)
+                told = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, *told) == (130, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (None, "cli.ini"),
+        (b"no-such-option = 1", "--no-such-option"),
+        (b"pinkeep-include-subdomains = maybe", "'maybe'"),
+        (b"email = \xff", "utf-8"),
+    ],
+    ids=["missing", "unknown", "bad value", "other encoding"],
+)
+def test_g10_configuration_that_certbot_refuses(
+    site: Site, capsys: Said, content: bytes | None, word: str
+) -> None:
+    """In one line of ours, not in certbot's usage."""
+    file = site.root / "cli.ini"
+    if content is not None:
+        file.write_bytes(content)
+    err = refused(site, capsys, "status", "--config", str(file))
+    assert "Certbot does not accept its configuration" in err and word in err
+
+
+def test_record_that_may_not_be_read_is_not_called_damaged(
+    site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told to move it away."""
+
+    def refuse(path: str, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(store, "open", refuse, raising=False)
+    for words in (["status"], ["timeline", site.name], ["confirm", site.name]):
+        err = refused(site, capsys, *words)
+        assert f"{site.file} cannot be read: Permission denied" in err
+        assert "Run this as the user who runs certbot" in err and "away" not in err
+
+
+def test_record_that_the_disk_does_not_give(site: Site, capsys: Said) -> None:
+    """It is said what that means for renewals."""
+    site.file.unlink()
+    site.file.mkdir()
+    err = refused(site, capsys, "status")
+    assert "cannot be read: Is a directory" in err and "renewals go on with the current key" in err
+
+
 # Help
 
 
@@ -323,19 +477,64 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended.value.code == 0 and all(f"\n    {name} " in told for name in COMMANDS)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """In its help, and calls of itself."""
+VERBS = ["release x add", "release x extend", "release x list", "release x end"]
+VERBS += ["backup x add", "backup x list", "backup x drop"]
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS, *VERBS])
+def test_each_command_has_examples(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its help, and calls of itself; with exit codes, and no line too long for the terminal."""
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as ended:
-        command.main([name, "--help"])
-    told = capsys.readouterr().out
-    assert ended.value.code == 0 and "examples:" in told
-    assert "certbot-pinkeep" in told.partition("examples:")[2]
+        command.main([*name.split(), "--help"])
+    told, _, examples = capsys.readouterr().out.partition("examples:\n")
+    assert ended.value.code == 0 and max(map(len, told.splitlines())) <= 80
+    assert " ".join(name.replace(" x ", " example.com ").split()) in examples
+    assert "certbot-pinkeep" in examples and "\nexit codes:\n  " in examples
 
 
-@pytest.mark.parametrize("words", [[], ["no-such"], ["release", "x"], ["rollover"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["no-such"],
+        ["release", "x"],
+        ["rollover"],
+        ["rollover", "x", "--when"],
+        ["rollover", "x", "--undo", "--now"],
+        ["rollover", "x", "--undo", "--compromised"],
+        ["status", "--no-such"],
+        ["release", "x", "list", "y"],
+    ],
+)
 def test_usage_errors_exit_with_two(words: list[str]) -> None:
-    """As the contract has it."""
+    """As the contract has it; an option is not abbreviated."""
     with pytest.raises(SystemExit) as ended:
         command.main(words)
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("words", [["--passphrase", "hunter2"], ["--password=hunter2"]])
+def test_g7_passphrase_on_the_command_line_is_not_repeated(
+    words: list[str], site: Site, capsys: Said
+) -> None:
+    """Neither what follows an option that there is not, nor what is given in place of a file."""
+    with pytest.raises(SystemExit) as ended:
+        command.main(["backup", "example.com", "add", "--key", "x", *words])
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and "hunter2" not in err and "--pass" in err
+    (site.root / "key.pem").write_bytes(sealed())
+    words = ["--key", str(site.root / "key.pem"), "--passphrase-file", "hunter2"]
+    err = refused(site, capsys, "backup", site.name, "add", *words)
+    assert "hunter2" not in err and "--passphrase-file" in err and "No such file" in err
+
+
+def sealed() -> bytes:
+    """A private key that is encrypted."""
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
