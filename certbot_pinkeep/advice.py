@@ -256,8 +256,13 @@ def unconfirmed(name: str, ledger: Ledger, now: datetime) -> str:
     return f"{told} Where the clock is right now, run: certbot-pinkeep confirm {name} --clock"
 
 
-def unpinning(name: str, unpin: bool, ledger: Ledger, now: datetime) -> str:
-    """Said when a keyring leaves pinning, or stays pinned after all."""
+def unpinning(
+    name: str, unpin: bool, ledger: Ledger, now: datetime, step: str = "certbot renew"
+) -> str:
+    """Said when a keyring leaves pinning, or stays pinned after all.
+
+    :param step: the command that brings the keyring into step
+    """
     if not unpin:
         return f"The keyring {name} is pinned."
     if ledger.binds_nobody(now):
@@ -278,7 +283,7 @@ def unpinning(name: str, unpin: bool, ledger: Ledger, now: datetime) -> str:
     until = max(until, ledger.blind_until or until)
     return (
         f"The keyring {name} sends max-age=0, so that clients forget its pins. Who does not come "
-        f"back holds them until {moments.text(until)} at the latest; the first 'certbot renew' "
+        f"back holds them until {moments.text(until)} at the latest; the first '{step}' "
         "after that takes the header away. Until then the key stays pinned, and is kept."
         f"{carried(name, ledger, now, None)}"
     )

@@ -225,6 +225,13 @@ class Issuing:
         members = [member for member in keyring.drawing if member.lineage not in gone]
         return tuple(dict.fromkeys(host for member in members for host in member.hosts))
 
+    def step(self, keyring: Keyring) -> str:
+        """The command that brings the keyring into step: certbot does not come to one that has no
+        certificate left."""
+        return (
+            "certbot renew" if self.hosts_now(keyring) else f"certbot-pinkeep unpin {keyring.name}"
+        )
+
     def _is_deleted(self, name: str) -> bool:
         left = (("renewal", f"{name}.conf"), ("live", name))
         return not any(os.path.exists(os.path.join(self.config_dir, *one)) for one in left)

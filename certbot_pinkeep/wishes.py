@@ -138,7 +138,7 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
         if apache.directives(apache.read_snippet(state.snippet)) != wanted:
             raise PinkeepError(
                 f"{state.snippet} is not what was published last, so it cannot be confirmed. Run "
-                "'certbot renew', reload Apache, and confirm again."
+                f"'{keeper.step(state.keyring)}', reload Apache, and confirm again."
             )
         came = _came_to(keeper.store, name)
         for other, hosts in came:

@@ -78,14 +78,33 @@ def _rollover(command: common.Parser, parsed: argparse.Namespace) -> int:
             f"No certificate of the keyring {name} is left that certbot could renew. The next one "
             "that you ask for with --installer pinkeep is issued for the new key."
         )
+    before = keeper.live_pins(common.load_one(keeper.store, name).keyring)
     failed = [one for one in lineages if _renew(one, common.folders(parsed)) != 0]
     if failed:
+        after = keeper.live_pins(common.load_one(keeper.store, name).keyring)
         raise PinkeepError(
-            f"The rollover of {name} is on record, but these certificates could not be renewed: "
-            f"{', '.join(failed)}. See certbot's words above, mend that and run: certbot renew "
-            f"--force-renewal --cert-name {failed[0]}"
+            _what_failed(name, failed, [one for one in failed if after.get(one) != before.get(one)])
         )
     return 0
+
+
+def _what_failed(name: str, failed: list[str], renewed: list[str]) -> str:
+    """What there is to say where certbot failed.
+
+    :param renewed: those of the failed that have another key all the same
+    """
+    left = [one for one in failed if one not in renewed]
+    if not left:
+        return (
+            f"{', '.join(renewed)} has been renewed for the new key, but the keyring {name} is not in "
+            "step with it, or Apache has not loaded it. See certbot's words above, mend that and run: "
+            "certbot renew"
+        )
+    return (
+        f"The rollover of {name} is on record, but these certificates could not be renewed: "
+        f"{', '.join(left)}. See certbot's words above, mend that and run: certbot renew "
+        f"--force-renewal --cert-name {left[0]}"
+    )
 
 
 def _renewable(config: Any, keeper: Keeper, name: str) -> list[str]:

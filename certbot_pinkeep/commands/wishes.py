@@ -6,6 +6,7 @@ import argparse
 
 from certbot_pinkeep import advice, moments, renewals, wishes
 from certbot_pinkeep.commands import common
+from certbot_pinkeep.errors import PinkeepError
 
 _CONFIRM = "you reloaded Apache yourself: what was pending is served"
 _CONFIRM_EXAMPLE = """\
@@ -51,8 +52,13 @@ def _unpin(parsed: argparse.Namespace) -> int:
         renewal = renewals.load(config.config_dir, one)
         if renewal is not None:
             common.take_in(config, keeper, renewal)
-    common.print_step(keeper.publish(name, moments.now()))
-    state = keeper.store.load(name)
-    if state is not None:
-        print(advice.unpinning(name, state.unpin, state.ledger, moments.now()))
+    step = keeper.step(common.load_one(keeper.store, name).keyring)
+    try:
+        common.print_step(keeper.publish(name, moments.now()))
+    except PinkeepError as error:
+        raise PinkeepError(
+            f"That is on record, but not published yet: {error} It is published by: {step}"
+        ) from error
+    state = common.load_one(keeper.store, name)
+    print(advice.unpinning(name, state.unpin, state.ledger, moments.now(), step))
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -186,6 +187,22 @@ def test_failed_renewal_is_told(site: Site, capsys: Said, certbots: Certbots) ->
     assert "is on record" in err and "example.com" in err and "certbot renew" in err
 
 
+def test_renewal_that_could_not_be_loaded_is_not_told_to_be_repeated(
+    site: Site, capsys: Said, certbots: Certbots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Certbot fails though the certificate has its new key: another one would mend nothing."""
+    staged = site.published().pins[1]
+
+    def renewed(words: list[str], **others: Any) -> Any:
+        site.issue(site.key_pem(staged))
+        return SimpleNamespace(returncode=1)
+
+    monkeypatch.setattr(subprocess, "run", renewed)
+    code, _, err = call(site, capsys, "rollover", site.name, "--now")
+    assert code == 1 and "has been renewed for the new key" in err
+    assert err.endswith("run: certbot renew\n") and "--force-renewal" not in err
+
+
 def test_g2_force_says_who_is_locked_out_before_certbot_runs(
     site: Site, clock: Clock, capsys: Said, certbots: Certbots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +292,24 @@ def test_unpin_takes_effect_at_once(site: Site, clock: Clock, capsys: Said) -> N
     assert apache.directives(site.snippet.read_text()) == []
     code, out, _ = call(site, capsys, "unpin", site.name, "--undo")
     assert code == 0 and "is pinned" in out and site.published().max_age == 5184000
+
+
+def test_unpin_without_a_certificate_names_itself(site: Site, clock: Clock, capsys: Said) -> None:
+    """certbot renew does not come to such a keyring: the same command publishes it, and ends it."""
+    clock.set(10)
+    for part in ("live", "archive"):
+        shutil.rmtree(site.config / part / site.name)
+    (site.config / "renewal" / f"{site.name}.conf").unlink()
+    site.snippet.write_text("# edited\n" + site.snippet.read_text())
+    code, _, err = call(site, capsys, "unpin", site.name)
+    assert code == 1 and f"It is published by: certbot-pinkeep unpin {site.name}" in err
+    site.snippet.unlink()
+    assert call(site, capsys, "unpin", site.name)[0] == 0
+    assert call(site, capsys, "confirm", site.name)[0] == 0
+    code, out, _ = call(site, capsys, "unpin", site.name)
+    assert code == 0 and f"the first 'certbot-pinkeep unpin {site.name}' after that" in out
+    clock.set(90)
+    assert "is unpinned" in call(site, capsys, "unpin", site.name)[1]
 
 
 def test_unpin_with_an_apache_that_is_reloaded_by_hand(
