@@ -150,8 +150,11 @@ def carriers(state: State, pin: str) -> list[str]:
 def due(keeper: Keeper, name: str, now: datetime) -> list[str]:
     """What is due of the keyring now, as sentences."""
     state = keeper.load_state(name, now)
-    types = state.keyring.key_types() if state else ()
-    found = [rollover.decide(state.keyring, state.ledger, now, one) for one in types if state]
+    if state is None:
+        return []
+    keyring, ledger = state.keyring, state.ledger
+    lost = keeper.lost(key for key in keyring.keys if key.role == "backup")
+    found = rollover.decide_all(keyring, ledger, now, lost).values()
     return [advice.promise(name, decision) for decision in found if decision.due]
 
 

@@ -90,3 +90,44 @@ def test_g2_backup_that_the_release_carries_makes_it_safe_again(
     assert site.live_pin == key_pin(key)
     assert curl_accepts(NAME, site.server.https_port, quick_root, value)
     assert "the release ios 3.2" in refusal(site.rollover("--now"))
+
+
+def test_g2_app_that_is_used_for_longer_and_whose_record_was_lost_is_not_locked_out(
+    site: Pinned, quick_root: Path
+) -> None:
+    """It is extended after the pins have changed; then keyring file and copy are lost, and it is added
+    again with the pins that it has: those of today are others."""
+    site.adopt("--pinkeep-backup-keys=1", "--pinkeep-max-age=0")
+    carried = list(site.pins)
+    value = ";".join(f"sha256//{pin}" for pin in carried)
+    today = datetime.now(timezone.utc).date()
+    dates = [(today + timedelta(days=days)).isoformat() for days in (30, 400)]
+    told = release(site, "add", *IOS, "--until", dates[0])
+    assert told.split()[-2:] == carried
+    roll_over(site)
+    assert site.live_pin == carried[1] and set(site.pins) != set(carried)
+
+    again = site.bot.pinkeep("release", site.name, "add", *IOS, "--until", dates[1])
+    assert "give 'extend' in place of 'add'" in refusal(again)
+    assert release(site, "extend", *IOS, "--until", dates[1]).split()[-2:] == carried
+    in_a_while = timedelta(days=61)
+    told = refusal(site.rollover("--now", faketime=in_a_while))
+    assert moments_in(told)[0].date() == today + timedelta(days=401)
+
+    site.keyring.unlink()
+    (copy,) = site.bot.work_dir.rglob(f"{NAME}.conf")
+    copy.unlink()
+    lost = site.bot.renew(*site.options).check()
+    assert f"certbot-pinkeep release {NAME} add --pin PIN" in " ".join(lost.output.split())
+    named = [word for pin in carried for word in ("--pin", pin)]
+    release(site, "add", *IOS, "--until", dates[1], *named)
+    told = refusal(site.rollover("--now", faketime=in_a_while))
+    assert "the release ios 3.2 carries pins without it until" in told
+    assert curl_accepts(NAME, site.server.https_port, quick_root, value)
+
+    # Without the record of it nothing would have held the rollover up.
+    release(site, "end", *IOS)
+    with site.server.reloading():
+        site.rollover("--now", faketime=in_a_while).check()
+    site.await_certificate()
+    assert not curl_accepts(NAME, site.server.https_port, quick_root, value)
