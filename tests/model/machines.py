@@ -25,7 +25,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from world import _READ, _STEPS, BEGIN, Killed, Killer, LockedOut, issuer
 
-from certbot_pinkeep import apache, csrs, lineage, options, pins, reach, revocations, store, wishes
+from certbot_pinkeep import (
+    apache,
+    csrs,
+    lineage,
+    options,
+    pins,
+    reach,
+    releases,
+    revocations,
+    store,
+    wishes,
+)
 from certbot_pinkeep.errors import Compromised, PinkeepError
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.lineage import Live
@@ -84,6 +95,8 @@ class Machine:
         self.included: dict[str, str] = {}
         self.apache: dict[str, Served] = {}
         self.held: dict[tuple[Policy, str], datetime] = {}
+        #: What apps carry: by which keyring it was built, and its label.
+        self.apps: dict[Policy, tuple[str, str]] = {}
         with mock.patch.object(pins, "kind_of", _kind_of):
             for name, host, key_type in (
                 (BARE, BARE, "ecdsa"),
@@ -187,6 +200,31 @@ class Machine:
     def _left_behind(self, hosts: set[str], moved: set[str]) -> bool:
         """Whether a host has a lineage more, which draws on another keyring."""
         return any(site.host in hosts and name not in moved for name, site in self.sites.items())
+
+    def release(self, keyring: str, label: str, days: int) -> None:
+        """An app is built with the pins of a keyring and used for so long, or an app of that label is
+        used for longer."""
+        until = self.time + timedelta(days=days)
+        known = [app for app, name in self.apps.items() if name == (keyring, label)]
+        with self._process():
+            if known:
+                releases.extend(self.keeper, keyring, "app", label, until, None, self.time)
+                for app, host in [one for one in self.held if one[0] in known]:
+                    self.held[app, host] = until
+                return
+            found = releases.add(self.keeper, keyring, "app", label, until, None, self.time)
+            # As if it was a policy that nobody else has.
+            app = Policy(found.pins, 10**9 + len(self.apps), found.subdomains)
+            self.apps[app] = (keyring, label)
+            self.held |= {(app, host): until for host in found.hosts}
+
+    def withdraw(self, keyring: str, label: str) -> None:
+        """Nobody uses an app any more, and the admin says so."""
+        for app, name in self.apps.items():
+            if name == (keyring, label):
+                self.held = {one: until for one, until in self.held.items() if one[0] != app}
+        with self._process():
+            releases.end(self.keeper, keyring, "app", label, self.time)
 
     def reload(self) -> None:
         """Apache is reloaded; without pinkeep's doing it is not told."""

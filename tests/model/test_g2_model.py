@@ -127,6 +127,11 @@ class Carried(Calm):
     def an_app_is_not_used_any_more(self, number: int) -> None:
         self.world.withdraw(number)
 
+    @precondition(lambda self: self.world.apps)
+    @rule(number=st.integers(0, 2), days=st.sampled_from([20, 400, 1000]))
+    def an_app_is_used_for_longer(self, number: int, days: int) -> None:
+        self.world.extend(number, days)
+
     @precondition(lambda self: self.world.adopted and len(self.world.offline) < 2)
     @rule()
     def the_admin_adds_an_offline_backup(self) -> None:

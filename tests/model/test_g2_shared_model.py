@@ -26,6 +26,7 @@ HOSTS = st.sampled_from([BARE, WWW, API])
 KEYRINGS = st.sampled_from(["one", "one", "two"])
 NUMBER = st.integers(0, 100)
 AGES = st.sampled_from([HOUR, 10 * DAY, 60 * DAY, 400 * DAY])
+LABELS = st.sampled_from(["1", "2"])
 TYPES = st.sampled_from(["ecdsa", "rsa"])
 
 
@@ -114,6 +115,18 @@ class Shared(RuleBasedStateMachine):
         self.machine.reload()
 
 
+class SharedCarried(Shared):
+    """Apps carry the pins of a keyring, at the names that it has then."""
+
+    @rule(keyring=KEYRINGS, label=LABELS, days=st.sampled_from([20, 100, 400]))
+    def an_app_is_built_or_used_for_longer(self, keyring: str, label: str, days: int) -> None:
+        self.machine.release(keyring, label, days)
+
+    @rule(keyring=KEYRINGS, label=LABELS)
+    def an_app_is_not_used_any_more(self, keyring: str, label: str) -> None:
+        self.machine.withdraw(keyring, label)
+
+
 class SharedKilled(Shared):
     """The power goes at any moment of the next run."""
 
@@ -140,7 +153,7 @@ class SharedRevoked(Shared):
         self.machine.answer = revocations.Answer(True, reason)
 
 
-@pytest.mark.parametrize("kind", [Shared, Shared, SharedKilled, SharedRevoked])
+@pytest.mark.parametrize("kind", [Shared, SharedCarried, SharedKilled, SharedRevoked])
 def test_g2_g3_g5_no_history_of_shared_keyrings_locks_anybody_out(
     histories: int, kind: type[Shared]
 ) -> None:

@@ -241,6 +241,13 @@ class World:
         with self._process():
             releases.end(self.keeper, NAME, "app", label, self.clock)
 
+    def extend(self, number: int, days: int) -> None:
+        """An app is used for longer than was said."""
+        label, until = str(number), self.time + timedelta(days=days)
+        with self._process():
+            releases.extend(self.keeper, NAME, "app", label, until, None, self.clock)
+            self.held[self.apps[label]] = until
+
     def add_offline(self) -> None:
         """The admin pins a key whose private half is elsewhere."""
         pem = csrs.make_key(pins.KeyKind("ecdsa", "secp256r1"))
@@ -329,15 +336,30 @@ class World:
             shutil.rmtree(self.work / "pinkeep", ignore_errors=True)
             self.compromised.clear()
             self.unrecorded = self.foreign is not None
-            for app in self.apps.values():
-                self.held.pop(app, None)  # the admin does not add them again
+            self._add_again()
             # An old config dir that is put back after that looks as good as the last one.
             shutil.rmtree(self.saved, ignore_errors=True)
+
+    def _add_again(self) -> None:
+        """The admin has the site pinned anew, and adds the apps again with the pins that they have.
+        Those that this comes too late for are lost for good."""
+        carried = {app: self.held.pop(app) for app in self.apps.values() if app in self.held}
+        self.run()
+        for label, app in self.apps.items():
+            if app in carried and {self.live_pin, self.apache.pin} <= set(app.pins):
+                with self._process():
+                    releases.add(
+                        *(self.keeper, NAME, "app", label, carried[app], None, self.clock),
+                        named=app.pins,
+                    )
+                    self.held[app] = carried[app]
 
     def long_held(self) -> bool:
         """Whether a client holds pins for longer than can be told without any record."""
         known = timedelta(seconds=max(self.options.max_age, DEFAULT_MAX_AGE))
-        return any(until > self.time + known for until in self.held.values())
+        apps = self.apps.values()
+        held = [until for policy, until in self.held.items() if policy not in apps]
+        return any(until > self.time + known for until in held)
 
     # What must hold
 
