@@ -4,8 +4,9 @@ The rules:
 
 * A file is written beside its place, flushed to the disk, and moved or linked into place; then its
   folder is flushed. A reader sees the old file or the new one, never a part.
-* A temporary file has its final mode from its first byte (G7). What a kill left behind is swept
-  away by the next run that writes in that folder.
+* A temporary file has its final mode from its first byte (G7). What a kill left behind in certbot's
+  folders is swept away by the next run that writes there. Elsewhere nothing is swept: what is there is
+  not ours (G9).
 * A numbered file is linked into place, which fails when the number is taken: nothing is ever
   overwritten.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import secrets
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -32,10 +34,24 @@ def replace(path: str, data: bytes, mode: int, sync: bool = True) -> None:
     :raises OSError: when the folder is missing or cannot be written; the old file is still there
     """
     folder = os.path.dirname(path)
+    sweep(folder)
     with _temporary(folder, data, mode, sync) as temporary:
         os.replace(temporary, path)
     if sync:
         _sync_folder(folder)
+
+
+def put(path: str, data: bytes, mode: int) -> None:
+    """Put *data* at *path* as :func:`replace` does, in a folder that is not certbot's.
+
+    :raises OSError: when it cannot be written; what was there is still there
+    """
+    folder = os.path.dirname(path)
+    with _temporary(
+        folder, data, mode, sync=True, name=f"{_TEMPORARY}{secrets.token_hex(8)}"
+    ) as new:
+        os.replace(new, path)
+    _sync_folder(folder)
 
 
 def create_numbered(
@@ -48,6 +64,7 @@ def create_numbered(
     :returns: the file's path
     :raises OSError: when the folder is missing or cannot be written
     """
+    sweep(folder)
     with _temporary(folder, data, mode) as temporary:
         used = {*taken, *os.listdir(folder)}
         for number in itertools.count():
@@ -69,9 +86,10 @@ def remove(path: str) -> None:
 
 
 @contextmanager
-def _temporary(folder: str, data: bytes, mode: int, sync: bool = True) -> Iterator[str]:
-    sweep(folder)
-    path = os.path.join(folder, f"{_TEMPORARY}{os.getpid()}")
+def _temporary(
+    folder: str, data: bytes, mode: int, sync: bool = True, name: str = ""
+) -> Iterator[str]:
+    path = os.path.join(folder, name or f"{_TEMPORARY}{os.getpid()}")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -88,19 +106,22 @@ def _temporary(folder: str, data: bytes, mode: int, sync: bool = True) -> Iterat
 
 def is_temporary(name: str) -> bool:
     """Whether a file of this name is one that is being written, or was left half-written."""
-    return name.startswith(_TEMPORARY)
+    process = name.removeprefix(_TEMPORARY)
+    return process != name and process.isascii() and process.isdigit()
 
 
 def sweep(folder: str) -> None:
     """Remove what runs that were killed left half-written in *folder*."""
     for name in os.listdir(folder):
-        if is_temporary(name) and not _is_running(name[len(_TEMPORARY) :]):
+        path = os.path.join(folder, name)
+        if is_temporary(name) and not _is_running(name.removeprefix(_TEMPORARY)):
             with suppress(FileNotFoundError):
-                os.unlink(os.path.join(folder, name))
+                if stat.S_ISREG(os.lstat(path).st_mode):
+                    os.unlink(path)
 
 
 def _is_running(process: str) -> bool:
-    return process.isdigit() and int(process) != os.getpid() and os.path.exists(f"/proc/{process}")
+    return int(process) != os.getpid() and os.path.exists(f"/proc/{process}")
 
 
 def _sync_folder(folder: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import stat
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -266,17 +267,43 @@ def take_in(config: Any, keeper: Keeper, renewal: Renewal) -> str:
     return chosen.keyring
 
 
+def is_printed(path: str) -> bool:
+    """Whether what is written to *path* goes to standard output."""
+    try:
+        return path == "-" or os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError):  # there is no such file, or no standard output
+        return False
+
+
 def write(path: str, content: bytes) -> None:
-    """Write a file that the admin asked for, whole or not at all.
+    """Write a file that the admin asked for, whole or not at all. A link is followed; what is there and
+    is no file, say a device, is written to, never replaced.
 
     :raises PinkeepError: when it cannot be written
     """
     try:
-        files.replace(os.path.abspath(path), content, 0o644)
+        if _is_replaced(path):
+            files.put(os.path.realpath(path), content, 0o644)
+        else:
+            with open(path, "wb", opener=_through) as file:
+                file.write(content)
     except OSError as error:
         raise PinkeepError(
             f"-o {path!r}: it cannot be written: {error.strerror}. Nothing was written."
         ) from error
+
+
+def _is_replaced(path: str) -> bool:
+    """Whether there is a file at *path*, or nothing at all."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def _through(path: str, flags: int) -> int:
+    """Open what is there, as it is."""
+    return os.open(path, flags & ~(os.O_CREAT | os.O_TRUNC))
 
 
 def print_step(report: Report) -> None:
