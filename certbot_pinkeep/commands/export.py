@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -14,17 +16,22 @@ from certbot_pinkeep.store import State
 
 if TYPE_CHECKING:
     from certbot_pinkeep.exports import Pinned, Settings
+    from certbot_pinkeep.keyring import Key
 
 _HELP = "what is pinned, for something else than Apache"
 _EXAMPLE = """\
-  certbot-pinkeep export example.com --format ios -o Info.plist
+  certbot-pinkeep export example.com --format ios -o Pins.plist    # to be merged into the app's Info.plist
+  certbot-pinkeep export example.com --format nginx -o /etc/nginx/conf.d/pins-example.com.conf
   certbot-pinkeep export example.com --format tlsa --port 443 --port 25
   curl --pinnedpubkey "$(certbot-pinkeep export example.com --format curl)" https://example.com/
 """
 _FORMATS = (
-    "header, json, nginx, ios (Info.plist), android (network_security_config.xml), okhttp, trustkit, "
-    "curl (--pinnedpubkey), tlsa (DNS records), or one that another package adds"
+    "header, json, nginx, ios (for an Info.plist), android (network_security_config.xml), okhttp, "
+    "trustkit, curl (--pinnedpubkey), tlsa (DNS records), or one that another package adds"
 )
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z)(\*\.)?{_LABEL}(\.{_LABEL})*")
+_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 #: For how many days an app pins that is not updated, where nothing else is said.
 _EXPIRES = 365
 
@@ -34,7 +41,9 @@ def add(commands: common.Commands) -> None:
     command = common.add_command(commands, "export", _HELP, _EXAMPLE)
     common.add_name(command)
     command.add_argument("--format", metavar="FORMAT", required=True, help=_FORMATS)
-    command.add_argument("-o", "--output", metavar="FILE", help="where to; left out: printed")
+    command.add_argument(
+        "-o", "--output", metavar="FILE", help="where to; left out, or '-': printed"
+    )
     command.add_argument(
         "--host",
         metavar="HOST",
@@ -65,12 +74,15 @@ def _export(parsed: argparse.Namespace) -> int:
     state = common.load_one(keeper.store, common.name_of(parsed))
     pinned = _pinned(state, keeper.hosts_now(state.keyring), now)
     if parsed.host:
-        pinned = replace(pinned, hosts=tuple(_host(pinned, host) for host in parsed.host))
-    text = exports.render(parsed.format, pinned, settings)
-    if not parsed.output:
-        print(text, end="")
+        named = dict.fromkeys(_host(pinned, host) for host in parsed.host)
+        pinned = replace(pinned, hosts=tuple(named))
+    content = exports.render(parsed.format, pinned, settings).encode()
+    if parsed.output is None or common.is_printed(parsed.output):
+        # What the consumer is to read is UTF-8, whatever the terminal takes.
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
         return 0
-    common.write(parsed.output, text.encode())
+    common.write(parsed.output, content)
     print(
         f"{parsed.output} has the {len(pinned.pins)} pins of the keyring {pinned.name}. What carries "
         f"them is to be on record: certbot-pinkeep release {pinned.name} add --help"
@@ -94,12 +106,33 @@ def _pinned(state: State, hosts: tuple[str, ...], now: datetime) -> Pinned:
                 "certbot renew"
             )
         in_service = pin in served and key.role != "compromised"
-        found.append(Pin(pin, key.kind.key_type, "in-service" if in_service else key.role))
-    return Pinned(keyring.name, hosts, current.policy, tuple(found), now)
+        found.append(Pin(pin, key.kind, "in-service" if in_service else key.role))
+    return Pinned(keyring.name, hosts, current.policy, tuple(found), now, _still_served(state))
+
+
+def _still_served(state: State) -> tuple[str, ...]:
+    """The pins of keys that Apache may still serve, though what it is to load next lacks them."""
+    *earlier, current = state.ledger.entries
+    listed = [pin for entry in earlier if entry.replaced is None for pin in entry.pins]
+    left = dict.fromkeys(pin for pin in listed if pin not in current.pins)
+    return tuple(pin for pin in left if _was_in_service(state.keyring.key(pin)))
+
+
+def _was_in_service(key: Key | None) -> bool:
+    """Whether a key that is pinned no more may have been served; one that is not known may have."""
+    if key is None or key.first_served is not None:
+        return True
+    # From when it was served is not noted until Apache is known to have loaded it.
+    return key.role in ("in-service", "compromised") or bool(key.leave)
 
 
 def _host(pinned: Pinned, written: str) -> str:
     host = written.lower().rstrip(".")
+    if host not in pinned.hosts and not _HOST.fullmatch(host):
+        raise BadExport(
+            f"--host {written!r}: that is not the name of a host. Write it in letters, digits and '-', one "
+            "with other letters in its form xn--…. Nothing was written."
+        )
     if not reach.covered(pinned.hosts, [host], pinned.policy.include_subdomains):
         raise BadExport(
             f"--host {written!r}: the keyring {pinned.name} does not pin it. Its hosts: "
@@ -111,8 +144,30 @@ def _host(pinned: Pinned, written: str) -> str:
 def _settings(parsed: argparse.Namespace, now: datetime) -> Settings:
     from certbot_pinkeep.exports import Settings
 
-    ports = tuple(_port(written) for written in parsed.port or ["443"])
-    return Settings(ports, _expires(parsed.expires, now))
+    _check_known(parsed)
+    ports = dict.fromkeys(_port(written) for written in parsed.port or ["443"])
+    return Settings(tuple(ports), _expires(parsed.expires, now))
+
+
+def _check_known(parsed: argparse.Namespace) -> None:
+    """See that the format has a place for what is given.
+
+    :raises BadExport: when it has none
+    """
+    from certbot_pinkeep import exports
+
+    given = {"ports": ("--port", parsed.port), "expires": ("--expires", parsed.expires)}
+    asked = [name for name, (_, value) in given.items() if value is not None]
+    for name in exports.unknown(parsed.format, asked):
+        option, value = given[name]
+        raise BadExport(
+            f"{option} {_written(value)}: the format {parsed.format} has no place for that. Leave it out. "
+            "Nothing was written."
+        )
+
+
+def _written(value: str | list[str]) -> str:
+    return repr(value if isinstance(value, str) else value[0])
 
 
 def _port(written: str) -> str:
@@ -129,7 +184,8 @@ def _expires(written: str | None, now: datetime) -> date | None:
     if written == "never":
         return None
     try:
-        day = date.fromisoformat(written)
+        # Later Pythons read other forms of a date as well.
+        day = date.fromisoformat(written if _DAY.fullmatch(written) else "")
     except ValueError:
         raise BadExport(
             f"--expires {written!r}: write it as 2027-11-24, or 'never'. Nothing was written."

@@ -26,7 +26,7 @@ _END_EXAMPLE = """\
   certbot-pinkeep release example.com end --channel ios --label 3.2
 """
 _EXAMPLE = """\
-  certbot-pinkeep export example.com --format ios -o Info.plist
+  certbot-pinkeep export example.com --format ios -o Pins.plist
   certbot-pinkeep release example.com add --channel ios --label 3.2 --until 2027-11-24
   certbot-pinkeep release example.com list
   certbot-pinkeep release example.com extend --channel ios --label 3.2 --until 2028-06-30

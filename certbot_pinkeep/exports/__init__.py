@@ -4,15 +4,19 @@ The rules:
 
 * All forms say the same: the pins of the policy that is published now, all of them, in its order.
   So a release that carries an export carries what the ledger says that it does.
-* What a consumer would refuse, or understand as something else, is refused here.
+* What a consumer would refuse, or take for more than is pinned, is refused here.
+* While Apache may still serve a key that is not among the pins, what is used elsewhere is not given
+  them: it would be locked out at once.
 * A form is an object that provides :class:`IExport`, found by its name in the entry point group
   ``certbot_pinkeep.exports``. Others can add theirs; the names of ours stay ours.
 * What somebody else's form does wrong is told as a sentence that names it.
+* A form that is told what it does not know says so. One that does not say what it knows may know all.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from importlib import metadata
 from importlib.metadata import EntryPoint
@@ -24,7 +28,7 @@ from zope.interface.verify import verifyObject
 
 from certbot_pinkeep.errors import BadExport
 from certbot_pinkeep.keyring import Role
-from certbot_pinkeep.pins import KeyType
+from certbot_pinkeep.pins import KeyKind, KeyType
 from certbot_pinkeep.policy import Policy
 
 GROUP = "certbot_pinkeep.exports"
@@ -35,12 +39,18 @@ class Pin:
     """A pin that is published.
 
     :ivar pin: base64 of SHA-256 (RFC 7469 §2.4)
+    :ivar kind: of its key
     :ivar role: of its key; ``in-service`` also for a primary that is served
     """
 
     pin: str
-    key_type: KeyType
+    kind: KeyKind
     role: Role
+
+    @property
+    def key_type(self) -> KeyType:
+        """``rsa`` or ``ecdsa``."""
+        return self.kind.key_type
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,8 @@ class Pinned:
     :ivar policy: as it is served; its pins are in the order in which they are published
     :ivar pins: the same pins, with what is known of their keys
     :ivar now: when that was so
+    :ivar still_served: the pins of keys that Apache may still serve, as it is not known to have loaded
+        what is published, and that are not among these pins
     """
 
     name: str
@@ -59,6 +71,7 @@ class Pinned:
     policy: Policy
     pins: tuple[Pin, ...]
     now: datetime
+    still_served: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,8 +86,13 @@ class Settings:
     expires: date | None = None
 
 
+#: The names of what a form may be told beside.
+SETTINGS = tuple(field.name for field in fields(Settings))
+
+
 class IExport(Interface):  # type: ignore[misc, unused-ignore]
-    """A form in which pins are exported."""
+    """A form in which pins are exported. Where it has an attribute ``takes``, that lists the names of
+    the :class:`Settings` that it knows; else it may know them all."""
 
     told = Attribute("what it is, in a few words")
 
@@ -95,23 +113,29 @@ def load(name: str) -> Any:
 
     :raises BadExport: when there is none, or it cannot be used
     """
-    found = list(metadata.entry_points(group=GROUP).select(name=name))
-    if not found:
-        raise BadExport(
-            f"--format {name!r}: there is no such format. Formats: {', '.join(names())}."
-        )
-    # The names of ours stay ours, whatever else is installed.
-    point = min(found, key=lambda one: not one.value.startswith(f"{__name__}."))
+    point = _point(name)
     try:
         form = point.load()
         verifyObject(IExport, form)
+    except KeyboardInterrupt:
+        raise
     except Invalid as error:
         raise _broken(point, f"it does not provide IExport ({_line(error)})") from error
-    except Exception as error:  # whatever somebody else's module raises
+    except BaseException as error:  # whatever somebody else's module raises, or that it ends
         raise _broken(
             point, f"it cannot be loaded ({type(error).__name__}: {_line(error)})"
         ) from error
     return form
+
+
+def unknown(name: str, given: Iterable[str]) -> list[str]:
+    """Those of the settings that are given which the form of this name does not know.
+
+    :param given: names of :class:`Settings`
+    :raises BadExport: when there is no such form, or it cannot be used
+    """
+    takes = _asked(name, lambda form: tuple(getattr(form, "takes", SETTINGS)))
+    return [setting for setting in given if setting not in takes]
 
 
 def render(name: str, pinned: Pinned, settings: Settings) -> str:
@@ -119,23 +143,54 @@ def render(name: str, pinned: Pinned, settings: Settings) -> str:
 
     :raises BadExport: when the consumer would refuse it, or the form cannot be used
     """
+    text = _asked(name, lambda form: form.render(pinned, settings))
+    if not _is_text(text):
+        raise BadExport(
+            f"--format {name!r}: the format is broken: it gave no text. Nothing was written."
+        )
+    return str(text)
+
+
+def _asked(name: str, ask: Callable[[Any], Any]) -> Any:
+    """What a form answers.
+
+    :raises BadExport: when it refuses, or cannot be used
+    """
     form = load(name)
     try:
-        text = form.render(pinned, settings)
-    except BadExport:
+        return ask(form)
+    except (BadExport, KeyboardInterrupt):
         raise
-    except Exception as error:  # whatever somebody else's form raises
-        point = next(iter(metadata.entry_points(group=GROUP).select(name=name)))
-        raise _broken(point, f"it failed ({type(error).__name__}: {_line(error)})") from error
+    except BaseException as error:  # whatever somebody else's form raises, or that it ends
+        why = f"it failed ({type(error).__name__}: {_line(error)})"
+        raise _broken(_point(name), why) from error
+
+
+def _is_text(text: object) -> bool:
     if not isinstance(text, str):
-        raise BadExport(f"--format {name!r}: the format is broken: it gave no text.")
-    return text
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _point(name: str) -> EntryPoint:
+    found = list(metadata.entry_points(group=GROUP).select(name=name))
+    if not found:
+        raise BadExport(
+            f"--format {name!r}: there is no such format. Formats: {', '.join(names())}. Nothing was "
+            "written."
+        )
+    # The names of ours stay ours, whatever else is installed.
+    return min(found, key=lambda one: not one.value.startswith(f"{__name__}."))
 
 
 def _broken(point: EntryPoint, why: str) -> BadExport:
     return BadExport(
         f"--format {point.name!r}: the format is broken: {why}. It comes from {point.value}; update or "
-        "uninstall the package that brings it."
+        "uninstall the package that brings it. Nothing was written."
     )
 
 

@@ -1,7 +1,15 @@
 """Pins for apps: iOS, Android, OkHttp, TrustKit. Pure.
 
-Sources: Apple, "NSPinnedDomains" (Bundle Resources); Android, "Network security configuration";
-OkHttp, ``CertificatePinner``; TrustKit, ``TrustKit.h``.
+The rules:
+
+* iOS pins subdomains one label deep, Android and TrustKit at any depth; ``*.`` is one label for
+  OkHttp, ``**.`` is any number of them, none included.
+* None pins a name that the policy does not bind at; where a consumer cannot say all that the policy
+  says, it pins less.
+* TrustKit ends the app at a key of a kind that it does not know, so no such key is pinned with it.
+
+Sources: Apple, "NSPinnedDomains", "NSIncludesSubdomains" (Bundle Resources); Android, "Network security
+configuration"; OkHttp, ``CertificatePinner``; TrustKit, ``TrustKit.h``, ``TSKSPKIHashCache.m``.
 """
 
 from __future__ import annotations
@@ -13,7 +21,18 @@ from typing import Any
 
 from zope.interface import implementer
 
+from certbot_pinkeep.errors import BadExport
 from certbot_pinkeep.exports import IExport, Pinned, Settings, hosts
+from certbot_pinkeep.pins import KeyKind
+
+#: The kinds of keys that TrustKit knows; RSA 3072 since its version 3.0.5.
+_TRUSTKIT_KINDS = (
+    KeyKind("rsa", "2048"),
+    KeyKind("rsa", "3072"),
+    KeyKind("rsa", "4096"),
+    KeyKind("ecdsa", "secp256r1"),
+    KeyKind("ecdsa", "secp384r1"),
+)
 
 
 @implementer(IExport)
@@ -21,14 +40,15 @@ class Ios:
     """For an app's Info.plist, from iOS 14 on. The keys are those of the leaf certificate."""
 
     told = "NSPinnedDomains for an app's Info.plist"
+    takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
         """A property list."""
-        hosts.check_kept(pinned, "an iOS app")
+        hosts.check_kept(pinned, "An iOS app")
         identities = [{"SPKI-SHA256-BASE64": one.pin} for one in pinned.pins]
         domains = {
             domain: {"NSIncludesSubdomains": whole, "NSPinnedLeafIdentities": identities}
-            for domain, whole in hosts.with_subdomains(pinned, "an iOS app").items()
+            for domain, whole in hosts.with_subdomains(pinned, "An iOS app", "one").items()
         }
         return _plist({"NSAppTransportSecurity": {"NSPinnedDomains": domains}})
 
@@ -38,10 +58,12 @@ class TrustKit:
     """For an app that uses TrustKit. Its default place for reports is somebody else's: it is off."""
 
     told = "TSKConfiguration for an app with TrustKit"
+    takes = ("expires",)
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
         """A property list."""
-        hosts.check_kept(pinned, "an app with TrustKit")
+        hosts.check_kept(pinned, "An app with TrustKit")
+        _check_kinds(pinned)
         entry: dict[str, Any] = {
             "TSKEnforcePinning": not pinned.policy.report_only,
             "TSKDisableDefaultReportUri": True,
@@ -53,7 +75,9 @@ class TrustKit:
             entry["TSKExpirationDate"] = settings.expires.isoformat()
         domains = {
             domain: {**entry, "TSKIncludeSubdomains": whole}
-            for domain, whole in hosts.with_subdomains(pinned, "an app with TrustKit").items()
+            for domain, whole in hosts.with_subdomains(
+                pinned, "An app with TrustKit", "any"
+            ).items()
         }
         return _plist({"TSKConfiguration": {"TSKPinnedDomains": domains}})
 
@@ -63,13 +87,14 @@ class Android:
     """For res/xml/network_security_config.xml. From its expiration on, the app does not pin."""
 
     told = "network_security_config.xml for an Android app"
+    takes = ("expires",)
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
         """The XML document."""
-        hosts.check_kept(pinned, "an Android app")
+        hosts.check_kept(pinned, "An Android app")
         root = ET.Element("network-security-config")
         config = ET.SubElement(root, "domain-config")
-        for domain, whole in hosts.with_subdomains(pinned, "an Android app").items():
+        for domain, whole in hosts.with_subdomains(pinned, "An Android app", "any").items():
             named = ET.SubElement(config, "domain", includeSubdomains=str(whole).lower())
             named.text = domain
         expires = {"expiration": settings.expires.isoformat()} if settings.expires else {}
@@ -83,16 +108,17 @@ class Android:
 
 @implementer(IExport)
 class OkHttp:
-    """For Kotlin. ``*.`` stands for one label, ``**.`` for any number of them."""
+    """For Kotlin. ``**.example.com`` is example.com as well, so a wildcard alone never becomes that."""
 
     told = "a CertificatePinner for OkHttp, in Kotlin"
+    takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
         """An expression."""
-        hosts.check_kept(pinned, "an app with OkHttp")
-        patterns = list(hosts.named(pinned, "an app with OkHttp"))
+        hosts.check_kept(pinned, "An app with OkHttp")
+        patterns = list(hosts.named(pinned, "An app with OkHttp"))
         if pinned.policy.include_subdomains:
-            patterns += [f"**.{host.removeprefix('*.')}" for host in patterns]
+            patterns += [f"**.{host}" for host in patterns if not host.startswith("*.")]
         lines = ["val certificatePinner = CertificatePinner.Builder()"]
         for pattern in dict.fromkeys(patterns):
             arguments = ",\n        ".join(
@@ -100,6 +126,16 @@ class OkHttp:
             )
             lines.append(f"    .add(\n        {arguments},\n    )")
         return "\n".join([*lines, "    .build()", ""])
+
+
+def _check_kinds(pinned: Pinned) -> None:
+    for one in pinned.pins:
+        if one.kind not in _TRUSTKIT_KINDS:
+            raise BadExport(
+                f"An app with TrustKit ends when it meets a key that TrustKit does not know, and the "
+                f"keyring {pinned.name} pins such a key: {one.kind} ({one.pin}). TrustKit knows "
+                f"{', '.join(map(str, _TRUSTKIT_KINDS))}. Nothing was written."
+            )
 
 
 def _plist(content: dict[str, Any]) -> str:

@@ -25,13 +25,14 @@ class Tlsa:
     """For a zone file, in its presentation form."""
 
     told = "TLSA 3 1 1 records for a zone file"
+    takes = ("ports",)
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
         """A record for each host, port and pin."""
-        hosts.check_kept(pinned, "a zone")
+        hosts.check_kept(pinned, "A zone")
         owners = [
             f"_{number}._{protocol}.{_plain(host)}."
-            for host in hosts.named(pinned, "a zone")
+            for host in hosts.named(pinned, "A zone")
             for number, _, protocol in (port.partition("/") for port in settings.ports)
         ]
         digests = [base64.b64decode(one.pin).hex() for one in pinned.pins]
@@ -42,7 +43,7 @@ def _plain(host: str) -> str:
     if "*" in host:
         raise BadExport(
             f"DNS has no wildcard below a port, so there is no TLSA record for {host}. Name the hosts "
-            "that it stands for with --host."
+            "that it stands for with --host. Nothing was written."
         )
     return host
 

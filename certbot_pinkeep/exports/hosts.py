@@ -4,34 +4,59 @@ The rules:
 
 * Apps and DNS pin names, not addresses.
 * Where a consumer has no wildcards, ``*.example.com`` is what it calls example.com with its
-  subdomains. That says more where example.com is not pinned itself, so it is refused then.
+  subdomains. That says more where example.com is not pinned itself, so it is refused then; and where
+  it means subdomains of any depth, unless the policy has includeSubDomains.
 * What an app or a zone carries for long must not contain a key that is compromised, nor pins that
   are about to be given up.
+* What is used elsewhere has to accept the key that is served now: it is refused while that may be one
+  that is not among the pins.
 """
 
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Literal
 
 from certbot_pinkeep.errors import BadExport
 from certbot_pinkeep.exports import Pinned
+
+#: How deep a consumer goes where it is told to pin subdomains: one label, or any number of them.
+Depth = Literal["one", "any"]
+
+
+def check_served(pinned: Pinned) -> None:
+    """See that the key that is served now is among the pins.
+
+    :raises BadExport: when it may not be
+    """
+    if pinned.still_served:
+        raise BadExport(
+            f"Apache is not known to have loaded the pins of the keyring {pinned.name} that were "
+            f"published last, and may still serve a key that is not among them "
+            f"({', '.join(pinned.still_served)}): what holds to them would be locked out. See that it has "
+            "loaded them ('certbot renew' reloads it; where you reload it yourself, run: "
+            f"certbot-pinkeep confirm {pinned.name}), and export again. Nothing was written."
+        )
 
 
 def check_kept(pinned: Pinned, consumer: str) -> None:
     """See that what is pinned is worth keeping.
 
+    :param consumer: as it begins a sentence
     :raises BadExport: when it is not
     """
+    check_served(pinned)
     for one in pinned.pins:
         if one.role == "compromised":
             raise BadExport(
                 f"{consumer} is not to pin a compromised key ({one.pin}). Leave it first: "
-                f"certbot-pinkeep rollover {pinned.name} --now"
+                f"certbot-pinkeep rollover {pinned.name} --now. Nothing was written."
             )
     if pinned.policy.max_age == 0:
         raise BadExport(
-            f"The keyring {pinned.name} publishes max-age=0: it leaves pinning, so {consumer} is not to "
-            f"begin with it. To stay pinned, run: certbot-pinkeep unpin {pinned.name} --undo"
+            f"{consumer} is not to begin with pins that are being given up: the keyring {pinned.name} "
+            "leaves pinning, and publishes max-age=0. To stay pinned, run: certbot-pinkeep unpin "
+            f"{pinned.name} --undo. Nothing was written."
         )
 
 
@@ -41,32 +66,43 @@ def named(pinned: Pinned, consumer: str) -> tuple[str, ...]:
     :raises BadExport: when one is an address, or there is none
     """
     if not pinned.hosts:
-        raise BadExport(f"The keyring {pinned.name} has no host that {consumer} could pin.")
+        raise BadExport(
+            f"{consumer} pins names, and the keyring {pinned.name} has no host. Nothing was written."
+        )
     for host in pinned.hosts:
         if _is_address(host):
             raise BadExport(
-                f"{consumer} pins names only, not {host}. Name those to pin with --host."
+                f"{consumer} pins names only, not {host}. Name those to pin with --host. Nothing was "
+                "written."
             )
     return pinned.hosts
 
 
-def with_subdomains(pinned: Pinned, consumer: str) -> dict[str, bool]:
+def with_subdomains(pinned: Pinned, consumer: str, depth: Depth) -> dict[str, bool]:
     """The domains, and whether their subdomains are pinned with them.
 
+    :param depth: of the subdomains that the consumer pins then
     :raises BadExport: when that cannot be said
     """
     found: dict[str, bool] = {}
     listed = named(pinned, consumer)
+    whole = pinned.policy.include_subdomains
     for host in listed:
         domain = host.removeprefix("*.")
         if domain != host and domain not in listed:
             raise BadExport(
                 f"{consumer} has no wildcards, and to pin {domain} with its subdomains says more than "
-                f"{host}: {domain} itself is not of the keyring {pinned.name}. Name the hosts to pin "
-                "with --host."
+                f"{host}: {domain} itself is not among the hosts of this export. Name the hosts to pin "
+                "with --host. Nothing was written."
             )
-        whole = pinned.policy.include_subdomains or domain != host
-        found[domain] = found.get(domain, False) or whole
+        if domain != host and depth == "any" and not whole:
+            raise BadExport(
+                f"{consumer} has no wildcards, and to pin {domain} with its subdomains says more than "
+                f"{host}: those below the ones that it stands for may have keys that are not pinned. Leave "
+                "it out: name the hosts to pin with --host. Or have all subdomains pinned, with "
+                "--pinkeep-include-subdomains. Nothing was written."
+            )
+        found[domain] = found.get(domain, False) or whole or domain != host
     return found
 
 

@@ -1,15 +1,29 @@
-"""Pins for what speaks HTTP: the header, nginx, curl; and as JSON for everything else. Pure."""
+"""Pins for what speaks HTTP: the header, nginx, curl; and as JSON for everything else. Pure.
+
+The rules:
+
+* nginx's lines stand beside the sites' own, in ``http``: there they hold for every answer, whatever a
+  server or a location does. What a site adds is one line that never changes.
+* nginx sends no header that has no value: that keeps it from plain HTTP (RFC 7469 §2.2.2).
+* The name of nginx's variable is the keyring's own, and another one for report-only pins: nginx refuses
+  to start where a site uses one that is not there any more.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import re
 
 from zope.interface import implementer
 
 from certbot_pinkeep import moments
 from certbot_pinkeep.errors import BadExport
-from certbot_pinkeep.exports import IExport, Pinned, Settings
+from certbot_pinkeep.exports import IExport, Pinned, Settings, hosts
+
+#: The longest text between quotes that nginx reads, in bytes.
+_LONGEST = 4094
 
 
 @implementer(IExport)
@@ -17,6 +31,7 @@ class Header:
     """The header as it is sent (RFC 7469 §2.1)."""
 
     told = "the header's line"
+    takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
         """One line."""
@@ -25,28 +40,51 @@ class Header:
 
 @implementer(IExport)
 class Nginx:
-    """Lines for nginx's ``server``. A header without a value is not sent: that is what keeps it from
-    plain HTTP (RFC 7469 §2.2.2)."""
+    """A file for nginx's ``http`` block, which says what the sites are to add."""
 
-    told = "lines to include in nginx's server block"
+    told = "a file for nginx's http block"
+    takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
-        """The snippet."""
-        value = pinned.policy.header_value
-        if "$" in value:
-            raise BadExport(
-                "nginx takes a '$' for the beginning of a variable, and the report-uri has one: "
-                f"{pinned.policy.report_uri}. Set another one with --pinkeep-report-uri."
-            )
-        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+        """The file."""
+        policy, variable = pinned.policy, _variable(pinned)
         return (
             f"# Pins of the keyring {pinned.name} at {moments.text(pinned.now)}, by certbot-pinkeep.\n"
-            "# Include it in the server block; a location with add_header lines of its own needs it,\n"
-            "# too. Export it again after each change, and reload nginx.\n"
-            'set $pinkeep_pins "";\n'
-            f"if ($https = on) {{\n    set $pinkeep_pins '{quoted}';\n}}\n"
-            f"add_header {pinned.policy.header_name} $pinkeep_pins always;\n"
+            "# Include this file in the http block; a file in /etc/nginx/conf.d as a rule is. Put this line\n"
+            "# into each server block that is to send them, and into each location there that has\n"
+            "# add_header lines of its own:\n"
+            "#\n"
+            f"#     add_header {policy.header_name} {variable} always;\n"
+            "#\n"
+            "# It sends nothing over plain HTTP. Export again after each change, and reload nginx.\n"
+            f'map $https {variable} {{\n    default "";\n    on {_quoted(pinned)};\n}}\n'
         )
+
+
+def _variable(pinned: Pinned) -> str:
+    """The variable of a keyring. nginx knows letters of one case, digits and underscores."""
+    name = re.sub("[^a-z0-9]", "_", pinned.name.lower())
+    if not re.fullmatch("[a-z0-9.]+", pinned.name):
+        # No other keyring may have the same one.
+        name += f"_{hashlib.sha256(pinned.name.encode()).hexdigest()[:8]}"
+    return f"$pinkeep_{'report_only' if pinned.policy.report_only else 'pins'}_{name}"
+
+
+def _quoted(pinned: Pinned) -> str:
+    value = pinned.policy.header_value
+    if "$" in value:
+        raise BadExport(
+            "nginx takes a '$' for the beginning of a variable, and the report-uri has one: "
+            f"{pinned.policy.report_uri}. Set another one with --pinkeep-report-uri. Nothing was written."
+        )
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    if len(escaped) > _LONGEST:
+        raise BadExport(
+            f"nginx reads no more than {_LONGEST} bytes in one piece, and the header with "
+            f"{len(pinned.pins)} pins is longer ({len(escaped)}). Have fewer with --pinkeep-backup-keys, or "
+            "a shorter --pinkeep-report-uri. Nothing was written."
+        )
+    return f"'{escaped}'"
 
 
 @implementer(IExport)
@@ -54,9 +92,11 @@ class Curl:
     """The value of ``curl --pinnedpubkey``: any one of the pins has to be served."""
 
     told = "the value of curl's --pinnedpubkey"
+    takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
         """One line."""
+        hosts.check_served(pinned)
         return ";".join(f"sha256//{one.pin}" for one in pinned.pins) + "\n"
 
 
@@ -65,6 +105,7 @@ class Json:
     """All that is published, for programs."""
 
     told = "all of it, for programs"
+    takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
         """The document; times are RFC 3339, UTC."""
@@ -87,6 +128,7 @@ class Json:
                 }
                 for one in pinned.pins
             ],
+            "still_served": list(pinned.still_served),
         }
         return json.dumps(document, indent=2) + "\n"
 

@@ -42,28 +42,55 @@ def test_header_is_what_apache_sends_and_wget2_notes(pinned: Pinned, regular: Wg
 def test_nginx_sends_the_header_and_wget2_holds_to_it(
     pinned: Pinned, regular: Wget2, tmp_path: Path
 ) -> None:
-    """Once, over TLS, also on errors, not over plain HTTP; who noted it there refuses another key."""
+    """Once, over TLS, whatever the server and the location do; not over plain HTTP. Who noted it there
+    refuses another key."""
     snippet = tmp_path / "pins.conf"
     pinned.bot.pinkeep("export", NAME, "--format", "nginx", "-o", str(snippet)).check()
     with Nginx(tmp_path / "nginx", NAME, pinned.bot.live(NAME), snippet) as nginx:
         expected = pinned.server.get(NAME).pins
-        assert nginx.get().status == 200 and nginx.get().pins == expected
-        assert nginx.get("/missing").status == 404 and nginx.get("/missing").pins == expected
-        assert nginx.get_plain().status == 200 and nginx.get_plain().pins == []
+        # A page, an error, a location with headers of its own and a fallback, a redirect, no request.
+        asked = {"/": 200, "/missing": 404, "/app/x": 200, "/moved": 302, "/%": 400}
+        for path, status in asked.items():
+            assert (nginx.get(path).status, nginx.get(path).pins) == (status, expected)
+            assert (nginx.get_plain(path).status, nginx.get_plain(path).pins) == (status, [])
+        assert nginx.get("/app/x").all("X-Own") == ["yes"]
+        assert (nginx.get_redirect().status, nginx.get_redirect().pins) == (301, expected)
+        mistaken = nginx.get_plain(port=nginx.https_port)
+        assert (mistaken.status, mistaken.pins) == (400, [])
         assert regular.visit(nginx.url).accepted
         assert regular.noted(NAME) and set(regular.noted(NAME)) == set(pinned.pins)
+    assert "uninitialized" not in (tmp_path / "nginx" / "error.log").read_text()
     pinned.bot.renew("--force-renewal", "--installer", "null", "--no-reuse-key").check()
     with Nginx(tmp_path / "nginx-2", NAME, pinned.bot.live(NAME), snippet) as nginx:
         assert regular.visit(nginx.url).mismatch
 
 
 def test_nginx_itself_finds_fault_with_another_snippet(pinned: Pinned, tmp_path: Path) -> None:
-    """Its test of the configuration is no formality."""
+    """Its test of the configuration is no formality: a variable of another keyring is none."""
+    snippet, text = tmp_path / "pins.conf", export(pinned, "nginx")
+    for number, content in enumerate((text, text.replace("map $https $", "map $https $x"))):
+        snippet.write_text(content)
+        nginx = Nginx(tmp_path / f"nginx-{number}", NAME, pinned.bot.live(NAME), snippet)
+        assert (nginx.configtest().returncode == 0) == (content == text)
+
+
+@pytest.mark.parametrize(("length", "fits"), [(4094, True), (4095, False)])
+def test_nginx_reads_the_longest_header_that_is_exported(
+    pinned: Pinned, tmp_path: Path, length: int, fits: bool
+) -> None:
+    """One that is a byte longer is refused, by both."""
+    (sent,) = pinned.server.get(NAME).pins
+    uri = "https://r.example/".ljust(length - len(sent) - len('; report-uri=""'), "x")
+    with pinned.server.reloading():
+        pinned.bot.renew("--pinkeep-report-uri", uri).check()
+    (sent,) = pinned.server.get(NAME).pins
+    assert len(sent) == length
+    told = pinned.bot.pinkeep("export", NAME, "--format", "nginx")
+    assert told.returncode == (0 if fits else 1)
     snippet = tmp_path / "pins.conf"
-    for text, right in ((export(pinned, "nginx"), True), ("add_header Public-Key-Pins;\n", False)):
-        snippet.write_text(text)
-        nginx = Nginx(tmp_path / f"nginx-{right}", NAME, pinned.bot.live(NAME), snippet)
-        assert (nginx.configtest().returncode == 0) == right
+    snippet.write_text(told.stdout or f"map $https $pins {{\n    on '{sent}';\n}}\n")
+    nginx = Nginx(tmp_path / "nginx", NAME, pinned.bot.live(NAME), snippet)
+    assert (nginx.configtest().returncode == 0) == fits
 
 
 def test_report_only_goes_through_nginx_as_such(site: Pinned, tmp_path: Path) -> None:

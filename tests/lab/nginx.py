@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import TracebackType
 
@@ -23,27 +24,49 @@ http {{
     fastcgi_temp_path {root}/fastcgi;
     uwsgi_temp_path {root}/uwsgi;
     scgi_temp_path {root}/scgi;
+    include {snippet};
+    ssl_certificate {live}/fullchain.pem;
+    ssl_certificate_key {live}/privkey.pem;
     server {{
         listen {host}:{http_port};
         listen {host}:{https_port} ssl;
         server_name {name};
-        ssl_certificate {live}/fullchain.pem;
-        ssl_certificate_key {live}/privkey.pem;
         root {pages};
         index {page};
-        include {snippet};
+        {line}
+        location /app/ {{
+            add_header X-Own yes always;
+            {line}
+            try_files $uri /{page} =404;
+        }}
+        location /moved {{
+            return 302 /;
+        }}
+    }}
+    server {{
+        listen {host}:{redirect_port} ssl;
+        server_name {name};
+        return 301 https://{name}:{https_port}$request_uri;
+        {line}
     }}
 }}
 """
 
 
+def line_to_add(snippet: str) -> str:
+    """The line that the comment of an export tells the admin to add; empty: none."""
+    found = re.search(r"^# +(add_header .+;)$", snippet, re.MULTILINE)
+    return found[1] if found else ""
+
+
 class Nginx:
-    """One server block for TLS and plain HTTP, which includes a snippet."""
+    """A server for TLS and plain HTTP, and one that only sends visitors there, with an export's file and
+    the line that its comment says to add."""
 
     def __init__(self, folder: Path, name: str, live: Path, snippet: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._ports = Ports(2)
-        self.http_port, self.https_port = self._ports.numbers
+        self._ports = Ports(3)
+        self.http_port, self.https_port, self.redirect_port = self._ports.numbers
         self._folder = folder
         self._name = name
         self._config = folder / "nginx.conf"
@@ -58,6 +81,8 @@ class Nginx:
                 pages=PAGES,
                 page=PAGE,
                 snippet=snippet,
+                redirect_port=self.redirect_port,
+                line=line_to_add(snippet.read_text()),
             )
         )
         self._call = [program("nginx"), "-p", str(folder), "-c", str(self._config)]
@@ -95,6 +120,10 @@ class Nginx:
         """Ask over TLS."""
         return get(self._name, self.https_port, path)
 
-    def get_plain(self, path: str = "/") -> Answer:
-        """Ask over plain HTTP."""
-        return get_plain(self._name, self.http_port, path)
+    def get_redirect(self) -> Answer:
+        """Ask the server that sends visitors to the other one."""
+        return get(self._name, self.redirect_port)
+
+    def get_plain(self, path: str = "/", port: int | None = None) -> Answer:
+        """Ask over plain HTTP, at the port for it or at another one."""
+        return get_plain(self._name, port or self.http_port, path)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import os
 import plistlib
 import re
+import stat
+import sys
 import xml.etree.ElementTree as ET
 from datetime import date
 from importlib import metadata
@@ -14,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import DAY, NOW, SIXTY_DAYS, A, B, C, fake_pin, policy
+from helpers import DAY, EC, NOW, SIXTY_DAYS, A, B, C, fake_pin, policy, tree
 from hypothesis import given
 from hypothesis import strategies as st
 from machine import Machine
@@ -24,6 +28,7 @@ from certbot_pinkeep import apache, command, exports, moments, pins, wishes
 from certbot_pinkeep.errors import BadExport
 from certbot_pinkeep.exports import IExport, Pin, Pinned, Settings
 from certbot_pinkeep.keyring import Role
+from certbot_pinkeep.pins import KeyKind
 
 SITE = "pin.test"
 OURS = ["android", "curl", "header", "ios", "json", "nginx", "okhttp", "tlsa", "trustkit"]
@@ -37,13 +42,21 @@ def pinned(
     subdomains: bool = False,
     max_age: int = SIXTY_DAYS,
     report_uri: str | None = None,
+    report_only: bool = False,
+    name: str = "ring",
+    kind: KeyKind = EC,
+    still_served: tuple[str, ...] = (),
 ) -> Pinned:
     """What a keyring publishes: the first key is served."""
-    found = policy(*listed, include_subdomains=subdomains, max_age=max_age, report_uri=report_uri)
-    known = [
-        Pin(pin, "ecdsa", role if number else "in-service") for number, pin in enumerate(listed)
-    ]
-    return Pinned("ring", hosts, found, tuple(known), NOW)
+    found = policy(
+        *listed,
+        include_subdomains=subdomains,
+        max_age=max_age,
+        report_uri=report_uri,
+        report_only=report_only,
+    )
+    known = [Pin(pin, kind, role if number else "in-service") for number, pin in enumerate(listed)]
+    return Pinned(name, hosts, found, tuple(known), NOW, still_served)
 
 
 def read_back(name: str, text: str) -> list[str]:
@@ -126,11 +139,43 @@ def test_android_expires_when_it_is_told_to(expires: date | None) -> None:
     assert found.get("expiration") == (expires.isoformat() if expires else None)
 
 
-def test_okhttp_takes_wildcards_as_they_are() -> None:
-    """Two stars for subdomains of any depth."""
+def test_g2_okhttp_pins_a_domain_only_where_it_is_of_the_keyring() -> None:
+    """Two stars are the domain itself and its subdomains of any depth; one star is one label."""
     one = pinned(A, B, hosts=("a.test", "*.b.test"), subdomains=True)
     patterns = re.findall(r'\.add\(\s+"([^"]+)"', exports.render("okhttp", one, Settings()))
-    assert patterns == ["a.test", "*.b.test", "**.a.test", "**.b.test"]
+    assert patterns == ["a.test", "*.b.test", "**.a.test"]
+
+
+@pytest.mark.parametrize("name", ["android", "trustkit"])
+def test_g2_wildcard_is_not_taken_for_subdomains_of_any_depth(name: str) -> None:
+    """Those further down may have other keys, unless includeSubDomains is published."""
+    hosts = ("a.test", "*.a.test")
+    with pytest.raises(BadExport, match=r"--host.*--pinkeep-include-subdomains"):
+        exports.render(name, pinned(A, B, hosts=hosts), Settings())
+    text = exports.render(name, pinned(A, B, hosts=hosts, subdomains=True), Settings())
+    assert "a.test<" in text and "*" not in text
+    assert read_back(name, text) == [A, B]
+
+
+def test_ios_takes_a_wildcard_for_one_label() -> None:
+    """Which is what Apple means by subdomains."""
+    text = exports.render("ios", pinned(A, B, hosts=("*.a.test", "a.test")), Settings())
+    (entry,) = plistlib.loads(text.encode())["NSAppTransportSecurity"]["NSPinnedDomains"].values()
+    assert entry["NSIncludesSubdomains"] is True
+
+
+def test_nginx_has_a_variable_for_each_keyring() -> None:
+    """One for report-only pins as well, so that no site sends them as others."""
+    names = ["a.test", "a-test", "a_test", "A.test", "a.Test", "example.com", "9"]
+    texts = [exports.render("nginx", pinned(A, B, name=name), Settings()) for name in names]
+    texts.append(exports.render("nginx", pinned(A, B, name="a.test", report_only=True), Settings()))
+    found = [re.findall(r"^map \$https \$(pinkeep_[a-z0-9_]+) {$", text, re.M) for text in texts]
+    variables = [one for (one,) in found]
+    assert len(set(variables)) == len(texts)
+    assert variables[0] == "pinkeep_pins_a_test"
+    for text, variable in zip(texts, variables, strict=True):
+        assert re.search(rf"^# +add_header Public-Key-Pins\S* \${variable} always;$", text, re.M)
+    assert "add_header Public-Key-Pins-Report-Only $" in texts[-1]
 
 
 def test_tlsa_names_each_host_and_port() -> None:
@@ -143,6 +188,43 @@ def test_tlsa_names_each_host_and_port() -> None:
 
 
 # What consumers would refuse
+
+
+@pytest.mark.parametrize("name", [*APPS, "curl", "tlsa"])
+def test_g2_pins_without_a_key_that_may_be_served_are_not_carried_elsewhere(name: str) -> None:
+    """It would be locked out until Apache has loaded what is published."""
+    with pytest.raises(BadExport, match=f"{re.escape(C)}.*certbot-pinkeep confirm ring"):
+        exports.render(name, pinned(A, B, still_served=(C,)), Settings())
+
+
+@pytest.mark.parametrize("name", ["header", "nginx", "json"])
+def test_pins_that_are_not_loaded_yet_go_where_they_are_loaded_from(name: str) -> None:
+    """JSON tells which keys may be served beside."""
+    text = exports.render(name, pinned(A, B, still_served=(C,)), Settings())
+    assert read_back(name, text) == [A, B]
+    if name == "json":
+        assert json.loads(text)["still_served"] == [C]
+
+
+@pytest.mark.parametrize(
+    ("kind", "known"),
+    [
+        (KeyKind("rsa", "2048"), True),
+        (KeyKind("rsa", "4096"), True),
+        (KeyKind("ecdsa", "secp384r1"), True),
+        (KeyKind("rsa", "2432"), False),
+        (KeyKind("ecdsa", "secp521r1"), False),
+    ],
+)
+def test_g2_trustkit_is_given_no_key_that_it_does_not_know(kind: KeyKind, known: bool) -> None:
+    """It would end the app."""
+    one = pinned(A, B, kind=kind)
+    if known:
+        assert read_back("trustkit", exports.render("trustkit", one, Settings())) == [A, B]
+    else:
+        with pytest.raises(BadExport, match=f"{kind}.*{re.escape(A)}"):
+            exports.render("trustkit", one, Settings())
+    assert read_back("ios", exports.render("ios", one, Settings())) == [A, B]
 
 
 @pytest.mark.parametrize("name", [*APPS, "tlsa"])
@@ -167,6 +249,13 @@ def test_g10_wildcard_where_the_consumer_has_none(name: str) -> None:
     """It would say more than the certificate, or nothing."""
     with pytest.raises(BadExport, match=r"wildcard"):
         exports.render(name, pinned(A, B, hosts=(f"*.{SITE}",)), Settings())
+
+
+def test_g10_nginx_reads_no_longer_header() -> None:
+    """It would not start; to the byte, end to end."""
+    listed = [fake_pin(number) for number in range(70)]
+    with pytest.raises(BadExport, match=r"--pinkeep-backup-keys"):
+        exports.render("nginx", pinned(*listed), Settings())
 
 
 def test_g10_nginx_cannot_say_every_uri() -> None:
@@ -207,6 +296,32 @@ class Raising(Theirs):
         raise ZeroDivisionError("by zero\nin two lines")
 
 
+class Leaving(Theirs):
+    """It ends the program, as if all was well."""
+
+    def render(self, pinned: Pinned, settings: Settings) -> str:
+        """Never."""
+        raise SystemExit(0)
+
+
+class Halved(Theirs):
+    """Its text has half a character."""
+
+    def render(self, pinned: Pinned, settings: Settings) -> str:
+        """What cannot be written."""
+        return "\udc80"
+
+
+class Foreign(Theirs):
+    """It knows no settings, and its text is not in ASCII."""
+
+    takes = ()
+
+    def render(self, pinned: Pinned, settings: Settings) -> str:
+        """A word."""
+        return "Schlüssel\n"
+
+
 class Silent(Theirs):
     """It gives no text."""
 
@@ -223,17 +338,26 @@ theirs, lacking, raising, silent, plain = (
     Silent(),
     SimpleNamespace(),
 )
+leaving, halved, foreign = Leaving(), Halved(), Foreign()
 
 
 @pytest.fixture
-def others(monkeypatch: pytest.MonkeyPatch) -> None:
+def others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Entry points of other packages, beside ours."""
     found = list(metadata.entry_points(group=exports.GROUP))
-    for name in ("theirs", "lacking", "raising", "silent", "plain", "absent"):
+    (tmp_path / "a_form_that_ends_it.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found.insert(0, EntryPoint("ending", "a_form_that_ends_it:x", exports.GROUP))
+    named = ("theirs", "lacking", "raising", "silent", "plain", "absent")
+    for name in (*named, "leaving", "halved", "foreign"):
         found.insert(0, EntryPoint(name, f"{__name__}:{name}", exports.GROUP))
     found.insert(0, EntryPoint("gone", "no_such_module:x", exports.GROUP))
     found.insert(0, EntryPoint("curl", f"{__name__}:theirs", exports.GROUP))
-    monkeypatch.setattr(metadata, "entry_points", lambda group: EntryPoints(found))
+    known = {exports.GROUP: EntryPoints(found)}
+    real = metadata.entry_points
+    monkeypatch.setattr(
+        metadata, "entry_points", lambda group: known.get(group) or real(group=group)
+    )
 
 
 def test_form_of_another_package_is_used(others: None) -> None:
@@ -250,7 +374,10 @@ def test_form_of_another_package_is_used(others: None) -> None:
         ("absent", "cannot be loaded"),
         ("gone", "cannot be loaded .*no_such_module"),
         ("raising", r"failed \(ZeroDivisionError: by zero in two lines\)"),
+        ("leaving", r"failed \(SystemExit: 0\)"),
+        ("ending", r"cannot be loaded \(SystemExit: 0\)"),
         ("silent", "gave no text"),
+        ("halved", "gave no text"),
         ("unheard-of", "there is no such format. Formats: absent, android"),
     ],
 )
@@ -308,6 +435,13 @@ def test_g7_no_export_has_a_private_key(
     ("words", "told"),
     [
         (("--format", "json", "--host", "other.test"), "--host 'other.test'"),
+        (("--format", "ios", "--port", "25"), "--port '25'"),
+        (("--format", "ios", "--expires", "2027-01-01"), "--expires '2027-01-01'"),
+        (("--format", "tlsa", "--expires", "never"), "--expires 'never'"),
+        (("--format", "android", "--expires", "20271231"), "--expires '20271231'"),
+        (("--format", "android", "--expires", "2027-W10-1"), "--expires '2027-W10-1'"),
+        (("--format", "ios", "-o", ""), "-o ''"),
+        (("--format", "ios", "-o", "/"), "-o '/'"),
         (("--format", "tlsa", "--port", "https"), "--port 'https'"),
         (("--format", "tlsa", "--port", "70000"), "--port '70000'"),
         (("--format", "tlsa", "--port", "443/x"), "--port '443/x'"),
@@ -324,6 +458,65 @@ def test_g10_command_refuses_with_one_line(
     assert run(machine, *words) == 1
     printed = capsys.readouterr()
     assert told in printed.err and printed.err.count("\n") == 1 and printed.out == ""
+    assert "Nothing was written." in printed.err
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["x;y", "a b", "", 'q"r', "münchen", "-x", "x-", "a..b", "a" * 64, "a*", "x.*", "a_b"],
+)
+def test_g10_host_is_a_name(
+    machine: Machine, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    """Also where includeSubDomains would cover it."""
+    machine.keep(SITE, SITE, pinned=True, include_subdomains=True)
+    written = f"{host}.{SITE}"
+    assert run(machine, "--format", "tlsa", f"--host={written}") == 1
+    printed = capsys.readouterr()
+    assert f"--host {written!r}" in printed.err and printed.out == ""
+
+
+def test_wildcard_that_is_named_alone_is_refused_for_what_it_is(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its domain is pinned as well, but was not named."""
+    machine.issue("wild.test", hosts=("wild.test", "*.wild.test"))
+    machine.keep("wild.test", SITE)
+    assert run(machine, "--format", "ios", "--host", "*.wild.test") == 1
+    assert "wild.test itself is not among the hosts of this export" in capsys.readouterr().err
+    both = ("--host", "*.wild.test", "--host", "wild.test")
+    assert run(machine, "--format", "ios", *both) == 0
+
+
+def test_what_is_named_twice_is_exported_once(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A zone must not have a record twice."""
+    words = ("--host", SITE, "--host", f"{SITE}.", "--port", "25", "--port", "25/tcp")
+    assert run(machine, "--format", "tlsa", *words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(set(lines)) == 3
+
+
+def test_form_of_another_package_may_take_any_option(
+    others: None, machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unless it says that it takes none."""
+    words = ("--port", "25", "--expires", "never")
+    assert run(machine, "--format", "theirs", *words) == 0
+    assert capsys.readouterr().out == f"theirs {SITE}\n"
+    assert run(machine, "--format", "foreign", *words) == 1
+    assert "--port '25'" in capsys.readouterr().err
+
+
+def test_export_is_utf8_whatever_the_terminal_takes(
+    others: None, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is in a file."""
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    assert run(machine, "--format", "foreign") == 0
+    assert printed.getvalue().decode() == "Schlüssel\n"
 
 
 def test_host_can_be_named(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
@@ -355,6 +548,137 @@ def test_unpinned_keyring_exports_nothing(
     monkeypatch.setattr(moments, "now", lambda: NOW + 61 * DAY)
     assert run(machine, "--format", "header") == 1
     assert "publishes no pins" in capsys.readouterr().err
+
+
+def test_hosts_of_a_deleted_certificate_are_not_exported(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Others may serve them by now."""
+    machine.issue("gone.test")
+    machine.keep("gone.test", SITE)
+    assert run(machine, "--format", "tlsa") == 0
+    assert "gone.test" in capsys.readouterr().out
+    machine.delete("gone.test")
+    assert run(machine, "--format", "tlsa") == 0
+    assert "gone.test" not in capsys.readouterr().out
+    assert run(machine, "--format", "tlsa", "--host", "gone.test") == 1
+
+
+def test_g2_nothing_is_exported_that_the_key_in_service_is_not_among(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Apache still serves the old key: the new pins are for when it has loaded them."""
+    old = machine.members(SITE)[SITE]
+    wishes.ask(machine.keeper, SITE, NOW)
+    new = machine.renew(SITE, SITE, NOW + DAY, reload_command="")
+    assert new != old and old not in machine.published(SITE).pins
+    for name in (*APPS, "curl", "tlsa"):
+        assert run(machine, "--format", name) == 1
+        printed = capsys.readouterr()
+        assert f"certbot-pinkeep confirm {SITE}" in printed.err and printed.out == ""
+    assert run(machine, "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["still_served"] == [old]
+    wishes.confirm(machine.keeper, SITE, NOW + DAY)
+    for name in OURS:
+        assert run(machine, "--format", name) == 0
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("compromised", [False, True])
+def test_g2_key_counts_as_served_before_apache_is_known_to_serve_it(
+    machine: Machine, capsys: pytest.CaptureFixture[str], compromised: bool
+) -> None:
+    """Two rollovers that were forced, by an admin who has confirmed nothing yet."""
+    machine.issue("new.test")
+    machine.keep("new.test", "new", reload_command="")
+    wishes.ask(machine.keeper, "new", NOW, force=True)
+    second = machine.renew("new.test", "new", NOW + DAY, reload_command="")
+    wishes.ask(machine.keeper, "new", NOW + DAY, compromised=compromised, force=True)
+    assert machine.renew("new.test", "new", NOW + 2 * DAY, reload_command="") != second
+    key = machine.state("new").keyring.key(second)
+    assert key is not None and key.first_served is None
+    dirs = ["--config-dir", str(machine.config), "--work-dir", str(machine.work)]
+    assert command.main(["export", "new", "--format", "curl", *dirs]) == 1
+    assert second in capsys.readouterr().err
+
+
+def test_pins_of_an_admin_who_reloads_apache_can_be_exported(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before it is confirmed, and after a backup that was never served has left the pins."""
+    machine.issue("new.test")
+    for backups in (3, 2):
+        machine.keep("new.test", "new", reload_command="", backup_keys=backups)
+        assert machine.state("new").ledger.pending
+        dirs = ["--config-dir", str(machine.config), "--work-dir", str(machine.work)]
+        assert command.main(["export", "new", "--format", "curl", *dirs]) == 0
+        assert capsys.readouterr().out.count("sha256//") == backups + 1
+    assert len(machine.state("new").ledger.entries) == 2
+
+
+# Where it is written to
+
+
+def test_g9_link_is_followed(machine: Machine, tmp_path: Path) -> None:
+    """Its target has the export, there before or not."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    for target in (folder / "old", folder / "new"):
+        link = tmp_path / f"to-{target.name}"
+        link.symlink_to(target)
+        (folder / "old").write_text("before")
+        assert run(machine, "--format", "json", "-o", str(link)) == 0
+        assert link.is_symlink() and json.loads(target.read_text())["keyring"] == SITE
+
+
+def test_g9_what_is_no_file_is_written_to(machine: Machine, tmp_path: Path) -> None:
+    """A pipe stays one; nor is a device ever replaced, whoever runs it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert run(machine, "--format", "curl", "-o", str(pipe)) == 0
+    assert os.read(reader, 4096).startswith(b"sha256//")
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    ours, theirs = os.openpty()
+    terminal = os.ttyname(theirs)
+    (tmp_path / "terminal").symlink_to(terminal)
+    for path in (terminal, str(tmp_path / "terminal")):
+        assert run(machine, "--format", "curl", "-o", path) == 0
+        assert os.read(ours, 4096).startswith(b"sha256//")
+        assert stat.S_ISCHR(os.stat(path).st_mode)
+    os.close(theirs)
+    os.close(ours)
+
+
+@pytest.mark.parametrize("path", ["-", "/dev/stdout", "/dev/fd/1"])
+def test_standard_output_has_the_export_and_no_more(
+    machine: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    path: str,
+) -> None:
+    """By whatever name; the outcome would spoil it."""
+    monkeypatch.chdir(tmp_path)
+    assert run(machine, "--format", "json", "-o", path) == 0
+    assert json.loads(capfd.readouterr().out)["keyring"] == SITE
+    assert not Path("-").exists()
+
+
+def test_g9_nothing_beside_the_file_is_touched(
+    machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever it is called."""
+    folder = tmp_path / "app"
+    (folder / ".pinkeep-1").mkdir(parents=True)
+    others = [folder / name for name in (".pinkeep-notes", ".pinkeep-999999999", ".pinkeep-")]
+    for other in others:
+        other.write_text("mine")
+    before = tree(folder)
+    assert run(machine, "--format", "curl", "-o", str(folder / "pins")) == 0
+    after = tree(folder)
+    assert after.pop(str(folder / "pins")) and after == before
 
 
 def test_export_is_what_apache_sends(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
