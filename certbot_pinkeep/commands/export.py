@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 _HELP = "what is pinned, for something else than Apache"
 _EXAMPLE = """\
-  certbot-pinkeep export example.com --format ios -o Pins.plist    # to be merged into the app's Info.plist
+  certbot-pinkeep export example.com --format ios -o Pins.plist
   certbot-pinkeep export example.com --format nginx -o /etc/nginx/conf.d/pins-example.com.conf
   certbot-pinkeep export example.com --format tlsa --port 443 --port 25
   curl --pinnedpubkey "$(certbot-pinkeep export example.com --format curl)" https://example.com/
 """
 _FORMATS = (
-    "header, json, nginx, ios (for an Info.plist), android (network_security_config.xml), okhttp, "
-    "trustkit, curl (--pinnedpubkey), tlsa (DNS records), or one that another package adds"
+    "header, json, nginx, ios (to be merged into an Info.plist), android "
+    "(network_security_config.xml), okhttp, trustkit, curl (--pinnedpubkey), tlsa (DNS records), or one "
+    "that another package adds"
 )
 _LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z)(\*\.)?{_LABEL}(\.{_LABEL})*")

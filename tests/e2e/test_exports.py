@@ -114,6 +114,31 @@ def test_curl_accepts_each_key_of_its_export_and_no_other(pinned: Pinned, quick_
         roll_over(pinned)
 
 
+def test_g2_what_the_running_apache_would_be_refused_by_is_not_exported(
+    site: Pinned, quick_root: Path
+) -> None:
+    """Before the admin has reloaded it after a rollover: the old key, served still, has left the pins."""
+    port = site.server.https_port
+
+    def accepted() -> bool:
+        return curl_accepts(NAME, port, quick_root, export(site, "curl").strip())
+
+    site.bot.renew(*site.options, "--pinkeep-reload-command=").check()
+    assert accepted()  # nothing was pinned before
+    site.server.reload()
+    site.confirm()
+    old = site.live_pin
+    site.rollover("--now").check()
+    assert site.server.served_pin(NAME) == old != site.live_pin
+    for form in ("curl", "tlsa", "ios"):
+        refused = site.bot.pinkeep("export", NAME, "--format", form)
+        assert refused.returncode == 1 and not refused.stdout
+        assert old in refused.stderr and f"certbot-pinkeep confirm {NAME}" in refused.stderr
+    site.server.reload()
+    site.confirm()
+    assert old not in export(site, "curl") and accepted()
+
+
 def test_tlsa_records_hold_before_and_after_a_rollover(pinned: Pinned) -> None:
     """openssl accepts the site by the record of its key alone, and refuses it by the others."""
     port = pinned.server.https_port
