@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import shlex
+import sys
+import warnings
 from datetime import datetime, timezone
 from typing import Any
 
@@ -29,8 +32,9 @@ def svg(line: Timeline) -> bytes:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise PinkeepError(
-            "The picture is drawn by matplotlib, which is not installed. Install it with: pip install "
-            "'certbot-pinkeep[timeline]' -- or leave -o out: the timeline is printed as text then."
+            "The picture is drawn by matplotlib, which is not installed. Install it with: "
+            f"{shlex.quote(sys.executable)} -m pip install 'matplotlib>=3.7' -- or leave -o out: the "
+            "timeline is printed as text then."
         ) from error
     rows = (*line.keys, *line.holdings)
     # Text stays text, and ids do not change from run to run.
@@ -52,7 +56,10 @@ def svg(line: Timeline) -> bytes:
         axes.set_title(f"Keyring {line.name}: {timeline.verdict(line)}", fontsize=10)
         _legend(figure, axes)
         drawn = io.BytesIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
+        with warnings.catch_warnings():
+            # Of letters that its own fonts lack: as text, they are drawn by who shows the picture.
+            warnings.simplefilter("ignore")
+            figure.savefig(drawn, format="svg", metadata={"Date": None})
     return drawn.getvalue()
 
 

@@ -364,6 +364,8 @@ def run_apart(
     )
 
 
+# The command begins once its reader is gone.
+UNREAD = 'mkfifo "$FIFO"; { : <"$FIFO"; "$@"; echo $? >&2; } | { exec <&-; : >"$FIFO"; }'
 PRINTING = [["status"], ["timeline", "example.com"], ["check"], ["--help"], ["check", "--help"]]
 
 
@@ -373,9 +375,16 @@ def test_nobody_reads_what_is_printed(
     site: Site, words: list[str], environment: dict[str, str]
 ) -> None:
     """The command ends silently, as a program that SIGPIPE ends."""
-    # The reader is gone before anything is printed: the process waits for it.
-    shell = 'mkfifo "$FIFO"; { : <"$FIFO"; "$@"; echo $? >&2; } | { exec <&-; : >"$FIFO"; }'
-    done = run_apart(site, *words, shell=shell, FIFO=str(site.root / "fifo"), **environment)
+    done = run_apart(site, *words, shell=UNREAD, FIFO=str(site.root / "fifo"), **environment)
+    assert done.stderr == "141\n"
+
+
+def test_nobody_reads_what_is_logged(site: Site) -> None:
+    """That is no news either: here, that a backup is lost."""
+    key = site.state().keyring.key(site.published().pins[1])
+    assert key is not None and key.path is not None
+    (site.config / key.path).unlink()
+    done = run_apart(site, "unpin", site.name, shell=UNREAD, FIFO=str(site.root / "fifo"))
     assert done.stderr == "141\n"
 
 

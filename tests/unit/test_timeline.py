@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +17,7 @@ from machine import Machine
 
 from certbot_pinkeep import command, moments, plot, releases, timeline, wishes
 from certbot_pinkeep.keyring import Keyring, Member
-from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.ledger import Ledger, Release
 from certbot_pinkeep.store import State
 
 SITE = "pin.test"
@@ -148,6 +150,17 @@ def test_picture_is_the_same_each_time_and_shows_every_row() -> None:
     assert "A rollover is safe from 2026-04-10" in words
 
 
+def test_picture_of_a_release_with_other_letters_is_drawn_silently() -> None:
+    """matplotlib would warn of each that its fonts lack."""
+    book = state().ledger.with_release(
+        Release("ios", "日本 Größe", (B, C), (SITE,), NOW, NOW + DAY)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = plot.svg(timeline.timeline(replace(state(), ledger=book), NOW))
+    assert "ios 日本 Größe" in drawn.decode()
+
+
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A lineage that was rolled over; it is the day after."""
@@ -201,8 +214,8 @@ def test_picture_without_matplotlib_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The extra, and the way without it."""
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    """With the pip of the Python that runs it, and the way without it."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert run(machine, "-o", str(tmp_path / "a.svg")) == 1
-    assert "certbot-pinkeep[timeline]" in capsys.readouterr().err
+    assert f"{sys.executable} -m pip install 'matplotlib" in capsys.readouterr().err
     assert not (tmp_path / "a.svg").exists()
