@@ -26,6 +26,13 @@ VisitorMaker = Callable[..., Wget2]
 ApacheMaker = Callable[..., Apache]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The picture in the README is drawn from what the time lapse leaves behind."""
+    parser.addoption(
+        "--picture", metavar="FILE.svg", help="where the time lapse draws its timeline"
+    )
+
+
 def pytest_report_header() -> str:
     """Say which certbot is tested."""
     return f"certbot: {certbot.__version__} ({FLAVOUR}) from {certbot.__file__}"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 from e2e.lapse import How, Pinkeep, PlainCertbot, ReuseKey, Seen, World, table
 from e2e.world import NAME, check_whole
@@ -13,6 +18,10 @@ from lab import Certbot
 
 Act = Callable[[World], None]
 
+REPOSITORY = Path(__file__).parents[2]
+# How the rows of a timeline are labelled.
+KEY = re.compile(r"[A-Za-z0-9+/]{10} (retired|compromised|primary|backup)\b")
+POLICY = re.compile(r"3 pins, (60|120|30) days")
 WEEKS = 105  # two years, and the week after
 DAYS = 7 * WEEKS
 
@@ -125,7 +134,9 @@ VISITORS = {
 # fmt: on
 
 
-def test_g2_two_years(template: Certbot, quick_root: Path, tmp_path: Path) -> None:
+def test_g2_two_years(
+    template: Certbot, quick_root: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Pinkeep exchanges the key eight times and locks nobody out; certbot without it does."""
     pinkeep, reuse_key, plain = worlds = [
         kind(tmp_path / kind.__name__, template, quick_root, VISITORS)
@@ -140,13 +151,34 @@ def test_g2_two_years(template: Certbot, quick_root: Path, tmp_path: Path) -> No
     assert reuse_key.seen == expected(lambda row: row.key_of_reuse_key)
     assert plain.seen == expected(lambda row: row.certificate)
     check_whole(pinkeep.bot, NAME)
-    # Its picture is in the README.
-    drawn = pinkeep.bot.pinkeep("timeline", NAME, faketime=pinkeep.clock).check().stdout
-    assert len([row for row in drawn.splitlines() if "█" in row]) == 9 + 1, drawn
+    check_timeline(pinkeep, request.config.getoption("--picture"))
     with_pinkeep, *without = tallies
     assert with_pinkeep.refused == 0, with_pinkeep.locked_out
     assert all(tally.refused > 0 for tally in without)
     assert {tally.visits for tally in tallies} == {sum(map(len, VISITORS.values()))}
+
+
+def check_timeline(world: World, picture: str | None) -> None:
+    """It shows every key and policy; so does the picture in the README, and its words say as many.
+
+    :param picture: where to draw it
+    """
+    if picture is not None:
+        drawn = str(Path(picture).absolute())
+        world.bot.pinkeep("timeline", NAME, "-o", drawn, faketime=world.clock).check()
+    text = world.bot.pinkeep("timeline", NAME, faketime=world.clock).check().stdout
+    texts = ET.parse(REPOSITORY / "docs/timeline.svg").iter("{http://www.w3.org/2000/svg}text")
+    shown = [line.text or "" for line in texts]
+    keys = len({row.key_of_pinkeep for row in CALENDAR})
+    policies = len(list(groupby((row.key_of_pinkeep, row.max_age) for row in CALENDAR)))
+    for lines in (text.splitlines(), shown):
+        labels = [line.strip() for line in lines]
+        assert sum(map(bool, map(KEY.match, labels))) == keys + 2, lines
+        assert sum(map(bool, map(POLICY.match, labels))) == policies, lines
+    assert (keys, policies) == (9, 11)
+    assert "Nine keys, one after the other, and two backups; eleven policies" in " ".join(
+        (REPOSITORY / "README.rst").read_text("utf-8").split()
+    )
 
 
 def expected(key: Callable[[Row], int]) -> list[Seen]:
