@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+README = (HERE / "README.rst").read_text("utf-8")
 VERSION = re.search(
     r'^__version__ = "([^"]+)"', (HERE / "certbot_pinkeep/__init__.py").read_text("utf-8"), re.M
 )
@@ -15,7 +16,8 @@ setup(
     name="certbot-pinkeep",
     version=VERSION[1],
     description="Keep pinned TLS keys through certbot's renewals",
-    long_description=(HERE / "README.rst").read_text("utf-8"),
+    # A package index does not have the picture: its words stand for it.
+    long_description=re.sub(r"\.\. image:: docs/.*\n +:alt: ", "", README),
     long_description_content_type="text/x-rst",
     license="Apache-2.0",
     license_files=["LICENSE"],

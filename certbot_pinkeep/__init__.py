@@ -67,7 +67,8 @@ Then include the snippet in the site's ``<VirtualHost>`` and reload Apache:
 
 .. caution::
    A certificate that is renewed with another installer, or by another tool, may get a new key. Link
-   ``certbot-pinkeep deploy-hook`` into ``renewal-hooks/deploy/`` and you are told when it happens.
+   the command ``certbot-pinkeep`` into ``renewal-hooks/deploy/``, or give ``--deploy-hook
+   "certbot-pinkeep deploy-hook"``, and you are told when it happens.
 """
 
 __version__ = "0.1.0"

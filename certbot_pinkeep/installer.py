@@ -570,7 +570,7 @@ def _add_switch(add: Callable[..., None], name: str, does: str) -> None:
         action="store_false",
         default=None,
         dest=dest,
-        help=f"take back --pinkeep-{name}",
+        help=f"take back --pinkeep-{name} (default: as certbot remembers)",
     )
 
 
