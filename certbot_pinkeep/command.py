@@ -3,7 +3,7 @@
 What it prints:
 
 * The outcome on standard output; nothing else. A character that cannot be shown there is escaped.
-* An error is one line on standard error: what happened, why, and what to do.
+* An error is one line on standard error: what happened, why, and what to do. Warnings go there, too.
 * Exit codes: 0 done, 1 refused or failed, 2 usage. As the shell has it, 130 after Ctrl-C and 141 where
   nobody reads what is printed any more; neither is commented on.
 """
@@ -72,8 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
-    logging.raiseExceptions = False  # where nobody reads standard output, that is no news
+    # Certbot's own warnings as well: what is printed is read by programs.
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     return int(parsed.run(parsed))
 
 
@@ -111,7 +111,8 @@ def _flush() -> None:
         raise
     except OSError as error:
         raise PinkeepError(
-            f"What is to be printed cannot be: {error.strerror or error}. See where standard output goes."
+            f"All is done but what was to be printed: standard output cannot be written: "
+            f"{error.strerror or error}."
         ) from error
 
 

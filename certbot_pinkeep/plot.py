@@ -32,9 +32,9 @@ def svg(line: Timeline) -> bytes:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise PinkeepError(
-            "The picture is drawn by matplotlib, which is not installed. Install it with: "
-            f"{shlex.quote(sys.executable)} -m pip install 'matplotlib>=3.7' -- or leave -o out: the "
-            "timeline is printed as text then."
+            "The picture is drawn by matplotlib, which is not installed. Nothing was written. Without -o "
+            f"the timeline is printed as text. To install it, run: {shlex.quote(sys.executable)} -m pip "
+            "install 'matplotlib>=3.7'"
         ) from error
     rows = (*line.keys, *line.holdings)
     # Text stays text, and ids do not change from run to run.

@@ -196,7 +196,7 @@ def _keyring(view: _View, csr_paths: dict[str, list[str]], folder: str) -> dict[
             }
             for key in keyring.keys
         ],
-        "policy": _policy(ledger.current.policy) if ledger.current else None,
+        "policy": _policy(ledger.current.policy if ledger.current else None),
         "published": _published(view),
         "rollover": _rollover(view),
     }
@@ -207,13 +207,14 @@ def _hosts(keyring: Keyring) -> list[str]:
     return list(dict.fromkeys(host for member in keyring.drawing for host in member.hosts))
 
 
-def _policy(policy: Policy) -> dict[str, Any]:
+def _policy(policy: Policy | None) -> dict[str, Any]:
+    """What is published; where nothing is, nothing in the same shape."""
     return {
-        "pins": list(policy.pins),
-        "max_age": policy.max_age,
-        "include_subdomains": policy.include_subdomains,
-        "report_uri": policy.report_uri,
-        "report_only": policy.report_only,
+        "pins": list(policy.pins) if policy else [],
+        "max_age": policy.max_age if policy else 0,
+        "include_subdomains": policy is not None and policy.include_subdomains,
+        "report_uri": policy.report_uri if policy else None,
+        "report_only": policy is not None and policy.report_only,
     }
 
 
@@ -296,6 +297,8 @@ def _lineage(member: Member) -> str:
 
 def _rollover_lines(view: _View) -> list[str]:
     name, verdict = view.keyring.name, view.verdict
+    if not view.keyring.drawing:
+        return ["nothing to roll over: no certificate draws on it"]
     lines = [_due(view, key_type, decision) for key_type, decision in view.decisions.items()]
     if lines and all(decision.held for decision in view.decisions.values()):
         return lines  # they say why

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from helpers import DAY, NOW, Site, tree
 
-from certbot_pinkeep import apache, command, moments, renewals, status, store
+from certbot_pinkeep import apache, command, files, moments, renewals, status, store
 from certbot_pinkeep.keeper import Keeper
 
 APART = [
@@ -170,7 +170,7 @@ def test_now_renews_with_certbot_as_it_is_set_up(
 ) -> None:
     """This certificate only, at once, asking nobody, in the same folders; nothing is given that
     certbot would remember."""
-    assert call(site, capsys, "rollover", site.name, "--now")[0] == 0
+    assert call(site, capsys, "rollover", site.name, "--now")[::2] == (0, "")
     (words,), (others,) = certbots.calls, certbots.others
     wanted = ["renew", "--cert-name", site.name, "--force-renewal", *folders(site)]
     wanted += ["--non-interactive", "--no-random-sleep-on-renew"]
@@ -379,13 +379,27 @@ def test_nobody_reads_what_is_printed(
     assert done.stderr == "141\n"
 
 
-def test_nobody_reads_what_is_logged(site: Site) -> None:
-    """That is no news either: here, that a backup is lost."""
+def test_warnings_are_no_outcome(site: Site) -> None:
+    """They go to standard error, whoever warns: here, that a backup is lost."""
     key = site.state().keyring.key(site.published().pins[1])
     assert key is not None and key.path is not None
     (site.config / key.path).unlink()
-    done = run_apart(site, "unpin", site.name, shell=UNREAD, FIFO=str(site.root / "fifo"))
-    assert done.stderr == "141\n"
+    done = run_apart(site, "unpin", site.name)
+    assert done.returncode == 0 and "is in step" in done.stdout
+    assert "no backup until" in done.stderr and "no backup until" not in done.stdout
+
+
+def test_file_that_cannot_be_written_is_named(
+    site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line."""
+
+    def refuse(path: str, *_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr(files, "replace", refuse)
+    err = refused(site, capsys, "rollover", site.name)
+    assert f"{site.file} cannot be read or written: No space left on device." in err
 
 
 @pytest.mark.parametrize("words", PRINTING)
@@ -494,6 +508,13 @@ def test_record_that_the_disk_does_not_give(site: Site, capsys: Said) -> None:
     site.file.mkdir()
     err = refused(site, capsys, "status")
     assert "cannot be read: Is a directory" in err and "renewals go on with the current key" in err
+
+
+def test_completion_tells_the_commands(site: Site) -> None:
+    """As bash asks for it, with the extra of that name."""
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": "certbot-pinkeep rol", "COMP_POINT": "19"}
+    done = run_apart(site, shell='"$@" 8>&1', **asked, IFS="\n", _ARGCOMPLETE_SUPPRESS_SPACE="1")
+    assert done.stdout.split() == ["rollover"]
 
 
 # Help

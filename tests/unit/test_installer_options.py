@@ -11,6 +11,7 @@ from helpers import NOW, Site
 from test_installer import lineage, plugin
 
 from certbot_pinkeep import handoff, moments, renewals
+from certbot_pinkeep.installer import Installer
 from certbot_pinkeep.renewals import Renewal
 
 TRIAL = ("--pinkeep-report-only", "--pinkeep-max-age", "86400")
@@ -33,6 +34,13 @@ def site(tmp_path: Path) -> Site:
     found = Site(tmp_path)
     plugin(found, "renew", *TRIAL).generic_updates(lineage(found))
     return found
+
+
+def test_help_of_each_option_says_what_counts_where_it_is_left_out() -> None:
+    """Certbot adds its own word for that where none is there, and it is None."""
+    told: dict[str, str] = {}
+    Installer.add_parser_arguments(lambda name, **settings: told.update({name: settings["help"]}))
+    assert len(told) > 10 and all("(default: " in text for text in told.values())
 
 
 def stored(site: Site) -> Renewal:

@@ -104,6 +104,26 @@ def test_published_tells_what_apache_has_loaded(ledger: Ledger, published: str) 
     assert document(ledger)["keyrings"][0]["published"] == published
 
 
+def test_keyring_that_publishes_nothing_has_a_policy_of_the_same_shape() -> None:
+    """A script that reads its members does not stumble."""
+    assert document(Ledger())["keyrings"][0]["policy"] == {
+        "pins": [],
+        "max_age": 0,
+        "include_subdomains": False,
+        "report_uri": None,
+        "report_only": False,
+    }
+
+
+def test_keyring_that_all_certificates_have_left_is_not_rolled_over() -> None:
+    """Nor is it said to be due; for programs as ever."""
+    moved = replace(RING.members[0], moved="other")
+    for members in ((), (moved,)):
+        text = status.as_text([State(replace(RING, members=members), LIVE)], NOW)
+        assert "Rollover:  nothing to roll over: no certificate draws on it" in text
+        assert "certbot-pinkeep rollover ring" not in text and "due" not in text
+
+
 def test_rollover_tells_when_it_will_be_safe() -> None:
     """A backup that clients do not know yet: not safe, and from when; in the text as well."""
     ledger = Ledger().record(policy(A, C, max_age=86400), NOW - 9 * DAY)

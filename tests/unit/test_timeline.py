@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import DAY, NOW, RSA, A, B, C, D, E, policy, ring_key
 from hypothesis import given
 from hypothesis import strategies as st
 from machine import Machine
+from matplotlib.figure import Figure
 
 from certbot_pinkeep import command, moments, plot, releases, timeline, wishes
 from certbot_pinkeep.keyring import Keyring, Member
@@ -140,6 +143,48 @@ def test_g8_clock_before_all_that_is_on_record() -> None:
     assert plot.svg(line).startswith(b"<?xml")
 
 
+def test_what_was_never_used_is_left_out() -> None:
+    """A key that was made and retired; what is safe later than all else is still in the picture."""
+    found = state()
+    unused = ring_key(D, "retired", created=NOW - 9 * DAY)
+    line = timeline.timeline(replace(found, keyring=found.keyring.with_keys([unused])), NOW)
+    assert [row.label for row in line.keys] == [
+        f"{A[:10]} retired",
+        f"{B[:10]} primary",
+        f"{C[:10]} backup",
+    ]
+    blind = replace(found, ledger=found.ledger.blinded(NOW + 500 * DAY))
+    line = timeline.timeline(blind, NOW)
+    assert line.end == line.safe == NOW + 500 * DAY
+
+
+def test_holdings_are_in_the_order_of_time() -> None:
+    """Releases among the policies."""
+    book = state().ledger
+    release = Release("ios", "1", (A, B), (SITE,), NOW - 100 * DAY, NOW + 9 * DAY)
+    line = timeline.timeline(replace(state(), ledger=replace(book, releases=(release,))), NOW)
+    assert [row.bars[0].start for row in line.holdings] == [
+        YEAR_AGO,
+        NOW - 100 * DAY,
+        NOW - 20 * DAY,
+    ]
+
+
+def test_picture_has_a_line_for_now_and_one_for_what_is_safe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each where it is in time; the first row is at the top."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.extend(figure.axes))
+    plot.svg(timeline.timeline(state(), NOW))
+    (axes,) = drawn
+    places = {line.get_label(): list(line.get_xdata()) for line in axes.lines}
+    naive = NOW.replace(tzinfo=None)
+    assert places["now"] == [naive, naive]
+    assert places["rollover safe from"] == [naive + 40 * DAY, naive + 40 * DAY]
+    assert axes.yaxis_inverted()
+
+
 def test_picture_is_the_same_each_time_and_shows_every_row() -> None:
     """As SVG that an XML parser reads, its words as text."""
     line = timeline.timeline(state(), NOW)
@@ -194,6 +239,26 @@ def test_command_prints_or_draws(
     assert "A rollover is safe now." in capsys.readouterr().out
     assert run(machine, "-o", str(tmp_path / "a.svg")) == 0
     assert b"<svg" in (tmp_path / "a.svg").read_bytes()
+
+
+@pytest.mark.parametrize(("coding", "sign"), [("ascii", "#"), ("utf-8", "█")])
+@pytest.mark.parametrize("columns", [60, 140])
+def test_text_is_for_the_terminal_that_is_there(
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    coding: str,
+    sign: str,
+    columns: int,
+) -> None:
+    """With the signs that it can show, and as wide as it is."""
+    shown = io.TextIOWrapper(io.BytesIO(), encoding=coding)
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert run(machine) == 0
+    text = shown.buffer.getvalue().decode(coding)
+    assert sign in text
+    drawn = [row for row in text.splitlines() if row.startswith("  ")]
+    assert columns // 2 < max(map(len, drawn)) <= columns
 
 
 @pytest.mark.parametrize(
