@@ -5,7 +5,7 @@ The rules:
 * A pin is the base64 of the SHA-256 digest of the DER SubjectPublicKeyInfo (RFC 7469 §2.4).
 * The header lists ``pin-sha256`` directives, then ``max-age``, ``includeSubDomains`` and
   ``report-uri`` (RFC 7469 §2.1); directive names are case-insensitive, none but the pins may
-  occur twice, unknown ones are ignored.
+  occur twice, unknown ones and pins by another hash are ignored, directives may be empty.
 * ``max-age`` is a count of seconds in digits (RFC 7469 §2.1.2).
 """
 
@@ -245,6 +245,8 @@ def read_header(value: str) -> Header:
             if not is_pin(content):
                 raise BadHeader(f"pin-sha256 is not the base64 of a SHA-256 digest: {content!r}")
             pins.append(content)
+        elif name.startswith("pin-"):
+            continue  # by a hash that is not known
         elif name in others:
             raise BadHeader(f"the directive {name} occurs twice")
         else:
@@ -259,12 +261,12 @@ def read_header(value: str) -> Header:
 
 def _directives(value: str) -> list[tuple[str, str]]:
     found = []
-    position = 0
-    while value[position:].strip(" \t;"):
-        match = _DIRECTIVE.match(value, position)
+    left = value
+    while left := left.lstrip(" \t;"):  # empty directives are allowed
+        match = _DIRECTIVE.match(left)
         if not match:
-            raise BadHeader(f"not a directive: {value[position:].strip()!r}")
+            raise BadHeader(f"not a directive: {left.strip()!r}")
         content = match["quoted"] if match["quoted"] is not None else match["token"] or ""
         found.append((match["name"].lower(), content))
-        position = match.end()
+        left = left[match.end() :]
     return found

@@ -167,10 +167,12 @@ def test_header_that_rfc_7469_forbids_is_rejected(value: str) -> None:
         (f' pin-sha256 = "{A}" ;\tmax-age = 5 ', Header((A,), 5)),
         (f'max-age="5"; pin-sha256="{B}"; pin-sha256="{A}"', Header((B, A), 5)),
         (f'pin-sha256="{A}"; pin-sha512="x"; later; new=1; max-age=5', Header((A,), 5)),
+        (f'; pin-sha256="{A}"; ;\t;max-age=5;;', Header((A,), 5)),
+        (f'pin-sha512="x"; pin-sha512="y"; pin-sha256="{A}"; max-age=5', Header((A,), 5)),
         ("max-age=5; INCLUDESUBDOMAINS", Header((), 5, True)),
         (f'pin-sha256="{A}"; pin-sha256="{A}"; max-age=0', Header((A, A), 0)),
     ],
 )
 def test_header_is_read_as_a_user_agent_reads_it(value: str, expected: Header) -> None:
-    """Names in any case, unknown directives ignored, any order, optional blanks and quotes."""
+    """Names in any case, unknown and empty directives ignored, any order, optional blanks and quotes."""
     assert pins.read_header(value) == expected
