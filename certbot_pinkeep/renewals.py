@@ -29,6 +29,7 @@ class Renewal:
     """How a lineage is renewed.
 
     :ivar cert_path: ``live/NAME/cert.pem``
+    :ivar renew_before_expiry: as it is written, e.g. ``30 days``; empty: certbot's default
     :ivar options: the stored options of pinkeep by their names without ``--pinkeep-``
     """
 
@@ -39,6 +40,7 @@ class Renewal:
     reuse_key: bool
     must_staple: bool
     deploy_hook: str
+    renew_before_expiry: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -67,6 +69,7 @@ def load(config_dir: str, name: str) -> Renewal | None:
             reuse_key=_text(parameters, "reuse_key") == "True",
             must_staple=_text(parameters, "must_staple") == "True",
             deploy_hook=_text(parameters, "renew_hook") or _text(parameters, "deploy_hook") or "",
+            renew_before_expiry=_text(content, "renew_before_expiry") or "",
             options={
                 item.removeprefix(_PREFIX).replace("_", "-"): value
                 for item in parameters

@@ -4,6 +4,10 @@ The rules:
 
 * Nothing is written, and no lock is taken: certbot may be running.
 * What cannot be read is told, not guessed at; other lineages' certificates that cannot are passed over.
+* The owner that files are to have is who runs this; where root looks, who owns most of them: one that
+  has strayed must not have all others given away.
+* What ``cli.ini`` says counts for every renewal, before what the renewal file says.
+* A hook counts where certbot runs it, and where it names certbot-pinkeep, itself or as its target.
 * Of private keys only whether they are what they should be gets any further (G7).
 """
 
@@ -12,8 +16,10 @@ from __future__ import annotations
 import glob
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 
 from certbot_pinkeep import apache, options, pins, renewals
@@ -36,21 +42,37 @@ from certbot_pinkeep.renewals import Renewal
 from certbot_pinkeep.store import State, Store
 
 _HOOK = "certbot-pinkeep"
+#: As it is named on a command line, and in the script that pip installs.
+_HOOKS = (_HOOK.encode(), b"certbot_pinkeep")
+_LARGEST_SCRIPT = 1 << 16
+
+
+@dataclass(frozen=True)
+class CliIni:
+    """What ``cli.ini`` says of every renewal.
+
+    :ivar reuse_key: ``None``: nothing
+    :ivar directory_hooks: whether the hooks in ``renewal-hooks/`` are run
+    """
+
+    installer: str | None = None
+    reuse_key: bool | None = None
+    deploy_hook: str = ""
+    directory_hooks: bool = True
 
 
 class Survey:
     """Looks at the keyrings of one config dir.
 
     :param config_dir: certbot's ``--config-dir``
-    :param installer: the installer of ``cli.ini``, which counts for every renewal; ``None``: none
     """
 
-    def __init__(self, config_dir: str, store: Store, installer: str | None = None) -> None:
+    def __init__(self, config_dir: str, store: Store, cli_ini: CliIni = CliIni()) -> None:
         self.config_dir = config_dir
         self.store = store
-        self.installer = installer
+        self.cli_ini = cli_ini
         self.folders = Folders(config_dir)
-        self._hooked = self._has_hook()
+        self._hooked = cli_ini.directory_hooks and self._has_hook()
         self._others: dict[str, Certificate | None] = {}
 
     def look(
@@ -66,16 +88,17 @@ class Survey:
         members = keyring.drawing
         lineages = [self._lineage(member) for member in members]
         keys = tuple(self._keys(state))
+        places = tuple(self._places(state, keys, members))
         return Seen(
             state=state,
             chosen=chosen,
             reloads=_reloads(chosen),
             reached=self.store.reached(now),
-            owner=os.stat(self.store.folder).st_uid,
+            owner=_owner(places),
             snippet=apache.read_snippet(state.snippet) if state.snippet else None,
             shown=tuple(shown),
             plain=tuple(plain),
-            places=tuple(self._places(state, keys, members)),
+            places=places,
             keys=keys,
             lineages=tuple(lineages),
             requests=frozenset(self.folders.saved_csrs()),
@@ -117,9 +140,18 @@ class Survey:
         wanted: list[tuple[str, PlaceKind]] = [
             (self.folders.keys, "keys"),
             (self.folders.csrs, "csrs"),
+            (self.store.folder, "records"),
             (self.store.path(state.keyring.name), "keyring"),
-            (state.snippet, "snippet"),
         ]
+        if self.store.witness:
+            wanted.append((self.store.witness.folder, "records"))
+        if state.snippet:
+            folder = os.path.dirname(state.snippet)
+            own = os.path.dirname(folder) == self.store.folder
+            wanted += [
+                (folder, "snippets" if own else "foreign snippets"),
+                (state.snippet, "snippet"),
+            ]
         wanted += [(file.path, "key") for file in keys]
         for member in members:
             live = os.path.join(self.config_dir, "live", member.lineage, "privkey.pem")
@@ -140,14 +172,16 @@ class Survey:
             live = _certificate(name, renewal.cert_path)
         except PinkeepError as error:
             return Lineage(name, error=str(error))
+        said = self.cli_ini
         return Lineage(
             name,
             live=live,
             key_error=_key_error(renewal, live),
-            installer=self.installer or renewal.installer,
-            reuse_key=renewal.reuse_key,
-            hooked=self._hooked or _HOOK in renewal.deploy_hook,
+            installer=said.installer or renewal.installer,
+            reuse_key=renewal.reuse_key if said.reuse_key is None else said.reuse_key,
+            hooked=self._hooked or _HOOK in (said.deploy_hook or renewal.deploy_hook),
             must_staple=renewal.must_staple,
+            renew_before=certificates.span(renewal.renew_before_expiry),
         )
 
     def _other_certificates(self, members: set[str]) -> Iterator[Certificate]:
@@ -173,7 +207,30 @@ class Survey:
 
     def _has_hook(self) -> bool:
         pattern = os.path.join(glob.escape(self.config_dir), "renewal-hooks", "deploy", "*")
-        return any(_HOOK in path or _HOOK in os.path.realpath(path) for path in glob.glob(pattern))
+        return any(map(_is_hook, glob.glob(pattern)))
+
+
+def _is_hook(path: str) -> bool:
+    """Whether certbot runs it as a hook, and it is, or calls, ours."""
+    if path.endswith("~") or not os.path.isfile(path) or not os.access(path, os.X_OK):
+        return False
+    if os.path.basename(os.path.realpath(path)).startswith(_HOOK):
+        return True
+    try:
+        with open(path, "rb") as file:
+            lines = file.read(_LARGEST_SCRIPT).splitlines()
+    except OSError:
+        return False
+    return any(name in line for line in lines if not line.startswith(b"#") for name in _HOOKS)
+
+
+def _owner(places: Iterable[Place]) -> int:
+    """The user whose the files have to be."""
+    me = os.geteuid()
+    if me != 0:
+        return me
+    owners = Counter(place.owner for place in places)
+    return max(owners, key=lambda user: (owners[user], user == me), default=me)
 
 
 def _certificate(name: str, path: str) -> Certificate:

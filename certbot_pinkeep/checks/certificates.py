@@ -3,17 +3,20 @@
 The rules:
 
 * certbot renews 30 days before a certificate expires, or when a third of its life is left, whichever
-  is later. Half of that time later, its renewals do not work.
+  is later; or when ``renew_before_expiry`` says. Half of that time later, its renewals do not work.
+* A certificate that the library cannot make sense of is an error of that certificate alone.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 
 from certbot_pinkeep import csrs, pins
@@ -22,10 +25,32 @@ from certbot_pinkeep.errors import BadKey
 from certbot_pinkeep.pins import KeyType
 
 _LONGEST = timedelta(days=30)
+_SPAN = re.compile(r"(\d+)\s*(hour|day|week|month|year|[hdwy](?![a-z]))?s?", re.I)
+_HOURS = {"h": 1, "d": 24, "w": 168, "m": 720, "y": 8760}
 
 
-def read(lineage: str, certificate: x509.Certificate) -> Certificate:
-    """What a certificate says; its key may be of any kind."""
+def read(lineage: str, certificate: x509.Certificate | bytes) -> Certificate:
+    """What a certificate says; its key may be of any kind.
+
+    :param certificate: as bytes: in DER
+    :raises BadKey: when it cannot be made sense of
+    """
+    try:
+        if isinstance(certificate, bytes):
+            certificate = x509.load_der_x509_certificate(certificate)
+        return _read(lineage, certificate)
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
+        raise BadKey(f"it is no certificate that can be read: {error}") from error
+
+
+def _read(lineage: str, certificate: x509.Certificate) -> Certificate:
     key = certificate.public_key()
     spki = key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -44,9 +69,23 @@ def read(lineage: str, certificate: x509.Certificate) -> Certificate:
     )
 
 
-def is_overdue(certificate: Certificate, now: datetime) -> bool:
-    """Whether it should have been renewed well before *now*."""
-    window = min(_LONGEST, (certificate.end - certificate.begin) / 3)
+def span(text: str) -> timedelta | None:
+    """A time as certbot's ``renew_before_expiry`` has it, e.g. ``30 days`` or ``1 week 2 days``;
+    without a unit, days. ``None``: it is empty, or written in another way."""
+    found = _SPAN.findall(text)
+    if not found or _SPAN.sub("", text).strip(" ,"):
+        return None
+    return timedelta(
+        hours=sum(int(count) * _HOURS[(unit or "d")[0].lower()] for count, unit in found)
+    )
+
+
+def is_overdue(certificate: Certificate, now: datetime, before: timedelta | None = None) -> bool:
+    """Whether it should have been renewed well before *now*.
+
+    :param before: how long before it expires it is renewed; ``None``: certbot's default
+    """
+    window = min(_LONGEST, (certificate.end - certificate.begin) / 3) if before is None else before
     return certificate.end - now < window / 2
 
 

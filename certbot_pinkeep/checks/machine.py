@@ -7,7 +7,8 @@ The rules:
 * Every key that is staged or in service has its private key, and each staged one a saved CSR for
   each certificate that it may be issued for; a backup whose key is kept elsewhere has none here. A
   pin without a key is no backup (RFC 7469 §4.3).
-* Private keys are for their owner only (G7); nobody else writes the record or the snippet.
+* Private keys are for their owner only (G7); nobody else writes the record or the snippet, or the
+  folders that they are in.
 * The snippet says what is on record, or Apache's next reload sends something else.
 * Every live certificate has a pinned key and its own private key, is renewed in time, and by
   pinkeep: by another installer it gets a new key, unless certbot reuses it.
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from certbot_pinkeep import advice, apache, csrs, moments, reach, rollover
 from certbot_pinkeep.checks.certificates import is_overdue
@@ -28,14 +29,18 @@ from certbot_pinkeep.checks.findings import Finding, Severity
 from certbot_pinkeep.checks.seen import Certificate, Lineage, Place, PlaceKind, Seen
 
 #: By kind: what it is called, the permission bits it must not have, the mode that it should have,
-#: how bad it is otherwise.
+#: how bad it is otherwise. What others can write is worse than what they can read.
 _MODES: dict[PlaceKind, tuple[str, int, str, Severity]] = {
     "keys": ("the folder of the private keys", 0o077, "0700", Severity.CRITICAL),
     "key": ("a private key", 0o077, "0600", Severity.CRITICAL),
     # Certbot keeps a group that may read it.
     "live key": ("a private key", 0o007, "o=", Severity.CRITICAL),
+    "records": ("the folder of the keyring files", 0o022, "go-w", Severity.CRITICAL),
     "keyring": ("the keyring file", 0o077, "0600", Severity.WARNING),
-    "snippet": ("the snippet", 0o022, "0644", Severity.WARNING),
+    "snippets": ("the folder of the snippet", 0o022, "go-w", Severity.CRITICAL),
+    # The admin's own, with a group of its own.
+    "foreign snippets": ("the folder of the snippet", 0o002, "o-w", Severity.CRITICAL),
+    "snippet": ("the snippet, which Apache loads,", 0o022, "0644", Severity.CRITICAL),
     "csrs": ("the folder of the CSRs", 0o022, "0755", Severity.WARNING),
 }
 
@@ -176,13 +181,15 @@ def _csrs(seen: Seen) -> Iterator[Finding]:
 def _place(place: Place, owner: int) -> Iterator[Finding]:
     what, forbidden, mode, severity = _MODES[place.kind]
     if place.mode & forbidden:
+        written = place.kind == "keyring" and place.mode & 0o022
         yield Finding(
-            severity,
+            Severity.CRITICAL if written else severity,
             place.path,
             f"it is {what} and open to other users: its mode is {place.mode:04o}.",
             f"Run: chmod {mode} {place.path}",
         )
-    if place.owner != owner:
+    # What is root's nobody else can change; that is as much as the admin's own folder needs.
+    if place.owner != owner and (place.kind, place.owner) != ("foreign snippets", 0):
         yield Finding(
             severity,
             place.path,
@@ -219,13 +226,15 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
         renew = f"certbot renew --cert-name {name} --force-renewal --installer pinkeep"
         yield replace(_warning(name, lineage.key_error, renew), severity=Severity.CRITICAL)
     if lineage.live is not None:
-        yield from _time(lineage.live, seen, now)
+        yield from _time(lineage.live, lineage.renew_before, seen, now)
         yield from _live_key(seen, lineage.live, now)
     if not lineage.error:
         yield from _renewal(seen, lineage)
 
 
-def _time(live: Certificate, seen: Seen, now: datetime) -> Iterator[Finding]:
+def _time(
+    live: Certificate, before: timedelta | None, seen: Seen, now: datetime
+) -> Iterator[Finding]:
     renew = (
         "See why 'certbot renew' does not renew it ('certbot certificates', certbot's log, its "
         f"timer), and run: certbot renew --cert-name {live.lineage}"
@@ -234,7 +243,7 @@ def _time(live: Certificate, seen: Seen, now: datetime) -> Iterator[Finding]:
     if live.end <= now:
         what = f"its certificate expired at {end}."
         yield Finding(Severity.CRITICAL, live.lineage, what, renew)
-    elif is_overdue(live, now):
+    elif is_overdue(live, now, before):
         what = f"its certificate expires at {end}, and should have been renewed by now."
         yield Finding(Severity.WARNING, live.lineage, what, renew)
     elif live.begin > now and not seen.state.ledger.is_ahead_of(now):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Literal
 
@@ -19,7 +19,17 @@ from certbot_pinkeep.store import State
 PROBE_LABEL = "pinkeep-check"
 #: How far a look at a host got: to its end, no connection, no TLS, no HTTP over it.
 Stopped = Literal["", "unreachable", "tls", "http"]
-PlaceKind = Literal["keys", "csrs", "key", "live key", "keyring", "snippet"]
+PlaceKind = Literal[
+    "keys",
+    "csrs",
+    "key",
+    "live key",
+    "keyring",
+    "snippet",
+    "records",
+    "snippets",
+    "foreign snippets",
+]
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -127,6 +137,7 @@ class Lineage:
     :ivar key_error: why its live private key cannot be used, as a sentence
     :ivar installer: with which it will be renewed
     :ivar hooked: whether certbot-pinkeep is a deploy hook of it
+    :ivar renew_before: how long before it expires it is renewed; ``None``: certbot's default
     """
 
     name: str
@@ -138,6 +149,7 @@ class Lineage:
     reuse_key: bool = False
     hooked: bool = False
     must_staple: bool = False
+    renew_before: timedelta | None = None
 
 
 @dataclass(frozen=True)

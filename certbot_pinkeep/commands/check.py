@@ -9,11 +9,15 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from certbot_pinkeep import moments
+from certbot_pinkeep import handoff, moments
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import DamagedState, PinkeepError
+
+if TYPE_CHECKING:
+    from certbot_pinkeep.survey import CliIni
 
 _HELP = "look at the live sites and the files, for monitoring"
 _CODES = "as monitoring plugins have them: 0 ok, 1 warning, 2 critical, 3 unknown"
@@ -82,7 +86,7 @@ def _check(parsed: argparse.Namespace, now: datetime) -> _Outcome:
     if not names:
         raise PinkeepError("there is no keyring yet. Run: certbot renew --installer pinkeep")
     states, damaged = common.load(store, names)
-    survey = Survey(config.config_dir, store, config.installer)
+    survey = Survey(config.config_dir, store, _cli_ini(config))
     wanted = {
         state.keyring.name: targets(state.keyring.without_members(survey.deleted(state.keyring)))
         for state in states
@@ -103,6 +107,20 @@ def _check(parsed: argparse.Namespace, now: datetime) -> _Outcome:
     hosts = len({one.host for one in shown})
     sound = f"{_count(len(states), 'keyring')}, {_count(hosts, 'host')}: keys, headers and files are sound"
     return _Outcome(lines(found, sound), exit_code(found))
+
+
+def _cli_ini(config: Any) -> CliIni:
+    """What certbot's settings say of every renewal."""
+    from certbot_pinkeep.survey import CliIni
+
+    # Older certbots call it renew_hook.
+    hook = getattr(config, "deploy_hook", None) or getattr(config, "renew_hook", None)
+    return CliIni(
+        config.installer,
+        config.reuse_key if handoff.is_given(config, "reuse_key") else None,
+        hook or "",
+        config.directory_hooks,
+    )
 
 
 def _unknown(name: str | None, error: Exception) -> _Outcome:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from helpers import (
     DAY,
     EC,
@@ -47,12 +48,13 @@ from certbot_pinkeep.checks.seen import (
     Target,
     targets,
 )
+from certbot_pinkeep.errors import BadKey
 from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.policy import Policy
-from certbot_pinkeep.store import State
-from certbot_pinkeep.survey import Survey
+from certbot_pinkeep.store import State, Store
+from certbot_pinkeep.survey import CliIni, Survey
 
 OK, WARNING, CRITICAL, UNKNOWN = Severity
 HOST, OTHER, RING = "example.com", "other.example", "ring"
@@ -411,9 +413,39 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     ),
     "foreign owner of the snippet": (
         sound(places=(Place("/s.conf", "snippet", 0o644, 33),)),
-        WARNING,
+        CRITICAL,
         "belongs to the user 33",
         "Run: chown 0 /s.conf",
+    ),
+    "record folder open": (
+        sound(places=(Place("/pinkeep", "records", 0o777, 0),)),
+        CRITICAL,
+        "the folder of the keyring files and open to other users: its mode is 0777",
+        "Run: chmod go-w /pinkeep",
+    ),
+    "foreign owner of the snippet's folder": (
+        sound(places=(Place("/pinkeep/apache", "snippets", 0o755, 33),)),
+        CRITICAL,
+        "belongs to the user 33",
+        "Run: chown 0 /pinkeep/apache",
+    ),
+    "the admin's own folder open": (
+        sound(places=(Place("/snippets", "foreign snippets", 0o777, 0),), owner=1000),
+        CRITICAL,
+        "its mode is 0777",
+        "Run: chmod o-w /snippets",
+    ),
+    "keyring file readable": (
+        sound(places=(Place("/r.conf", "keyring", 0o644, 0),)),
+        WARNING,
+        "its mode is 0644",
+        "Run: chmod 0600 /r.conf",
+    ),
+    "keyring file writable": (
+        sound(places=(Place("/r.conf", "keyring", 0o620, 0),)),
+        CRITICAL,
+        "its mode is 0620",
+        "Run: chmod 0600 /r.conf",
     ),
     "key open": (
         sound(places=(Place("/k/0", "key", 0o640, 0),)),
@@ -550,6 +582,15 @@ SOUND = {
     "unpinned": sound(LEFT, unpin=True, shown=(replace(SHOWN, headers=()),), snippet="# nothing\n"),
     "a hook": sound(**lineage(installer="apache", hooked=True)),
     "a group that reads the live key": sound(places=(Place("/l", "live key", 0o640, 0),)),
+    "a group that writes the admin's own folder": sound(
+        places=(Place("/snippets", "foreign snippets", 0o775, 0),), owner=1000
+    ),
+    "a late renewal that was chosen": sound(
+        **lineage(
+            live=replace(LIVE_CERTIFICATE, begin=NOW - 83 * DAY, end=NOW + 7 * DAY),
+            renew_before=10 * DAY,
+        )
+    ),
     "another one was deleted": sound(lineages=(LINEAGE, Lineage("gone", deleted=True))),
     "not covered, without includeSubDomains": sound(others=(BELOW,)),
     "covered with a pinned key": sound(
@@ -564,10 +605,11 @@ SOUND = {
 def test_nothing_is_said_of_what_is_sound(seen: Seen) -> None:
     """Warnings are rare enough to be read."""
     now = NOW + 100 * DAY if seen.state.ledger is LEFT else NOW
-    fresh = replace(LIVE_CERTIFICATE, end=now + 60 * DAY)
-    lineages = tuple(replace(one, live=one.live and fresh) for one in seen.lineages)
-    found = check(replace(seen, lineages=lineages), now)
-    assert found == []
+    if now != NOW:
+        fresh = replace(LIVE_CERTIFICATE, end=now + 60 * DAY)
+        lineages = tuple(replace(one, live=one.live and fresh) for one in seen.lineages)
+        seen = replace(seen, lineages=lineages)
+    assert check(seen, now) == []
 
 
 def test_pins_that_are_sent_though_it_was_unpinned_are_critical() -> None:
@@ -598,23 +640,53 @@ def test_hosts_are_looked_at_by_name_and_key_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("life", "left", "overdue"),
+    ("life", "left", "before", "overdue"),
     [
-        (90, 16, False),
-        (90, 14, True),
-        (365, 16, False),
-        (365, 14, True),
-        (6, 1.1, False),
-        (6, 0.9, True),
+        (90, 16, "", False),
+        (90, 14, "", True),
+        (365, 16, "", False),
+        (365, 14, "", True),
+        (6, 1.1, "", False),
+        (6, 0.9, "", True),
+        (90, 14, "soon", True),
+        (90, 14, "5 days", False),
+        (90, 2.4, "5 days", True),
+        (90, 5, "1 week 72h", False),
+        (90, 4.9, "1 week 72h", True),
+        (90, 29, "60", True),
     ],
 )
 def test_renewal_is_overdue_well_after_certbots_time(
-    life: float, left: float, overdue: bool
+    life: float, left: float, before: str, overdue: bool
 ) -> None:
-    """For certificates of a year, of ninety days, and of six."""
+    """For certificates of a year, of ninety days, and of six; and where the admin sets that time."""
     end = NOW + timedelta(days=left)
     one = replace(LIVE_CERTIFICATE, begin=end - timedelta(days=life), end=end)
-    assert certificates.is_overdue(one, NOW) == overdue
+    assert certificates.is_overdue(one, NOW, certificates.span(before)) == overdue
+
+
+@pytest.mark.parametrize("text", ["", "soon", "30 minutes", "-5 days", "5 days ago"])
+def test_a_time_that_is_written_in_another_way_is_not_guessed_at(text: str) -> None:
+    """Certbot may read more than we do."""
+    assert certificates.span(text) is None
+
+
+def test_a_certificate_that_cannot_be_made_sense_of_is_an_error_of_its_own() -> None:
+    """Whatever the library raises, one certificate cannot end the whole check."""
+    built = x509.CertificateBuilder(x509.Name([]), x509.Name([]), serial_number=1)
+    built = built.not_valid_before(NOW.replace(tzinfo=None)).not_valid_after(
+        (NOW + DAY).replace(tzinfo=None)
+    )
+    key = serialization.load_pem_private_key(make_pem(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    # An IP address of five bytes.
+    names = x509.UnrecognizedExtension(
+        x509.SubjectAlternativeName.oid, bytes.fromhex("300787050102030405")
+    )
+    odd = built.public_key(key.public_key()).add_extension(names, False).sign(key, hashes.SHA256())
+    for certificate_ in (odd, odd.public_bytes(serialization.Encoding.DER), b"nonsense"):
+        with pytest.raises(BadKey, match="can be read"):
+            certificates.read(HOST, certificate_)
 
 
 def test_keys_of_any_kind_are_read() -> None:
@@ -774,23 +846,152 @@ def test_files_are_surveyed(site: Site) -> None:
     assert site.tree() == before
     assert {place.owner for place in seen.places} == {os.geteuid()} and seen.owner == os.geteuid()
     kinds = [place.kind for place in seen.places]
-    assert kinds == ["keys", "csrs", "keyring", "snippet", "key", "key", "key", "live key"]
-    assert [one.hooked for one in seen.lineages] == [False]
-    hooks = site.config / "renewal-hooks" / "deploy"
+    assert kinds == [
+        *("keys", "csrs", "records", "keyring", "snippets", "snippet"),
+        *("key", "key", "key", "live key"),
+    ]
+
+
+def test_who_strayed_is_told_and_not_all_others(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """g7: one folder of somebody else's does not have the private keys given to him."""
+    real = os.stat
+
+    def stat(path: Any, **more: Any) -> os.stat_result:
+        found = list(real(path, **more))
+        found[4] = 1000 if str(path) in strayed else owner
+        return os.stat_result(found)
+
+    def told(user: int) -> list[str]:
+        monkeypatch.setattr(os, "geteuid", lambda: user)
+        monkeypatch.setattr(os, "stat", stat)
+        seen = Survey(str(site.config), site.keeper.store).look(site.state(), NOW, [], [])
+        monkeypatch.undo()
+        return [one.todo for one in check(seen, NOW) if "chown" in one.todo]
+
+    records = str(site.config / "pinkeep")
+    strayed, owner = {records}, 0
+    assert told(0) == [f"Run: chown 0 {records}"]
+    strayed, owner = {records}, 33  # root looks at what another user keeps
+    assert told(0) == told(33) == [f"Run: chown 33 {records}"]
+
+
+def test_the_admins_own_folder_of_snippets_is_looked_at(site: Site) -> None:
+    """It is not the plugin's: a group may write there."""
+    own = site.root / "snippets"
+    own.mkdir()
+    site.keep(site.options(snippet_dir=str(own)))
+    seen = Survey(str(site.config), site.keeper.store).look(site.state(), NOW, [], [])
+    assert [place.path for place in seen.places if place.kind == "foreign snippets"] == [str(own)]
+
+
+def keyring_in(config: Path, name: str) -> State:
+    """A keyring's state in a config dir that was moved."""
+    state = Store(str(config)).load(name)
+    assert state is not None
+    return state
+
+
+def plant_script(path: Path) -> None:
+    """A script that calls the command."""
+    path.write_text("#!/bin/sh\n# pins\nexec certbot-pinkeep deploy-hook\n")
+    path.chmod(0o755)
+
+
+def plant_other(path: Path) -> None:
+    """A script that calls something else."""
+    path.write_text("#!/bin/sh\n# once: certbot-pinkeep deploy-hook\nexec apachectl graceful\n")
+    path.chmod(0o755)
+
+
+def plant_closed(path: Path) -> None:
+    """One that certbot does not run."""
+    plant_script(path)
+    path.chmod(0o644)
+
+
+def plant_link(path: Path) -> None:
+    """A link to the command."""
+    target = path.parents[3] / "bin" / "certbot-pinkeep"
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(b"\x7fELF")
+    target.chmod(0o755)
+    path.symlink_to(target)
+
+
+def plant_dead_link(path: Path) -> None:
+    """A link to what is not there any more."""
+    path.symlink_to("/nonexistent/certbot-pinkeep")
+
+
+@pytest.mark.parametrize(
+    ("plant", "hooked"),
+    [
+        (plant_script, True),
+        (plant_link, True),
+        (plant_other, False),
+        (plant_closed, False),
+        (plant_dead_link, False),
+    ],
+)
+def test_a_hook_counts_where_certbot_runs_it(
+    site: Site, plant: Callable[[Path], None], hooked: bool
+) -> None:
+    """A link to the command, or a script that calls it; where the folder is called so as well."""
+    config = site.config.rename(site.root / "certbot-pinkeep")
+    moved = config / "renewal" / f"{site.name}.conf"
+    moved.write_text(moved.read_text().replace(str(site.config), str(config)))
+    hooks = config / "renewal-hooks" / "deploy"
     hooks.mkdir(parents=True)
-    (hooks / "10-pins").symlink_to("/opt/bin/certbot-pinkeep")
-    survey = Survey(str(site.config), site.keeper.store, "pinkeep")
-    (found,) = survey.look(site.state(), NOW, [], []).lineages
-    assert (found.hooked, found.installer) == (True, "pinkeep")
+    plant(hooks / "10-certbot-pinkeep")
+    for listened, expected in ((True, hooked), (False, False)):
+        survey = Survey(str(config), Store(str(config)), CliIni(directory_hooks=listened))
+        (found,) = survey.look(keyring_in(config, site.name), NOW, [], []).lineages
+        assert found.hooked == expected
 
 
-def test_an_installer_in_cli_ini_counts_for_each_renewal(site: Site) -> None:
-    """It comes before the renewal file's, in certbot as well."""
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (CliIni(), ("apache", False, False)),
+        (CliIni("pinkeep"), ("pinkeep", False, False)),
+        (CliIni(reuse_key=True), ("apache", True, False)),
+        (CliIni(deploy_hook="/opt/bin/certbot-pinkeep deploy-hook"), ("apache", False, True)),
+    ],
+)
+def test_what_cli_ini_says_counts_for_each_renewal(
+    site: Site, said: CliIni, expected: tuple[str, bool, bool]
+) -> None:
+    """It comes before what the renewal file says, in certbot as well."""
     renewals.remember(str(site.config), site.name, "apache", {})
-    for installer in (None, "pinkeep"):
-        survey = Survey(str(site.config), site.keeper.store, installer)
-        (found,) = survey.look(site.state(), NOW, [], []).lineages
-        assert found.installer == (installer or "apache")
+    site.renewal.write_text(site.renewal.read_text().replace("reuse_key = True", ""))
+    (found,) = (
+        Survey(str(site.config), site.keeper.store, said).look(site.state(), NOW, [], []).lineages
+    )
+    assert (found.installer, found.reuse_key, found.hooked) == expected
+
+
+def test_what_cli_ini_says_is_read_as_certbot_reads_it(site: Site, capsys: Said) -> None:
+    """The hook and the key's reuse that are set there are no warning any more."""
+    renewals.remember(str(site.config), site.name, "apache", {})
+    site.renewal.write_text(site.renewal.read_text().replace("reuse_key = True", ""))
+    code, said = call(site, capsys)
+    assert code == CRITICAL and "a new key" in said[0]
+    (site.config / "cli.ini").write_text(
+        "reuse-key = true\ndeploy-hook = certbot-pinkeep deploy-hook\n"
+    )
+    config = f"--config={site.config / 'cli.ini'}"
+    assert call(site, capsys, config)[0] == OK
+    (site.config / "cli.ini").write_text("reuse-key = true\n")
+    assert call(site, capsys, config)[0] == WARNING
+
+
+def test_a_late_renewal_that_is_set_is_read(site: Site) -> None:
+    """certbot's own setting, for one certificate."""
+    site.renewal.write_text("renew_before_expiry = 5 days\n" + site.renewal.read_text())
+    (found,) = Survey(str(site.config), site.keeper.store).look(site.state(), NOW, [], []).lineages
+    assert found.renew_before == 5 * DAY
 
 
 def test_backups_whose_keys_are_elsewhere_are_sound(site: Site) -> None:
