@@ -4,18 +4,21 @@ The rules:
 
 * Each look has a time limit for all of it, also against a server that sends a byte now and then, and
   a name server that does not answer. Hosts are looked at together.
+* Every address of a host is looked at: another server may answer at each. One that takes no connection
+  counts only where none does, as clients go on to the next (RFC 8305).
 * The certificate is looked at whether it is trusted or not; whether it is, is told. A client verifies
   first, so do we: only where that fails, a second connection shows the certificate.
-* A host with certificates of two key types is looked at once for each, with the ciphers of TLS 1.2,
-  which choose between them.
-* Headers are read as they were sent: two equal ones are two. The body is left unread.
+* A server may have a certificate of each key type beside the one that it shows first. They are looked
+  for with the ciphers of TLS 1.2, which choose between them; with TLS 1.3 alone the server chooses.
+* A name that is only guessed at, for a wildcard, is left out where it does not exist.
+* Headers are read as they were sent: two equal ones are two, interim answers (RFC 9110 §15.2) and
+  lines that are no headers are passed over. The body is left unread.
 * A port for plain HTTP where nothing answers is a fine one.
 """
 
 from __future__ import annotations
 
-import http.client
-import io
+import re
 import socket
 import ssl
 import threading
@@ -26,7 +29,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from certbot_pinkeep.checks.seen import Headers, Plain, Shown, Stopped, Target
+from certbot_pinkeep.checks.seen import Distrust, Headers, Plain, Shown, Stopped, Target
 from certbot_pinkeep.errors import PinkeepError
 from certbot_pinkeep.pins import KeyType
 from certbot_pinkeep.policy import ENFORCED, REPORT_ONLY
@@ -34,10 +37,16 @@ from certbot_pinkeep.policy import ENFORCED, REPORT_ONLY
 _TOGETHER = 64
 _LARGEST = 1 << 16
 _CIPHERS: dict[KeyType, str] = {"rsa": "aRSA", "ecdsa": "aECDSA"}
-# OpenSSL's X509_V_ERR_...: not yet valid, expired, another name. The certificate itself tells these.
-_TOLD_ELSEWHERE = (9, 10, 62)
+# OpenSSL's X509_V_ERR_...
+_DISTRUST: dict[int, Distrust] = {9: "time", 10: "time", 62: "name"}
 _ABSENT = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+#: What servers answer that have no certificate for any of the ciphers.
+_NO_CIPHER = ("HANDSHAKE_FAILURE", "INSUFFICIENT_SECURITY")
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_INTERIM = re.compile(rb"HTTP/[0-9.]+ 1(?!01)[0-9][0-9]\b")
 _Address = tuple[Any, ...]
+_Contexts = Mapping[KeyType | None, ssl.SSLContext]
 
 
 @dataclass(frozen=True)
@@ -87,36 +96,92 @@ class _Deadline:
             return f"it took longer than {self._seconds:g} seconds"
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message
+        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError)):
+            return "it closed the connection"
         if isinstance(error, ssl.SSLError):
             return (error.reason or str(error)).replace("_", " ").lower()
         return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
+@dataclass(frozen=True)
+class _Spot:
+    """A host at one of its addresses.
+
+    :ivar address: as :func:`socket.getaddrinfo` has it
+    """
+
+    target: Target
+    address: _Address
+
+    @property
+    def place(self) -> str:
+        """The address, to be told."""
+        return str(self.address[4][0])
+
+
 def look(targets: Sequence[Target], way: Way) -> tuple[list[Shown], list[Plain]]:
     """Look at all targets at once.
 
-    :returns: what each showed over TLS, in their order, one of several key types several times; and
-        over plain HTTP, where that was looked at. One that does not exist, and need not, is left out.
+    :returns: what each showed over TLS, in their order, several times where it has several
+        certificates, or shows something else at another address; and over plain HTTP, where that was
+        looked at. One that does not exist, and need not, is left out.
     :raises PinkeepError: when the file of roots cannot be read
     """
-    wanted = [(target, kind) for target in targets for kind in target.key_types or (None,)]
+    contexts = _contexts(way.ca_file)
     asked = [target for target in targets if way.tls is None or way.plain is not None]
-    contexts = {kind: _context(kind, way.ca_file) for kind in {kind for _, kind in wanted} | {None}}
-    with _pool(min(_TOGETHER, len(wanted) + len(asked)) or 1) as pool:
-        shown = [pool.submit(_over_tls, target, kind, way, contexts) for target, kind in wanted]
-        plain = [pool.submit(_over_http, target, way) for target in asked]
-        seen = [future.result() for future in shown]
-        return [one for one in seen if one is not None], [future.result() for future in plain]
+    with _pool() as pool:
+        plain_spots = pool.map(lambda target: _plain_spots(target, way), asked)
+        spots = pool.map(lambda target: _spots(target, way), targets)
+        plain = [
+            [pool.submit(_over_http, spot, way) for spot in some] for some in list(plain_spots)
+        ]
+        seen = [
+            ([pool.submit(_at, spot, way, contexts) for spot in some], failed)
+            for some, failed in list(spots)
+        ]
+        shown = [
+            one
+            for futures, failed in seen
+            for one in (*failed, *_as_one([future.result() for future in futures]))
+        ]
+        sent = [
+            Plain(target.name, next((headers for f in some if (headers := f.result())), ()))
+            for target, some in zip(asked, plain, strict=True)
+        ]
+        return shown, sent
 
 
 @contextmanager
-def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+def _pool() -> Iterator[ThreadPoolExecutor]:
     """Threads that nobody who interrupts it waits for."""
-    pool = ThreadPoolExecutor(threads)
+    pool = ThreadPoolExecutor(_TOGETHER)
     try:
         yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _as_one(places: Sequence[Sequence[Shown]]) -> list[Shown]:
+    """What a host showed at its addresses, once where it is the same at all that answered."""
+    answered = [some for some in places if some[0].stopped != "unreachable"]
+    if not answered:
+        return [replace(some[0], address="") for some in places[:1]]
+    where: dict[Shown, list[str]] = {}
+    for one in (one for some in answered for one in some):
+        where.setdefault(replace(one, address=""), []).append(one.address)
+    return [
+        one if len(addresses) == len(answered) else replace(one, address=", ".join(addresses))
+        for one, addresses in where.items()
+    ]
+
+
+def _contexts(ca_file: str | None) -> _Contexts:
+    """Those that verify, by the key type that they ask for.
+
+    :raises PinkeepError: when the file of roots cannot be read
+    """
+    kinds: tuple[KeyType | None, ...] = (None, *_CIPHERS)
+    return {kind: _context(kind, ca_file) for kind in kinds}
 
 
 def _context(kind: KeyType | None, ca_file: str | None) -> ssl.SSLContext:
@@ -145,68 +210,117 @@ def _blind(kind: KeyType | None) -> ssl.SSLContext:
 
 def _restricted(context: ssl.SSLContext, kind: KeyType | None) -> ssl.SSLContext:
     if kind is not None:
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(_CIPHERS[kind])
     return context
 
 
-def _over_tls(
-    target: Target,
-    kind: KeyType | None,
-    way: Way,
-    contexts: Mapping[KeyType | None, ssl.SSLContext],
-) -> Shown | None:
-    deadline = _Deadline(way.seconds)
-    shown = Shown(target.name)
+def _spots(target: Target, way: Way) -> tuple[list[_Spot], list[Shown]]:
+    """Where a host is to be looked at; and what is known already, where it cannot be."""
+    if target.optional and way.tls is not None:
+        try:
+            _resolved((target.name, way.tls[1]), _Deadline(way.seconds))
+        except _Stop as stop:
+            if stop.absent:
+                return [], []
     try:
-        connection, untrusted = _handshake(target, kind, way, contexts, deadline)
-        with connection:
-            shown = replace(
-                shown, certificate=connection.getpeercert(binary_form=True), untrusted=untrusted
-            )
-            return replace(shown, headers=_ask(connection, target.name, deadline))
+        address = way.tls or (target.name, 443)
+        return [_Spot(target, one) for one in _resolved(address, _Deadline(way.seconds))], []
     except _Stop as stop:
         if stop.absent and target.optional:
-            return None
+            return [], []
+        return [], [_shown(target, stopped=stop.stopped, error=stop.error)]
+
+
+def _plain_spots(target: Target, way: Way) -> list[_Spot]:
+    """Where a host is to be looked at over plain HTTP."""
+    with suppress(_Stop):
+        address = way.plain or (target.name, 80)
+        return [_Spot(target, one) for one in _resolved(address, _Deadline(way.seconds))]
+    return []
+
+
+def _shown(target: Target, **more: Any) -> Shown:
+    return Shown(target.name, guessed=target.optional, **more)
+
+
+def _at(spot: _Spot, way: Way, contexts: _Contexts) -> list[Shown]:
+    """What a host shows at one address: what it shows first, and its other certificates."""
+    first = _over_tls(spot, None, way, contexts)
+    if first.certificate is None:
+        return [first]
+    others = [_over_tls(spot, kind, way, contexts, first.certificate) for kind in _CIPHERS]
+    return [
+        first,
+        *(
+            one
+            for one in others
+            if one.certificate not in (None, first.certificate)
+            or (one.stopped == "type" and one.key_type in spot.target.key_types)
+        ),
+    ]
+
+
+def _over_tls(
+    spot: _Spot,
+    kind: KeyType | None,
+    way: Way,
+    contexts: _Contexts,
+    known: bytes | None = None,
+) -> Shown:
+    """What a host shows, with a certificate of a type of key; the headers, with another certificate
+    than the *known* one."""
+    deadline = _Deadline(way.seconds)
+    shown = _shown(spot.target, address=spot.place, key_type=kind)
+    try:
+        connection, distrust, untrusted = _handshake(spot, kind, contexts, deadline)
+        with connection:
+            shown = replace(
+                shown,
+                certificate=connection.getpeercert(binary_form=True),
+                distrust=distrust,
+                untrusted=untrusted,
+            )
+            if shown.certificate == known:
+                return shown
+            return replace(shown, headers=_ask(connection, spot.target.name, deadline))
+    except _Stop as stop:
         return replace(shown, stopped=stop.stopped, error=stop.error)
 
 
 def _handshake(
-    target: Target,
-    kind: KeyType | None,
-    way: Way,
-    contexts: Mapping[KeyType | None, ssl.SSLContext],
-    deadline: _Deadline,
-) -> tuple[ssl.SSLSocket, str]:
+    spot: _Spot, kind: KeyType | None, contexts: _Contexts, deadline: _Deadline
+) -> tuple[ssl.SSLSocket, Distrust, str]:
     """A connection, and why its certificate is not trusted.
 
     :raises _Stop: where none comes about
     """
-    address = way.tls or (target.name, 443)
+    distrust: Distrust = ""
+    untrusted = ""
     try:
-        return _wrapped(target, address, contexts[kind], deadline), ""
+        return _wrapped(spot, contexts[kind], deadline), distrust, untrusted
     except ssl.SSLCertVerificationError as error:
-        untrusted = "" if error.verify_code in _TOLD_ELSEWHERE else deadline.why(error)
-    except ssl.SSLError as error:
-        if kind is not None and "PROTOCOL_VERSION" in (error.reason or ""):
-            # Without TLS 1.2 the server itself chooses which certificate it shows.
-            return _handshake(target, None, way, contexts, deadline)
-        raise _Stop("tls", deadline.why(error)) from error
-    except OSError as error:  # TimeoutError is one
-        raise _Stop("tls", deadline.why(error)) from error
+        distrust = _DISTRUST.get(error.verify_code, "chain")
+        untrusted = deadline.why(error)
+    except OSError as error:  # ssl.SSLError and TimeoutError are such
+        raise _no_tls(kind, error, deadline) from error
     try:
-        return _wrapped(target, address, _blind(kind), deadline), untrusted
+        return _wrapped(spot, _blind(kind), deadline), distrust, untrusted
     except OSError as error:
-        raise _Stop("tls", deadline.why(error)) from error
+        raise _no_tls(kind, error, deadline) from error
 
 
-def _wrapped(
-    target: Target, address: tuple[str, int], context: ssl.SSLContext, deadline: _Deadline
-) -> ssl.SSLSocket:
-    plain = _connected(address, deadline)
+def _no_tls(kind: KeyType | None, error: OSError, deadline: _Deadline) -> _Stop:
+    reason = getattr(error, "reason", None) or ""
+    lacks = kind is not None and any(one in reason for one in _NO_CIPHER)
+    return _Stop("type" if lacks else "tls", deadline.why(error))
+
+
+def _wrapped(spot: _Spot, context: ssl.SSLContext, deadline: _Deadline) -> ssl.SSLSocket:
+    plain = _connected(spot, deadline)
     try:
         plain.settimeout(deadline.left())  # for the whole handshake
-        return context.wrap_socket(plain, server_hostname=target.name)
+        return context.wrap_socket(plain, server_hostname=spot.target.name)
     except UnicodeError as error:
         plain.close()
         raise _Stop("tls", f"that is no host's name ({error})") from error
@@ -215,29 +329,30 @@ def _wrapped(
         raise
 
 
-def _over_http(target: Target, way: Way) -> Plain:
+def _over_http(spot: _Spot, way: Way) -> Headers:
     deadline = _Deadline(way.seconds)
-    with suppress(_Stop), _connected(way.plain or (target.name, 80), deadline) as connection:
-        return Plain(target.name, _ask(connection, target.name, deadline))
-    return Plain(target.name)
+    with suppress(_Stop), _connected(spot, deadline) as connection:
+        return _ask(connection, spot.target.name, deadline)
+    return ()
 
 
-def _connected(address: tuple[str, int], deadline: _Deadline) -> socket.socket:
-    """A connection to the first of its addresses that takes one.
+def _connected(spot: _Spot, deadline: _Deadline) -> socket.socket:
+    """A connection to an address.
 
-    :raises _Stop: where none does
+    :raises _Stop: where it takes none
     """
-    why = "it has no address"
-    for family, kind, protocol, _, where in _resolved(address, deadline):
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(deadline.left())
-            connection.connect(where)
-            return connection
-        except OSError as error:
+    family, kind, protocol, _, where = spot.address
+    connection = None
+    try:
+        connection = socket.socket(family, kind, protocol)  # the kernel may lack the family
+        connection.settimeout(deadline.left())
+        connection.connect(where)
+        return connection
+    except OSError as error:
+        if connection is not None:
             connection.close()
-            why = deadline.why(error)
-    raise _Stop("unreachable", f"{address[0]}, port {address[1]}: {why}")
+        why = f"{spot.place}, port {where[1]}: {deadline.why(error)}"
+        raise _Stop("unreachable", why) from error
 
 
 def _resolved(address: tuple[str, int], deadline: _Deadline) -> list[_Address]:
@@ -260,7 +375,7 @@ def _resolved(address: tuple[str, int], deadline: _Deadline) -> list[_Address]:
     with suppress(TimeoutError):
         asking.join(deadline.left())
     if found:
-        return list(found)
+        return list(dict.fromkeys(found))
     error = failed[0] if failed else TimeoutError()
     absent = isinstance(error, socket.gaierror) and error.errno in _ABSENT
     raise _Stop("unreachable", f"{address[0]}: {deadline.why(error)}", absent)
@@ -272,21 +387,39 @@ def _ask(connection: socket.socket, host: str, deadline: _Deadline) -> Headers:
     :raises _Stop: when no whole answer comes
     """
     request = f"GET / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: certbot-pinkeep\r\n"
-    received = b""
     try:
         connection.settimeout(deadline.left())
         connection.sendall(f"{request}Connection: close\r\n\r\n".encode("ascii"))
-        while b"\r\n\r\n" not in received:
+        return _pin_headers(_head(connection, deadline))
+    except (OSError, UnicodeError) as error:
+        raise _Stop("http", deadline.why(error)) from error
+
+
+def _head(connection: socket.socket, deadline: _Deadline) -> bytes:
+    """The status line and headers of the first answer that is not an interim one.
+
+    :raises _Stop: when it is no HTTP
+    :raises OSError: when it does not come
+    """
+    received = b""
+    while True:
+        while not (end := _BLANK_LINE.search(received)):
             connection.settimeout(deadline.left())
             part = connection.recv(_LARGEST)
             received += part
+            if not received:
+                raise _Stop("http", "it closed the connection")
             if not part or len(received) > _LARGEST:
-                raise http.client.HTTPException("it sent no whole HTTP header")
-        status, _, rest = received.partition(b"\r\n")
-        if not status.startswith(b"HTTP/"):
-            raise http.client.HTTPException("it does not speak HTTP")
-        headers = http.client.parse_headers(io.BytesIO(rest))
-    except (OSError, UnicodeError, http.client.HTTPException) as error:
-        raise _Stop("http", deadline.why(error)) from error
+                raise _Stop("http", "it sent no whole HTTP header")
+        head, received = received[: end.start()], received[end.end() :]
+        if not head.startswith(b"HTTP/"):
+            raise _Stop("http", "it does not speak HTTP")
+        if not _INTERIM.match(head):
+            return head
+
+
+def _pin_headers(head: bytes) -> Headers:
     names = (ENFORCED.lower(), REPORT_ONLY.lower())
-    return tuple((name, value) for name, value in headers.items() if name.lower() in names)
+    text = _FOLD.sub(b" ", head).decode("latin-1")
+    lines = (line.partition(":") for line in text.split("\n"))
+    return tuple((name, value.strip()) for name, _, value in lines if name.lower() in names)

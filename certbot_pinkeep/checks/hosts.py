@@ -2,29 +2,34 @@
 
 The rules:
 
-* Who holds pins without the served key refuses the site (RFC 7469 §2.6): nobody may.
+* Who holds pins without the served key refuses the site (RFC 7469 §2.6): nobody may. It is critical
+  while it can be mended; what was forced, and cannot be taken back, is a warning.
+* That holds for every certificate that a host has, also for one of another type of key.
 * The served certificate is the live one; another one is an Apache that was not reloaded.
 * Exactly one header of the wanted name is sent: a client takes the first only (§2.3.1). It says what
   is on record: another one is noted by clients (§2.3) while the ledger knows nothing of it.
-* What waits for Apache to load it may not be sent yet, and what it replaces may still be.
+* What waits for Apache to load it may not be sent yet, and what it replaces may still be: neither the
+  key nor the header of before is a fault then, while nobody is sent the new ones.
 * A client notes a header only with the served key and a backup among its pins (§2.5, §4.3), and
-  only over TLS without errors (§2.5).
+  only over TLS without errors (§2.5). A chain in which a certificate has expired is refused by all.
+* A name that is guessed at for a wildcard, and that another site answers, is nobody's: only where no
+  other name of the keyring can be looked at, that is told.
 * No pin header over plain HTTP (§2.2.2).
 * max-age=0, and then no header, is what leaving pinning looks like (§2.3.1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-
-from cryptography import x509
 
 from certbot_pinkeep import moments, pins, rollover
 from certbot_pinkeep.checks.certificates import read
 from certbot_pinkeep.checks.findings import Finding, Severity
 from certbot_pinkeep.checks.seen import Certificate, Seen, Shown
-from certbot_pinkeep.errors import BadHeader
+from certbot_pinkeep.errors import BadHeader, BadKey
+from certbot_pinkeep.ledger import Entry, Holding, Release
 from certbot_pinkeep.pins import Header
 from certbot_pinkeep.policy import ENFORCED, Policy
 
@@ -37,12 +42,14 @@ _NOT_THERE = {
     "tls": (
         Severity.CRITICAL,
         "no TLS connection came about",
-        "See Apache's error log and 'apache2ctl configtest'.",
+        "See Apache's error log and 'apache2ctl configtest'. Where it asks visitors for a certificate "
+        "(SSLVerifyClient), it cannot be looked at from here.",
     ),
     "http": (
         Severity.UNKNOWN,
         "no answer came over TLS, so its header could not be looked at",
-        "See Apache's error log; where it is slow, give it longer: --timeout SECONDS",
+        "See Apache's error log. Where it is slow, give it longer: --timeout SECONDS -- where it asks "
+        "visitors for a certificate (SSLVerifyClient), its header cannot be looked at from here.",
     ),
 }
 
@@ -50,16 +57,7 @@ _NOT_THERE = {
 def check(seen: Seen, now: datetime) -> Iterator[Finding]:
     """What is wrong with what the hosts of a keyring show."""
     for shown in seen.shown:
-        if shown.stopped:
-            severity, what, todo = _NOT_THERE[shown.stopped]
-            yield Finding(severity, shown.host, f"{what}: {shown.error}.", todo)
-        if shown.certificate is None:
-            continue
-        served = read(shown.host, x509.load_der_x509_certificate(shown.certificate))
-        yield from _certificate(seen, shown, served, now)
-        yield from _key(seen, shown, served.pin, now)
-        if shown.stopped != "http":
-            yield from _header(seen, shown, served.pin, now)
+        yield from _host(seen, shown, now)
     for plain in seen.plain:
         for name in dict.fromkeys(name for name, _ in plain.headers):
             yield Finding(
@@ -71,22 +69,90 @@ def check(seen: Seen, now: datetime) -> Iterator[Finding]:
             )
 
 
-def _certificate(seen: Seen, shown: Shown, served: Certificate, now: datetime) -> Iterator[Finding]:
-    host = shown.host
-    mine = [live for live in seen.lives if live.is_for(host)]
-    if not served.is_for(host):
+def _host(seen: Seen, shown: Shown, now: datetime) -> Iterator[Finding]:
+    if shown.stopped == "type":
+        yield from _type_missing(seen, shown)
+    elif shown.stopped:
+        severity, what, todo = _NOT_THERE[shown.stopped]
+        yield Finding(severity, shown.where, f"{what}: {shown.error}.", todo)
+    if shown.certificate is None:
+        return
+    try:
+        served = read(shown.host, shown.certificate)
+    except BadKey as error:
         yield Finding(
             Severity.CRITICAL,
-            host,
-            f"its certificate is for {', '.join(served.names) or 'no name'}, so visitors are "
-            "refused and note no pins (RFC 7469 §2.5).",
+            shown.where,
+            f"its certificate cannot be looked at, and visitors may refuse it: {error}.",
+            _reload([live for live in seen.lives if live.is_for(shown.host)]),
+        )
+        return
+    if shown.guessed and not served.is_for(shown.host):
+        yield from _another_site(seen, shown, served)
+        return
+    yield from _certificate(seen, shown, served, now)
+    yield from _key(seen, shown, served, now)
+    if shown.stopped != "http":
+        yield from _header(seen, shown, served.pin, now)
+
+
+def _type_missing(seen: Seen, shown: Shown) -> Iterator[Finding]:
+    mine = [
+        live for live in seen.lives if live.is_for(shown.host) and live.key_type == shown.key_type
+    ]
+    if not mine:
+        return
+    kind = (shown.key_type or "").upper()
+    files = ", ".join(f"live/{live.lineage}/fullchain.pem" for live in mine)
+    yield Finding(
+        Severity.WARNING,
+        shown.where,
+        f"it serves no {kind} certificate, though there is {_names(mine)}: {shown.error}.",
+        f"Add SSLCertificateFile {files}, and its SSLCertificateKeyFile, to its <VirtualHost>, and see "
+        f"that SSLCipherSuite has ciphers for {kind}.",
+    )
+
+
+def _another_site(seen: Seen, shown: Shown, served: Certificate) -> Iterator[Finding]:
+    if any(not other.guessed for other in seen.shown):
+        return
+    yield Finding(
+        Severity.WARNING,
+        shown.where,
+        f"it was looked at for a wildcard, and another site answers, for {_of(served)}: the keyring "
+        f"{seen.name} could not be looked at.",
+        f"Have {shown.host} answered by the site of the wildcard, or say where that is: --connect "
+        "HOST:PORT",
+    )
+
+
+def _certificate(seen: Seen, shown: Shown, served: Certificate, now: datetime) -> Iterator[Finding]:
+    host = shown.host
+    mine = _like(served, [live for live in seen.lives if live.is_for(host)])
+    if not served.is_for(host) or shown.distrust == "name":
+        yield Finding(
+            Severity.CRITICAL,
+            shown.where,
+            f"its certificate is for {_of(served)}, so visitors are refused and note no pins (RFC 7469 "
+            "§2.5).",
             f"See that a <VirtualHost> with TLS has the name {host} and the certificate of "
             f"{_names(mine) or seen.name}.",
         )
+    elif shown.distrust == "time":
+        if served.begin <= now < served.end:
+            yield Finding(
+                Severity.CRITICAL,
+                shown.where,
+                f"a certificate that it sends along with its own is out of time ({shown.untrusted}), so "
+                "visitors are refused and note no pins (RFC 7469 §2.5).",
+                "See that Apache sends fullchain.pem as it is now, and that the clock is right. Where "
+                "the chain in it has expired, run: certbot renew --cert-name "
+                f"{_names(mine[:1]) or seen.name} --force-renewal --installer pinkeep",
+            )
     elif shown.untrusted:
         yield Finding(
             Severity.WARNING,
-            host,
+            shown.where,
             f"its certificate is not trusted here ({shown.untrusted}); clients for whom that is so "
             "note no pins (RFC 7469 §2.5).",
             "See that Apache sends fullchain.pem; for a CA of your own give --ca-file FILE.",
@@ -96,54 +162,122 @@ def _certificate(seen: Seen, shown: Shown, served: Certificate, now: datetime) -
     if served.end <= now:
         yield Finding(
             Severity.CRITICAL,
-            host,
+            shown.where,
             f"its certificate expired at {moments.text(served.end)} and is not the live one.",
             _reload(mine),
         )
     elif mine and {served.pin, *(live.pin for live in mine)} <= set(_policy_pins(seen)):
         yield Finding(
             Severity.WARNING,
-            host,
+            shown.where,
             f"it does not serve the live certificate of {_names(mine)}, though one with a pinned "
             "key.",
             _reload(mine),
         )
 
 
-def _key(seen: Seen, shown: Shown, pin: str, now: datetime) -> Iterator[Finding]:
-    state = seen.state
-    known = pin in _policy_pins(seen)
-    locked = rollover.locked_out(pin, state.ledger, now, (shown.host,))
-    if (known and not locked) or (not locked and state.unpinned(now)):
+def _key(seen: Seen, shown: Shown, served: Certificate, now: datetime) -> Iterator[Finding]:
+    known = served.pin in _policy_pins(seen)
+    locked = _locked_out(seen, shown, served.pin, now)
+    if not locked and (known or _waits(seen, served.pin) or seen.state.unpinned(now)):
         return
-    mine = [live for live in seen.lives if live.is_for(shown.host)]
     if known:
-        until = max(entry.binds_until(now) for entry in locked)
-        yield Finding(
-            Severity.WARNING,
-            shown.host,
-            f"its key, with the pin {pin}, is pinned, but clients that hold earlier pins refuse it "
-            f"until {moments.text(until)} at the latest.",
-            "Nothing can take those pins back before that.",
-        )
+        yield _refused_by_some(seen, shown, served.pin, locked, now)
         return
     held = (
-        "clients that hold the pins, until "
-        f"{moments.text(max(entry.binds_until(now) for entry in locked))} or longer, refuse it."
+        f"clients that hold the pins, until {_until(locked, now)} or longer, refuse it."
         if locked
         else "clients do not note such pins."
     )
-    if any(live.pin in _policy_pins(seen) for live in mine):
-        mend = _reload([live for live in mine if live.pin in _policy_pins(seen)])
-    else:
-        name = mine[0].lineage if mine else seen.name
-        mend = f"Run: certbot renew --cert-name {name} --force-renewal --installer pinkeep"
     yield Finding(
         Severity.CRITICAL if locked else Severity.WARNING,
-        shown.host,
-        f"it serves the key with the pin {pin}, which is not among the pins of the keyring "
+        shown.where,
+        f"it serves the key with the pin {served.pin}, which is not among the pins of the keyring "
         f"{seen.name}: {held}",
-        mend,
+        _mend_key(seen, shown, served),
+    )
+
+
+def _locked_out(seen: Seen, shown: Shown, pin: str, now: datetime) -> tuple[Holding, ...]:
+    """What locks out its holders by the key that is served."""
+    ledger = seen.state.ledger
+    locked = rollover.locked_out(pin, ledger, now, (shown.host,))
+    if not _waits(seen, pin):
+        return locked
+    sent = [value for one in seen.shown if one.host == shown.host for _, value in one.headers]
+    # What waits for Apache, and is not sent, nobody holds.
+    return tuple(
+        one
+        for one in locked
+        if not isinstance(one, Entry)
+        or one not in ledger.entries
+        or one.confirmed is not None
+        or any(_says(value, one.policy) for value in sent)
+    )
+
+
+def _waits(seen: Seen, pin: str) -> bool:
+    """Whether Apache may not have loaded what replaces the pins that have this one."""
+    ledger = seen.state.ledger
+    confirmed = ledger.confirmed_policy()
+    return ledger.pending and confirmed is not None and pin in confirmed.pins
+
+
+def _mend_key(seen: Seen, shown: Shown, served: Certificate) -> str:
+    mine = [live for live in seen.lives if live.is_for(shown.host)]
+    pinned = [live for live in mine if live.pin in _policy_pins(seen)]
+    if pinned and served.key_type not in {live.key_type for live in mine}:
+        kind = (served.key_type or "other").upper()
+        return (
+            f"Take the {kind} certificate out of its <VirtualHost>, and reload Apache: the keyring has "
+            "no certificate with a key of that type there."
+        )
+    if pinned:
+        return _reload(_like(served, pinned))
+    name = mine[0].lineage if mine else seen.name
+    return f"Run: certbot renew --cert-name {name} --force-renewal --installer pinkeep"
+
+
+def _refused_by_some(
+    seen: Seen, shown: Shown, pin: str, locked: tuple[Holding, ...], now: datetime
+) -> Finding:
+    """What is wrong with a key that is pinned, but is not in what some still hold."""
+    policies = [one for one in locked if isinstance(one, Entry)]
+    releases = [one for one in locked if isinstance(one, Release)]
+    told = [f"whoever relies on {one}, until {_until([one], now)}" for one in releases]
+    if policies:
+        who = f"clients that hold earlier pins, until {_until(policies, now)} at the latest"
+        told.insert(0, who)
+    what = f"its key, with the pin {pin}, is pinned, but it is refused by {'; '.join(told)}."
+    better = _accepted(seen, shown, pin, now)
+    if better is not None:
+        return Finding(Severity.CRITICAL, shown.where, what, put_back(better))
+    ends = "".join(
+        f" Where nobody relies on {one} any more, run: certbot-pinkeep release {seen.name} end "
+        f"--channel {shlex.quote(one.channel)} --label {shlex.quote(one.label)}"
+        for one in releases
+    )
+    todo = "Nothing can take earlier pins back before that." if policies else ""
+    return Finding(Severity.WARNING, shown.where, what, f"{todo}{ends}".strip())
+
+
+def _accepted(seen: Seen, shown: Shown, pin: str, now: datetime) -> str | None:
+    """The pin of the key that is on record as served at the host, where that is another one and all
+    accept it."""
+    pins_ = [member.pin for member in seen.state.keyring.drawing if shown.host in member.hosts]
+    other = next((one for one in pins_ if one != pin), None)
+    if pin in pins_ or other is None:
+        return None
+    locked = rollover.locked_out(other, seen.state.ledger, now, (shown.host,))
+    return None if locked else other
+
+
+def put_back(pin: str) -> str:
+    """What to do where a backup was put in service too early."""
+    return (
+        f"All of them accept the key that is on record, with the pin {pin}: serve a certificate for "
+        "that again, from a backup of archive/ or where an earlier one is there still, and reload "
+        "Apache. Run no certbot before: it would take the present key for good."
     )
 
 
@@ -157,7 +291,7 @@ def _header(seen: Seen, shown: Shown, pin: str, now: datetime) -> Iterator[Findi
         if any(not _says(value, policy) for value in sent):
             yield Finding(
                 Severity.CRITICAL,
-                shown.host,
+                shown.where,
                 f"it sends pins though the keyring {seen.name} is unpinned: {sent[0]}",
                 "Reload Apache; where that does not help, take the line that sets it out of "
                 "Apache's configuration.",
@@ -170,7 +304,7 @@ def _header(seen: Seen, shown: Shown, pin: str, now: datetime) -> Iterator[Findi
         same = len(set(sent)) == 1
         yield Finding(
             Severity.WARNING if same else Severity.CRITICAL,
-            shown.host,
+            shown.where,
             f"it sends {policy.header_name} {len(sent)} times; clients take the first one only "
             "(RFC 7469 §2.3.1).",
             "Include the snippet once, and take out every other line of Apache's configuration "
@@ -179,7 +313,7 @@ def _header(seen: Seen, shown: Shown, pin: str, now: datetime) -> Iterator[Findi
     if policy.report_only and any(name.lower() == ENFORCED.lower() for name, _ in shown.headers):
         yield Finding(
             Severity.CRITICAL,
-            shown.host,
+            shown.where,
             f"it sends {ENFORCED}, which clients enforce, though the keyring {seen.name} only "
             "reports.",
             "Reload Apache; where that does not help, take the line that sets it out of Apache's "
@@ -199,7 +333,7 @@ def _missing(seen: Seen, shown: Shown, policy: Policy) -> Iterator[Finding]:
     instead = f", but {shown.headers[0][0]}" if shown.headers else ""
     yield Finding(
         Severity.CRITICAL,
-        shown.host,
+        shown.where,
         f"it sends no {policy.header_name}{instead}: clients note no pins.",
         f"See that its <VirtualHost> has 'IncludeOptional {seen.state.snippet}' and mod_headers is "
         "on (a2enmod headers), and reload Apache.",
@@ -215,7 +349,7 @@ def _differing(seen: Seen, shown: Shown, value: str, policy: Policy, pin: str) -
     if any(_says(value, one.policy) for one in seen.state.ledger.inherited if one.replaced is None):
         return Finding(
             Severity.WARNING,
-            shown.host,
+            shown.where,
             "it still sends the pins of the keyring that its certificate has left.",
             f"Have its <VirtualHost> include {seen.state.snippet}, reload Apache, and run: "
             f"certbot-pinkeep confirm {seen.name}",
@@ -223,7 +357,7 @@ def _differing(seen: Seen, shown: Shown, value: str, policy: Policy, pin: str) -
     if any(_says(value, entry.policy) for entry in seen.state.ledger.entries):
         return Finding(
             Severity.CRITICAL,
-            shown.host,
+            shown.where,
             f"it still sends an earlier {policy.header_name}, which is on record as replaced.",
             reload,
         )
@@ -232,7 +366,7 @@ def _differing(seen: Seen, shown: Shown, value: str, policy: Policy, pin: str) -
     except BadHeader as error:
         return Finding(
             Severity.CRITICAL,
-            shown.host,
+            shown.where,
             f"it sends a {policy.header_name} that clients ignore (RFC 7469 §2.1): {error}.",
             reload,
         )
@@ -240,7 +374,7 @@ def _differing(seen: Seen, shown: Shown, value: str, policy: Policy, pin: str) -
     noted = f" Clients do not note it (RFC 7469 §2.5): {why}." if why else ""
     return Finding(
         Severity.CRITICAL,
-        shown.host,
+        shown.where,
         f"its {policy.header_name} is not the one on record: "
         f"{', '.join(_differences(header, policy))}.{noted}",
         reload,
@@ -293,6 +427,19 @@ def _says(value: str, policy: Policy) -> bool:
 def _policy_pins(seen: Seen) -> tuple[str, ...]:
     current = seen.state.ledger.current
     return current.policy.pins if current else ()
+
+
+def _until(held: Sequence[Holding], now: datetime) -> str:
+    return moments.text(max(one.binds_until(now) for one in held))
+
+
+def _of(served: Certificate) -> str:
+    return ", ".join(served.names) or "no name"
+
+
+def _like(served: Certificate, lives: list[Certificate]) -> list[Certificate]:
+    """Those with the same type of key, where there are some."""
+    return [live for live in lives if live.key_type == served.key_type] or lives
 
 
 def _names(lives: list[Certificate]) -> str:

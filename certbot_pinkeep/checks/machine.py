@@ -26,6 +26,7 @@ from datetime import datetime, timedelta
 from certbot_pinkeep import advice, apache, csrs, moments, reach, rollover
 from certbot_pinkeep.checks.certificates import is_overdue
 from certbot_pinkeep.checks.findings import Finding, Severity
+from certbot_pinkeep.checks.hosts import put_back
 from certbot_pinkeep.checks.seen import Certificate, Lineage, Place, PlaceKind, Seen
 
 #: By kind: what it is called, the permission bits it must not have, the mode that it should have,
@@ -256,11 +257,7 @@ def _live_key(seen: Seen, live: Certificate, now: datetime) -> Iterator[Finding]
     if ledger.current is None or live.pin in ledger.current.policy.pins:
         member = seen.state.keyring.member(live.lineage)
         if member is not None and member.pin != live.pin:
-            yield _warning(
-                live.lineage,
-                "its live certificate has another key than is on record.",
-                "certbot renew",
-            )
+            yield from _other_key(seen, live, member.pin, now)
         return
     served = {shown.fingerprint for shown in seen.shown}
     if live.fingerprint in served or seen.state.unpinned(now):
@@ -273,6 +270,21 @@ def _live_key(seen: Seen, live: Certificate, now: datetime) -> Iterator[Finding]
         f"Do not reload Apache, and run: certbot renew --cert-name {live.lineage} --force-renewal "
         "--installer pinkeep",
     )
+
+
+def _other_key(seen: Seen, live: Certificate, recorded: str, now: datetime) -> Iterator[Finding]:
+    """A pinned key that was put in service past the keyring."""
+    what = "its live certificate has another key than is on record"
+    if not rollover.locked_out(live.pin, seen.state.ledger, now, live.names):
+        yield _warning(live.lineage, f"{what}.", "certbot renew")
+    elif live.fingerprint not in {shown.fingerprint for shown in seen.shown}:
+        yield Finding(
+            Severity.CRITICAL,
+            live.lineage,
+            f"{what}, with the pin {live.pin}: clients that hold earlier pins refuse it as soon as "
+            "Apache serves it.",
+            f"Do not reload Apache. {put_back(recorded)}",
+        )
 
 
 def _renewal(seen: Seen, lineage: Lineage) -> Iterator[Finding]:

@@ -17,8 +17,11 @@ from certbot_pinkeep.store import State
 
 #: What a name that begins with ``*.`` is looked at as: one label below.
 PROBE_LABEL = "pinkeep-check"
-#: How far a look at a host got: to its end, no connection, no TLS, no HTTP over it.
-Stopped = Literal["", "unreachable", "tls", "http"]
+#: How far a look at a host got: to its end, no connection, no TLS, no certificate of the type of key
+#: that was asked for, no HTTP over it.
+Stopped = Literal["", "unreachable", "tls", "type", "http"]
+#: What is wrong with a chain of certificates: nothing, one is out of time, another name, or anything else.
+Distrust = Literal["", "time", "name", "chain"]
 PlaceKind = Literal[
     "keys",
     "csrs",
@@ -39,7 +42,7 @@ class Target:
 
     :ivar name: the host's name, for SNI and HTTP
     :ivar optional: whether it is passed over where the name does not resolve
-    :ivar key_types: those of its certificates, where it has several; empty: whichever it shows
+    :ivar key_types: those that it is to have certificates of, where they are several
     """
 
     name: str
@@ -55,6 +58,10 @@ class Shown:
     :ivar headers: the pin headers, each as often and in the order in which it was sent
     :ivar error: why it stopped, as a part of a sentence
     :ivar untrusted: why this machine does not trust the certificate's chain; empty: it does
+    :ivar distrust: the same, by its kind
+    :ivar address: the address, where it is not the same at all of the host's
+    :ivar key_type: the type of key that was asked for; ``None``: none, it is what it shows first
+    :ivar guessed: whether the name is one that nobody may use
     """
 
     host: str
@@ -63,6 +70,15 @@ class Shown:
     stopped: Stopped = ""
     error: str = ""
     untrusted: str = ""
+    distrust: Distrust = ""
+    address: str = ""
+    key_type: KeyType | None = None
+    guessed: bool = False
+
+    @property
+    def where(self) -> str:
+        """The host, and the address where that matters."""
+        return f"{self.host} ({self.address})" if self.address else self.host
 
     @property
     def fingerprint(self) -> str:

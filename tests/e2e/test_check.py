@@ -10,7 +10,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certbot_pinkeep import files
 from e2e.world import (
@@ -228,6 +229,46 @@ def reload_failed(site: Checked) -> None:
     assert done.returncode == 1
 
 
+def rolled_over_not_loaded(site: Checked) -> None:
+    """The admin reloads Apache, and has not yet since the rollover."""
+    site.rollover().check()
+    loading = ("--pinkeep-reload-command=", "--force-renewal")
+    site.bot.renew(*site.options, *loading).check()
+
+
+def backup_served_too_early(site: Checked) -> None:
+    """By hand; it is pinned, and not in the pins that were sent before."""
+    site.loaded = True
+    if len(site.pins) == 3:
+        site.spend()
+    early = load_pem_private_key(backup(site).read_bytes(), None)
+    assert isinstance(early, ec.EllipticCurvePrivateKey)
+    put_key(site.bot, NAME, early)
+    site.load()
+
+
+def other_type_beside(site: Checked) -> None:
+    """Apache has a second certificate, with a key that is not pinned."""
+    rsa_ = site.bot.live(NAME).with_name("rsa")
+    rsa_.mkdir()
+    shutil.copytree(site.bot.live(NAME), site.bot.live(OTHER), symlinks=False)
+    put_key(site.bot, NAME, rsa.generate_private_key(65537, 2048))
+    for name in ("cert.pem", "fullchain.pem", "privkey.pem"):
+        shutil.copyfile(site.bot.live(NAME) / name, rsa_ / name)
+        shutil.copyfile(site.bot.live(OTHER) / name, site.bot.live(NAME) / name)
+    site.serve(Site((NAME,), (site.bot.live(NAME), rsa_), site.snippet))
+
+
+def record_folder_open(site: Checked) -> None:
+    """To everybody."""
+    site.keyring.parent.chmod(0o777)
+
+
+def snippet_folder_open(site: Checked) -> None:
+    """To everybody."""
+    site.snippet.parent.chmod(0o777)
+
+
 def no_header(site: Checked) -> None:
     """The snippet is not included."""
     site.serve(Site((NAME,), (site.bot.live(NAME),)))
@@ -407,6 +448,21 @@ FAULTS: list[tuple[Callable[[Checked], None], int, str, str]] = [
         f"Reload Apache, and run: certbot-pinkeep confirm {NAME}",
     ),
     (reload_failed, WARNING, "Apache is not known to have loaded", RENEW),
+    (
+        rolled_over_not_loaded,
+        WARNING,
+        "Apache is not known to have loaded",
+        f"Reload Apache, and run: certbot-pinkeep confirm {NAME}",
+    ),
+    (
+        backup_served_too_early,
+        CRITICAL,
+        "is pinned, but it is refused by clients",
+        "serve a certificate for that again",
+    ),
+    (other_type_beside, CRITICAL, "which is not among the pins of the keyring", "Take the RSA"),
+    (record_folder_open, CRITICAL, "its mode is 0777", "Run: chmod go-w /"),
+    (snippet_folder_open, CRITICAL, "its mode is 0777", "Run: chmod go-w /"),
     (no_header, CRITICAL, "it sends no Public-Key-Pins:", "'IncludeOptional /"),
     (two_headers, CRITICAL, "sends Public-Key-Pins 2 times", "Include the snippet once"),
     (header_on_http, WARNING, "over plain HTTP", "take out the other line"),
@@ -490,6 +546,19 @@ def test_what_is_to_be_done_mends_it(
     assert told.returncode != OK and f"certbot {words}" in told.stdout
     verb, *more = words.split()
     site.bot.run(verb, *site.bot.account, *more, *site.commands)
+    site.load()
+    assert site.check().output.startswith("PINKEEP OK")
+
+
+def test_a_backup_that_is_served_too_early_can_be_taken_back(site: Checked) -> None:
+    """g2: nobody is locked out any more once the certificate of before is served."""
+    site.loaded = True
+    site.spend()
+    archive = site.bot.config_dir / "archive"
+    before = shutil.copytree(archive, site.bot.folder / "archive-before")
+    backup_served_too_early(site)
+    assert site.check().returncode == CRITICAL
+    shutil.copytree(before, archive, dirs_exist_ok=True)
     site.load()
     assert site.check().output.startswith("PINKEEP OK")
 

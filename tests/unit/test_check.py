@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from helpers import (
     DAY,
     EC,
@@ -27,6 +27,7 @@ from helpers import (
     Site,
     certificate,
     make_pem,
+    pem_of,
     pin_of_key,
     policy,
     ring_key,
@@ -50,7 +51,7 @@ from certbot_pinkeep.checks.seen import (
 )
 from certbot_pinkeep.errors import BadKey
 from certbot_pinkeep.keyring import Keyring, Member
-from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.ledger import Ledger, Release
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.policy import Policy
 from certbot_pinkeep.store import State, Store
@@ -146,6 +147,12 @@ TRUE_HEADER = (PKP, POLICY.header_value)
 ENFORCING = (PKP, policy(LIVE, B).header_value)
 REPORTS = (ONLY, policy(LIVE, B).header_value)
 COMPROMISED = KEYRING.with_compromised(LIVE)
+APP = Release("ios", "3 x", (C, D), (HOST,), NOW - DAY, NOW + 30 * DAY)
+BACKUP_PEM = make_pem()
+BACKUP = pin_of_key(BACKUP_PEM)
+BACKUP_DER, BACKUP_CERTIFICATE = parsed(certificate(BACKUP_PEM, [HOST]))
+EARLY = replace(KEYRING, keys=(KEYS[0], replace(KEYS[1], pin=BACKUP)))
+RSA_DER, _ = parsed(certificate(pem_of(rsa.generate_private_key(65537, 2048)), [HOST]))
 
 # What is seen, how bad it is, what is said of it, what to do.
 FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
@@ -171,8 +178,87 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     "key not in earlier pins": (
         sound(ended(POLICY, policy(C, D))),
         WARNING,
-        "clients that hold earlier pins refuse it",
-        "Nothing can take those pins back",
+        f"is pinned, but it is refused by clients that hold earlier pins, until "
+        f"{moments.text(NOW + 59 * DAY)} at the latest.",
+        "Nothing can take earlier pins back before that.",
+    ),
+    "key not in what an app carries": (
+        sound(LEDGER.with_release(APP)),
+        WARNING,
+        "it is refused by whoever relies on the release ios 3 x, until "
+        f"{moments.text(NOW + 30 * DAY)}.",
+        f"Where nobody relies on the release ios 3 x any more, run: certbot-pinkeep release {RING} end "
+        "--channel ios --label '3 x'",
+    ),
+    "a backup too early": (
+        sound(
+            ended(policy(LIVE, BACKUP), policy(LIVE, C)),
+            keyring=EARLY,
+            requests=frozenset(csrs.request(pin, [HOST], False) for pin in (LIVE, BACKUP)),
+            **lineage(live=BACKUP_CERTIFICATE),
+            **shows((PKP, policy(LIVE, BACKUP).header_value), certificate=BACKUP_DER),
+        ),
+        CRITICAL,
+        f"its key, with the pin {BACKUP}, is pinned, but it is refused by clients",
+        f"All of them accept the key that is on record, with the pin {LIVE}",
+    ),
+    "a backup too early, in the files": (
+        sound(
+            ended(policy(LIVE, BACKUP), policy(LIVE, C)),
+            keyring=EARLY,
+            requests=frozenset(csrs.request(pin, [HOST], False) for pin in (LIVE, BACKUP)),
+            **lineage(live=BACKUP_CERTIFICATE),
+            **shows((PKP, policy(LIVE, BACKUP).header_value)),
+        ),
+        CRITICAL,
+        f"another key than is on record, with the pin {BACKUP}: clients that hold earlier pins",
+        "Do not reload Apache.",
+    ),
+    "a key of another type beside": (
+        sound(
+            shown=(
+                SHOWN,
+                replace(SHOWN, certificate=RSA_DER, key_type="rsa", address="192.0.2.1"),
+            )
+        ),
+        CRITICAL,
+        "which is not among the pins of the keyring ring: clients that hold the pins",
+        "Take the RSA certificate out of its <VirtualHost>",
+    ),
+    "no certificate of a type": (
+        sound(
+            shown=(
+                SHOWN,
+                Shown(HOST, stopped="type", error="handshake failure", key_type="ecdsa"),
+            )
+        ),
+        WARNING,
+        f"it serves no ECDSA certificate, though there is {HOST}: handshake failure.",
+        f"Add SSLCertificateFile live/{HOST}/fullchain.pem",
+    ),
+    "a chain that has expired": (
+        sound(**shows(untrusted="certificate has expired", distrust="time")),
+        CRITICAL,
+        "sends along with its own is out of time (certificate has expired), so visitors are refused",
+        f"certbot renew --cert-name {HOST} --force-renewal",
+    ),
+    "a name that clients do not go by": (
+        sound(**shows(untrusted="Hostname mismatch", distrust="name")),
+        CRITICAL,
+        f"its certificate is for {HOST}, so visitors are refused",
+        f"has the name {HOST}",
+    ),
+    "a certificate that makes no sense": (
+        sound(**shows(certificate=b"nonsense")),
+        CRITICAL,
+        "its certificate cannot be looked at, and visitors may refuse it: it is no certificate",
+        "Reload Apache",
+    ),
+    "nothing but another site for a wildcard": (
+        sound(shown=(replace(SHOWN, host=OTHER, guessed=True),)),
+        WARNING,
+        f"another site answers, for {HOST}: the keyring ring could not be looked at",
+        "--connect HOST:PORT",
     ),
     "not the live certificate": (
         sound(**shows(certificate=OLD_DER)),
@@ -571,6 +657,12 @@ SOUND = {
     "a rollover that is held": sound(
         ended(POLICY, policy(LIVE, C)), keyring=KEYRING.with_left("asked")
     ),
+    "another site for a wildcard": sound(
+        shown=(SHOWN, replace(SHOWN, host=OTHER, guessed=True, headers=(), distrust="name"))
+    ),
+    "a type that no certificate has": sound(
+        shown=(SHOWN, Shown(HOST, stopped="type", error="handshake failure", key_type="rsa"))
+    ),
     "reports as well": sound(**shows(TRUE_HEADER, REPORTS)),
     "reports only": sound(REPORTING, **shows(REPORTS)),
     "unpinning": sound(
@@ -627,6 +719,54 @@ def test_what_waits_for_apache_is_told_once() -> None:
         assert "not known to have loaded" in told.what
     reporting = LEDGER.record(policy(LIVE, B, report_only=True), NOW, (HOST,))
     assert len(check(sound(reporting), NOW)) == 1
+
+
+ROLLED = replace(
+    KEYRING,
+    members=(Member(HOST, (HOST,), BACKUP),),
+    keys=(
+        replace(KEYS[0], role="retired"),
+        replace(KEYS[1], pin=BACKUP, role="primary"),
+        ring_key(C, path=None),
+    ),
+)
+ROLLING = (
+    Ledger()
+    .record(policy(LIVE, BACKUP), NOW - 10 * DAY, (HOST,))
+    .confirm(NOW - 10 * DAY)
+    .record(policy(BACKUP, C), NOW - HOUR, (HOST,))
+)
+
+
+def rolled(ledger: Ledger = ROLLING, **changes: Any) -> Seen:
+    """A rollover that Apache has not loaded: it serves the old key and sends the old pins."""
+    before = {"headers": ((PKP, policy(LIVE, BACKUP).header_value),), **changes}
+    requests = frozenset({csrs.request(BACKUP, [HOST], False)})
+    live = lineage(live=BACKUP_CERTIFICATE)
+    return sound(
+        ledger, keyring=ROLLED, requests=requests, shown=(replace(SHOWN, **before),), **live
+    )
+
+
+def test_the_key_of_before_waits_for_apache_as_its_header_does() -> None:
+    """Nobody holds the new pins yet, and who holds the old ones accepts it."""
+    (told,) = check(rolled(), NOW)
+    assert told.severity == WARNING and "not known to have loaded" in told.what
+
+
+def test_the_key_of_before_is_critical_once_the_new_pins_are_sent() -> None:
+    """And where what Apache had loaded lacks it, whatever waits."""
+    sent = rolled(headers=((PKP, policy(BACKUP, C).header_value),))
+    for seen in (sent, rolled(certificate=STRANGE_DER), rolled(ROLLING.confirm(NOW))):
+        told = [one for one in check(seen, NOW) if "is not among the pins" in one.what]
+        assert [one.severity for one in told] == [CRITICAL]
+
+
+def test_where_addresses_differ_the_address_is_told() -> None:
+    """One of two servers was not reloaded."""
+    stale = replace(SHOWN, certificate=OLD_DER, address="192.0.2.2")
+    (told,) = check(sound(shown=(replace(SHOWN, address="192.0.2.1"), stale)), NOW)
+    assert told.where == f"{HOST} (192.0.2.2)"
 
 
 def test_hosts_are_looked_at_by_name_and_key_type() -> None:

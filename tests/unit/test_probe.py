@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -69,10 +70,11 @@ class Server:
 
     serve: Answering
     context: ssl.SSLContext | None = None
+    host: str = "127.0.0.1"
     ended: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> tuple[str, int]:
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server((self.host, 0))
         self.threads = [threading.Thread(target=self._accept)]
         self.threads[0].start()
         host, port = self.listener.getsockname()
@@ -160,6 +162,40 @@ def test_headers_are_read_as_they_are_sent(tmp_path: Path) -> None:
     assert (shown.stopped, shown.untrusted) == ("", "")
 
 
+def sends(*parts: bytes) -> Answering:
+    """A server that sends this, a part at a time."""
+
+    def serve(connection: socket.socket, _: threading.Event) -> None:
+        connection.recv(4096)
+        for part in parts:
+            connection.sendall(part)
+
+    return serve
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\n%sPublic-Key-Pins: a\r\n\r\n"
+EARLY = b"HTTP/1.1 103 Early Hints\r\nPublic-Key-Pins: z\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (EARLY, ANSWER % b""),
+        (EARLY + b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWER % b"",),
+        (ANSWER % b"no header at all\r\nX-Blank : b\r\n",),
+        (ANSWER % b"X-City: \xc3\x85\r\n",),
+        (ANSWER % b"".join(b"X-%d: b\r\n" % number for number in range(150)),),
+        ((ANSWER % b"").replace(b": a", b":\r\n a"),),
+        ((ANSWER % b"").replace(b"\r", b""),),
+    ],
+)
+def test_headers_are_found_as_clients_find_them(tmp_path: Path, parts: tuple[bytes, ...]) -> None:
+    """After interim answers, among lines that are no headers, among many, folded."""
+    with site(tmp_path, serve=sends(*parts)) as way:
+        shown = look(way)
+    assert (shown.headers, shown.error) == (((PKP, "a"),), "")
+
+
 def test_the_certificate_is_looked_at_though_it_is_not_trusted(tmp_path: Path) -> None:
     """It is told why; with its root it is trusted."""
     pem = cert()
@@ -171,25 +207,38 @@ def test_the_certificate_is_looked_at_though_it_is_not_trusted(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "pem", [cert(name="other.example"), cert(start=TODAY - 200 * DAY), cert(start=TODAY + DAY)]
+    ("pem", "distrust"),
+    [
+        (cert(name="other.example"), "name"),
+        (cert(start=TODAY - 200 * DAY), "time"),
+        (cert(start=TODAY + DAY), "time"),
+    ],
 )
-def test_what_the_certificate_itself_tells_is_no_distrust(tmp_path: Path, pem: bytes) -> None:
-    """Another name, expired, not valid yet: the rules tell these."""
+def test_why_a_certificate_is_not_trusted_is_told_by_its_kind(
+    tmp_path: Path, pem: bytes, distrust: str
+) -> None:
+    """Another name, expired, not valid yet: the certificate may tell these itself, or its chain."""
     with site(tmp_path, (EC_KEY, pem)) as way:
         shown = look(way)
-    assert (shown.certificate, shown.untrusted, shown.stopped) == (der(pem), "", "")
+        stranger = look(Way(way.tls))
+    assert (shown.certificate, shown.distrust, shown.stopped) == (der(pem), distrust, "")
+    assert shown.untrusted and (stranger.certificate, stranger.distrust) == (der(pem), "chain")
 
 
 def test_both_certificates_of_a_host_are_looked_at(tmp_path: Path) -> None:
-    """Of each key type the one that is served; a type that is not served is told."""
-    both = Target(NAME, key_types=("ecdsa", "rsa"))
+    """Of each key type the one that is served, whichever the keyring has; one that it has and that is
+    not served is told."""
     ec, rsa_ = cert(), cert(RSA_KEY)
+    one, both = (Target(NAME, key_types=types) for types in (("ecdsa",), ("ecdsa", "rsa")))
     with site(tmp_path, (EC_KEY, ec), (RSA_KEY, rsa_)) as way:
-        found, _ = probe.look([both], way)
-    assert [shown.certificate for shown in found] == [der(ec), der(rsa_)]
+        for target in (one, both):
+            found, _ = probe.look([target], way)
+            assert {shown.certificate for shown in found} == {der(ec), der(rsa_)}
+            assert [shown.headers for shown in found] == [((PKP, "one"),)] * 2
     with site(tmp_path, (EC_KEY, ec)) as way:
+        assert look(way, one).certificate == der(ec)
         found, _ = probe.look([both], way)
-    assert [shown.stopped for shown in found] == ["", "tls"]
+    assert [(shown.stopped, shown.key_type) for shown in found] == [("", None), ("type", "rsa")]
 
 
 def test_without_tls_1_2_the_server_chooses(tmp_path: Path) -> None:
@@ -198,7 +247,7 @@ def test_without_tls_1_2_the_server_chooses(tmp_path: Path) -> None:
     server.minimum_version = ssl.TLSVersion.TLSv1_3
     with Server(answer(), server) as address:
         found, _ = probe.look([Target(NAME, key_types=("ecdsa", "rsa"))], Way(address))
-    assert [shown.stopped for shown in found] == ["", ""]
+    assert [shown.stopped for shown in found] == [""]
 
 
 def test_time_limits_hold_for_all_of_a_look(tmp_path: Path) -> None:
@@ -251,6 +300,103 @@ def test_a_wildcard_that_nobody_uses_is_left_out(
     assert shown[-1] == absent and len(shown) == (1 if left_out else 2)
 
 
+@pytest.mark.parametrize(
+    ("error", "left_out"), [(socket.EAI_NONAME, True), (socket.EAI_AGAIN, False)]
+)
+def test_a_wildcard_that_nobody_uses_is_left_out_wherever_we_connect_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, left_out: bool
+) -> None:
+    """--connect says where hosts are, not that there are any."""
+    real = socket.getaddrinfo
+
+    def resolve(host: str, *more: Any, **options: Any) -> Any:
+        if host.startswith("pinkeep-check"):
+            raise socket.gaierror(error, "cannot be resolved")
+        return real(host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    optional = Target("pinkeep-check.example.com", True)
+    with site(tmp_path) as way:
+        shown, _ = probe.look([optional, TARGET], way)
+    guessed = [] if left_out else [(optional.name, True)]
+    assert [(one.host, one.guessed) for one in shown] == [*guessed, (NAME, False)]
+
+
+@dataclass
+class Addresses:
+    """The addresses of every name."""
+
+    known: list[tuple[str, int]]
+    family: int = socket.AF_INET
+
+    def resolve(self, *_: object, **__: object) -> list[tuple[Any, ...]]:
+        """As the system's resolver."""
+        return [(self.family, socket.SOCK_STREAM, 6, "", one) for one in self.known]
+
+
+def free_port() -> tuple[str, int]:
+    """An address where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        host, port = free.getsockname()
+        return host, port
+
+
+def test_every_address_of_a_host_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What differs is told with the address; what is the same at all that answer, once."""
+    pair = (EC_KEY, cert())
+    with ExitStack() as running:
+        servers = [
+            running.enter_context(Server(answer(f"{PKP}: {sent}"), context(tmp_path, pair), host))
+            for host, sent in (("127.0.0.1", "a"), ("127.0.0.2", "a"), ("127.0.0.3", "b"))
+        ]
+        looks = []
+        for known in ([free_port(), *servers[:2]], servers, [free_port()]):
+            monkeypatch.setattr(socket, "getaddrinfo", Addresses(known).resolve)
+            found, plain = probe.look([TARGET], Way())
+            assert plain == [Plain(NAME)]
+            looks.append([(one.stopped, one.headers, one.where) for one in found])
+    a, b = ((PKP, "a"),), ((PKP, "b"),)
+    assert looks == [
+        [("", a, NAME)],
+        [("", a, f"{NAME} (127.0.0.1, 127.0.0.2)"), ("", b, f"{NAME} (127.0.0.3)")],
+        [("unreachable", (), NAME)],
+    ]
+
+
+def test_plain_http_is_looked_at_at_every_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that sends a header is enough."""
+    with Server(answer()) as silent, Server(answer(f"{PKP}: a")) as sending:
+        known = Addresses([free_port(), silent, sending])
+        monkeypatch.setattr(socket, "getaddrinfo", known.resolve)
+        _, plain = probe.look([TARGET], Way(("127.0.0.1", 1), ("127.0.0.1", 2)))
+    assert plain == [Plain(NAME, ((PKP, "a"),))]
+
+
+def test_a_kernel_without_a_family_of_addresses_is_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other addresses, other hosts and plain HTTP are looked at all the same."""
+    real = socket.socket
+
+    def make(family: int = -1, *more: Any, **options: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(97, "Address family not supported by protocol")
+        return real(family, *more, **options)
+
+    with site(tmp_path) as way:
+        assert way.tls is not None
+        both = Addresses([way.tls]).resolve() + Addresses([way.tls], socket.AF_INET6).resolve()
+        for known in (both, both[::-1], both[1:]):
+            with monkeypatch.context() as patched:
+                patched.setattr(socket, "getaddrinfo", lambda *_, known=known, **__: known)
+                patched.setattr(socket, "socket", make)
+                (shown,), plain = probe.look([TARGET], Way(way.tls, way.tls, ca_file=way.ca_file))
+            assert plain == [Plain(NAME)]
+            assert shown.stopped == ("unreachable" if known == both[1:] else "")
+
+
 def test_what_is_no_tls_or_no_http_is_told(tmp_path: Path) -> None:
     """And nothing is raised."""
 
@@ -266,7 +412,8 @@ def test_what_is_no_tls_or_no_http_is_told(tmp_path: Path) -> None:
     for serve in (hang_up, babble):
         with site(tmp_path, serve=serve) as way:
             shown = look(way)
-        assert shown.stopped == "http" and shown.certificate and shown.error
+        assert shown.stopped == "http" and shown.certificate
+        assert shown.error in ("it closed the connection", "it does not speak HTTP")
     long = Target("x" * 70 + ".example.com")
     with site(tmp_path) as way:
         assert look(way, long).stopped == "tls"
