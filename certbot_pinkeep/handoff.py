@@ -24,6 +24,7 @@ import inspect
 import io
 import logging
 import re
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from functools import partial, wraps
@@ -434,7 +435,7 @@ def read_config(arguments: list[str]) -> Any:
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            return cli.prepare_and_parse_args(
+            config = cli.prepare_and_parse_args(
                 plugins, ["certificates", "--disable-hook-validation", *arguments]
             )
     except (errors.Error, UnicodeDecodeError) as error:
@@ -444,3 +445,5 @@ def read_config(arguments: list[str]) -> Any:
         raise PinkeepError(
             f"Certbot does not accept its configuration, cli.ini or what was given here: {why}"
         ) from ended
+    sys.stderr.write(said.getvalue())
+    return config

@@ -3,7 +3,8 @@
 The rules:
 
 * While the record is in doubt, behind the clock, or waits for Apache, no key is exchanged (G8).
-* A compromised key is left (G3). A rollover that waits until it is safe is nothing to report.
+* A compromised key is left (G3). A rollover that waits until it is safe is nothing to report; one that
+  waits for a private key that the admin has to bring is.
 * Every key that is staged or in service has its private key, and each staged one a saved CSR for
   each certificate that it may be issued for; a backup whose key is kept elsewhere has none here. A
   pin without a key is no backup (RFC 7469 §4.3).
@@ -50,6 +51,7 @@ def check(seen: Seen, now: datetime) -> Iterator[Finding]:
     """What is wrong on this machine with a keyring."""
     yield from _record(seen, now)
     yield from _compromised(seen, now)
+    yield from _to_be_brought(seen, now)
     yield from _snippet(seen, now)
     yield from _keys(seen)
     yield from _csrs(seen)
@@ -117,6 +119,19 @@ def _compromised(seen: Seen, now: datetime) -> Iterator[Finding]:
             f"it serves the key with the pin {key.pin}, which is compromised.",
             todo,
         )
+
+
+def _to_be_brought(seen: Seen, now: datetime) -> Iterator[Finding]:
+    keyring = seen.state.keyring
+    for key_type in () if seen.state.unpin else keyring.served_types():
+        decision = rollover.decide(keyring, seen.state.ledger, now, key_type)
+        if decision.held and decision.safety.cause == "elsewhere" and decision.key is not None:
+            yield _warning(
+                seen.name,
+                f"its key is to be exchanged because {advice.reason(decision)}, and renewals keep it: "
+                f"{decision.safety.why}.",
+                f"certbot-pinkeep backup {seen.name} add --key FILE",
+            )
 
 
 def _snippet(seen: Seen, now: datetime) -> Iterator[Finding]:

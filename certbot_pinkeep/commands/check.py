@@ -1,23 +1,36 @@
 """``certbot-pinkeep check``: looks at the live sites and at the files, for monitoring.
 
-What it prints, and its exit codes, are what monitoring expects (see ``checks.findings``). It writes
-nothing, takes no lock, and whatever goes wrong in it is UNKNOWN, in one line on standard output.
+The rules:
+
+* What it prints, and its exit codes, are what monitoring expects (see ``checks.findings``). It writes
+  nothing and takes no lock. Whatever goes wrong in it is UNKNOWN, in one line on standard output, also
+  what is wrong with how it was called; one keyring that cannot be looked at does not keep it from the
+  others.
+* Certbot may be running. Where something is found, and files have changed meanwhile or a run is at work
+  on them, it looks again once that is over.
 """
 
 from __future__ import annotations
 
 import argparse
+import glob
+import os
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from certbot_pinkeep import handoff, moments
+from certbot_pinkeep import files, handoff, moments
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import DamagedState, PinkeepError
 
 if TYPE_CHECKING:
-    from certbot_pinkeep.survey import CliIni
+    from certbot_pinkeep.checks.findings import Finding
+    from certbot_pinkeep.checks.seen import Plain, Shown
+    from certbot_pinkeep.store import State
+    from certbot_pinkeep.survey import CliIni, Survey
 
 _HELP = "look at the live sites and the files, for monitoring"
 _CODES = "as monitoring plugins have them: 0 ok, 1 warning, 2 critical, 3 unknown"
@@ -26,6 +39,9 @@ _EXAMPLE = """\
   certbot-pinkeep check example.com --connect 192.0.2.1:443 --timeout 5
 """
 _FOREVER = 86400.0
+#: How often it looks again, where what it sees changes, and seconds between two glances at a lock.
+_AGAIN = 2
+_PAUSE = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,7 @@ class _Outcome:
 def add(commands: common.Commands) -> None:
     """Add its parser."""
     command = common.add_command(commands, "check", _HELP, _EXAMPLE, codes=_CODES)
+    command.__class__ = _Parser
     common.add_name(command, every=True)
     command.add_argument(
         "--connect",
@@ -59,28 +76,77 @@ def add(commands: common.Commands) -> None:
         metavar="SECONDS",
         type=_seconds,
         default=10.0,
-        help="the time limit for each host (default: 10)",
+        help="the time limit for each look at a host (default: 10)",
     )
     command.set_defaults(run=_run)
 
 
+class _Parser(common.Parser):
+    """One that answers monitoring: what it refuses is unknown."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the one line, and end."""
+        outcome = _unknown(None, PinkeepError(f"{message}. See: certbot-pinkeep check --help"))
+        _print(outcome)
+        self.exit(outcome.code)
+
+
 def _run(parsed: argparse.Namespace) -> int:
     try:
-        outcome = _check(parsed, moments.now())
+        outcome = _settled(parsed)
     except Exception as error:  # monitoring takes a traceback for an answer
         outcome = _unknown(parsed.name, error)
-    print("\n".join(outcome.lines))
+    _print(outcome)
     return outcome.code
 
 
-def _check(parsed: argparse.Namespace, now: datetime) -> _Outcome:
+def _print(outcome: _Outcome) -> None:
+    print("\n".join(outcome.lines))
+
+
+def _settled(parsed: argparse.Namespace) -> _Outcome:
+    """What is found while no run of certbot's changes what is looked at."""
+    config = common.certbots_config(parsed)
+    end = time.monotonic() + parsed.timeout
+    before = _stamp(config)
+    outcome = _check(parsed, config)
+    for _ in range(_AGAIN):
+        if outcome.code == 0 or not (_is_locked(config) or _stamp(config) != before):
+            break
+        while _is_locked(config) and time.monotonic() < end:
+            time.sleep(_PAUSE)
+        before = _stamp(config)
+        outcome = _check(parsed, config)
+    return outcome
+
+
+def _is_locked(config: Any) -> bool:
+    """Whether a run is at work on the keyrings."""
+    try:
+        return files.is_locked(common.keeper_of(config).store.folder)
+    except OSError:
+        return False
+
+
+def _stamp(config: Any) -> dict[str, tuple[int, int]]:
+    """What shows that a run has changed something: records, snippets, live certificates."""
+    below = glob.escape(config.config_dir)
+    patterns = ("pinkeep/*.conf", "pinkeep/apache/*.conf", "live/*/cert.pem")
+    found = {}
+    for path in (path for one in patterns for path in glob.glob(f"{below}/{one}")):
+        with suppress(OSError):
+            seen = os.stat(path)
+            found[path] = (seen.st_ino, seen.st_mtime_ns)
+    return found
+
+
+def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     # Only here: it takes time to load, and no other command needs it.
-    from certbot_pinkeep import checks, probe
-    from certbot_pinkeep.checks.findings import Finding, Severity, exit_code, lines
+    from certbot_pinkeep import probe
+    from certbot_pinkeep.checks.findings import exit_code, lines
     from certbot_pinkeep.checks.seen import targets
     from certbot_pinkeep.survey import Survey
 
-    config = common.certbots_config(parsed)
     store = common.keeper_of(config).store
     names = [common.name_of(parsed)] if parsed.name else store.names()
     if not names:
@@ -94,19 +160,40 @@ def _check(parsed: argparse.Namespace, now: datetime) -> _Outcome:
     way = probe.Way(parsed.connect, parsed.connect_http, parsed.timeout, parsed.ca_file)
     every = list(dict.fromkeys(target for some in wanted.values() for target in some))
     shown, plain = probe.look(every, way)
-    found = [Finding(Severity.CRITICAL, _name_of(error), str(error), "") for error in damaged]
+    now = moments.now()
+    found = [_damaged(error) for error in damaged]
     for state in states:
         mine = {target.name for target in wanted[state.keyring.name]}
-        seen = survey.look(
+        found += _judged(
+            survey,
             state,
             now,
             [one for one in shown if one.host in mine],
             [one for one in plain if one.host in mine],
         )
-        found += checks.check(seen, now)
     hosts = len({one.host for one in shown})
     sound = f"{_count(len(states), 'keyring')}, {_count(hosts, 'host')}: keys, headers and files are sound"
     return _Outcome(lines(found, sound), exit_code(found))
+
+
+def _judged(
+    survey: Survey, state: State, now: datetime, shown: list[Shown], plain: list[Plain]
+) -> list[Finding]:
+    """What is wrong with a keyring; where that cannot be told, this."""
+    from certbot_pinkeep import checks
+
+    try:
+        return checks.check(survey.look(state, now, shown, plain), now)
+    except Exception as error:  # the other keyrings are looked at all the same
+        return [_failed(state.keyring.name, error)]
+
+
+def _damaged(error: DamagedState) -> Finding:
+    from certbot_pinkeep.checks.findings import Finding, Severity
+
+    name = error.path.rpartition("/")[2].removesuffix(".conf")
+    unknown = isinstance(error.__cause__, PermissionError)  # certbot's user may be able to read it
+    return Finding(Severity.UNKNOWN if unknown else Severity.CRITICAL, name, str(error), "")
 
 
 def _cli_ini(config: Any) -> CliIni:
@@ -124,19 +211,21 @@ def _cli_ini(config: Any) -> CliIni:
 
 
 def _unknown(name: str | None, error: Exception) -> _Outcome:
-    from certbot_pinkeep.checks.findings import Finding, Severity, exit_code, lines
+    from certbot_pinkeep.checks.findings import exit_code, lines
+
+    found = [_failed(name or "check", error)]
+    return _Outcome(lines(found, "")[:1], exit_code(found))
+
+
+def _failed(where: str, error: Exception) -> Finding:
+    from certbot_pinkeep.checks.findings import Finding, Severity
 
     what = f"the check itself failed ({type(error).__name__}: {error})."
     if isinstance(error, PinkeepError):
         what = str(error)
     elif isinstance(error, OSError):
         what = f"{error.filename or 'a file'} cannot be read: {error.strerror or error}."
-    found = [Finding(Severity.UNKNOWN, name or "check", what, "")]
-    return _Outcome(lines(found, "")[:1], exit_code(found))
-
-
-def _name_of(error: DamagedState) -> str:
-    return error.path.rpartition("/")[2].removesuffix(".conf")
+    return Finding(Severity.UNKNOWN, where, what, "")
 
 
 def _count(number: int, what: str) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -35,7 +39,7 @@ from helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import apache, command, csrs, moments, probe, renewals
+from certbot_pinkeep import apache, command, csrs, files, moments, probe, renewals
 from certbot_pinkeep.checks import certificates, check
 from certbot_pinkeep.checks.findings import Finding, Severity, exit_code, lines
 from certbot_pinkeep.checks.seen import (
@@ -441,6 +445,17 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         CRITICAL,
         "which is compromised",
         f"certbot-pinkeep rollover {RING} --now --force",
+    ),
+    "a rollover that waits for the admin": (
+        sound(
+            keyring=with_key(path=None).with_left("asked"),
+            requests=frozenset({csrs.request(LIVE, [HOST], False)}),
+            keys=(),
+        ),
+        WARNING,
+        "its key is to be exchanged because you asked for it, and renewals keep it: the private key of "
+        f"its next backup, with the pin {B}, is not on this machine.",
+        f"Run: certbot-pinkeep backup {RING} add --key FILE",
     ),
     # Files
     "snippet edited": (
@@ -954,13 +969,125 @@ def test_whatever_goes_wrong_is_unknown(
         "--timeout=0",
         "--timeout=x",
         "--timeout=nan",
+        "--bogus",
+        "--connect",
     ],
 )
 def test_bad_usage_is_refused(site: Site, capsys: Said, word: str) -> None:
-    """As everywhere else in the command: exit code 2."""
+    """Unknown, in one line on standard output: monitoring takes 2 for critical."""
     with pytest.raises(SystemExit) as left:
         call(site, capsys, word)
-    assert left.value.code == 2
+    out, err = capsys.readouterr()
+    (line,) = out.splitlines()
+    assert (left.value.code, err) == (UNKNOWN, "")
+    assert line.startswith("PINKEEP UNKNOWN - check: ") and "check --help" in line
+
+
+def test_what_certbot_refuses_is_unknown(site: Site, capsys: Said) -> None:
+    """Its own words, without how certbot is used."""
+    ini = site.config / "cli.ini"
+    for content, why in (
+        (b"nonsense = 1\n", "--nonsense=1"),
+        (b"pinkeep-include-subdomains = maybe\n", "'maybe'"),
+        (b"email = \xff\n", "codec"),
+        (None, "Unable to open config file"),
+    ):
+        ini.unlink(missing_ok=True)
+        if content is not None:
+            ini.write_bytes(content)
+        code, (line,) = call(site, capsys, f"--config={ini}")
+        assert code == UNKNOWN and "does not accept its configuration" in line and why in line
+
+
+def test_what_the_terminal_cannot_show_is_no_failure(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exit code is that of the finding."""
+    monkeypatch.setattr(probe, "look", lambda *_: ([], [Plain(site.name, (TRUE_HEADER,))]))
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii", write_through=True))
+    assert command.main(["check", f"--config-dir={site.config}", f"--work-dir={site.work}"]) == 1
+    assert b"RFC 7469 \\xa72.2.2" in shown.getvalue()
+
+
+def test_a_keyring_that_cannot_be_looked_at_leaves_the_others(
+    site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is unknown; what is critical counts."""
+    monkeypatch.setattr(probe, "look", lambda *_: ([], []))
+    site.file.with_name("damaged.conf").write_text("nonsense\n")
+    site.snippet.unlink()
+    site.snippet.mkdir()
+    code, said = call(site, capsys)
+    assert code == CRITICAL and len(said) == 3
+    assert "damaged" in said[1] and said[2].startswith(f"UNKNOWN: {site.name}: ")
+
+
+def test_a_keyring_file_that_must_not_be_read_is_unknown(
+    site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be sound: nobody is told to move it away."""
+    real = open
+
+    def closed(path: Any, *more: Any, **options: Any) -> Any:
+        if str(path) == str(site.file):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *more, **options)
+
+    monkeypatch.setattr("builtins.open", closed)
+    code, said = call(site, capsys)
+    assert code == UNKNOWN and len(said) == 2
+    assert "Permission denied. Run this as the user who runs certbot" in said[1]
+    assert "move it away" not in said[1]
+
+
+def test_a_run_that_is_at_work_meanwhile_is_no_fault(
+    site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changed while hosts were looked at is looked at again."""
+    sound_look, looks = probe.look, []
+
+    def look(wanted: Any, way: Any) -> Any:
+        found = sound_look(wanted, way)
+        looks.append(found)
+        if len(looks) == 1:
+            site.keep(site.options(max_age=60))
+        return found
+
+    monkeypatch.setattr(probe, "look", look)
+    assert call(site, capsys)[0] == OK and len(looks) == 2
+
+
+def test_a_run_that_holds_the_lock_is_waited_for(
+    site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where something is found; not for ever, and the lock is not taken."""
+    sound_look = probe.look
+    waited: list[float] = []
+    busy = True
+
+    def look(wanted: Any, way: Any) -> Any:
+        if not busy:
+            return sound_look(wanted, way)
+        return [Shown(target.name, stopped="tls", error="busy") for target in wanted], []
+
+    monkeypatch.setattr(probe, "look", look)
+    monkeypatch.setattr(time, "sleep", waited.append)
+    with files.locked(str(site.config / "pinkeep")):
+        monkeypatch.setattr(time, "monotonic", iter(range(0, 10**6, 20)).__next__)
+        assert call(site, capsys, "--timeout=30")[0] == CRITICAL
+    assert len(waited) == 1
+    lock = ExitStack()
+
+    def sleep(_: float) -> None:
+        nonlocal busy
+        busy = False
+        lock.close()
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with lock:
+        lock.enter_context(files.locked(str(site.config / "pinkeep")))
+        assert call(site, capsys, "--timeout=90")[0] == OK
 
 
 def test_addresses_of_version_6_can_be_given(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from acme import errors as acme_errors
 from acme import messages
 from certbot import errors, util
+from certbot._internal import cli
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from helpers import certificate, csr_pem, make_pem, pin_of_key
@@ -563,3 +566,37 @@ def test_unknown_revocation_is_not_watched(monkeypatch: pytest.MonkeyPatch, what
     with pytest.raises(Unsupported):
         handoff.watch_revocations(Revoked())
     assert main.revoke is before
+
+
+# Reading certbot's configuration
+
+
+def read_config(tmp_path: Path, content: str) -> Any:
+    """What certbot makes of a ``cli.ini``."""
+    (tmp_path / "cli.ini").write_text(content)
+    folders = [f"--{name}-dir={tmp_path / name}" for name in ("config", "work", "logs")]
+    return handoff.read_config([f"--config={tmp_path / 'cli.ini'}", *folders])
+
+
+def test_what_certbots_parser_refuses_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a sentence, with the parser's own reason; it does not end the process, nor print its usage."""
+    with pytest.raises(PinkeepError, match=r"unrecognized arguments: --nonsense=1$"):
+        read_config(tmp_path, "nonsense = 1\n")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_certbots_parser_says_of_what_it_takes_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A warning stays a warning."""
+    real = cli.prepare_and_parse_args
+
+    def parse(plugins: Any, arguments: list[str]) -> Any:
+        print("it is deprecated", file=sys.stderr)
+        return real(plugins, arguments)
+
+    monkeypatch.setattr(cli, "prepare_and_parse_args", parse)
+    assert read_config(tmp_path, "reuse-key = true\n").reuse_key
+    assert capsys.readouterr() == ("", "it is deprecated\n")

@@ -30,7 +30,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certbot_pinkeep import store
-from certbot_pinkeep.errors import DamagedState
+from certbot_pinkeep.errors import DamagedState, UnreadableState
 from certbot_pinkeep.keyring import Key, Keyring, Member
 from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.store import State, Store
@@ -221,6 +221,24 @@ def test_g8_what_cannot_be_read_is_damaged(tmp_path: Path) -> None:
     Path(found.path("ring")).mkdir(parents=True)
     with pytest.raises(DamagedState, match="cannot be read"):
         found.load("ring")
+
+
+def test_g8_what_must_not_be_read_counts_as_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails closed as a damaged file does, but may be sound: who may read it is told."""
+    saved(tmp_path)
+    found = Store(str(tmp_path))
+
+    def closed(path: str, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("builtins.open", closed)
+    with pytest.raises(DamagedState) as caught:
+        found.load("ring")
+    assert isinstance(caught.value, UnreadableState) and caught.value.path == found.path("ring")
+    assert "Run this as the user who runs certbot" in str(caught.value)
+    assert "move it away" not in str(caught.value)
 
 
 def test_missing_file_is_no_keyring(tmp_path: Path) -> None:
