@@ -17,13 +17,14 @@ import glob
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from certbot_pinkeep import apache, options, pins, renewals
-from certbot_pinkeep.checks import certificates
+from certbot_pinkeep.checks import certificates, machine
+from certbot_pinkeep.checks.findings import Finding
 from certbot_pinkeep.checks.seen import (
     Certificate,
     KeyFile,
@@ -109,6 +110,23 @@ class Survey:
     def deleted(self, keyring: Keyring) -> list[str]:
         """The lineages of the keyring that ``certbot delete`` has deleted."""
         return [m.lineage for m in keyring.members if self._is_deleted(m.lineage)]
+
+    def without_record(self, states: Iterable[State], damaged: Collection[str]) -> list[Finding]:
+        """What is to be told of lineages that pinkeep renews, and that no keyring has.
+
+        :param states: all keyrings
+        :param damaged: the files of those that cannot be read: they may have it
+        """
+        known = {m.lineage for state in states for m in state.keyring.members}
+        found = []
+        for name in renewals.names(self.config_dir):
+            with suppress(PinkeepError):
+                renewal = None if name in known else renewals.load(self.config_dir, name)
+                if renewal is None or renewal.installer != "pinkeep":
+                    continue
+                if self.store.path(renewal.options.get("keyring", name)) not in damaged:
+                    found.append(machine.without_record(name))
+        return found
 
     def _is_deleted(self, name: str) -> bool:
         left = (("renewal", f"{name}.conf"), ("live", name))

@@ -13,6 +13,7 @@ The rules:
 * The snippet says what is on record, or Apache's next reload sends something else.
 * Every live certificate has a pinned key and its own private key, is renewed in time, and by
   pinkeep: by another installer it gets a new key, unless certbot reuses it.
+* A lineage that pinkeep renews is in a keyring, or the record was lost.
 * A certificate that was deleted leaves the keyring with the next publication; the last one does not.
 * includeSubDomains binds at the hosts of other certificates as well (RFC 7469 §2.6, §4.2): their keys
   have to be pinned.
@@ -61,6 +62,18 @@ def check(seen: Seen, now: datetime) -> Iterator[Finding]:
     for lineage in seen.lineages:
         yield from _lineage(seen, lineage, now)
     yield from _subdomains(seen)
+
+
+def without_record(lineage: str) -> Finding:
+    """What is to be told of a lineage that pinkeep renews, and that no keyring has."""
+    return Finding(
+        Severity.WARNING,
+        lineage,
+        "pinkeep renews it, by its renewal file, but no keyring has it: it was not taken in, or the "
+        "record was lost.",
+        f"Run: certbot renew --cert-name {lineage} --installer pinkeep -- where the record was lost, "
+        "add the releases again that carry pins.",
+    )
 
 
 def _record(seen: Seen, now: datetime) -> Iterator[Finding]:

@@ -171,6 +171,8 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
             [one for one in shown if one.host in mine],
             [one for one in plain if one.host in mine],
         )
+    if not parsed.name:
+        found += survey.without_record(states, [error.path for error in damaged])
     hosts = len({one.host for one in shown})
     sound = f"{_count(len(states), 'keyring')}, {_count(hosts, 'host')}: keys, headers and files are sound"
     return _Outcome(lines(found, sound), exit_code(found))

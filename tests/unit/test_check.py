@@ -1041,6 +1041,23 @@ def test_a_keyring_file_that_must_not_be_read_is_unknown(
     assert "move it away" not in said[1]
 
 
+def test_a_lost_record_is_told(site: Site, capsys: Said) -> None:
+    """Where another keyring is there still; not where a damaged one may have it."""
+    text = site.renewal.read_text()
+    (site.config / "renewal" / "other.example.conf").write_text(text)
+    code, said = call(site, capsys)
+    assert code == WARNING and len(said) == 2
+    assert "other.example: pinkeep renews it, by its renewal file, but no keyring has it" in said[1]
+    assert call(site, capsys, site.name)[0] == OK
+    site.file.with_name("other.example.conf").write_text("nonsense\n")
+    code, said = call(site, capsys)
+    assert code == CRITICAL and len(said) == 2
+    for path in site.file.parent.glob("other*"):
+        path.unlink()
+    (site.config / "renewal" / "other.example.conf").write_text(text.replace("pinkeep", "apache"))
+    assert call(site, capsys)[0] == OK
+
+
 def test_a_run_that_is_at_work_meanwhile_is_no_fault(
     site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
