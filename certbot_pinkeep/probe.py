@@ -24,10 +24,10 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from certbot_pinkeep.checks.seen import Distrust, Headers, Plain, Shown, Stopped, Target
 from certbot_pinkeep.errors import PinkeepError
@@ -36,6 +36,8 @@ from certbot_pinkeep.policy import ENFORCED, REPORT_ONLY
 
 _TOGETHER = 64
 _LARGEST = 1 << 16
+#: Seconds.
+_GLANCE = 0.5
 _CIPHERS: dict[KeyType, str] = {"rsa": "aRSA", "ecdsa": "aECDSA"}
 # OpenSSL's X509_V_ERR_...
 _DISTRUST: dict[int, Distrust] = {9: "time", 10: "time", 62: "name"}
@@ -46,6 +48,7 @@ _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _INTERIM = re.compile(rb"HTTP/[0-9.]+ 1(?!01)[0-9][0-9]\b")
 _Address = tuple[Any, ...]
+T = TypeVar("T")
 _Contexts = Mapping[KeyType | None, ssl.SSLContext]
 
 
@@ -130,25 +133,18 @@ def look(targets: Sequence[Target], way: Way) -> tuple[list[Shown], list[Plain]]
     contexts = _contexts(way.ca_file)
     asked = [target for target in targets if way.tls is None or way.plain is not None]
     with _pool() as pool:
-        plain_spots = pool.map(lambda target: _plain_spots(target, way), asked)
-        spots = pool.map(lambda target: _spots(target, way), targets)
-        plain = [
-            [pool.submit(_over_http, spot, way) for spot in some] for some in list(plain_spots)
-        ]
-        seen = [
+        spots = [pool.submit(_spots, target, way) for target in targets]
+        plain_spots = [pool.submit(_plain_spots, target, way) for target in asked]
+        looks = [
             ([pool.submit(_at, spot, way, contexts) for spot in some], failed)
-            for some, failed in list(spots)
+            for some, failed in _results(spots)
         ]
-        shown = [
-            one
-            for futures, failed in seen
-            for one in (*failed, *_as_one([future.result() for future in futures]))
+        plain = [
+            [pool.submit(_over_http, spot, way) for spot in some] for some in _results(plain_spots)
         ]
-        sent = [
-            Plain(target.name, next((headers for f in some if (headers := f.result())), ()))
-            for target, some in zip(asked, plain, strict=True)
-        ]
-        return shown, sent
+        shown = [one for some, failed in looks for one in (*failed, *_as_one(_results(some)))]
+        sent = [next((one for one in _results(some) if one), ()) for some in plain]
+        return shown, [Plain(one.name, headers) for one, headers in zip(asked, sent, strict=True)]
 
 
 @contextmanager
@@ -161,7 +157,14 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _as_one(places: Sequence[Sequence[Shown]]) -> list[Shown]:
+def _results(futures: Sequence[Future[T]]) -> list[T]:
+    # An interruption that comes right before a wait is not noticed in it: none may be long.
+    while wait(futures, _GLANCE).not_done:
+        pass
+    return [future.result() for future in futures]
+
+
+def _as_one(places: list[list[Shown]]) -> list[Shown]:
     """What a host showed at its addresses, once where it is the same at all that answered."""
     answered = [some for some in places if some[0].stopped != "unreachable"]
     if not answered:
