@@ -53,7 +53,8 @@ class DamagedState(PinkeepError):
         super().__init__(
             f"The keyring file {path} {why}. Renewals go on with the current key, but nothing is "
             "published and no key is rolled over. Restore the file from a backup, or move it away "
-            "and run 'certbot renew --installer pinkeep', which adopts what is live anew."
+            "and run 'certbot renew --installer pinkeep', which adopts what is live anew; then add the "
+            "releases and the backups of your own again."
         )
 
 
