@@ -95,8 +95,15 @@ def _pinned(state: State, hosts: tuple[str, ...], now: datetime) -> Pinned:
     from certbot_pinkeep.exports import Pin, Pinned
 
     keyring, current = state.keyring, state.ledger.current
-    if current is None or state.unpinned(now):
-        raise BadExport(f"The keyring {keyring.name} publishes no pins. Run: certbot renew")
+    if state.unpinned(now):
+        raise BadExport(
+            f"The keyring {keyring.name} has left pinning, and publishes no pins. To pin it again, run: "
+            f"certbot-pinkeep unpin {keyring.name} --undo. Nothing was written."
+        )
+    if current is None:
+        raise BadExport(
+            f"The keyring {keyring.name} publishes no pins. Run: certbot renew. Nothing was written."
+        )
     served = {member.pin for member in keyring.members}
     found = []
     for pin in current.pins:
@@ -108,7 +115,9 @@ def _pinned(state: State, hosts: tuple[str, ...], now: datetime) -> Pinned:
             )
         in_service = pin in served and key.role != "compromised"
         found.append(Pin(pin, key.kind, "in-service" if in_service else key.role))
-    return Pinned(keyring.name, hosts, current.policy, tuple(found), now, _still_served(state))
+    return Pinned(
+        keyring.name, hosts, current.policy, tuple(found), now, _still_served(state), state.unpin
+    )
 
 
 def _still_served(state: State) -> tuple[str, ...]:

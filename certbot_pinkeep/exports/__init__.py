@@ -64,6 +64,7 @@ class Pinned:
     :ivar now: when that was so
     :ivar still_served: the pins of keys that Apache may still serve, as it is not known to have loaded
         what is published, and that are not among these pins
+    :ivar leaving: whether the keyring leaves pinning
     """
 
     name: str
@@ -72,6 +73,7 @@ class Pinned:
     pins: tuple[Pin, ...]
     now: datetime
     still_served: tuple[str, ...] = ()
+    leaving: bool = False
 
 
 @dataclass(frozen=True)

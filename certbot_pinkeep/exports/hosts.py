@@ -39,11 +39,11 @@ def check_served(pinned: Pinned) -> None:
         )
 
 
-def check_kept(pinned: Pinned, consumer: str) -> None:
-    """See that what is pinned is worth keeping.
+def check_sound(pinned: Pinned, consumer: str) -> None:
+    """See that the key that is served is among the pins, and none that others know.
 
     :param consumer: as it begins a sentence
-    :raises BadExport: when it is not
+    :raises BadExport: when it is not so
     """
     check_served(pinned)
     for one in pinned.pins:
@@ -52,10 +52,19 @@ def check_kept(pinned: Pinned, consumer: str) -> None:
                 f"{consumer} is not to pin a compromised key ({one.pin}). Leave it first: "
                 f"certbot-pinkeep rollover {pinned.name} --now. Nothing was written."
             )
-    if pinned.policy.max_age == 0:
+
+
+def check_kept(pinned: Pinned, consumer: str) -> None:
+    """See that what is pinned is sound, and worth keeping.
+
+    :param consumer: as it begins a sentence
+    :raises BadExport: when it is not
+    """
+    check_sound(pinned, consumer)
+    if pinned.leaving:
         raise BadExport(
             f"{consumer} is not to begin with pins that are being given up: the keyring {pinned.name} "
-            "leaves pinning, and publishes max-age=0. To stay pinned, run: certbot-pinkeep unpin "
+            "leaves pinning. To stay pinned, run: certbot-pinkeep unpin "
             f"{pinned.name} --undo. Nothing was written."
         )
 

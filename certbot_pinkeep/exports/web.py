@@ -96,7 +96,7 @@ class Curl:
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
         """One line."""
-        hosts.check_served(pinned)
+        hosts.check_sound(pinned, "curl")
         return ";".join(f"sha256//{one.pin}" for one in pinned.pins) + "\n"
 
 

@@ -46,6 +46,7 @@ def pinned(
     name: str = "ring",
     kind: KeyKind = EC,
     still_served: tuple[str, ...] = (),
+    leaving: bool = False,
 ) -> Pinned:
     """What a keyring publishes: the first key is served."""
     found = policy(
@@ -56,7 +57,7 @@ def pinned(
         report_only=report_only,
     )
     known = [Pin(pin, kind, role if number else "in-service") for number, pin in enumerate(listed)]
-    return Pinned(name, hosts, found, tuple(known), NOW, still_served)
+    return Pinned(name, hosts, found, tuple(known), NOW, still_served, leaving)
 
 
 def read_back(name: str, text: str) -> list[str]:
@@ -232,7 +233,7 @@ def test_g2_trustkit_is_given_no_key_that_it_does_not_know(kind: KeyKind, known:
     ("one", "words"),
     [
         (pinned(A, B, role="compromised"), "compromised key"),
-        (pinned(A, B, max_age=0), "leaves pinning"),
+        (pinned(A, B, max_age=0, leaving=True), "leaves pinning"),
         (pinned(A, B, hosts=("192.0.2.1",)), "names only, not 192.0.2.1"),
         (pinned(A, B, hosts=("2001:db8::1",)), "names only, not 2001:db8::1"),
         (pinned(A, B, hosts=()), "has no host"),
@@ -242,6 +243,18 @@ def test_g10_apps_and_zones_are_not_given_such_pins(name: str, one: Pinned, word
     """They would keep them for long."""
     with pytest.raises(BadExport, match=words):
         exports.render(name, one, Settings())
+
+
+def test_g10_curl_is_given_no_compromised_key() -> None:
+    """Whoever has it could stand in for the site."""
+    with pytest.raises(BadExport, match="compromised key"):
+        exports.render("curl", pinned(A, B, role="compromised"), Settings())
+
+
+@pytest.mark.parametrize("name", [*APPS, "tlsa"])
+def test_who_pins_in_apps_alone_need_not_have_a_header_that_binds(name: str) -> None:
+    """--pinkeep-max-age 0 is no leaving."""
+    assert exports.render(name, pinned(A, B, max_age=0), Settings())
 
 
 @pytest.mark.parametrize("name", ["ios", "android", "trustkit", "tlsa"])
@@ -547,7 +560,8 @@ def test_unpinned_keyring_exports_nothing(
     assert "max-age=0" in capsys.readouterr().out
     monkeypatch.setattr(moments, "now", lambda: NOW + 61 * DAY)
     assert run(machine, "--format", "header") == 1
-    assert "publishes no pins" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "publishes no pins" in told and f"certbot-pinkeep unpin {SITE} --undo" in told
 
 
 def test_hosts_of_a_deleted_certificate_are_not_exported(
