@@ -1,8 +1,12 @@
-"""What pinning costs, as ratios within one run. Not a test: nothing here passes or fails.
+"""What pinning costs. Not a test: nothing here passes or fails.
+
+Seconds depend on the machine, and on what else it does; ratios within one run do not.
 
 * How much longer importing certbot takes with the plugin.
 * ``certbot renew`` over 1,000 adopted lineages of which none is due, with pinkeep and with
-  ``--installer null``, in turn.
+  ``--installer null``, in turn, now the one first and now the other. With pinkeep it is not the first
+  run, nor one after a change: what was looked at before is not looked at again.
+* ``certbot-pinkeep status`` over them, as text and as ``--json``.
 * What a renewal of 200 lineages on one keyring costs, each, beside one lineage that is alone on its
   keyring: the handover, bringing it into step, and its part of the one publication.
 * ``certbot-pinkeep check`` over 50 hosts of one Apache, each with a keyring of its own, over TLS and
@@ -67,7 +71,7 @@ def main() -> None:
     bench_import(asked.rounds * 3)
     with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
         bench_renew(Path(folder), asked.lineages, asked.rounds)
-        bench_status(Path(folder), asked.rounds)
+        bench_status(Path(folder), asked.lineages, asked.rounds)
     for count in (1, 200):
         with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
             bench_shared(Path(folder), count, 200 // count)
@@ -98,19 +102,21 @@ def bench_renew(folder: Path, count: int, rounds: int) -> None:
     print(f"adoption: {(time.perf_counter() - began) / count * 1000:.1f} ms per lineage, once")
     renew(folder, "pinkeep")  # the first run leaves the stamps
     ratios, times = [], []
-    for _ in range(rounds):
-        null, pinkeep = renew(folder, "null"), renew(folder, "pinkeep")
+    for number in range(rounds):
+        order = ("null", "pinkeep") if number % 2 else ("pinkeep", "null")
+        seconds = {installer: renew(folder, installer) for installer in order}
+        null, pinkeep = seconds["null"], seconds["pinkeep"]
         ratios.append(pinkeep / null)
         times.append((null, pinkeep))
     null, pinkeep = (statistics.median(column) for column in zip(*times, strict=True))
     print(
-        f"renew, {count} lineages, none due: {pinkeep:.2f} s with pinkeep, {null:.2f} s with null; "
-        f"ratio {statistics.median(ratios):.3f} (median of {rounds} pairs, "
+        f"renew, {count} lineages, none due nor changed: {pinkeep:.2f} s with pinkeep, {null:.2f} s with "
+        f"null; ratio {statistics.median(ratios):.3f} (median of {rounds} pairs, "
         f"{min(ratios):.3f} to {max(ratios):.3f})"
     )
 
 
-def bench_status(folder: Path, rounds: int) -> None:
+def bench_status(folder: Path, count: int, rounds: int) -> None:
     """The whole command over the keyrings of :func:`bench_renew`; as a table, and for scripts."""
     for words in ([], ["--json"]):
         call = [sys.executable, "-c", COMMAND_MAIN, "status", *words]
@@ -121,7 +127,7 @@ def bench_status(folder: Path, rounds: int) -> None:
             subprocess.run(call, capture_output=True, check=True)
             times.append(time.perf_counter() - began)
         told = " ".join(["status", *words])
-        print(f"{told}: {statistics.median(times):.2f} s (median of {rounds})")
+        print(f"{told}, {count} keyrings: {statistics.median(times):.2f} s (median of {rounds})")
 
 
 def bench_shared(folder: Path, count: int, times_over: int) -> None:
