@@ -36,7 +36,8 @@ def _status(parsed: argparse.Namespace) -> int:
         for request, csr in Folders(config.config_dir).saved_csrs().items():
             index.setdefault(request.pin, []).append(csr.path or "")
         document = status.as_data(states, index, now, config.config_dir, lost)
-        print(json.dumps(document, indent=2))
+        # Of many, nobody reads it, and indenting takes time.
+        print(json.dumps(document, indent=2 if len(states) <= status.MANY else None))
     elif states:
         print(status.as_text(states, now, lost))
     elif not damaged:
