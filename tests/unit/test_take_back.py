@@ -116,7 +116,7 @@ def test_command_takes_back(
 def test_command_takes_back_nothing_else_at_once(
     world: World, other: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two of them contradict each other."""
+    """Two of them contradict each other: usage."""
     before = tree(world.config, world.work)
     folders = ["--config-dir", str(world.config), "--work-dir", str(world.work)]
     with pytest.raises(SystemExit) as caught:
