@@ -27,7 +27,7 @@ from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Key
 from certbot_pinkeep.pins import PrivateKey, PublicKey
 from certbot_pinkeep.publishing import paths_of
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 
 @dataclass(frozen=True)

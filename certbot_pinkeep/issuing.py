@@ -42,7 +42,8 @@ from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.pins import KeyKind, KeyType
 from certbot_pinkeep.rollover import Certificate
-from certbot_pinkeep.store import State, Store
+from certbot_pinkeep.state import State
+from certbot_pinkeep.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -61,7 +61,7 @@ from certbot_pinkeep.publishing import (
     held_for,
     paths_of,
 )
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 logger = logging.getLogger(__name__)
 

@@ -46,7 +46,7 @@ from certbot_pinkeep.keyring import Key, Keyring
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.policy import Policy
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from certbot_pinkeep import moments, pins, wishes
 from certbot_pinkeep.errors import BadRelease
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.ledger import Ledger, Release
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 #: The longest time for which a release may bind, in days: ten years.
 LONGEST = 3653

@@ -23,7 +23,7 @@ from certbot_pinkeep.ledger import Release
 from certbot_pinkeep.pins import KeyType
 from certbot_pinkeep.policy import Policy
 from certbot_pinkeep.rollover import Decision, Safety
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 VERSION = 1
 #: From how many keyrings on each has one line only.

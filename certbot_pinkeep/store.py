@@ -17,7 +17,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -28,43 +28,13 @@ from certbot_pinkeep.errors import DamagedState, PinkeepError, UnreadableState
 from certbot_pinkeep.keyring import Key, Keyring, Leave, Member, Role
 from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.pins import CURVES, KeyKind, KeyType, is_pin
+from certbot_pinkeep.state import State
 from certbot_pinkeep.witness import Witness
 
 VERSION = "1"
 _ROLES = ("primary", "backup", "in-service", "retired", "compromised")
 _LEAVES = ("", "asked", "revoked")
 _CHECKSUM = "checksum = "
-
-
-@dataclass(frozen=True)
-class State:
-    """All that is remembered of a keyring.
-
-    :ivar snippet: the file that its policy is published in; empty before the first time
-    :ivar tested: SHA-256 (hex) of the snippet's text that passed Apache's test last
-    :ivar unpin: whether the admin leaves pinning: ``max-age=0`` is served until nothing binds
-    :ivar saved: how often it was saved
-    :ivar settings: the options that count for the whole keyring, as they were given, by their names
-        without ``--pinkeep-``
-    """
-
-    keyring: Keyring
-    ledger: Ledger
-    snippet: str = ""
-    tested: str = ""
-    unpin: bool = False
-    saved: int = 0
-    settings: Mapping[str, str] = field(default_factory=dict)
-
-    def with_revoked(self, pin: str, compromised: bool) -> State:
-        """The state with a certificate of this key revoked."""
-        keyring = self.keyring
-        changed = keyring.with_compromised(pin) if compromised else keyring.with_revoked(pin)
-        return replace(self, keyring=changed)
-
-    def unpinned(self, now: datetime) -> bool:
-        """Whether pinning has been left for good: nothing binds any more."""
-        return self.unpin and self.ledger.binds_nobody(now)
 
 
 class Store:

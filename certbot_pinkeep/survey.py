@@ -40,7 +40,8 @@ from certbot_pinkeep.errors import BadKey, BadOption, DamagedState, PinkeepError
 from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.renewals import Renewal
-from certbot_pinkeep.store import State, Store
+from certbot_pinkeep.state import State
+from certbot_pinkeep.store import Store
 
 _HOOK = "certbot-pinkeep"
 #: As it is named on a command line, and in the script that pip installs.

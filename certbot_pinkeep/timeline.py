@@ -21,7 +21,7 @@ from typing import Literal
 from certbot_pinkeep import moments, rollover
 from certbot_pinkeep.keyring import Key
 from certbot_pinkeep.ledger import Window
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 #: What a bar shows: a key that is staged, or in service; pins that are served, or only held.
 Kind = Literal["staged", "service", "served", "held"]

@@ -24,7 +24,8 @@ from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Keyring
 from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.rollover import Decision
-from certbot_pinkeep.store import State, Store
+from certbot_pinkeep.state import State
+from certbot_pinkeep.store import Store
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from certbot_pinkeep.csrs import Request
 from certbot_pinkeep.keyring import Keyring
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.pins import KeyType
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 #: What a name that begins with ``*.`` is looked at as: one label below.
 PROBE_LABEL = "pinkeep-check"

@@ -29,7 +29,7 @@ from certbot_pinkeep.errors import DamagedState, PinkeepError
 if TYPE_CHECKING:
     from certbot_pinkeep.checks.findings import Finding
     from certbot_pinkeep.checks.seen import Plain, Shown
-    from certbot_pinkeep.store import State
+    from certbot_pinkeep.state import State
     from certbot_pinkeep.survey import CliIni, Survey
 
 _HELP = "look at the live sites and the files, for monitoring"

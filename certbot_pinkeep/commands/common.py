@@ -19,7 +19,8 @@ from certbot_pinkeep.installer import OPTIONS
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.publishing import Report
 from certbot_pinkeep.renewals import Renewal
-from certbot_pinkeep.store import State, Store
+from certbot_pinkeep.state import State
+from certbot_pinkeep.store import Store
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from certbot_pinkeep import moments, reach
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import BadExport
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 if TYPE_CHECKING:
     from certbot_pinkeep.exports import Pinned, Settings

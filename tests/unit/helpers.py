@@ -26,7 +26,7 @@ from certbot_pinkeep.options import Options
 from certbot_pinkeep.pins import KeyKind, PrivateKey
 from certbot_pinkeep.policy import Policy
 from certbot_pinkeep.publishing import Report
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 # No example is timed, and none is kept on the disk from run to run.
 settings.register_profile("unit", deadline=None, database=None)

@@ -18,7 +18,7 @@ from certbot_pinkeep.options import Options
 from certbot_pinkeep.pins import KeyKind, KeyType
 from certbot_pinkeep.policy import Policy
 from certbot_pinkeep.publishing import Report
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 RSA_KEY = pem_of(rsa.generate_private_key(65537, 2048))
 

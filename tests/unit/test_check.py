@@ -58,7 +58,8 @@ from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.ledger import Ledger, Release
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.policy import Policy
-from certbot_pinkeep.store import State, Store
+from certbot_pinkeep.state import State
+from certbot_pinkeep.store import Store
 from certbot_pinkeep.survey import CliIni, Survey
 
 OK, WARNING, CRITICAL, UNKNOWN = Severity

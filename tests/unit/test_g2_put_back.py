@@ -11,7 +11,7 @@ from helpers import DAY, NOW, Site, make_pem
 from certbot_pinkeep.errors import NotSafe, Unpinned
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.publishing import Report
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 
 class World(Site):

@@ -22,7 +22,7 @@ from certbot_pinkeep.errors import (
     TypeMissing,
 )
 from certbot_pinkeep.ledger import PAST, Ledger, Release
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 SITE = "pin.test"
 YEAR = NOW + 365 * DAY

@@ -14,7 +14,7 @@ from certbot_pinkeep import status
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 RING = Keyring(
     "ring",

@@ -33,7 +33,8 @@ from certbot_pinkeep import store
 from certbot_pinkeep.errors import DamagedState, UnreadableState
 from certbot_pinkeep.keyring import Key, Keyring, Member
 from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.store import State, Store
+from certbot_pinkeep.state import State
+from certbot_pinkeep.store import Store
 
 HOST = st.text(alphabet="aZ0.-_*:,;#%=[]' $\u00fc", max_size=12)
 TEXT = st.text(alphabet="aZ0.-_*:,;#%=[]'\"\\ $/\u00fc\u20ac", max_size=12)

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from certbot_pinkeep import command, moments, plot, releases, timeline, wishes
 from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.ledger import Ledger, Release
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 
 SITE = "pin.test"
 YEAR_AGO = NOW - 365 * DAY

@@ -16,7 +16,7 @@ from certbot_pinkeep.errors import Compromised, DamagedState, NotSafe, PinkeepEr
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Key
 from certbot_pinkeep.publishing import Report
-from certbot_pinkeep.store import State
+from certbot_pinkeep.state import State
 from certbot_pinkeep.wishes import Asked
 
 AT = NOW + 20 * DAY

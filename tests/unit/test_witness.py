@@ -14,7 +14,8 @@ from certbot_pinkeep import store
 from certbot_pinkeep.errors import DamagedState
 from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.store import State, Store
+from certbot_pinkeep.state import State
+from certbot_pinkeep.store import Store
 from certbot_pinkeep.witness import Witness
 
 MINUTE = timedelta(minutes=1)
