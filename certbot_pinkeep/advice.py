@@ -173,10 +173,11 @@ def locked_in(
             f"{stays}{forced}"
         )
     stays = "" if new else "The old certificate stays until then. "
+    here = decision.at_hand if best.elsewhere else best
+    forced = _forced(name, here, ledger, now, new) if here else _if_lost(name, decision)
     return (
         f"The key of the keyring {name} is compromised and is not handed over again, and no backup "
-        f"is safe yet: {decision.safety.why}. {when_safe(name, decision.safety)} "
-        f"{stays}{_forced(name, best, ledger, now, new)}"
+        f"is safe yet: {decision.safety.why}. {when_safe(name, decision.safety)} {stays}{forced}"
     )
 
 

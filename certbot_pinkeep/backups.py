@@ -164,8 +164,10 @@ def _is_needed(keeper: Keeper, state: State, left: State, key: Key, now: datetim
     for lineage, live in keeper.live_pins(state.keyring).items():
         if live == pin:
             return f"the certificate of {lineage} is issued for it already. Run: certbot renew."
+    lost = keeper.lost(state.keyring.backups(key_type))
     decided, then = (
-        rollover.decide(one.keyring, one.ledger, now, key_type) for one in (state, left)
+        rollover.decide(one.keyring.without(lost), one.ledger, now, key_type)
+        for one in (state, left)
     )
     if decided.due == "compromised" and decided.key == key and not then.rolls_over:
         return (

@@ -117,7 +117,7 @@ def decide(
     :param certificate: which one; ``None``: all that serve the primary
     """
     decision = _decide(keyring, ledger, now, key_type, asked, certificate)
-    if decision.safety.cause != "elsewhere":
+    if decision.best is None or not decision.best.elsewhere:
         return decision
     hosts = certificate.hosts if certificate else None
     here, _ = best_backup(keyring.without_elsewhere(), ledger, now, key_type, hosts)

@@ -406,6 +406,39 @@ def test_g2_backup_that_a_certificate_has_already_is_not_dropped(machine: Machin
     assert tree(machine.config) == before
 
 
+@pytest.mark.parametrize(("gone", "dropped"), [(0, 1), (1, 0)])
+def test_g3_lost_backup_is_no_way_out(tmp_path: Path, gone: int, dropped: int) -> None:
+    """The other one is the only one, whichever comes first in turn."""
+    machine = Machine(tmp_path)
+    machine.issue(SITE)
+    machine.keep(SITE, SITE)
+    staged = machine.state(SITE).keyring.backups("ecdsa")
+    wishes.ask(machine.keeper, SITE, NOW + 90 * DAY, compromised=True, when_safe=True)
+    lost = staged[gone].path
+    assert lost is not None
+    (machine.config / lost).unlink()
+    with pytest.raises(BadBackup, match="the only backup that locks nobody out"):
+        backups.drop(machine.keeper, SITE, staged[dropped].pin, NOW + 90 * DAY)
+    assert machine.handed(SITE, SITE, NOW + 90 * DAY).pin == staged[dropped].pin
+
+
+def test_g3_what_is_forced_is_the_key_that_is_announced(machine: Machine, key: bytes) -> None:
+    """Also while the backup that is kept elsewhere is not safe yet."""
+    added = backups.add_public(machine.keeper, SITE, csr_of(key), "my.csr", NOW + 10 * DAY)
+    machine.keeper.publish(SITE, NOW + 10 * DAY)
+    wishes.ask(machine.keeper, SITE, NOW + 61 * DAY)
+    machine.renew(SITE, SITE, NOW + 61 * DAY, backup_keys=1)
+    now = NOW + 62 * DAY
+    with pytest.raises(Compromised) as caught:
+        wishes.ask(machine.keeper, SITE, now, compromised=True)
+    (here,) = [one for one in machine.state(SITE).keyring.backups("ecdsa") if one.path]
+    told = str(caught.value)
+    assert f"the key with the pin {here.pin}, run: certbot-pinkeep rollover" in told
+    assert added.pin not in told.partition("least bad")[2]
+    asked = wishes.ask(machine.keeper, SITE, now, force=True)
+    assert asked.told[0] in told and here.pin in asked.told[1]
+
+
 def test_g3_only_way_out_of_a_compromised_key_is_not_dropped(machine: Machine) -> None:
     """The next renewal would fail."""
     _, staged = machine.published(SITE).pins
