@@ -10,7 +10,8 @@ The rules:
   first, so do we: only where that fails, a second connection shows the certificate.
 * A server may have a certificate of each key type beside the one that it shows first. They are looked
   for with the ciphers of TLS 1.2, which choose between them; with TLS 1.3 alone the server chooses.
-* A name that is only guessed at, for a wildcard, is left out where it does not exist.
+* A name that is only guessed at, for a wildcard, is left out where it does not exist, unless there is
+  no other one.
 * Headers are read as they were sent: two equal ones are two, interim answers (RFC 9110 §15.2) and
   lines that are no headers are passed over. The body is left unread.
 * A port for plain HTTP where nothing answers is a fine one.
@@ -244,7 +245,7 @@ def _plain_spots(target: Target, way: Way) -> list[_Spot]:
 
 
 def _shown(target: Target, **more: Any) -> Shown:
-    return Shown(target.name, guessed=target.optional, **more)
+    return Shown(target.name, guessed=target.guessed, **more)
 
 
 def _at(spot: _Spot, way: Way, contexts: _Contexts) -> list[Shown]:

@@ -42,12 +42,14 @@ class Target:
 
     :ivar name: the host's name, for SNI and HTTP
     :ivar optional: whether it is passed over where the name does not resolve
+    :ivar guessed: whether it stands for a wildcard, and nobody may use it
     :ivar key_types: those that it is to have certificates of, where they are several
     """
 
     name: str
     optional: bool = False
     key_types: tuple[KeyType, ...] = ()
+    guessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -222,14 +224,18 @@ def targets(keyring: Keyring) -> list[Target]:
         key = keyring.key(member.pin)
         for host in () if member.moved else member.hosts:
             found.setdefault(host, set()).update([key.kind.key_type] if key else [])
+    wildcards = {host for host in found if host.startswith("*.")}
+    names = [host for host in found if not _is_address(host)]
+    # Where there is no other name, a wildcard that cannot be looked at is told.
+    optional = wildcards if set(names) > wildcards else set()
     return [
         Target(
-            host.replace("*", PROBE_LABEL, 1) if host.startswith("*.") else host,
-            host.startswith("*."),
-            tuple(sorted(types)) if len(types) > 1 else (),
+            host.replace("*", PROBE_LABEL, 1) if host in wildcards else host,
+            host in optional,
+            tuple(sorted(found[host])) if len(found[host]) > 1 else (),
+            host in wildcards,
         )
-        for host, types in found.items()
-        if not _is_address(host)
+        for host in names
     ]
 
 

@@ -24,6 +24,9 @@ from certbot_pinkeep.exports import IExport, Pinned, Settings, hosts
 
 #: The longest text between quotes that nginx reads, in bytes.
 _LONGEST = 4094
+#: The longest name of a variable with which nginx starts as it comes (its variables_hash_bucket_size is
+#: 64, which takes 46 bytes).
+_LONGEST_NAME = 40
 
 
 @implementer(IExport)
@@ -63,11 +66,14 @@ class Nginx:
 
 def _variable(pinned: Pinned) -> str:
     """The variable of a keyring. nginx knows letters of one case, digits and underscores."""
+    prefix = f"pinkeep_{'report_only' if pinned.policy.report_only else 'pins'}_"
     name = re.sub("[^a-z0-9]", "_", pinned.name.lower())
-    if not re.fullmatch("[a-z0-9.]+", pinned.name):
+    room = _LONGEST_NAME - len(prefix)
+    if len(name) > room or not re.fullmatch("[a-z0-9.]+", pinned.name):
         # No other keyring may have the same one.
-        name += f"_{hashlib.sha256(pinned.name.encode()).hexdigest()[:8]}"
-    return f"$pinkeep_{'report_only' if pinned.policy.report_only else 'pins'}_{name}"
+        digest = hashlib.sha256(pinned.name.encode()).hexdigest()[:8]
+        name = f"{name[: room - len(digest) - 1]}_{digest}"
+    return f"${prefix}{name}"
 
 
 def _quoted(pinned: Pinned) -> str:

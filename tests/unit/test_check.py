@@ -789,10 +789,18 @@ def test_hosts_are_looked_at_by_name_and_key_type() -> None:
     """A wildcard as one label below it, an address not at all; both types where there are two."""
     assert targets(TYPES) == [
         Target(HOST, key_types=("ecdsa", "rsa")),
-        Target("pinkeep-check.example.com", optional=True),
+        Target("pinkeep-check.example.com", optional=True, guessed=True),
     ]
     moved = replace(TYPES, members=tuple(replace(m, moved="other") for m in TYPES.members))
     assert targets(moved) == []
+
+
+def test_wildcard_is_looked_at_all_the_same_where_there_is_no_other_name() -> None:
+    """Else a keyring would be sound of which nothing was looked at."""
+    member = replace(TYPES.members[0], hosts=("*.example.com", "192.0.2.1"))
+    assert targets(replace(TYPES, members=(member,))) == [
+        Target("pinkeep-check.example.com", optional=False, guessed=True)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -167,13 +167,15 @@ def test_ios_takes_a_wildcard_for_one_label() -> None:
 
 def test_nginx_has_a_variable_for_each_keyring() -> None:
     """One for report-only pins as well, so that no site sends them as others."""
-    names = ["a.test", "a-test", "a_test", "A.test", "a.Test", "example.com", "9"]
+    long = "www.customers-of-a.example.com"
+    names = ["a.test", "a-test", "a_test", "A.test", "a.Test", "example.com", "9", long, f"{long}m"]
     texts = [exports.render("nginx", pinned(A, B, name=name), Settings()) for name in names]
     texts.append(exports.render("nginx", pinned(A, B, name="a.test", report_only=True), Settings()))
     found = [re.findall(r"^map \$https \$(pinkeep_[a-z0-9_]+) {$", text, re.M) for text in texts]
     variables = [one for (one,) in found]
     assert len(set(variables)) == len(texts)
     assert variables[0] == "pinkeep_pins_a_test"
+    assert all(len(one) <= 46 for one in variables)  # else nginx does not start
     for text, variable in zip(texts, variables, strict=True):
         assert re.search(rf"^# +add_header Public-Key-Pins\S* \${variable} always;$", text, re.M)
     assert "add_header Public-Key-Pins-Report-Only $" in texts[-1]

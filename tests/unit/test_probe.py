@@ -294,7 +294,7 @@ def test_a_wildcard_that_nobody_uses_is_left_out(
         raise socket.gaierror(error, "cannot be resolved")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    optional = Target("pinkeep-check.example.com", True)
+    optional = Target("pinkeep-check.example.com", True, guessed=True)
     shown, _ = probe.look([optional, TARGET], Way())
     absent = Shown(NAME, stopped="unreachable", error="example.com: cannot be resolved")
     assert shown[-1] == absent and len(shown) == (1 if left_out else 2)
@@ -315,7 +315,7 @@ def test_a_wildcard_that_nobody_uses_is_left_out_wherever_we_connect_to(
         return real(host, *more, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    optional = Target("pinkeep-check.example.com", True)
+    optional = Target("pinkeep-check.example.com", True, guessed=True)
     with site(tmp_path) as way:
         shown, _ = probe.look([optional, TARGET], way)
     guessed = [] if left_out else [(optional.name, True)]
