@@ -20,7 +20,8 @@ The rules:
 * After a loss of state the ledger is blind to what was served before: until ``blind_until``
   nothing follows from it. While it is in ``doubt``, nothing follows from it either (G8).
 * What other keyrings served at hosts that are now this one's is inherited: it binds there as it did.
-  It may be served until it is known that Apache sends this keyring's header there.
+  It may be served until it is known that Apache sends this keyring's header there; also what binds
+  nobody now is noted until then, because what follows it may.
 * A release, a version of an app or a zone that carries pins, binds as a policy does: until the date
   that the admin names, plus the time for which it is held after that (a zone's TTL). What is told of
   it later makes it bind for longer and at more names, never less; only its end makes it end.
@@ -154,6 +155,10 @@ class Entry:
         """Whether it binds whom it binds at any of these names; ``None``: at any name at all."""
         return bool(self.policy.binding) and _binds_at(self.hosts, hosts, self.subdomains)
 
+    def is_served_at(self, hosts: Iterable[str]) -> bool:
+        """Whether it may be served at any of these names, whomever it binds."""
+        return self.replaced is None and _binds_at(self.hosts, hosts, self.subdomains)
+
     def may_bind(self, now: datetime) -> bool:
         """Whether a client may still hold it at *now*, or get it."""
         return bool(self.policy.binding) and (self.replaced is None or self.binds_until(now) > now)
@@ -271,7 +276,7 @@ class Ledger:
         """
         known = {(entry.policy, entry.recorded, entry.hosts): entry for entry in self.inherited}
         for entry in other.known:
-            if entry.binds_at(hosts):
+            if entry.binds_at(hosts) or entry.is_served_at(hosts):
                 known[entry.policy, entry.recorded, hosts] = replace(entry, hosts=hosts)
         blind = max(filter(None, (self.blind_until, other.blind_until)), default=None)
         result = replace(
@@ -319,12 +324,14 @@ class Ledger:
         )
 
     def extended(self, release: Release, until: datetime, ttl: timedelta) -> Ledger:
-        """Note that a release that is on record is carried until a later date.
+        """Note that a release that is on record is carried until a later date. Of two TTLs the longer
+        one counts: what was taken with it is held for so long.
 
         :raises BadRelease: when it binds for longer already
         """
-        longer, bound = replace(release, until=until, ttl=ttl), release.until + release.ttl
-        if longer.until + longer.ttl < bound:
+        bound = release.until + release.ttl
+        longer = replace(release, until=max(until, release.until), ttl=max(ttl, release.ttl))
+        if until + ttl < bound:
             raise BadRelease(
                 f"{release} is on record until {moments.text(bound)} already, which is later. Nothing was "
                 "changed. Where nobody uses it any more, give 'end' in place of this."

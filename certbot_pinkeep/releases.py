@@ -142,9 +142,10 @@ Change = Callable[[Ledger, Release], Ledger]
 
 def _extended(end: datetime, ttl: timedelta | None) -> Change:
     def change(ledger: Ledger, release: Release) -> Ledger:
-        held = max(release.ttl, ttl or timedelta(0))
-        bound = max(release.until + release.ttl, end + (release.ttl if ttl is None else ttl))
-        return ledger.extended(release, bound - held, held)
+        held = release.ttl if ttl is None else ttl
+        if end + held < release.until + release.ttl:
+            return ledger  # it binds for longer there
+        return ledger.extended(release, end, held)
 
     return change
 
@@ -162,7 +163,7 @@ def _save_all(
     :raises DamagedState: when a keyring file cannot be trusted that may have them
     """
     own, store = state.keyring.name, keeper.store
-    changed = [replace(state, ledger=ledger)]
+    changed = []
     for name in store.names():
         other = None if name == own else store.load(name)
         if other is None:
@@ -173,7 +174,8 @@ def _save_all(
                 book = change(book, one)
         if book != other.ledger:
             changed.append(replace(other, ledger=book.prune(now)))
-    for one_state in changed:
+    # Its own file last: what was killed before is seen as not done, and can be done again.
+    for one_state in (*changed, replace(state, ledger=ledger)):
         store.save(one_state)
 
 

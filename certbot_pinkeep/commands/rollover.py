@@ -80,10 +80,15 @@ def _rollover(command: common.Parser, parsed: argparse.Namespace) -> int:
         )
     before = keeper.live_pins(common.load_one(keeper.store, name).keyring)
     failed = [one for one in lineages if _renew(one, common.folders(parsed)) != 0]
+    after = keeper.live_pins(common.load_one(keeper.store, name).keyring)
+    renewed = [one for one in lineages if after.get(one) != before.get(one)]
     if failed:
-        after = keeper.live_pins(common.load_one(keeper.store, name).keyring)
+        raise PinkeepError(_what_failed(name, failed, [one for one in failed if one in renewed]))
+    kept = [one for one in lineages if one not in renewed]
+    if kept:
         raise PinkeepError(
-            _what_failed(name, failed, [one for one in failed if after.get(one) != before.get(one)])
+            f"{', '.join(kept)} was renewed, but with the key that it had: see certbot's words above, which "
+            "say why. The rollover stays on record."
         )
     return 0
 

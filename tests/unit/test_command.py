@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,18 +84,21 @@ class Certbots:
         self.calls: list[list[str]] = []
         self.others: list[dict[str, Any]] = []
         self.status = 0
+        self.renewal: Callable[[], object] = lambda: None
 
     def run(self, words: list[str], **others: Any) -> Any:
         """Note a call."""
         self.calls.append(words)
         self.others.append(others)
+        self.renewal()
         return SimpleNamespace(returncode=self.status)
 
 
 @pytest.fixture
-def certbots(monkeypatch: pytest.MonkeyPatch) -> Certbots:
-    """Certbot is not run."""
+def certbots(site: Site, monkeypatch: pytest.MonkeyPatch) -> Certbots:
+    """Certbot is not run; the certificate has another key then."""
     found = Certbots()
+    found.renewal = lambda: site.issue(site.key_pem(site.published().pins[-1]))
     monkeypatch.setattr(subprocess, "run", found.run)
     return found
 
@@ -181,10 +185,19 @@ def test_now_renews_with_certbot_as_it_is_set_up(
 
 def test_failed_renewal_is_told(site: Site, capsys: Said, certbots: Certbots) -> None:
     """Exit code 1; the wish is on record, so the next renewal fulfils it."""
-    certbots.status = 1
+    certbots.status, certbots.renewal = 1, lambda: None
     code, _, err = call(site, capsys, "rollover", site.name, "--now")
     assert code == 1 and err.count("\n") == 1
     assert "is on record" in err and "example.com" in err and "certbot renew" in err
+
+
+def test_renewal_that_keeps_the_key_is_no_rollover(
+    site: Site, capsys: Said, certbots: Certbots
+) -> None:
+    """Certbot is content, the CA did not take the backup: it is not said to be done."""
+    certbots.renewal = lambda: site.issue(site.key_pem(site.published().pins[0]))
+    code, _, err = call(site, capsys, "rollover", site.name, "--now")
+    assert code == 1 and "was renewed, but with the key that it had" in err
 
 
 def test_renewal_that_could_not_be_loaded_is_not_told_to_be_repeated(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from helpers import DAY, NOW, A, B, C, D, policy, ring_key
+from pathlib import Path
 
-from certbot_pinkeep import rollover
+import pytest
+from helpers import DAY, NOW, A, B, C, D, policy, ring_key
+from machine import Machine
+
+from certbot_pinkeep import rollover, wishes
 from certbot_pinkeep.ledger import Ledger
 
 WWW, API, BARE = ("www.pin.test",), ("api.pin.test",), ("pin.test",)
@@ -46,13 +50,22 @@ def test_each_lineage_inherits_for_itself() -> None:
 
 
 def test_what_does_not_bind_is_left_out() -> None:
-    """Neither what was served elsewhere, nor what clients do not note; subdomains count."""
-    mute = Ledger().record(policy(A, B, report_only=True), NOW, WWW)
-    assert Ledger().inherit(mute, WWW).inherited == ()
+    """Neither what was served elsewhere, nor what clients did not note; subdomains count."""
+    mute = Ledger().record(policy(A, B, report_only=True), NOW, WWW).confirm(NOW)
+    replaced = mute.record(policy(A, B, max_age=0), NOW, WWW).confirm(NOW)
+    assert [entry.policy.max_age for entry in Ledger().inherit(replaced, WWW).inherited] == [0]
     above = Ledger().record(policy(A, B), NOW, BARE)
     assert Ledger().inherit(above, WWW).inherited == ()
     above = Ledger().record(policy(A, B, include_subdomains=True), NOW, BARE)
     assert len(Ledger().inherit(above, WWW).inherited) == 1
+
+
+def test_what_may_be_served_is_noted_though_it_binds_nobody_yet() -> None:
+    """What follows it may: then it is looked at again. It holds nothing up, and ends with the move."""
+    mute = Ledger().record(policy(A, B, report_only=True), NOW, WWW).confirm(NOW)
+    found = NEW.inherit(mute, WWW)
+    assert len(found.inherited) == 1 and safe_from(found, WWW) == safe_from(NEW, WWW)
+    assert found.moved(DURING).prune(DURING).inherited == ()
 
 
 def test_g8_doubt_is_inherited() -> None:
@@ -74,3 +87,23 @@ def test_hosts_of_what_is_current_grow() -> None:
     found = NEW.record(policy(A, C), DURING, (*API, *WWW))
     assert [entry.hosts for entry in found.entries] == [(*API, *WWW)]
     assert found.entries[0].confirmed == NOW
+
+
+@pytest.mark.parametrize(("option", "value"), [("report_only", True), ("max_age", 0)])
+def test_g2_keyring_that_was_left_and_binds_only_later_counts(
+    tmp_path: Path, option: str, value: object
+) -> None:
+    """Apache still sends its header for the lineage that has moved, until that is confirmed."""
+    machine, later = Machine(tmp_path), NOW + 70 * DAY
+    machine.issue("a.test")
+    machine.keep("a.test", "old", NOW, False, **{option: value})
+    machine.new("b.test", "old", NOW)
+    machine.keep("b.test", "old", NOW, True, **{option: value})
+    machine.keep("a.test", "new", later, pinned=True)
+    machine.keep("b.test", "old", later + DAY, pinned=True)
+    wishes.ask(machine.keeper, "new", later + DAY, when_safe=True)
+    handed = machine.handed("a.test", "new", later + 2 * DAY)
+    assert handed.pin in machine.published("old").pins
+    wishes.confirm(machine.keeper, "new", later + 3 * DAY)
+    assert machine.handed("a.test", "new", later + 62 * DAY).pin == handed.pin
+    assert machine.handed("a.test", "new", later + 64 * DAY).pin != handed.pin

@@ -378,8 +378,11 @@ def test_g2_release_that_is_added_again_forgets_nothing(tmp_path: Path) -> None:
     again = releases.add(machine.keeper, *zone, YEAR + DAY, None, NOW + 200 * DAY)
     assert again.hosts == ("a.test", "b.test") and again.subdomains
     assert again.binds_until(NOW) == YEAR + 91 * DAY
+    # Resolvers have taken records with the longer TTL all the while.
     other = releases.add(machine.keeper, *zone, YEAR + 100 * DAY, HOUR, NOW + 200 * DAY)
-    assert other.binds_until(NOW) == YEAR + 100 * DAY + HOUR
+    assert other.binds_until(NOW) == YEAR + 190 * DAY
+    (gone,) = releases.end(machine.keeper, *zone, NOW + 201 * DAY)
+    assert gone.binds_until(NOW) == NOW + 291 * DAY
 
 
 def test_g2_release_that_is_out_is_recorded_with_the_pins_that_it_has(machine: Machine) -> None:
@@ -594,3 +597,24 @@ def test_what_only_a_release_forbids_is_said_with_its_name(tmp_path: Path) -> No
     machine.delete("a.test")
     (told,) = wishes.note_deleted(machine.keeper, later)
     assert end_ in told
+
+
+def test_g5_end_that_was_killed_between_two_keyrings_can_be_told_again(
+    moved: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keyring that is told is changed last: until then it is not done there."""
+    save = store.Store.save
+    left = [1]
+
+    def killed(self: store.Store, state: State) -> State:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        return save(self, state)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(store.Store, "save", killed)
+        releases.end(moved.keeper, "A", "ios", "1", NOW + 4 * DAY)
+    releases.end(moved.keeper, "A", "ios", "1", NOW + 4 * DAY)
+    for keyring in ("A", "B"):
+        assert not [one for one in moved.state(keyring).ledger.releases if one.may_bind(YEAR)]
