@@ -11,7 +11,6 @@ The rules:
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 from datetime import datetime
 
 from certbot_pinkeep import moments, rollover
@@ -60,20 +59,27 @@ def not_yet_issued(name: str, decision: Decision) -> str:
 
 
 def not_added(
-    name: str,
-    lineage: str,
-    added: tuple[str, ...],
-    pin: str,
-    holdings: Iterable[Holding],
-    now: datetime,
+    keyring: Keyring, ledger: Ledger, lineage: str, added: tuple[str, ...], pin: str, now: datetime
 ) -> str:
-    """Said when a certificate is to have names at which its key locks clients out (G2)."""
+    """Said when a certificate is to have names at which its key locks clients out (G2).
+
+    :param pin: of the key that it would be issued for
+    """
+    name, names, key = keyring.name, ", ".join(added), keyring.key(pin)
+    victims = "; ".join(_victims(one, now) for one in rollover.locked_out(pin, ledger, now, added))
+    when = f" {when_safe(name, rollover.safety(key, ledger, now, added))}" if key else ""
+    # A new one is issued for the primary, which is refused there for the same reason.
+    own = (
+        f" Or ask for a certificate of its own for {names}: certbot certonly --installer pinkeep "
+        f"--pinkeep-keyring {name} -d {' -d '.join(added)}"
+        if key is None or key.role != "primary"
+        else ""
+    )
     return (
-        f"No certificate was issued for {lineage} with {', '.join(added)} as well: that locks out "
-        f"{'; '.join(_victims(one, now) for one in holdings)}, because the key of the new certificate, "
-        f"with the pin {pin}, is not among those of the keyring {name} that they hold there. The "
-        f"present certificate stays. Ask for a certificate of its own for {', '.join(added)}: certbot "
-        f"certonly --installer pinkeep --pinkeep-keyring {name} -d {' -d '.join(added)}"
+        f"No certificate was issued for {lineage} with {names} as well: that locks out {victims}, because "
+        f"the key of the new certificate, with the pin {pin}, is not among those of the keyring {name} "
+        f"that they hold there.{when} The present certificate stays, and is renewed without {names}; ask "
+        f"for it with {names} again then.{own}"
     )
 
 

@@ -113,7 +113,7 @@ def drop(keeper: Keeper, name: str, pin: str, now: datetime) -> Key:
         key = state.keyring.key(pin)
         if (
             key is not None
-            and key.leave
+            and key.leave == "asked"
             and _is_left(state, pin)
             and not _is_done(state, pin, False)
         ):

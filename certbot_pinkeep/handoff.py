@@ -82,9 +82,12 @@ class Pinning(Protocol):
     def refused(self, refusal: KeyRefused) -> None:
         """The CA refuses the key that was handed over."""
 
-    def not_taken(self, pin: str, why: str) -> bool:
-        """The CA does not take the CSR of this key, and says why. Whether it is a backup, and is not
-        handed over again in this run."""
+    def not_taken(self, pin: str) -> bool:
+        """The CA does not take the CSR of this key. Whether it is a backup, and is not handed over again
+        in this run."""
+
+    def left_out(self, pin: str, why: str) -> None:
+        """A certificate was issued for another key than this backup, of which the CA said why not."""
 
     def is_compromised(self, live_key_path: str) -> bool:
         """Whether the live key is known to be compromised."""
@@ -195,15 +198,22 @@ def _obtain_without(
     :raises messages.Error, acme_errors.Error: *error*, where it is about something else
     """
     dry_run = bool(client.config.dry_run)
-    while _said_of_csr(error) and client.installer.not_taken(handed.pin, _said_of_csr(error)):
+    left_out: dict[str, str] = {}
+    while _said_of_csr(error) and client.installer.not_taken(handed.pin):
+        left_out[handed.pin] = _said_of_csr(error)
         again = _ask(client.installer, names, old_keypath, dry_run, client.config)
         if again is None or again.pin == handed.pin:
             break
         handed = again
         try:
-            return _obtain(client, names, old_keypath, handed)
+            obtained = _obtain(client, names, old_keypath, handed)
         except (messages.Error, acme_errors.Error) as next_error:
             error = next_error
+            continue
+        # Only now: what the CA takes for no key at all is the request.
+        for pin, why in left_out.items():
+            client.installer.left_out(pin, why)
+        return obtained
     raise error
 
 

@@ -298,23 +298,27 @@ class Installer(
         for sentence in wishes.note_revoked(self._keeper().store, refusal.pin, True, moments.now()):
             logger.warning("%s", sentence)
 
-    def not_taken(self, pin: str, why: str) -> bool:
+    def not_taken(self, pin: str) -> bool:
         """Do not hand this backup over again in this run; whether it is one."""
         from certbot_pinkeep import wishes
 
-        names = wishes.backup_of(self._keeper().store, pin)
-        for name in names:
+        self._not_taken.add(pin)
+        return bool(wishes.backup_of(self._keeper().store, pin))
+
+    def left_out(self, pin: str, why: str) -> None:
+        """Tell of a backup that the CA does not take, though it takes others."""
+        from certbot_pinkeep import wishes
+
+        for name in wishes.backup_of(self._keeper().store, pin):
             logger.error(
-                "The CA does not take the backup of the keyring %s with the pin %s: %s. The renewal goes "
-                "on without it. Take it out of the pins: certbot-pinkeep backup %s drop %s",
+                "The CA does not take the backup of the keyring %s with the pin %s: %s. The certificate was "
+                "issued without it. Take it out of the pins: certbot-pinkeep backup %s drop %s",
                 name,
                 pin,
                 why,
                 name,
                 pin,
             )
-        self._not_taken.add(pin)
-        return bool(names)
 
     # Between the two
 

@@ -9,7 +9,7 @@ The rules:
 * Where the file of the key that is to be used is lost, the live key goes on where clients accept
   it; else the best backup that is at hand is taken.
 * A certificate whose key came past its keyring goes back to the primary where that is safe at its
-  names, else to the key that it had.
+  names, else to the key that it had, unless that is compromised: its clients are locked out already.
 * A lineage that is pinned nowhere yet, and is to join a keyring, is issued for the shared primary
   at once where that is safe at its names; else it joins with the key that it has.
 * A certificate with a key that clients do not accept is not made for a host that is pinned already,
@@ -597,9 +597,8 @@ def _check_added(state: State, lineage: str, added: Names, pin: str, now: dateti
 
     :raises NotAccepted: when somebody does
     """
-    locked = rollover.locked_out(pin, state.ledger, now, added) if added else ()
-    if locked:
-        raise NotAccepted(advice.not_added(state.keyring.name, lineage, added, pin, locked, now))
+    if added and rollover.locked_out(pin, state.ledger, now, added):
+        raise NotAccepted(advice.not_added(state.keyring, state.ledger, lineage, added, pin, now))
 
 
 def _has_come_from(state: State, lineage: str, keyring: str, pin: str | None) -> bool:

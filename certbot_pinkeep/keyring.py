@@ -16,8 +16,8 @@ The rules:
 * Keys are never deleted. One that is not needed any more is retired; a retired one that was never
   served is staged again before a new key is made.
 * A backup that the admin added keeps its place until it is used or dropped, and does not count
-  among those that are made. Its private key may be elsewhere, offline or encrypted. Where its file
-  was lost, it is staged again once that is there.
+  among those that are made. Its private key may be elsewhere, offline or encrypted.
+* A backup whose file was lost is staged again once that is there, beside what took its place.
 * A wish to leave a key belongs to the key: it is fulfilled once another one is primary. A key that
   is compromised is never primary, a backup or staged again; it stays pinned while it is served.
 """
@@ -33,8 +33,9 @@ from certbot_pinkeep.errors import BadPolicy
 from certbot_pinkeep.pins import KeyKind, KeyType
 
 Role = Literal["primary", "backup", "in-service", "retired", "compromised"]
-#: Why a key is to be left as soon as that is safe; empty: it is not.
-Leave = Literal["", "asked", "revoked"]
+#: Why a key is to be left as soon as that is safe; empty: it is not. "lost": it was a backup, and is one
+#: again once its file is there.
+Leave = Literal["", "asked", "revoked", "lost"]
 KEY_TYPES: tuple[KeyType, ...] = ("rsa", "ecdsa")
 
 
@@ -49,7 +50,8 @@ class Key:
     :ivar last_served: until when it was; ``None``: it still is, or never was, or unknown
     :ivar leave: why it is to be left as soon as that is safe
     :ivar forced: whether the admin chose to switch to it, whoever is locked out
-    :ivar added: whether the admin brought it as a backup
+    :ivar added: whether it is kept beyond the backups that are made: the admin brought it, or its file
+        was lost for a while
     :ivar encrypted: the file of its encrypted private key, below the config dir; empty: there is none
     """
 
@@ -199,7 +201,7 @@ class Keyring:
             return self.with_keys([replace(key, role=role)])
         if known.role != "retired":
             return self
-        back = replace(known, role=role, leave="" if known.leave == "asked" else known.leave)
+        back = replace(known, role=role, leave="revoked" if known.leave == "revoked" else "")
         return self._changed(lambda k: back if k is known else k)
 
     def with_type(self, key: Key) -> Keyring:
@@ -264,21 +266,23 @@ class Keyring:
 
         :param lost: the pins of the keys that are not to be staged again, their files being lost
         """
-        result = self._brought_back(set(lost))
+        result = self
         for key_type in self.key_types():
             result = result._trimmed(key_type, wanted)._restaged(key_type, wanted, set(lost))
-        return result
+        return result._brought_back(set(lost))
 
     def _brought_back(self, lost: set[str]) -> Keyring:
-        """The keyring with the backups staged again that the admin added and whose files were lost for
-        a while."""
+        """The keyring with the backups staged again whose files were lost for a while, beside what has
+        taken their places."""
         types = self.key_types()
         back = [
             key
             for key in self.spare()
-            if key.added and key.pin not in lost and key.kind.key_type in types
+            if key.leave == "lost" and key.pin not in lost and key.kind.key_type in types
         ]
-        return self._changed(lambda key: replace(key, role="backup") if key in back else key)
+        return self._changed(
+            lambda key: replace(key, role="backup", leave="", added=True) if key in back else key
+        )
 
     def missing_backups(self, wanted: int) -> dict[KeyKind, int]:
         """How many keys of which kind to make, so that *wanted* unserved backups are staged."""
@@ -341,11 +345,11 @@ class Keyring:
 
     def with_lost(self, pins: Iterable[str]) -> Keyring:
         """The keyring with the files of these backups lost: they are retired until they are there
-        again."""
+        again. Another one takes the place of each; clients and apps may know of both by then."""
         lost = set(pins)
         return self._changed(
             lambda key: (
-                replace(key, role="retired", forced=False)
+                replace(key, role="retired", forced=False, leave="lost")
                 if key.pin in lost and key.role == "backup"
                 else key
             )
@@ -391,7 +395,10 @@ class Keyring:
         return tuple(
             key
             for key in self.keys
-            if key.role == "retired" and key.first_served is None and not key.leave and key.path
+            if key.role == "retired"
+            and key.first_served is None
+            and key.leave in ("", "lost")
+            and key.path
         )
 
     def without(self, pins: Iterable[str]) -> Keyring:
@@ -460,10 +467,11 @@ class Keyring:
         spare = [
             key
             for key in self.spare()
-            if key.kind == kind and key.pin not in lost and key.pin not in served
+            if key.kind == kind and not key.added and key.pin not in lost and key.pin not in served
         ][: max(lack, 0)]
         kept = tuple(key for key in self.keys if key not in spare)
-        return replace(self, keys=(*kept, *(replace(key, role="backup") for key in spare)))
+        staged = (replace(key, role="backup", leave="") for key in spare)
+        return replace(self, keys=(*kept, *staged))
 
     def _changed(self, change: Callable[[Key], Key]) -> Keyring:
         return replace(self, keys=tuple(change(key) for key in self.keys))

@@ -200,9 +200,9 @@ class Publishing(Issuing):
         return [self._report(one, now) for one in ready if one.name not in failed], failures
 
     def live_pins(self, keyring: Keyring) -> dict[str, str]:
-        """The pins of the keys of the keyring's certificates as they are, by lineage."""
+        """The pins of the keys of the certificates that draw on the keyring, as they are, by lineage."""
         found = {}
-        for member in keyring.members:
+        for member in keyring.drawing:
             with suppress(BadKey):  # of a kind that is never pinned, or deleted
                 path = os.path.join(self.config_dir, "live", member.lineage, "cert.pem")
                 found[member.lineage] = lineage.glance(path)[1]

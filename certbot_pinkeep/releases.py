@@ -79,7 +79,7 @@ def add(
         _check_word(option, value)
     with wishes.loaded(keeper, name, now) as state:
         ledger = state.ledger.prune(now)
-        carried = _named(state, named) if named else _carried(state)
+        carried = _named(state, named) if named else _carried(keeper, state)
         hosts = keeper.hosts_now(state.keyring)
         if not hosts:
             raise BadRelease(
@@ -221,7 +221,7 @@ def _check_word(option: str, value: str) -> None:
         )
 
 
-def _carried(state: State) -> tuple[str, ...]:
+def _carried(keeper: Keeper, state: State) -> tuple[str, ...]:
     """The pins that are published."""
     name, current = state.keyring.name, state.ledger.current
     if state.unpin:
@@ -238,6 +238,13 @@ def _carried(state: State) -> tuple[str, ...]:
             "changed. See that it has loaded them ('certbot renew' reloads it; where you reload it "
             f"yourself, run: certbot-pinkeep confirm {name}), export again, and add the release then."
         )
+    for lineage, pin in keeper.live_pins(state.keyring).items():
+        if pin not in current.pins:
+            raise BadRelease(
+                f"{lineage} has a key that is not among the pins of the keyring {name} (pin {pin}), and what "
+                "carries them would refuse it. Nothing was changed. Go back to the pinned key first: certbot "
+                f"renew --cert-name {lineage} --force-renewal --installer pinkeep"
+            )
     for pin in current.pins:
         key = state.keyring.key(pin)
         if key is not None and key.role == "compromised":

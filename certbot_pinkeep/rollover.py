@@ -317,7 +317,7 @@ def _due(
     primary = keyring.primary(key_type)
     if primary is None:
         return "compromised"
-    if primary.leave:
+    if primary.leave and primary.leave != "lost":  # that is said of retired ones
         return primary.leave
     if follows:
         return None

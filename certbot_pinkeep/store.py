@@ -33,7 +33,7 @@ from certbot_pinkeep.witness import Witness
 
 VERSION = "1"
 _ROLES = ("primary", "backup", "in-service", "retired", "compromised")
-_LEAVES = ("", "asked", "revoked")
+_LEAVES = ("", "asked", "revoked", "lost")
 _CHECKSUM = "checksum = "
 
 

@@ -100,7 +100,7 @@ def _add(parsed: argparse.Namespace) -> int:
         brought = _brought(parsed)
         key = backups.add_private(keeper, name, brought, now, parsed.new)
         told = _where(keeper, key)
-    print(f"{key.pin} is a backup of the keyring {name}. {told}", flush=True)
+    common.tell(f"{key.pin} is a backup of the keyring {name}. {told}")
     common.print_step(keeper.publish(name, now))
     print("".join(f"{sentence}\n" for sentence in backups.due(keeper, name, now)), end="")
     return 0
@@ -177,7 +177,7 @@ def _drop(parsed: argparse.Namespace) -> int:
     key = backups.drop(keeper, name, parsed.pin, now)
     carried = backups.carriers(common.load_one(keeper.store, name), key.pin)
     told = [f"{key.pin} is no backup of the keyring {name} any more.", *carried]
-    print(" ".join(told), flush=True)
+    common.tell(" ".join(told))
     common.print_step(keeper.publish(name, now))
     print("".join(f"{sentence}\n" for sentence in backups.due(keeper, name, now)), end="")
     return 0

@@ -9,6 +9,7 @@ import stat
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from certbot import errors, util
@@ -305,6 +306,13 @@ def _is_replaced(path: str) -> bool:
 def _through(path: str, flags: int) -> int:
     """Open what is there, as it is."""
     return os.open(path, flags & ~(os.O_CREAT | os.O_TRUNC))
+
+
+def tell(text: str) -> None:
+    """Print what is on record before more is done. Where nobody reads it, that is done all the same, and
+    the command ends as it does then."""
+    with suppress(OSError):
+        print(text, flush=True)
 
 
 def print_step(report: Report) -> None:

@@ -16,6 +16,7 @@ from certbot_pinkeep.state import State
 
 if TYPE_CHECKING:
     from certbot_pinkeep.exports import Pinned, Settings
+    from certbot_pinkeep.keeper import Keeper
     from certbot_pinkeep.keyring import Key
 
 _HELP = "what is pinned, for something else than Apache"
@@ -73,7 +74,7 @@ def _export(parsed: argparse.Namespace) -> int:
     settings = _settings(parsed, now)
     keeper = common.keeper_of(common.certbots_config(parsed))
     state = common.load_one(keeper.store, common.name_of(parsed))
-    pinned = _pinned(state, keeper.hosts_now(state.keyring), now)
+    pinned = _pinned(keeper, state, now)
     if parsed.host:
         named = dict.fromkeys(_host(pinned, host) for host in parsed.host)
         pinned = replace(pinned, hosts=tuple(named))
@@ -91,7 +92,7 @@ def _export(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _pinned(state: State, hosts: tuple[str, ...], now: datetime) -> Pinned:
+def _pinned(keeper: Keeper, state: State, now: datetime) -> Pinned:
     from certbot_pinkeep.exports import Pin, Pinned
 
     keyring, current = state.keyring, state.ledger.current
@@ -115,9 +116,10 @@ def _pinned(state: State, hosts: tuple[str, ...], now: datetime) -> Pinned:
             )
         in_service = pin in served and key.role != "compromised"
         found.append(Pin(pin, key.kind, "in-service" if in_service else key.role))
-    return Pinned(
-        keyring.name, hosts, current.policy, tuple(found), now, _still_served(state), state.unpin
-    )
+    live = (pin for pin in keeper.live_pins(keyring).values() if pin not in current.pins)
+    left = tuple(dict.fromkeys((*_still_served(state), *live)))
+    hosts = keeper.hosts_now(keyring)
+    return Pinned(keyring.name, hosts, current.policy, tuple(found), now, left, state.unpin)
 
 
 def _still_served(state: State) -> tuple[str, ...]:
@@ -133,7 +135,7 @@ def _was_in_service(key: Key | None) -> bool:
     if key is None or key.first_served is not None:
         return True
     # From when it was served is not noted until Apache is known to have loaded it.
-    return key.role in ("in-service", "compromised") or bool(key.leave)
+    return key.role in ("in-service", "compromised") or key.leave in ("asked", "revoked")
 
 
 def _host(pinned: Pinned, written: str) -> str:

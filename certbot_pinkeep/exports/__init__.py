@@ -62,8 +62,8 @@ class Pinned:
     :ivar policy: as it is served; its pins are in the order in which they are published
     :ivar pins: the same pins, with what is known of their keys
     :ivar now: when that was so
-    :ivar still_served: the pins of keys that Apache may still serve, as it is not known to have loaded
-        what is published, and that are not among these pins
+    :ivar still_served: the pins of keys that Apache may serve though they are not among these pins: it is
+        not known to have loaded what is published, or a key came past the keyring
     :ivar leaving: whether the keyring leaves pinning
     """
 

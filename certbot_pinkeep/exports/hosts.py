@@ -31,11 +31,11 @@ def check_served(pinned: Pinned) -> None:
     """
     if pinned.still_served:
         raise BadExport(
-            f"Apache is not known to have loaded the pins of the keyring {pinned.name} that were "
-            f"published last, and may still serve a key that is not among them "
-            f"({', '.join(pinned.still_served)}): what holds to them would be locked out. See that it has "
-            "loaded them ('certbot renew' reloads it; where you reload it yourself, run: "
-            f"certbot-pinkeep confirm {pinned.name}), and export again. Nothing was written."
+            f"Apache may serve a key that is not among the pins of the keyring {pinned.name} that were "
+            f"published last ({', '.join(pinned.still_served)}): what holds to them would be locked out. See "
+            "that it serves what is pinned ('certbot renew' reloads it, or says what to do; where you reload "
+            f"it yourself, run: certbot-pinkeep confirm {pinned.name}), and export again. Nothing was "
+            "written."
         )
 
 

@@ -29,7 +29,7 @@ from helpers import (
 )
 from machine import RSA_KEY, Machine
 
-from certbot_pinkeep import backups, command, csrs, moments, pins, rollover, wishes
+from certbot_pinkeep import backups, command, csrs, moments, pins, releases, rollover, wishes
 from certbot_pinkeep.errors import BadBackup, BadFolder, Compromised, NotSafe
 from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.ledger import Ledger
@@ -287,6 +287,38 @@ def test_backup_whose_file_was_away_for_a_while_is_one_again(machine: Machine, k
     (machine.config / "away").rename(path)
     machine.keep(SITE, SITE, NOW + DAY, pinned=True, backup_keys=1)
     assert machine.role(SITE, added.pin) == "backup" and added.pin in machine.published(SITE).pins
+
+
+def test_g2_backup_that_a_release_carries_is_one_again_when_its_file_is_back(
+    machine: Machine,
+) -> None:
+    """Beside the one that took its place: clients and apps may know of either."""
+    carried = releases.add(machine.keeper, SITE, "ios", "1", NOW + 365 * DAY, None, NOW).pins
+    (staged,) = machine.state(SITE).keyring.backups("ecdsa")
+    assert staged.path is not None
+    (machine.config / staged.path).rename(machine.config / "away")
+    machine.keep(SITE, SITE, NOW + HOUR, pinned=True, backup_keys=1)
+    assert staged.pin not in machine.published(SITE).pins
+    (machine.config / "away").rename(machine.config / staged.path)
+    machine.keep(SITE, SITE, NOW + DAY, pinned=True, backup_keys=1)
+    machine.keep(SITE, SITE, NOW + 2 * DAY, pinned=True, backup_keys=1)
+    assert staged.pin in machine.published(SITE).pins and len(machine.published(SITE).pins) == 3
+    wishes.ask(machine.keeper, SITE, NOW + 70 * DAY)
+    assert machine.renew(SITE, SITE, NOW + 70 * DAY, backup_keys=1) == staged.pin == carried[1]
+
+
+def test_lost_backup_is_not_what_the_command_promises(
+    machine: Machine, at_noon: None, key: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is due is told of the backups that are there."""
+    wishes.ask(machine.keeper, SITE, NOW, when_safe=True)
+    (staged,) = machine.state(SITE).keyring.backups("ecdsa")
+    assert staged.path is not None
+    (machine.config / staged.path).unlink()
+    given = tmp_path / "offline.csr"
+    given.write_bytes(csr_of(key))
+    assert run(machine, "add", "--csr", str(given)) == 0
+    assert staged.pin not in capsys.readouterr().out
 
 
 def test_backup_of_a_kind_that_is_in_service_is_taken(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ class Pinning:
         """Note it."""
         self.refusals.append(refusal)
 
-    def not_taken(self, pin: str, why: str) -> bool:
+    def not_taken(self, pin: str) -> bool:
         """None of them is a backup."""
         return False
 

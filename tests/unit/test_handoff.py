@@ -48,6 +48,7 @@ class Pinning:
         self.refusals: list[KeyRefused] = []
         self.after_refusal: Handover | PinkeepError | None = None
         self.without: dict[str, Handover] = {}
+        self.told: list[tuple[str, str]] = []
         self.compromised = False
 
     def handover(
@@ -71,7 +72,11 @@ class Pinning:
         """Note it."""
         self.refusals.append(refusal)
 
-    def not_taken(self, pin: str, why: str) -> bool:
+    def left_out(self, pin: str, why: str) -> None:
+        """Note it."""
+        self.told.append((pin, why))
+
+    def not_taken(self, pin: str) -> bool:
         """Hand over what the test says in place of this backup."""
         backup = pin in self.without
         self.handed = self.without.get(pin, self.handed)
@@ -365,6 +370,7 @@ def test_g3_backup_that_the_ca_does_not_take_holds_no_renewal_up(
     assert [csr.file for csr in one.csrs] == [CSR.path, NEXT.csr.path]
     assert (key.file, key.pem, installer.refusals) == (NEXT.key_path, OTHER, [])
     assert installer.stored == ([] if dry_run else [made]) and one.originals == []
+    assert installer.told == [(HANDED.pin, NOT_TAKEN)]
 
 
 def test_g3_request_that_the_ca_does_not_take_for_any_key_is_its_error(client: Any) -> None:
@@ -379,6 +385,7 @@ def test_g3_request_that_the_ca_does_not_take_for_any_key_is_its_error(client: A
     with pytest.raises(messages.Error, match="too many names"):
         one.obtain_certificate(NAMES, LIVE)
     assert len(one.csrs) == 2 and installer.stored == one.originals == []
+    assert installer.told == []  # the backup is as good as the other key
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -558,6 +559,23 @@ def test_g8_date_that_was_mistyped_is_not_waited_for_once_it_is_ended(machine: M
     assert machine.state(SITE).ledger.longest == before > timedelta(0)
 
 
+def test_g2_release_that_comes_from_two_keyrings_binds_at_all_names_of_both() -> None:
+    """And below them, where either pins subdomains; for the longer of both times."""
+    one, two = release(A, B), replace(release(A, B, days=100), hosts=("b.test",), subdomains=True)
+    for first, second in ((one, two), (two, one)):
+        book = Ledger().with_release(first).inherit(Ledger().with_release(second), ("b.test", SITE))
+        (both,) = book.releases
+        assert both.subdomains and set(both.hosts) == {SITE, "b.test"} and both.until == one.until
+
+
+def test_g8_policy_that_ran_out_counts_for_how_long_a_loss_is_waited_for() -> None:
+    """What was served meanwhile may bind as long as what was served not long ago."""
+    book = Ledger().record(policy(A, B, max_age=90 * 86400), NOW).confirm(NOW)
+    book = book.record(policy(A, B, max_age=60), NOW + DAY).confirm(NOW + DAY)
+    book = book.prune(NOW + 200 * DAY)
+    assert len(book.entries) == 1 and book.longest_policy() == 90 * DAY
+
+
 def test_g8_loss_of_the_file_is_not_waited_for_as_long_as_a_release(machine: Machine) -> None:
     """The copy knows what apps carry; only what was served meanwhile is not known."""
     add(machine, days=0)
@@ -618,3 +636,15 @@ def test_g5_end_that_was_killed_between_two_keyrings_can_be_told_again(
     releases.end(moved.keeper, "A", "ios", "1", NOW + 4 * DAY)
     for keyring in ("A", "B"):
         assert not [one for one in moved.state(keyring).ledger.releases if one.may_bind(YEAR)]
+
+
+def test_g2_nothing_is_to_carry_pins_that_a_live_certificate_is_not_among(
+    machine: Machine, at_noon: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It came past pinkeep, and is served: neither recorded nor exported."""
+    foreign = machine.issue(SITE)
+    with pytest.raises(BadRelease, match=rf"pin {re.escape(foreign)}.*--cert-name pin\.test"):
+        add(machine)
+    assert run(machine, "export", SITE, "--format", "curl") == 1
+    assert foreign in capsys.readouterr().err
+    assert run(machine, "export", SITE, "--format", "header") == 0
