@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -389,7 +390,8 @@ def test_nobody_reads_what_is_printed(
 ) -> None:
     """The command ends silently, as a program that SIGPIPE ends."""
     done = run_apart(site, *words, shell=UNREAD, FIFO=str(site.root / "fifo"), **environment)
-    assert done.stderr == "141\n"
+    # Later Pythons pass over a help that cannot be printed.
+    assert done.stderr in ("141\n", "0\n" if "--help" in words else "")
 
 
 def test_warnings_are_no_outcome(site: Site) -> None:
@@ -467,6 +469,8 @@ def test_interrupted_check_waits_for_no_host(site: Site) -> None:
             [*APART, "check", *words, *folders(site)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # What runs in the background of a shell has the signal ignored, and so have we.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
         try:
             connection, _ = silent.accept()
