@@ -274,8 +274,9 @@ def _pending(view: _View) -> str:
     """What Apache has yet to load, and what makes it."""
     keys = "".join(f" and the key {key.pin}" for key in view.waiting)
     return (
-        f"Apache has yet to load the pins{keys}: 'certbot renew' reloads it; where you reload it "
-        f"yourself, run: certbot-pinkeep confirm {view.keyring.name}"
+        f"Apache has yet to load the pins{keys}: 'certbot renew' reloads it, where its configuration "
+        "test passes; where you reload it yourself, run: certbot-pinkeep confirm "
+        f"{view.keyring.name}"
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shlex
 import stat
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -95,6 +96,7 @@ class Survey:
             state=state,
             chosen=chosen,
             reloads=_reloads(chosen),
+            configtest=_configtest(chosen),
             reached=self.store.reached(now),
             owner=_owner(places),
             snippet=apache.read_snippet(state.snippet) if state.snippet else None,
@@ -298,3 +300,12 @@ def _reloads(chosen: Options) -> bool:
         return bool(apache.command("--pinkeep-reload-command", chosen.reload, "graceful"))
     except BadOption:
         return True  # it is meant to; the next run says what is wrong
+
+
+def _configtest(chosen: Options) -> str:
+    """The command that tests Apache's configuration; empty: none, or one that cannot be run."""
+    with suppress(BadOption):
+        return shlex.join(
+            apache.command("--pinkeep-configtest-command", chosen.configtest, "configtest")
+        )
+    return ""

@@ -10,7 +10,8 @@ The rules:
   pin without a key is no backup (RFC 7469 §4.3).
 * Private keys are for their owner only (G7); nobody else writes the record or the snippet, or the
   folders that they are in.
-* The snippet says what is on record, or Apache's next reload sends something else.
+* The snippet says what is on record, or Apache's next reload sends something else. What did not pass
+  Apache's test is not in it (G6): then it says what was served before, and nobody edited it.
 * Every live certificate has a pinned key and its own private key, is renewed in time, and by
   pinkeep: by another installer it gets a new key, unless certbot reuses it.
 * A lineage that pinkeep renews is in a keyring, or the record was lost.
@@ -21,6 +22,7 @@ The rules:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -30,6 +32,7 @@ from certbot_pinkeep.checks.certificates import is_overdue
 from certbot_pinkeep.checks.findings import Finding, Severity
 from certbot_pinkeep.checks.hosts import put_back
 from certbot_pinkeep.checks.seen import Certificate, Lineage, Place, PlaceKind, Seen
+from certbot_pinkeep.ledger import Entry
 
 #: By kind: what it is called, the permission bits it must not have, the mode that it should have,
 #: how bad it is otherwise. What others can write is worse than what they can read.
@@ -95,6 +98,8 @@ def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
         )
     if ledger.current is None:
         yield _warning(name, "nothing is published yet.", "certbot renew")
+    elif _is_held_back(seen, now):
+        yield _held_back(seen, ledger.current)
     elif ledger.pending and not seen.state.unpinned(now):
         since = moments.text(ledger.current.recorded)
         include = ""
@@ -114,6 +119,33 @@ def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
             f"Include {seen.state.snippet} in the <VirtualHost>, reload Apache, and run: "
             f"certbot-pinkeep confirm {name}",
         )
+
+
+def _is_held_back(seen: Seen, now: datetime) -> bool:
+    """Whether what is on record has not passed Apache's test, and what was there before is back."""
+    state, ledger = seen.state, seen.state.ledger
+    if ledger.current is None or not ledger.pending or state.unpinned(now):
+        return False
+    wanted = apache.render(state.keyring, ledger.current.policy)
+    if state.tested == hashlib.sha256(wanted.encode()).hexdigest():
+        return False
+    if not state.snippet:
+        return True  # it is noted with the first one that passes
+    earlier = [entry.policy for entry in ledger.entries[:-1] if entry.replaced is None]
+    there = apache.directives(seen.snippet)
+    return there in [apache.directives(apache.render(state.keyring, one)) for one in earlier]
+
+
+def _held_back(seen: Seen, current: Entry) -> Finding:
+    test = f"Run: {seen.configtest} -- mend what it finds, and run" if seen.configtest else "Run"
+    then = "" if seen.reloads else f"; then {seen.loading[0].lower()}{seen.loading[1:]}"
+    return Finding(
+        Severity.WARNING,
+        seen.name,
+        f"what was to be published at {moments.text(current.recorded)} is not in place: Apache's "
+        "configuration test failed, or the run was stopped. What was published before stays.",
+        f"{test}: certbot renew{then}",
+    )
 
 
 def _compromised(seen: Seen, now: datetime) -> Iterator[Finding]:
@@ -149,7 +181,7 @@ def _to_be_brought(seen: Seen, now: datetime) -> Iterator[Finding]:
 
 def _snippet(seen: Seen, now: datetime) -> Iterator[Finding]:
     state = seen.state
-    if state.ledger.current is None or not state.snippet:
+    if state.ledger.current is None or not state.snippet or _is_held_back(seen, now):
         return
     policy = state.ledger.current.policy
     wanted = [apache.directives(apache.render(state.keyring, policy))]

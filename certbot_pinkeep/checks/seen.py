@@ -176,6 +176,7 @@ class Seen:
 
     :ivar chosen: the options that count for it
     :ivar reloads: whether pinkeep reloads Apache itself
+    :ivar configtest: the command that tests Apache's configuration; empty: none
     :ivar reached: the latest moment that was witnessed, at least now
     :ivar owner: the user whose its files have to be
     :ivar snippet: the snippet's text; ``None``: there is no file
@@ -198,6 +199,7 @@ class Seen:
     requests: frozenset[Request] = frozenset()
     others: tuple[Certificate, ...] = ()
     came: tuple[str, ...] = field(default=())
+    configtest: str = ""
 
     @property
     def name(self) -> str:

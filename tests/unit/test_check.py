@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import sys
@@ -53,7 +54,7 @@ from certbot_pinkeep.checks.seen import (
     Target,
     targets,
 )
-from certbot_pinkeep.errors import BadKey
+from certbot_pinkeep.errors import ApacheFailed, BadKey
 from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.ledger import Ledger, Release
 from certbot_pinkeep.options import Options
@@ -126,6 +127,12 @@ def with_key(**changes: Any) -> Keyring:
 def lineage(**changes: Any) -> dict[str, Any]:
     """Another lineage."""
     return {"lineages": (replace(LINEAGE, **changes),)}
+
+
+def digest_of(keyring: Keyring, ledger: Ledger) -> str:
+    """Of the snippet that has passed Apache's test."""
+    assert ledger.current is not None
+    return hashlib.sha256(apache.render(keyring, ledger.current.policy).encode()).hexdigest()
 
 
 def ended(current: Policy, *earlier: Policy) -> Ledger:
@@ -422,6 +429,37 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         WARNING,
         "Apache is not known to have loaded",
         f"Reload Apache, and run: certbot-pinkeep confirm {RING}",
+    ),
+    "kept back by Apache's test": (
+        sound(
+            PENDING, snippet=apache.render(KEYRING, POLICY), configtest="/sbin/apachectl configtest"
+        ),
+        WARNING,
+        f"what was to be published at {moments.text(NOW - HOUR)} is not in place: Apache's "
+        "configuration test failed",
+        "Run: /sbin/apachectl configtest -- mend what it finds, and run: certbot renew",
+    ),
+    "the first one kept back, reload with the admin": (
+        sound(
+            NEVER_LOADED,
+            state=State(KEYRING, NEVER_LOADED),
+            snippet=None,
+            reloads=False,
+            shown=(replace(SHOWN, headers=()),),
+        ),
+        WARNING,
+        "is not in place: Apache's configuration test failed",
+        f"Run: certbot renew; then reload Apache, and run: certbot-pinkeep confirm {RING}",
+    ),
+    "an older snippet put back after the test": (
+        sound(
+            PENDING,
+            state=State(KEYRING, PENDING, "/s.conf", tested=digest_of(KEYRING, PENDING)),
+            snippet=apache.render(KEYRING, POLICY),
+        ),
+        CRITICAL,
+        "the snippet is not what was published",
+        "certbot renew -- it writes the snippet anew",
     ),
     "pending for the first time": (
         sound(NEVER_LOADED, shown=(replace(SHOWN, headers=()),)),
@@ -1278,6 +1316,19 @@ def test_what_cli_ini_says_is_read_as_certbot_reads_it(site: Site, capsys: Said)
     assert call(site, capsys, config)[0] == OK
     (site.config / "cli.ini").write_text("reuse-key = true\n")
     assert call(site, capsys, config)[0] == WARNING
+
+
+def test_g6_a_snippet_that_did_not_pass_is_not_told_as_edited(site: Site, capsys: Said) -> None:
+    """The earlier one is back, visitors are well, and Apache's configuration is what has to be mended."""
+    site.apache.config.write_text("broken")
+    with pytest.raises(ApacheFailed):
+        site.keep(site.options(max_age=100))
+    code, said = call(site, capsys)
+    assert (code, len(said)) == (WARNING, 2) and "configuration test failed" in said[0]
+    assert "is not in place" in said[1] and "certbot renew" in said[1]
+    site.apache.config.write_text("")
+    site.keep(site.options(max_age=100))
+    assert call(site, capsys)[0] == OK
 
 
 def test_a_late_renewal_that_is_set_is_read(site: Site) -> None:
