@@ -63,6 +63,14 @@ class CliIni:
     deploy_hook: str = ""
     directory_hooks: bool = True
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines that say by what, and with which key, is renewed."""
+        said = [f"installer = {self.installer}"] if self.installer else []
+        if self.reuse_key is not None:
+            said.append(f"reuse-key = {str(self.reuse_key).lower()}")
+        return tuple(said)
+
 
 class Survey:
     """Looks at the keyrings of one config dir.
@@ -203,6 +211,7 @@ class Survey:
             hooked=self._hooked or _HOOK in (said.deploy_hook or renewal.deploy_hook),
             must_staple=renewal.must_staple,
             renew_before=certificates.span(renewal.renew_before_expiry),
+            cli_ini=said.lines,
         )
 
     def _other_certificates(self, members: set[str]) -> Iterator[Certificate]:

@@ -13,7 +13,8 @@ The rules:
 * The snippet says what is on record, or Apache's next reload sends something else. What did not pass
   Apache's test is not in it (G6): then it says what was served before, and nobody edited it.
 * Every live certificate has a pinned key and its own private key, is renewed in time, and by
-  pinkeep: by another installer it gets a new key, unless certbot reuses it.
+  pinkeep: by another installer it gets a new key, unless certbot reuses it. What ``cli.ini`` says counts
+  before the renewal file, so that is where it is mended.
 * A lineage that pinkeep renews is in a keyring, or the record was lost.
 * A certificate that was deleted leaves the keyring with the next publication; the last one does not.
 * includeSubDomains binds at the hosts of other certificates as well (RFC 7469 §2.6, §4.2): their keys
@@ -348,33 +349,24 @@ def _other_key(seen: Seen, live: Certificate, recorded: str, now: datetime) -> I
 
 
 def _renewal(seen: Seen, lineage: Lineage) -> Iterator[Finding]:
-    name = lineage.name
-    mend = f"certbot renew --cert-name {name} --installer pinkeep"
-    if lineage.installer == "pinkeep":
-        if not lineage.reuse_key:
-            yield _warning(
-                name,
-                "its renewal file has no 'reuse_key = True': without pinkeep, certbot would make a new "
-                "key.",
-                mend,
-            )
+    name, ours = lineage.name, lineage.installer == "pinkeep"
+    wrong = [] if ours else [f"installer = {lineage.installer}"]
+    wrong += [] if lineage.reuse_key else ["reuse-key = false"]
+    said = [f"'{line}'" for line in wrong if line in lineage.cli_ini]
+    mend = f"Run: certbot renew --cert-name {name} --installer pinkeep"
+    if said:
+        mend = f"Take {' and '.join(said)} out of cli.ini. {mend}"
+    by = f"it will be renewed with the installer {lineage.installer or 'none'}"
+    if ours and not lineage.reuse_key:
+        where = f"cli.ini says {said[0]}" if said else "its renewal file has no 'reuse_key = True'"
+        what = f"{where}: without pinkeep, certbot would make a new key."
+        yield Finding(Severity.WARNING, name, what, mend)
     elif not lineage.reuse_key:
-        yield replace(
-            _warning(
-                name,
-                f"it will be renewed with the installer {lineage.installer or 'none'} and a new key, "
-                "which clients refuse.",
-                mend,
-            ),
-            severity=Severity.CRITICAL,
-        )
-    elif not lineage.hooked:
-        yield _warning(
-            name,
-            f"it will be renewed with the installer {lineage.installer or 'none'}: pinkeep is not "
-            "told.",
-            f"{mend}; or link certbot-pinkeep into renewal-hooks/deploy/",
-        )
+        what = f"{by} and a new key, which clients refuse."
+        yield Finding(Severity.CRITICAL, name, what, mend)
+    elif not ours and not lineage.hooked:
+        mend += "; or link certbot-pinkeep into renewal-hooks/deploy/"
+        yield Finding(Severity.WARNING, name, f"{by}: pinkeep is not told.", mend)
 
 
 def _subdomains(seen: Seen) -> Iterator[Finding]:

@@ -154,6 +154,7 @@ class Lineage:
     :ivar error: why it cannot be looked at, as sentences
     :ivar key_error: why its live private key cannot be used, as a sentence
     :ivar installer: with which it will be renewed
+    :ivar cli_ini: what ``cli.ini`` says of its renewal, as the lines are there
     :ivar hooked: whether certbot-pinkeep is a deploy hook of it
     :ivar renew_before: how long before it expires it is renewed; ``None``: certbot's default
     """
@@ -168,6 +169,7 @@ class Lineage:
     hooked: bool = False
     must_staple: bool = False
     renew_before: timedelta | None = None
+    cli_ini: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

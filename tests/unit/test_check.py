@@ -660,6 +660,42 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "has no 'reuse_key = True'",
         "--installer pinkeep",
     ),
+    "another installer, by cli.ini": (
+        sound(**lineage(installer="apache", cli_ini=("installer = apache",))),
+        WARNING,
+        "the installer apache: pinkeep is not told",
+        "Take 'installer = apache' out of cli.ini. Run: certbot renew",
+    ),
+    "another installer and a new key, by cli.ini": (
+        sound(
+            **lineage(
+                installer="apache",
+                reuse_key=False,
+                cli_ini=("installer = apache", "reuse-key = false"),
+            )
+        ),
+        CRITICAL,
+        "the installer apache and a new key",
+        "Take 'installer = apache' and 'reuse-key = false' out of cli.ini. Run: certbot renew",
+    ),
+    "no installer, and a new key by cli.ini": (
+        sound(**lineage(installer=None, reuse_key=False, cli_ini=("reuse-key = false",))),
+        CRITICAL,
+        "the installer none and a new key",
+        "Take 'reuse-key = false' out of cli.ini. Run: certbot renew",
+    ),
+    "reuse_key taken back by cli.ini": (
+        sound(**lineage(reuse_key=False, cli_ini=("installer = pinkeep", "reuse-key = false"))),
+        WARNING,
+        "cli.ini says 'reuse-key = false': without pinkeep",
+        "Take 'reuse-key = false' out of cli.ini. Run: certbot renew",
+    ),
+    "no reuse_key though cli.ini names pinkeep": (
+        sound(**lineage(reuse_key=False, cli_ini=("installer = pinkeep",))),
+        WARNING,
+        "its renewal file has no 'reuse_key = True'",
+        f"Run: certbot renew --cert-name {HOST} --installer pinkeep",
+    ),
     "deleted": (
         sound(**lineage(live=None, deleted=True)),
         WARNING,
@@ -1316,6 +1352,17 @@ def test_what_cli_ini_says_is_read_as_certbot_reads_it(site: Site, capsys: Said)
     assert call(site, capsys, config)[0] == OK
     (site.config / "cli.ini").write_text("reuse-key = true\n")
     assert call(site, capsys, config)[0] == WARNING
+
+
+def test_what_cli_ini_says_is_mended_there(site: Site, capsys: Said) -> None:
+    """No run of certbot takes it back: the line that is told is one that is there."""
+    ini = site.config / "cli.ini"
+    for line in ("reuse-key = false", "installer = apache"):
+        ini.write_text(f"{line}\n")
+        code, said = call(site, capsys, f"--config={ini}")
+        assert code == WARNING and f"Take '{line}' out of cli.ini" in said[1]
+    ini.write_text("installer = pinkeep\nreuse-key = true\n")
+    assert call(site, capsys, f"--config={ini}")[0] == OK
 
 
 def test_g6_a_snippet_that_did_not_pass_is_not_told_as_edited(site: Site, capsys: Said) -> None:
