@@ -18,9 +18,9 @@ import os
 import shlex
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from certbot_pinkeep import apache, options, pins, renewals
@@ -56,12 +56,14 @@ class CliIni:
 
     :ivar reuse_key: ``None``: nothing
     :ivar directory_hooks: whether the hooks in ``renewal-hooks/`` are run
+    :ivar options: those of pinkeep by their names without ``--pinkeep-``; ``None``: not there
     """
 
     installer: str | None = None
     reuse_key: bool | None = None
     deploy_hook: str = ""
     directory_hooks: bool = True
+    options: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -70,6 +72,11 @@ class CliIni:
         if self.reuse_key is not None:
             said.append(f"reuse-key = {str(self.reuse_key).lower()}")
         return tuple(said)
+
+    def refused(self) -> list[Finding]:
+        """What is to be told of an option that pinkeep does not take."""
+        bad = _refused(self.options, "any")
+        return [machine.refused_everywhere(bad)] if bad else []
 
 
 class Survey:
@@ -212,7 +219,18 @@ class Survey:
             must_staple=renewal.must_staple,
             renew_before=certificates.span(renewal.renew_before_expiry),
             cli_ini=said.lines,
+            refused=self._refused(renewal, live),
         )
+
+    def _refused(self, renewal: Renewal, live: Certificate) -> BadOption | None:
+        """Which of its options keeps a lineage from being brought into step."""
+        if (self.cli_ini.installer or renewal.installer) != "pinkeep":
+            return None
+        given = self.cli_ini.options
+        if _refused(given, "any"):
+            return None  # told once
+        values = self.store.values(renewal.name, given, renewal.options)
+        return _refused(values, renewal.name, live.names)
 
     def _other_certificates(self, members: set[str]) -> Iterator[Certificate]:
         for name in renewals.names(self.config_dir):
@@ -238,6 +256,20 @@ class Survey:
     def _has_hook(self) -> bool:
         pattern = os.path.join(glob.escape(self.config_dir), "renewal-hooks", "deploy", "*")
         return any(map(_is_hook, glob.glob(pattern)))
+
+
+def _refused(
+    values: Mapping[str, object], lineage: str, names: tuple[str, ...] = ()
+) -> BadOption | None:
+    """What pinkeep does not take of its options, for a lineage with these names."""
+    try:
+        chosen = options.parse(values, lineage)
+        options.check_report_host(chosen.report_uri, names, chosen.include_subdomains)
+        apache.command("--pinkeep-configtest-command", chosen.configtest, "configtest")
+        apache.command("--pinkeep-reload-command", chosen.reload, "graceful")
+    except BadOption as error:
+        return error
+    return None
 
 
 def _is_hook(path: str) -> bool:

@@ -15,6 +15,8 @@ The rules:
 * Every live certificate has a pinned key and its own private key, is renewed in time, and by
   pinkeep: by another installer it gets a new key, unless certbot reuses it. What ``cli.ini`` says counts
   before the renewal file, so that is where it is mended.
+* With an option that it does not take pinkeep brings nothing into step; renewals go on (G3), so nothing
+  else shows it.
 * A lineage that pinkeep renews is in a keyring, or the record was lost.
 * A certificate that was deleted leaves the keyring with the next publication; the last one does not.
 * includeSubDomains binds at the hosts of other certificates as well (RFC 7469 §2.6, §4.2): their keys
@@ -33,6 +35,7 @@ from certbot_pinkeep.checks.certificates import is_overdue
 from certbot_pinkeep.checks.findings import Finding, Severity
 from certbot_pinkeep.checks.hosts import put_back
 from certbot_pinkeep.checks.seen import Certificate, Lineage, Place, PlaceKind, Seen
+from certbot_pinkeep.errors import BadOption
 from certbot_pinkeep.ledger import Entry
 
 #: By kind: what it is called, the permission bits it must not have, the mode that it should have,
@@ -77,6 +80,16 @@ def without_record(lineage: str) -> Finding:
         "record was lost.",
         f"Run: certbot renew --cert-name {lineage} --installer pinkeep -- where the record was lost, "
         "add the releases again that carry pins.",
+    )
+
+
+def refused_everywhere(error: BadOption) -> Finding:
+    """What is to be told of an option in ``cli.ini`` that pinkeep does not take."""
+    return Finding(
+        Severity.WARNING,
+        "cli.ini",
+        f"'certbot renew' fails, and brings no keys and no pins into step: {error}",
+        f"Mend {error.option.removeprefix('--')} there, and run: certbot renew",
     )
 
 
@@ -291,7 +304,14 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
         yield from _time(lineage.live, lineage.renew_before, seen, now)
         yield from _live_key(seen, lineage.live, now)
     if not lineage.error:
-        yield from _renewal(seen, lineage)
+        yield from _renewal(lineage)
+    if lineage.refused is not None:
+        yield _warning(
+            name,
+            f"'certbot renew' fails, and does not bring its keys and pins into step: {lineage.refused}",
+            f"certbot renew --cert-name {name} --installer pinkeep {lineage.refused.option} ... -- with a "
+            "value that can be used",
+        )
 
 
 def _time(
@@ -348,7 +368,7 @@ def _other_key(seen: Seen, live: Certificate, recorded: str, now: datetime) -> I
         )
 
 
-def _renewal(seen: Seen, lineage: Lineage) -> Iterator[Finding]:
+def _renewal(lineage: Lineage) -> Iterator[Finding]:
     name, ours = lineage.name, lineage.installer == "pinkeep"
     wrong = [] if ours else [f"installer = {lineage.installer}"]
     wrong += [] if lineage.reuse_key else ["reuse-key = false"]

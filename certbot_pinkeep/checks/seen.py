@@ -10,6 +10,7 @@ from typing import Literal
 
 from certbot_pinkeep import reach
 from certbot_pinkeep.csrs import Request
+from certbot_pinkeep.errors import BadOption
 from certbot_pinkeep.keyring import Keyring
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.pins import KeyType
@@ -155,6 +156,7 @@ class Lineage:
     :ivar key_error: why its live private key cannot be used, as a sentence
     :ivar installer: with which it will be renewed
     :ivar cli_ini: what ``cli.ini`` says of its renewal, as the lines are there
+    :ivar refused: what pinkeep does not take of its options; ``None``: nothing, or it is in ``cli.ini``
     :ivar hooked: whether certbot-pinkeep is a deploy hook of it
     :ivar renew_before: how long before it expires it is renewed; ``None``: certbot's default
     """
@@ -170,6 +172,7 @@ class Lineage:
     must_staple: bool = False
     renew_before: timedelta | None = None
     cli_ini: tuple[str, ...] = ()
+    refused: BadOption | None = None
 
 
 @dataclass(frozen=True)

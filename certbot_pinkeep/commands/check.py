@@ -171,6 +171,7 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
             [one for one in shown if one.host in mine],
             [one for one in plain if one.host in mine],
         )
+    found += survey.cli_ini.refused()
     if not parsed.name:
         found += survey.without_record(states, [error.path for error in damaged])
     hosts = len({one.host for one in shown})
@@ -209,6 +210,7 @@ def _cli_ini(config: Any) -> CliIni:
         config.reuse_key if handoff.is_given(config, "reuse_key") else None,
         hook or "",
         config.directory_hooks,
+        common.given(config),
     )
 
 

@@ -249,14 +249,18 @@ def lost(keeper: Keeper, states: Iterable[State]) -> set[str]:
     }
 
 
+def given(config: Any) -> dict[str, object]:
+    """The plugin's options in ``cli.ini``, by their names without ``--pinkeep-``; ``None``: not there."""
+    return {option: getattr(config, f"pinkeep_{option.replace('-', '_')}") for option in OPTIONS}
+
+
 def take_in(config: Any, keeper: Keeper, renewal: Renewal) -> str:
     """Record what is live of a lineage, with the options that certbot remembers for it.
 
     :returns: its keyring
     """
     name = renewal.name
-    given = {option: getattr(config, f"pinkeep_{option.replace('-', '_')}") for option in OPTIONS}
-    chosen = options.parse(keeper.store.values(name, given, renewal.options), name)
+    chosen = options.parse(keeper.store.values(name, given(config), renewal.options), name)
     live = lineage.look(name, renewal.cert_path, renewal.key_path, renewal.must_staple)
     # With one certificate ever, there was none before whose pins could be forgotten.
     ours = renewal.installer == handoff.INSTALLER and live.versions > 1

@@ -54,7 +54,7 @@ from certbot_pinkeep.checks.seen import (
     Target,
     targets,
 )
-from certbot_pinkeep.errors import ApacheFailed, BadKey
+from certbot_pinkeep.errors import ApacheFailed, BadKey, BadOption
 from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.ledger import Ledger, Release
 from certbot_pinkeep.options import Options
@@ -695,6 +695,12 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         WARNING,
         "its renewal file has no 'reuse_key = True'",
         f"Run: certbot renew --cert-name {HOST} --installer pinkeep",
+    ),
+    "an option that is refused": (
+        sound(**lineage(refused=BadOption("--pinkeep-max-age", "soon", "give a number."))),
+        WARNING,
+        "'certbot renew' fails, and does not bring its keys and pins into step: --pinkeep-max-age 'soon'",
+        f"certbot renew --cert-name {HOST} --installer pinkeep --pinkeep-max-age ...",
     ),
     "deleted": (
         sound(**lineage(live=None, deleted=True)),
@@ -1363,6 +1369,33 @@ def test_what_cli_ini_says_is_mended_there(site: Site, capsys: Said) -> None:
         assert code == WARNING and f"Take '{line}' out of cli.ini" in said[1]
     ini.write_text("installer = pinkeep\nreuse-key = true\n")
     assert call(site, capsys, f"--config={ini}")[0] == OK
+
+
+def test_g10_a_bad_value_in_cli_ini_is_told_once(site: Site, capsys: Said) -> None:
+    """Renewals go on, so nothing else shows it before it is missed."""
+    ini = site.config / "cli.ini"
+    for line in ("pinkeep-max-age = soon", "pinkeep-reload-command = /nonexistent/reload"):
+        ini.write_text(f"{line}\n")
+        option, _, value = line.partition(" = ")
+        code, said = call(site, capsys, f"--config={ini}")
+        assert (code, len(said)) == (WARNING, 2)
+        assert (
+            said[0].startswith("PINKEEP WARNING - cli.ini: ") and f"--{option} '{value}'" in said[0]
+        )
+        assert f"Mend {option} there, and run: certbot renew" in said[1]
+    ini.write_text("pinkeep-max-age = 5184000\n")
+    assert call(site, capsys, f"--config={ini}")[0] == OK
+
+
+def test_g10_a_bad_value_that_certbot_remembers_is_told(site: Site, capsys: Said) -> None:
+    """Of its certificate; not where another installer renews that."""
+    for values in ({"max-age": "soon"}, {"report-uri": f"https://{site.name}/"}):
+        renewals.remember(str(site.config), site.name, "pinkeep", values)
+        code, said = call(site, capsys)
+        assert (code, len(said)) == (WARNING, 2)
+        assert f"--pinkeep-{next(iter(values))} ..." in said[1]
+    renewals.remember(str(site.config), site.name, "apache", {"max-age": "soon"})
+    assert all("--pinkeep-max-age" not in line for line in call(site, capsys)[1])
 
 
 def test_g6_a_snippet_that_did_not_pass_is_not_told_as_edited(site: Site, capsys: Said) -> None:
