@@ -315,6 +315,8 @@ def _handshake(
 
 
 def _no_tls(kind: KeyType | None, error: OSError, deadline: _Deadline) -> _Stop:
+    if isinstance(error, TimeoutError):
+        return _Stop("slow", deadline.why(error))
     reason = getattr(error, "reason", None) or ""
     lacks = kind is not None and any(one in reason for one in _NO_CIPHER)
     return _Stop("type" if lacks else "tls", deadline.why(error))

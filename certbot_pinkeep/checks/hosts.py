@@ -39,6 +39,11 @@ _NOT_THERE = {
         "it could not be reached",
         "See that it can be reached from here, or say where: --connect HOST:PORT",
     ),
+    "slow": (
+        Severity.UNKNOWN,
+        "no TLS connection came about in time",
+        "See whether it is overloaded. Where it is only slow, give it longer: --timeout SECONDS",
+    ),
     "tls": (
         Severity.CRITICAL,
         "no TLS connection came about",

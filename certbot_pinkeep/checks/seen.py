@@ -18,9 +18,9 @@ from certbot_pinkeep.state import State
 
 #: What a name that begins with ``*.`` is looked at as: one label below.
 PROBE_LABEL = "pinkeep-check"
-#: How far a look at a host got: to its end, no connection, no TLS, no certificate of the type of key
-#: that was asked for, no HTTP over it.
-Stopped = Literal["", "unreachable", "tls", "type", "http"]
+#: How far a look at a host got: to its end, no connection, no TLS in time, no TLS, no certificate of the
+#: type of key that was asked for, no HTTP over it.
+Stopped = Literal["", "unreachable", "slow", "tls", "type", "http"]
 #: What is wrong with a chain of certificates: nothing, one is out of time, another name, or anything else.
 Distrust = Literal["", "time", "name", "chain"]
 PlaceKind = Literal[

@@ -297,6 +297,12 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "could not be reached: refused.",
         "--connect HOST:PORT",
     ),
+    "no TLS in time": (
+        sound(shown=(Shown(HOST, stopped="slow", error="it took longer"),)),
+        UNKNOWN,
+        "no TLS connection came about in time: it took longer.",
+        "--timeout SECONDS",
+    ),
     "no TLS": (
         sound(shown=(Shown(HOST, stopped="tls", error="alert"),)),
         CRITICAL,

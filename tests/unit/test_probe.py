@@ -258,7 +258,7 @@ def test_time_limits_hold_for_all_of_a_look(tmp_path: Path) -> None:
     assert shown.certificate is not None
     with Server(say_nothing) as address:
         shown = look(Way(address, seconds=SHORT))
-    assert (shown.stopped, shown.error) == ("tls", "it took longer than 0.3 seconds")
+    assert (shown.stopped, shown.error) == ("slow", "it took longer than 0.3 seconds")
 
 
 def test_a_name_server_that_does_not_answer_is_left_behind(
