@@ -11,7 +11,7 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -35,11 +35,13 @@ class _View:
     """A keyring, seen from *now*.
 
     :ivar lost: the pins of backups whose files are lost
+    :ivar step: the command that brings it into step, where it has no certificate; empty: it has one
     """
 
     state: State
     now: datetime
     lost: Collection[str] = ()
+    step: str = ""
 
     @property
     def keyring(self) -> Keyring:
@@ -97,12 +99,20 @@ def as_data(
     }
 
 
-def as_text(states: list[State], now: datetime, lost: Collection[str] = ()) -> str:
+def as_text(
+    states: list[State],
+    now: datetime,
+    lost: Collection[str] = (),
+    steps: Mapping[str, str] | None = None,
+) -> str:
     """For people: a block per keyring, or a line each where there are many.
 
     :param lost: the pins of backups whose files are lost
+    :param steps: by the names of keyrings that have no certificate, which ``certbot renew`` does not come
+        to: the command that brings it into step
     """
-    views = [_View(state, now, lost) for state in states]
+    steps = steps or {}
+    views = [_View(state, now, lost, steps.get(state.keyring.name, "")) for state in states]
     if len(views) > MANY:
         return _table(views)
     return "\n\n".join(_block(view) for view in views)
@@ -265,7 +275,8 @@ def _block(view: _View) -> str:
         lines.append("  Releases:")
         lines += [f"    {line}" for line in release_lines(view.state, view.now)]
     if view.state.unpin:
-        told = advice.unpinning(keyring.name, view.state.unpin, ledger, view.now)
+        step = view.step or "certbot renew"
+        told = advice.unpinning(keyring.name, view.state.unpin, ledger, view.now, step)
         lines.append(f"  Unpinned:  {told}")
     return "\n".join(lines)
 
@@ -273,10 +284,12 @@ def _block(view: _View) -> str:
 def _pending(view: _View) -> str:
     """What Apache has yet to load, and what makes it."""
     keys = "".join(f" and the key {key.pin}" for key in view.waiting)
+    confirm = f"certbot-pinkeep confirm {view.keyring.name}"
+    if view.step and not view.state.unpin:
+        return f"Apache has yet to load the pins{keys}: reload it, and run: {confirm}"
     return (
-        f"Apache has yet to load the pins{keys}: 'certbot renew' reloads it, where its configuration "
-        "test passes; where you reload it yourself, run: certbot-pinkeep confirm "
-        f"{view.keyring.name}"
+        f"Apache has yet to load the pins{keys}: '{view.step or 'certbot renew'}' reloads it, where its "
+        f"configuration test passes; where you reload it yourself, run: {confirm}"
     )
 
 
@@ -298,7 +311,7 @@ def _lineage(member: Member) -> str:
 
 def _rollover_lines(view: _View) -> list[str]:
     name, verdict = view.keyring.name, view.verdict
-    if not view.keyring.drawing:
+    if view.step or not view.keyring.drawing:
         return ["nothing to roll over: no certificate draws on it"]
     lines = [_due(view, key_type, decision) for key_type, decision in view.decisions.items()]
     if lines and all(decision.held for decision in view.decisions.values()):

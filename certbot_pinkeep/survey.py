@@ -27,6 +27,7 @@ from certbot_pinkeep import apache, options, pins, renewals
 from certbot_pinkeep.checks import certificates, machine
 from certbot_pinkeep.checks.findings import Finding
 from certbot_pinkeep.checks.seen import (
+    CERTBOT_RENEW,
     Certificate,
     KeyFile,
     Lineage,
@@ -94,11 +95,17 @@ class Survey:
         self._others: dict[str, Certificate | None] = {}
 
     def look(
-        self, state: State, now: datetime, shown: Iterable[Shown], plain: Iterable[Plain]
+        self,
+        state: State,
+        now: datetime,
+        shown: Iterable[Shown],
+        plain: Iterable[Plain],
+        step: str = CERTBOT_RENEW,
     ) -> Seen:
         """All that there is to see of a keyring.
 
         :param shown: what its hosts showed, in whichever way they were looked at
+        :param step: the command that brings it into step
         :raises PinkeepError, OSError: when something cannot be read that has to be
         """
         keyring = state.keyring
@@ -112,6 +119,7 @@ class Survey:
             chosen=chosen,
             reloads=_reloads(chosen),
             configtest=_configtest(chosen),
+            step=step,
             reached=self.store.reached(now),
             owner=_owner(places),
             snippet=apache.read_snippet(state.snippet) if state.snippet else None,

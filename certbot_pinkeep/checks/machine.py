@@ -99,7 +99,7 @@ def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
         yield _warning(
             name,
             f"what was served is in doubt: {ledger.doubt}. No key is exchanged.",
-            "certbot renew",
+            seen.mending,
         )
     elif ledger.is_ahead_of(now) or seen.reached > now:
         told = rollover.clock(ledger.noticed(seen.reached), now)
@@ -111,7 +111,7 @@ def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
             f"{name} --clock",
         )
     if ledger.current is None:
-        yield _warning(name, "nothing is published yet.", "certbot renew")
+        yield _warning(name, "nothing is published yet.", seen.mending)
     elif _is_held_back(seen, now):
         yield _held_back(seen, ledger.current)
     elif ledger.pending and not seen.state.unpinned(now):
@@ -158,7 +158,7 @@ def _held_back(seen: Seen, current: Entry) -> Finding:
         seen.name,
         f"what was to be published at {moments.text(current.recorded)} is not in place: Apache's "
         "configuration test failed, or the run was stopped. What was published before stays.",
-        f"{test}: certbot renew{then}",
+        f"{test}: {seen.mending}{then}",
     )
 
 
@@ -207,7 +207,7 @@ def _snippet(seen: Seen, now: datetime) -> Iterator[Finding]:
         what = "the snippet is not what was published: it was edited, or an older one put back."
     else:
         return
-    again = "certbot renew -- it writes the snippet anew"
+    again = f"{seen.mending} -- it writes the snippet anew"
     if not seen.reloads:
         again += f"; then reload Apache, and run: certbot-pinkeep confirm {seen.name}"
     yield replace(_warning(state.snippet, what, again), severity=Severity.CRITICAL)
@@ -225,10 +225,14 @@ def _keys(seen: Seen) -> Iterator[Finding]:
             restore += f" Or bring it again: {bring}"
         elif key.role == "backup":
             what = f"{file.error} It is the key of a backup, which cannot be used."
-            restore += " Where it is lost for good, run: certbot renew -- it stages another backup."
-        else:
+            restore += (
+                f" Where it is lost for good, run: {seen.mending} -- it stages another backup."
+            )
+        elif seen.lives:
             what = f"{file.error} The next renewal is to be issued for that key."
             restore += " Or run: certbot renew -- it takes the key from where it is live."
+        else:
+            what = f"{file.error} The next certificate is to be issued for that key."
         yield Finding(Severity.CRITICAL, seen.name, what, restore)
 
 
@@ -415,7 +419,7 @@ def _subdomains(seen: Seen) -> Iterator[Finding]:
         yield _warning(
             seen.name,
             f"--pinkeep-include-subdomains is set, but includeSubDomains is left out{named}.",
-            "certbot renew -- it says what to do",
+            f"{seen.mending} -- it says what to do",
         )
 
 

@@ -23,6 +23,8 @@ PROBE_LABEL = "pinkeep-check"
 Stopped = Literal["", "unreachable", "slow", "tls", "type", "http"]
 #: What is wrong with a chain of certificates: nothing, one is out of time, another name, or anything else.
 Distrust = Literal["", "time", "name", "chain"]
+#: What brings a keyring into step that has certificates.
+CERTBOT_RENEW = "certbot renew"
 PlaceKind = Literal[
     "keys",
     "csrs",
@@ -187,6 +189,7 @@ class Seen:
     :ivar snippet: the snippet's text; ``None``: there is no file
     :ivar requests: what the saved CSRs ask for
     :ivar others: the certificates of this machine that are not the keyring's
+    :ivar step: the command that brings the keyring into step
     :ivar came: the lineages that have come from another keyring, and are not confirmed here yet
     """
 
@@ -205,6 +208,7 @@ class Seen:
     others: tuple[Certificate, ...] = ()
     came: tuple[str, ...] = field(default=())
     configtest: str = ""
+    step: str = CERTBOT_RENEW
 
     @property
     def name(self) -> str:
@@ -217,10 +221,18 @@ class Seen:
         return tuple(one.live for one in self.lineages if one.live is not None)
 
     @property
+    def mending(self) -> str:
+        """What to run so that the keyring is brought into step. Without a certificate nothing does but
+        to leave pinning, which nobody is to be talked into."""
+        if self.step == CERTBOT_RENEW or self.state.unpin:
+            return self.step
+        return f"{self.step} (to stay pinned, ask for a certificate with --pinkeep-keyring {self.name})"
+
+    @property
     def loading(self) -> str:
         """What to do so that Apache loads what is published, as a sentence."""
-        if self.reloads:
-            return "Run: certbot renew"
+        if self.reloads and (self.step == CERTBOT_RENEW or self.state.unpin):
+            return f"Run: {self.step}"
         return f"Reload Apache, and run: certbot-pinkeep confirm {self.name}"
 
 

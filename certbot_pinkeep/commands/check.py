@@ -147,7 +147,8 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     from certbot_pinkeep.checks.seen import targets
     from certbot_pinkeep.survey import Survey
 
-    store = common.keeper_of(config).store
+    keeper = common.keeper_of(config)
+    store = keeper.store
     names = [common.name_of(parsed)] if parsed.name else store.names()
     if not names:
         raise PinkeepError("there is no keyring yet. Run: certbot renew --installer pinkeep")
@@ -170,6 +171,7 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
             now,
             [one for one in shown if one.host in mine],
             [one for one in plain if one.host in mine],
+            keeper.step(state.keyring),
         )
     found += survey.cli_ini.refused()
     if not parsed.name:
@@ -180,13 +182,18 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
 
 
 def _judged(
-    survey: Survey, state: State, now: datetime, shown: list[Shown], plain: list[Plain]
+    survey: Survey,
+    state: State,
+    now: datetime,
+    shown: list[Shown],
+    plain: list[Plain],
+    step: str,
 ) -> list[Finding]:
     """What is wrong with a keyring; where that cannot be told, this."""
     from certbot_pinkeep import checks
 
     try:
-        return checks.check(survey.look(state, now, shown, plain), now)
+        return checks.check(survey.look(state, now, shown, plain, step), now)
     except Exception as error:  # the other keyrings are looked at all the same
         return [_failed(state.keyring.name, error)]
 

@@ -8,6 +8,8 @@ import json
 from certbot_pinkeep import moments, status
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.csrs import Folders
+from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.state import State
 
 _HELP = "which key is served, which is next, from when it can be exchanged, and what is due"
 _EXAMPLE = """\
@@ -39,9 +41,17 @@ def _status(parsed: argparse.Namespace) -> int:
         # Of many, nobody reads it, and indenting takes time.
         print(json.dumps(document, indent=2 if len(states) <= status.MANY else None))
     elif states:
-        print(status.as_text(states, now, lost))
+        print(status.as_text(states, now, lost, _steps(keeper, states)))
     elif not damaged:
         print("No keyring yet. Run: certbot renew --installer pinkeep")
     for error in damaged:
         common.fail(str(error))
     return 1 if damaged else 0
+
+
+def _steps(keeper: Keeper, states: list[State]) -> dict[str, str]:
+    """What brings those keyrings into step that have no certificate."""
+    if len(states) > status.MANY:
+        return {}  # a line each, which does not say
+    rings = [state.keyring for state in states]
+    return {ring.name: keeper.step(ring) for ring in rings if not keeper.hosts_now(ring)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -40,7 +41,7 @@ from helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import apache, command, csrs, files, moments, probe, renewals
+from certbot_pinkeep import apache, command, csrs, files, moments, probe, renewals, wishes
 from certbot_pinkeep.checks import certificates, check
 from certbot_pinkeep.checks.findings import Finding, Severity, exit_code, lines
 from certbot_pinkeep.checks.seen import (
@@ -159,6 +160,7 @@ TRUE_HEADER = (PKP, POLICY.header_value)
 ENFORCING = (PKP, policy(LIVE, B).header_value)
 REPORTS = (ONLY, policy(LIVE, B).header_value)
 COMPROMISED = KEYRING.with_compromised(LIVE)
+UNPIN = f"certbot-pinkeep unpin {RING}"
 APP = Release("ios", "3 x", (C, D), (HOST,), NOW - DAY, NOW + 30 * DAY)
 BACKUP_PEM = make_pem()
 BACKUP = pin_of_key(BACKUP_PEM)
@@ -550,6 +552,47 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         WARNING,
         "no CSR is saved",
         "certbot renew",
+    ),
+    "snippet edited, pinning left, no certificate": (
+        sound(
+            LEAVING,
+            unpin=True,
+            snippet="Header always set X y",
+            step=UNPIN,
+            shown=(),
+            lineages=(Lineage(HOST, deleted=True),),
+        ),
+        CRITICAL,
+        "the snippet is not what was published",
+        f"Run: {UNPIN} -- it writes the snippet anew",
+    ),
+    "in doubt, no certificate": (
+        sound(
+            LEDGER.doubted("it was lost", []),
+            step=UNPIN,
+            shown=(),
+            lineages=(Lineage(HOST, deleted=True),),
+        ),
+        WARNING,
+        "it was lost. No key is exchanged",
+        f"Run: {UNPIN} (to stay pinned, ask for a certificate with --pinkeep-keyring {RING})",
+    ),
+    "pending, no certificate": (
+        sound(PENDING, step=UNPIN, shown=(), lineages=(Lineage(HOST, deleted=True),)),
+        WARNING,
+        "Apache is not known to have loaded",
+        f"Reload Apache, and run: certbot-pinkeep confirm {RING}",
+    ),
+    "primary lost, no certificate": (
+        sound(
+            keys=(KeyFile(LIVE, "/k/0", "It is gone."),),
+            step=UNPIN,
+            shown=(),
+            lineages=(Lineage(HOST, deleted=True),),
+        ),
+        CRITICAL,
+        "It is gone. The next certificate is to be issued for that key",
+        "Restore /k/0 from a backup.",
     ),
     "foreign owner of a key": (
         sound(places=(Place("/k/0", "key", 0o600, 1000),)),
@@ -1402,6 +1445,25 @@ def test_g10_a_bad_value_that_certbot_remembers_is_told(site: Site, capsys: Said
         assert f"--pinkeep-{next(iter(values))} ..." in said[1]
     renewals.remember(str(site.config), site.name, "apache", {"max-age": "soon"})
     assert all("--pinkeep-max-age" not in line for line in call(site, capsys)[1])
+
+
+def test_a_keyring_without_certificates_is_told_the_command_that_works(
+    site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """certbot renew would change nothing; in check and in status."""
+    wishes.unpin(site.keeper, site.name, NOW)
+    site.keeper.publish(site.name, NOW)
+    wishes.confirm(site.keeper, site.name, NOW)
+    shutil.rmtree(site.config / "live" / site.name)
+    site.renewal.unlink()
+    monkeypatch.setattr(probe, "look", lambda wanted, way: ([], []))
+    Path(site.state().snippet).write_text("Header always set X y\n")
+    said = call(site, capsys)[1][1]
+    assert f"Run: certbot-pinkeep unpin {site.name} -- it writes" in said
+    command.main(["status", f"--config-dir={site.config}", f"--work-dir={site.work}"])
+    told = capsys.readouterr().out
+    assert f"the first 'certbot-pinkeep unpin {site.name}' after that" in told
+    assert "certbot renew" not in told
 
 
 def test_g6_a_snippet_that_did_not_pass_is_not_told_as_edited(site: Site, capsys: Said) -> None:

@@ -262,6 +262,21 @@ def test_unpinned_keyring_publishes_nothing_in_the_end() -> None:
         assert ("until 2026-03-02T12:00:00Z" in status.as_text([state], at)) == (days == 0)
 
 
+def test_keyring_without_certificates_is_told_what_brings_it_into_step() -> None:
+    """certbot renew does not come to it any more; nobody is talked into leaving pinning."""
+    steps = {"ring": "certbot-pinkeep unpin ring"}
+    ledger = LIVE.record(policy(A, B, max_age=0), NOW)
+    leaving = State(RING, ledger.confirm(NOW), "/s.conf", unpin=True)
+    text = status.as_text([leaving], NOW, (), steps)
+    assert "the first 'certbot-pinkeep unpin ring' after that takes the header away" in text
+    assert "certbot renew" not in text and "nothing to roll over" in text
+    assert "'certbot renew' after that" in status.as_text([leaving], NOW, (), {"other": "x"})
+    text = status.as_text([State(RING, ledger, "/s.conf", unpin=True)], NOW, (), steps)
+    assert "'certbot-pinkeep unpin ring' reloads it" in text and "certbot renew" not in text
+    text = status.as_text([State(RING, PENDING, "/s.conf")], NOW, (), steps)
+    assert "reload it, and run: certbot-pinkeep confirm ring" in text and "unpin" not in text
+
+
 def test_g8_doubt_makes_everything_unknown() -> None:
     """Neither for the keyring nor for a key is there a time."""
     found = document(LIVE.doubted("it was lost", []))["keyrings"][0]
