@@ -147,15 +147,16 @@ def release_lines(state: State, now: datetime) -> list[str]:
 
 
 def _release(state: State, release: Release, now: datetime) -> str:
+    until = moments.text(release.binds_until(now))
+    since = moments.text(release.recorded)
+    what = f"{release.channel} {release.label}: {len(release.pins)} pins since {since}"
+    if not release.may_bind(now):
+        return f"{what}, bound until {until}, and binds nobody any more"
     staged = {key.pin for key in state.keyring.keys if key.role == "backup"}
     left = len(staged.intersection(release.pins))
-    until = moments.text(release.binds_until(now))
     backups = f"{left} of its pins are backups" if left != 1 else "1 of its pins is a backup"
     after = "" if left else ": no rollover before it ends"
-    return (
-        f"{release.channel} {release.label}: {len(release.pins)} pins since "
-        f"{moments.text(release.recorded)}, binds until {until}; {backups} now{after}"
-    )
+    return f"{what}, binds until {until}; {backups} now{after}"
 
 
 def backup_lines(state: State, now: datetime, lost: Collection[str] = ()) -> list[str]:

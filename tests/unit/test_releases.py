@@ -144,6 +144,17 @@ def test_g2_rollovers_use_the_backups_that_a_release_carries_then_wait(machine: 
     assert roll(machine, 201) not in carried
 
 
+def test_release_that_is_over_is_not_said_to_forbid_a_rollover(machine: Machine) -> None:
+    """Whether the ledger has dropped it or not."""
+    add(machine)
+    machine_state = machine.state(SITE)
+    (release_,) = machine_state.ledger.releases
+    for moment, over in ((release_.until - DAY, False), (release_.until + DAY, True)):
+        (told,) = status.release_lines(machine_state, moment)
+        assert ("binds nobody any more" in told) == over
+        assert ("backups now" in told) == (not over)
+
+
 def test_g2_forced_rollover_names_the_release(machine: Machine) -> None:
     """As one of those that are locked out."""
     add(machine)
