@@ -5,7 +5,8 @@ The rules:
 * A key is staged from when it was made until it is first served, and in service until it is left.
 * Pins are served from when they were recorded until they were replaced, and held for their max-age
   after that (RFC 7469 §2.3.1); a release is carried until its date, and held for its TTL after that.
-* What is served now is held until now plus its max-age, at least.
+* What is served now is held until now plus its max-age, at least. What begins in the future, by a clock
+  that was set back, is shown from then.
 * What has run out is shown, whether the ledger has dropped it or not; the last ones of it.
 * The picture ends where nothing of it goes on. What nobody ever used is left out.
 * From when a rollover is safe is what ``status`` says.
@@ -71,7 +72,7 @@ def timeline(state: State, now: datetime, lost: Iterable[str] = ()) -> Timeline:
     keyring, ledger = state.keyring, state.ledger
     keys = sorted(keyring.keys, key=lambda key: (key.created, key.first_served or now))
     served = {member.pin for member in keyring.members}
-    windows = [*ledger.past, *(one.window(now) for one in ledger.holdings)]
+    windows = [*ledger.past, *(one.window(max(now, one.recorded)) for one in ledger.holdings)]
     windows.sort(key=lambda window: (window.since, window.until))
     rows = tuple(row for key in keys if (row := _key(key, key.pin in served, now)).bars)
     held = tuple(_window(window, now) for window in windows if window.until > window.since)
@@ -97,8 +98,10 @@ def _key(key: Key, served: bool, now: datetime) -> Row:
         end = now if served or key.last_served is None else key.last_served
         bars.append(Bar("service", key.first_served, max(end, key.first_served)))
     gone = key.role in ("retired", "compromised") and key.first_served is None
-    if not gone and key.created < (key.first_served or now):
-        bars.insert(0, Bar("staged", key.created, key.first_served or now))
+    # By a clock that was set back it may have been made in the future.
+    staged = key.first_served or max(now, key.created)
+    if not gone and (key.created < staged or key.first_served is None):
+        bars.insert(0, Bar("staged", key.created, staged))
     return Row(f"{key.pin[:10]} {key.role}", tuple(bars))
 
 
@@ -113,7 +116,7 @@ def _window(window: Window, now: datetime) -> Row:
 
 def _policy(window: Window, now: datetime) -> str:
     """Which one it was: how many pins, and how long they are held."""
-    held = window.until - (window.ended or now)
+    held = window.until - (window.ended or max(now, window.since))
     days = f"{held.days} day{'s' if held.days > 1 else ''}"
     return f"{len(window.pins)} pins, {days if held.days else f'{held.seconds} s'}"
 

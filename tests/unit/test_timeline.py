@@ -73,6 +73,18 @@ def test_what_ran_out_is_still_shown() -> None:
         assert timeline.verdict(line) == "A rollover is safe now."
 
 
+def test_g8_what_binds_is_shown_by_a_clock_that_was_set_back() -> None:
+    """Pins that are held, and backups, are there all the same, and held for as long."""
+    found = state()
+    book = Ledger().record(policy(B, C), NOW - 20 * DAY).confirm(NOW - 20 * DAY)
+    line = timeline.timeline(replace(found, ledger=book), NOW - 400 * DAY)
+    assert [row.label for row in line.holdings] == ["2 pins, 60 days"]
+    assert spans(line.holdings[0]) == [("held", -20, 40)]
+    assert [row.label[:10] for row in line.keys] == [A[:10], B[:10], C[:10]]
+    assert [spans(row) for row in line.keys][2] == [("staged", -20, -20)]
+    assert (line.start, line.end) == (NOW - 400 * DAY, NOW + 40 * DAY)
+
+
 def test_policies_are_told_apart() -> None:
     """By how long they are held; one that is not held has no such bar."""
     book = Ledger().record(policy(A, B, max_age=86400), NOW - 9 * DAY).confirm(NOW - 9 * DAY)
