@@ -4,8 +4,8 @@ What it prints:
 
 * The outcome on standard output; nothing else. A character that cannot be shown there is escaped.
 * An error is one line on standard error: what happened, why, and what to do. Warnings go there, too.
-* Exit codes: 0 done, 1 refused or failed, 2 usage. As the shell has it, 130 after Ctrl-C and 141 where
-  nobody reads what is printed any more; neither is commented on.
+* Exit codes: 0 done, 1 refused or failed, 2 usage; those of ``check`` are its own. As the shell has
+  it, 130 after Ctrl-C and 141 where nobody reads what is printed any more; neither is commented on.
 """
 
 from __future__ import annotations
@@ -81,6 +81,9 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     if arguments is None and len(sys.argv) == 1 and "RENEWED_LINEAGE" in os.environ:
         arguments = ["deploy-hook"]  # certbot calls what is linked into a hook folder bare
     parser = _parser()
+    words = sys.argv[1:] if arguments is None else arguments
+    if "check" in words and words[0].startswith("-"):
+        check.answer(parser)  # what is wrong before its name as well
     _complete(parser)
     try:
         return parser.parse_args(arguments)
@@ -132,7 +135,7 @@ def _complete(parser: argparse.ArgumentParser) -> None:
         argcomplete.autocomplete(parser)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> common.Parser:
     parser = common.Parser(
         prog="certbot-pinkeep",
         description=common.described(_HELP, _MORE),

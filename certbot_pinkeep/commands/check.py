@@ -53,7 +53,7 @@ class _Outcome:
 def add(commands: common.Commands) -> None:
     """Add its parser."""
     command = common.add_command(commands, "check", _HELP, _EXAMPLE, codes=_CODES)
-    command.__class__ = _Parser
+    answer(command)
     common.add_name(command, every=True)
     command.add_argument(
         "--connect",
@@ -81,12 +81,18 @@ def add(commands: common.Commands) -> None:
     command.set_defaults(run=_run)
 
 
+def answer(parser: common.Parser) -> None:
+    """Have a parser answer monitoring, which takes the exit code 2 for critical."""
+    parser.__class__ = _Parser
+
+
 class _Parser(common.Parser):
     """One that answers monitoring: what it refuses is unknown."""
 
     def error(self, message: str) -> NoReturn:
         """Print the one line, and end."""
-        outcome = _unknown(None, PinkeepError(f"{message}. See: certbot-pinkeep check --help"))
+        see = "" if "--help" in message else ". See: certbot-pinkeep check --help"
+        outcome = _unknown(None, PinkeepError(f"{message}{see}"))
         _print(outcome)
         self.exit(outcome.code)
 

@@ -1118,7 +1118,27 @@ def test_bad_usage_is_refused(site: Site, capsys: Said, word: str) -> None:
     out, err = capsys.readouterr()
     (line,) = out.splitlines()
     assert (left.value.code, err) == (UNKNOWN, "")
-    assert line.startswith("PINKEEP UNKNOWN - check: ") and "check --help" in line
+    assert line.startswith("PINKEEP UNKNOWN - check: ") and line.count("check --help") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["--timeout", "5", "check"], ["--bogus", "check"], ["-c", "check"]]
+)
+def test_bad_usage_before_the_name_is_refused_as_well(words: list[str], capsys: Said) -> None:
+    """Whoever wrote it meant this command."""
+    with pytest.raises(SystemExit) as left:
+        command.main(words)
+    out, err = capsys.readouterr()
+    assert (left.value.code, err) == (UNKNOWN, "") and len(out.splitlines()) == 1
+
+
+def test_bad_usage_of_another_command_is_one(capsys: Said) -> None:
+    """Also where a keyring is called so."""
+    for words in (["rollover", "check", "--bogus"], ["roll", "check"]):
+        with pytest.raises(SystemExit) as left:
+            command.main(words)
+        out, err = capsys.readouterr()
+        assert (left.value.code, out) == (2, "") and err
 
 
 def test_what_certbot_refuses_is_unknown(site: Site, capsys: Said) -> None:
