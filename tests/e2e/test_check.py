@@ -53,6 +53,7 @@ class Checked(Pinned):
         for folder in (self.bot.config_dir, self.bot.work_dir):
             shutil.rmtree(folder)
             shutil.copytree(self._saved(folder), folder, symlinks=True)
+        self.bot.cli_ini.unlink(missing_ok=True)
         if self.loaded:
             self.server.sites = self.sites
             self.server.config.write_bytes(self.config)
@@ -414,6 +415,23 @@ def keyring_lost(site: Checked) -> None:
     site.keyring.unlink()
 
 
+def configtest_failed(site: Checked) -> None:
+    """Whatever is wrong with Apache's configuration: the earlier snippet is back."""
+    bad = ("--pinkeep-max-age=100", "--pinkeep-configtest-command=false")
+    assert site.bot.renew(*site.options, *bad).returncode == 1
+
+
+def option_refused(site: Checked) -> None:
+    """Each run of certbot fails."""
+    change(site.bot.renewal(NAME), "[renewalparams]\n", "[renewalparams]\npinkeep_max_age = soon\n")
+    assert site.bot.renew(*site.options).returncode == 1
+
+
+def reuse_key_in_cli_ini(site: Checked) -> None:
+    """No run of certbot changes that."""
+    site.bot.cli_ini.write_text("reuse-key = false\n")
+
+
 def compromised(site: Checked) -> None:
     """And still served."""
     site.rollover("--compromised").check()
@@ -488,6 +506,19 @@ FAULTS: list[tuple[Callable[[Checked], None], int, str, str]] = [
     (no_reuse_key, WARNING, "has no 'reuse_key = True'", RENEW),
     (live_key_of_another, CRITICAL, "is not the one of the certificate beside it", MEND),
     (deleted, WARNING, "no certificate of the keyring any more", "Run: certbot certonly"),
+    (
+        configtest_failed,
+        WARNING,
+        "Apache's configuration test failed",
+        "Run: /usr/bin/false -- mend",
+    ),
+    (option_refused, WARNING, "--pinkeep-max-age 'soon'", "--pinkeep-max-age ... -- with a value"),
+    (
+        reuse_key_in_cli_ini,
+        WARNING,
+        "cli.ini says 'reuse-key = false'",
+        "Take 'reuse-key = false' out",
+    ),
     (keyring_damaged, CRITICAL, "its checksum is wrong", "Restore the file from a backup"),
     (keyring_lost, WARNING, "was lost. No key is exchanged", RENEW),
     (compromised, CRITICAL, "which is compromised", f"certbot-pinkeep rollover {NAME} --now"),
@@ -532,6 +563,7 @@ MENDS: list[tuple[Callable[[Checked], None], str]] = [
     (nobody_tells, f"renew --cert-name {NAME} --installer pinkeep"),
     (no_reuse_key, f"renew --cert-name {NAME} --installer pinkeep"),
     (live_key_of_another, f"renew --cert-name {NAME} --force-renewal --installer pinkeep"),
+    (configtest_failed, "renew"),
     (keyring_lost, "renew"),
 ]
 
