@@ -456,4 +456,6 @@ def read_config(arguments: list[str]) -> Any:
             f"Certbot does not accept its configuration, cli.ini or what was given here: {why}"
         ) from ended
     sys.stderr.write(said.getvalue())
+    if hasattr(cli, "set_by_cli"):
+        cli.set_by_cli.detector = None  # certbot 2 remembers what an earlier configuration had set
     return config

@@ -427,9 +427,9 @@ def option_refused(site: Checked) -> None:
     assert site.bot.renew(*site.options).returncode == 1
 
 
-def reuse_key_in_cli_ini(site: Checked) -> None:
+def installer_in_cli_ini(site: Checked) -> None:
     """No run of certbot changes that."""
-    site.bot.cli_ini.write_text("reuse-key = false\n")
+    site.bot.cli_ini.write_text("installer = apache\n")
 
 
 def compromised(site: Checked) -> None:
@@ -514,10 +514,10 @@ FAULTS: list[tuple[Callable[[Checked], None], int, str, str]] = [
     ),
     (option_refused, WARNING, "--pinkeep-max-age 'soon'", "--pinkeep-max-age ... -- with a value"),
     (
-        reuse_key_in_cli_ini,
+        installer_in_cli_ini,
         WARNING,
-        "cli.ini says 'reuse-key = false'",
-        "Take 'reuse-key = false' out",
+        "it will be renewed with the installer apache",
+        "Take 'installer = apache' out",
     ),
     (keyring_damaged, CRITICAL, "its checksum is wrong", "Restore the file from a backup"),
     (keyring_lost, WARNING, "was lost. No key is exchanged", RENEW),

@@ -363,6 +363,10 @@ def test_backup_that_is_gone_is_not_called_safe(site: Site, capsys: Said) -> Non
 # What is printed, and where
 
 
+#: What other packages warn of on their own is not what is looked at.
+QUIET = {"PYTHONWARNINGS": "ignore::UserWarning"}
+
+
 def run_apart(
     site: Site, *words: str, shell: str = '"$@"', **environment: str
 ) -> subprocess.CompletedProcess[str]:
@@ -373,7 +377,7 @@ def run_apart(
         ["bash", "-c", shell, "bash", *line],
         capture_output=True,
         encoding=environment.get("PYTHONIOENCODING", "utf-8"),
-        env={**kept, **environment},
+        env={**kept, **QUIET, **environment},
         check=False,
     )
 
@@ -469,6 +473,7 @@ def test_interrupted_check_waits_for_no_host(site: Site) -> None:
             [*APART, "check", *words, *folders(site)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env={**os.environ, **QUIET},
             # What runs in the background of a shell has the signal ignored, and so have we.
             preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
