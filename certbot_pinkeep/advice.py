@@ -97,7 +97,7 @@ def carried(name: str, ledger: Ledger, now: datetime, hosts: tuple[str, ...] | N
     """
     bound = [one for one in ledger.releases if one.may_bind(now) and one.binds_at(hosts)]
     return "".join(
-        f" {str(one)[0].upper()}{str(one)[1:]} carries pins there until "
+        f" {one.subject} carries pins there until "
         f"{moments.text(one.binds_until(now))}; once nobody uses it: certbot-pinkeep release {name} end "
         f"--channel {shlex.quote(one.channel)} --label {shlex.quote(one.label)}."
         for one in bound

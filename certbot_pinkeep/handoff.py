@@ -220,7 +220,7 @@ def _obtain_without(
 def _said_of_csr(error: Exception) -> str:
     """What the CA says against the CSR; empty when it says something else."""
     problem = _problem(error)
-    if problem is None or problem.code not in ("badCSR", "badPublicKey"):
+    if problem is None or problem.code not in _REFUSING:
         return ""
     return str(problem.detail or problem.code)
 

@@ -88,6 +88,11 @@ class Release:
         return f"the release {self.channel} {self.label}"
 
     @property
+    def subject(self) -> str:
+        """Its name as it begins a sentence."""
+        return f"The release {self.channel} {self.label}"
+
+    @property
     def held(self) -> timedelta:
         """For how long it is held, from when it was recorded."""
         return self.until + self.ttl - self.recorded
@@ -314,9 +319,9 @@ class Ledger:
             return self._with_release(known, wider).extended(wider, release.until, release.ttl)
         if named:
             raise BadRelease(
-                f"{named[0]} is on record since {moments.text(named[0].recorded)} with other pins than "
-                "these. Nothing was changed. Give what carries these pins another --label. Where the one "
-                "on record is to bind for longer, give 'extend' in place of 'add'."
+                f"{named[0].subject} is on record since {moments.text(named[0].recorded)} with other pins "
+                "than these. Nothing was changed. Give what carries these pins another --label. Where the "
+                "one on record is to bind for longer, give 'extend' in place of 'add'."
             )
         added = replace(release, recorded=self._not_before(release.recorded))
         return replace(
@@ -333,8 +338,8 @@ class Ledger:
         longer = replace(release, until=max(until, release.until), ttl=max(ttl, release.ttl))
         if until + ttl < bound:
             raise BadRelease(
-                f"{release} is on record until {moments.text(bound)} already, which is later. Nothing was "
-                "changed. Where nobody uses it any more, give 'end' in place of this."
+                f"{release.subject} is on record until {moments.text(bound)} already, which is later. "
+                "Nothing was changed. Where nobody uses it any more, give 'end' in place of this."
             )
         ledger = self._with_release(release, longer)
         return replace(ledger, longest=max(self.longest, longer.held))

@@ -328,6 +328,28 @@ def test_g2_g3_a_blocked_key_is_replaced_in_the_same_renewal(
     assert pinned.live_pin == third
 
 
+def test_g3_a_backup_that_the_ca_does_not_take_holds_no_renewal_up(pinned: Pinned) -> None:
+    """The next one is served, in the same renewal; where it takes none, the present key goes on. Only
+    what it takes no other key in place of is not said to be the backup's fault."""
+    _, first, second = pinned.pins
+    words = "invalid public key in CSR: ECDSA curve P-521 not allowed"
+    call = ["--force-renewal", *pinned.options]
+    pinned.rollover().check()
+    with pinned.server.reloading():
+        done = pinned.bot.fork_renew(*call, before=partial(block, words, first)).check()
+    assert pinned.server.served_pin(NAME) == pinned.live_pin == second
+    assert f"certbot-pinkeep backup {NAME} drop {first}" in said(done)
+
+    pinned.rollover("--when-safe").check()
+    staged = [pin for pin in pinned.pins if pin != second]
+    refused = pinned.bot.fork_renew(*call, before=partial(block, words, second, *staged))
+    assert refused.returncode == 1 and words in said(refused) and " drop " not in said(refused)
+    with pinned.server.reloading():
+        pinned.bot.fork_renew(*call, before=partial(block, words, *staged)).check()
+    assert pinned.server.served_pin(NAME) == pinned.live_pin == second
+    pinned.check_whole()
+
+
 def test_g3_a_blocked_key_while_nothing_is_safe(site: Pinned, regular: Wget2) -> None:
     """The error names the command and the time; the old certificate is served; in time it renews."""
     site.spend()

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from helpers import DAY, NOW, Site, tree
+from helpers import DAY, NOW, Site, csr_pem, make_pem, pin_of_key, tree
 
 from certbot_pinkeep import apache, command, files, moments, renewals, status, store
 from certbot_pinkeep.keeper import Keeper
@@ -396,6 +396,15 @@ def test_nobody_reads_what_is_printed(
     done = run_apart(site, *words, shell=UNREAD, FIFO=str(site.root / "fifo"), **environment)
     # Later Pythons pass over a help that cannot be printed.
     assert done.stderr in ("141\n", "0\n" if "--help" in words else "")
+
+
+def test_g5_what_is_begun_is_done_though_nobody_reads_of_it(site: Site) -> None:
+    """A backup that is on record is published as well; the exit code is that of an unread command."""
+    given, pem = site.root / "offline.csr", make_pem()
+    given.write_bytes(csr_pem(pem, [site.name]))
+    words = ("backup", site.name, "add", "--csr", str(given))
+    done = run_apart(site, *words, shell=UNREAD, FIFO=str(site.root / "fifo"))
+    assert done.stderr == "141\n" and pin_of_key(pem) in site.published().pins
 
 
 def test_warnings_are_no_outcome(site: Site) -> None:

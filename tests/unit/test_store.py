@@ -30,7 +30,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certbot_pinkeep import store
-from certbot_pinkeep.errors import DamagedState, UnreadableState
+from certbot_pinkeep.errors import DamagedState, PinkeepError, UnreadableState
 from certbot_pinkeep.keyring import Key, Keyring, Member
 from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.state import State
@@ -319,3 +319,14 @@ def test_keyrings_are_listed_and_found_by_lineage(tmp_path: Path) -> None:
     assert found.keyring_of("example.com") == "ring"
     found.save(State(Keyring("ring"), Ledger()))
     assert found.keyring_of("example.com") is None
+
+
+def test_g10_what_no_file_can_hold_is_refused_and_the_file_stays(tmp_path: Path) -> None:
+    """As a sentence, which those who save several keyrings can tell of this one."""
+    found = Store(str(tmp_path))
+    saved = found.save(State(Keyring("ring"), Ledger()))
+    before = Path(found.path("ring")).read_bytes()
+    odd = "x '''y''' " + 3 * '"' + "z" + 3 * '"'
+    with pytest.raises(PinkeepError, match="The keyring file of ring cannot hold"):
+        found.save(replace(saved, settings={"reload-command": odd}))
+    assert Path(found.path("ring")).read_bytes() == before
