@@ -1,20 +1,19 @@
-"""Asking the CA whether a certificate is revoked: by OCSP, or by the CRL that it names.
+"""Asking the CA whether a certificate is revoked: by the CRLs that the certificate names.
 
 The rules:
 
-* OCSP first, where the certificate names a responder, then the CRLs that it names (RFC 5280
-  §4.2.2.1, §4.2.1.13). The first definite answer decides; nothing else that is sent, and nothing
-  that is not sent, is more than a reason to ask the next.
-* Nothing is believed that is not signed by the issuer (RFC 5280 §6.3.3) or, for OCSP, by a
-  responder to whom the issuer delegated it (RFC 6960 §4.2.2.2). MD5 and SHA-1 are no signatures.
-* An OCSP answer is for the very certificate: its serial number, its issuer's name and key (RFC 6960
-  §3.2). A CRL is the issuer's own and complete for the certificate: no delta, not indirect, not
-  for other distribution points, kinds of certificates or some reasons only, and without critical
-  extensions that we do not know (RFC 5280 §5.2, §5.3).
-* "Not revoked" counts while it is current: until its next update, where it names none for a day.
-  "Revoked" counts for ever. That an expired certificate is on no CRL says nothing (RFC 5280 §5).
+* The CRLs are asked in turn (RFC 5280 §4.2.1.13). The first definite answer decides; nothing else
+  that a server sends, or fails to send, is more than a reason to ask the next one.
+* Nothing is believed that the issuer did not sign (RFC 5280 §6.3.3). MD5 and SHA-1 are no
+  signatures.
+* A CRL is the issuer's own and complete for the certificate: no delta, not indirect, not for other
+  distribution points, kinds of certificates or some reasons only, and without critical extensions
+  that we do not know (RFC 5280 §5.2, §5.3).
+* "Not revoked" counts while the CRL is current: until its next update, which it must name (RFC 5280
+  §5.1.2.5). "Revoked" counts for ever. That an expired certificate is on no CRL says nothing
+  (RFC 5280 §5).
 * Only http and https are asked, also after a redirect. All questions together have a time limit, of
-  which each has an equal share of what is left, and every answer has a limit of size.
+  which each has an equal share of what is left, and every CRL has a limit of size.
 """
 
 from __future__ import annotations
@@ -26,41 +25,29 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from http.client import HTTPMessage
-from typing import IO
-from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+import requests
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import ocsp
-from cryptography.x509.oid import (
-    AuthorityInformationAccessOID,
-    ExtendedKeyUsageOID,
-    SignatureAlgorithmOID,
-)
+from cryptography.x509.oid import SignatureAlgorithmOID
 
 from certbot_pinkeep import __version__, pins
 
 #: Seconds that all questions together may take.
 TIME_LIMIT = 10
-#: Bytes that an OCSP answer and a CRL may have.
-LARGEST_OCSP, LARGEST_CRL = 1 << 20, 32 << 20
-_CHUNK = 1 << 16
+#: Bytes that a CRL may have.
+LARGEST = 32 << 20
+# Small: a server that sends byte by byte is left after the next one.
+_CHUNK = 1 << 10
 _MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _REFUSED_HASHES = ("md5", "sha1")
 # How far the CA's clock may be ahead of ours.
 _CLOCK_SKEW = timedelta(minutes=5)
-# For how long an answer counts that does not say it.
-_WITHOUT_UPDATE = timedelta(days=1)
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.S)
-
-_Signed = x509.Certificate | x509.CertificateRevocationList | ocsp.OCSPResponse
 
 
 @dataclass(frozen=True)
@@ -70,8 +57,7 @@ class Answer:
     :ivar revoked: ``None``: unknown
     :ivar reason: the reason's name in RFC 5280 §5.3.1, e.g. ``keyCompromise``; ``unspecified``
         where none is given; empty when it is not revoked or that is unknown
-    :ivar why: why it is unknown, as a part of a sentence; empty when the certificate names nobody
-        to ask
+    :ivar why: why it is unknown, as a part of a sentence; empty when the certificate names no CRL
     """
 
     revoked: bool | None
@@ -97,13 +83,10 @@ class _Question:
 
 @dataclass(frozen=True)
 class _Source:
-    """Whom to ask.
-
-    :ivar point: the distribution point of the CRL; ``None``: an OCSP responder
-    """
+    """Where a CRL is, and the distribution point that names it."""
 
     url: str
-    point: x509.DistributionPoint | None = None
+    point: x509.DistributionPoint
 
 
 def look(
@@ -117,7 +100,7 @@ def look(
     deadline = time.monotonic() + time_limit
     try:
         certificate = pins.load_certificate(certificate_pem)
-        sources = [*_responders(certificate), *_crls(certificate)]
+        sources = list(_crls(certificate))
     except Exception as error:  # whatever a damaged file makes the library raise
         return Answer(None, why=f"the certificate cannot be read ({type(error).__name__})")
     if not sources:
@@ -134,36 +117,17 @@ def _ask_all(sources: list[_Source], question: _Question, deadline: float) -> An
         begin = time.monotonic()
         until = begin + (deadline - begin) / (len(sources) - number)
         try:
-            return _ask(source, question, until)
+            return _read_crl(source, question, until)
         except _Unknown as error:
             failures.append(f"{source.url!a} {error}")
         except Exception as error:  # whatever a stranger's answer makes the library raise
             failures.append(
-                f"{source.url!a} sent an answer that cannot be read ({type(error).__name__})"
+                f"{source.url!a} sent a CRL that cannot be read ({type(error).__name__})"
             )
     return Answer(None, why="; ".join(failures))
 
 
-def _ask(source: _Source, question: _Question, until: float) -> Answer:
-    if source.point is None:
-        return _ask_responder(source.url, question, until)
-    return _read_crl(source.url, source.point, question, until)
-
-
 # Whom to ask
-
-
-def _responders(certificate: x509.Certificate) -> Iterator[_Source]:
-    """The OCSP responders that a certificate names (RFC 5280 §4.2.2.1)."""
-    try:
-        access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
-    except x509.ExtensionNotFound:
-        return
-    for description in access.value:
-        location = description.access_location
-        is_ocsp = description.access_method == AuthorityInformationAccessOID.OCSP
-        if is_ocsp and isinstance(location, x509.UniformResourceIdentifier):
-            yield _Source(location.value)
 
 
 def _crls(certificate: x509.Certificate) -> Iterator[_Source]:
@@ -190,6 +154,9 @@ def _issuer(certificate: x509.Certificate, chain_pem: bytes) -> x509.Certificate
 
 
 # What is signed
+
+
+_Signed = x509.Certificate | x509.CertificateRevocationList
 
 
 def _is_issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -223,16 +190,16 @@ def _padding(signed: _Signed, digest: hashes.HashAlgorithm) -> padding.PSS | pad
 
 
 def _check_current(since: datetime | None, until: datetime | None, now: datetime) -> None:
-    """See that an answer counts at *now*.
+    """See that a CRL counts at *now*.
 
     :param since: its ``thisUpdate``
     :param until: its ``nextUpdate``
     :raises _Unknown: when it does not
     """
     if since is None or since > now + _CLOCK_SKEW:
-        raise _Unknown("sent an answer that is not valid yet")
-    if now > (until or since + _WITHOUT_UPDATE):
-        raise _Unknown("sent an answer that is out of date")
+        raise _Unknown("sent a CRL that is not valid yet")
+    if until is None or now > until:
+        raise _Unknown("sent a CRL that is out of date")
 
 
 def _moment(thing: object, name: str) -> datetime | None:
@@ -251,86 +218,22 @@ def _is_valid(certificate: x509.Certificate, now: datetime) -> bool:
     return begin is not None and end is not None and begin <= now <= end
 
 
-# OCSP
-
-
-def _ask_responder(url: str, question: _Question, until: float) -> Answer:
-    """Ask an OCSP responder (RFC 6960).
-
-    :raises _Unknown: when it gives no definite answer
-    """
-    # RFC 5019 §2.1.1: SHA-1 is what every responder takes. It only names the issuer here.
-    asked = _request(question, hashes.SHA1()).public_bytes(Encoding.DER)
-    response = ocsp.load_der_ocsp_response(_fetch(url, asked, LARGEST_OCSP, until))
-    if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
-        raise _Unknown(f"refused to answer ({response.response_status.name.lower()})")
-    signers = [question.issuer, *_delegates(response, question)]
-    if not any(_is_signed(response, response.tbs_response_bytes, signer) for signer in signers):
-        raise _Unknown("sent an answer that the certificate's issuer did not sign")
-    single = next((one for one in response.responses if _is_about(one, question)), None)
-    if single is None:
-        raise _Unknown("sent an answer for another certificate")
-    return _read_single(single, question)
-
-
-def _request(question: _Question, digest: hashes.HashAlgorithm) -> ocsp.OCSPRequest:
-    builder = ocsp.OCSPRequestBuilder()
-    return builder.add_certificate(question.certificate, question.issuer, digest).build()
-
-
-def _delegates(response: ocsp.OCSPResponse, question: _Question) -> list[x509.Certificate]:
-    """The responders whom the issuer lets answer in its place (RFC 6960 §4.2.2.2)."""
-    return [
-        certificate
-        for certificate in response.certificates
-        if _is_issued(certificate, question.issuer)
-        and _is_valid(certificate, question.now)
-        and _may_sign_ocsp(certificate)
-    ]
-
-
-def _may_sign_ocsp(certificate: x509.Certificate) -> bool:
-    try:
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return False
-    return ExtendedKeyUsageOID.OCSP_SIGNING in usage
-
-
-def _is_about(single: ocsp.OCSPSingleResponse, question: _Question) -> bool:
-    wanted = _request(question, single.hash_algorithm)
-    return (
-        single.serial_number == wanted.serial_number
-        and single.issuer_name_hash == wanted.issuer_name_hash
-        and single.issuer_key_hash == wanted.issuer_key_hash
-    )
-
-
-def _read_single(single: ocsp.OCSPSingleResponse, question: _Question) -> Answer:
-    if single.certificate_status is ocsp.OCSPCertStatus.REVOKED:
-        return Answer(True, (single.revocation_reason or x509.ReasonFlags.unspecified).value)
-    if single.certificate_status is not ocsp.OCSPCertStatus.GOOD:
-        raise _Unknown("does not know the certificate")
-    _check_current(_moment(single, "this_update"), _moment(single, "next_update"), question.now)
-    return Answer(False)
-
-
 # CRLs
 
 
-def _read_crl(url: str, point: x509.DistributionPoint, question: _Question, until: float) -> Answer:
+def _read_crl(source: _Source, question: _Question, until: float) -> Answer:
     """Look for the certificate on a CRL (RFC 5280 §6.3.3).
 
     :raises _Unknown: when that gives no definite answer
     """
-    crl = x509.load_der_x509_crl(_fetch(url, None, LARGEST_CRL, until))
+    crl = x509.load_der_x509_crl(_fetch(source.url, until))
     if crl.issuer != question.issuer.subject:
         raise _Unknown("sent a CRL of another issuer")
     if not _may_sign_crls(question.issuer) or not _is_signed(
         crl, crl.tbs_certlist_bytes, question.issuer
     ):
         raise _Unknown("sent a CRL that the certificate's issuer did not sign")
-    _check_scope(crl, point)
+    _check_scope(crl, source.point)
     entry = crl.get_revoked_certificate_by_serial_number(question.certificate.serial_number)
     reason = _reason(entry) if entry is not None else x509.ReasonFlags.remove_from_crl
     if reason is not x509.ReasonFlags.remove_from_crl:
@@ -395,10 +298,9 @@ def _reason(entry: x509.RevokedCertificate) -> x509.ReasonFlags:
 # HTTP
 
 
-def _fetch(url: str, body: bytes | None, largest: int, until: float) -> bytes:
+def _fetch(url: str, until: float) -> bytes:
     """What is at *url*.
 
-    :param body: the OCSP request; ``None``: nothing is sent
     :param until: the deadline, by the monotonic clock
     :raises _Unknown: when nothing usable is there by then
     """
@@ -408,7 +310,7 @@ def _fetch(url: str, body: bytes | None, largest: int, until: float) -> bytes:
 
     def run() -> None:
         try:
-            outcome.put(_download(url, body, largest, until))
+            outcome.put(_download(url, until))
         except Exception as error:  # told to the waiting thread
             outcome.put(error)
 
@@ -426,24 +328,23 @@ def _fetch(url: str, body: bytes | None, largest: int, until: float) -> bytes:
     return result
 
 
-def _download(url: str, body: bytes | None, largest: int, until: float) -> bytes:
-    headers = {"User-Agent": f"certbot-pinkeep/{__version__}"}
-    if body is not None:
-        headers["Content-Type"] = "application/ocsp-request"
-    opener = build_opener(_NoRedirects)
-    for _ in range(_MOST_REDIRECTS + 1):
-        try:
-            request = Request(url, body, headers)
-            with opener.open(request, timeout=_left(until)) as response:
-                return _read(response, largest, until)
-        except HTTPError as error:
-            error.close()
-            location = error.headers.get("Location")
-            if error.code not in _REDIRECTS or not location:
-                raise _Unknown(f"answered with the status {error.code}") from None
+def _download(url: str, until: float) -> bytes:
+    # Redirects are ours: the library reads their bodies, whatever their size. What is sent packed is
+    # not unpacked, for the same reason.
+    headers = {"User-Agent": f"certbot-pinkeep/{__version__}", "Accept-Encoding": "identity"}
+    with requests.Session() as session:
+        for _ in range(_MOST_REDIRECTS + 1):
+            with session.get(
+                url, headers=headers, stream=True, timeout=_left(until), allow_redirects=False
+            ) as response:
+                if response.status_code == 200:
+                    return _read(response, until)
+                location = response.headers.get("Location")
+                if response.status_code not in _REDIRECTS or not location:
+                    raise _Unknown(f"answered with the status {response.status_code}")
             url = urljoin(url, location)
             if not _is_web(url):
-                raise _Unknown("redirected to what is neither http nor https") from None
+                raise _Unknown("redirected to what is neither http nor https")
     raise _Unknown(f"redirected more than {_MOST_REDIRECTS} times")
 
 
@@ -451,29 +352,12 @@ def _is_web(url: str) -> bool:
     return url.lower().startswith(("http://", "https://"))
 
 
-class _NoRedirects(HTTPRedirectHandler):
-    """Leaves redirects to us: the library's own handler reads their bodies, whatever their size,
-    and drops the OCSP request."""
-
-    def redirect_request(
-        self,
-        req: Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> None:
-        """Follow none."""
-
-
-def _read(response: IO[bytes], largest: int, until: float) -> bytes:
+def _read(response: requests.Response, until: float) -> bytes:
     content = bytearray()
-    # read1 returns with what there is: slow bytes do not keep us past the deadline.
-    while chunk := response.read1(_CHUNK):  # type: ignore[attr-defined]
+    for chunk in response.raw.stream(_CHUNK, decode_content=False):
         content += chunk
-        if len(content) > largest:
-            raise _Unknown(f"sent more than {largest} bytes")
+        if len(content) > LARGEST:
+            raise _Unknown(f"sent more than {LARGEST} bytes")
         _left(until)
     return bytes(content)
 
@@ -485,8 +369,11 @@ def _left(until: float) -> float:
     return left
 
 
-def _cause(error: Exception) -> str:
-    inner = error.reason if isinstance(error, URLError) else error
-    if isinstance(inner, OSError) and inner.strerror:
-        return inner.strerror
-    return type(inner).__name__
+def _cause(error: BaseException) -> str:
+    """Why, in the system's words where it said something: they are at the bottom of a chain."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+        inner = inner.__cause__ or inner.__context__
+    return type(error).__name__

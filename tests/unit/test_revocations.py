@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import gzip
 import inspect
 import socket
 import ssl
@@ -20,15 +20,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import ocsp
-from cryptography.x509.ocsp import OCSPCertStatus, OCSPResponseStatus
-from cryptography.x509.oid import (
-    AuthorityInformationAccessOID,
-    ExtendedKeyUsageOID,
-    ExtensionOID,
-    NameOID,
-)
-from helpers import DAY, HOUR, NOW, pem_of, resigned
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID, NameOID
+from helpers import DAY, HOUR, NOW, pem_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,14 +29,13 @@ from certbot_pinkeep import __version__, revocations
 from certbot_pinkeep.pins import PrivateKey
 from certbot_pinkeep.revocations import Answer
 
-GOOD, REVOKED, UNKNOWN = OCSPCertStatus.GOOD, OCSPCertStatus.REVOKED, OCSPCertStatus.UNKNOWN
 EC_KEY, OTHER_KEY, THIRD_KEY = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
 LEAF_KEY = ec.generate_private_key(ec.SECP256R1())
 RSA_KEY = rsa.generate_private_key(65537, 2048)
 SHA256 = hashes.SHA256()
 UNKNOWN_EXTENSION = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4.5"), b"\x05\x00")
-CRL_FILLER = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4.6"), bytes(1000))
 OF_KEY = x509.ReasonFlags.key_compromise
+CRL_FILLER = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4.6"), bytes(1000))
 # RFC 5280 §5.3.1
 REASONS = {
     x509.ReasonFlags.unspecified: "unspecified",
@@ -68,7 +60,7 @@ def named(name: str) -> x509.Name:
 
 @dataclass(frozen=True)
 class CA:
-    """A CA's certificate, or that of a responder, with its key."""
+    """A CA's certificate with its key."""
 
     key: PrivateKey
     certificate: x509.Certificate
@@ -221,17 +213,6 @@ def location(url: str) -> x509.UniformResourceIdentifier:
     return x509.UniformResourceIdentifier(url)
 
 
-def responders(*urls: str) -> x509.AuthorityInformationAccess:
-    """The extension that names OCSP responders, after what is none."""
-    access = AuthorityInformationAccessOID
-    return x509.AuthorityInformationAccess(
-        [
-            x509.AccessDescription(access.CA_ISSUERS, location("http://127.0.0.1:9/issuer")),
-            *(x509.AccessDescription(access.OCSP, location(url)) for url in urls),
-        ]
-    )
-
-
 def points(
     *urls: str, reasons: frozenset[x509.ReasonFlags] | None = None
 ) -> x509.CRLDistributionPoints:
@@ -241,59 +222,9 @@ def points(
     )
 
 
-def by_ocsp(web: Web, ca: CA = ISSUER, path: str = "/ocsp") -> CA:
-    """A certificate that names a responder."""
-    return issue(LEAF_KEY, "leaf", ca, (responders(web.base + path), False))
-
-
 def by_crl(web: Web, ca: CA = ISSUER, path: str = "/crl") -> CA:
     """A certificate that names a CRL."""
     return issue(LEAF_KEY, "leaf", ca, (points(web.base + path), False))
-
-
-def by_both(web: Web) -> CA:
-    """A certificate that names both."""
-    named_both = (responders(f"{web.base}/ocsp"), False), (points(f"{web.base}/crl"), False)
-    return issue(LEAF_KEY, "leaf", ISSUER, *named_both)
-
-
-def single(
-    leaf: CA,
-    status: OCSPCertStatus = GOOD,
-    reason: x509.ReasonFlags | None = None,
-    *,
-    ca: CA = ISSUER,
-    signer: CA | None = None,
-    carried: tuple[CA, ...] = (),
-    since: datetime = NOW - HOUR,
-    until: datetime | None = NOW + DAY,
-    named_by: hashes.HashAlgorithm | None = None,
-    digest: hashes.HashAlgorithm = SHA256,
-) -> bytes:
-    """An OCSP answer.
-
-    :param ca: the issuer that it names
-    :param signer: who signs it; ``None``: the issuer
-    :param carried: whose certificates it carries
-    """
-    revoked = status is REVOKED
-    builder = (
-        ocsp.OCSPResponseBuilder()
-        .add_response(
-            leaf.certificate,
-            ca.certificate,
-            named_by or hashes.SHA1(),
-            status,
-            since,
-            until,
-            since - DAY if revoked else None,
-            reason,
-        )
-        .responder_id(ocsp.OCSPResponderEncoding.NAME, (signer or ca).certificate)
-    )
-    if carried:
-        builder = builder.certificates([one.certificate for one in carried])
-    return builder.sign((signer or ca).key, digest).public_bytes(Encoding.DER)
 
 
 Extensions = tuple[tuple[x509.ExtensionType, bool], ...]
@@ -358,177 +289,7 @@ def unknown(answer: Answer, url: str, *words: str) -> bool:
     return (answer.revoked, answer.reason, answer.compromised, said) == (None, "", False, True)
 
 
-# OCSP
-
-
-@pytest.mark.parametrize("ca", [ISSUER, RSA_ISSUER])
-@pytest.mark.parametrize("status", [GOOD, REVOKED])
-def test_ocsp_answer_is_believed(web: Web, ca: CA, status: OCSPCertStatus) -> None:
-    """The responder is asked for the very certificate, and its issuer's answer counts."""
-    leaf = by_ocsp(web, ca)
-
-    def reply(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        request = ocsp.load_der_ocsp_request(body)
-        known = request.serial_number == leaf.certificate.serial_number
-        refused = ocsp.OCSPResponseBuilder.build_unsuccessful(OCSPResponseStatus.UNAUTHORIZED)
-        wanted = single(leaf, status, ca=ca)
-        send(handler, wanted if known else refused.public_bytes(Encoding.DER))
-
-    web.answers["/ocsp"] = reply
-    revoked = status is REVOKED
-    answer = look(leaf, pem(ca, ROOT))
-    assert answer == Answer(revoked, "unspecified" if revoked else "")
-    [asked] = web.asked
-    assert (asked.method, asked.content_type) == ("POST", "application/ocsp-request")
-    assert asked.agent == f"certbot-pinkeep/{__version__}"
-
-
-@pytest.mark.parametrize(("reason", "name"), REASONS.items())
-def test_ocsp_tells_the_reason(web: Web, reason: x509.ReasonFlags, name: str) -> None:
-    """Its name is the one of RFC 5280, and only keyCompromise is about the key."""
-    leaf = by_ocsp(web)
-    web.answers["/ocsp"] = single(leaf, REVOKED, reason)
-    answer = look(leaf)
-    assert answer == Answer(True, name)
-    assert answer.compromised == (name == "keyCompromise")
-
-
-def responder(
-    key: PrivateKey = OTHER_KEY,
-    by: CA = ISSUER,
-    usage: x509.ObjectIdentifier | None = ExtendedKeyUsageOID.OCSP_SIGNING,
-    since: datetime = NOW - DAY,
-    until: datetime = NOW + DAY,
-) -> CA:
-    """A responder's certificate."""
-    extensions = ((x509.ExtendedKeyUsage([usage]), False),) if usage else ()
-    return issue(key, "Responder", by, *extensions, since=since, until=until)
-
-
-@pytest.mark.parametrize("key", [OTHER_KEY, RSA_KEY])
-@pytest.mark.parametrize("status", [GOOD, REVOKED])
-def test_delegated_responder_is_believed(web: Web, key: PrivateKey, status: OCSPCertStatus) -> None:
-    """The issuer may let another key answer, also one that comes after other certificates."""
-    leaf, delegate = by_ocsp(web), responder(key)
-    carried = (ROOT, NAMESAKE, delegate)
-    web.answers["/ocsp"] = single(leaf, status, signer=delegate, carried=carried)
-    assert look(leaf).revoked is (status is REVOKED)
-
-
-@pytest.mark.parametrize(
-    "delegate",
-    [
-        responder(usage=None),
-        responder(usage=ExtendedKeyUsageOID.SERVER_AUTH),
-        responder(usage=ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE),
-        responder(by=STRANGER),
-        responder(by=NAMESAKE),
-        responder(by=RENAMED),
-        responder(until=NOW - HOUR),
-        responder(since=NOW + HOUR),
-        ROOT,
-        NAMESAKE,
-    ],
-)
-@pytest.mark.parametrize("status", [GOOD, REVOKED])
-def test_undelegated_responder_is_not_believed(
-    web: Web, delegate: CA, status: OCSPCertStatus
-) -> None:
-    """Its certificate must be the issuer's, valid now, and say that it may sign OCSP answers."""
-    leaf = by_ocsp(web)
-    web.answers["/ocsp"] = single(leaf, status, signer=delegate, carried=(delegate,))
-    assert unknown(look(leaf), f"{web.base}/ocsp", "issuer did not sign")
-
-
-def test_responder_that_does_not_show_its_certificate_is_not_believed(web: Web) -> None:
-    """Without it, nothing says that the issuer delegated anything."""
-    leaf = by_ocsp(web)
-    web.answers["/ocsp"] = single(leaf, REVOKED, signer=responder())
-    assert unknown(look(leaf), f"{web.base}/ocsp", "issuer did not sign")
-
-
-@pytest.mark.parametrize("status", [GOOD, REVOKED])
-def test_changed_answer_is_not_believed(web: Web, status: OCSPCertStatus) -> None:
-    """Neither with another signature nor with another content."""
-    leaf = by_ocsp(web)
-    answer = single(leaf, status)
-    moment = (NOW - HOUR).strftime("%Y%m%d%H%M%SZ").encode()
-    earlier = (NOW - 2 * HOUR).strftime("%Y%m%d%H%M%SZ").encode()
-    assert moment in answer
-    for changed in (answer.replace(moment, earlier), answer[:-1] + bytes([answer[-1] ^ 1])):
-        assert ocsp.load_der_ocsp_response(changed).certificate_status is status
-        web.answers["/ocsp"] = changed
-        assert unknown(look(leaf), f"{web.base}/ocsp", "issuer did not sign")
-
-
-def der(tag: int, content: bytes) -> bytes:
-    """A value in DER, of up to 65535 bytes."""
-    return bytes([tag, 0x82, *len(content).to_bytes(2, "big")]) + content
-
-
-def signed_with(answer: bytes, digest: hashes.HashAlgorithm) -> bytes:
-    """An OCSP answer with another signature of its issuer (RFC 6960 §4.2.1)."""
-    body = ocsp.load_der_ocsp_response(answer).tbs_response_bytes
-    signed = base64.b64decode(b"".join(resigned(body, pem_of(EC_KEY), digest).splitlines()[1:-1]))
-    kind = bytes.fromhex("06092b0601050507300101")  # id-pkix-ocsp-basic
-    return der(0x30, b"\x0a\x01\x00" + der(0xA0, der(0x30, kind + der(0x04, signed))))
-
-
-@pytest.mark.parametrize(("digest", "believed"), [(hashes.SHA1(), None), (SHA256, True)])
-def test_weak_signature_is_not_believed(
-    web: Web, digest: hashes.HashAlgorithm, believed: bool | None
-) -> None:
-    """Whoever finds two texts with the same digest could make the CA sign the other one."""
-    leaf = by_ocsp(web)
-    web.answers["/ocsp"] = signed_with(single(leaf, REVOKED), digest)
-    assert look(leaf).revoked is believed
-
-
-@pytest.mark.parametrize("status", [GOOD, REVOKED])
-def test_answer_for_another_certificate_does_not_count(web: Web, status: OCSPCertStatus) -> None:
-    """Neither for another number, nor for the same number of another name or key of a CA."""
-    leaf = by_ocsp(web)
-    number = leaf.certificate.serial_number
-    wrong = [
-        single(by_ocsp(web), status),
-        single(
-            issue(LEAF_KEY, "leaf", NAMESAKE, serial=number), status, ca=NAMESAKE, signer=ISSUER
-        ),
-        single(issue(LEAF_KEY, "leaf", RENAMED, serial=number), status, ca=RENAMED, signer=ISSUER),
-    ]
-    for answer in wrong:
-        web.answers["/ocsp"] = answer
-        assert unknown(look(leaf), f"{web.base}/ocsp", "another certificate")
-    right = issue(LEAF_KEY, "leaf", ISSUER, serial=number)
-    web.answers["/ocsp"] = single(right, status)
-    assert look(leaf).revoked is (status is REVOKED)
-
-
-def test_certificate_may_be_named_by_another_digest(web: Web) -> None:
-    """A responder may name the issuer by SHA-256 though it was asked by SHA-1."""
-    leaf = by_ocsp(web)
-    web.answers["/ocsp"] = single(leaf, named_by=SHA256)
-    assert look(leaf) == Answer(False)
-
-
-@pytest.mark.parametrize(
-    "status", [status for status in OCSPResponseStatus if status.name != "SUCCESSFUL"]
-)
-def test_refusal_is_unknown(web: Web, status: OCSPResponseStatus) -> None:
-    """What is refused is said to the admin."""
-    refused = ocsp.OCSPResponseBuilder.build_unsuccessful(status)
-    web.answers["/ocsp"] = refused.public_bytes(Encoding.DER)
-    assert unknown(look(by_ocsp(web)), f"{web.base}/ocsp", "refused", status.name.lower())
-
-
-def test_responder_may_not_know_the_certificate(web: Web) -> None:
-    """The status "unknown" is what it says."""
-    leaf = by_ocsp(web)
-    web.answers["/ocsp"] = single(leaf, UNKNOWN)
-    assert unknown(look(leaf), f"{web.base}/ocsp", "does not know")
-
-
-Period = tuple[datetime, datetime | None]
+Period = tuple[datetime, datetime]
 STALE: list[Period] = [
     (NOW - 3 * DAY, NOW - timedelta(seconds=1)),
     (NOW + HOUR, NOW + DAY),
@@ -537,26 +298,6 @@ CURRENT: list[Period] = [
     (NOW - 3 * DAY, NOW),
     (NOW + timedelta(minutes=4), NOW + DAY),
 ]
-WITHOUT_STALE: list[Period] = [(NOW - DAY - timedelta(seconds=1), None), (NOW + HOUR, None)]
-WITHOUT_CURRENT: list[Period] = [(NOW - DAY, None), (NOW, None)]
-
-
-@pytest.mark.parametrize(("since", "until"), [*STALE, *WITHOUT_STALE])
-def test_only_good_ocsp_answers_expire(web: Web, since: datetime, until: datetime | None) -> None:
-    """An old "good" may hide a revocation; an old "revoked" stays true."""
-    leaf = by_ocsp(web)
-    web.answers["/ocsp"] = single(leaf, since=since, until=until)
-    assert unknown(look(leaf), f"{web.base}/ocsp", "sent an answer that is")
-    web.answers["/ocsp"] = single(leaf, REVOKED, OF_KEY, since=since, until=until)
-    assert look(leaf) == Answer(True, "keyCompromise")
-
-
-@pytest.mark.parametrize(("since", "until"), [*CURRENT, *WITHOUT_CURRENT])
-def test_current_ocsp_answer_counts(web: Web, since: datetime, until: datetime | None) -> None:
-    """Up to its last second, a day where it names none, and with clocks that differ a little."""
-    leaf = by_ocsp(web)
-    web.answers["/ocsp"] = single(leaf, since=since, until=until)
-    assert look(leaf) == Answer(False)
 
 
 # CRLs
@@ -643,7 +384,7 @@ def test_only_absence_from_a_crl_expires(web: Web, since: datetime, until: datet
     """An old CRL may lack a revocation; one that it has stays true."""
     leaf = by_crl(web)
     web.answers["/crl"] = revocation_list(since=since, until=until)
-    assert unknown(look(leaf), f"{web.base}/crl", "sent an answer that is")
+    assert unknown(look(leaf), f"{web.base}/crl", "sent a CRL that is")
     web.answers["/crl"] = revocation_list(leaf, since=since, until=until)
     assert look(leaf) == Answer(True, "unspecified")
 
@@ -745,48 +486,58 @@ def test_point_for_some_reasons_is_not_enough(web: Web) -> None:
 # Whom to ask
 
 
-def test_definite_ocsp_answer_decides(web: Web) -> None:
-    """The CRL is not asked after it."""
-    leaf = by_both(web)
-    web.answers.update({"/ocsp": single(leaf), "/crl": revocation_list(leaf)})
+def two_crls(web: Web) -> CA:
+    """A certificate that names two CRLs."""
+    return issue(LEAF_KEY, "leaf", ISSUER, (points(f"{web.base}/1", f"{web.base}/2"), False))
+
+
+def test_definite_answer_decides(web: Web) -> None:
+    """The next CRL is not asked after it."""
+    leaf = two_crls(web)
+    web.answers.update({"/1": revocation_list(), "/2": revocation_list(leaf)})
     assert look(leaf) == Answer(False)
-    assert [asked.path for asked in web.asked] == ["/ocsp"]
+    assert [asked.path for asked in web.asked] == ["/1"]
 
 
 @pytest.mark.parametrize("on_it", [True, False])
 @pytest.mark.parametrize(
-    "ocsp_answer",
+    "first",
     [
-        lambda leaf: None,
-        lambda leaf: b"garbage",
-        lambda leaf: single(leaf, UNKNOWN),
-        lambda leaf: single(leaf, since=NOW - 2 * DAY, until=NOW - DAY),
-        lambda leaf: single(leaf, signer=NAMESAKE),
+        None,
+        b"garbage",
+        revocation_list(since=NOW - 2 * DAY, until=NOW - DAY),
+        revocation_list(ca=NAMESAKE),
     ],
 )
-def test_crl_is_asked_when_ocsp_says_nothing(
-    web: Web, ocsp_answer: Callable[[CA], bytes | None], on_it: bool
+def test_next_crl_is_asked_when_the_first_says_nothing(
+    web: Web, first: bytes | None, on_it: bool
 ) -> None:
-    """Whatever the responder sends instead of a definite answer."""
-    leaf = by_both(web)
-    sent = ocsp_answer(leaf)
-    if sent is not None:
-        web.answers["/ocsp"] = sent
-    web.answers["/crl"] = revocation_list(*[leaf] * on_it)
+    """Whatever comes instead of a definite answer."""
+    leaf = two_crls(web)
+    if first is not None:
+        web.answers["/1"] = first
+    web.answers["/2"] = revocation_list(*[leaf] * on_it)
     assert look(leaf).revoked is on_it
-    assert [asked.path for asked in web.asked] == ["/ocsp", "/crl"]
+    assert [asked.path for asked in web.asked] == ["/1", "/2"]
 
 
-def test_every_source_is_asked_and_named(web: Web) -> None:
-    """Several responders and CRLs are asked in turn, and the admin reads of all of them."""
-    urls = [web.base + path for path in ("/1", "/2", "/3", "/4")]
-    extensions = ((points(*urls[2:]), False), (responders(*urls[:2]), False))
-    answer = look(issue(LEAF_KEY, "leaf", ISSUER, *extensions))
-    assert [asked.path for asked in web.asked] == ["/1", "/2", "/3", "/4"]
+def test_every_crl_is_asked_and_named(web: Web) -> None:
+    """Several CRLs are asked in turn, and the admin reads of all of them."""
+    urls = [web.base + path for path in ("/1", "/2", "/3")]
+    answer = look(issue(LEAF_KEY, "leaf", ISSUER, (points(*urls), False)))
+    assert [asked.path for asked in web.asked] == ["/1", "/2", "/3"]
     assert answer.why == "; ".join(f"{url!r} answered with the status 404" for url in urls)
     assert answer.revoked is None
 
 
+RESPONDER = x509.AuthorityInformationAccess(
+    [
+        x509.AccessDescription(
+            AuthorityInformationAccessOID.OCSP,
+            location("http://127.0.0.1:9/ocsp"),
+        )
+    ]
+)
 NAMELESS = x509.CRLDistributionPoints(
     [
         x509.DistributionPoint([x509.DirectoryName(named("CRL"))], None, None, None),
@@ -795,9 +546,9 @@ NAMELESS = x509.CRLDistributionPoints(
 )
 
 
-@pytest.mark.parametrize("extensions", [(), ((responders(), False),), ((NAMELESS, False),)])
+@pytest.mark.parametrize("extensions", [(), ((RESPONDER, False),), ((NAMELESS, False),)])
 def test_nobody_to_ask_is_unknown_and_silent(extensions: Extensions) -> None:
-    """A certificate that names no URL is not worth a word."""
+    """A certificate that names no CRL is not worth a word, nor is an OCSP responder asked."""
     leaf = issue(LEAF_KEY, "leaf", ISSUER, *extensions)
     assert look(leaf) == look(leaf, chain=b"") == Answer(None)
 
@@ -862,13 +613,11 @@ def test_issuer_with_a_key_of_another_kind_is_passed_over(web: Web) -> None:
 # HTTP
 
 
-@pytest.mark.parametrize("path", ["/ocsp", "/crl"])
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x30\x80", b"<html>" * 1000])
-def test_garbage_is_unknown(web: Web, path: str, content: bytes) -> None:
+def test_garbage_is_unknown(web: Web, content: bytes) -> None:
     """A captive portal answers everything."""
-    web.answers[path] = content
-    leaf = by_ocsp(web) if path == "/ocsp" else by_crl(web)
-    assert unknown(look(leaf), web.base + path, "cannot be read")
+    web.answers["/crl"] = content
+    assert unknown(look(by_crl(web)), f"{web.base}/crl", "cannot be read")
 
 
 def test_broken_http_is_unknown(web: Web) -> None:
@@ -918,7 +667,7 @@ def test_cut_off_answer_is_unknown(web: Web) -> None:
         handler.wfile.write(crl[:-1])
 
     web.answers["/crl"] = reply
-    assert unknown(look(leaf), f"{web.base}/crl", "cannot be read")
+    assert unknown(look(leaf), f"{web.base}/crl")
 
 
 @pytest.mark.parametrize("slow", ["headers", "body"])
@@ -954,40 +703,50 @@ def test_slow_bytes_do_not_keep_us(web: Web, slow: str) -> None:
         assert gone.wait(60)  # the thread that was left behind ends, too
 
 
-def test_silent_responder_leaves_time_for_the_crl(web: Web) -> None:
+def test_silent_server_leaves_time_for_the_next_crl(web: Web) -> None:
     """Each source has its share of the time, and is left when it is over."""
-    leaf = by_both(web)
+    leaf = two_crls(web)
     left = threading.Event()
 
     def reply(handler: BaseHTTPRequestHandler, body: bytes) -> None:
         if not handler.rfile.read(1):
             left.set()
 
-    web.answers.update({"/ocsp": reply, "/crl": revocation_list(leaf)})
+    web.answers.update({"/1": reply, "/2": revocation_list(leaf)})
     assert look(leaf, time_limit=2) == Answer(True, "unspecified")
     assert left.wait(30)
 
 
 def test_no_time_is_unknown(web: Web) -> None:
     """Whoever gives no time gets no answer."""
-    leaf = by_both(web)
-    web.answers["/crl"] = revocation_list(leaf)
+    leaf = two_crls(web)
+    web.answers["/2"] = revocation_list(leaf)
     answer = look(leaf, time_limit=0)
-    assert unknown(answer, f"{web.base}/ocsp", f"{web.base}/crl", "did not answer in time")
+    assert unknown(answer, f"{web.base}/1", f"{web.base}/2", "did not answer in time")
 
 
-@pytest.mark.parametrize(("path", "limit"), [("/ocsp", "LARGEST_OCSP"), ("/crl", "LARGEST_CRL")])
-def test_answer_has_a_largest_size(
-    web: Web, monkeypatch: pytest.MonkeyPatch, path: str, limit: str
-) -> None:
+def test_crl_has_a_largest_size(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     """One byte more, and it is unknown."""
-    leaf = by_ocsp(web) if path == "/ocsp" else by_crl(web)
-    answer = single(leaf, REVOKED) if path == "/ocsp" else revocation_list(leaf)
-    web.answers[path] = answer
-    monkeypatch.setattr(revocations, limit, len(answer))
+    leaf = by_crl(web)
+    crl = web.answers["/crl"] = revocation_list(leaf)
+    monkeypatch.setattr(revocations, "LARGEST", len(crl))
     assert look(leaf) == Answer(True, "unspecified")
-    monkeypatch.setattr(revocations, limit, len(answer) - 1)
-    assert unknown(look(leaf), web.base + path, f"more than {len(answer) - 1} bytes")
+    monkeypatch.setattr(revocations, "LARGEST", len(crl) - 1)
+    assert unknown(look(leaf), f"{web.base}/crl", f"more than {len(crl) - 1} bytes")
+
+
+def test_packed_answer_is_not_unpacked(web: Web) -> None:
+    """A few bytes could unpack to more than the memory holds."""
+    leaf = by_crl(web)
+
+    def reply(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.end_headers()
+        handler.wfile.write(gzip.compress(revocation_list(leaf)))
+
+    web.answers["/crl"] = reply
+    assert unknown(look(leaf), f"{web.base}/crl", "cannot be read")
 
 
 def test_endless_answer_is_given_up(web: Web) -> None:
@@ -1003,20 +762,22 @@ def test_endless_answer_is_given_up(web: Web) -> None:
         except OSError:
             gone.set()
 
-    web.answers["/ocsp"] = reply
-    assert unknown(look(by_ocsp(web)), f"{web.base}/ocsp", "bytes")
+    web.answers["/crl"] = reply
+    assert unknown(look(by_crl(web)), f"{web.base}/crl", "bytes")
     assert gone.wait(60)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirect_is_followed_with_the_request(web: Web, status: int) -> None:
-    """The OCSP request is sent again, not lost."""
-    leaf = by_ocsp(web)
-    web.answers.update({"/ocsp": redirect("/moved", status), "/moved": single(leaf)})
+def test_redirect_is_followed(web: Web, status: int) -> None:
+    """The CRL may have moved."""
+    leaf = by_crl(web)
+    web.answers.update({"/crl": redirect("/moved", status), "/moved": revocation_list()})
     assert look(leaf) == Answer(False)
-    first, second = web.asked
-    assert (first.method, first.body) == (second.method, second.body)
-    assert (second.method, second.path) == ("POST", "/moved")
+    assert [(asked.method, asked.path) for asked in web.asked] == [
+        ("GET", "/crl"),
+        ("GET", "/moved"),
+    ]
+    assert {asked.agent for asked in web.asked} == {f"certbot-pinkeep/{__version__}"}
 
 
 @pytest.mark.parametrize(
@@ -1109,7 +870,7 @@ def test_https_is_asked(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     leaf = issue(LEAF_KEY, "leaf", ISSUER, (points(url), False))
     web.answers["/crl"] = revocation_list(leaf)
     assert unknown(look(leaf), url, "cannot be reached")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "cert.pem"))
     assert look(leaf) == Answer(True, "unspecified")
 
 
@@ -1130,19 +891,14 @@ def damaged(sound: bytes) -> st.SearchStrategy[bytes]:
 
 
 def test_whatever_is_sent_nothing_is_believed_that_the_issuer_did_not_sign(web: Web) -> None:
-    """Random bytes, and damaged answers: a stranger's "revoked", the issuer's own "good"."""
-    leaf = by_both(web)
+    """Random bytes, and damaged CRLs: a stranger's "revoked", the issuer's own "not revoked"."""
+    leaf = by_crl(web)
     forger = issue(LEAF_KEY, "Issuer", ROOT)
-    forged = single(leaf, REVOKED, signer=forger, carried=(forger, responder()))
-    ocsp_answers = forged, single(leaf)
     crls = revocation_list(leaf, ca=forger), revocation_list(by_crl(web))
 
-    @given(
-        st.binary(max_size=300) | st.sampled_from(ocsp_answers).flatmap(damaged),
-        st.binary(max_size=300) | st.sampled_from(crls).flatmap(damaged),
-    )
-    def check(ocsp_answer: bytes, crl: bytes) -> None:
-        web.answers.update({"/ocsp": ocsp_answer, "/crl": crl})
+    @given(st.binary(max_size=300) | st.sampled_from(crls).flatmap(damaged))
+    def check(crl: bytes) -> None:
+        web.answers["/crl"] = crl
         assert look(leaf).revoked is not True
 
     check()
