@@ -4,8 +4,11 @@ The rules:
 
 * One ``Header always set`` with the condition that the connection is TLS: one header, on every
   response, also on errors, never over plain HTTP (RFC 7469 §2.2.2, §2.3.1).
+* The line is inside ``<IfModule mod_headers.c>``: an Apache without mod_headers still starts, and
+  still loads its certificates (G12). What a snippet publishes does not depend on these two lines.
 * A changed snippet is written beside the old one and moved into place, then tested. When the test
   fails, what was there before is back, and nothing is reloaded (G6).
+* A configuration is loaded only where it passes its test (G6).
 * A command is run without a shell, with a time limit, and ended with all its children after it.
 """
 
@@ -34,6 +37,14 @@ TIME_LIMIT = 60
 _CONTROLS = ("apache2ctl", "apachectl")
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 _SHOWN = 1000
+_IF_MODULE = "<IfModule mod_headers.c>"
+_END_IF = "</IfModule>"
+# Around what counts all the same: any spelling that Apache takes for the same module.
+_WRAPPER = re.compile(
+    r"<IfModule\s+\"?(?:mod_headers\.c|headers_module)\"?\s*>|</IfModule\s*>", re.I
+)
+#: What Apache says of a directive of mod_headers when that is not loaded.
+_NO_HEADERS = re.compile(r"Invalid command '(?:Request)?Header'", re.I)
 # Also as admins may write it: what is on record must not depend on the spelling.
 _DIRECTIVE = re.compile(
     r'^\s*Header\s+(?:(?:always|onsuccess)\s+)?[a-z]+\s+"?'
@@ -100,9 +111,14 @@ def first_line(keyring: str) -> str:
 
 
 def directives(snippet: str | None) -> list[str]:
-    """What Apache reads of a snippet: its lines but for comments."""
+    """What a snippet has Apache send: its lines but for comments, and for the two around them that
+    ask for mod_headers, which a snippet of version 0.1 lacks."""
     lines = (line.strip() for line in (snippet or "").splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+    found = [line for line in lines if line and not line.startswith("#")]
+    wrappers = [line for line in found if _WRAPPER.fullmatch(line)]
+    if len(wrappers) == 2 and wrappers == [found[0], found[-1]]:
+        return found[1:-1]
+    return found
 
 
 def render(keyring: Keyring, policy: Policy | None) -> str:
@@ -127,7 +143,9 @@ def render(keyring: Keyring, policy: Policy | None) -> str:
             role = "in service" if role == "in-service" else f"{role}, in service"
         lines.append(f"# {pin}  {key.kind if key else 'unknown'}  {role}")
     value = _quoted(policy.header_value)
+    lines.append(_IF_MODULE)
     lines.append(f"Header always set {policy.header_name} {value} \"expr=%{{HTTPS}} == 'on'\"")
+    lines.append(_END_IF)
     return "\n".join(lines) + "\n"
 
 
@@ -193,9 +211,8 @@ def publish(server: Server, changes: Mapping[str, str | None], earlier: str | No
         return
     _put(before)
     raise ApacheFailed(
-        f"Apache's configuration test failed, so the snippet {server.snippet} is as it was before "
-        f"and Apache was not reloaded. {failure} Mend Apache's configuration and run "
-        "'certbot renew --installer pinkeep' again."
+        f"Apache's configuration test failed, so the snippet {server.snippet} is as it was before. "
+        f"{failure} {_mending(failure)}"
     )
 
 
@@ -207,9 +224,22 @@ def test(server: Server) -> None:
     failure = _run(server.configtest) if server.configtest else None
     if failure is not None:
         raise ApacheFailed(
-            f"Apache's configuration test failed, so Apache was not reloaded. {failure} Mend Apache's "
-            "configuration and run 'certbot renew' again."
+            f"Apache's configuration test failed, so Apache was not reloaded. {failure} "
+            f"{_mending(failure)}"
         )
+
+
+def _mending(failure: str) -> str:
+    """What to do about a configuration that fails its test, as a sentence."""
+    again = "certbot renew --installer pinkeep"
+    if not _NO_HEADERS.search(failure):
+        return f"Mend Apache's configuration, and run '{again}' again."
+    if _which("a2enmod"):
+        return f"Apache has not loaded mod_headers. Run: a2enmod headers && {again}"
+    return (
+        "Apache has not loaded mod_headers. Add this line to Apache's configuration, with the path of "
+        f"your modules: LoadModule headers_module modules/mod_headers.so -- and run: {again}"
+    )
 
 
 def reload(server: Server) -> None:

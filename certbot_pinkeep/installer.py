@@ -347,7 +347,7 @@ class Installer(
                 util.atexit_register(self._finish_late)
             try:
                 self._take_in(name)
-            except errors.PluginError:
+            except Exception:
                 if not later:
                     self._finish_late()  # what else was recorded in this run, or by this attempt
                 raise
@@ -373,11 +373,12 @@ class Installer(
 
     def _take_in(self, name: str) -> None:
         from certbot_pinkeep import renewals
-        from certbot_pinkeep.errors import BadKey, BadOption, PinkeepError
+        from certbot_pinkeep.errors import BadOption, PinkeepError
 
-        values, issued = self._values(name), self._certificate is not None
+        issued = self._certificate is not None
         with _certbots_errors():
-            live = None
+            self._note(name, issued)
+            values = self._values(name)
             try:
                 live = self._look(name)
                 chosen = self._options(name)
@@ -390,14 +391,20 @@ class Installer(
                     issued,
                 )
             except BadOption as error:
-                if issued and live is not None:
-                    self._round().serve(name, live.pin, self._keyring(name), values)
                 raise PinkeepError(f"{error} {_where_options_are(self.config, name)}") from error
-            except BadKey:
-                if issued and live is None:
-                    self._round().serve(name, None, self._keyring(name), values)
-                raise
         _tell_taken(taken)
+
+    def _note(self, name: str, issued: bool) -> None:
+        """Have the certificate loaded in the end, whatever goes wrong from here on (G12)."""
+        from certbot_pinkeep.errors import PinkeepError
+
+        cert_path = os.path.join(self.config.live_dir, name, "cert.pem")
+        keyring, values = name, {option: self.conf(option) for option in OPTIONS}
+        try:
+            keyring, values = self._keyring(name), self._values(name)
+        except (PinkeepError, OSError) as error:
+            logger.debug("%s", error)  # taking it in tells
+        self._round().note(name, cert_path, keyring, values, issued)
 
     def _finish(self) -> None:
         """Publish what was taken in.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -95,6 +96,27 @@ def glance(cert_path: str) -> tuple[tuple[str, ...], str]:
         return tuple(names), pins.pin_of(certificate.public_key())
     except BadKey as error:
         raise BadKey(f"The certificate {cert_path} cannot be read: {error}.") from error
+
+
+def fingerprint_of(cert_path: str) -> str:
+    """SHA-256 (hex) of a certificate.
+
+    :raises BadKey: when it cannot be read
+    """
+    return pins.load_certificate(_content(cert_path)).fingerprint(hashes.SHA256()).hex()
+
+
+def pin_of_version(cert_path: str, fingerprint: str) -> str | None:
+    """The pin of the certificate of this lineage with this fingerprint; ``None``: it is not kept.
+
+    :param cert_path: ``live/NAME/cert.pem``
+    """
+    for path in _kept(cert_path):
+        with suppress(BadKey):
+            certificate = pins.load_certificate(_content(path))
+            if certificate.fingerprint(hashes.SHA256()).hex() == fingerprint:
+                return pins.pin_of(certificate.public_key())
+    return None
 
 
 def _content(path: str) -> bytes:

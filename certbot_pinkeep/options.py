@@ -31,6 +31,8 @@ MOST_MAX_AGE = 315360000
 _KEYRING = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LONGEST_NAME = 250  # with ".conf", what a file system takes
 _URI = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
+#: What only a shell would understand.
+_SHELL_WORDS = frozenset(("&&", "||", ";", "|", "&", ">", ">>", "<", "2>&1"))
 _ON = ("true", "yes", "on", "1")
 _OFF = ("false", "no", "off", "0")
 
@@ -79,8 +81,8 @@ def parse(values: Mapping[str, object], lineage: str) -> Options:
         report_only=_switch(values, "report-only"),
         rollover_days=_rollover_days(values),
         snippet_dir=_folder(values, "snippet-dir"),
-        configtest=_command(values, "configtest-command"),
-        reload=_command(values, "reload-command"),
+        configtest=command(values, "configtest-command"),
+        reload=command(values, "reload-command"),
         settings={
             name: str(value)
             for name, value in values.items()
@@ -89,12 +91,32 @@ def parse(values: Mapping[str, object], lineage: str) -> Options:
     )
 
 
-def reload_command(values: Mapping[str, object]) -> tuple[str, ...] | None:
-    """The words of the reload command, whatever the other options' values are.
+def command(values: Mapping[str, object], name: str) -> tuple[str, ...] | None:
+    """The words of one command, whatever the other options' values are.
 
+    :param name: of the option, e.g. ``reload-command``
+    :returns: ``None``: the default; empty: none
     :raises BadOption: when it cannot be used
     """
-    return _command(values, "reload-command")
+    value = values.get(name)
+    if value is None:
+        return None
+    text = str(value)
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise BadOption(
+            f"--pinkeep-{name}", text, f"it cannot be split into words: {error}."
+        ) from error
+    shells = next((word for word in words if word in _SHELL_WORDS), None)
+    if shells is not None:
+        raise BadOption(
+            f"--pinkeep-{name}",
+            text,
+            f"no shell reads this, so {shells!r} has no effect. Write the commands into a script, and give "
+            f"the script's path; or give: sh -c {shlex.quote(text)}",
+        )
+    return words
 
 
 def keyring_name(value: object, lineage: str) -> str:
@@ -193,16 +215,3 @@ def _folder(values: Mapping[str, object], name: str) -> str | None:
     if not os.path.isabs(text) or any(ord(character) < 32 for character in text):
         raise BadOption(f"--pinkeep-{name}", text, "give the absolute path of a folder.")
     return os.path.normpath(text)
-
-
-def _command(values: Mapping[str, object], name: str) -> tuple[str, ...] | None:
-    value = values.get(name)
-    if value is None:
-        return None
-    text = str(value)
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise BadOption(
-            f"--pinkeep-{name}", text, f"it cannot be split into words: {error}."
-        ) from error

@@ -8,6 +8,8 @@ The rules:
   loads their certificates as well: where clients do not accept one, nothing is published (G2).
 * includeSubDomains is left out while it would lock out clients of another lineage of this machine.
 * Several keyrings are published together, with one reload for each reload command.
+* Apache is never reloaded with a configuration that was not tested (G6). Where a keyring could not be
+  published, what was renewed is loaded all the same: see ``loading``.
 """
 
 from __future__ import annotations
@@ -36,7 +38,6 @@ from certbot_pinkeep.errors import (
     BadFolder,
     BadKey,
     BadOption,
-    DamagedState,
     NotCovered,
     PinkeepError,
     Unpinned,
@@ -78,7 +79,7 @@ class Report:
     :ivar taken: the lineages that were taken in
     :ivar dropped: those that left the keyring, because they were deleted
     :ivar unpinned: nothing is published any more, because the admin left pinning
-    :ivar published: the snippet was written
+    :ivar published: the snippet says something else than before
     :ivar reloaded: Apache was reloaded
     :ivar pending: Apache still has to load what is published
     :ivar settled: another run would change nothing
@@ -139,6 +140,7 @@ class _Publication:
     taken: dict[str, Taken]
     dropped: tuple[str, ...] = ()
     uncovered: PinkeepError | None = None
+    tested: bool = False
     published: bool = False
     reloaded: bool = False
 
@@ -157,6 +159,8 @@ class Publishing(Issuing):
     def __init__(self, config_dir: str, work_dir: str | None = None) -> None:
         super().__init__(config_dir, work_dir)
         self._taken: dict[str, dict[str, Taken]] = {}
+        #: The reload commands of this run, and whether they have worked.
+        self.tried: dict[tuple[str, ...], bool] = {}
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -214,37 +218,6 @@ class Publishing(Issuing):
         :raises PinkeepError: when they cannot
         """
         self._server(chosen)
-
-    def reload_certificate(
-        self, lineage_name: str, pin: str | None, keyring: str, words: tuple[str, ...] | None
-    ) -> bool:
-        """Let Apache load a renewed certificate though the pins could not be brought into step,
-        unless its key is known not to be pinned (G3).
-
-        :param pin: of its key; ``None``: it is of a kind that is never pinned
-        :param words: of the reload command; ``None`` for the default
-        :returns: whether that was done
-        :raises PinkeepError: when it could not be done
-        """
-        command = apache.command("--pinkeep-reload-command", words, "graceful")
-        pinned = self.store.keyring_of(lineage_name, keyring) is not None
-        refused = pinned if pin is None else not self.may_be_accepted(pin, keyring)
-        if not command or refused:
-            return False
-        apache.reload(Server("", (), command))
-        return True
-
-    def may_be_accepted(self, pin: str, keyring: str) -> bool:
-        """Whether a key is not known to be one that clients of the keyring refuse."""
-        try:
-            state = self.store.load(keyring)
-        except DamagedState:
-            return True  # what was handed over then is the key that was live before
-        if state is not None and state.ledger.current is not None:
-            return pin in state.ledger.current.policy.pins
-        text = apache.read_snippet(self.snippet_of(keyring, None))
-        published = apache.read_policy(text) if text else None
-        return published is None or pin in published.pins
 
     def _chosen(self, state: State, taken: Mapping[str, Taken] | None = None) -> Options:
         """The options that count for a keyring: those given last."""
@@ -388,7 +361,8 @@ class Publishing(Issuing):
         state, server = one.state, one.server
         text = _snippet(state, now)
         digest = hashlib.sha256(text.encode()).hexdigest()
-        changed = apache.read_snippet(server.snippet) != text
+        before = apache.read_snippet(server.snippet)
+        changed = before != text
         moved = state.snippet != server.snippet
         if not (changed or moved or state.ledger.pending):
             return
@@ -402,18 +376,19 @@ class Publishing(Issuing):
         if state.tested == digest:
             earlier = text  # it has passed its test before: it is not what is wrong now
         apache.publish(server, changes, earlier)
+        one.tested = True
         # Only now: a run that was killed before must still know where the old snippet is.
         tested = replace(state, snippet=server.snippet, tested=digest)
         if tested != state:
             one.state = self.store.save(tested)
-        one.published = changed
+        one.published = before is None or apache.directives(before) != apache.directives(text)
 
     def _load_into_apache(
         self, ready: Iterable[_Publication], doubtful: bool, now: datetime, began: float
     ) -> list[Failure]:
         """Have Apache load what the keyrings publish and what is live; once per reload command.
 
-        :param doubtful: whether another keyring failed, maybe because of Apache's configuration (G6)
+        :param doubtful: whether another keyring failed, and took back what had been tested (G6)
         :returns: what went wrong
         """
         waiting: dict[tuple[str, ...], list[_Publication]] = {}
@@ -422,10 +397,13 @@ class Publishing(Issuing):
                 waiting.setdefault(one.server.reload, []).append(one)
         failures: list[Failure] = []
         for together in waiting.values():
+            command = together[0].server.reload
+            self.tried[command] = False
             try:
-                if doubtful:
+                if doubtful or not any(one.tested for one in together):
                     apache.test(together[0].server)
                 apache.reload(together[0].server)
+                self.tried[command] = True
                 # The earlier policies were served until the reload was done.
                 done = now + timedelta(seconds=round(time.monotonic() - began))
                 for one in together:

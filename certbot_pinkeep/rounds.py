@@ -5,8 +5,7 @@ The rules:
 * Within ``certbot renew`` the snippets are published, and Apache is reloaded, when the last lineage
   that pinkeep keeps has had its turn; should that one fail before, when certbot ends. All other
   verbs have one lineage, and publish at once.
-* Where a keyring cannot be published, Apache still loads the renewed certificates (G3), unless that
-  would lock clients out, or Apache itself is what fails.
+* Whatever went wrong, Apache loads what was renewed after that: see ``loading`` (G12).
 """
 
 from __future__ import annotations
@@ -18,10 +17,11 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import NoReturn
 
-from certbot_pinkeep import moments, options, renewals
-from certbot_pinkeep.errors import ApacheFailed, BadOption, LocksOut, NotCovered, PinkeepError
+from certbot_pinkeep import moments, renewals
+from certbot_pinkeep.errors import PinkeepError
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.lineage import Live
+from certbot_pinkeep.loading import Loader
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.publishing import Failure, Report, Taken
 from certbot_pinkeep.stamps import Stamps
@@ -41,7 +41,7 @@ class Round:
         self.keeper = Keeper(config_dir, work_dir)
         self.stamps = Stamps(work_dir)
         self._values: dict[str, Mapping[str, object]] = {}
-        self._issued: dict[str, Live] = {}
+        self._loader = Loader(self.keeper)
 
     def take_in(
         self,
@@ -58,69 +58,50 @@ class Round:
         :param issued: whether the certificate is new in this run
         :raises PinkeepError, OSError: as :meth:`Keeper.take_in`
         """
-        if issued:
-            self._issued[live.name] = live
+        self.note(live.name, live.cert_path, chosen.keyring, values, issued)
         self._values[live.name] = values
-        try:
-            return self.keeper.take_in(live, chosen, moments.now(), remember, pinned_before)
-        except Exception as error:
-            self._serve(error, live, chosen.keyring, values)
-            raise
+        return self.keeper.take_in(live, chosen, moments.now(), remember, pinned_before)
 
     @property
     def waiting(self) -> bool:
-        """Whether something is to be published."""
-        return bool(self.keeper.waiting)
+        """Whether something is to be published or loaded."""
+        return bool(self.keeper.waiting) or self._loader.waiting
 
     def finish(self) -> list[Report]:
-        """Publish what was taken in.
+        """Publish what was taken in, and have renewed certificates loaded in any case.
 
         :raises PinkeepError, OSError: when something of it could not be published; the rest is
         """
         waiting = self.keeper.waiting
-        reports, failures = self.keeper.publish_all(waiting, moments.now())
+        try:
+            reports, failures = self.keeper.publish_all(waiting, moments.now())
+        finally:
+            for error in self._loader.load(moments.now()):
+                logger.error("%s", error)
         for report in reports:
             self._stamp(report)
-        for failure in failures:
-            self._serve_all(failure)
         if failures:
             _raise(failures, len(waiting) > 1)
         return reports
 
-    def serve(
-        self, lineage: str, pin: str | None, keyring: str, values: Mapping[str, object]
+    def note(
+        self,
+        name: str,
+        cert_path: str,
+        keyring: str,
+        values: Mapping[str, object],
+        issued: bool,
     ) -> None:
-        """Have a renewed certificate served though something else is wrong (G3).
-
-        :param pin: of its key; ``None``: it is of a kind that is never pinned
-        """
-        try:
-            words = options.reload_command(values)
-            if self.keeper.reload_certificate(lineage, pin, keyring, words):
-                logger.info("Reloaded Apache with the renewed certificate of %s.", lineage)
-        except PinkeepError as error:
-            logger.error("%s", error)
-
-    def _serve(
-        self, error: Exception, live: Live, keyring: str, values: Mapping[str, object]
-    ) -> None:
-        held = (ApacheFailed, LocksOut, BadOption)  # of a bad option the caller tells more
-        if live.name in self._issued and not isinstance(error, held):
-            self.serve(live.name, live.pin, keyring, values)
-
-    def _serve_all(self, failure: Failure) -> None:
-        """The same for all renewed certificates of a keyring, with one reload. Where it is about
-        subdomains, Apache was reloaded."""
-        issued = [live for live in failure.lives if live.name in self._issued]
-        accepted = all(self.keeper.may_be_accepted(one.pin, failure.keyring) for one in issued)
-        if issued and accepted and not isinstance(failure.error, NotCovered):
-            last = issued[-1]
-            self._serve(failure.error, last, failure.keyring, self._values[last.name])
+        """Remember a lineage that has its turn: :meth:`finish` sees that its certificate is loaded,
+        whatever goes wrong from here on (G12)."""
+        self._loader.note(name, cert_path, keyring, values, issued)
 
     def _stamp(self, report: Report) -> None:
         folders = [os.path.join(self.config_dir, name) for name in ("keys", "csr")]
         for taken in report.taken:
             live = taken.live
+            if live.name not in self._values:
+                continue  # a hook's: certbot's own run is still to come
             watched = [os.path.join(os.path.dirname(live.key_path), "cert.pem"), live.key_path]
             # By whom it is renewed is noted there.
             watched.append(os.path.join(self.config_dir, "renewal", f"{live.name}.conf"))

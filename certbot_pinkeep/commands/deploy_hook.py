@@ -6,7 +6,7 @@ import argparse
 import os
 from contextlib import suppress
 
-from certbot_pinkeep import handoff, lineage, moments, renewals
+from certbot_pinkeep import handoff, lineage, moments, options, renewals, rounds
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import BadKey, PinkeepError
 from certbot_pinkeep.renewals import Renewal
@@ -49,8 +49,22 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
             "--installer pinkeep"
         )
         return 0
-    keyring = common.take_in(config, keeper, renewal)
-    common.print_step(keeper.publish(keyring, moments.now()))
+    given = common.given(config)
+    keyring, values = name, given
+    with suppress(PinkeepError, OSError):  # taking it in tells
+        values = keeper.store.values(name, given, renewal.options)
+        keyring = options.keyring_name(values["keyring"], name)
+    # Whatever goes wrong from here on, the certificate is loaded in the end (G12).
+    one = rounds.of(config.config_dir, config.work_dir)
+    one.note(name, renewal.cert_path, keyring, values, issued=True)
+    try:
+        common.take_in(config, one.keeper, renewal)
+    except Exception:
+        with suppress(PinkeepError, OSError):  # what went wrong first is told
+            one.finish()
+        raise
+    for report in one.finish():
+        common.print_step(report)
     return 0
 
 

@@ -28,8 +28,12 @@ RING = Keyring(
 
 
 def headers(snippet: str) -> list[str]:
-    """The lines that Apache reads."""
-    return [line for line in snippet.splitlines() if line and not line.startswith("#")]
+    """The lines between those that ask for mod_headers."""
+    first, *lines, last = [
+        line for line in snippet.splitlines() if line and not line.startswith("#")
+    ]
+    assert (first, last) == ("<IfModule mod_headers.c>", "</IfModule>")
+    return lines
 
 
 def test_snippet_is_what_the_contract_shows() -> None:
@@ -81,6 +85,53 @@ def test_snippet_is_read_back_as_its_policy(given_policy: Policy) -> None:
 def test_snippet_without_a_policy_of_ours(text: str) -> None:
     """What is no policy is read as none."""
     assert apache.read_policy(text) is None
+
+
+DIRECTIVE = 'Header always set Public-Key-Pins "max-age=5"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DIRECTIVE,
+        f"<IfModule mod_headers.c>\n{DIRECTIVE}\n</IfModule>\n",
+        f"  <ifmodule mod_headers.c>\n\t{DIRECTIVE}\n  </ifmodule>\n",
+        f'<IfModule "mod_headers.c">\n    {DIRECTIVE}\n</IfModule>\n',
+        f"<IfModule headers_module>\n# ours\n{DIRECTIVE}\n</IfModule>\n",
+    ],
+)
+def test_spellings_of_one_snippet(text: str) -> None:
+    """What version 0.1 wrote, and what an admin indented, publishes the same."""
+    assert apache.directives(text) == [DIRECTIVE]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<IfModule !mod_headers.c>\n{DIRECTIVE}\n</IfModule>\n",
+        f"<IfModule mod_php.c>\n{DIRECTIVE}\n</IfModule>\n",
+        f"<IfModule mod_headers.c>\n{DIRECTIVE}\n",
+        f"<IfModule mod_headers.c>\n</IfModule>\n{DIRECTIVE}\n",
+    ],
+)
+def test_snippet_that_says_something_else(text: str) -> None:
+    """It may send nothing, so it is an edit."""
+    assert apache.directives(text) != [DIRECTIVE]
+
+
+@pytest.mark.parametrize("debian", [True, False])
+def test_missing_mod_headers_is_named(
+    site: Published, monkeypatch: pytest.MonkeyPatch, debian: bool
+) -> None:
+    """By the command that loads it on Debian, else by the line of the configuration."""
+    said = "Invalid command 'Header', perhaps misspelled or defined by a module not included"
+    server = site.tested_by(*site.apache.script("old", f'echo "{said}" >&2; exit 1'))
+    found = {"a2enmod": "/usr/sbin/a2enmod"} if debian else {}
+    monkeypatch.setattr(apache, "_which", found.get)
+    with pytest.raises(PublishFailed) as caught:
+        site.publish("new\n", server=server)
+    advice = "Run: a2enmod headers && certbot renew" if debian else "LoadModule headers_module"
+    assert advice in str(caught.value)
 
 
 def test_missing_snippet_is_none_and_a_folder_is_an_error(tmp_path: Path) -> None:

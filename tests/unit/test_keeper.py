@@ -530,25 +530,6 @@ def test_g8_rollover_is_refused_when_the_clock_is_behind(kept: Site) -> None:
     assert handed(kept, days=-3).pin == kept.look().pin
 
 
-def test_g3_renewed_certificate_is_loaded_though_pinning_failed(kept: Site) -> None:
-    """Apache is reloaded where clients accept the certificate, and only there."""
-    kept.issue(kept.key)
-    assert kept.keeper.reload_certificate(
-        kept.name, kept.look().pin, kept.name, kept.options().reload
-    )
-    assert kept.apache.reloads == 2
-    kept.issue(make_pem())
-    assert not kept.keeper.reload_certificate(
-        kept.name, kept.look().pin, kept.name, kept.options().reload
-    )
-    assert kept.apache.reloads == 2
-    kept.file.unlink()
-    assert not kept.keeper.reload_certificate(
-        kept.name, kept.look().pin, kept.name, kept.options().reload
-    )
-    assert kept.apache.reloads == 2
-
-
 def test_g4_lost_backup_is_replaced(kept: Site, caplog: pytest.LogCaptureFixture) -> None:
     """With or without its CSR: it leaves the pins, another one is staged, and that is told."""
     served, first, second = kept.published().pins

@@ -129,13 +129,42 @@ def test_g10_lineage_that_cannot_name_a_keyring() -> None:
     assert options.parse({"keyring": "ab"}, "a b").keyring == "ab"
 
 
-def test_g3_the_reload_command_does_not_depend_on_other_options() -> None:
+def test_g12_a_command_does_not_depend_on_other_options() -> None:
     """To reload Apache for a renewed certificate, a bad max-age does not matter."""
     values = {"max-age": "junk", "configtest-command": "'", "reload-command": "r", "keyring": "k"}
-    assert options.reload_command(values) == ("r",)
-    assert options.reload_command({}) is None
+    assert options.command(values, "reload-command") == ("r",)
+    assert options.command({}, "reload-command") is None
     with pytest.raises(BadOption):
-        options.reload_command({"reload-command": "'"})
+        options.command(values, "configtest-command")
+
+
+@pytest.mark.parametrize("name", ["reload-command", "configtest-command"])
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ("systemctl reload apache2 && systemctl reload postfix", "&&"),
+        ("apache2ctl graceful ; true", ";"),
+        ("apache2ctl -t | tee log", "|"),
+        ("apache2ctl graceful || true", "||"),
+        ("apache2ctl graceful > /dev/null", ">"),
+        ("apache2ctl graceful 2>&1", "2>&1"),
+        ("apache2ctl graceful &", "&"),
+    ],
+)
+def test_g10_command_for_a_shell_is_a_bad_option(name: str, given: str, word: str) -> None:
+    """Words that only a shell knows have no effect; the error names the word, and what does work."""
+    with pytest.raises(BadOption) as caught:
+        options.parse({name: given}, "ring")
+    assert caught.value.option == f"--pinkeep-{name}"
+    assert repr(word) in caught.value.why
+    advice = caught.value.why.rpartition("or give: ")[2]
+    assert options.command({name: advice}, name) == ("sh", "-c", given)
+
+
+def test_command_with_such_a_word_inside_quotes_is_taken() -> None:
+    """Only a word of its own would have been meant for a shell."""
+    assert options.command({"reload-command": "sh -c 'a && b; c'"}, "reload-command") is not None
+    assert options.command({"reload-command": ""}, "reload-command") == ()
 
 
 @pytest.mark.parametrize(
