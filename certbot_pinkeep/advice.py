@@ -11,6 +11,7 @@ The rules:
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from datetime import datetime
 
 from certbot_pinkeep import moments, rollover
@@ -102,6 +103,42 @@ def carried(name: str, ledger: Ledger, now: datetime, hosts: tuple[str, ...] | N
         f"--channel {shlex.quote(one.channel)} --label {shlex.quote(one.label)}."
         for one in bound
     )
+
+
+def recorded(
+    name: str, release: Release, refused: Mapping[str, tuple[str, ...]], now: datetime
+) -> str:
+    """Said when a release is on record: whether a key locks out whoever relies on it (G2).
+
+    :param refused: the keys that do, and the lineages that serve each of them
+    """
+    what, until = f"{release.channel} {release.label}", moments.text(release.binds_until(now))
+    if not refused:
+        return (
+            f"{what} carries {len(release.pins)} pins of the keyring {name}: until {until} no rollover "
+            "locks it out."
+        )
+    told = [f"{what} is on record with {len(release.pins)} pins of the keyring {name}."]
+    for pin, lineages in refused.items():
+        whose = (
+            f"The key of {', '.join(lineages)}, with the pin {pin},"
+            if lineages
+            else f"The key with the pin {pin}, which a forced rollover goes to,"
+        )
+        told.append(
+            f"{whose} is not among them. That key locks out every client that relies on {what}, until "
+            f"{until}."
+        )
+    if any(not lineages for lineages in refused.values()):
+        told.append(
+            "To take the forced rollover back before the next renewal, run: certbot-pinkeep rollover "
+            f"{name} --undo"
+        )
+    told.append(
+        f"If nobody uses {what} any more, run: certbot-pinkeep release {name} end --channel "
+        f"{shlex.quote(release.channel)} --label {shlex.quote(release.label)}"
+    )
+    return " ".join(told)
 
 
 def renewing(lineage: str, keyring: str, safety: Safety, now: datetime) -> str:

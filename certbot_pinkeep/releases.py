@@ -12,6 +12,8 @@ The rules:
 * It binds until its date, then for its TTL (see ``ledger``); ending it early is the admin's word
   that nobody has it any more, but for the TTL.
 * A later date, and the end, count in every keyring that a lineage which moved brought it to.
+* A release is on record as it is, also where the key that is served is not among its pins (a rollover
+  was forced, or the admin names other pins): then whom that locks out, until when, is said (G2).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 
 from certbot_pinkeep import moments, pins, wishes
-from certbot_pinkeep.errors import BadRelease
+from certbot_pinkeep.errors import BadRelease, DamagedState
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.ledger import Ledger, Release
 from certbot_pinkeep.state import State
@@ -135,6 +137,37 @@ def end(keeper: Keeper, name: str, channel: str, label: str, now: datetime) -> t
             keeper, state, ledger.prune(now), known, now, lambda book, one: book.ended(one, now)
         )
     return ledger.named(channel, label)
+
+
+def refused(keeper: Keeper, name: str, release: Release) -> dict[str, tuple[str, ...]]:
+    """The keys that lock out whoever relies on a release: those in service, and those that a rollover
+    is forced to.
+
+    :returns: the pins, and which lineages serve each of them; none: it is forced, and not served yet
+    """
+    found: dict[str, list[str]] = {}
+    for keyring in keeper.store.names():
+        try:
+            state = keeper.store.load(keyring)
+        except DamagedState:
+            continue
+        releases = state.ledger.releases if state else ()
+        if state is None or not (
+            keyring == name or any(one.is_the_same_as(release) for one in releases)
+        ):
+            continue
+        live, gone = keeper.live_pins(state.keyring), keeper.deleted(state.keyring)
+        for member in state.keyring.drawing:
+            if member.lineage in gone or not release.binds_at(member.hosts):
+                continue
+            # Also the one on record: Apache may not have loaded a later one yet.
+            for pin in dict.fromkeys((live.get(member.lineage, member.pin), member.pin)):
+                if pin not in release.pins:
+                    found.setdefault(pin, []).append(member.lineage)
+        for key in state.keyring.keys:
+            if key.forced and key.pin not in release.pins:
+                found.setdefault(key.pin, [])
+    return {pin: tuple(lineages) for pin, lineages in found.items()}
 
 
 Change = Callable[[Ledger, Release], Ledger]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from datetime import datetime, timedelta
 
-from certbot_pinkeep import moments, releases, status
+from certbot_pinkeep import advice, moments, releases, status
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import BadRelease
+from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.ledger import Release
 
 _HELP = "apps and zones that carry the pins of today: no rollover locks them out"
@@ -99,7 +100,7 @@ def _add(parsed: argparse.Namespace) -> int:
     release = releases.add(
         keeper, name, parsed.channel, parsed.label, until, ttl, now, tuple(parsed.pin)
     )
-    _tell(release, name, now)
+    _tell(keeper, release, name, now)
     return 0
 
 
@@ -109,16 +110,13 @@ def _extend(parsed: argparse.Namespace) -> int:
     keeper = common.keeper_of(common.certbots_config(parsed))
     name = common.name_of(parsed)
     for release in releases.extend(keeper, name, parsed.channel, parsed.label, until, ttl, now):
-        _tell(release, name, now)
+        _tell(keeper, release, name, now)
     return 0
 
 
-def _tell(release: Release, name: str, now: datetime) -> None:
-    print(
-        f"{release.channel} {release.label} carries {len(release.pins)} pins of the keyring {name}: "
-        f"until {moments.text(release.binds_until(now))} no rollover locks it out. See that it carries "
-        "these:"
-    )
+def _tell(keeper: Keeper, release: Release, name: str, now: datetime) -> None:
+    told = advice.recorded(name, release, releases.refused(keeper, name, release), now)
+    print(f"{told}\nSee that it carries these:")
     print("\n".join(f"  {pin}" for pin in release.pins))
 
 

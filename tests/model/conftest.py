@@ -1,16 +1,52 @@
-"""How many histories are tried: ``./dev test -e model -- --histories 100000`` tries more."""
+"""Which histories are tried, and how many.
+
+The rules:
+
+* As long as nothing is said, the histories are the same every time: a test run does not fail by chance.
+* ``./dev test -e model -- --histories 100000`` tries more, and others than ever before. Their seed is
+  printed: with ``--seed`` they are tried again.
+* A failing history that was found so becomes a named one (see ``named.py``).
+"""
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
+
+#: How many histories are tried, from which seed, as long as nothing is said.
+HISTORIES, SEED = 2000, 0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--histories``."""
-    parser.addoption("--histories", type=int, default=2000, help="how many histories are tried")
+    """Add ``--histories`` and ``--seed``."""
+    parser.addoption("--histories", type=int, help=f"how many histories are tried ({HISTORIES})")
+    parser.addoption(
+        "--seed", type=int, help=f"which ones ({SEED}; with --histories: others every time)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose what is tried, once: pytest-xdist passes the options on to its workers."""
+    option = config.option
+    if option.seed is None:
+        option.seed = SEED if option.histories is None else secrets.randbelow(10**9)
+    if option.histories is None:
+        option.histories = HISTORIES
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say what is tried, so that it can be tried again."""
+    return f"histories: --histories {config.option.histories} --seed {config.option.seed}"
 
 
 @pytest.fixture
 def histories(request: pytest.FixtureRequest) -> int:
     """How many histories are tried."""
-    return int(request.config.getoption("--histories"))
+    return int(request.config.option.histories)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Which ones are tried."""
+    return int(request.config.option.seed)

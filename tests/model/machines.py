@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -23,7 +23,7 @@ from unittest import mock
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from world import _READ, _STEPS, BEGIN, Killed, Killer, LockedOut, issuer
+from world import _READ, _STEPS, BEGIN, Killed, Killer, LockedOut, issuer, numbered_keys
 
 from certbot_pinkeep import (
     apache,
@@ -48,7 +48,7 @@ KINDS: dict[KeyType, KeyKind] = {
     "ecdsa": KeyKind("ecdsa", "secp256r1"),
     "rsa": KeyKind("rsa", "2048"),
 }
-_KIND_OF, _MAKE_KEY = pins.kind_of, csrs.make_key
+_KIND_OF = pins.kind_of
 
 
 @dataclass
@@ -97,6 +97,10 @@ class Machine:
         self.held: dict[tuple[Policy, str], datetime] = {}
         #: What apps carry: by which keyring it was built, and its label.
         self.apps: dict[Policy, tuple[str, str]] = {}
+        make = numbered_keys()
+        self.make_key: Callable[[KeyKind], bytes] = lambda kind: make(
+            KeyKind("ecdsa", "secp384r1") if kind.key_type == "rsa" else kind
+        )
         with mock.patch.object(pins, "kind_of", _kind_of):
             for name, host, key_type in (
                 (BARE, BARE, "ecdsa"),
@@ -104,7 +108,7 @@ class Machine:
                 (API, API, "rsa"),
             ):
                 self.sites[name] = Site(host, key_type)  # type: ignore[arg-type]
-                self._issue(name, _make_key(KINDS[self.sites[name].key_type]))
+                self._issue(name, self.make_key(KINDS[self.sites[name].key_type]))
             self.reload()
 
     @property
@@ -151,7 +155,7 @@ class Machine:
             handed = keeper.handover_new(
                 name, keyring, key_type, [host], False, self.time, kind=kind if expressly else None
             )
-            key = handed.key_pem if handed else _make_key(kind)
+            key = handed.key_pem if handed else self.make_key(kind)
             with self.killer.asleep():
                 self.sites[name] = Site(host, _type_of(key), keyring)
                 self._issue(name, key)
@@ -341,7 +345,7 @@ class Machine:
             for step in _STEPS:
                 patches.enter_context(mock.patch.object(os, step, killer.counted(step)))
             patches.enter_context(self._patched())
-            patches.enter_context(mock.patch.object(csrs, "make_key", _make_key))
+            patches.enter_context(mock.patch.object(csrs, "make_key", self.make_key))
             patches.enter_context(mock.patch.object(os, "fsync", lambda descriptor: None))
             patches.enter_context(mock.patch.object(apache, "_run", partial(self._command, killer)))
             patches.enter_context(mock.patch.object(apache, "_which", lambda program: program))
@@ -362,10 +366,6 @@ class Machine:
 def _kind_of(key: Any) -> KeyKind:
     found = _KIND_OF(key)
     return KINDS["rsa"] if found.detail == "secp384r1" else found
-
-
-def _make_key(kind: KeyKind) -> bytes:
-    return _MAKE_KEY(KeyKind("ecdsa", "secp384r1") if kind.key_type == "rsa" else kind)
 
 
 def _type_of(key_pem: bytes) -> KeyType:

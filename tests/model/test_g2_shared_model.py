@@ -155,10 +155,10 @@ class SharedRevoked(Shared):
 
 @pytest.mark.parametrize("kind", [Shared, SharedCarried, SharedKilled, SharedRevoked])
 def test_g2_g3_g5_no_history_of_shared_keyrings_locks_anybody_out(
-    histories: int, kind: type[Shared]
+    histories: int, seed: int, kind: type[Shared]
 ) -> None:
     """Who holds an unexpired policy of a host accepts every key that is served there."""
-    run(max(histories // 12, 1), kind)
+    run(max(histories // 12, 1), kind, seed=seed)
 
 
 # The tests of the test: each rule of sharing, left out.

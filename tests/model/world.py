@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -47,6 +48,7 @@ from certbot_pinkeep.options import DEFAULT_MAX_AGE, Options
 from certbot_pinkeep.policy import Policy
 
 NAME = "www.pin.test"
+EC = pins.KeyKind("ecdsa", "secp256r1")
 BEGIN = datetime(2030, 1, 1, tzinfo=timezone.utc)
 #: The same files are read again and again: each content is parsed once.
 _READ = lru_cache(maxsize=512)(store.read)
@@ -105,7 +107,8 @@ class World:
         #: The key that came back with an old config dir, past pinkeep.
         self.foreign: str | None = None
         self.unrecorded = False
-        self._issue(csrs.make_key(pins.KeyKind("ecdsa", "secp256r1")))
+        self.make_key = numbered_keys()
+        self._issue(self.make_key(EC))
         self.apache = Loaded(self.live_pin, None)
 
     # What there is
@@ -245,12 +248,16 @@ class World:
         """An app is used for longer than was said."""
         label, until = str(number), self.time + timedelta(days=days)
         with self._process():
-            releases.extend(self.keeper, NAME, "app", label, until, None, self.clock)
+            known = releases.extend(self.keeper, NAME, "app", label, until, None, self.clock)
             self.held[self.apps[label]] = until
+            # The command says which keys lock it out, and until when.
+            for release in known:
+                for pin in releases.refused(self.keeper, NAME, release):
+                    self.announced[pin, self.apps[label]] = release.binds_until(self.clock)
 
     def add_offline(self) -> None:
         """The admin pins a key whose private half is elsewhere."""
-        pem = csrs.make_key(pins.KeyKind("ecdsa", "secp256r1"))
+        pem = self.make_key(EC)
         self.offline[pins.pin_of(pins.load_private_key(pem).public_key())] = pem
         with self._process():
             csr = csrs.make_csr(pem, [NAME], False)
@@ -427,6 +434,7 @@ class World:
             for step in _STEPS:
                 patches.enter_context(mock.patch.object(os, step, killer.counted(step)))
             patches.enter_context(mock.patch.object(store, "read", _READ))
+            patches.enter_context(mock.patch.object(csrs, "make_key", self.make_key))
             patches.enter_context(mock.patch.object(os, "fsync", lambda descriptor: None))
             patches.enter_context(mock.patch.object(apache, "_run", partial(self._command, killer)))
             patches.enter_context(mock.patch.object(apache, "_which", lambda program: program))
@@ -524,6 +532,27 @@ class Killer:
             return function(*args, **kwargs)
 
         return step
+
+
+def numbered_keys() -> Callable[[pins.KeyKind], bytes]:
+    """What makes keys in PEM: the same ones in the same order in each world, so that a history can be
+    told again."""
+    numbers = count(1)
+
+    def make(kind: pins.KeyKind) -> bytes:
+        return _key(next(numbers), kind.detail)
+
+    return make
+
+
+@lru_cache(maxsize=4096)
+def _key(number: int, curve: str) -> bytes:
+    curves: dict[str, ec.EllipticCurve] = {"secp256r1": ec.SECP256R1(), "secp384r1": ec.SECP384R1()}
+    return ec.derive_private_key(number, curves[curve]).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
 
 
 @lru_cache(maxsize=4096)

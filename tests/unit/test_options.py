@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import helpers  # noqa: F401 - the same examples every time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

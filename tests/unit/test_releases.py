@@ -164,6 +164,47 @@ def test_g2_forced_rollover_names_the_release(machine: Machine) -> None:
     assert any("who relies on the release ios 3.2, until 2027" in told for told in asked.told)
 
 
+@pytest.mark.parametrize(
+    ("renewed", "words"),
+    [
+        (False, ["which a forced rollover goes to", "rollover pin.test --undo"]),
+        (True, ["The key of pin.test, with the pin"]),
+    ],
+)
+@pytest.mark.parametrize("verb", ["extend", "add"])
+def test_g2_later_date_of_a_release_that_a_key_locks_out_says_until_when(
+    machine: Machine,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    renewed: bool,
+    words: list[str],
+    verb: str,
+) -> None:
+    """Where the served key, or the one of a forced rollover, is not among the pins of an app, its date is
+    recorded, and whom that locks out until when is said, in place of a promise."""
+    carried = machine.published(SITE).pins[:2]
+    releases.add(machine.keeper, SITE, "ios", "3.2", NOW + 5 * DAY, None, NOW, carried[:1])
+    wishes.ask(machine.keeper, SITE, NOW, force=True)
+    if renewed:
+        machine.renew(SITE, SITE, NOW + HOUR)
+    monkeypatch.setattr(moments, "now", lambda: NOW + DAY)
+    given = ["--pin", carried[0]] if verb == "add" else []
+    assert run(machine, "release", SITE, verb, *IOS, "--until", "2027-03-01", *given) == 0
+    told = capsys.readouterr().out
+    assert "no rollover locks it out" not in told
+    for word in [
+        *words,
+        "locks out every client that relies on ios 3.2, until 2027-03-02T00:00:00Z",
+    ]:
+        assert word in told
+    assert machine.state(SITE).ledger.releases[0].until == datetime(2027, 3, 2, tzinfo=NOW.tzinfo)
+    assert "--channel ios --label 3.2" in told
+    if not renewed:
+        wishes.take_back(machine.keeper, SITE, NOW + DAY)
+        assert run(machine, "release", SITE, "extend", *IOS, "--until", "2027-03-02") == 0
+        assert "no rollover locks it out" in capsys.readouterr().out
+
+
 def test_g2_zone_is_held_for_its_ttl_after_it_ended(machine: Machine) -> None:
     """Resolvers keep the old records for so long."""
     add(machine, ttl=86400)
@@ -291,7 +332,7 @@ def test_command_adds_lists_and_ends(
     pins_ = machine.published(SITE).pins
     told = capsys.readouterr().out
     assert "until 2027-03-02T00:01:00Z no rollover locks it out" in told
-    assert told.splitlines()[1:] == [f"  {pin}" for pin in pins_]
+    assert told.splitlines()[2:] == [f"  {pin}" for pin in pins_]
     assert run(machine, "release", SITE, "extend", *IOS, "--until", "2027-03-02") == 0
     assert "until 2027-03-03T00:01:00Z no rollover locks it out" in capsys.readouterr().out
     assert run(machine, "release", SITE, "list") == 0
