@@ -28,6 +28,14 @@ _REASONS = {
 }
 
 
+def lost(key: Key) -> str:
+    """Said of a backup whose file cannot be used."""
+    return (
+        f"{key.fault} pinkeep will not use this backup, with the pin {key.pin}, until its file is "
+        "restored."
+    )
+
+
 def reason(decision: Decision) -> str:
     """Why a rollover is due, as a part of a sentence."""
     return _REASONS[decision.due] if decision.due else "nothing is due"
@@ -182,7 +190,7 @@ def promise(name: str, decision: Decision, force: bool = False) -> str:
 def refusal(name: str, decision: Decision) -> str:
     """Said when a rollover that was asked for would lock clients out (G2)."""
     elsewhere = decision.safety.cause == "elsewhere"
-    locks_out = "" if elsewhere else " without locking clients out"
+    locks_out = "" if decision.best is None or elsewhere else " without locking clients out"
     lost = f" {_if_lost(name, decision)}" if elsewhere else ""
     return (
         f"The keyring {name} cannot roll over{locks_out}: {decision.safety.why}. "
@@ -359,7 +367,7 @@ def when_safe(name: str, safety: Safety) -> str:
 
 _MENDS: dict[Cause, str] = {
     "": "",
-    "none": "",
+    "none": ": the next 'certbot renew' stages a backup key",
     "elsewhere": "",
     "doubt": ": the next 'certbot renew' tells",
     "clock": "; where the clock is right now, run: certbot-pinkeep confirm {name} --clock",

@@ -80,7 +80,7 @@ def add_private(
         known = state.keyring.key(key.pin)
         waiting = [one.pin for one in state.keyring.backups(key.kind.key_type) if one.elsewhere]
         staged = known is not None and known.role == "backup"
-        if known is not None and staged and not known.elsewhere and not keeper.lost([known]):
+        if known is not None and staged and not known.elsewhere and not known.fault:
             if _is_done(state, key.pin, True):
                 raise BadBackup(f"{option}: {key.pin} is a backup of {name} already, with its key.")
             return known
@@ -99,7 +99,7 @@ def add_private(
             saved = keeper.folders.find_copy(pem) or keeper.folders.save_key(pem, taken)
             key = replace(key, path=saved.path)
         if known is not None and staged:
-            key = replace(known, path=key.path, encrypted=key.encrypted or "")
+            key = replace(known, path=key.path, encrypted=key.encrypted or "", fault="")
         _save(keeper, state, key)
     return key
 
@@ -153,8 +153,7 @@ def due(keeper: Keeper, name: str, now: datetime) -> list[str]:
     if state is None:
         return []
     keyring, ledger = state.keyring, state.ledger
-    lost = keeper.lost(key for key in keyring.keys if key.role == "backup")
-    found = rollover.decide_all(keyring, ledger, now, lost).values()
+    found = rollover.decide_all(keyring, ledger, now).values()
     return [advice.promise(name, decision) for decision in found if decision.due]
 
 
@@ -164,10 +163,8 @@ def _is_needed(keeper: Keeper, state: State, left: State, key: Key, now: datetim
     for lineage, live in keeper.live_pins(state.keyring).items():
         if live == pin:
             return f"the certificate of {lineage} is issued for it already. Run: certbot renew."
-    lost = keeper.lost(state.keyring.backups(key_type))
     decided, then = (
-        rollover.decide(one.keyring.without(lost), one.ledger, now, key_type)
-        for one in (state, left)
+        rollover.decide(one.keyring, one.ledger, now, key_type) for one in (state, left)
     )
     if decided.due == "compromised" and decided.key == key and not then.rolls_over:
         return (

@@ -6,6 +6,8 @@ The rules:
   asks for must-staple (RFC 7633), and its own signature, which must be valid and not of a kind
   that CAs refuse.
 * Files that are no CSRs, damaged ones, and those of other keys are passed over.
+* Whether a key of a keyring can be used is found here, once each time a keyring is loaded: its file is
+  there, is a regular one, and holds that key. All else asks ``Key.fault``.
 * Key files are 0600 in a 0700 folder, CSR files 0644 in one that only we write in (G7).
 * Every file is numbered and named as certbot does it, and never overwritten or deleted.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address
 
@@ -26,6 +28,7 @@ from cryptography.x509.oid import NameOID
 
 from certbot_pinkeep import files, pins
 from certbot_pinkeep.errors import BadKey
+from certbot_pinkeep.keyring import Key, Keyring
 from certbot_pinkeep.pins import KeyKind
 
 _REFUSED_HASHES = ("md5", "sha1")
@@ -106,16 +109,55 @@ class Folders:
         """
         where = self.absolute(path)
         try:
-            with open(where, "rb") as file:
-                pem = file.read()
+            pem = _content(where)
             found, kind = _key_facts(pem)
         except OSError as error:
-            raise BadKey(f"The key file {where} cannot be read: {error.strerror}.") from error
+            why = error.strerror or error
+            raise BadKey(f"The key file {where} cannot be read: {why}.") from error
         except BadKey as error:
             raise BadKey(f"The key file {where} cannot be used: {error}.") from error
         if found != pin:
-            raise BadKey(f"The key file {where} holds another key than the one with the pin {pin}.")
+            raise BadKey(_other_key(where, pin))
         return SavedKey(path, pem, pin, kind)
+
+    def seen(self, keyring: Keyring) -> Keyring:
+        """The keyring with what is wrong with the files of its keys, but for those that are never used
+        again."""
+        spare = {key.pin for key in keyring.spare()}
+        used = ("primary", "backup", "in-service")
+        keys = (
+            replace(key, fault=self.fault(key) if key.role in used or key.pin in spare else "")
+            for key in keyring.keys
+        )
+        return replace(keyring, keys=tuple(keys))
+
+    def fault(self, key: Key) -> str:
+        """Why the file of a key cannot be used, as a sentence; empty: it can, or there is none here."""
+        if key.path is None:
+            return self._sealed_fault(key.encrypted) if key.encrypted else ""
+        where = self.absolute(key.path)
+        try:
+            pem = _content(where)
+            if not pem:
+                return f"The key file {where} is empty."
+            if pins.is_encrypted(pem):
+                return f"The key file {where} is encrypted, and there is no passphrase for it here."
+            found = _quick_pin(pem)
+        except OSError as error:
+            return f"The key file {where} cannot be read: {error.strerror or error}."
+        except BadKey as error:
+            return f"The key file {where} cannot be used: {error}."
+        return "" if found == key.pin else _other_key(where, key.pin)
+
+    def _sealed_fault(self, path: str) -> str:
+        """The same of an encrypted private key that the admin brought."""
+        where = self.absolute(path)
+        try:
+            if pins.encrypted_block(_content(where)):
+                return ""
+        except OSError as error:
+            return f"The key file {where} cannot be read: {error.strerror or error}."
+        return f"The key file {where} holds no encrypted private key any more."
 
     def find_key(self, pin: str) -> SavedKey | None:
         """The key with this pin, where a file in ``keys/`` holds it."""
@@ -242,6 +284,27 @@ def _small_files(folder: str) -> Iterator[tuple[str, bytes]]:
             continue  # gone, or not ours to read: passed over
 
 
+def _content(path: str) -> bytes:
+    """What a small file holds. What is no regular file is not read: it might never end, or never begin.
+
+    :raises OSError: when it cannot be read
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError("it is not a regular file")
+        if found.st_size > _LARGEST:
+            raise OSError("it is too large for a key")
+        return os.read(descriptor, _LARGEST)
+    finally:
+        os.close(descriptor)
+
+
+def _other_key(where: str, pin: str) -> str:
+    return f"The key file {where} holds another key than the one with the pin {pin}."
+
+
 def _changed(folder: str) -> int:
     try:
         return os.stat(folder).st_mtime_ns
@@ -257,6 +320,17 @@ def _key_facts(pem: bytes) -> tuple[str, KeyKind]:
     """
     key = pins.load_private_key(pem).public_key()
     return pins.pin_of(key), pins.kind_of(key)
+
+
+@lru_cache(maxsize=4096)
+def _quick_pin(pem: bytes) -> str:
+    """A private key's pin. Of an RSA key not all is proven that loading it for use proves, which takes a
+    thousand times as long.
+
+    :raises BadKey: when it is none that can be used
+    """
+    public = pins.quick_public_key(pem)
+    return pins.pin_of(public) if public is not None else _key_facts(pem)[0]
 
 
 @lru_cache(maxsize=65536)

@@ -295,7 +295,7 @@ class Installer(
         from certbot_pinkeep import moments, wishes
 
         self._refused.add(refusal.pin)
-        for sentence in wishes.note_revoked(self._keeper().store, refusal.pin, True, moments.now()):
+        for sentence in wishes.note_revoked(self._keeper(), refusal.pin, True, moments.now()):
             logger.warning("%s", sentence)
 
     def not_taken(self, pin: str) -> bool:
@@ -556,10 +556,10 @@ def _watch() -> None:
 
 def _notice_revocation(config: Any, pin: str, compromised: bool) -> None:
     from certbot_pinkeep import moments, wishes
-    from certbot_pinkeep.store import Store
+    from certbot_pinkeep.keeper import Keeper
 
-    store = Store(config.config_dir, config.work_dir)
-    for sentence in wishes.note_revoked(store, pin, compromised, moments.now()):
+    keeper = Keeper(config.config_dir, config.work_dir)
+    for sentence in wishes.note_revoked(keeper, pin, compromised, moments.now()):
         display_util.notify(sentence)
 
 

@@ -120,7 +120,8 @@ class Issuing:
         else:
             if answer.revoked:
                 state = self._noticed(state, live.pin, answer.compromised, dry_run)
-            state = replace(state, keyring=_without_backups(state.keyring, not_taken))
+            keyring_ = _without_backups(self.folders.seen(state.keyring), not_taken)
+            state = replace(state, keyring=keyring_)
             key = self._chosen_key(state, live, names, now, asked, chosen)
         for known in [state] if state else self.store.known(keyring):
             _check_added(known, live.name, added, key.pin, now)
@@ -186,7 +187,7 @@ class Issuing:
         """
         for name in self.store.names():
             try:
-                state = None if name == keyring else self.load_state(name, now)
+                state = None if name == keyring else self.recall(name, now)
             except DamagedState as error:
                 logger.error("%s", error)
                 if any(self._pinned_host(one, names, now) for one in self.store.known(name)):
@@ -243,14 +244,23 @@ class Issuing:
         :raises OtherKeyring: when some do
         """
         for name in self.store.names():
-            state = self.load_state(name, now)
+            state = self.recall(name, now)
             for host in _lowered(names) if state else ():
                 if state and rollover.locked_out(pin, state.ledger, now, (host,)):
                     carried = advice.carried(name, state.ledger, now, (host,))
                     raise OtherKeyring(host, name, lineage, lineage, carried)
 
     def load_state(self, name: str, now: datetime) -> State | None:
-        """The state of a keyring, its ledger told of the latest moment that was reached."""
+        """The state of a keyring: what is on record, and which of its keys can be used."""
+        state = self.recall(name, now)
+        return self.seen(state) if state is not None else None
+
+    def seen(self, state: State) -> State:
+        """The state with what is wrong with the files of its keys."""
+        return replace(state, keyring=self.folders.seen(state.keyring))
+
+    def recall(self, name: str, now: datetime) -> State | None:
+        """What is on record of a keyring, its ledger told of the latest moment that was reached."""
         state = self.store.load(name)
         reached = self.store.reached(now)
         if state is None:
@@ -449,7 +459,10 @@ class Issuing:
 
         :raises NotSafe: where no key may be handed over, or none that was asked for
         """
-        keyring = self.at_hand(state.keyring, key_type)
+        keyring = state.keyring
+        for lost in keyring.lost():
+            if lost.kind.key_type == key_type:
+                logger.error("%s", advice.lost(lost))
         decision = rollover.decide(keyring, state.ledger, now, key_type, asked, certificate)
         name, new = keyring.name, certificate.pin is None
         if decision.key is None and decision.due == "shared":
@@ -467,25 +480,6 @@ class Issuing:
                 logger.warning("The rollover of the keyring %s is forced. %s", name, told)
         return decision
 
-    def at_hand(self, keyring: Keyring, key_type: KeyType) -> Keyring:
-        """The keyring without the backups whose files cannot be used; these are told."""
-        lost = self.lost(keyring.backups(key_type))
-        for sentence in lost.values():
-            logger.error("%s", sentence)
-        return keyring.without(lost)
-
-    def lost(self, keys: Iterable[Key]) -> dict[str, str]:
-        """Those of the keys whose files cannot be used: by their pins, why, as sentences."""
-        lost = {}
-        for key in keys:
-            if key.elsewhere:
-                continue
-            try:
-                self.load_key(key)
-            except BadKey as error:
-                lost[key.pin] = f"{error} It is no backup until it is there again."
-        return lost
-
     def _next_best(
         self, state: State, key_type: KeyType, live: Live | None, now: datetime
     ) -> SavedKey:
@@ -494,7 +488,7 @@ class Issuing:
 
         :raises BadKey: where there is none of these
         """
-        keyring = self.at_hand(state.keyring, key_type).without_elsewhere()
+        keyring = state.keyring.without_elsewhere()
         hosts = live.names if live else None
         best, verdict = rollover.best_backup(keyring, state.ledger, now, key_type, hosts)
         usable = live is not None and not self.is_compromised(live.pin)

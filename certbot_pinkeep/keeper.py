@@ -309,7 +309,7 @@ class Keeper(Publishing):
                 raise NotAccepted(self._why_not(state, live, now))
         keyring = old.keyring
         key = keyring.key(live.pin)
-        if key is None or self.lost([key]):
+        if key is None or self.folders.fault(key):
             key = self._adopted_key(live, paths_of(keyring))
             keyring = keyring.moved(live.pin, key.path or "")
         keyring = keyring.with_joined(key).with_member(member_of(live))
@@ -456,7 +456,7 @@ class Keeper(Publishing):
         :raises BadKey: when that key does not belong to the live certificate
         """
         key = keyring.key(live.pin)
-        if key is None or not self.lost([key]):
+        if key is None or not self.folders.fault(key):
             return keyring
         path = self._adopted_key(live, paths_of(keyring)).path
         return keyring.moved(live.pin, path) if path else keyring
@@ -475,12 +475,9 @@ class Keeper(Publishing):
 
     def _without_lost(self, keyring: Keyring, wanted: int) -> Keyring:
         """The keyring with as many backups as are at hand, at most *wanted*; the rest is retired."""
-        for key_type in keyring.key_types():
-            lost = self.lost(keyring.backups(key_type))
-            for sentence in lost.values():
-                logger.error("%s", sentence)
-            keyring = keyring.with_lost(lost)
-        return keyring.with_backup_count(wanted, self.lost(keyring.spare()))
+        for key in keyring.lost():
+            logger.error("%s", advice.lost(key))
+        return keyring.without_lost().with_backup_count(wanted)
 
     def _made_csr(self, key: Key, live: Live) -> SavedCsr | None:
         try:

@@ -17,7 +17,8 @@ The rules:
   served is staged again before a new key is made.
 * A backup that the admin added keeps its place until it is used or dropped, and does not count
   among those that are made. Its private key may be elsewhere, offline or encrypted.
-* A backup whose file was lost is staged again once that is there, beside what took its place.
+* A backup whose file cannot be used is none (see ``csrs``). It is staged again once the file is there,
+  beside what took its place.
 * A wish to leave a key belongs to the key: it is fulfilled once another one is primary. A key that
   is compromised is never primary, a backup or staged again; it stays pinned while it is served.
 """
@@ -25,7 +26,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -53,6 +54,8 @@ class Key:
     :ivar added: whether it is kept beyond the backups that are made: the admin brought it, or its file
         was lost for a while
     :ivar encrypted: the file of its encrypted private key, below the config dir; empty: there is none
+    :ivar fault: why its file cannot be used, as a sentence; empty: it can, or is elsewhere. It is found
+        on loading, and is no part of the record
     """
 
     pin: str
@@ -66,11 +69,17 @@ class Key:
     last_served: datetime | None = None
     added: bool = False
     encrypted: str = ""
+    fault: str = field(default="", compare=False)
 
     @property
     def elsewhere(self) -> bool:
         """Whether it is a backup whose private key has to be brought before it can be used."""
         return self.path is None and self.role == "backup"
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is a backup whose file cannot be used."""
+        return self.role == "backup" and bool(self.fault) and not self.elsewhere
 
 
 @dataclass(frozen=True)
@@ -260,25 +269,22 @@ class Keyring:
             replace(m, loaded=fingerprint) if m.lineage == lineage else m for m in self.members
         )
 
-    def with_backup_count(self, wanted: int, lost: Iterable[str] = ()) -> Keyring:
+    def with_backup_count(self, wanted: int) -> Keyring:
         """The keyring with at most *wanted* unserved backups per type, the last ones retired, and
-        as many never-served retired keys staged again as are there.
-
-        :param lost: the pins of the keys that are not to be staged again, their files being lost
-        """
+        as many never-served retired keys staged again as are there and can be used."""
         result = self
         for key_type in self.key_types():
-            result = result._trimmed(key_type, wanted)._restaged(key_type, wanted, set(lost))
-        return result._brought_back(set(lost))
+            result = result._trimmed(key_type, wanted)._restaged(key_type, wanted)
+        return result._brought_back()
 
-    def _brought_back(self, lost: set[str]) -> Keyring:
+    def _brought_back(self) -> Keyring:
         """The keyring with the backups staged again whose files were lost for a while, beside what has
         taken their places."""
         types = self.key_types()
         back = [
             key
             for key in self.spare()
-            if key.leave == "lost" and key.pin not in lost and key.kind.key_type in types
+            if key.leave == "lost" and not key.fault and key.kind.key_type in types
         ]
         return self._changed(
             lambda key: replace(key, role="backup", leave="", added=True) if key in back else key
@@ -343,22 +349,23 @@ class Keyring:
         ]
         return replace(self, keys=(replace(chosen, forced=True), *others))
 
-    def with_lost(self, pins: Iterable[str]) -> Keyring:
-        """The keyring with the files of these backups lost: they are retired until they are there
-        again. Another one takes the place of each; clients and apps may know of both by then."""
-        lost = set(pins)
+    def without_lost(self) -> Keyring:
+        """The keyring with the backups retired whose files cannot be used, until they can again. Another
+        one takes the place of each; clients and apps may know of both by then."""
         return self._changed(
             lambda key: (
-                replace(key, role="retired", forced=False, leave="lost")
-                if key.pin in lost and key.role == "backup"
-                else key
+                replace(key, role="retired", forced=False, leave="lost") if key.is_lost else key
             )
         )
+
+    def lost(self) -> tuple[Key, ...]:
+        """The backups whose files cannot be used."""
+        return tuple(key for key in self.keys if key.is_lost)
 
     def moved(self, pin: str, path: str) -> Keyring:
         """The keyring with the file of a key in another place, or with one that was elsewhere."""
         return self._changed(
-            lambda key: replace(key, path=path, encrypted="") if key.pin == pin else key
+            lambda key: replace(key, path=path, encrypted="", fault="") if key.pin == pin else key
         )
 
     def with_backup(self, key: Key) -> Keyring:
@@ -460,14 +467,14 @@ class Keyring:
         surplus = self._unserved(key_type, "backup")[wanted:]
         return self._changed(lambda key: replace(key, role="retired") if key in surplus else key)
 
-    def _restaged(self, key_type: KeyType, wanted: int, lost: set[str]) -> Keyring:
+    def _restaged(self, key_type: KeyType, wanted: int) -> Keyring:
         kind = self.kind(key_type)
         lack = wanted - len(self._unserved(key_type, "backup"))
         served = {member.pin for member in self.members}
         spare = [
             key
             for key in self.spare()
-            if key.kind == kind and not key.added and key.pin not in lost and key.pin not in served
+            if key.kind == kind and not key.added and not key.fault and key.pin not in served
         ][: max(lack, 0)]
         kept = tuple(key for key in self.keys if key not in spare)
         staged = (replace(key, role="backup", leave="") for key in spare)

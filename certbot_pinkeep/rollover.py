@@ -17,7 +17,8 @@ The rules:
   turn has come, the primary goes on, and the admin is asked for the private key. Only in place of a
   compromised key the next safe one at hand is taken.
 * A rollover of the keyring is one of all key types in service: it is safe once it is for each of
-  them. A backup whose file is lost is none until it is there again.
+  them.
+* A backup whose file cannot be used is passed over, here and nowhere else (see ``Key.fault``).
 * A certificate that does not serve the primary yet (it joined with a key of its own, or another one
   was rolled over first) is issued for the primary as soon as that is safe at its names; until then
   it keeps its key. Age is no reason to exchange a primary that it does not serve.
@@ -29,7 +30,7 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -152,18 +153,9 @@ def _decide(
     return Decision(None, "compromised", best or primary, verdict if best else ready)
 
 
-def decide_all(
-    keyring: Keyring, ledger: Ledger, now: datetime, lost: Iterable[str] = ()
-) -> dict[KeyType, Decision]:
-    """What the next certificates are issued for, of each type in service.
-
-    :param lost: the pins of the backups whose files are lost
-    """
-    gone = set(lost)
-    usable = keyring.without(
-        key.pin for key in keyring.keys if key.role == "backup" and key.pin in gone
-    )
-    return {key_type: decide(usable, ledger, now, key_type) for key_type in keyring.served_types()}
+def decide_all(keyring: Keyring, ledger: Ledger, now: datetime) -> dict[KeyType, Decision]:
+    """What the next certificates are issued for, of each type in service."""
+    return {key_type: decide(keyring, ledger, now, key_type) for key_type in keyring.served_types()}
 
 
 def last(decisions: Mapping[KeyType, Decision]) -> Safety:
@@ -238,8 +230,9 @@ def best_backup(
     hosts: Hosts | None = None,
 ) -> tuple[Key | None, Safety]:
     """The backup to switch to: the forced one, else the first one that is safe, else the one that
-    is safe first; ``None`` where there is no backup."""
-    verdicts = [(key, safety(key, ledger, now, hosts)) for key in keyring.backups(key_type)]
+    is safe first; ``None`` where there is no backup that can be used."""
+    backups = keyring.backups(key_type)
+    verdicts = [(key, safety(key, ledger, now, hosts)) for key in backups if not key.is_lost]
     for key, verdict in verdicts:
         if key.forced:
             return key, verdict
@@ -250,7 +243,8 @@ def best_backup(
     if known:
         _, key, verdict = min(known, key=lambda one: one[0])
         return key, verdict
-    return verdicts[0] if verdicts else (None, Safety(None, "there is no backup key", "none"))
+    why = "no backup key can be used" if backups else "there is no backup key"
+    return verdicts[0] if verdicts else (None, Safety(None, why, "none"))
 
 
 def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) -> Safety:

@@ -6,12 +6,12 @@ The rules:
 * While Apache has yet to load what is pending, nothing new is said to be served; what it may still
   serve is.
 * A rollover is safe only where it can be done: not while the private key that it needs is elsewhere,
-  nor with a backup whose file is lost.
+  nor with a backup whose file cannot be used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -34,13 +34,11 @@ MANY = 20
 class _View:
     """A keyring, seen from *now*.
 
-    :ivar lost: the pins of backups whose files are lost
     :ivar step: the command that brings it into step, where it has no certificate; empty: it has one
     """
 
     state: State
     now: datetime
-    lost: Collection[str] = ()
     step: str = ""
 
     @property
@@ -51,7 +49,7 @@ class _View:
     @cached_property
     def decisions(self) -> dict[KeyType, Decision]:
         """What the next renewals do."""
-        return rollover.decide_all(self.keyring, self.state.ledger, self.now, self.lost)
+        return rollover.decide_all(self.keyring, self.state.ledger, self.now)
 
     @property
     def verdict(self) -> Safety:
@@ -85,34 +83,30 @@ def as_data(
     csr_paths: dict[str, list[str]],
     now: datetime,
     folder: str,
-    lost: Collection[str] = (),
 ) -> dict[str, Any]:
     """The document of ``status --json``.
 
     :param csr_paths: the saved CSRs by the pin of their key
     :param folder: the config dir, below which key paths are kept
-    :param lost: the pins of backups whose files are lost
     """
     return {
         "version": VERSION,
-        "keyrings": [_keyring(_View(state, now, lost), csr_paths, folder) for state in states],
+        "keyrings": [_keyring(_View(state, now), csr_paths, folder) for state in states],
     }
 
 
 def as_text(
     states: list[State],
     now: datetime,
-    lost: Collection[str] = (),
     steps: Mapping[str, str] | None = None,
 ) -> str:
     """For people: a block per keyring, or a line each where there are many.
 
-    :param lost: the pins of backups whose files are lost
     :param steps: by the names of keyrings that have no certificate, which ``certbot renew`` does not come
         to: the command that brings it into step
     """
     steps = steps or {}
-    views = [_View(state, now, lost, steps.get(state.keyring.name, "")) for state in states]
+    views = [_View(state, now, steps.get(state.keyring.name, "")) for state in states]
     if len(views) > MANY:
         return _table(views)
     return "\n\n".join(_block(view) for view in views)
@@ -159,12 +153,9 @@ def _release(state: State, release: Release, now: datetime) -> str:
     return f"{what}, binds until {until}; {backups} now{after}"
 
 
-def backup_lines(state: State, now: datetime, lost: Collection[str] = ()) -> list[str]:
-    """Each backup, for people: where its private key is, and whether it is safe to switch to.
-
-    :param lost: the pins of those whose files are lost
-    """
-    view = _View(state, now, lost)
+def backup_lines(state: State, now: datetime) -> list[str]:
+    """Each backup, for people: where its private key is, and whether it is safe to switch to."""
+    view = _View(state, now)
     backups = [key for key in state.keyring.keys if key.role == "backup"]
     return [f"{key.pin}  {key.kind}  {_where(key)}{_ready(view, key)}" for key in backups]
 
@@ -176,8 +167,9 @@ def _where(key: Key) -> str:
 
 
 def _ready(view: _View, key: Key) -> str:
-    if key.pin in view.lost:
-        return ", which is lost: no backup until it is there again"
+    if key.is_lost:
+        step = view.step or "certbot renew"
+        return f", not usable: {key.fault} Restore the file, or have another backup staged. Run: {step}"
     verdict, now = rollover.safety(key, view.state.ledger, view.now), view.now
     if verdict.since is None:
         return f", not safe: {verdict.why}"
@@ -367,5 +359,4 @@ def _service(view: _View, key: Key) -> str:
 def _file(view: _View, key: Key) -> str:
     if key.elsewhere:
         return f"; its private key is {'encrypted' if key.encrypted else 'not on this machine'}"
-    lost = key.pin in view.lost and key.role == "backup"
-    return f"; its file {key.path} is lost: no backup until it is there again" if lost else ""
+    return f"; not usable: {key.fault}" if key.fault else ""

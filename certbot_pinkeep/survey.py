@@ -20,7 +20,7 @@ import stat
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from certbot_pinkeep import apache, options, pins, renewals
@@ -108,7 +108,8 @@ class Survey:
         :param step: the command that brings it into step
         :raises PinkeepError, OSError: when something cannot be read that has to be
         """
-        keyring = state.keyring
+        keyring = self.folders.seen(state.keyring)
+        state = replace(state, keyring=keyring)
         chosen = self._chosen(state)
         members = keyring.drawing
         lineages = [self._lineage(member) for member in members]
@@ -168,15 +169,10 @@ class Survey:
                 continue  # not to be handed over again
             if key.encrypted:
                 path = self.folders.absolute(key.encrypted)
-                yield KeyFile(key.pin, path, _sealed_error(path), sealed=True)
+                yield KeyFile(key.pin, path, key.fault, sealed=True)
             if key.path is None:
                 continue  # kept elsewhere
-            path = self.folders.absolute(key.path)
-            try:
-                self.folders.load_key(key.path, key.pin)
-                yield KeyFile(key.pin, path)
-            except BadKey as error:
-                yield KeyFile(key.pin, path, str(error))
+            yield KeyFile(key.pin, self.folders.absolute(key.path), key.fault)
 
     def _places(
         self, state: State, keys: Iterable[KeyFile], members: Iterable[Member]
@@ -315,17 +311,6 @@ def _certificate(name: str, path: str) -> Certificate:
         raise BadKey(f"The certificate {path} cannot be read: {error.strerror}.") from error
     except BadKey as error:
         raise BadKey(f"The certificate {path} cannot be read: {error}.") from error
-
-
-def _sealed_error(path: str) -> str:
-    """Why an encrypted private key cannot be used; empty: it can, by who knows the passphrase."""
-    try:
-        with open(path, "rb") as file:
-            if pins.encrypted_block(file.read()):
-                return ""
-    except OSError as error:
-        return f"The key file {path} cannot be read: {error.strerror}."
-    return f"The key file {path} holds no encrypted private key any more."
 
 
 def _key_error(renewal: Renewal, live: Certificate) -> str:

@@ -64,7 +64,7 @@ class Timeline:
     why: str
 
 
-def timeline(state: State, now: datetime, lost: Iterable[str] = ()) -> Timeline:
+def timeline(state: State, now: datetime) -> Timeline:
     """The timeline of a keyring, seen from *now*.
 
     :param lost: the pins of backups whose files are lost
@@ -77,7 +77,7 @@ def timeline(state: State, now: datetime, lost: Iterable[str] = ()) -> Timeline:
     rows = tuple(row for key in keys if (row := _key(key, key.pin in served, now)).bars)
     held = tuple(_window(window, now) for window in windows if window.until > window.since)
     bars = [bar for row in (*rows, *held) for bar in row.bars]
-    verdict = rollover.last(rollover.decide_all(keyring, ledger, now, lost))
+    verdict = rollover.last(rollover.decide_all(keyring, ledger, now))
     safe = None if verdict.cause == "elsewhere" else verdict.since
     ends = [bar.end for bar in bars] + ([safe] if safe else [])
     return Timeline(

@@ -58,13 +58,10 @@ def ask(
     """
     with loaded(keeper, name, now) as state:
         keyring = _left(state.keyring, compromised)
-        lost = [
-            sentence
-            for key_type in keyring.served_types()
-            for sentence in keeper.lost(keyring.backups(key_type)).values()
-        ]
+        served = keyring.served_types()
+        lost = [advice.lost(key) for key in keyring.lost() if key.kind.key_type in served]
         usable = keyring.without_elsewhere() if force else keyring
-        decisions = _decisions(keeper, usable, state.ledger, now)
+        decisions = _decisions(usable, state.ledger, now)
         impossible = [one for one in decisions if one.held and (one.best is None or not force)]
         if impossible and (not when_safe or force):
             if compromised:
@@ -96,7 +93,7 @@ def take_back(keeper: Keeper, name: str, now: datetime) -> str:
     """
     with loaded(keeper, name, now) as state:
         state = keeper.store.save(replace(state, keyring=state.keyring.without_wishes()))
-    for decision in _decisions(keeper, state.keyring, state.ledger, now):
+    for decision in _decisions(state.keyring, state.ledger, now):
         if decision.due:
             return advice.promise(name, decision)
     return f"The keyring {name} is not asked to roll over."
@@ -226,16 +223,16 @@ def note_deleted(keeper: Keeper, now: datetime) -> list[str]:
     return told
 
 
-def note_revoked(store: Store, pin: str, compromised: bool, now: datetime) -> list[str]:
+def note_revoked(keeper: Keeper, pin: str, compromised: bool, now: datetime) -> list[str]:
     """Note that a certificate of this key was revoked, in each keyring that has it.
 
     :returns: what follows from it, as sentences
     :raises DamagedState: when a keyring file cannot be trusted; the others are seen to first
     """
     told, damaged = [], []
-    for name in store.names():
+    for name in keeper.store.names():
         try:
-            told += _note_revoked(store, name, pin, compromised, now)
+            told += _note_revoked(keeper, name, pin, compromised, now)
         except DamagedState as error:
             damaged.append(error)
     if damaged:
@@ -243,13 +240,16 @@ def note_revoked(store: Store, pin: str, compromised: bool, now: datetime) -> li
     return told
 
 
-def _note_revoked(store: Store, name: str, pin: str, compromised: bool, now: datetime) -> list[str]:
+def _note_revoked(
+    keeper: Keeper, name: str, pin: str, compromised: bool, now: datetime
+) -> list[str]:
+    store = keeper.store
     with store.locked():
         state = store.load(name)
         key = state.keyring.key(pin) if state else None
         if state is None or key is None:
             return []
-        state = store.save(state.with_revoked(pin, compromised))
+        state = keeper.seen(store.save(state.with_revoked(pin, compromised)))
     key_type = key.kind.key_type
     if key_type not in state.keyring.key_types():
         return []
@@ -279,7 +279,7 @@ def loaded(keeper: Keeper, name: str, now: datetime) -> Iterator[State]:
     with store.locked():
         state = store.load(name)
         assert state is not None  # nobody removes one
-        state = keeper.with_left(state)
+        state = keeper.seen(keeper.with_left(state))
         yield replace(state, ledger=state.ledger.noticed(store.reached(now)))
 
 
@@ -294,6 +294,5 @@ def _left(keyring: Keyring, compromised: bool) -> Keyring:
     return keyring
 
 
-def _decisions(keeper: Keeper, keyring: Keyring, ledger: Ledger, now: datetime) -> list[Decision]:
-    lost = keeper.lost(key for key in keyring.keys if key.role == "backup")
-    return list(rollover.decide_all(keyring, ledger, now, lost).values())
+def _decisions(keyring: Keyring, ledger: Ledger, now: datetime) -> list[Decision]:
+    return list(rollover.decide_all(keyring, ledger, now).values())

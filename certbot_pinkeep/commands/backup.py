@@ -77,8 +77,8 @@ def add(commands: common.Commands) -> None:
 
 def _list(parsed: argparse.Namespace) -> int:
     keeper = common.keeper_of(common.certbots_config(parsed))
-    state = common.load_one(keeper.store, common.name_of(parsed))
-    found = status.backup_lines(state, moments.now(), common.lost(keeper, [state]))
+    state = common.load_one(keeper, common.name_of(parsed))
+    found = status.backup_lines(state, moments.now())
     print("\n".join(found) or f"The keyring {state.keyring.name} has no backup.")
     return 0
 
@@ -175,7 +175,7 @@ def _drop(parsed: argparse.Namespace) -> int:
     common.hold_certbot(config)  # it may be renewing for that key right now
     keeper, name = common.keeper_of(config), common.name_of(parsed)
     key = backups.drop(keeper, name, parsed.pin, now)
-    carried = backups.carriers(common.load_one(keeper.store, name), key.pin)
+    carried = backups.carriers(common.load_one(keeper, name), key.pin)
     told = [f"{key.pin} is no backup of the keyring {name} any more.", *carried]
     common.tell(" ".join(told))
     common.print_step(keeper.publish(name, now))

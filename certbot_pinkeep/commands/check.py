@@ -158,7 +158,7 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     names = [common.name_of(parsed)] if parsed.name else store.names()
     if not names:
         raise PinkeepError("there is no keyring yet. Run: certbot renew --installer pinkeep")
-    states, damaged = common.load(store, names)
+    states, damaged = common.load(keeper, names)
     survey = Survey(config.config_dir, store, _cli_ini(config))
     wanted = {
         state.keyring.name: targets(state.keyring.without_members(survey.deleted(state.keyring)))

@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +21,6 @@ from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.publishing import Report
 from certbot_pinkeep.renewals import Renewal
 from certbot_pinkeep.state import State
-from certbot_pinkeep.store import Store
 
 T = TypeVar("T")
 
@@ -198,7 +197,7 @@ def _checked(name: str) -> str:
         raise BadOption("NAME", error.value, error.why) from None
 
 
-def load(store: Store, names: list[str]) -> tuple[list[State], list[DamagedState]]:
+def load(keeper: Keeper, names: list[str]) -> tuple[list[State], list[DamagedState]]:
     """The keyrings of these names, and what is wrong with those that cannot be trusted.
 
     :raises PinkeepError: when there is no such keyring
@@ -206,14 +205,14 @@ def load(store: Store, names: list[str]) -> tuple[list[State], list[DamagedState
     states, damaged = [], []
     for name in progress(names, "keyrings"):
         try:
-            state = store.load(_checked(name))
+            state = keeper.store.load(_checked(name))
         except DamagedState as error:
             damaged.append(error)
             continue
         if state is None:
-            known = ", ".join(store.names()) or "none"
+            known = ", ".join(keeper.store.names()) or "none"
             raise PinkeepError(f"There is no keyring {name!r}. Keyrings here: {known}.")
-        states.append(state)
+        states.append(keeper.seen(state))
     return states, damaged
 
 
@@ -228,25 +227,15 @@ def progress(items: Sequence[T], what: str) -> Iterator[T]:
         print(f"\r{'':40}\r", end="", file=sys.stderr, flush=True)
 
 
-def load_one(store: Store, name: str) -> State:
+def load_one(keeper: Keeper, name: str) -> State:
     """The keyring of this name.
 
     :raises PinkeepError: when there is none, or it cannot be trusted
     """
-    states, damaged = load(store, [name])
+    states, damaged = load(keeper, [name])
     if damaged:
         raise damaged[0]
     return states[0]
-
-
-def lost(keeper: Keeper, states: Iterable[State]) -> set[str]:
-    """The pins of the backups whose files are not there."""
-    backups = [key for state in states for key in state.keyring.keys if key.role == "backup"]
-    return {
-        key.pin
-        for key in backups
-        if key.path and not os.path.isfile(keeper.folders.absolute(key.path))
-    }
 
 
 def given(config: Any) -> dict[str, object]:

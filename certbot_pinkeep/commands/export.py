@@ -73,7 +73,7 @@ def _export(parsed: argparse.Namespace) -> int:
     now = moments.now()
     settings = _settings(parsed, now)
     keeper = common.keeper_of(common.certbots_config(parsed))
-    state = common.load_one(keeper.store, common.name_of(parsed))
+    state = common.load_one(keeper, common.name_of(parsed))
     pinned = _pinned(keeper, state, now)
     if parsed.host:
         named = dict.fromkeys(_host(pinned, host) for host in parsed.host)

@@ -132,7 +132,7 @@ def _seconds(written: str | None) -> timedelta | None:
 
 def _list(parsed: argparse.Namespace) -> int:
     keeper = common.keeper_of(common.certbots_config(parsed))
-    state = common.load_one(keeper.store, common.name_of(parsed))
+    state = common.load_one(keeper, common.name_of(parsed))
     told = status.release_lines(state, moments.now())
     for line, release in zip(told, state.ledger.releases, strict=True):
         print("\n".join([line, *(f"  {pin}" for pin in release.pins)]))

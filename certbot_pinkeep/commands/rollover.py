@@ -78,9 +78,9 @@ def _rollover(command: common.Parser, parsed: argparse.Namespace) -> int:
             f"No certificate of the keyring {name} is left that certbot could renew. The next one "
             "that you ask for with --installer pinkeep is issued for the new key."
         )
-    before = keeper.live_pins(common.load_one(keeper.store, name).keyring)
+    before = keeper.live_pins(common.load_one(keeper, name).keyring)
     failed = [one for one in lineages if _renew(one, common.folders(parsed)) != 0]
-    after = keeper.live_pins(common.load_one(keeper.store, name).keyring)
+    after = keeper.live_pins(common.load_one(keeper, name).keyring)
     renewed = [one for one in lineages if after.get(one) != before.get(one)]
     if failed:
         raise PinkeepError(_what_failed(name, failed, [one for one in failed if one in renewed]))

@@ -31,17 +31,17 @@ def _status(parsed: argparse.Namespace) -> int:
     keeper = common.keeper_of(config)
     store = keeper.store
     names = [parsed.name] if parsed.name else store.names()
-    states, damaged = common.load(store, names)
-    now, lost = moments.now(), common.lost(keeper, states)
+    states, damaged = common.load(keeper, names)
+    now = moments.now()
     if parsed.json:
         index: dict[str, list[str]] = {}
         for request, csr in Folders(config.config_dir).saved_csrs().items():
             index.setdefault(request.pin, []).append(csr.path or "")
-        document = status.as_data(states, index, now, config.config_dir, lost)
+        document = status.as_data(states, index, now, config.config_dir)
         # Of many, nobody reads it, and indenting takes time.
         print(json.dumps(document, indent=2 if len(states) <= status.MANY else None))
     elif states:
-        print(status.as_text(states, now, lost, _steps(keeper, states)))
+        print(status.as_text(states, now, _steps(keeper, states)))
     elif not damaged:
         print("No keyring yet. Run: certbot renew --installer pinkeep")
     for error in damaged:

@@ -34,8 +34,8 @@ def _timeline(parsed: argparse.Namespace) -> int:
             "written."
         )
     keeper = common.keeper_of(common.certbots_config(parsed))
-    state = common.load_one(keeper.store, common.name_of(parsed))
-    line = timeline.timeline(state, moments.now(), common.lost(keeper, [state]))
+    state = common.load_one(keeper, common.name_of(parsed))
+    line = timeline.timeline(state, moments.now())
     if not parsed.output:
         width = shutil.get_terminal_size((100, 24)).columns
         plain = not _takes("█▓░·", getattr(sys.stdout, "encoding", None))

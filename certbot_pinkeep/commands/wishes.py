@@ -52,13 +52,13 @@ def _unpin(parsed: argparse.Namespace) -> int:
         renewal = renewals.load(config.config_dir, one)
         if renewal is not None:
             common.take_in(config, keeper, renewal)
-    step = keeper.step(common.load_one(keeper.store, name).keyring)
+    step = keeper.step(common.load_one(keeper, name).keyring)
     try:
         common.print_step(keeper.publish(name, moments.now()))
     except PinkeepError as error:
         raise PinkeepError(
             f"That is on record, but not published yet: {error} It is published by: {step}"
         ) from error
-    state = common.load_one(keeper.store, name)
+    state = common.load_one(keeper, name)
     print(advice.unpinning(name, state.unpin, state.ledger, moments.now(), step))
     return 0

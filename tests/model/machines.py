@@ -182,7 +182,7 @@ class Machine:
         """``certbot revoke``."""
         with self._process():
             pin = self.look(name).pin
-            wishes.note_revoked(self.keeper.store, pin, compromised, self.time)
+            wishes.note_revoked(self.keeper, pin, compromised, self.time)
 
     def confirm(self, keyring: str) -> None:
         """The admin includes the keyring's snippet wherever its lineages are, reloads, confirms."""

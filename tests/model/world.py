@@ -217,7 +217,7 @@ class World:
     def revoke(self, compromised: bool) -> None:
         """``certbot revoke``."""
         with self._process():
-            wishes.note_revoked(self.keeper.store, self.live_pin, compromised, self.clock)
+            wishes.note_revoked(self.keeper, self.live_pin, compromised, self.clock)
         self._look_for_compromised()
 
     def _look_for_compromised(self) -> None:

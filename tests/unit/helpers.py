@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from certbot_pinkeep import apache, lineage, pins
 from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.keyring import Key, Role
+from certbot_pinkeep.keyring import Key, Keyring, Role
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.pins import KeyKind, PrivateKey
@@ -73,6 +74,15 @@ def ring_key(
 ) -> Key:
     """A key of a keyring."""
     return Key(pin, kind, role, path, created, first_served)
+
+
+FAULT = "The key file /etc/keys/0001_key-certbot.pem is empty."
+
+
+def faulty(keyring: Keyring, *broken: str) -> Keyring:
+    """The keyring, found on loading with the files of these keys damaged, and all others sound."""
+    keys = (replace(key, fault=FAULT if key.pin in broken else "") for key in keyring.keys)
+    return replace(keyring, keys=tuple(keys))
 
 
 def uri_strategy() -> st.SearchStrategy[str]:

@@ -357,7 +357,7 @@ def test_backup_that_is_gone_is_not_called_safe(site: Site, capsys: Said) -> Non
     for words in calls:
         code, out, _ = call(site, capsys, *words)
         assert code == 0 and "safe now" not in out
-    assert "there is no backup key" in refused(site, capsys, "rollover", site.name)
+    assert "no backup key can be used" in refused(site, capsys, "rollover", site.name)
 
 
 # What is printed, and where
@@ -414,7 +414,7 @@ def test_warnings_are_no_outcome(site: Site) -> None:
     (site.config / key.path).unlink()
     done = run_apart(site, "unpin", site.name)
     assert done.returncode == 0 and "is in step" in done.stdout
-    assert "no backup until" in done.stderr and "no backup until" not in done.stdout
+    assert "will not use" in done.stderr and "will not use" not in done.stdout
 
 
 def test_file_that_cannot_be_written_is_named(

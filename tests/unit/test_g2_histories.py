@@ -253,7 +253,7 @@ def certbot_revoke(reason: str = "") -> Step:
 
     def step(play: Play) -> str:
         pin, compromised = play.site.look().pin, reason == "keyCompromise"
-        return play.next(wishes.note_revoked(play.keeper.store, pin, compromised, play.now))
+        return play.next(wishes.note_revoked(play.keeper, pin, compromised, play.now))
 
     return step
 

@@ -7,7 +7,21 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 import pytest
-from helpers import DAY, NOW, RSA, A, B, C, D, E, fake_pin, policy, policy_strategy, ring_key
+from helpers import (
+    DAY,
+    NOW,
+    RSA,
+    A,
+    B,
+    C,
+    D,
+    E,
+    fake_pin,
+    faulty,
+    policy,
+    policy_strategy,
+    ring_key,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -563,10 +577,10 @@ def test_rollover_waits_for_the_admin_rather_than_for_the_time() -> None:
 def test_lost_backup_is_not_rolled_over_to() -> None:
     """It is passed over; where there is no other, nothing is safe. A lost primary is no backup."""
     book = SAFE_B.confirm(day(-1)).prune(day(100))
-    found = rollover.decide_all(TYPES, book, day(100), {D, A})
+    found = rollover.decide_all(faulty(TYPES, D, A), book, day(100))
     assert found["rsa"].best == TYPES.key(E) and found["ecdsa"].best == TYPES.key(B)
     assert found["ecdsa"].key == TYPES.key(A)
-    assert rollover.last(rollover.decide_all(TYPES, book, day(100), [B])).cause == "none"
+    assert rollover.last(rollover.decide_all(faulty(TYPES, B), book, day(100))).cause == "none"
 
 
 def test_keyring_without_keys_cannot_roll_over() -> None:

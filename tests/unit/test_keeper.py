@@ -543,7 +543,7 @@ def test_g4_lost_backup_is_replaced(kept: Site, caplog: pytest.LogCaptureFixture
     found = kept.published().pins
     assert found[0] == served and len(found) == 3 and not {first, second} & set(found)
     assert all(kept.key_pem(pin) for pin in found)
-    assert caplog.text.count("It is no backup until it is there again") == 2
+    assert caplog.text.count("until its file is restored") == 2
     caplog.clear()
     before = kept.tree()
     kept.keep(now=NOW + 2 * DAY)

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime
 
 import pytest
-from helpers import DAY, EC, NOW, RSA, A, B, C, D, E, fake_pin, ring_key
+from helpers import DAY, EC, NOW, RSA, A, B, C, D, E, fake_pin, faulty, ring_key
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -296,13 +296,13 @@ def test_only_a_backup_can_be_forced(pin: str) -> None:
 
 def test_g4_lost_backup_is_no_backup_until_it_is_there_again() -> None:
     """It is retired, forced or not, and another one is to be made; its path is kept."""
-    found = FULL.with_forced(C).with_lost([C, A, "unknown"])
+    found = faulty(FULL.with_forced(C), C, A).without_lost()
     lost = found.key(C)
     assert lost is not None and (lost.role, lost.forced) == ("retired", False)
     assert lost.path == FULL.keys[0].path
     assert found.primary("ecdsa") == FULL.key(A)
-    assert roles(found.with_backup_count(2, [C]))[C] == "retired"
-    assert roles(found.with_backup_count(2))[C] == "backup"
+    assert roles(found.with_backup_count(2))[C] == "retired"
+    assert roles(faulty(found).with_backup_count(2))[C] == "backup"
     assert found.missing_backups(2)[EC] == 1 and C not in found.published_pins()
 
 

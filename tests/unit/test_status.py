@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from helpers import DAY, EC, NOW, RSA, A, B, C, D, E, policy, ring_key
+from helpers import DAY, EC, FAULT, NOW, RSA, A, B, C, D, E, faulty, policy, ring_key
 
 from certbot_pinkeep import status
 from certbot_pinkeep.commands import common
@@ -235,14 +235,15 @@ def test_g2_backup_whose_private_key_is_elsewhere_is_not_safe_now(encrypted: str
 
 def test_backup_whose_file_is_lost_is_not_safe_now() -> None:
     """It is none until it is there again."""
-    state = State(RING, LIVE)
-    found = status.as_data([state], {}, NOW, "/etc", {B})["keyrings"][0]["rollover"]
+    state = State(faulty(RING, B), LIVE)
+    found = status.as_data([state], {}, NOW, "/etc")["keyrings"][0]["rollover"]
     assert (found["safe"], found["safe_from"]) == (False, None)
-    text = status.as_text([state], NOW, {B})
+    text = status.as_text([state], NOW)
     assert "safe now" not in text and "Next:" not in text
-    assert "keys/0001_key-certbot.pem is lost" in text
-    (line,) = status.backup_lines(state, NOW, {B})
-    assert "is lost" in line and "safe now" not in line
+    assert f"; not usable: {FAULT}" in text
+    (line,) = status.backup_lines(state, NOW)
+    assert f"not usable: {FAULT}" in line and "Run: certbot renew" in line
+    assert "safe now" not in line
 
 
 def test_g8_key_that_was_served_later_than_now_has_no_age() -> None:
@@ -267,13 +268,13 @@ def test_keyring_without_certificates_is_told_what_brings_it_into_step() -> None
     steps = {"ring": "certbot-pinkeep unpin ring"}
     ledger = LIVE.record(policy(A, B, max_age=0), NOW)
     leaving = State(RING, ledger.confirm(NOW), "/s.conf", unpin=True)
-    text = status.as_text([leaving], NOW, (), steps)
+    text = status.as_text([leaving], NOW, steps)
     assert "the first 'certbot-pinkeep unpin ring' after that takes the header away" in text
     assert "certbot renew" not in text and "nothing to roll over" in text
-    assert "'certbot renew' after that" in status.as_text([leaving], NOW, (), {"other": "x"})
-    text = status.as_text([State(RING, ledger, "/s.conf", unpin=True)], NOW, (), steps)
+    assert "'certbot renew' after that" in status.as_text([leaving], NOW, {"other": "x"})
+    text = status.as_text([State(RING, ledger, "/s.conf", unpin=True)], NOW, steps)
     assert "'certbot-pinkeep unpin ring' reloads it" in text and "certbot renew" not in text
-    text = status.as_text([State(RING, PENDING, "/s.conf")], NOW, (), steps)
+    text = status.as_text([State(RING, PENDING, "/s.conf")], NOW, steps)
     assert "reload it, and run: certbot-pinkeep confirm ring" in text and "unpin" not in text
 
 

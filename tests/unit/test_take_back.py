@@ -64,7 +64,7 @@ def test_compromise_cannot_be_taken_back(world: World) -> None:
 def test_revocation_cannot_be_taken_back(world: World) -> None:
     """The CA says so, not the admin."""
     old, new = world.published().pins
-    wishes.note_revoked(world.keeper_().store, old, False, AT)
+    wishes.note_revoked(world.keeper_(), old, False, AT)
     assert new in undo(world)
     assert world.key_of(old).leave == "revoked" and world.next_pin(21) == new
 

@@ -486,8 +486,7 @@ def other_world(world: World, name: str) -> World:
 
 def note(world: World, pin: str, compromised: bool = False, days: int = 20) -> list[str]:
     """Note a revocation."""
-    store = world.keeper_().store
-    return wishes.note_revoked(store, pin, compromised, NOW + days * DAY)
+    return wishes.note_revoked(world.keeper_(), pin, compromised, NOW + days * DAY)
 
 
 def test_revocation_is_noted_and_told(world: World) -> None:
