@@ -107,18 +107,26 @@ class Folders:
         :param path: below the config dir
         :raises BadKey: when it is missing, unreadable or another key
         """
+        saved = self.read_key(path)
+        if saved.pin != pin:
+            raise BadKey(_other_key(self.absolute(path), pin))
+        return saved
+
+    def read_key(self, path: str) -> SavedKey:
+        """Read a key's file, whichever key it holds.
+
+        :param path: below the config dir
+        :raises BadKey: when it is missing, unreadable or no key that can be used
+        """
         where = self.absolute(path)
         try:
             pem = _content(where)
-            found, kind = _key_facts(pem)
+            return SavedKey(path, pem, *_key_facts(pem))
         except OSError as error:
             why = error.strerror or error
             raise BadKey(f"The key file {where} cannot be read: {why}.") from error
         except BadKey as error:
             raise BadKey(f"The key file {where} cannot be used: {error}.") from error
-        if found != pin:
-            raise BadKey(_other_key(where, pin))
-        return SavedKey(path, pem, pin, kind)
 
     def seen(self, keyring: Keyring) -> Keyring:
         """The keyring with what is wrong with the files of its keys, but for those that are never used

@@ -238,9 +238,19 @@ class Installer(
         try:
             live = self._look(name)
         except BadKey as error:
-            # It could not be pinned, and is not: certbot keeps it (G3).
             logger.error("%s", error)
-            return None
+            folder = os.path.dirname(live_key_path)
+            known = self._keeper().on_record(
+                name,
+                self._keyring(name),
+                os.path.join(folder, "cert.pem"),
+                live_key_path,
+                bool(self.config.must_staple),
+            )
+            if known is None:
+                # It could not be pinned, and is not: certbot keeps its key (G3).
+                return None
+            live = known
         return self._keeper().handover(
             live,
             self._keyring(name),

@@ -8,6 +8,10 @@ The rules:
   is recorded before anything follows from it.
 * Where the file of the key that is to be used is lost, the live key goes on where clients accept
   it; else the best backup that is at hand is taken.
+* Where live/ holds another key than the certificate's, and no record says which keys clients accept,
+  the renewal is issued for the key that is there, as certbot would. Where the record or the snippet
+  says that clients refuse that one, it is issued for a pinned key.
+* Where the live certificate cannot be read, what is on record of it counts.
 * A certificate whose key came past its keyring goes back to the primary where that is safe at its
   names, else to the key that it had, unless that is compromised: its clients are locked out already.
 * A lineage that is pinned nowhere yet, and is to join a keyring, is issued for the shared primary
@@ -25,7 +29,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from certbot_pinkeep import advice, csrs, pins, reach, revocations, rollover
+from certbot_pinkeep import advice, apache, csrs, pins, reach, revocations, rollover
 from certbot_pinkeep.csrs import SavedCsr, SavedKey
 from certbot_pinkeep.errors import (
     BadFolder,
@@ -115,8 +119,11 @@ class Issuing:
             own = state.keyring.name if state else keyring
             self._check_hosts(own, live.name, names, now, live.pin)
         if state is None:
-            published = pinned_before or os.path.lexists(self.snippet_of(live.name, chosen))
-            key = self._unrecorded_key(live, keyring, names, answer, published, now, dry_run)
+            snippet = self.snippet_of(live.name, chosen)
+            published = pinned_before or os.path.lexists(snippet)
+            key = self._unrecorded_key(
+                live, keyring, names, answer, published, snippet, now, dry_run
+            )
         else:
             if answer.revoked:
                 state = self._noticed(state, live.pin, answer.compromised, dry_run)
@@ -344,6 +351,7 @@ class Issuing:
         names: Iterable[str],
         answer: revocations.Answer,
         published: bool,
+        snippet: str,
         now: datetime,
         dry_run: bool,
     ) -> SavedKey:
@@ -351,13 +359,18 @@ class Issuing:
         to join, where that is safe; else the live one, unless that is compromised.
 
         :param published: whether pins of it may have been published all the same
+        :param snippet: where they would have been
         """
         shared = None if published else self._shared_key(live, keyring, names, now)
         if shared is not None:
             return shared
         if not answer.compromised and not self.is_compromised(live.pin):
-            path = os.path.relpath(live.key_path, self.config_dir)
-            return self.folders.load_key(path, live.pin)
+            going_on = self._going_on(live, snippet)
+            if going_on is not None:
+                return going_on
+            if published:
+                raise BadKey(self._no_key(live))
+            return self._new_key(live.kind, dry_run)
         not_again = (
             f"The key of {live.name} is compromised and is not handed over again, and which "
         )
@@ -374,11 +387,73 @@ class Issuing:
                 "rollover, which says first who is locked out: certbot-pinkeep rollover "
                 f"{live.name} --now --force"
             )
-        pem = csrs.make_key(live.kind)
+        return self._new_key(live.kind, dry_run)
+
+    def _new_key(self, kind: KeyKind, dry_run: bool) -> SavedKey:
+        pem = csrs.make_key(kind)
         if not dry_run:
             return self.folders.save_key(pem)
         public = pins.load_private_key(pem).public_key()
-        return SavedKey("", pem, pins.pin_of(public), live.kind)
+        return SavedKey("", pem, pins.pin_of(public), kind)
+
+    def _going_on(self, live: Live, snippet: str) -> SavedKey | None:
+        """The key that a lineage without record goes on with: the one in live/, unless the snippet says
+        that clients refuse it; else the certificate's own; else another one of the snippet."""
+        text = apache.read_snippet(snippet)
+        policy = apache.read_policy(text) if text is not None else None
+        there = self._there(live)
+        if there is not None and (
+            there.pin == live.pin or policy is None or there.pin in policy.pins
+        ):
+            return there
+        wanted = [live.pin, *(policy.pins if policy else ())]
+        usable = (pin for pin in wanted if not self.is_compromised(pin))
+        return next((key for pin in usable if (key := self.folders.find_key(pin))), None)
+
+    def _there(self, live: Live) -> SavedKey | None:
+        """The key in live/, whichever it is; ``None``: none that can be used."""
+        try:
+            key = self.folders.read_key(os.path.relpath(live.key_path, self.config_dir))
+        except BadKey as error:
+            logger.error("%s", error)
+            return None
+        if key.pin != live.pin:
+            logger.warning(
+                "%s holds another key than the certificate of %s: it was replaced.",
+                live.key_path,
+                live.name,
+            )
+        return None if self.is_compromised(key.pin) else key
+
+    def _no_key(self, live: Live) -> str:
+        return (
+            f"{live.name} cannot be renewed: clients may hold pins for it, and no private key is here "
+            f"that they are known to accept. Restore {live.key_path}, or {self.folders.keys}, from a "
+            f"backup. Run: certbot renew --cert-name {live.name}"
+        )
+
+    def on_record(
+        self, name: str, keyring: str, cert_path: str, key_path: str, must_staple: bool
+    ) -> Live | None:
+        """A lineage whose live certificate cannot be read, as it was when its keyring was saved;
+        ``None``: it has none."""
+        found = self.store.keyring_of(name, keyring)
+        state = self.store.load(found) if found is not None else None
+        member = state.keyring.member(name) if state else None
+        key = state.keyring.key(member.pin) if state and member else None
+        if member is None or key is None:
+            return None
+        return Live(
+            name=name,
+            cert_path=cert_path,
+            key_path=key_path,
+            names=member.hosts,
+            pin=key.pin,
+            kind=key.kind,
+            fingerprint="",
+            since=key.created,
+            must_staple=must_staple,
+        )
 
     def _shared_key(
         self, live: Live, keyring: str, names: Iterable[str], now: datetime
@@ -491,17 +566,24 @@ class Issuing:
         keyring = state.keyring.without_elsewhere()
         hosts = live.names if live else None
         best, verdict = rollover.best_backup(keyring, state.ledger, now, key_type, hosts)
-        usable = live is not None and not self.is_compromised(live.pin)
-        accepted = usable and live is not None and is_accepted(state, live, now)
+        goes_on = live is not None and not self.is_compromised(live.pin)
+        there = self._there(live) if live is not None and goes_on else None
+        own = live is not None and there is not None and there.pin == live.pin
+        if live is None or there is None:
+            accepted = False
+        elif own:
+            accepted = is_accepted(state, live, now)
+        else:
+            accepted = not rollover.locked_out(there.pin, state.ledger, now, live.names)
         # A pinned backup is better than a live key that is not pinned.
-        if best is not None and not accepted and (usable or verdict.at(now)):
+        if best is not None and not accepted and (goes_on or verdict.at(now)):
             return self.load_key(best)
-        if live is None or not usable:
+        if there is None or not (own or accepted):
             raise BadKey(
                 f"No key of the keyring {keyring.name} that clients accept is on this machine. "
                 f"{self.give_up(keyring.name)}"
             )
-        return self.folders.load_key(os.path.relpath(live.key_path, self.config_dir), live.pin)
+        return there
 
     def _handover(
         self, key: SavedKey, names: Iterable[str], must_staple: bool, dry_run: bool

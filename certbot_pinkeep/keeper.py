@@ -377,7 +377,8 @@ class Keeper(Publishing):
         if pins.pin_of(pins.load_private_key(pem).public_key()) != live.pin:
             raise BadKey(
                 f"The private key {live.key_path} does not belong to the certificate of "
-                f"{live.name}. Renew it: certbot renew --cert-name {live.name} --force-renewal"
+                f"{live.name}: it was replaced. Renew the certificate. Run: certbot renew --cert-name "
+                f"{live.name} --force-renewal --installer pinkeep"
             )
         # certbot truncates archive/: a key that lives only there would be lost.
         saved = self.folders.find_copy(pem) or self.folders.save_key(pem, taken)
@@ -458,7 +459,8 @@ class Keeper(Publishing):
         key = keyring.key(live.pin)
         if key is None or not self.folders.fault(key):
             return keyring
-        path = self._adopted_key(live, paths_of(keyring)).path
+        saved = self.folders.find_key(live.pin)
+        path = saved.path if saved else self._adopted_key(live, paths_of(keyring)).path
         return keyring.moved(live.pin, path) if path else keyring
 
     def check_keys(self, keyring: Keyring) -> None:
