@@ -15,8 +15,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from certbot_pinkeep import moments, rollover
+from certbot_pinkeep.errors import BadOption, NoKeyringName
 from certbot_pinkeep.keyring import Key, Keyring
 from certbot_pinkeep.ledger import Holding, Ledger, Release
+from certbot_pinkeep.options import SWITCHES
 from certbot_pinkeep.rollover import Cause, Decision, Safety
 
 _REASONS = {
@@ -289,15 +291,34 @@ def deleted(keyring: Keyring, gone: tuple[str, ...], ledger: Ledger, now: dateti
         if left
         else "It was the last one: the keyring, its keys and its backups stay"
     )
-    again = f"--pinkeep-keyring {name} " if left or name not in gone else ""
     return (
         f"{which} drew on the keyring {name}, and clients still hold its pins: they refuse every "
-        f"other key for those names. {stays}. For a new certificate with a pinned key, run: certbot "
-        f"certonly --installer pinkeep {again}--cert-name {gone[0]} -d ..."
+        f"other key for those names. {stays}. For a new certificate with a pinned key, run: "
+        f"{anew(keyring, gone[0])}"
     ) + (
         ("" if left else f" -- or, so that clients forget the pins: certbot-pinkeep unpin {name}.")
         + carried(name, ledger, now, None)
     )
+
+
+def anew(keyring: Keyring, lineage: str) -> str:
+    """The command that makes a deleted certificate of the keyring anew, for a pinned key."""
+    member = keyring.member(lineage)
+    hosts = member.hosts if member is not None else ()
+    names = "".join(f" -d {shlex.quote(host)}" for host in hosts)
+    return (
+        f"certbot certonly --installer pinkeep --pinkeep-keyring {keyring.name} --cert-name "
+        f"{shlex.quote(lineage)}{names}"
+    )
+
+
+def given_anew(lineage: str, error: BadOption) -> str:
+    """The command that gives an option anew which has a value that cannot be used."""
+    option = error.option.removeprefix("--pinkeep-")
+    wanted = f"--pinkeep-no-{option}" if option in SWITCHES else f"--pinkeep-{option} VALUE"
+    if isinstance(error, NoKeyringName):
+        wanted = f"--pinkeep-keyring {error.better}"
+    return f"certbot renew --cert-name {shlex.quote(lineage)} --installer pinkeep {wanted}"
 
 
 def unconfirmed(name: str, ledger: Ledger, now: datetime) -> str:

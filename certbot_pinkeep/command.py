@@ -3,7 +3,8 @@
 What it prints:
 
 * The outcome on standard output; nothing else. A character that cannot be shown there is escaped.
-* An error is one line on standard error: what happened, why, and what to do. Warnings go there, too.
+* An error is one line on standard error: what happened, and why; a command that helps follows on a
+  line of its own. Warnings go there, too.
 * Exit codes: 0 done, 1 refused or failed, 2 usage; those of ``check`` are its own. As the shell has
   it, 130 after Ctrl-C and 141 where nobody reads what is printed any more; neither is commented on.
 """

@@ -34,6 +34,21 @@ class BadOption(PinkeepError):
         super().__init__(f"{option} {str(value)!r}: {why}")
 
 
+class NoKeyringName(BadOption):
+    """A certificate's own name cannot name its keyring, and no other name was given (G10).
+
+    :ivar better: a name that can
+    """
+
+    def __init__(self, lineage: str, why: str, better: str) -> None:
+        super().__init__("--pinkeep-keyring", lineage, why)
+        self.better = better
+        self.args = (
+            f"The name of the certificate, {lineage!r}, cannot name its keyring: {why} Give the "
+            f"keyring another name, with --pinkeep-keyring {better}.",
+        )
+
+
 class BadPolicy(PinkeepError):
     """A header that must not be published (G4, RFC 7469 §2.5, §4.3)."""
 

@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 Obtained = tuple[bytes, bytes, util.Key, util.CSR]
 INSTALLER = "pinkeep"
+COMMAND_LINE, CLI_INI, EITHER = "the command line", "cli.ini", "the command line, or cli.ini"
 _MARK = "_pinkeep"
 _MARK_DELETED = "_pinkeep_deleted"
 #: RFC 5280 §5.3.1, as certbot passes it on.
@@ -342,6 +343,18 @@ def is_given(config: Any, option: str) -> bool:
     from certbot._internal import cli
 
     return bool(cli.set_by_cli(option))  # type: ignore[attr-defined]  # as certbot 2.1 has it
+
+
+def source(config: Any, option: str) -> str:
+    """Where the admin gave an option: :data:`COMMAND_LINE`, :data:`CLI_INI`, or :data:`EITHER`, as
+    certbot 2 does not tell; empty: it was not given, or is unknown.
+
+    :param option: as certbot's configuration names it, e.g. ``key_type``
+    """
+    if not hasattr(config, "set_by_user"):
+        return EITHER if is_given(config, option) else ""
+    name = getattr((config.argument_sources or {}).get(option), "name", "")
+    return {"COMMAND_LINE": COMMAND_LINE, "CONFIG_FILE": CLI_INI}.get(name, "")
 
 
 def watch_deletions(notice: Callable[[Any], None]) -> None:

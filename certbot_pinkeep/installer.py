@@ -18,7 +18,7 @@ from certbot.display import util as display_util
 from certbot.plugins import common
 
 if TYPE_CHECKING:
-    from certbot_pinkeep.errors import KeyRefused
+    from certbot_pinkeep.errors import BadOption, KeyRefused
     from certbot_pinkeep.issuing import Handover
     from certbot_pinkeep.keeper import Keeper
     from certbot_pinkeep.lineage import Live
@@ -401,7 +401,8 @@ class Installer(
                     issued,
                 )
             except BadOption as error:
-                raise PinkeepError(f"{error} {_where_options_are(self.config, name)}") from error
+                told = _how_to_mend(self.config, name, error, self._renewal(name))
+                raise PinkeepError(f"{error}{told}") from error
         _tell_taken(taken)
 
     def _note(self, name: str, issued: bool) -> None:
@@ -595,12 +596,26 @@ def _add_switch(add: Callable[..., None], name: str, does: str) -> None:
     )
 
 
-def _where_options_are(config: Any, name: str) -> str:
-    path = os.path.join(config.renewal_configs_dir, f"{name}.conf")
-    return (
-        "It was given on the command line or in cli.ini, now or at an earlier renewal: certbot "
-        f"remembers options in {path}. Give it there anew, or once more on the command line."
-    )
+def _how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | None) -> str:
+    """Where an option comes from that cannot be used, and what to do."""
+    from certbot_pinkeep import advice, handoff
+    from certbot_pinkeep.errors import NoKeyringName
+
+    option = error.option.removeprefix("--")
+    given = handoff.source(config, option.replace("-", "_"))
+    told, mend = "", advice.given_anew(name, error)
+    if given == handoff.COMMAND_LINE:
+        told = " It was given on the command line."
+    elif given == handoff.CLI_INI:
+        told, mend = f" It stands in cli.ini, as {option!r}. Mend it there.", "certbot renew"
+    elif given:
+        told = f" It was given on the command line, or stands in cli.ini as {option!r}."
+    elif renewal is not None and option.removeprefix("pinkeep-") in renewal.options:
+        path = os.path.join(config.renewal_configs_dir, f"{name}.conf")
+        told = f" It was given at an earlier run, and certbot remembers it in {path}."
+    elif not isinstance(error, NoKeyringName):
+        told = " It was given at an earlier run, and counts for the keyring since."
+    return f"{told}\nRun: {mend}"
 
 
 def _tell_taken(taken: Taken) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from certbot_pinkeep import reach
-from certbot_pinkeep.errors import BadOption
+from certbot_pinkeep.errors import BadOption, NoKeyringName
 
 DEFAULT_BACKUP_KEYS = 2
 DEFAULT_MAX_AGE = 5184000
@@ -27,6 +27,9 @@ MOST_BACKUP_KEYS = 100
 MOST_ROLLOVER_DAYS = 36500
 #: Ten years: more is a slip of the finger that would bind clients for ever.
 MOST_MAX_AGE = 315360000
+
+#: The options that are given without a value, or taken back.
+SWITCHES = ("include-subdomains", "report-only")
 
 _KEYRING = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LONGEST_NAME = 250  # with ".conf", what a file system takes
@@ -131,7 +134,8 @@ def keyring_name(value: object, lineage: str) -> str:
             f"digit or '_', and has {_LONGEST_NAME} characters at most"
         )
         if value is None:
-            why = f"the lineage's name cannot name a keyring; give another one. For {why}"
+            better = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:_LONGEST_NAME]
+            raise NoKeyringName(lineage, f"{why}.", better or "pins")
         raise BadOption("--pinkeep-keyring", name, f"{why}.")
     return name
 

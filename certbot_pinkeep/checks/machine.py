@@ -29,6 +29,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from shlex import quote
 
 from certbot_pinkeep import advice, apache, csrs, moments, reach, rollover
 from certbot_pinkeep.checks.certificates import is_overdue
@@ -78,7 +79,7 @@ def without_record(lineage: str) -> Finding:
         lineage,
         "pinkeep renews it, by its renewal file, but no keyring has it: it was not taken in, or the "
         "record was lost.",
-        f"Run: certbot renew --cert-name {lineage} --installer pinkeep -- where the record was lost, "
+        f"Run: certbot renew --cert-name {quote(lineage)} --installer pinkeep -- where the record was lost, "
         "add the releases again that carry pins.",
     )
 
@@ -111,7 +112,8 @@ def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
             f"{name} --clock",
         )
     if ledger.current is None:
-        yield _warning(name, "nothing is published yet.", seen.mending)
+        if seen.lineages:  # else all have moved away, and nothing is to be published
+            yield _warning(name, "nothing is published yet.", seen.mending)
     elif _is_held_back(seen, now):
         yield _held_back(seen, ledger.current)
     elif ledger.pending and not seen.state.unpinned(now):
@@ -265,7 +267,7 @@ def _place(place: Place, owner: int) -> Iterator[Finding]:
             Severity.CRITICAL if written else severity,
             place.path,
             f"it is {what} and open to other users: its mode is {place.mode:04o}.",
-            f"Run: chmod {mode} {place.path}",
+            f"Run: chmod {mode} {quote(place.path)}",
         )
     # What is root's nobody else can change; that is as much as the admin's own folder needs.
     if place.owner != owner and (place.kind, place.owner) != ("foreign snippets", 0):
@@ -274,7 +276,7 @@ def _place(place: Place, owner: int) -> Iterator[Finding]:
             place.path,
             f"it is {what} and belongs to the user {place.owner}, not to the user {owner} who runs "
             "certbot.",
-            f"Run: chown {owner} {place.path}",
+            f"Run: chown {owner} {quote(place.path)}",
         )
 
 
@@ -287,9 +289,8 @@ def _deleted(seen: Seen, now: datetime) -> Iterator[Finding]:
             seen.name,
             "certbot has no certificate of the keyring any more, and clients still hold its pins: they "
             "refuse every other key.",
-            f"certbot certonly --installer pinkeep --pinkeep-keyring {seen.name} --cert-name "
-            f"{gone[0]} -d ... -- for a new one with a pinned key; or, to leave pinning: "
-            f"certbot-pinkeep unpin {seen.name}",
+            f"{advice.anew(seen.state.keyring, gone[0])} -- for a new one with a pinned key; or, to "
+            f"leave pinning: certbot-pinkeep unpin {seen.name}",
         )
 
 
@@ -302,7 +303,7 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
             Severity.CRITICAL, name, lineage.error, "See 'certbot certificates', and mend it."
         )
     if lineage.key_error:
-        renew = f"certbot renew --cert-name {name} --force-renewal --installer pinkeep"
+        renew = f"certbot renew --cert-name {quote(name)} --force-renewal --installer pinkeep"
         yield replace(_warning(name, lineage.key_error, renew), severity=Severity.CRITICAL)
     if lineage.live is not None:
         yield from _time(lineage.live, lineage.renew_before, seen, now)
@@ -313,8 +314,7 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
         yield _warning(
             name,
             f"'certbot renew' fails, and does not bring its keys and pins into step: {lineage.refused}",
-            f"certbot renew --cert-name {name} --installer pinkeep {lineage.refused.option} ... -- with a "
-            "value that can be used",
+            advice.given_anew(name, lineage.refused),
         )
 
 
@@ -323,7 +323,7 @@ def _time(
 ) -> Iterator[Finding]:
     renew = (
         "See why 'certbot renew' does not renew it ('certbot certificates', certbot's log, its "
-        f"timer), and run: certbot renew --cert-name {live.lineage}"
+        f"timer), and run: certbot renew --cert-name {quote(live.lineage)}"
     )
     end = moments.text(live.end)
     if live.end <= now:
@@ -352,7 +352,7 @@ def _live_key(seen: Seen, live: Certificate, now: datetime) -> Iterator[Finding]
         live.lineage,
         f"its live key, with the pin {live.pin}, is not among the pins of the keyring {seen.name}: "
         "clients refuse it as soon as Apache serves it.",
-        f"Do not reload Apache, and run: certbot renew --cert-name {live.lineage} --force-renewal "
+        f"Do not reload Apache, and run: certbot renew --cert-name {quote(live.lineage)} --force-renewal "
         "--installer pinkeep",
     )
 
@@ -377,7 +377,7 @@ def _renewal(lineage: Lineage) -> Iterator[Finding]:
     wrong = [] if ours else [f"installer = {lineage.installer}"]
     wrong += [] if lineage.reuse_key else ["reuse-key = false"]
     said = [f"'{line}'" for line in wrong if line in lineage.cli_ini]
-    mend = f"Run: certbot renew --cert-name {name} --installer pinkeep"
+    mend = f"Run: certbot renew --cert-name {quote(name)} --installer pinkeep"
     if said:
         mend = f"Take {' and '.join(said)} out of cli.ini. {mend}"
     by = f"it will be renewed with the installer {lineage.installer or 'none'}"
@@ -409,7 +409,7 @@ def _subdomains(seen: Seen) -> Iterator[Finding]:
                 seen.name,
                 f"includeSubDomains covers certificates whose keys are not pinned: {', '.join(below)}. "
                 "Clients that hold the pins refuse them.",
-                f"certbot renew --cert-name {below[0]} --force-renewal --installer pinkeep "
+                f"certbot renew --cert-name {quote(below[0])} --force-renewal --installer pinkeep "
                 f"--pinkeep-keyring {seen.name}",
             ),
             severity=Severity.CRITICAL if policy.binding else Severity.WARNING,
@@ -419,7 +419,10 @@ def _subdomains(seen: Seen) -> Iterator[Finding]:
         yield _warning(
             seen.name,
             f"--pinkeep-include-subdomains is set, but includeSubDomains is left out{named}.",
-            f"{seen.mending} -- it says what to do",
+            f"certbot renew --cert-name {quote(below[0])} --force-renewal --installer pinkeep "
+            f"--pinkeep-keyring {seen.name}"
+            if below
+            else f"{seen.mending} -- it says what to do",
         )
 
 

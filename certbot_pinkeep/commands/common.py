@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import stat
 import sys
@@ -76,11 +77,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def fail(sentence: str) -> int:
-    """Print an error, as one line.
+    """Print an error, as one line; a command that helps has a line of its own, after ``Run:``.
 
     :returns: the exit code
     """
-    print(f"certbot-pinkeep: {' '.join(sentence.split())}", file=sys.stderr)
+    lines = [" ".join(line.split()) for line in re.split(r"\n(?=Run: )", sentence)]
+    print("\n".join([f"certbot-pinkeep: {lines[0]}", *lines[1:]]), file=sys.stderr)
     return 1
 
 

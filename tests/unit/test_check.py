@@ -750,7 +750,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(**lineage(refused=BadOption("--pinkeep-max-age", "soon", "give a number."))),
         WARNING,
         "'certbot renew' fails, and does not bring its keys and pins into step: --pinkeep-max-age 'soon'",
-        f"certbot renew --cert-name {HOST} --installer pinkeep --pinkeep-max-age ...",
+        f"certbot renew --cert-name {HOST} --installer pinkeep --pinkeep-max-age VALUE",
     ),
     "deleted": (
         sound(**lineage(live=None, deleted=True)),
@@ -1466,7 +1466,7 @@ def test_g10_a_bad_value_that_certbot_remembers_is_told(site: Site, capsys: Said
         renewals.remember(str(site.config), site.name, "pinkeep", values)
         code, said = call(site, capsys)
         assert (code, len(said)) == (WARNING, 2)
-        assert f"--pinkeep-{next(iter(values))} ..." in said[1]
+        assert f"--pinkeep-{next(iter(values))} VALUE" in said[1]
     renewals.remember(str(site.config), site.name, "apache", {"max-age": "soon"})
     assert all("--pinkeep-max-age" not in line for line in call(site, capsys)[1])
 

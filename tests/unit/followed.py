@@ -1,0 +1,81 @@
+"""Rows of the table of messages and their commands: a state, what is asked, what is said, the command that
+the message names, and the state after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from server import Said, Server
+
+Check = Callable[[Server, Said], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A message and its command.
+
+    :ivar where: the module that has the message, below the package, without ``.py``
+    :ivar state: brings the server into the state that the message is about
+    :ivar ask: the command that says it
+    :ivar says: a literal part of the text that names the command
+    :ivar run: how the command begins that the message names; all of it is taken from the message
+    :ivar fill: what the admin puts in place of words such as FILE, or makes of them
+    :ivar after: what holds once the command was run
+    :ivar by_hand: what else the message says to do first
+    """
+
+    where: str
+    state: Callable[[Server], object]
+    ask: str
+    says: str
+    run: str
+    after: Check
+    fill: Mapping[str, str | Callable[[Server], str]] = field(default_factory=dict)
+    by_hand: Callable[[Server], object] | None = None
+
+    @property
+    def name(self) -> str:
+        """What the row is about, for the list of tests."""
+        return f"{self.where}: {self.state.__name__}: {self.run}"
+
+    def follow(self, server: Server) -> None:
+        """Ask, read the command in what is said, run it, and look."""
+        self.state(server)
+        asked = server.run(self.ask)
+        assert self.says in asked.text, f"it is not said:\n{asked.text}"
+        named = [one for one in asked.commands if one.startswith(self.run)]
+        assert named, f"no command begins with {self.run!r} in:\n{asked.text}\n{asked.commands}"
+        if self.by_hand is not None:
+            self.by_hand(server)
+        line = named[0]
+        for word, meant in self.fill.items():
+            assert word in line, f"{line!r} has no {word}"
+            line = line.replace(word, meant if isinstance(meant, str) else meant(server))
+        said = server.run(line)
+        try:
+            self.after(server, said)
+            if self.after in (gone, sound):
+                again = server.run(self.ask)
+                assert self.says not in again.text, f"it is said again:\n{again.text}"
+        except AssertionError as error:
+            raise AssertionError(
+                f"{error}\n\nThe message:\n{asked.text}\nThe command: {line}\nIt said ({said.code}):\n"
+                f"{said.text}"
+            ) from error
+
+
+def done(server: Server, said: Said) -> None:
+    """The command was taken."""
+    assert said.code == 0, "it failed"
+
+
+def gone(server: Server, said: Said) -> None:
+    """The same, and the message is not said again."""
+    done(server, said)
+
+
+def sound(server: Server, said: Said) -> None:
+    """The same, and nothing is wrong any more."""
+    done(server, said)
+    server.sound()
