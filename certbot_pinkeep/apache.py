@@ -181,8 +181,7 @@ def read_snippet(path: str) -> str | None:
 
 def _content(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return files.read(path, files.MEDIUM)
     except FileNotFoundError:
         return None
     except OSError as error:

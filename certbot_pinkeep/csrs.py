@@ -15,7 +15,6 @@ The rules:
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -32,7 +31,6 @@ from certbot_pinkeep.keyring import Key, Keyring
 from certbot_pinkeep.pins import KeyKind
 
 _REFUSED_HASHES = ("md5", "sha1")
-_LARGEST = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class Folders:
         """
         where = self.absolute(path)
         try:
-            pem = _content(where)
+            pem = files.read(where, files.SMALL)
             return SavedKey(path, pem, *_key_facts(pem))
         except OSError as error:
             why = error.strerror or error
@@ -145,7 +143,7 @@ class Folders:
             return self._sealed_fault(key.encrypted) if key.encrypted else ""
         where = self.absolute(key.path)
         try:
-            pem = _content(where)
+            pem = files.read(where, files.SMALL)
             if not pem:
                 return f"The key file {where} is empty."
             if pins.is_encrypted(pem):
@@ -161,7 +159,7 @@ class Folders:
         """The same of an encrypted private key that the admin brought."""
         where = self.absolute(path)
         try:
-            if pins.encrypted_block(_content(where)):
+            if pins.encrypted_block(files.read(where, files.SMALL)):
                 return ""
         except OSError as error:
             return f"The key file {where} cannot be read: {error.strerror or error}."
@@ -283,30 +281,10 @@ def _small_files(folder: str) -> Iterator[tuple[str, bytes]]:
             continue  # it is going to be swept away
         path = os.path.join(folder, name)
         try:
-            found = os.stat(path)
-            if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
-                continue
-            with open(path, "rb") as file:
-                yield path, file.read()
+            content = files.read(path, files.SMALL)
         except OSError:
-            continue  # gone, or not ours to read: passed over
-
-
-def _content(path: str) -> bytes:
-    """What a small file holds. What is no regular file is not read: it might never end, or never begin.
-
-    :raises OSError: when it cannot be read
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError("it is not a regular file")
-        if found.st_size > _LARGEST:
-            raise OSError("it is too large for a key")
-        return os.read(descriptor, _LARGEST)
-    finally:
-        os.close(descriptor)
+            continue  # gone, not ours to read, or no file of that kind: passed over
+        yield path, content
 
 
 def _other_key(where: str, pin: str) -> str:

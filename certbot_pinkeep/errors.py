@@ -88,6 +88,19 @@ class UnreadableState(DamagedState):
         Exception.__init__(self, told)
 
 
+class UntrustedState(DamagedState):
+    """A keyring file that other users can change."""
+
+    def __init__(self, path: str, why: str, mend: str) -> None:
+        self.path = path
+        told = (
+            f"The keyring file {path} cannot be trusted: {why}. Renewals go on with the current key, "
+            "but nothing is published and no key is rolled over. See that nobody changed what is there. "
+            f"Run: {mend}"
+        )
+        Exception.__init__(self, told)
+
+
 class BadFolder(PinkeepError):
     """A folder that is missing, not ours, or open to others (G7, G10)."""
 

@@ -1,4 +1,4 @@
-"""Writing files so that a kill at any moment leaves whole ones (G5).
+"""Reading and writing files: whole ones (G5), regular ones, and none that other users can change.
 
 The rules:
 
@@ -9,21 +9,141 @@ The rules:
   not ours (G9).
 * A numbered file is linked into place, which fails when the number is taken: nothing is ever
   overwritten.
+* Every file is opened for reading here. Only a regular file of a sane size is read: a FIFO would
+  hang certbot with its lock held, a device would eat the memory.
+* A folder is made with its mode, whatever the umask says; so is each folder above it.
+* Only root and the user who runs this may be able to change what is believed: each folder and link
+  from ``/`` down to the file, and the file itself. Everything else is as if it was not there.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import os
 import secrets
+import shlex
+import shutil
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from certbot_pinkeep.errors import BadFolder
 
+#: Bytes that a key, a CSR, a stamp or a clock may have.
+SMALL = 1 << 16
+#: Bytes that a certificate, a chain, a snippet, a script or a renewal file may have.
+MEDIUM = 1 << 20
+#: Bytes that a keyring file may have: hundreds of lineages, and years of history.
+LARGE = 1 << 26
 _TEMPORARY = ".pinkeep-"
+_LOCK = ".lock"
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_MOST_LINKS = 40
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+}
+
+
+def read(path: str, largest: int) -> bytes:
+    """Read a regular file.
+
+    :param largest: how many bytes it may have
+    :raises OSError: when it cannot be read, is not a regular file, or is larger
+    """
+    try:
+        # Without O_NONBLOCK, opening a FIFO waits until somebody writes to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.EINVAL, "it is a socket, not a regular file", path) from error
+        raise
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+            raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", path)
+        content = bytearray()
+        while chunk := os.read(descriptor, min(largest + 1 - len(content), MEDIUM)):
+            content += chunk
+            if len(content) > largest:
+                raise OSError(errno.EFBIG, f"it is larger than {largest} bytes", path)
+        return bytes(content)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """What other users can change.
+
+    :ivar path: a folder, a link or a file
+    :ivar mode: its permission bits
+    :ivar owner: the user whose it is
+    :ivar mend: the command that closes it
+    """
+
+    path: str
+    mode: int
+    owner: int
+    mend: str
+
+    def __str__(self) -> str:
+        return f"other users can change {self.path} (mode {self.mode:04o}, user {self.owner})"
+
+
+def exposed(path: str, trusted: Collection[int] = ()) -> Exposed | None:
+    """What other users can change of the way from ``/`` to *path*; ``None``: nothing that is there.
+
+    In a folder with the sticky bit nobody can replace what is another user's.
+
+    :param trusted: users who count as the one who runs this
+    """
+    users = {0, os.geteuid(), *trusted}
+    todo = _parts(os.path.abspath(path))
+    reached, links = os.sep, 0
+    while True:
+        try:
+            found = os.lstat(reached)
+        except OSError:
+            return None
+        if stat.S_ISLNK(found.st_mode):
+            links += 1
+            if found.st_uid not in users:
+                return _exposed(reached, found)
+            if links > _MOST_LINKS:
+                return None  # nothing can be opened there
+            target = os.readlink(reached)
+            todo += _parts(target)
+            reached = os.sep if os.path.isabs(target) else os.path.dirname(reached)
+        else:
+            sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
+            if found.st_uid not in users or (found.st_mode & _OTHERS_WRITE and not sticky):
+                return _exposed(reached, found)
+        if not todo:
+            return None
+        # There is no link in what was reached.
+        reached = os.path.normpath(os.path.join(reached, todo.pop()))
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in reversed(path.split(os.sep)) if part]
+
+
+def _exposed(path: str, found: os.stat_result) -> Exposed:
+    mode = stat.S_IMODE(found.st_mode)
+    commands = []
+    if found.st_uid not in (0, os.geteuid()):
+        commands.append(f"chown -h {os.geteuid()} {shlex.quote(path)}")
+    if mode & _OTHERS_WRITE and not stat.S_ISLNK(found.st_mode):
+        commands.append(f"chmod go-w {shlex.quote(path)}")
+    return Exposed(path, mode, found.st_uid, " && ".join(commands))
 
 
 def replace(path: str, data: bytes, mode: int, sync: bool = True) -> None:
@@ -52,6 +172,16 @@ def put(path: str, data: bytes, mode: int) -> None:
     ) as new:
         os.replace(new, path)
     _sync_folder(folder)
+
+
+def write_through(path: str, data: bytes) -> None:
+    """Write *data* to what is at *path* and is no regular file, say a device or a pipe.
+
+    :raises OSError: when it cannot be written
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
 
 
 def create_numbered(
@@ -134,8 +264,15 @@ def _sync_folder(folder: str) -> None:
 
 @contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Hold the folder's lock: one process at a time works below it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Hold the folder's lock: one process at a time works below it.
+
+    The lock is a file that only its owner can open. A folder could be locked by everybody who may
+    read it, and certbot would wait.
+
+    :raises OSError: when the lock cannot be had
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(os.path.join(folder, _LOCK), flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -148,7 +285,11 @@ def is_locked(folder: str) -> bool:
 
     :raises OSError: when the folder cannot be opened
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(os.path.join(folder, _LOCK), flags)
+    except FileNotFoundError:
+        return False
     try:
         # Shared, and given back at once: who looks at the same time does not count, who works waits
         # for a moment at most.
@@ -161,8 +302,51 @@ def is_locked(folder: str) -> bool:
 
 
 def make_folder(path: str, mode: int) -> None:
-    """Make the folder, and those above it, unless it is there."""
-    os.makedirs(path, mode, exist_ok=True)
+    """Make the folder with this mode, and those above it with 0755, unless they are there.
+
+    :raises OSError: when that cannot be done
+    """
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(os.path.abspath(path))
+    if not os.path.lexists(above):
+        make_folder(above, 0o755)
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+        return  # another run was faster
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, mode)  # whatever the umask says
+    finally:
+        os.close(descriptor)
+
+
+def make_closed_folder(path: str) -> bool:
+    """Make the folder with the mode 0700. One of ours that other users could write to is closed and
+    emptied: what is in it may be theirs.
+
+    :returns: whether it was emptied
+    :raises OSError: when it cannot be made or closed
+    """
+    make_folder(path, 0o700)
+    found = os.lstat(path)
+    if (
+        not stat.S_ISDIR(found.st_mode)
+        or found.st_uid != os.geteuid()
+        or not found.st_mode & _OTHERS_WRITE
+    ):
+        return False
+    os.chmod(path, 0o700)  # first: nothing can be added any more
+    for name in os.listdir(path):
+        inside = os.path.join(path, name)
+        if os.path.isdir(inside) and not os.path.islink(inside):
+            shutil.rmtree(inside, ignore_errors=True)
+        else:
+            os.unlink(inside)
+    return True
 
 
 def check_folder(path: str, forbidden: int, advice: str) -> None:

@@ -289,12 +289,12 @@ class Installer(
 
     def is_compromised(self, live_key_path: str) -> bool:
         """Whether the live key is known to be compromised. Never an error."""
-        from certbot_pinkeep import pins
+        from certbot_pinkeep import files, pins
 
         name = os.path.basename(os.path.dirname(live_key_path))
         try:
-            with open(live_key_path, "rb") as file:
-                pin = pins.pin_of(pins.load_private_key(file.read()).public_key())
+            pem = files.read(live_key_path, files.SMALL)
+            pin = pins.pin_of(pins.load_private_key(pem).public_key())
             return self._keeper().is_compromised(pin)
         except Exception as error:
             logger.debug("Whether the key of %s is compromised is unknown: %s", name, error)
@@ -456,12 +456,13 @@ class Installer(
 
     def _lineage_of(self, certificate: bytes) -> str | None:
         """The lineage that has this certificate live."""
+        from certbot_pinkeep import files
+
         for name in sorted(os.listdir(self.config.live_dir)):
             path = os.path.join(self.config.live_dir, name, "cert.pem")
             try:
-                with open(path, "rb") as file:
-                    if file.read() == certificate:
-                        return name
+                if files.read(path, files.MEDIUM) == certificate:
+                    return name
             except OSError:
                 continue
         return None

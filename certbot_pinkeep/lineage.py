@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from certbot_pinkeep import csrs, pins
+from certbot_pinkeep import csrs, files, pins
 from certbot_pinkeep.errors import BadKey
 from certbot_pinkeep.pins import KeyKind
 
@@ -45,8 +45,7 @@ class Live:
 
         :raises OSError: when it cannot be read
         """
-        with open(self.key_path, "rb") as file:
-            return file.read()
+        return files.read(self.key_path, files.SMALL)
 
     def certificates(self) -> tuple[bytes, bytes]:
         """The certificate and its chain in PEM; empty where they cannot be read."""
@@ -61,8 +60,7 @@ def look(name: str, cert_path: str, key_path: str, must_staple: bool) -> Live:
     :raises BadKey: when it cannot be read, or its key is of a kind that certbot cannot make
     """
     try:
-        with open(cert_path, "rb") as file:
-            certificate = pins.load_certificate(file.read())
+        certificate = pins.load_certificate(files.read(cert_path, files.MEDIUM))
         key = pins.usable(certificate.public_key())
     except OSError as error:
         raise BadKey(
@@ -121,8 +119,7 @@ def pin_of_version(cert_path: str, fingerprint: str) -> str | None:
 
 def _content(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return files.read(path, files.MEDIUM)
     except OSError:
         return b""
 
@@ -138,8 +135,7 @@ def _earlier(cert_path: str, pin: str) -> list[datetime]:
     found = []
     for path in _kept(cert_path):
         try:
-            with open(path, "rb") as file:
-                certificate = pins.load_certificate(file.read())
+            certificate = pins.load_certificate(files.read(path, files.MEDIUM))
             if pins.pin_of(pins.usable(certificate.public_key())) == pin:
                 found.append(_start(certificate))
         except (OSError, BadKey):

@@ -150,7 +150,10 @@ def _path(config_dir: str, name: str) -> str:
 
 def _read(path: str) -> configobj.ConfigObj:
     return configobj.ConfigObj(
-        path, encoding="utf-8", default_encoding="utf-8", interpolation=False, file_error=True
+        io.BytesIO(files.read(path, files.MEDIUM)),
+        encoding="utf-8",
+        default_encoding="utf-8",
+        interpolation=False,
     )
 
 

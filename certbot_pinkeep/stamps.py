@@ -6,7 +6,8 @@ The rules:
   options. While none of it differs, a run would change nothing, and is left out.
 * Of a folder its owner and mode are looked at; where its path ends with a slash, also whether files
   in it came, went or were replaced.
-* Stamps are a cache below certbot's work dir. A missing or unreadable one costs a full run only.
+* Stamps are a cache below certbot's work dir. A missing or unreadable one, and one that other users
+  can change, costs a full run only.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from certbot_pinkeep import files
+from certbot_pinkeep import files, witness
 
 _VERSION = 1
 
@@ -36,15 +37,17 @@ class Stamps:
         :param watched: files that must be among the stamped ones: those of the live certificate
         """
         try:
-            with open(self._path(lineage), encoding="utf-8") as file:
-                stamp = json.load(file)
+            path = self._path(lineage)
+            if not witness.is_trusted(path):
+                return False
+            stamp = json.loads(files.read(path, files.MEDIUM))
             return bool(
                 stamp["version"] == _VERSION
                 and stamp["options"] == _plain(options)
                 and set(watched) <= stamp["files"].keys()
                 and all(_stat(path) == seen for path, seen in stamp["files"].items())
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return False
 
     def set(self, lineage: str, options: Mapping[str, object], paths: Iterable[str]) -> None:
@@ -54,7 +57,9 @@ class Stamps:
             "options": _plain(options),
             "files": {path: _stat(path) for path in paths},
         }
-        files.make_folder(self.folder, 0o755)
+        witness.make_base(self.folder)
+        if not witness.is_trusted(self.folder):
+            return
         files.replace(self._path(lineage), json.dumps(stamp).encode(), 0o600, sync=False)
 
     def clear(self, lineage: str) -> None:

@@ -8,13 +8,17 @@ The rules:
 * Only whole new versions are moved into place (G5), with mode 0600.
 * Each version has a number. Where the witness below the work dir has a higher one, the file was
   lost or an older one put back: what the witness has is used then, in doubt (G8).
+* A file that other users can change, or that is below a folder of which that is true, is not believed.
+* Commands, and the folder for the snippet, never come out of a copy.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -24,17 +28,21 @@ from typing import Any, cast
 import configobj
 
 from certbot_pinkeep import files, ledger, moments
-from certbot_pinkeep.errors import DamagedState, PinkeepError, UnreadableState
+from certbot_pinkeep.errors import DamagedState, PinkeepError, UnreadableState, UntrustedState
 from certbot_pinkeep.keyring import Key, Keyring, Leave, Member, Role
 from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.pins import CURVES, KeyKind, KeyType, is_pin
 from certbot_pinkeep.state import State
 from certbot_pinkeep.witness import Witness
 
+logger = logging.getLogger(__name__)
+
 VERSION = "1"
 _ROLES = ("primary", "backup", "in-service", "retired", "compromised")
 _LEAVES = ("", "asked", "revoked", "lost")
 _CHECKSUM = "checksum = "
+#: Options by which root runs something, or writes somewhere.
+_COMMANDS = ("configtest-command", "reload-command", "snippet-dir")
 
 
 class Store:
@@ -89,7 +97,28 @@ class Store:
         why = f"{path} was lost" if own is None else f"an older {path} was put back"
         # Apache may have loaded what was put back.
         others = [entry.policy for entry in own.ledger.entries if not entry.replaced] if own else []
+        copy = self._without_commands(copy, own)
         return replace(copy, ledger=copy.ledger.doubted(why, others))
+
+    def _without_commands(self, copy: State, own: State | None) -> State:
+        """What a copy has, with the commands of the file itself."""
+        name = copy.keyring.name
+        settings = {n: value for n, value in copy.settings.items() if n not in _COMMANDS}
+        settings |= {n: v for n, v in (own.settings if own else {}).items() if n in _COMMANDS}
+        for option in sorted(copy.settings.keys() - settings.keys()):
+            logger.warning(
+                "pinkeep restored the keyring %s from its copy, without --pinkeep-%s: commands and "
+                "folders are not taken from a copy. Run: certbot renew --installer pinkeep "
+                "--pinkeep-%s %s",
+                name,
+                option,
+                option,
+                shlex.quote(copy.settings[option]),
+            )
+        snippet = own.snippet if own else ""
+        if copy.snippet == os.path.join(self.folder, "apache", f"{name}.conf"):
+            snippet = copy.snippet
+        return replace(copy, settings=settings, snippet=snippet)
 
     def known(self, name: str) -> list[State]:
         """What the file and its copy say, where each can be read; nothing follows from it for
@@ -112,9 +141,13 @@ class Store:
         return [*found, *([copy] if copy else [])]
 
     def _content(self, name: str) -> bytes | None:
+        # The owner of the config dir can have certbot run anything: renewal hooks are there.
+        owner = _owner(os.path.dirname(self.folder))
+        found = files.exposed(self.path(name), owner)
+        if found is not None:
+            raise UntrustedState(self.path(name), str(found), found.mend)
         try:
-            with open(self.path(name), "rb") as file:
-                return file.read()
+            return files.read(self.path(name), files.LARGE)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -265,6 +298,13 @@ class Store:
         """Hold the lock on all keyring files."""
         files.make_folder(self.folder, 0o755)
         return files.locked(self.folder)
+
+
+def _owner(path: str) -> list[int]:
+    try:
+        return [os.stat(path).st_uid]
+    except OSError:
+        return []
 
 
 def _stamp(path: str) -> tuple[int, ...] | None:

@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from certbot_pinkeep import apache, options, pins, renewals
+from certbot_pinkeep import apache, files, options, pins, renewals
 from certbot_pinkeep.checks import certificates, machine
 from certbot_pinkeep.checks.findings import Finding
 from certbot_pinkeep.checks.seen import (
@@ -48,7 +48,6 @@ from certbot_pinkeep.store import Store
 _HOOK = "certbot-pinkeep"
 #: As it is named on a command line, and in the script that pip installs.
 _HOOKS = (_HOOK.encode(), b"certbot_pinkeep")
-_LARGEST_SCRIPT = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -185,6 +184,9 @@ class Survey:
         ]
         if self.store.witness:
             wanted.append((self.store.witness.folder, "records"))
+            exposed = files.exposed(self.store.witness.folder)
+            if exposed is not None and exposed.path != os.path.realpath(self.store.witness.folder):
+                yield Place(exposed.path, "above records", exposed.mode, exposed.owner)
         if state.snippet:
             folder = os.path.dirname(state.snippet)
             own = os.path.dirname(folder) == self.store.folder
@@ -283,8 +285,7 @@ def _is_hook(path: str) -> bool:
     if os.path.basename(os.path.realpath(path)).startswith(_HOOK):
         return True
     try:
-        with open(path, "rb") as file:
-            lines = file.read(_LARGEST_SCRIPT).splitlines()
+        lines = files.read(path, files.MEDIUM).splitlines()
     except OSError:
         return False
     return any(name in line for line in lines if not line.startswith(b"#") for name in _HOOKS)
@@ -305,8 +306,8 @@ def _certificate(name: str, path: str) -> Certificate:
     :raises BadKey: when it cannot be read
     """
     try:
-        with open(path, "rb") as file:
-            return certificates.read(name, pins.load_certificate(file.read()))
+        content = files.read(path, files.MEDIUM)
+        return certificates.read(name, pins.load_certificate(content))
     except OSError as error:
         raise BadKey(f"The certificate {path} cannot be read: {error.strerror}.") from error
     except BadKey as error:
@@ -317,8 +318,7 @@ def _key_error(renewal: Renewal, live: Certificate) -> str:
     """Why the live private key cannot be used; empty: it can."""
     path = renewal.key_path
     try:
-        with open(path, "rb") as file:
-            key = pins.load_private_key(file.read()).public_key()
+        key = pins.load_private_key(files.read(path, files.SMALL)).public_key()
     except OSError as error:
         return f"The private key {path} cannot be read: {error.strerror}."
     except BadKey as error:

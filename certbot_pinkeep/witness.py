@@ -7,7 +7,8 @@ The rules:
 * The latest moment at which pinkeep ran stays on record: a clock that says less runs backwards
   (G8). It is written once a minute at most.
 * It is a witness, nothing more: where it is missing or cannot be written, the keyring file alone
-  counts.
+  counts. So it does where other users can change the witness or a folder above it; that is said.
+* Its folders are closed. One of ours that other users could write to is emptied and closed.
 * One work dir can serve several config dirs; each has a folder of its own there.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from certbot_pinkeep import files, moments
@@ -23,6 +25,7 @@ from certbot_pinkeep import files, moments
 logger = logging.getLogger(__name__)
 
 _TICK = timedelta(minutes=1)
+_told: set[str] = set()
 
 
 class Witness:
@@ -34,7 +37,8 @@ class Witness:
 
     def __init__(self, work_dir: str, config_dir: str) -> None:
         which = hashlib.sha256(os.path.realpath(config_dir).encode()).hexdigest()[:16]
-        self.folder = os.path.join(work_dir, "pinkeep", which)
+        self.base = os.path.join(work_dir, "pinkeep")
+        self.folder = os.path.join(self.base, which)
 
     def path(self, name: str) -> str:
         """The copy of the file of the keyring *name*."""
@@ -43,7 +47,7 @@ class Witness:
     def names(self) -> list[str]:
         """The keyrings that have a copy."""
         try:
-            listed = os.listdir(self.folder)
+            listed = os.listdir(self.folder) if is_trusted(self.folder) else []
         except OSError:
             return []
         return [name[: -len(".conf")] for name in listed if name.endswith(".conf")]
@@ -80,15 +84,43 @@ class Witness:
 
     def _write(self, path: str, content: bytes) -> None:
         try:
-            files.make_folder(self.folder, 0o700)
-            files.replace(path, content, 0o600)
+            make_base(self.base)
+            files.make_closed_folder(self.folder)
+            if is_trusted(self.folder):
+                files.replace(path, content, 0o600)
         except OSError as error:
             logger.debug("%s cannot be written: %s", path, error)
 
 
+def make_base(folder: str) -> None:
+    """Make the folder of all copies and caches below a work dir.
+
+    :raises OSError: when that cannot be done
+    """
+    if files.make_closed_folder(folder):
+        logger.warning(
+            "Other users could write to %s. pinkeep has closed and emptied that folder. It makes the "
+            "copies and caches anew.",
+            folder,
+        )
+
+
+def is_trusted(path: str) -> bool:
+    """Whether only root and we can change what is at *path*; where not, that is told once."""
+    found = files.exposed(path)
+    if found is not None and found.path not in _told:
+        _told.add(found.path)
+        logger.warning(
+            "pinkeep does not use its copies and caches in %s: %s. Run: %s",
+            os.path.dirname(path),
+            found,
+            found.mend,
+        )
+    return found is None
+
+
 def _read(path: str) -> bytes | None:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return None
+    with suppress(OSError):
+        if is_trusted(path):
+            return files.read(path, files.LARGE)
+    return None

@@ -47,6 +47,7 @@ _MODES: dict[PlaceKind, tuple[str, int, str, Severity]] = {
     # Certbot keeps a group that may read it.
     "live key": ("a private key", 0o007, "o=", Severity.CRITICAL),
     "records": ("the folder of the keyring files", 0o022, "go-w", Severity.CRITICAL),
+    "above records": ("above the copies of the keyring files", 0o022, "go-w", Severity.CRITICAL),
     "keyring": ("the keyring file", 0o077, "0600", Severity.WARNING),
     "snippets": ("the folder of the snippet", 0o022, "go-w", Severity.CRITICAL),
     # The admin's own, with a group of its own.

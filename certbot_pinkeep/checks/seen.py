@@ -35,6 +35,7 @@ PlaceKind = Literal[
     "records",
     "snippets",
     "foreign snippets",
+    "above records",
 ]
 Headers = tuple[tuple[str, str], ...]
 

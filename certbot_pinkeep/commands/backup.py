@@ -7,7 +7,7 @@ import getpass
 import shlex
 import sys
 
-from certbot_pinkeep import backups, moments, pins, status
+from certbot_pinkeep import backups, files, moments, pins, status
 from certbot_pinkeep.backups import Brought
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import BadBackup, BadKey
@@ -32,8 +32,6 @@ _EXAMPLE = """\
   certbot-pinkeep backup example.com add --key offline.key
   certbot-pinkeep backup example.com drop PIN
 """
-#: The longest file of a key or CSR that is read, in bytes.
-_LARGEST = 1 << 16
 
 
 def add(commands: common.Commands) -> None:
@@ -156,17 +154,13 @@ def _read(option: str, path: str) -> bytes:
     # Where the passphrase was given in place of its file, it is not repeated (G7).
     named = option if option == "--passphrase-file" else f"{option} {path!r}"
     try:
-        with open(path, "rb") as file:
-            content = file.read(_LARGEST + 1)
+        return files.read(path, files.SMALL)
     except OSError as error:
         raise BadBackup(
             f"{named}: the file cannot be read: {error.strerror}. Nothing was changed."
         ) from None
     except ValueError:
         raise BadBackup(f"{named}: that is no file's name. Nothing was changed.") from None
-    if len(content) > _LARGEST:
-        raise BadBackup(f"{named}: it is too large for a key. Nothing was changed.")
-    return content
 
 
 def _drop(parsed: argparse.Namespace) -> int:

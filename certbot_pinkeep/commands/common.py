@@ -282,8 +282,7 @@ def write(path: str, content: bytes) -> None:
         if _is_replaced(path):
             files.put(os.path.realpath(path), content, 0o644)
         else:
-            with open(path, "wb", opener=_through) as file:
-                file.write(content)
+            files.write_through(path, content)
     except OSError as error:
         raise PinkeepError(
             f"-o {path!r}: it cannot be written: {error.strerror}. Nothing was written."
@@ -296,11 +295,6 @@ def _is_replaced(path: str) -> bool:
         return stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:
         return True
-
-
-def _through(path: str, flags: int) -> int:
-    """Open what is there, as it is."""
-    return os.open(path, flags & ~(os.O_CREAT | os.O_TRUNC))
 
 
 def tell(text: str) -> None:

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from certbot_pinkeep import apache, lineage, pins
 from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.keyring import Key, Keyring, Role
+from certbot_pinkeep.keyring import Key, Keyring, Member, Role
+from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.pins import KeyKind, PrivateKey
@@ -32,6 +33,8 @@ from certbot_pinkeep.state import State
 # Property tests try the same examples at every run: none fails by chance, none is timed or kept.
 settings.register_profile("unit", deadline=None, database=None, derandomize=True)
 settings.load_profile("unit")
+# What a test makes must be nobody else's, on a machine of any habits.
+os.umask(0o022)
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
@@ -108,6 +111,23 @@ def policy_strategy(pool: int = 6) -> st.SearchStrategy[Policy]:
 def sections(text: Mapping[str, Mapping[str, str | list[str]]]) -> Sections:
     """A copy of a ledger's sections that can be changed."""
     return {name: dict(section) for name, section in text.items()}
+
+
+# A keyring as it is saved
+
+OLD, NEW = policy(A, B), policy(A, C)
+LEDGER = Ledger().record(OLD, NOW).confirm(NOW)
+#: A keyring that publishes.
+STATE = State(
+    Keyring(
+        "ring",
+        (Member("example.com", ("example.com",), A),),
+        (ring_key(A, "primary"), ring_key(B), ring_key(C)),
+    ),
+    LEDGER,
+)
+#: The state a day later: other pins are served, which took Apache an hour to load.
+LATER = replace(STATE, ledger=LEDGER.record(NEW, NOW + DAY).confirm(NOW + DAY + HOUR))
 
 
 # Keys and certificates

@@ -1186,14 +1186,14 @@ def test_a_keyring_file_that_must_not_be_read_is_unknown(
     site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be sound: nobody is told to move it away."""
-    real = open
+    real = files.read
 
-    def closed(path: Any, *more: Any, **options: Any) -> Any:
-        if str(path) == str(site.file):
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path, *more, **options)
+    def closed(path: str, largest: int) -> bytes:
+        if path == str(site.file):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, largest)
 
-    monkeypatch.setattr("builtins.open", closed)
+    monkeypatch.setattr(files, "read", closed)
     code, said = call(site, capsys)
     assert code == UNKNOWN and len(said) == 2
     assert "Permission denied. Run this as the user who runs certbot" in said[1]

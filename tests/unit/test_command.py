@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from helpers import DAY, NOW, Site, csr_pem, make_pem, pin_of_key, tree
 
-from certbot_pinkeep import apache, command, files, moments, renewals, status, store
+from certbot_pinkeep import apache, command, files, moments, renewals, status
 from certbot_pinkeep.keeper import Keeper
 
 APART = [
@@ -526,7 +526,7 @@ def test_record_that_may_not_be_read_is_not_called_damaged(
     def refuse(path: str, *_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr(store, "open", refuse, raising=False)
+    monkeypatch.setattr(files, "read", refuse)
     for words in (["status"], ["timeline", site.name], ["confirm", site.name]):
         err = refused(site, capsys, *words)
         assert f"{site.file} cannot be read: Permission denied" in err
@@ -538,7 +538,7 @@ def test_record_that_the_disk_does_not_give(site: Site, capsys: Said) -> None:
     site.file.unlink()
     site.file.mkdir()
     err = refused(site, capsys, "status")
-    assert "cannot be read: Is a directory" in err and "renewals go on with the current key" in err
+    assert "cannot be read: it is a folder" in err and "renewals go on with the current key" in err
 
 
 def test_completion_tells_the_commands(site: Site) -> None:

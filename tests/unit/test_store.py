@@ -29,7 +29,7 @@ from helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import store
+from certbot_pinkeep import files, store
 from certbot_pinkeep.errors import DamagedState, PinkeepError, UnreadableState
 from certbot_pinkeep.keyring import Key, Keyring, Member
 from certbot_pinkeep.ledger import Ledger
@@ -234,7 +234,7 @@ def test_g8_what_must_not_be_read_counts_as_damaged(
     def closed(path: str, *_: object) -> None:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("builtins.open", closed)
+    monkeypatch.setattr(files, "read", closed)
     with pytest.raises(DamagedState) as caught:
         found.load("ring")
     assert isinstance(caught.value, UnreadableState) and caught.value.path == found.path("ring")

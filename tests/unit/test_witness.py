@@ -8,29 +8,29 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from helpers import DAY, HOUR, NOW, A, B, C, Site, mode_of, policy, ring_key, tree
+from helpers import (
+    DAY,
+    HOUR,
+    LATER,
+    LEDGER,
+    NEW,
+    NOW,
+    OLD,
+    STATE,
+    A,
+    Site,
+    mode_of,
+    tree,
+)
 
 from certbot_pinkeep import store
 from certbot_pinkeep.errors import DamagedState
-from certbot_pinkeep.keyring import Keyring, Member
-from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.keyring import Keyring
 from certbot_pinkeep.state import State
 from certbot_pinkeep.store import Store
 from certbot_pinkeep.witness import Witness
 
 MINUTE = timedelta(minutes=1)
-OLD, NEW = policy(A, B), policy(A, C)
-LEDGER = Ledger().record(OLD, NOW).confirm(NOW)
-STATE = State(
-    Keyring(
-        "ring",
-        (Member("example.com", ("example.com",), A),),
-        (ring_key(A, "primary"), ring_key(B), ring_key(C)),
-    ),
-    LEDGER,
-)
-#: The state a day later: other pins are served, which took Apache an hour to load.
-LATER = replace(STATE, ledger=LEDGER.record(NEW, NOW + DAY).confirm(NOW + DAY + HOUR))
 
 
 @pytest.fixture
