@@ -10,6 +10,10 @@ The rules:
 * What the CA returns is compared with the key before certbot gets to store it (G1).
 * A key that the CA refuses as compromised or blocked is not handed over again; the next one that
   clients accept is, at once (G3).
+* What was decided is looked at again when the CA has issued the certificate, before certbot gets to
+  store it: by what is on record then, the key has to be the one that is handed over, or the live one.
+  If it is not, the certificate is not stored, and one for the right key is obtained at once (G2, G3).
+* Whoever promises that a rollover is safe, or takes that back, holds certbot's lock.
 * A backup whose kind of key the CA does not take holds no renewal up either: the next key that
   clients accept is handed over at once, at last the present one (G3).
 * This module is loaded at every certbot run: what is needed only when it acts, is imported there.
@@ -25,8 +29,8 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -56,6 +60,8 @@ Obtained = tuple[bytes, bytes, util.Key, util.CSR]
 INSTALLER = "pinkeep"
 COMMAND_LINE, CLI_INI, EITHER = "the command line", "cli.ini", "the command line, or cli.ini"
 _MARK = "_pinkeep"
+#: How often a certificate is obtained anew because the record changed meanwhile.
+_TRIES = 3
 _MARK_DELETED = "_pinkeep_deleted"
 #: RFC 5280 §5.3.1, as certbot passes it on.
 _KEY_COMPROMISE = 1
@@ -76,6 +82,9 @@ class Pinning(Protocol):
         self, names: list[str], live_key_path: str | None, dry_run: bool
     ) -> Handover | None:
         """The key and CSR for a certificate; ``None``: certbot makes them as ever."""
+
+    def is_still_chosen(self, names: list[str], live_key_path: str | None, pin: str) -> bool:
+        """Whether the key of this pin may still be used, by what is on record now."""
 
     def issued(self, certificate: bytes) -> None:
         """A certificate was issued, and certbot is about to store it."""
@@ -137,6 +146,9 @@ def _wrap_client(installer_class: type) -> None:
                 obtained = original(self, names, old_keypath)
             else:
                 obtained = _obtain_somehow(self, names, old_keypath, handover)
+                if not dry_run:
+                    own_way = partial(original, self, names, old_keypath)
+                    obtained = _looked_at_again(self, names, old_keypath, obtained, own_way)
         except PinkeepError as error:
             raise errors.Error(str(error)) from error
         if not dry_run:
@@ -189,6 +201,56 @@ def _obtain_somehow(
         if again is None or again.pin == handed.pin:
             raise refusal from error
     return _obtain(client, names, old_keypath, again)
+
+
+def _looked_at_again(
+    client: Any,
+    names: Sequence[Any],
+    old_keypath: str | None,
+    obtained: Obtained,
+    own_way: Callable[[], Obtained],
+) -> Obtained:
+    """What was obtained, if its key is still the right one by what is on record now; else a certificate
+    for the key that is.
+
+    :param own_way: obtains one as certbot does
+    :raises PinkeepError: when there is none, or the record does not come to rest
+    """
+    from certbot_pinkeep import pins
+
+    for _ in range(_TRIES):
+        pin = pins.pin_of_certificate(obtained[0])
+        if _is_still_chosen(client.installer, names, old_keypath, pin):
+            return obtained
+        again = _ask(client.installer, names, old_keypath, False, client.config)
+        if again is not None and again.pin == pin:
+            return obtained
+        logger.warning(
+            "The record of the pinned keys changed while the CA issued a certificate for the key with the "
+            "pin %s, which clients might refuse now. That certificate is not stored. Another one is "
+            "obtained.",
+            pin,
+        )
+        obtained = (
+            own_way() if again is None else _obtain_somehow(client, names, old_keypath, again)
+        )
+    pin = pins.pin_of_certificate(obtained[0])
+    if _is_still_chosen(client.installer, names, old_keypath, pin):
+        return obtained
+    raise PinkeepError(
+        "The record of the pinned keys changed each time that the CA issued a certificate. No new "
+        "certificate was stored; the old one stays. Run: certbot renew"
+    )
+
+
+def _is_still_chosen(
+    installer: Any, names: Sequence[Any], old_keypath: str | None, pin: str
+) -> bool:
+    try:
+        return bool(installer.is_still_chosen([str(name) for name in names], old_keypath, pin))
+    except Exception as error:  # it is asked again which key to use, which tells what is wrong
+        logger.debug("Whether the key %s is still the right one is unknown: %s", pin, error)
+        return False
 
 
 def _obtain_without(
@@ -443,6 +505,22 @@ def _notice(
             "--compromised where the key is known to others.",
             error,
         )
+
+
+@contextmanager
+def locked(config_dir: str) -> Iterator[None]:
+    """Hold certbot's lock on its config dir, as long as it lasts.
+
+    :raises errors.LockError: when a certbot holds it
+    :raises OSError: when it cannot be had
+    """
+    from certbot._internal import lock
+
+    held = lock.lock_dir(config_dir)
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def read_config(arguments: list[str]) -> Any:

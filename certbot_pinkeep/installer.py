@@ -283,6 +283,19 @@ class Installer(
             kind if handoff.is_given(config, "key_type") else None,
         )
 
+    def is_still_chosen(self, names: list[str], live_key_path: str | None, pin: str) -> bool:
+        """Whether the key of this pin may still be used, by what is on record now.
+
+        :raises PinkeepError: when that cannot be told
+        """
+        from certbot_pinkeep import moments
+
+        name = os.path.basename(os.path.dirname(live_key_path or ""))
+        live = self._look(name) if live_key_path else None
+        keyring = self._keyring(name or self._new_lineage(names))
+        now, asked = moments.now(), self._rollover_asked
+        return self._keeper().is_still_chosen(live, keyring, names, pin, now, asked)
+
     def issued(self, certificate: bytes) -> None:
         """Remember what ``certonly`` is about to store; certbot tells no lineage."""
         self._certificate = certificate

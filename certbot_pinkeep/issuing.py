@@ -4,6 +4,8 @@ The rules:
 
 * A handover needs a key and a CSR, nothing else: where anything else is in doubt, the renewal goes
   on with the current key (G3). Only a compromised key is never handed over.
+* What was decided holds as long as nothing changes on record: it is looked at again before what the
+  CA issued is stored.
 * Before a renewal the CA is asked whether the certificate to be replaced is revoked; a revocation
   is recorded before anything follows from it.
 * Where the file of the key that is to be used is lost, the live key goes on where clients accept
@@ -133,6 +135,40 @@ class Issuing:
         for known in [state] if state else self.store.known(keyring):
             _check_added(known, live.name, added, key.pin, now)
         return self._handover(key, names, live.must_staple, dry_run)
+
+    def is_still_chosen(
+        self,
+        live: Live | None,
+        keyring: str,
+        names: Iterable[str],
+        pin: str,
+        now: datetime,
+        asked: bool = False,
+    ) -> bool:
+        """Whether a certificate for the key of this pin may be stored, by what is on record now; where
+        it may not, :meth:`handover` tells what may be.
+
+        :param live: what it is to replace; ``None``: it is a new one
+        :param asked: as for :meth:`handover`
+        :raises DamagedState: when the record cannot be trusted
+        """
+        if live is not None and pin == live.pin:
+            return not self.is_compromised(pin)
+        name = self.store.keyring_of(live.name, keyring) if live else None
+        state = self.load_state(name or keyring, now)
+        if state is None:
+            return True
+        own, key = state.keyring, state.keyring.key(pin)
+        joined = live is not None and own.member(live.name) is not None
+        if key is None:
+            return live is not None and not joined
+        hosts = tuple(dict.fromkeys((*(live.names if live else ()), *_lowered(names))))
+        present = _recorded_pin(own, live) if live is not None and joined else None
+        key_type = key.kind.key_type
+        chosen = rollover.decide(
+            own, state.ledger, now, key_type, asked, Certificate(hosts, present)
+        ).key
+        return chosen is not None and chosen.pin == pin
 
     def handover_new(
         self,

@@ -86,22 +86,27 @@ def _add(parsed: argparse.Namespace) -> int:
         raise BadBackup(
             "--passphrase-file, --keep-encrypted and --new go with --key. Nothing was changed."
         )
+    config = common.certbots_config(parsed)
+    keeper, name = common.keeper_of(config), common.name_of(parsed)
+    brought = None if parsed.csr is not None else _brought(parsed)
+    with common.holding_certbot(config):
+        _add_to(keeper, name, parsed, brought)
+    return 0
+
+
+def _add_to(keeper: Keeper, name: str, parsed: argparse.Namespace, brought: Brought | None) -> None:
     now = moments.now()
-    keeper = common.keeper_of(common.certbots_config(parsed))
-    name = common.name_of(parsed)
-    if parsed.csr is not None:
+    if brought is None:
         key = backups.add_public(keeper, name, _read("--csr", parsed.csr), parsed.csr, now)
         told = (
             _where(keeper, key) or "Keep its private key: it is asked for when its turn has come."
         )
     else:
-        brought = _brought(parsed)
         key = backups.add_private(keeper, name, brought, now, parsed.new)
         told = _where(keeper, key)
     common.tell(f"{key.pin} is a backup of the keyring {name}. {told}")
     common.print_step(keeper.publish(name, now))
     print("".join(f"{sentence}\n" for sentence in backups.due(keeper, name, now)), end="")
-    return 0
 
 
 def _where(keeper: Keeper, key: Key) -> str:
@@ -164,14 +169,18 @@ def _read(option: str, path: str) -> bytes:
 
 
 def _drop(parsed: argparse.Namespace) -> int:
-    now = moments.now()
     config = common.certbots_config(parsed)
-    common.hold_certbot(config)  # it may be renewing for that key right now
     keeper, name = common.keeper_of(config), common.name_of(parsed)
-    key = backups.drop(keeper, name, parsed.pin, now)
+    with common.holding_certbot(config):
+        _drop_from(keeper, name, parsed.pin)
+    return 0
+
+
+def _drop_from(keeper: Keeper, name: str, pin: str) -> None:
+    now = moments.now()
+    key = backups.drop(keeper, name, pin, now)
     carried = backups.carriers(common.load_one(keeper, name), key.pin)
     told = [f"{key.pin} is no backup of the keyring {name} any more.", *carried]
     common.tell(" ".join(told))
     common.print_step(keeper.publish(name, now))
     print("".join(f"{sentence}\n" for sentence in backups.due(keeper, name, now)), end="")
-    return 0

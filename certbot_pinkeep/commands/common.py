@@ -10,10 +10,10 @@ import stat
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from certbot import errors, util
+from certbot import errors
 
 from certbot_pinkeep import files, handoff, lineage, moments, options
 from certbot_pinkeep.errors import BadOption, DamagedState, PinkeepError, TypeMissing
@@ -165,18 +165,30 @@ def certbots_config(parsed: argparse.Namespace, config_dir: str | None = None) -
     return handoff.read_config(folders(parsed, config_dir))
 
 
-def hold_certbot(config: Any) -> None:
-    """Keep certbot from working on the config dir until this command ends.
+@contextmanager
+def holding_certbot(config: Any) -> Iterator[None]:
+    """Keep certbot from working on the config dir meanwhile: a renewal that is under way has decided on
+    a key by what is on record, and what is said here has to hold for it, too.
 
-    :raises PinkeepError: when one is at work there
+    :raises PinkeepError: when a certbot is at work there
     """
-    try:
-        util.lock_dir_until_exit(config.config_dir)
-    except (errors.LockError, OSError) as error:
-        raise PinkeepError(
-            f"Certbot is at work in {config.config_dir}, or its lock there cannot be had ({error}). "
-            "Nothing was changed. Run this again once it has ended."
-        ) from error
+    with ExitStack() as held:
+        try:
+            held.enter_context(handoff.locked(config.config_dir))
+        except FileNotFoundError:
+            pass  # no certbot has such a config dir, and it has no keyring
+        except errors.LockError as error:
+            raise PinkeepError(
+                f"Certbot is at work in {config.config_dir}, and may be renewing a certificate right now. "
+                "Nothing was changed. Run this again once certbot has ended; a hook of certbot runs before "
+                "that."
+            ) from error
+        except OSError as error:
+            raise PinkeepError(
+                f"Certbot's lock on {config.config_dir} cannot be had: {error.strerror or error}. Nothing "
+                "was changed. Run this as the user who runs certbot."
+            ) from error
+        yield
 
 
 def keeper_of(config: Any) -> Keeper:

@@ -95,22 +95,25 @@ def _add_until(verb: argparse.ArgumentParser) -> None:
 def _add(parsed: argparse.Namespace) -> int:
     now = moments.now()
     until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
-    keeper = common.keeper_of(common.certbots_config(parsed))
-    name = common.name_of(parsed)
-    release = releases.add(
-        keeper, name, parsed.channel, parsed.label, until, ttl, now, tuple(parsed.pin)
-    )
-    _tell(keeper, release, name, now)
+    config = common.certbots_config(parsed)
+    keeper, name = common.keeper_of(config), common.name_of(parsed)
+    with common.holding_certbot(config):
+        release = releases.add(
+            keeper, name, parsed.channel, parsed.label, until, ttl, now, tuple(parsed.pin)
+        )
+        _tell(keeper, release, name, now)
     return 0
 
 
 def _extend(parsed: argparse.Namespace) -> int:
     now = moments.now()
     until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
-    keeper = common.keeper_of(common.certbots_config(parsed))
-    name = common.name_of(parsed)
-    for release in releases.extend(keeper, name, parsed.channel, parsed.label, until, ttl, now):
-        _tell(keeper, release, name, now)
+    config = common.certbots_config(parsed)
+    keeper, name = common.keeper_of(config), common.name_of(parsed)
+    channel, label = parsed.channel, parsed.label
+    with common.holding_certbot(config):
+        for release in releases.extend(keeper, name, channel, label, until, ttl, now):
+            _tell(keeper, release, name, now)
     return 0
 
 
@@ -143,9 +146,10 @@ def _list(parsed: argparse.Namespace) -> int:
 
 def _end(parsed: argparse.Namespace) -> int:
     now = moments.now()
-    keeper = common.keeper_of(common.certbots_config(parsed))
-    name = common.name_of(parsed)
-    ended = releases.end(keeper, name, parsed.channel, parsed.label, now)
+    config = common.certbots_config(parsed)
+    keeper, name = common.keeper_of(config), common.name_of(parsed)
+    with common.holding_certbot(config):
+        ended = releases.end(keeper, name, parsed.channel, parsed.label, now)
     bound = max(release.binds_until(now) for release in ended)
     still = f" It is held until {moments.text(bound)}." if bound > now else ""
     print(f"{parsed.channel} {parsed.label} carries pins of {name} no more.{still}")

@@ -64,12 +64,15 @@ def _rollover(command: common.Parser, parsed: argparse.Namespace) -> int:
     config = common.certbots_config(parsed)
     keeper, name = common.keeper_of(config), common.name_of(parsed)
     if parsed.undo:
-        print(wishes.take_back(keeper, name, moments.now()))
+        with common.holding_certbot(config):
+            told = wishes.take_back(keeper, name, moments.now())
+        print(told)
         return 0
     lineages = _renewable(config, keeper, name) if parsed.now else []
-    asked = wishes.ask(
-        keeper, name, moments.now(), parsed.when_safe, parsed.compromised, parsed.force
-    )
+    with common.holding_certbot(config):  # not as long as it renews: certbot takes the lock itself
+        asked = wishes.ask(
+            keeper, name, moments.now(), parsed.when_safe, parsed.compromised, parsed.force
+        )
     print("\n".join(asked.told), flush=True)
     if not (parsed.now and asked.ready):
         return 0

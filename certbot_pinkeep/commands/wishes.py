@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from certbot_pinkeep import advice, moments, renewals, wishes
 from certbot_pinkeep.commands import common
@@ -39,14 +40,25 @@ def add(commands: common.Commands) -> None:
 
 
 def _confirm(parsed: argparse.Namespace) -> int:
-    keeper = common.keeper_of(common.certbots_config(parsed))
-    confirm = wishes.confirm_clock if parsed.clock else wishes.confirm
-    print(confirm(keeper, common.name_of(parsed), moments.now()))
+    config = common.certbots_config(parsed)
+    keeper, name = common.keeper_of(config), common.name_of(parsed)
+    if parsed.clock:
+        with common.holding_certbot(config):
+            told = wishes.confirm_clock(keeper, name, moments.now())
+    else:
+        # Without certbot's lock: hooks of certbot that reload Apache confirm. It promises no rollover.
+        told = wishes.confirm(keeper, name, moments.now())
+    print(told)
     return 0
 
 
 def _unpin(parsed: argparse.Namespace) -> int:
     config = common.certbots_config(parsed)
+    with common.holding_certbot(config):
+        return _unpinned(config, parsed)
+
+
+def _unpinned(config: Any, parsed: argparse.Namespace) -> int:
     keeper, name = common.keeper_of(config), common.name_of(parsed)
     for one in wishes.unpin(keeper, name, moments.now(), parsed.undo):
         renewal = renewals.load(config.config_dir, one)
