@@ -4,12 +4,15 @@ Rules of every message:
 
 * it says what happened, with the option, value or file concerned;
 * it says what to do, as a command where there is one;
-* it never contains key material (G7).
+* it never contains key material (G7);
+* it can be printed, and is short, whatever text from outside is in it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from certbot_pinkeep import text
 
 if TYPE_CHECKING:
     from certbot_pinkeep.pins import KeyKind
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 class PinkeepError(Exception):
     """Base of all errors of certbot-pinkeep; ``str()`` is a sentence for admins."""
+
+    def __str__(self) -> str:
+        return text.printable(super().__str__())
 
 
 class BadOption(PinkeepError):
@@ -32,6 +38,9 @@ class BadOption(PinkeepError):
         self.value = value
         self.why = why
         super().__init__(f"{option} {str(value)!r}: {why}")
+
+    def __str__(self) -> str:
+        return text.escaped(Exception.__str__(self))  # whole: the admin typed it
 
 
 class NoKeyringName(BadOption):

@@ -43,6 +43,7 @@ from certbot._internal import main as certbot_main
 from certbot._internal import renewal as certbot_renewal
 from certbot.display import util as display_util
 
+from certbot_pinkeep import text
 from certbot_pinkeep.errors import (
     BadKey,
     KeyRefused,
@@ -175,7 +176,8 @@ def _ask(
                 f"The key {old_keypath} is compromised and is not handed over again, and which "
                 f"other one is to be used cannot be told: {error}"
             ) from error
-        logger.error("pinkeep cannot hand over a CSR; the live key is kept: %s", error)
+        told = text.short(error, text.LONGEST)
+        logger.error("pinkeep cannot hand over a CSR; the live key is kept: %s", told)
         return None
 
 

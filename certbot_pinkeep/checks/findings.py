@@ -10,6 +10,7 @@ The rules:
   warning before unknown before ok. What is known to be wrong counts more than what is not known.
 * The first line is a summary; it is all that many a monitoring shows. Then one line per finding, the
   worst first. On a sound site the summary is all.
+* What is told comes from strangers as well: it is printable, and short.
 * A ``|`` would begin performance data for monitoring, so none is printed.
 """
 
@@ -18,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+
+from certbot_pinkeep import text
 
 
 class Severity(IntEnum):
@@ -71,5 +74,5 @@ def lines(found: Sequence[Finding], sound: str) -> list[str]:
     return [_line(summary), *map(_line, told)]
 
 
-def _line(text: str) -> str:
-    return " ".join(text.replace("|", "/").split())
+def _line(told: str) -> str:
+    return text.short(told.replace("|", "/"), text.LONGEST)

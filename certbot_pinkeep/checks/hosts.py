@@ -24,7 +24,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from certbot_pinkeep import moments, pins, rollover
+from certbot_pinkeep import moments, pins, rollover, text
 from certbot_pinkeep.checks.certificates import read
 from certbot_pinkeep.checks.findings import Finding, Severity
 from certbot_pinkeep.checks.seen import Certificate, Seen, Shown
@@ -33,6 +33,8 @@ from certbot_pinkeep.ledger import Entry, Holding, Release
 from certbot_pinkeep.pins import Header
 from certbot_pinkeep.policy import ENFORCED, Policy
 
+#: Pins of a stranger's header that are told.
+_MOST_PINS = 5
 _NOT_THERE = {
     "unreachable": (
         Severity.UNKNOWN,
@@ -335,7 +337,7 @@ def _missing(seen: Seen, shown: Shown, policy: Policy) -> Iterator[Finding]:
     others = [name for name, value in shown.headers if _may_be_sent(seen, value, name)]
     if ledger.pending and others:
         return  # it goes from report-only to enforced, or back, once Apache is reloaded
-    instead = f", but {shown.headers[0][0]}" if shown.headers else ""
+    instead = f", but {text.short(shown.headers[0][0])}" if shown.headers else ""
     yield Finding(
         Severity.CRITICAL,
         shown.where,
@@ -372,7 +374,7 @@ def _differing(seen: Seen, shown: Shown, value: str, policy: Policy, pin: str) -
         return Finding(
             Severity.CRITICAL,
             shown.where,
-            f"it sends a {policy.header_name} that clients ignore (RFC 7469 §2.1): {error}.",
+            f"it sends a {policy.header_name} that clients ignore (RFC 7469 §2.1): {text.short(error)}.",
             reload,
         )
     why = _ignored(header, pin)
@@ -399,13 +401,16 @@ def _differences(header: Header, policy: Policy) -> list[str]:
     lacking = [pin for pin in policy.pins if pin not in header.pins]
     added = [pin for pin in dict.fromkeys(header.pins) if pin not in policy.pins]
     found = [f"it lacks the pin {pin}" for pin in lacking]
-    found += [f"it has the pin {pin}" for pin in added]
+    found += [f"it has the pin {pin}" for pin in added[:_MOST_PINS]]
+    if len(added) > _MOST_PINS:
+        found.append(f"it has {len(added) - _MOST_PINS} more pins")
     if header.max_age != policy.max_age:
         found.append(f"max-age is {header.max_age}, not {policy.max_age}")
     if header.include_subdomains != policy.include_subdomains:
         found.append(f"includeSubDomains is {'' if header.include_subdomains else 'not '}there")
     if header.report_uri != policy.report_uri:
-        found.append(f"report-uri is {header.report_uri}, not {policy.report_uri}")
+        uri = "not there" if header.report_uri is None else text.short(header.report_uri)
+        found.append(f"report-uri is {uri}, not {policy.report_uri}")
     return found
 
 
@@ -439,7 +444,7 @@ def _until(held: Sequence[Holding], now: datetime) -> str:
 
 
 def _of(served: Certificate) -> str:
-    return ", ".join(served.names) or "no name"
+    return text.short(", ".join(served.names)) or "no name"
 
 
 def _like(served: Certificate, lives: list[Certificate]) -> list[Certificate]:

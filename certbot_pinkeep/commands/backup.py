@@ -7,7 +7,7 @@ import getpass
 import shlex
 import sys
 
-from certbot_pinkeep import backups, files, moments, pins, status
+from certbot_pinkeep import backups, files, moments, pins, status, text
 from certbot_pinkeep.backups import Brought
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import BadBackup, BadKey
@@ -77,7 +77,7 @@ def _list(parsed: argparse.Namespace) -> int:
     keeper = common.keeper_of(common.certbots_config(parsed))
     state = common.load_one(keeper, common.name_of(parsed))
     found = status.backup_lines(state, moments.now())
-    print("\n".join(found) or f"The keyring {state.keyring.name} has no backup.")
+    print(text.escaped("\n".join(found)) or f"The keyring {state.keyring.name} has no backup.")
     return 0
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from certbot import errors
 
-from certbot_pinkeep import files, handoff, lineage, moments, options
+from certbot_pinkeep import files, handoff, lineage, moments, options, text
 from certbot_pinkeep.errors import BadOption, DamagedState, PinkeepError, TypeMissing
 from certbot_pinkeep.installer import OPTIONS
 from certbot_pinkeep.keeper import Keeper
@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, and exit."""
         self.print_usage(sys.stderr)
-        self.exit(self.usage_code, f"{self.prog}: error: {message}\n")
+        self.exit(self.usage_code, f"{self.prog}: error: {text.printable(message)}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse *args*; what is not known is an error of the part that does not know it."""
@@ -81,7 +81,7 @@ def fail(sentence: str) -> int:
 
     :returns: the exit code
     """
-    lines = [" ".join(line.split()) for line in re.split(r"\n(?=Run: )", sentence)]
+    lines = [" ".join(line.split()) for line in re.split(r"\n(?=Run: )", text.printable(sentence))]
     print("\n".join([f"certbot-pinkeep: {lines[0]}", *lines[1:]]), file=sys.stderr)
     return 1
 
@@ -309,11 +309,11 @@ def _is_replaced(path: str) -> bool:
         return True
 
 
-def tell(text: str) -> None:
+def tell(told: str) -> None:
     """Print what is on record before more is done. Where nobody reads it, that is done all the same, and
     the command ends as it does then."""
     with suppress(OSError):
-        print(text, flush=True)
+        print(text.escaped(told), flush=True)
 
 
 def print_step(report: Report) -> None:

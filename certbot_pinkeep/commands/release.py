@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import datetime, timedelta
 
-from certbot_pinkeep import advice, moments, releases, status
+from certbot_pinkeep import advice, moments, releases, status, text
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import BadRelease
 from certbot_pinkeep.keeper import Keeper
@@ -119,7 +119,7 @@ def _extend(parsed: argparse.Namespace) -> int:
 
 def _tell(keeper: Keeper, release: Release, name: str, now: datetime) -> None:
     told = advice.recorded(name, release, releases.refused(keeper, name, release), now)
-    print(f"{told}\nSee that it carries these:")
+    print(f"{text.escaped(told)}\nSee that it carries these:")
     print("\n".join(f"  {pin}" for pin in release.pins))
 
 
@@ -138,7 +138,7 @@ def _list(parsed: argparse.Namespace) -> int:
     state = common.load_one(keeper, common.name_of(parsed))
     told = status.release_lines(state, moments.now())
     for line, release in zip(told, state.ledger.releases, strict=True):
-        print("\n".join([line, *(f"  {pin}" for pin in release.pins)]))
+        print("\n".join([text.escaped(line), *(f"  {pin}" for pin in release.pins)]))
     if not told:
         print(f"The keyring {state.keyring.name} has no release on record.")
     return 0

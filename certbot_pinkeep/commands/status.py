@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from certbot_pinkeep import moments, status
+from certbot_pinkeep import moments, status, text
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.csrs import Folders
 from certbot_pinkeep.keeper import Keeper
@@ -41,7 +41,7 @@ def _status(parsed: argparse.Namespace) -> int:
         # Of many, nobody reads it, and indenting takes time.
         print(json.dumps(document, indent=2 if len(states) <= status.MANY else None))
     elif states:
-        print(status.as_text(states, now, _steps(keeper, states)))
+        print(text.escaped(status.as_text(states, now, _steps(keeper, states))))
     elif not damaged:
         print("No keyring yet. Run: certbot renew --installer pinkeep")
     for error in damaged:

@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 
-from certbot_pinkeep import moments, timeline
+from certbot_pinkeep import moments, text, timeline
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import PinkeepError
 
@@ -39,7 +39,7 @@ def _timeline(parsed: argparse.Namespace) -> int:
     if not parsed.output:
         width = shutil.get_terminal_size((100, 24)).columns
         plain = not _takes("█▓░·", getattr(sys.stdout, "encoding", None))
-        print(timeline.as_text(line, width, plain))
+        print(text.escaped(timeline.as_text(line, width, plain)))
         return 0
     from certbot_pinkeep import plot
 

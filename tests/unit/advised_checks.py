@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-
 from cryptography.hazmat.primitives import serialization
 from followed import Row, done, gone, sound
 from helpers import csr_pem, make_pem

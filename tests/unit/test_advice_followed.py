@@ -6,8 +6,6 @@ names, and the state after it. The command is read in the message itself.
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import advised_checks

@@ -1,0 +1,95 @@
+"""Text from outside is printable and short wherever it is printed."""
+
+from __future__ import annotations
+
+import pytest
+from helpers import A, B, policy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certbot_pinkeep import errors, text
+from certbot_pinkeep.checks import hosts
+from certbot_pinkeep.checks.findings import Finding, Severity, lines
+from certbot_pinkeep.commands import common
+from certbot_pinkeep.errors import BadOption, PinkeepError
+from certbot_pinkeep.pins import Header
+
+#: What a terminal obeys: by its escape character, as C1 controls, by the direction of writing.
+EVIL = {
+    "escape": "\x1b[2J\x1b]0;pwned\x07",
+    "C1": "\x9b2J",
+    "backspace": "OK\b\b",
+    "carriage return": "\rPINKEEP OK",
+    "bidi": "\u202egnp.exe",
+    "isolate": "\u2066x\u2069",
+    "invisible": "a\u200bb\ufeff",
+    "line separator": "a\u2028b\u0085c",
+    "surrogate": "\udcff",
+    "tag": "\U000e0041",
+}
+
+
+def is_safe(told: str) -> bool:
+    """Whether a terminal prints it as it is."""
+    return told.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("evil", EVIL.values(), ids=EVIL)
+def test_errors_findings_and_usage_are_printable(
+    evil: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is in them: each passes the one place."""
+    told = [
+        str(PinkeepError(f"The CA said: {evil}.")),
+        str(BadOption("--pinkeep-keyring", evil, "no.")),
+        str(errors.KeyRefused(A, evil)),
+        str(errors.UnreadableState(evil, OSError(5, evil))),
+        *lines([Finding(Severity.WARNING, evil, evil, evil)], ""),
+        *lines([], evil),
+        text.short(evil),
+        text.escaped(evil),
+    ]
+    common.fail(evil)
+    with pytest.raises(SystemExit):
+        common.Parser(prog="x").error(evil)
+    common.tell(evil)
+    told += capsys.readouterr()
+    assert all(map(is_safe, told))
+    assert not any("\n" in line for line in lines([Finding(Severity.WARNING, evil, evil, "")], ""))
+
+
+def test_letters_of_all_scripts_stay() -> None:
+    """Only what is no text is escaped."""
+    for word in ("Größe", "日本語", "Ελληνικά", "naïve — “quoted” …", "a  b"):
+        assert text.printable(word) == word
+    assert text.escaped("a\nb") == "a\nb" and text.short("a\n\tb\r") == "a b"
+
+
+def test_a_long_message_keeps_the_command_at_its_end() -> None:
+    """Its middle is left out, and how much that is, is said."""
+    told = str(PinkeepError(f"It said {'x' * 185_000}.\nRun: certbot renew"))
+    assert len(told) <= text.LONGEST
+    assert told.startswith("It said xxx") and told.endswith("xxx.\nRun: certbot renew")
+    assert "characters]" in told
+    finding = Finding(Severity.CRITICAL, "x" * 99_999, "y" * 99_999, "Run: certbot renew")
+    assert all(len(line) <= text.LONGEST for line in lines([finding], ""))
+    assert lines([finding], "")[1].endswith("Run: certbot renew")
+
+
+@given(st.text(max_size=300), st.integers(60, 300))
+def test_whatever_comes_is_printable_and_short(given_text: str, longest: int) -> None:
+    """And what is both already stays as it is, but for white space."""
+    told = text.short(given_text, longest)
+    assert told.isprintable() and len(told) <= longest
+    if told == text.short(given_text, 99_999):
+        assert text.short(told, longest) == told
+    assert is_safe(text.printable(given_text))
+
+
+def test_a_strangers_header_is_told_in_a_line() -> None:
+    """Its report-uri and its pins, however many there are."""
+    header = Header((A, B), 60, False, "https://x.example/\x1b[2J" + "a" * 185_000)
+    many = Header(tuple(str(n) * 44 for n in range(2000)), 60, False, None)
+    for sent in (header, many):
+        told = "; ".join(hosts._differences(sent, policy(A, B, max_age=60)))
+        assert told.isprintable() and len(told) < 900
