@@ -21,6 +21,7 @@ from certbot_pinkeep.ledger import Holding, Ledger, Release
 from certbot_pinkeep.options import SWITCHES
 from certbot_pinkeep.rollover import Cause, Decision, Safety
 
+NOBODY = "It locks nobody out."
 _REASONS = {
     "age": "it has reached --pinkeep-rollover-days",
     "asked": "you asked for it",
@@ -151,12 +152,84 @@ def recorded(
     return " ".join(told)
 
 
-def renewing(lineage: str, keyring: str, safety: Safety, now: datetime) -> str:
-    """Said when a lineage has to be renewed for the shared key before it can join."""
-    when = "" if safety.at(now) else f"{when_safe(keyring, safety)} Then renew"
+def refused(
+    keyring: str, lineage: str, pin: str, ledger: Ledger, now: datetime, safety: Safety | None
+) -> str:
+    """Said when a lineage joins a keyring with a key that its clients do not know yet.
+
+    :param pin: of that key
+    :param safety: when it can be renewed for the shared key of its type; ``None``: there was none
+    """
+    told = (
+        f"The present key of {lineage} (pin {pin}) is pinned from now on. Clients that hold earlier pins of "
+        f"the keyring {keyring} refuse it until they have noted the new ones."
+        f"{carried(keyring, ledger, now, None)}"
+    )
+    if safety is None or not safety.at(now):
+        return told
     return (
-        f"{when or 'Renew'} it for the key of the keyring: certbot renew --cert-name {lineage} "
-        f"--force-renewal --installer pinkeep --pinkeep-keyring {keyring}"
+        f"{told} They accept the shared key of the keyring. Run: certbot renew --cert-name {lineage} "
+        "--force-renewal --installer pinkeep"
+    )
+
+
+def refused_already(keyring: str, lineages: list[str]) -> str:
+    """Said of a rollover that locks out nobody who is not locked out by certificates as they are."""
+    which = ", ".join(lineages)
+    return (
+        f"It locks out nobody more. Clients that hold pins of the keyring {keyring} refuse the present key "
+        f"of {which} already. Run: certbot renew --cert-name {lineages[0]} --force-renewal --installer "
+        "pinkeep"
+    )
+
+
+def drawing_on(
+    keyring: str, lineage: str, names: tuple[str, ...] = (), renewed: bool = False
+) -> str:
+    """Said where a lineage draws on another keyring than its hosts.
+
+    :param names: of a new certificate; none: it is there already
+    :param renewed: whether its present key is refused, so that it has to be renewed
+    """
+    told = f"A host has one keyring. Have {lineage} draw on {keyring}. Run: certbot "
+    if names:
+        return (
+            f"{told}certonly --installer pinkeep --pinkeep-keyring {keyring} --cert-name {lineage} -d "
+            f"{' -d '.join(names)}"
+        )
+    force = " --force-renewal" if renewed else ""
+    return (
+        f"{told}renew --cert-name {lineage}{force} --installer pinkeep --pinkeep-keyring {keyring}"
+    )
+
+
+def own_certificate(keyring: str, other: str, names: tuple[str, ...]) -> str:
+    """Said where a new certificate is to have names that two keyrings pin."""
+    return (
+        f"The keyring {keyring} pins other names of the certificate, and no key is pinned by both. No "
+        f"certificate was issued. Ask for one certificate for each keyring. For {other}, run: certbot "
+        f"certonly --installer pinkeep -d {' -d '.join(names)}"
+    )
+
+
+def to_merge(keyring: str, other: str, lineage: str, host: str, stays: str | None) -> str:
+    """Said where a lineage is to be enrolled whose names two keyrings pin.
+
+    :param stays: a lineage of the other keyring with that host; ``None``: there is none any more
+    """
+    told = (
+        f"The keyring {keyring} pins other names of {lineage}. {lineage} goes on being renewed with its "
+        "present key, which both keyrings pin. "
+    )
+    if stays is None:
+        return (
+            f"{told}It can be enrolled when no client holds pins of {other} any more. See from when: "
+            f"certbot-pinkeep status {other}"
+        )
+    return (
+        f"{told}It can be enrolled when one keyring pins {host} and the others. Move {stays} first, then "
+        f"follow what is said there. Run: certbot renew --cert-name {stays} --installer pinkeep "
+        f"--pinkeep-keyring {keyring}"
     )
 
 
@@ -266,7 +339,7 @@ def announcement(
         until = moments.text(ledger.blind_until)
         told.append(f"who holds pins from before the record was lost, which ends by {until}")
     if not told:
-        return "It locks nobody out."
+        return NOBODY
     return f"It locks out: {'; '.join(told)}."
 
 
@@ -285,7 +358,7 @@ def deleted(keyring: Keyring, gone: tuple[str, ...], ledger: Ledger, now: dateti
     name, which = keyring.name, ", ".join(gone)
     if ledger.current is not None and ledger.binds_nobody(now):
         return f"{which} drew on the keyring {name}, whose pins no client holds."
-    left = [m.lineage for m in keyring.members if m.lineage not in gone]
+    left = [m.lineage for m in keyring.members if m.enrolled and m.lineage not in gone]
     stays = (
         f"The keyring stays with {', '.join(left)}"
         if left

@@ -140,22 +140,34 @@ class Unpinned(LocksOut):
         )
 
 
+class Unpinnable(PinkeepError):
+    """A host of the keyring is served with a key that cannot be pinned (G2).
+
+    :param command: gives that certificate another key
+    """
+
+    def __init__(self, keyring: str, lineage: str, why: str, command: str) -> None:
+        super().__init__(
+            f"The certificate {lineage} is for a host of the keyring {keyring}, and its key cannot be "
+            f"pinned: {why} Clients that note the pins refuse it. Run: {command}"
+        )
+
+
 class OtherKeyring(LocksOut):
     """A lineage has a host that another keyring pins (G2).
 
     In a user agent the header that is noted first counts, and it lacks the other keyring's keys.
 
+    :param run: what to do, which ends with a command
     :param carried: which releases hold its pins there, as sentences
     """
 
     def __init__(
-        self, host: str, pinned_by: str, keyring: str, lineage: str, carried: str = ""
+        self, host: str, pinned_by: str, keyring: str, run: str, carried: str = ""
     ) -> None:
         super().__init__(
             f"{host} is pinned by the keyring {pinned_by}: clients that hold its pins refuse a "
-            f"certificate of the keyring {keyring}. Have {lineage} draw on the same keyring, with "
-            f"--pinkeep-keyring {pinned_by}; or leave pinning there first: certbot-pinkeep unpin "
-            f"{pinned_by}{'.' if carried else ''}{carried}"
+            f"certificate of the keyring {keyring}.{carried} {run}"
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -210,6 +210,7 @@ class Installer(
         from certbot_pinkeep import moments, witness
 
         name = lineage.lineagename
+        self._round().notice()
         witness.Witness(self.config.work_dir, self.config.config_dir).tick(moments.now())
         watched = [lineage.cert_path, lineage.key_path]
         if not self._stamps().in_step(name, self._values(), watched):
@@ -253,7 +254,7 @@ class Installer(
             live = known
         return self._keeper().handover(
             live,
-            self._keyring(name),
+            self._keyring(name, [*live.names, *names]),
             names,
             moments.now(),
             dry_run,
@@ -274,7 +275,7 @@ class Installer(
         kind = kind or KeyKind("ecdsa", str(config.elliptic_curve))
         return self._keeper().handover_new(
             name,
-            self._keyring(name),
+            self._keyring(name, names),
             kind.key_type,
             names,
             bool(config.must_staple),
@@ -490,13 +491,16 @@ class Installer(
             name = f"{wanted}-{number:04d}"
         return name
 
-    def _keyring(self, lineage: str) -> str:
-        """The name of the lineage's keyring; where the option's value is bad, its own name."""
+    def _keyring(self, lineage: str, names: Sequence[str] | None = None) -> str:
+        """The name of the lineage's keyring; where the option's value is bad, its own name.
+
+        :param names: of its certificate; ``None``: of the one that is live
+        """
         from certbot_pinkeep import options
         from certbot_pinkeep.errors import BadOption
 
         try:
-            return options.keyring_name(self._values(lineage)["keyring"], lineage)
+            return options.keyring_name(self._values(lineage, names)["keyring"], lineage)
         except BadOption as error:
             logger.error("%s", error)
             return lineage
@@ -515,17 +519,34 @@ class Installer(
         except BadOption:
             return None
 
-    def _values(self, lineage: str | None = None) -> dict[str, object]:
+    def _values(
+        self, lineage: str | None = None, names: Sequence[str] | None = None
+    ) -> dict[str, object]:
         """The options as they were given.
 
         :param lineage: adds what certbot remembers for it, and what counts for its keyring
+        :param names: of its certificate; ``None``: of the one that is live
         """
+        from certbot_pinkeep import moments
+
         given = {name: self.conf(name) for name in OPTIONS}
         if lineage is None:
             return given
         renewal = self._renewal(lineage)
         remembered = renewal.options if renewal is not None else {}
-        return self._keeper().store.values(lineage, given, remembered)
+        if names is None:
+            names = self._live_names(lineage)
+        return self._keeper().values(lineage, given, remembered, names, moments.now())
+
+    def _live_names(self, lineage: str) -> tuple[str, ...]:
+        from certbot_pinkeep import lineage as lineages
+        from certbot_pinkeep.errors import BadKey
+
+        try:
+            return lineages.glance(os.path.join(self.config.live_dir, lineage, "cert.pem"))[0]
+        except BadKey as error:
+            logger.debug("%s", error)
+            return ()
 
     def _renewal(self, name: str) -> Renewal | None:
         """The lineage's renewal file as it was before this run; certbot may write it anew."""
@@ -649,6 +670,12 @@ def _tell_taken(taken: Taken) -> None:
 def _tell(report: Report) -> None:
     for name in report.dropped:
         display_util.notify(f"{name} was deleted, and has left the keyring {report.keyring}.")
+    for name in report.neighbours:
+        display_util.notify(
+            f"{name} is a certificate for a host of the keyring {report.keyring} as well, and pinkeep does "
+            "not renew it. Its key is pinned, too. Its next renewal may bring a key that clients refuse. "
+            f"To renew {name} with pinned keys, run: certbot renew --cert-name {name} --installer pinkeep"
+        )
     if report.rolled_over:
         display_util.notify(
             f"Rolled the keyring {report.keyring} over to the key with the pin {report.rolled_over}."

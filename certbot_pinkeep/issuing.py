@@ -18,6 +18,9 @@ The rules:
   names, else to the key that it had, unless that is compromised: its clients are locked out already.
 * A lineage that is pinned nowhere yet, and is to join a keyring, is issued for the shared primary
   at once where that is safe at its names; else it joins with the key that it has.
+* A host has one keyring. A lineage draws on the one that is named for it, or that has it; else on the
+  one that pins any of its names; else on a new one with its own name.
+* A lineage whose names two keyrings pin keeps its key, unless the next one is accepted at all of them.
 * A certificate with a key that clients do not accept is not made for a host that is pinned already,
   nor for one below a host that is pinned with includeSubDomains (G2). That goes for the names that a
   renewal adds, too: at those of its own keyring other pins may bind than at its present ones.
@@ -27,7 +30,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -134,6 +137,7 @@ class Issuing:
             key = self._chosen_key(state, live, names, now, asked, chosen)
         for known in [state] if state else self.store.known(keyring):
             _check_added(known, live.name, added, key.pin, now)
+        key = self._accepted_everywhere(key, live, keyring, now)
         return self._handover(key, names, live.must_staple, dry_run)
 
     def is_still_chosen(
@@ -215,6 +219,63 @@ class Issuing:
             return True
         return any(one.may_bind(now) and one.binds_at(hosts) for one in state.ledger.holdings)
 
+    def values(
+        self,
+        lineage: str,
+        given: Mapping[str, object],
+        remembered: Mapping[str, str],
+        names: Iterable[str],
+        now: datetime,
+    ) -> dict[str, object]:
+        """As :meth:`Store.values`, its keyring found by its hosts where none is named for it.
+
+        :param names: of its certificate
+        """
+        return self.store.values(lineage, given, remembered, lambda: self.keyring_at(names, now))
+
+    def keyring_at(self, names: Iterable[str], now: datetime) -> str | None:
+        """The keyring that pins any of the names: of several, the one that has lineages for most of
+        them, else the one whose pins bind at most of them."""
+        names = _lowered(names)
+        found: dict[str, tuple[int, int]] = {}
+        for keyring in self.store.names():
+            for state in self._at_best(keyring, now):
+                enrolled = self._enrolled_hosts(state, names, now)
+                pinned = len([n for n in names if _pinned_host(state, enrolled, (n,), now)])
+                if pinned:
+                    found[keyring] = len(reach.covered(enrolled, names, False)), pinned
+        return max(found, key=lambda one: found[one], default=None)
+
+    def _at_best(self, name: str, now: datetime) -> list[State]:
+        """The state of a keyring; where its file cannot be trusted, what can be read of it."""
+        try:
+            state = self.load_state(name, now)
+            return [state] if state else []
+        except DamagedState:
+            return self.store.known(name)
+
+    def _accepted_everywhere(
+        self, key: SavedKey, live: Live, keyring: str, now: datetime
+    ) -> SavedKey:
+        """The key; where another keyring's pins refuse it at the names of the lineage, the live one,
+        unless that is compromised."""
+        if key.pin == live.pin or self.is_compromised(live.pin):
+            return key
+        for name in self.store.names():
+            for state in self._at_best(name, now) if name != keyring else ():
+                locked = rollover.locked_out(key.pin, state.ledger, now, live.names)
+                if locked and not _has_moved(state, live.names, keyring):
+                    logger.warning(
+                        "%s keeps its present key: clients that hold pins of the keyring %s refuse the "
+                        "key of the keyring %s.",
+                        live.name,
+                        name,
+                        keyring,
+                    )
+                    path = os.path.relpath(live.key_path, self.config_dir)
+                    return self.folders.load_key(path, live.pin)
+        return key
+
     def _check_hosts(
         self,
         keyring: str,
@@ -239,30 +300,55 @@ class Issuing:
             if state is None or _has_come_from(state, lineage, keyring, pin):
                 continue
             host = self._pinned_host(state, names, now)
-            if host is not None:
+            if host is not None and not _has_moved(state, (host,), keyring):
                 carried = advice.carried(name, state.ledger, now, (host,))
-                raise OtherKeyring(host, name, keyring, lineage, carried)
+                run = self._mend_of(
+                    state, host, keyring, lineage, _lowered(names), pin is None, now
+                )
+                raise OtherKeyring(host, name, keyring, run, carried)
+
+    def _mend_of(
+        self,
+        state: State,
+        host: str,
+        keyring: str,
+        lineage: str,
+        names: Names,
+        new: bool,
+        now: datetime,
+    ) -> str:
+        """What to do where a lineage that is to draw on a keyring has a host that this one pins."""
+        other = state.keyring.name
+        spans = any(self._pinned_host(one, names, now) for one in self._at_best(keyring, now))
+        if not spans:
+            return advice.drawing_on(other, lineage, names if new else ())
+        if new:
+            own = tuple(name for name in names if self._pinned_host(state, (name,), now))
+            return advice.own_certificate(keyring, other, own)
+        hosts = {
+            m.lineage: m.hosts for m in state.keyring.drawing if not self._is_deleted(m.lineage)
+        }
+        stays = next((n for n, h in hosts.items() if reach.covered(h, (host,), True)), None)
+        return advice.to_merge(keyring, other, lineage, host, stays)
 
     def _pinned_host(self, state: State, names: Iterable[str], now: datetime) -> str | None:
         """The first of the names that the keyring has, or that its pins bind at."""
         names = _lowered(names)
-        members = () if state.unpinned(now) else state.keyring.members
-        hosts = [
+        return _pinned_host(state, self._enrolled_hosts(state, names, now), names, now)
+
+    def _enrolled_hosts(self, state: State, names: Names, now: datetime) -> list[str]:
+        """The names of the lineages that draw on the keyring and have any of these names."""
+        return [
             host
-            for member in members
-            if not member.moved
-            and reach.covered(member.hosts, names, False)
-            and not self._is_deleted(member.lineage)
+            for member in (() if state.unpinned(now) else state.keyring.drawing)
+            if reach.covered(member.hosts, names, False) and not self._is_deleted(member.lineage)
             for host in member.hosts
         ]
-        return _pinned_host(state, hosts, names, now)
 
     def deleted(self, keyring: Keyring) -> tuple[str, ...]:
         """The lineages of the keyring that ``certbot delete`` has deleted; those that have moved are
         the business of another one."""
-        return tuple(
-            m.lineage for m in keyring.members if not m.moved and self._is_deleted(m.lineage)
-        )
+        return tuple(m.lineage for m in keyring.drawing if self._is_deleted(m.lineage))
 
     def hosts_now(self, keyring: Keyring) -> Names:
         """The names of the certificates that draw on the keyring now, in order, once each."""
@@ -291,7 +377,8 @@ class Issuing:
             for host in _lowered(names) if state else ():
                 if state and rollover.locked_out(pin, state.ledger, now, (host,)):
                     carried = advice.carried(name, state.ledger, now, (host,))
-                    raise OtherKeyring(host, name, lineage, lineage, carried)
+                    run = advice.drawing_on(name, lineage, renewed=True)
+                    raise OtherKeyring(host, name, lineage, run, carried)
 
     def load_state(self, name: str, now: datetime) -> State | None:
         """The state of a keyring: what is on record, and which of its keys can be used."""
@@ -325,7 +412,8 @@ class Issuing:
                 continue
             for member in left.keyring.members if left else ():
                 # Not noted yet where a run was killed: then both have the lineage.
-                both = not member.moved and state.keyring.member(member.lineage) is not None
+                here = state.keyring.member(member.lineage)
+                both = member.enrolled and not member.moved and bool(here and here.enrolled)
                 if left is not None and (both or member.moved == name):
                     ledger = ledger.inherit(left.ledger, member.hosts)
         return replace(state, ledger=ledger) if ledger != state.ledger else state
@@ -717,9 +805,18 @@ def _has_come_from(state: State, lineage: str, keyring: str, pin: str | None) ->
     """Whether the lineage moves from this keyring to the other, with a key that it has, or has done
     so: not, where it was deleted before and is new."""
     member = state.keyring.member(lineage)
-    if member is None:
+    if member is None or not member.enrolled:
         return False
     return member.moved == keyring or (pin is not None and state.keyring.key(pin) is not None)
+
+
+def _has_moved(state: State, names: Names, keyring: str) -> bool:
+    """Whether lineages have moved from this keyring to the other with all of these names, which has
+    inherited what binds there."""
+    moved = [
+        host for member in state.keyring.members if member.moved == keyring for host in member.hosts
+    ]
+    return len(reach.covered(moved, names, False)) == len(names)
 
 
 def _pinned_host(state: State, hosts: Iterable[str], names: Names, now: datetime) -> str | None:

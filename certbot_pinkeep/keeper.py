@@ -11,8 +11,9 @@ The rules:
   that Apache sends the new one's header (G2).
 * Each step is taken only where what is there differs from what should be: a second run changes
   nothing, and a run after a kill goes on where the first one stopped.
-* A live key is looked at wherever it came from: where clients do not accept it, nothing is recorded
-  (G2).
+* A lineage joins with the key that it has: its hosts may serve that already, so it is pinned at once.
+  Where clients hold pins without it, that is told, and its next renewal is for a key that they accept.
+* Where a lineage of the keyring comes with a key that clients do not accept, nothing is recorded (G2).
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from certbot_pinkeep import (
     lineage,
     moments,
     options,
-    pins,
     renewals,
     rollover,
 )
@@ -41,7 +41,6 @@ from certbot_pinkeep.csrs import SavedCsr
 from certbot_pinkeep.errors import (
     BadFolder,
     BadKey,
-    NotAccepted,
     NotCovered,
     PinkeepError,
     TypeMissing,
@@ -87,11 +86,7 @@ class Keeper(Publishing):
         :raises OSError: when the disk does not take what has to be recorded; nothing is published
         """
         began = time.monotonic()  # waiting for the lock and testing takes time as well
-        try:
-            self.take_in(live, chosen, now, remember, pinned_before)
-        except TypeMissing as missing:
-            self.publish(missing.keyring, now, began)
-            raise
+        self.take_in(live, chosen, now, remember, pinned_before)
         return self.publish(chosen.keyring, now, began)
 
     def take_in(
@@ -111,22 +106,6 @@ class Keeper(Publishing):
         :raises PinkeepError: with what is wrong and what to do
         :raises OSError: when the disk does not take what has to be recorded
         """
-        try:
-            return self._take_in(live, chosen, now, remember, pinned_before)
-        except TypeMissing as missing:
-            self._stage_type(missing.keyring, missing.kind, now)
-            self._taken.setdefault(missing.keyring, {})
-            until = self._type_safe(missing.keyring, missing.kind, live.names, now)
-            raise TypeMissing(missing.keyring, missing.kind, until) from missing
-
-    def _take_in(
-        self,
-        live: Live,
-        chosen: Options,
-        now: datetime,
-        remember: Callable[[], None] | None,
-        pinned_before: bool,
-    ) -> Taken:
         server = self._server(chosen)
         self.folders.check()
         files.check_folder(self.store.folder, forbidden=0o022, advice="0755")
@@ -268,7 +247,7 @@ class Keeper(Publishing):
             raise Unpinned(live.name, live.pin, chosen.keyring, held_for(policy.max_age), mend)
         self._check_hosts(chosen.keyring, live.name, live.names, now, live.pin)
         ledger = self._brought_along(Ledger(), live, chosen, now, pinned_before, origin)
-        keys = [self._adopted_key(live)]
+        keys = [self.adopted_key(live)]
         if policy is not None:
             # The keyring file is lost, and with it what was served before (G8). What the snippet
             # lists was served until now.
@@ -299,18 +278,16 @@ class Keeper(Publishing):
         name = chosen.keyring
         self.check_keys(old.keyring)
         self._check_hosts(name, live.name, live.names, now, live.pin)
-        ledger = self._brought_along(old.ledger, live, chosen, now, pinned_before, origin)
-        state = replace(old, ledger=ledger)
-        if not is_accepted(state, live, now):
-            locked = rollover.locked_out(live.pin, ledger, now, live.names)
-            if locked and live.kind.key_type not in old.keyring.key_types():
-                raise TypeMissing(name, live.kind)
-            if locked:
-                raise NotAccepted(self._why_not(state, live, now))
         keyring = old.keyring
         key = keyring.key(live.pin)
-        if key is None or self.folders.fault(key):
-            key = self._adopted_key(live, paths_of(keyring))
+        # Where the keyring has its key, and pins its hosts, its record is not lost.
+        blind = pinned_before and not (key and self._pinned_host(old, live.names, now))
+        ledger = self._brought_along(old.ledger, live, chosen, now, blind, origin)
+        state = replace(old, ledger=ledger)
+        if not is_accepted(state, live, now):
+            self._tell_refused(state, live, now)
+        if key is None or key.path is None or self.folders.fault(key):
+            key = self.adopted_key(live, paths_of(keyring))
             keyring = keyring.moved(live.pin, key.path or "")
         keyring = keyring.with_joined(key).with_member(member_of(live))
         if self.is_compromised(live.pin):
@@ -340,21 +317,14 @@ class Keeper(Publishing):
             return ledger.blinded(now + _longest(chosen))
         return ledger
 
-    def _why_not(self, state: State, live: Live, now: datetime) -> str:
-        """Why a lineage cannot join with the key that it has, and what to do."""
-        name, key_type = state.keyring.name, live.kind.key_type
-        told = (
-            f"--pinkeep-keyring {name!r}: clients that hold pins for {', '.join(live.names)} refuse "
-            f"the present key of {live.name} (pin {live.pin}), which is not among them. Nothing was "
-            f"changed.{advice.carried(name, state.ledger, now, live.names)} "
-        )
-        primary = state.keyring.primary(key_type)
-        verdict = (
-            rollover.safety(primary, state.ledger, now, live.names)
-            if primary is not None
-            else rollover.best_backup(state.keyring, state.ledger, now, key_type, live.names)[1]
-        )
-        return f"{told}{advice.renewing(live.name, name, verdict, now)}"
+    def _tell_refused(self, state: State, live: Live, now: datetime) -> None:
+        """Tell of clients that refuse the key with which a lineage joins: they hold earlier pins."""
+        if not rollover.locked_out(live.pin, state.ledger, now, live.names):
+            return
+        primary = state.keyring.primary(live.kind.key_type)
+        safety = rollover.safety(primary, state.ledger, now, live.names) if primary else None
+        name = state.keyring.name
+        logger.warning("%s", advice.refused(name, live.name, live.pin, state.ledger, now, safety))
 
     def _tell_left(self, live: Live, state: State, origin: str | None) -> None:
         """Note in the keyrings that a lineage has moved from that it has, and which key it serves;
@@ -363,7 +333,8 @@ class Keeper(Publishing):
         moving = origin is not None or bool(state.ledger.inherited)
         for other in self.store.names() if moving else ():
             left = None if other == name else self.store.load(other)
-            if left is None or left.keyring.member(live.name) is None:
+            there = left.keyring.member(live.name) if left else None
+            if left is None or there is None or not there.enrolled:
                 continue
             member = replace(member_of(live), moved=name)
             keyring = left.keyring
@@ -371,18 +342,6 @@ class Keeper(Publishing):
             keyring = keyring.with_member(member) if known else keyring.with_moved(live.name, name)
             if keyring != left.keyring:
                 self.store.save(replace(left, keyring=keyring))
-
-    def _adopted_key(self, live: Live, taken: Iterable[str] = ()) -> Key:
-        pem = live.key_pem()
-        if pins.pin_of(pins.load_private_key(pem).public_key()) != live.pin:
-            raise BadKey(
-                f"The private key {live.key_path} does not belong to the certificate of "
-                f"{live.name}: it was replaced. Renew the certificate. Run: certbot renew --cert-name "
-                f"{live.name} --force-renewal --installer pinkeep"
-            )
-        # certbot truncates archive/: a key that lives only there would be lost.
-        saved = self.folders.find_copy(pem) or self.folders.save_key(pem, taken)
-        return Key(live.pin, live.kind, "primary", saved.path, live.since, live.since)
 
     def _found_again(self, policy: Policy, live: Live, chosen: Options, now: datetime) -> list[Key]:
         """The keys of a snippet whose keyring file is lost, also those of other lineages: clients hold
@@ -457,10 +416,10 @@ class Keeper(Publishing):
         :raises BadKey: when that key does not belong to the live certificate
         """
         key = keyring.key(live.pin)
-        if key is None or not self.folders.fault(key):
+        if key is None or (key.path is not None and not self.folders.fault(key)):
             return keyring
         saved = self.folders.find_key(live.pin)
-        path = saved.path if saved else self._adopted_key(live, paths_of(keyring)).path
+        path = saved.path if saved else self.adopted_key(live, paths_of(keyring)).path
         return keyring.moved(live.pin, path) if path else keyring
 
     def check_keys(self, keyring: Keyring) -> None:
@@ -499,11 +458,9 @@ class Keeper(Publishing):
         if not is_accepted(old, live, now):
             if old.ledger.current is None:
                 # A run was killed before it published anything, and the lineage went on elsewhere.
-                if rollover.locked_out(live.pin, old.ledger, now, live.names):
-                    raise NotAccepted(self._why_not(old, live, now))
-                keyring = keyring.with_joined(self._adopted_key(live, paths_of(keyring)))
+                keyring = keyring.with_joined(self.adopted_key(live, paths_of(keyring)))
             elif old.unpinned(now):
-                keyring = keyring.with_primary(self._adopted_key(live))
+                keyring = keyring.with_primary(self.adopted_key(live))
             else:
                 raise self.unpinned_error(old, live)
         return replace(old, keyring=keyring.with_member(member))
@@ -513,7 +470,7 @@ class Keeper(Publishing):
         if old is None or old.settings == state.settings:
             return
         for member in state.keyring.members:
-            if member.lineage == live.name or member.moved:
+            if member.lineage == live.name or member.moved or not member.enrolled:
                 continue
             try:
                 renewals.agree(self.config_dir, member.lineage, state.settings)
@@ -523,8 +480,7 @@ class Keeper(Publishing):
 
 def _draws_on(state: State, live: Live) -> bool:
     """Whether the lineage draws on the keyring, and has not moved to another."""
-    member = state.keyring.member(live.name)
-    return member is not None and not member.moved
+    return any(member.lineage == live.name for member in state.keyring.drawing)
 
 
 def _longest(chosen: Options) -> timedelta:

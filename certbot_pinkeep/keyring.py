@@ -9,6 +9,9 @@ The rules:
 * A key is in service while the certificate of a lineage is for it, whatever its role.
 * A backup that a lineage serves has been rolled over to: it becomes primary. The old primary stays
   pinned while another lineage serves it, and retires when none does.
+* A neighbour is a certificate of this machine for a host of the keyring that is not enrolled. Clients
+  meet its key at that host, so it is in service like any other, and pinned; a backup that a
+  neighbour serves is not rolled over to.
 * Pins are published in this order: those in service (primaries first), then the unserved keys in
   the order in which they would be used, type by type.
 * Each key type in service needs a pinned key that is not in service (RFC 7469 §2.5, §4.3; G4): with
@@ -87,7 +90,7 @@ class Member:
     """A lineage that draws on the keyring, as it was seen last.
 
     :ivar lineage: certbot's name for it
-    :ivar hosts: the names of its certificate
+    :ivar hosts: the names of its certificate; none: it is a neighbour, which does not draw on the keyring
     :ivar pin: the pin of its live key
     :ivar loaded: SHA-256 (hex) of the certificate that Apache is known to have loaded
     :ivar moved: the keyring that it draws on now; until Apache is known to send that one's header
@@ -99,6 +102,11 @@ class Member:
     pin: str
     loaded: str | None = None
     moved: str = ""
+
+    @property
+    def enrolled(self) -> bool:
+        """Whether it draws on the keyring, or did so until it moved; else it is a neighbour."""
+        return bool(self.hosts)
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,12 @@ class Keyring:
     @property
     def drawing(self) -> tuple[Member, ...]:
         """The lineages that draw on it now: those that have moved draw on another one."""
-        return tuple(member for member in self.members if not member.moved)
+        return tuple(one for one in self.members if one.enrolled and not one.moved)
+
+    @property
+    def neighbours(self) -> tuple[Member, ...]:
+        """The certificates for its hosts that are not enrolled."""
+        return tuple(member for member in self.members if not member.enrolled)
 
     def key(self, pin: str) -> Key | None:
         """The key with this pin."""
@@ -145,8 +158,9 @@ class Keyring:
         return tuple(key_type for key_type in KEY_TYPES if key_type in kept)
 
     def served_types(self) -> tuple[KeyType, ...]:
-        """The key types in service; where nothing is in service, all that it has keys of."""
-        served = {key.kind.key_type for key in self.in_service()}
+        """The key types that enrolled lineages serve; where none serves any, all that it has keys of."""
+        pins = {member.pin for member in self.members if member.enrolled}
+        served = {key.kind.key_type for key in self.keys if key.pin in pins}
         return tuple(one for one in self.key_types() if one in served) or self.key_types()
 
     def kind(self, key_type: KeyType) -> KeyKind | None:
@@ -191,12 +205,20 @@ class Keyring:
 
     def with_member(self, member: Member) -> Keyring:
         """The keyring with this lineage as it is now, its live key's role brought into step."""
+        return self._with_member(member)._promoted(member.pin)._retired()._followed()
+
+    def with_neighbour(self, lineage: str, key: Key) -> Keyring:
+        """The keyring with the key in service that a neighbour serves now."""
+        member = Member(lineage, (), key.pin)
+        if self.member(lineage) == member:
+            return self
+        return self.with_joined(key)._with_member(member)._retired()._followed()
+
+    def _with_member(self, member: Member) -> Keyring:
         known = self.member(member.lineage)
         if known is None:
-            members = (*self.members, member)
-        else:
-            members = tuple(member if m is known else m for m in self.members)
-        return replace(self, members=members)._promoted(member.pin)._retired()._followed()
+            return self._with_members((*self.members, member))
+        return self._with_members(member if m is known else m for m in self.members)
 
     def with_joined(self, key: Key) -> Keyring:
         """The keyring with the key that a lineage brings along; :meth:`with_member` comes next. A

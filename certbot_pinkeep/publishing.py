@@ -6,6 +6,10 @@ The rules:
   it loaded is recorded after that (G5).
 * A lineage that was deleted leaves the keyring here. The others are looked at anew, because Apache
   loads their certificates as well: where clients do not accept one, nothing is published (G2).
+* A client meets the keys of all certificates for a host. So those of the neighbours, which are not
+  enrolled, are pinned as they are at each publication, and get backups of their types: to pin a key
+  locks nobody out, to leave it out may. It leaves when no lineage serves it for the host any more.
+* A first policy is not published beside a certificate whose key cannot be pinned.
 * includeSubDomains is left out while it would lock out clients of another lineage of this machine.
 * Several keyrings are published together, with one reload for each reload command.
 * Apache is never reloaded with a configuration that was not tested (G6). Where a keyring could not be
@@ -29,6 +33,7 @@ from certbot_pinkeep import (
     files,
     lineage,
     options,
+    pins,
     reach,
     renewals,
     rollover,
@@ -40,11 +45,13 @@ from certbot_pinkeep.errors import (
     BadOption,
     NotCovered,
     PinkeepError,
+    Unpinnable,
     Unpinned,
 )
 from certbot_pinkeep.issuing import Issuing, is_accepted, member_of
 from certbot_pinkeep.keyring import Key, Keyring
 from certbot_pinkeep.lineage import Live
+from certbot_pinkeep.neighbours import Certificates, Seen
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.policy import Policy
 from certbot_pinkeep.state import State
@@ -78,6 +85,7 @@ class Report:
 
     :ivar taken: the lineages that were taken in
     :ivar dropped: those that left the keyring, because they were deleted
+    :ivar neighbours: the certificates that are not enrolled, whose keys were pinned as well in this run
     :ivar unpinned: nothing is published any more, because the admin left pinning
     :ivar published: the snippet says something else than before
     :ivar reloaded: Apache was reloaded
@@ -97,6 +105,7 @@ class Report:
     pending: bool
     settled: bool
     files: tuple[str, ...]
+    neighbours: tuple[str, ...] = ()
 
     @property
     def adopted(self) -> bool:
@@ -121,15 +130,6 @@ class Failure:
     error: PinkeepError | OSError
 
 
-@dataclass(frozen=True)
-class _Other:
-    """A certificate of this machine that is not the keyring's; those names that it covers."""
-
-    lineage: str
-    names: tuple[str, ...]
-    pin: str
-
-
 @dataclass
 class _Publication:
     """A keyring on its way to Apache."""
@@ -139,6 +139,7 @@ class _Publication:
     server: Server
     taken: dict[str, Taken]
     dropped: tuple[str, ...] = ()
+    neighbours: tuple[str, ...] = ()
     uncovered: PinkeepError | None = None
     tested: bool = False
     published: bool = False
@@ -158,6 +159,7 @@ class Publishing(Issuing):
 
     def __init__(self, config_dir: str, work_dir: str | None = None) -> None:
         super().__init__(config_dir, work_dir)
+        self.certificates = Certificates(config_dir)
         self._taken: dict[str, dict[str, Taken]] = {}
         #: The reload commands of this run, and whether they have worked.
         self.tried: dict[tuple[str, ...], bool] = {}
@@ -190,6 +192,7 @@ class Publishing(Issuing):
         failures: list[Failure] = []
         ready: list[_Publication] = []
         with self.store.locked():
+            self.certificates.refresh()
             for name in keyrings:
                 taken = self._taken.pop(name, {})
                 try:
@@ -235,15 +238,113 @@ class Publishing(Issuing):
         dropped = self.deleted(old.keyring)
         state = replace(old, keyring=old.keyring.without_members(dropped))
         state = self._with_others(state, taken, now)
+        state = self._with_neighbours(state, now)
         keyring = self._with_backups(state.keyring, chosen.backup_keys, now)
         state = replace(state, keyring=keyring)
         uncovered, wanted = self._subdomains(state, chosen, now)
         state = self._recorded(state, wanted, server, now)
         if state != old:
             state = self.store.save(state)
-        one = _Publication(state, chosen, server, taken, dropped, uncovered)
+        known = {(member.lineage, member.pin) for member in old.keyring.members}
+        new = [m.lineage for m in state.keyring.neighbours if (m.lineage, m.pin) not in known]
+        one = _Publication(state, chosen, server, taken, dropped, tuple(new), uncovered)
         self._publish(one, now)
         return one
+
+    def notice(self, names: Iterable[str]) -> None:
+        """Have these keyrings published, though no lineage is taken in."""
+        for name in names:
+            self._taken.setdefault(name, {})
+
+    def refused(self, state: State, now: datetime) -> list[str]:
+        """The lineages with certificates for the keyring's hosts whose live keys clients refuse."""
+        self.certificates.refresh()
+        return [
+            one.lineage
+            for one in self.certificates.at(state.keyring.hosts)
+            if rollover.locked_out(one.pin, state.ledger, now, one.names)
+        ]
+
+    def _with_neighbours(self, state: State, now: datetime) -> State:
+        """The state with the certificates for its hosts that are not enrolled, as they are.
+
+        :raises Unpinnable: when the first policy would lack the key of one
+        """
+        if state.unpinned(now):
+            return state
+        keyring = state.keyring
+        enrolled = {member.lineage for member in keyring.members if member.enrolled}
+        found = [o for o in self.certificates.at(keyring.hosts) if o.lineage not in enrolled]
+        there = {one.lineage for one in found}
+        known = {one.lineage for one in self.certificates.all()}
+        keyring = keyring.without_members(
+            member.lineage
+            for member in keyring.neighbours
+            if member.lineage not in there
+            and (member.lineage in known or self._is_deleted(member.lineage))
+        )
+        for one in found:
+            member = keyring.member(one.lineage)
+            if member is not None and member.pin == one.pin:
+                continue
+            try:
+                keyring = self._with_neighbour(keyring, one, now)
+            except BadKey as error:
+                unpinnable = Unpinnable(keyring.name, one.lineage, str(error), self._command(one))
+                if state.ledger.current is None:
+                    raise unpinnable from error
+                logger.error("%s", unpinnable)
+                keyring = keyring.without_members([one.lineage])
+        return replace(state, keyring=keyring)
+
+    def _with_neighbour(self, keyring: Keyring, one: Seen, now: datetime) -> Keyring:
+        """The keyring with the key of a neighbour in service; the first one of its type is the next
+        renewals' as well.
+
+        :raises BadKey: when it cannot be pinned
+        """
+        path = os.path.join(os.path.dirname(one.cert_path), "privkey.pem")
+        live = lineage.look(one.lineage, one.cert_path, path, False)
+        compromised = self.is_compromised(live.pin)
+        key = Key(live.pin, live.kind, "in-service", None, live.since, live.since)
+        first = live.kind.key_type not in keyring.key_types() and not compromised
+        if keyring.key(live.pin) is None and first:
+            try:
+                key = self.adopted_key(live, paths_of(keyring))
+            except (BadKey, OSError) as error:
+                logger.debug("%s", error)
+                made = self.folders.save_key(csrs.make_key(live.kind), paths_of(keyring))
+                keyring = keyring.with_type(Key(made.pin, made.kind, "primary", made.path, now))
+        keyring = keyring.with_neighbour(one.lineage, key)
+        return keyring.with_compromised(live.pin) if compromised else keyring
+
+    def _command(self, one: Seen) -> str:
+        """What gives a certificate a key that can be pinned."""
+        renewal = None
+        with suppress(PinkeepError):
+            renewal = renewals.load(self.config_dir, one.lineage)
+        own = " --installer null" if renewal is not None and renewal.installer == "pinkeep" else ""
+        return (
+            f"certbot renew --cert-name {one.lineage} --force-renewal{own} --new-key --key-type ecdsa "
+            "--elliptic-curve secp256r1"
+        )
+
+    def adopted_key(self, live: Live, taken: Iterable[str] = ()) -> Key:
+        """The live key of a lineage, saved among the others, as the primary of its type.
+
+        :raises BadKey: when it does not belong to the certificate
+        :raises OSError: when it cannot be read or saved
+        """
+        pem = live.key_pem()
+        if pins.pin_of(pins.load_private_key(pem).public_key()) != live.pin:
+            raise BadKey(
+                f"The private key {live.key_path} does not belong to the certificate of "
+                f"{live.name}: it was replaced. Renew the certificate. Run: certbot renew --cert-name "
+                f"{live.name} --force-renewal --installer pinkeep"
+            )
+        # certbot truncates archive/: a key that lives only there would be lost.
+        saved = self.folders.find_copy(pem) or self.folders.save_key(pem, taken)
+        return Key(live.pin, live.kind, "primary", saved.path, live.since, live.since)
 
     def _with_others(self, state: State, taken: Mapping[str, Taken], now: datetime) -> State:
         """The state with the lineages as they are that were not taken in: Apache loads them as well.
@@ -251,7 +352,7 @@ class Publishing(Issuing):
         :raises Unpinned: when clients do not accept one of them
         """
         for member in state.keyring.members:
-            if member.lineage in taken or member.moved:
+            if member.lineage in taken or member.moved or not member.enrolled:
                 continue
             folder = os.path.join(self.config_dir, "live", member.lineage)
             cert, key = (os.path.join(folder, f"{part}.pem") for part in ("cert", "privkey"))
@@ -309,24 +410,20 @@ class Publishing(Issuing):
         error = NotCovered(state.keyring.name, [one.lineage for one in others], stays)
         return error, chosen if stays else replace(chosen, include_subdomains=False)
 
-    def _not_covered(self, keyring: Keyring) -> list[_Other]:
+    def _not_covered(self, keyring: Keyring) -> list[Seen]:
         """The certificates of this machine below the keyring's hosts whose keys its pins lack, or
         may lack soon, because they draw on another keyring."""
         published = set(keyring.published_pins())
         members = {member.lineage for member in keyring.drawing}
         found = []
-        for name in renewals.names(self.config_dir):
-            if name in members:
+        for one in self.certificates.all():
+            if one.lineage in members:
                 continue
-            path = os.path.join(self.config_dir, "live", name, "cert.pem")
-            try:
-                names, pin = lineage.glance(path)
-            except BadKey as error:
-                logger.debug("%s", error)
-                continue
-            below = tuple(reach.covered(keyring.hosts, names, True))
-            if below and (pin not in published or self.store.keyring_of(name) is not None):
-                found.append(_Other(name, below, pin))
+            below = tuple(reach.covered(keyring.hosts, one.names, True))
+            if below and (
+                one.pin not in published or self.store.keyring_of(one.lineage) is not None
+            ):
+                found.append(replace(one, names=below))
         return found
 
     def _recorded(self, state: State, chosen: Options, server: Server, now: datetime) -> State:
@@ -430,6 +527,7 @@ class Publishing(Issuing):
             pending=state.ledger.pending,
             settled=_is_settled(state, one.chosen, now),
             files=tuple(paths),
+            neighbours=one.neighbours,
         )
 
     def _server(self, chosen: Options) -> Server:

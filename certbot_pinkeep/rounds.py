@@ -6,6 +6,8 @@ The rules:
   that pinkeep keeps has had its turn; should that one fail before, when certbot ends. All other
   verbs have one lineage, and publish at once.
 * Whatever went wrong, Apache loads what was renewed after that: see ``loading`` (G12).
+* A run looks once whether a certificate has come, changed or gone that is not enrolled. If it is for a
+  host of a keyring, that is published, though all of its own lineages are in step.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from functools import lru_cache
 from typing import NoReturn
 
 from certbot_pinkeep import moments, renewals
-from certbot_pinkeep.errors import PinkeepError
+from certbot_pinkeep.errors import DamagedState, PinkeepError
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.loading import Loader
@@ -42,6 +44,7 @@ class Round:
         self.stamps = Stamps(work_dir)
         self._values: dict[str, Mapping[str, object]] = {}
         self._loader = Loader(self.keeper)
+        self._noticed: dict[str, object] | None = None
 
     def take_in(
         self,
@@ -61,6 +64,36 @@ class Round:
         self.note(live.name, live.cert_path, chosen.keyring, values, issued)
         self._values[live.name] = values
         return self.keeper.take_in(live, chosen, moments.now(), remember, pinned_before)
+
+    def notice(self) -> None:
+        """Have the keyrings published at whose hosts a certificate is another than at the last run."""
+        if self._noticed is not None:
+            return
+        certificates = self.keeper.certificates
+        before, self._noticed = self.stamps.certificates(), certificates.stamps()
+        changed = {
+            name
+            for name in self._noticed.keys() | before.keys()
+            if self._noticed.get(name) != before.get(name)
+        }
+        if changed:
+            certificates.refresh(changed)
+            self.keeper.notice(self._concerned(changed))
+
+    def _concerned(self, changed: set[str]) -> list[str]:
+        """The keyrings that have one of these lineages as a neighbour, or are to have it."""
+        found = []
+        for name in self.keeper.store.names():
+            with suppress(DamagedState):  # told by its own lineages
+                state = self.keeper.store.load(name)
+                if state is None or not state.keyring.drawing:
+                    continue
+                near = {one.lineage for one in self.keeper.certificates.at(state.keyring.hosts)}
+                near |= {member.lineage for member in state.keyring.neighbours}
+                enrolled = {member.lineage for member in state.keyring.drawing}
+                if changed & near - enrolled:
+                    found.append(name)
+        return found
 
     @property
     def waiting(self) -> bool:
@@ -82,6 +115,8 @@ class Round:
             self._stamp(report)
         if failures:
             _raise(failures, len(waiting) > 1)
+        if self._noticed is not None:
+            self.stamps.set_certificates(self._noticed)
         return reports
 
     def note(

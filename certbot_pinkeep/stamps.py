@@ -6,6 +6,7 @@ The rules:
   options. While none of it differs, a run would change nothing, and is left out.
 * Of a folder its owner and mode are looked at; where its path ends with a slash, also whether files
   in it came, went or were replaced.
+* One more file has the certificates of all lineages, to tell which of them are others than before.
 * Stamps are a cache below certbot's work dir. A missing or unreadable one, and one that other users
   can change, costs a full run only.
 """
@@ -66,6 +67,30 @@ class Stamps:
         """Forget the stamp, so that the next run looks at everything."""
         with suppress(FileNotFoundError):
             os.unlink(self._path(lineage))
+
+    def certificates(self) -> dict[str, object]:
+        """The certificates as :meth:`set_certificates` noted them, by lineage."""
+        try:
+            if not witness.is_trusted(self._certificates):
+                return {}
+            noted = json.loads(files.read(self._certificates, files.LARGE))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return noted if isinstance(noted, dict) else {}
+
+    def set_certificates(self, seen: Mapping[str, object]) -> None:
+        """Note the certificates of this run."""
+        content = json.dumps(dict(seen), sort_keys=True)
+        with suppress(OSError):  # they count as changed at the next run
+            if seen != self.certificates():
+                witness.make_base(self.folder)
+                if not witness.is_trusted(self.folder):
+                    return
+                files.replace(self._certificates, content.encode(), 0o600, sync=False)
+
+    @property
+    def _certificates(self) -> str:
+        return os.path.join(self.folder, "certificates")  # no lineage's: those end with .json
 
     def _path(self, lineage: str) -> str:
         return os.path.join(self.folder, f"{lineage}.json")

@@ -296,6 +296,9 @@ def _served_lines(view: _View) -> list[str]:
 
 
 def _lineage(member: Member) -> str:
+    if not member.enrolled:
+        enrol = f"certbot renew --cert-name {member.lineage} --installer pinkeep"
+        return f"{member.lineage} (not renewed by pinkeep, its key is pinned too; to enrol it, run: {enrol})"
     if not member.moved:
         return member.lineage
     confirm = f"certbot-pinkeep confirm {member.moved}"

@@ -19,7 +19,7 @@ import io
 import logging
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -234,8 +234,7 @@ class Store:
         """Whether the lineage draws on the keyring *name*; not, where its file is damaged."""
         with suppress(DamagedState):
             state = self.load(name)
-            member = state.keyring.member(lineage) if state else None
-            return member is not None and not member.moved
+            return state is not None and any(m.lineage == lineage for m in state.keyring.drawing)
         return False
 
     def may_have_had(self, lineage: str, remembered: Mapping[str, str]) -> bool:
@@ -251,21 +250,29 @@ class Store:
         """Whether there is a keyring *name* that can be trusted, and it has no such lineage."""
         with suppress(DamagedState):
             state = self.load(name)
-            return state is not None and state.keyring.member(lineage) is None
+            member = state.keyring.member(lineage) if state else None
+            return state is not None and (member is None or not member.enrolled)
         return False
 
     def values(
-        self, lineage: str, given: Mapping[str, object], remembered: Mapping[str, str]
+        self,
+        lineage: str,
+        given: Mapping[str, object],
+        remembered: Mapping[str, str],
+        by_host: Callable[[], str | None] | None = None,
     ) -> dict[str, object]:
         """The options that count for a lineage: those given for it, else what certbot remembers of
         it, else what counts for its keyring. What is remembered from before it joins does not count.
 
         :param given: by their names without ``--pinkeep-``; ``None``: not given
         :param remembered: what its renewal file has
+        :param by_host: finds the keyring of its hosts, where none is named for it and none has it
         """
         named = given.get("keyring")
         named = remembered.get("keyring") if named is None else named
-        keyring = str(named) if named is not None else self.keyring_of(lineage) or lineage
+        if named is None:
+            named = self.keyring_of(lineage) or (by_host() if by_host else None) or lineage
+        keyring = str(named)
         state = None
         with suppress(DamagedState):
             state = self.load(keyring)

@@ -135,7 +135,7 @@ class Survey:
 
     def deleted(self, keyring: Keyring) -> list[str]:
         """The lineages of the keyring that ``certbot delete`` has deleted."""
-        return [m.lineage for m in keyring.members if self._is_deleted(m.lineage)]
+        return [m.lineage for m in keyring.members if m.enrolled and self._is_deleted(m.lineage)]
 
     def without_record(self, states: Iterable[State], damaged: Collection[str]) -> list[Finding]:
         """What is to be told of lineages that pinkeep renews, and that no keyring has.

@@ -72,12 +72,15 @@ def ask(
                 raise Compromised(" ".join([*lost, why]))
             raise NotSafe(" ".join([*lost, advice.refusal(name, impossible[0])]))
         told = list(lost)
+        refused = keeper.refused(state, now) if force else []
         for decision in decisions:
+            who = advice.NOBODY
             if force and decision.best is not None and not decision.rolls_over:
                 keyring = keyring.with_forced(decision.best.pin)
-                told.append(advice.announcement(decision.best, state.ledger, now))
-            elif force:
-                told.append("It locks nobody out.")
+                who = advice.announcement(decision.best, state.ledger, now)
+            if force:
+                more = refused and who == advice.NOBODY
+                told.append(advice.refused_already(name, refused) if more else who)
             told.append(advice.promise(name, decision, force))
         keeper.store.save(replace(state, keyring=keyring))
         keeper.store.spread(keyring)
@@ -287,7 +290,8 @@ def _left(keyring: Keyring, compromised: bool) -> Keyring:
     """The keyring with its present keys to be left."""
     if not compromised:
         return keyring.with_left("asked")
-    present = [*keyring.in_service()]
+    enrolled = {member.pin for member in keyring.members if member.enrolled}
+    present = [key for key in keyring.in_service() if key.pin in enrolled]
     present += [p for one in keyring.served_types() if (p := keyring.primary(one)) is not None]
     for key in present:
         keyring = keyring.with_compromised(key.pin)

@@ -271,7 +271,9 @@ def _refused_by_some(
 def _accepted(seen: Seen, shown: Shown, pin: str, now: datetime) -> str | None:
     """The pin of the key that is on record as served at the host, where that is another one and all
     accept it."""
-    pins_ = [member.pin for member in seen.state.keyring.drawing if shown.host in member.hosts]
+    keyring = seen.state.keyring
+    pins_ = [member.pin for member in keyring.drawing if shown.host in member.hosts]
+    pins_ += [member.pin for member in keyring.neighbours]
     other = next((one for one in pins_ if one != pin), None)
     if pin in pins_ or other is None:
         return None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from certbot import errors
 
 from certbot_pinkeep import files, handoff, lineage, moments, options, text
-from certbot_pinkeep.errors import BadOption, DamagedState, PinkeepError, TypeMissing
+from certbot_pinkeep.errors import BadOption, DamagedState, PinkeepError
 from certbot_pinkeep.installer import OPTIONS
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.publishing import Report
@@ -263,16 +263,14 @@ def take_in(config: Any, keeper: Keeper, renewal: Renewal) -> str:
     :returns: its keyring
     """
     name = renewal.name
-    chosen = options.parse(keeper.store.values(name, given(config), renewal.options), name)
     live = lineage.look(name, renewal.cert_path, renewal.key_path, renewal.must_staple)
+    now = moments.now()
+    values = keeper.values(name, given(config), renewal.options, live.names, now)
+    chosen = options.parse(values, name)
     # With one certificate ever, there was none before whose pins could be forgotten.
     ours = renewal.installer == handoff.INSTALLER and live.versions > 1
     pinned_before = ours and keeper.store.may_have_had(name, renewal.options)
-    try:
-        keeper.take_in(live, chosen, moments.now(), pinned_before=pinned_before)
-    except TypeMissing as missing:
-        keeper.publish(missing.keyring, moments.now())  # keys of that type, in advance
-        raise
+    keeper.take_in(live, chosen, now, pinned_before=pinned_before)
     return chosen.keyring
 
 

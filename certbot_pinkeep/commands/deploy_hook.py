@@ -42,8 +42,13 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
         )
     keeper = common.keeper_of(config)
     if keeper.store.keyring_of(name) is None and not _is_ours(renewal):
+        names: tuple[str, ...] = ()
         with suppress(BadKey):  # of a kind that is never pinned
-            keeper.check_accepted(name, *lineage.glance(renewal.cert_path), moments.now())
+            names, pin = lineage.glance(renewal.cert_path)
+            keyring = keeper.keyring_at(names, moments.now())
+            if keyring is not None:
+                common.print_step(keeper.publish(keyring, moments.now()))
+            keeper.check_accepted(name, names, pin, moments.now())
         print(
             f"{name} is not pinned. To pin it, run: certbot renew --cert-name {name} "
             "--installer pinkeep"

@@ -122,10 +122,10 @@ def _renewable(config: Any, keeper: Keeper, name: str) -> list[str]:
     """
     state = keeper.store.load(name)
     found = []
-    for member in state.keyring.members if state else ():
+    for member in state.keyring.drawing if state else ():
         renewal = renewals.load(config.config_dir, member.lineage)
-        if renewal is None or member.moved:
-            continue  # deleted, or the business of another keyring
+        if renewal is None:
+            continue  # deleted
         if renewal.installer != handoff.INSTALLER:
             raise PinkeepError(
                 f"{member.lineage} is renewed with the installer {renewal.installer}, which would "

@@ -8,7 +8,7 @@ import pytest
 from machine import RSA_KEY, Machine
 
 from certbot_pinkeep import rounds
-from certbot_pinkeep.errors import BadPolicy, PinkeepError, TypeMissing
+from certbot_pinkeep.errors import BadPolicy, PinkeepError
 from certbot_pinkeep.keyring import Keyring
 from certbot_pinkeep.publishing import Failure
 from certbot_pinkeep.rounds import Round
@@ -173,8 +173,8 @@ def take_one(machine: Machine, one: Round, name: str, **values: object) -> None:
     one.take_in(machine.look(name), {**chosen.settings}, chosen, lambda: None, False, False)
 
 
-def test_g3_type_that_is_refused_does_not_take_the_others_turn(machine: Machine) -> None:
-    """Its keys are staged; what was taken in before is published with them, once, at the end."""
+def test_g2_type_that_is_live_already_is_published_with_the_others(machine: Machine) -> None:
+    """Its key and its backups, once, at the end."""
     one = new_round(machine)
     take_in(machine, one)
     one.finish()
@@ -183,11 +183,10 @@ def test_g3_type_that_is_refused_does_not_take_the_others_turn(machine: Machine)
     chosen = machine.options("shared")
     take_in(machine, one, issued=True)
     live, values = machine.look("r.pin.test"), {**chosen.settings, "keyring": "shared"}
-    with pytest.raises(TypeMissing, match="It is safe from"):
-        one.take_in(live, values, chosen, lambda: None, False, False)
+    one.take_in(live, values, chosen, lambda: None, False, False)
     assert one.waiting and machine.apache.reloads == before
     (report,) = one.finish()
-    assert len(report.taken) == 3 and machine.apache.reloads == before + 1
+    assert len(report.taken) == 4 and machine.apache.reloads == before + 1
     kinds = {key.kind.key_type for key in machine.state("shared").keyring.keys}
     assert kinds == {"rsa", "ecdsa"} and len(machine.published("shared").pins) == 8
 
