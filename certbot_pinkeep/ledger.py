@@ -25,6 +25,9 @@ The rules:
 * A release, a version of an app or a zone that carries pins, binds as a policy does: until the date
   that the admin names, plus the time for which it is held after that (a zone's TTL). What is told of
   it later makes it bind for longer and at more names, never less; only its end makes it end.
+* A release ends on its date, whatever the clock did. The last few that ran out are remembered: if a
+  clock that was set far ahead ended one too early, it binds again, until its own date, once the
+  clock is right. How long to wait for what is not known follows from policies alone.
 * The last few that bind nobody any more are kept as windows in time, to be shown. Nothing follows
   from those.
 """
@@ -91,11 +94,6 @@ class Release:
     def subject(self) -> str:
         """Its name as it begins a sentence."""
         return f"The release {self.channel} {self.label}"
-
-    @property
-    def held(self) -> timedelta:
-        """For how long it is held, from when it was recorded."""
-        return self.until + self.ttl - self.recorded
 
     def is_the_same_as(self, other: Release) -> bool:
         """Whether it is the same version of the same thing, maybe on record with another date."""
@@ -199,9 +197,12 @@ class Ledger:
     :ivar blind_until: until when policies that are not in here may bind; ``None``: none do
     :ivar seen: the latest moment of what is not on record any more
     :ivar doubt: why nothing follows from it for now, as a part of a sentence; empty: no doubt
-    :ivar longest: the longest time for which any policy that was ever on record binds a client
+    :ivar longest: the longest time for which any policy that was ever on record binds a client; no
+        release counts
     :ivar releases: those that may still bind somebody, in the order in which they were added
     :ivar past: the last ones that bind nobody any more, oldest first
+    :ivar over: the last releases that ran out by the clock of that time; nothing follows from them
+        before the clock is set right
     """
 
     entries: tuple[Entry, ...] = ()
@@ -212,6 +213,7 @@ class Ledger:
     inherited: tuple[Entry, ...] = ()
     releases: tuple[Release, ...] = ()
     past: tuple[Window, ...] = field(default=(), compare=False)
+    over: tuple[Release, ...] = ()
 
     @property
     def holdings(self) -> tuple[Holding, ...]:
@@ -290,6 +292,7 @@ class Ledger:
             blind_until=blind,
             doubt=self.doubt or other.doubt,
             longest=max(self.longest, other.longest),
+            over=_last_over(self.over, (one for one in other.over if one.binds_at(hosts))),
         )
         for release in other.releases:
             if release.binds_at(hosts):
@@ -324,9 +327,7 @@ class Ledger:
                 "one on record is to bind for longer, give 'extend' in place of 'add'."
             )
         added = replace(release, recorded=self._not_before(release.recorded))
-        return replace(
-            self, releases=(*self.releases, added), longest=max(self.longest, added.held)
-        )
+        return replace(self, releases=(*self.releases, added))
 
     def extended(self, release: Release, until: datetime, ttl: timedelta) -> Ledger:
         """Note that a release that is on record is carried until a later date. Of two TTLs the longer
@@ -341,8 +342,7 @@ class Ledger:
                 f"{release.subject} is on record until {moments.text(bound)} already, which is later. "
                 "Nothing was changed. Where nobody uses it any more, give 'end' in place of this."
             )
-        ledger = self._with_release(release, longer)
-        return replace(ledger, longest=max(self.longest, longer.held))
+        return self._with_release(release, longer)
 
     def _with_release(self, known: Release, changed: Release) -> Ledger:
         return replace(
@@ -354,14 +354,9 @@ class Ledger:
         return tuple(one for one in self.releases if (one.channel, one.label) == (channel, label))
 
     def ended(self, release: Release, at: datetime) -> Ledger:
-        """Note that a release is not carried any more; not dated before the latest known moment. Its
-        date, which may have been mistyped, does not count as the longest time any more."""
+        """Note that a release is not carried any more; not dated before the latest known moment."""
         gone = replace(release, until=min(release.until, self._not_before(at)))
-        ledger = self._with_release(release, gone)
-        if release.held < self.longest:
-            return ledger
-        held = [ledger.longest_policy(), *(one.held for one in ledger.releases)]
-        return replace(ledger, longest=max(held))
+        return self._with_release(release, gone)
 
     def longest_policy(self) -> timedelta:
         """The longest time for which a policy binds that is on record, or was not long ago."""
@@ -378,9 +373,10 @@ class Ledger:
         inherited = [
             replace(e, hosts=_others(e.hosts, gone)) for e in self.inherited if _left(e, gone)
         ]
-        releases = [
-            replace(r, hosts=_others(r.hosts, gone)) for r in self.releases if _left(r, gone)
-        ]
+        releases, over = (
+            tuple(replace(r, hosts=_others(r.hosts, gone)) for r in known if _left(r, gone))
+            for known in (self.releases, self.over)
+        )
         if entries and self.current is not None and not _left(self.current, gone):
             # Nothing is served any more; what was, still binds.
             inherited, entries = [*inherited, *entries], []
@@ -388,7 +384,8 @@ class Ledger:
             self,
             entries=tuple(entries),
             inherited=tuple(inherited),
-            releases=tuple(releases),
+            releases=releases,
+            over=over,
             seen=self.latest(),
         )
 
@@ -439,13 +436,18 @@ class Ledger:
         record: those count as now, and what a wrong clock may have made it forget as binding."""
         if not self.is_ahead_of(now):
             return self
+        releases = (*self.releases, *(one for one in self.over if one.may_bind(now)))
+        until = now + self.longest
+        if len(self.over) >= PAST:  # those that ended before these may be forgotten
+            until = max(until, min(one.binds_until(now) for one in self.over))
         return replace(
             self,
             entries=tuple(_set_right(entry, now) for entry in self.entries),
             inherited=tuple(_set_right(entry, now) for entry in self.inherited),
-            releases=tuple(replace(r, recorded=min(r.recorded, now)) for r in self.releases),
+            releases=tuple(replace(r, recorded=min(r.recorded, now)) for r in releases),
+            over=tuple(one for one in self.over if not one.may_bind(now)),
             seen=None,
-        ).blinded(now + self.longest)
+        ).blinded(until)
 
     def binds_nobody(self, now: datetime) -> bool:
         """Whether it is certain at *now* that no client holds any policy."""
@@ -489,7 +491,13 @@ class Ledger:
             return self
         ran_out = [one for one in self.holdings if one not in pruned.holdings]
         past = (*self.past, *(one.window(now) for one in ran_out))[-PAST:]
-        return replace(pruned, seen=max(now, self.seen or now), past=past)
+        ended = (one for one in self.releases if one not in releases)
+        return replace(
+            pruned,
+            seen=max(now, self.seen or now),
+            past=past,
+            over=_last_over(self.over, ended),
+        )
 
     def binding(self, at: datetime, now: datetime) -> tuple[Holding, ...]:
         """What still binds at *at*, as far as can be told at *now*."""
@@ -503,6 +511,12 @@ class Ledger:
     def _not_before(self, at: datetime) -> datetime:
         latest = self.latest()
         return at if latest is None else max(at, latest)
+
+
+def _last_over(*lists: Iterable[Release]) -> tuple[Release, ...]:
+    """Of the releases that ran out, those that ended last, each once."""
+    known = dict.fromkeys(release for one in lists for release in one)
+    return tuple(sorted(known, key=lambda one: one.until + one.ttl)[-PAST:])
 
 
 def _shrinks(entry: Entry, hosts: tuple[str, ...]) -> bool:

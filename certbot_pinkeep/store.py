@@ -347,6 +347,7 @@ def write(state: State) -> bytes:
     content["ledger"] = ledger.write(state.ledger.entries)
     content["inherited"] = ledger.write(state.ledger.inherited)
     content["releases"] = ledger.write_releases(state.ledger.releases)
+    content["over"] = ledger.write_releases(state.ledger.over)
     content["past"] = ledger.write_past(state.ledger.past)
     content["options"] = dict(state.settings)
     written = io.BytesIO()
@@ -401,6 +402,7 @@ def read(name: str, content: bytes) -> State:
             ledger.read(parsed["inherited"], ordered=False),
             ledger.read_releases(parsed["releases"]),
             ledger.read_past(parsed["past"]),
+            ledger.read_releases(parsed.get("over", {})),
         ),
         str(parsed["snippet"]),
         str(parsed["tested"]),

@@ -99,13 +99,32 @@ def test_release_binds_at_its_names_only() -> None:
     assert rollover.locked_out(C, Ledger().with_release(below), NOW, (f"www.{SITE}",))
 
 
-def test_g8_release_that_a_wrong_clock_dropped_is_waited_for() -> None:
-    """A clock far ahead prunes it; set right, the record is blind for as long."""
+@pytest.mark.parametrize("ahead", [0, 100, 4000])
+def test_g2_release_ends_on_its_date_whatever_the_clock_did(ahead: int) -> None:
+    """A clock far ahead may have ended it too early; once the clock is right the release binds again until
+    its own date, and nothing else is waited for longer than policies bind."""
     book = Ledger().record(policy(A, B, max_age=60), NOW).confirm(NOW)
-    book = book.with_release(release(A, B)).prune(NOW + 4000 * DAY)
-    assert not book.releases
-    right = book.set_right(NOW + DAY)
-    assert right.blind_until == NOW + DAY + 365 * DAY
+    book = book.with_release(release(A, B)).noticed(NOW + ahead * DAY).prune(NOW + ahead * DAY)
+    assert bool(book.releases) == (ahead < 365)
+    now = NOW + DAY
+    right = book.set_right(now)
+    assert [one.binds_until(now) for one in right.releases] == [YEAR]
+    assert right.blind_until == (now + timedelta(seconds=60) if ahead else None)
+    soon = NOW + 2 * DAY
+    assert rollover.safety(ring_key(B, "backup"), right, soon).at(soon)
+    assert right.releases[0] in rollover.locked_out(C, right, YEAR - HOUR)
+    assert right.releases[0] not in rollover.locked_out(C, right, YEAR)
+    assert not right.prune(YEAR).releases and right.prune(YEAR).over
+
+
+def test_g8_releases_that_may_be_forgotten_are_waited_for() -> None:
+    """Only the last ones that ran out are remembered; the others ended before those."""
+    book = Ledger().record(policy(A, B, max_age=60), NOW).confirm(NOW)
+    for day in range(1, PAST + 3):
+        book = book.with_release(replace(release(A, B, days=100 + day), label=str(day)))
+    right = book.prune(NOW + 4000 * DAY).set_right(NOW + DAY)
+    assert len(right.releases) == PAST
+    assert right.blind_until == NOW + 103 * DAY
 
 
 def test_past_is_kept_short_and_decides_nothing() -> None:
@@ -602,13 +621,23 @@ def test_g2_releases_of_one_name_with_other_pins_are_two() -> None:
     assert len(both.named("ios", "3.2")) == 2
 
 
-def test_g8_date_that_was_mistyped_is_not_waited_for_once_it_is_ended(machine: Machine) -> None:
-    """The record is blind for the longest time on record, should it ever be lost."""
+def test_g8_no_release_counts_as_the_longest_time_that_a_policy_binds(machine: Machine) -> None:
+    """Neither when it is recorded, nor when it is extended; its date may have been mistyped."""
     before = machine.state(SITE).ledger.longest
-    releases.add(machine.keeper, SITE, "ios", "3.2", NOW + 3600 * DAY, None, NOW)
-    assert machine.state(SITE).ledger.longest == 3600 * DAY
-    releases.end(machine.keeper, SITE, "ios", "3.2", NOW + HOUR)
+    releases.add(machine.keeper, SITE, "ios", "3.2", NOW + 300 * DAY, None, NOW)
+    releases.extend(machine.keeper, SITE, "ios", "3.2", NOW + 3600 * DAY, None, NOW)
     assert machine.state(SITE).ledger.longest == before > timedelta(0)
+
+
+def test_g8_confirmed_clock_waits_for_no_release(machine: Machine) -> None:
+    """An app is used for a year; after a clock that ran wrong, rollovers go on when max-age is over."""
+    add(machine)
+    machine.keep(SITE, SITE, NOW + 500 * DAY, pinned=True)
+    assert not machine.state(SITE).ledger.releases
+    wishes.confirm_clock(machine.keeper, SITE, NOW + DAY)
+    ledger = machine.state(SITE).ledger
+    assert [one.until for one in ledger.releases] == [YEAR]
+    assert ledger.blind_until == NOW + DAY + timedelta(seconds=machine.max_age())
 
 
 def test_g2_release_that_comes_from_two_keyrings_binds_at_all_names_of_both() -> None:
@@ -634,7 +663,7 @@ def test_g8_loss_of_the_file_is_not_waited_for_as_long_as_a_release(machine: Mac
     Path(machine.keeper.store.path(SITE)).unlink()
     machine.keep(SITE, SITE, NOW + DAY, pinned=True)
     ledger = machine.state(SITE).ledger
-    assert len(ledger.releases) == 1 and ledger.longest >= 365 * DAY
+    assert len(ledger.releases) == 1
     assert ledger.blind_until == NOW + DAY + timedelta(seconds=machine.max_age())
 
 
