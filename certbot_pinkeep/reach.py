@@ -5,6 +5,8 @@ The rules:
 * A policy binds at the host where it was noted; with includeSubDomains, at every name below it as
   well (RFC 7469 §2.1.3, §2.6).
 * A name of a certificate that begins with ``*.`` stands for every host one label below the rest.
+* Where any of these hosts is one too many, a policy *covers* the name: it binds at one of them. Where
+  one too few is, it has to *hold* it: it binds at all of them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,15 @@ def covers(host: str, name: str, subdomains: bool) -> bool:
     :param host: a name of a certificate, in lower case; so is *name*
     :param subdomains: whether the policy has includeSubDomains
     """
-    if host == name or _stands_for(host, name) or _stands_for(name, host):
+    return _stands_for(name, host) or holds(host, name, subdomains)
+
+
+def holds(host: str, name: str, subdomains: bool) -> bool:
+    """Whether a policy that is served at *host* binds at *name*, at every host that it stands for.
+
+    :param host: as for :func:`covers`, and the rest, too
+    """
+    if host == name or _stands_for(host, name):
         return True
     domain = host.removeprefix("*.")
     below = name.removesuffix(f".{domain}") if name.endswith(f".{domain}") else ""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from certbot_pinkeep import moments, reach
+from certbot_pinkeep import moments
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import BadExport
 from certbot_pinkeep.state import State
@@ -31,8 +30,6 @@ _FORMATS = (
     "(network_security_config.xml), okhttp, trustkit, curl (--pinnedpubkey), tlsa (DNS records), or one "
     "that another package adds"
 )
-_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_HOST = re.compile(rf"(?=.{{1,253}}\Z)(\*\.)?{_LABEL}(\.{_LABEL})*")
 _DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 #: For how many days an app pins that is not updated, where nothing else is said.
 _EXPIRES = 365
@@ -69,15 +66,14 @@ def add(commands: common.Commands) -> None:
 
 def _export(parsed: argparse.Namespace) -> int:
     from certbot_pinkeep import exports
+    from certbot_pinkeep.exports import hosts
 
     now = moments.now()
     settings = _settings(parsed, now)
     keeper = common.keeper_of(common.certbots_config(parsed))
     state = common.load_one(keeper, common.name_of(parsed))
     pinned = _pinned(keeper, state, now)
-    if parsed.host:
-        named = dict.fromkeys(_host(pinned, host) for host in parsed.host)
-        pinned = replace(pinned, hosts=tuple(named))
+    pinned = hosts.chosen(pinned, parsed.host or ())
     content = exports.render(parsed.format, pinned, settings).encode()
     if parsed.output is None or common.is_printed(parsed.output):
         # What the consumer is to read is UTF-8, whatever the terminal takes.
@@ -136,21 +132,6 @@ def _was_in_service(key: Key | None) -> bool:
         return True
     # From when it was served is not noted until Apache is known to have loaded it.
     return key.role in ("in-service", "compromised") or key.leave in ("asked", "revoked")
-
-
-def _host(pinned: Pinned, written: str) -> str:
-    host = written.lower().rstrip(".")
-    if host not in pinned.hosts and not _HOST.fullmatch(host):
-        raise BadExport(
-            f"--host {written!r}: that is not the name of a host. Write it in letters, digits and '-', one "
-            "with other letters in its form xn--…. Nothing was written."
-        )
-    if not reach.covered(pinned.hosts, [host], pinned.policy.include_subdomains):
-        raise BadExport(
-            f"--host {written!r}: the keyring {pinned.name} does not pin it. Its hosts: "
-            f"{', '.join(pinned.hosts)}. Nothing was written."
-        )
-    return host
 
 
 def _settings(parsed: argparse.Namespace, now: datetime) -> Settings:

@@ -2,6 +2,9 @@
 
 The rules:
 
+* An export has no name that the keyring does not pin: a name of one of its certificates, or one below
+  such a name where the policy has includeSubDomains. A wildcard is pinned where every host is for
+  which it stands. That goes for every form, also for those that other packages add.
 * Apps and DNS pin names, not addresses.
 * Where a consumer has no wildcards, ``*.example.com`` is what it calls example.com with its
   subdomains. That says more where example.com is not pinned itself, so it is refused then; and where
@@ -14,14 +17,52 @@ The rules:
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Literal
 
+from certbot_pinkeep import reach
 from certbot_pinkeep.errors import BadExport
 from certbot_pinkeep.exports import Pinned
 
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z)(\*\.)?{_LABEL}(\.{_LABEL})*")
 #: How deep a consumer goes where it is told to pin subdomains: one label, or any number of them.
 Depth = Literal["one", "any"]
+
+
+def chosen(pinned: Pinned, written: Iterable[str]) -> Pinned:
+    """What is pinned, at these names only.
+
+    :param written: as the admin writes them; empty: at all of them
+    :raises BadExport: when one of them is not pinned
+    """
+    names = tuple(dict.fromkeys(_pinned_name(pinned, one) for one in written))
+    return replace(pinned, hosts=names) if names else pinned
+
+
+def _pinned_name(pinned: Pinned, written: str) -> str:
+    # Some letters of other alphabets become ASCII ones in lower case.
+    host = written.lower().removesuffix(".") if written.isascii() else ""
+    if host not in pinned.hosts and not _HOST.fullmatch(host):
+        raise BadExport(
+            f"--host {written!r}: that is not the name of a host. Write it in letters, digits and '-', one "
+            "with other letters in its form xn--…. Nothing was written."
+        )
+    subdomains = pinned.policy.include_subdomains
+    if not any(reach.holds(one, host, subdomains) for one in pinned.hosts):
+        below = [one for one in pinned.hosts if reach.covers(one, host, subdomains)]
+        why = (
+            f"the keyring {pinned.name} does not pin every host that it stands for, only {', '.join(below)}"
+            if below
+            else f"the keyring {pinned.name} does not pin it"
+        )
+        raise BadExport(
+            f"--host {written!r}: {why}. Its hosts: {', '.join(pinned.hosts)}. Nothing was written."
+        )
+    return host
 
 
 def check_served(pinned: Pinned) -> None:

@@ -27,6 +27,7 @@ from zope.interface import implementer
 from certbot_pinkeep import apache, command, exports, moments, pins, wishes
 from certbot_pinkeep.errors import BadExport
 from certbot_pinkeep.exports import IExport, Pin, Pinned, Settings
+from certbot_pinkeep.exports import hosts as export_hosts
 from certbot_pinkeep.keyring import Role
 from certbot_pinkeep.pins import KeyKind
 
@@ -564,6 +565,72 @@ def test_unpinned_keyring_exports_nothing(
     assert run(machine, "--format", "header") == 1
     told = capsys.readouterr().err
     assert "publishes no pins" in told and f"certbot-pinkeep unpin {SITE} --undo" in told
+
+
+TWO = ("a.example.test", "www.example.test")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "subdomains", "written", "named"),
+    [
+        # a name of a certificate, however it is written
+        (TWO, False, "a.example.test", "a.example.test"),
+        (TWO, False, "A.Example.TEST.", "a.example.test"),
+        (("xn--bcher-kva.test",), False, "XN--bcher-kva.test", "xn--bcher-kva.test"),
+        (("2001:db8::1",), False, "2001:DB8::1", "2001:db8::1"),
+        # a host that a wildcard stands for; a wildcard is one label
+        (("*.example.test",), False, "b.example.test", "b.example.test"),
+        (("*.example.test",), False, "*.example.test", "*.example.test"),
+        (("*.example.test",), False, "c.b.example.test", None),
+        (("*.example.test",), False, "example.test", None),
+        (("*.example.test",), False, "*.b.example.test", None),
+        # a wildcard of which only some hosts are pinned
+        (TWO, False, "*.example.test", None),
+        (TWO, True, "*.example.test", None),
+        (("example.test",), False, "*.example.test", None),
+        (("*.b.example.test",), True, "*.example.test", None),
+        # what includeSubDomains covers
+        (("example.test",), True, "*.example.test", "*.example.test"),
+        (("example.test",), True, "*.b.example.test", "*.b.example.test"),
+        (("example.test",), True, "c.b.example.test", "c.b.example.test"),
+        (("*.example.test",), True, "*.b.example.test", "*.b.example.test"),
+        (("*.example.test",), True, "example.test", None),
+        (("example.test",), True, "test", None),
+        (("example.test",), True, "*.test", None),
+        (("example.test",), True, "bexample.test", None),
+        # what is no name
+        (("k.test",), False, "\u212a.test", None),
+        (("a.test",), True, "b.*.a.test", None),
+        (("a.test",), True, "*", None),
+        (("a.test",), False, "a.test..", None),
+        (("a.test",), False, "", None),
+        (("192.0.2.1",), True, "192.0.2.2", None),
+        (("2001:db8::1",), True, "x.2001:db8::1", None),
+    ],
+)
+def test_export_has_no_name_that_the_keyring_does_not_pin(
+    hosts: tuple[str, ...], subdomains: bool, written: str, named: str | None
+) -> None:
+    """Whatever form it is in; a wildcard needs every host for which it stands to be pinned."""
+    one = pinned(A, B, hosts=hosts, subdomains=subdomains)
+    if named is None:
+        with pytest.raises(BadExport, match=re.escape(f"--host {written!r}")):
+            export_hosts.chosen(one, [written])
+    else:
+        assert export_hosts.chosen(one, [written]).hosts == (named,)
+
+
+@pytest.mark.parametrize("name", exports.names())
+def test_no_form_takes_a_wildcard_of_which_only_some_hosts_are_pinned(
+    machine: Machine, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """An app would refuse every other host below it."""
+    machine.issue("two.test", hosts=TWO)
+    machine.keep("two.test", SITE)
+    assert run(machine, "--format", name, "--host", "*.example.test") == 1
+    printed = capsys.readouterr()
+    assert "every host that it stands for, only a.example.test, www.example.test" in printed.err
+    assert printed.out == ""
 
 
 def test_hosts_of_a_deleted_certificate_are_not_exported(
