@@ -20,15 +20,22 @@ Named Arguments
 ``--pinkeep-rollover-days``               A key in service for longer is exchanged at its next
                                           renewal, as soon as that locks nobody out; ``0``: at
                                           every renewal; or ``never``. (Default: 730)
+``--pinkeep-header``                      The server that sends the header: ``apache``, ``nginx``,
+                                          or ``none``, if pins are for apps or zones only.
+                                          (Default: what is installed; both or neither:
+                                          ``apache``)
 ``--pinkeep-snippet-dir``                 Where the snippet ``KEYRING.conf`` is written.
-                                          (Default: ``CONFIG_DIR/pinkeep/apache``)
+                                          (Default: ``CONFIG_DIR/pinkeep/apache``, or
+                                          ``CONFIG_DIR/pinkeep/nginx``)
 ``--pinkeep-configtest-command``          Run before a changed snippet goes live.
                                           (Default: ``apache2ctl configtest``, else
-                                          ``apachectl configtest``, else none)
-``--pinkeep-reload-command``              Makes Apache load the snippet and certificates; ``""``
-                                          if you reload Apache yourself.
-                                          (Default: ``apache2ctl graceful``, else
-                                          ``apachectl graceful``, else none)
+                                          ``apachectl configtest``, else none; for nginx:
+                                          ``nginx -t``)
+``--pinkeep-reload-command``              Makes the server load the snippet and certificates;
+                                          ``""`` if you reload it yourself. (Default, only if the
+                                          server runs: ``systemctl reload``, else ``apache2ctl
+                                          graceful`` or ``apachectl graceful``; for nginx:
+                                          ``nginx -s reload``)
 ========================================  =====================================================
 
 Certbot remembers these options for each certificate, and reads them from ``cli.ini`` as well. What

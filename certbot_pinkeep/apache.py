@@ -27,14 +27,13 @@ from dataclasses import dataclass
 
 from certbot import util as certbot_util
 
-from certbot_pinkeep import files, pins
+from certbot_pinkeep import files, pins, running
 from certbot_pinkeep.errors import ApacheFailed, BadHeader, BadOption, BadPolicy, PublishFailed
 from certbot_pinkeep.keyring import Keyring
 from certbot_pinkeep.policy import ENFORCED, REPORT_ONLY, Policy
 
 #: Seconds that a configtest or a reload may take.
 TIME_LIMIT = 60
-_CONTROLS = ("apache2ctl", "apachectl")
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 _SHOWN = 1000
 _IF_MODULE = "<IfModule mod_headers.c>"
@@ -56,29 +55,31 @@ _DIRECTIVE = re.compile(
 
 @dataclass(frozen=True)
 class Server:
-    """How a keyring's snippet reaches Apache.
+    """How a keyring's snippet reaches its server.
 
-    :ivar snippet: the snippet's file
+    :ivar snippet: the snippet's file; empty: none
     :ivar configtest: words of the command; empty: none
-    :ivar reload: words of the command; empty: the admin reloads Apache
+    :ivar reload: words of the command; empty: the admin reloads the server
+    :ivar default: the server (``apache``, ``nginx``) whose default the reload command is; empty: the
+        admin gave it
+    :ivar title: the server's name in sentences
+    :ivar kind: the same as ``--pinkeep-header`` has it; empty: none
     """
 
     snippet: str
     configtest: tuple[str, ...]
     reload: tuple[str, ...]
+    default: str = ""
+    title: str = "Apache"
+    kind: str = "apache"
 
 
-def command(option: str, given: tuple[str, ...] | None, action: str) -> tuple[str, ...]:
-    """The words of a command: the admin's, or the default, with the program's full path.
+def command(option: str, given: tuple[str, ...]) -> tuple[str, ...]:
+    """The words of a command that the admin gave, with the program's full path; empty: none.
 
-    :param option: the option that the admin gave it with
-    :param given: its words; ``None``: the default
-    :param action: what the default tells Apache's control program, e.g. ``graceful``
+    :param option: the option that it was given with
     :raises BadOption: when the program does not exist
     """
-    if given is None:
-        found = next(filter(None, map(_which, _CONTROLS)), None)
-        return (found, action) if found else ()
     if not given:
         return ()
     program = _which(given[0])
@@ -135,18 +136,24 @@ def render(keyring: Keyring, policy: Policy | None) -> str:
     if policy is None:
         lines.append("# The keyring is unpinned: no client holds pins, and no header is sent.")
         return "\n".join(lines) + "\n"
+    value = _quoted(policy.header_value)
+    lines.append(f"{pin_lines(keyring, policy)}{_IF_MODULE}")
+    lines.append(f"Header always set {policy.header_name} {value} \"expr=%{{HTTPS}} == 'on'\"")
+    lines.append(_END_IF)
+    return "\n".join(lines) + "\n"
+
+
+def pin_lines(keyring: Keyring, policy: Policy) -> str:
+    """A comment for each pin: its key's type and role."""
+    lines = []
     served = {key.pin for key in keyring.in_service()}
     for pin in policy.pins:
         key = keyring.key(pin)
         role: str = key.role if key else "of another keyring"
         if pin in served:
             role = "in service" if role == "in-service" else f"{role}, in service"
-        lines.append(f"# {pin}  {key.kind if key else 'unknown'}  {role}")
-    value = _quoted(policy.header_value)
-    lines.append(_IF_MODULE)
-    lines.append(f"Header always set {policy.header_name} {value} \"expr=%{{HTTPS}} == 'on'\"")
-    lines.append(_END_IF)
-    return "\n".join(lines) + "\n"
+        lines.append(f"# {pin}  {key.kind if key else 'unknown'}  {role}\n")
+    return "".join(lines)
 
 
 def read_policy(snippet: str) -> Policy | None:
@@ -189,7 +196,7 @@ def _content(path: str) -> bytes | None:
 
 
 def publish(server: Server, changes: Mapping[str, str | None], earlier: str | None) -> None:
-    """Bring snippets into place and test Apache's configuration with them.
+    """Bring snippets into place and test the server's configuration with them.
 
     :param changes: by path, the text to be there; ``None``: no file
     :param earlier: what to put back at ``server.snippet`` where the new text is there already: a
@@ -210,29 +217,29 @@ def publish(server: Server, changes: Mapping[str, str | None], earlier: str | No
         return
     _put(before)
     raise ApacheFailed(
-        f"Apache's configuration test failed, so the snippet {server.snippet} is as it was before. "
-        f"{failure} {_mending(failure)}"
+        f"{server.title}'s configuration test failed, so the snippet {server.snippet} is as it was "
+        f"before. {failure} {_mending(server.title, failure)}"
     )
 
 
 def test(server: Server) -> None:
-    """Test Apache's configuration as it is.
+    """Test the server's configuration as it is.
 
     :raises ApacheFailed: when it does not pass
     """
     failure = _run(server.configtest) if server.configtest else None
     if failure is not None:
         raise ApacheFailed(
-            f"Apache's configuration test failed, so Apache was not reloaded. {failure} "
-            f"{_mending(failure)}"
+            f"{server.title}'s configuration test failed, so {server.title} was not reloaded. {failure} "
+            f"{_mending(server.title, failure)}"
         )
 
 
-def _mending(failure: str) -> str:
+def _mending(title: str, failure: str) -> str:
     """What to do about a configuration that fails its test, as a sentence."""
     again = "certbot renew --installer pinkeep"
     if not _NO_HEADERS.search(failure):
-        return f"Mend Apache's configuration, and run '{again}' again."
+        return f"Mend {title}'s configuration, and run '{again}' again."
     if _which("a2enmod"):
         return f"Apache has not loaded mod_headers. Run: a2enmod headers && {again}"
     return (
@@ -241,17 +248,42 @@ def _mending(failure: str) -> str:
     )
 
 
-def reload(server: Server) -> None:
-    """Make Apache load the snippet and the certificates.
+def lacks_headers(server: Server) -> bool:
+    """Whether Apache says that it has not loaded mod_headers: it sends no header then, and its test
+    passes all the same. Not, where it cannot be asked."""
+    if server.kind != "apache" or server.configtest[-1:] not in (("configtest",), ("-t",)):
+        return False
+    status, said = running.ask((*server.configtest[:-1], "-M"))
+    return status == 0 and "_module" in said and "headers_module" not in said
 
+
+def without_headers(snippet: str) -> str:
+    """What to say where Apache has not loaded mod_headers."""
+    load = "a2enmod headers" if _which("a2enmod") else "load headers_module in its configuration"
+    return (
+        f"Apache has not loaded mod_headers, so it does not send the header in {snippet}. Run: {load} "
+        "-- and reload Apache."
+    )
+
+
+def reload(server: Server) -> bool:
+    """Make the server load the snippet and the certificates.
+
+    :returns: whether it runs: one that does not is not started, and loads everything when it starts
     :raises PublishFailed: when that fails; it is tried again at the next run
     """
-    failure = _run(server.reload)
+    words = server.reload
+    if server.default:
+        words = running.by_systemd(server.default, _which("systemctl"), words)
+    if running.is_stopped(words):
+        return False
+    failure = _run(words)
     if failure is not None:
         raise ApacheFailed(
-            f"Apache could not be reloaded, so it still serves what it loaded before. {failure} It "
-            "is tried again at the next 'certbot renew'; or mend it and reload Apache by hand."
+            f"{server.title} could not be reloaded, so it still serves what it loaded before. {failure} "
+            f"It is tried again at the next 'certbot renew'; or mend it and reload {server.title} by hand."
         )
+    return True
 
 
 def _bytes(text: str | None) -> bytes | None:
@@ -276,6 +308,11 @@ def _quoted(value: str) -> str:
     # Apache reads backslashes and quotes in its directives, and mod_headers reads %-formats.
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
+
+
+def which(program: str) -> str | None:
+    """The full path of a program, where the system has it."""
+    return _which(program)
 
 
 def _which(program: str) -> str | None:

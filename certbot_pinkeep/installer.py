@@ -39,6 +39,7 @@ OPTIONS = (
     "report-uri",
     "report-only",
     "rollover-days",
+    "header",
     "snippet-dir",
     "configtest-command",
     "reload-command",
@@ -91,22 +92,28 @@ class Installer(
             "locks nobody out; 0: at every renewal; never (default: 730)",
         )
         add(
+            "header",
+            metavar="SERVER",
+            help="the server that sends the header: apache, nginx, or none, where pins are for apps or "
+            "zones only (default: what is installed; both or neither: apache)",
+        )
+        add(
             "snippet-dir",
             metavar="DIR",
-            help="where KEYRING.conf is written (default: CONFIG_DIR/pinkeep/apache)",
+            help="where KEYRING.conf is written (default: CONFIG_DIR/pinkeep/apache or .../nginx)",
         )
         add(
             "configtest-command",
             metavar="CMD",
-            help="run before a changed snippet goes live "
-            "(default: apache2ctl configtest, else apachectl configtest, else none)",
+            help="run before a changed snippet goes live (default: apache2ctl configtest, else "
+            "apachectl configtest, else none; for nginx: nginx -t)",
         )
         add(
             "reload-command",
             metavar="CMD",
-            help="makes Apache load the snippet and certificates; "
-            "'' if you reload it yourself (default: apache2ctl graceful, else apachectl graceful, "
-            "else none)",
+            help="makes the server load the snippet and certificates; '' if you reload it yourself "
+            "(default, only if the server runs: systemctl reload, else apache2ctl graceful or apachectl "
+            "graceful; for nginx: nginx -s reload)",
         )
 
     # What certbot asks of every plugin
@@ -437,8 +444,15 @@ class Installer(
         :raises errors.PluginError: with what is wrong and what to do
         """
         with _certbots_errors():
-            for report in self._round().finish():
+            reports = self._round().finish()
+            for report in reports:
                 _tell(report)
+            stopped = [one for one in reports if one.stopped and (one.published or one.issued)]
+            for title in dict.fromkeys(one.server.title for one in stopped):
+                display_util.notify(
+                    f"{title} does not run, so pinkeep did not reload it. {title} loads the pins and the "
+                    "certificates when it starts; the next 'certbot renew' after that notes it."
+                )
 
     def _finish_late(self) -> None:
         """The same when certbot ends, where the last lineage did not come so far."""
@@ -668,6 +682,8 @@ def _tell_taken(taken: Taken) -> None:
 
 
 def _tell(report: Report) -> None:
+    from certbot_pinkeep import servers
+
     for name in report.dropped:
         display_util.notify(f"{name} was deleted, and has left the keyring {report.keyring}.")
     for name in report.neighbours:
@@ -681,12 +697,13 @@ def _tell(report: Report) -> None:
             f"Rolled the keyring {report.keyring} over to the key with the pin {report.rolled_over}."
         )
     if report.adopted or report.published:
-        display_util.notify(f"{_published(report)} in {report.snippet}")
-    if report.published and report.pending and not report.reloaded:
+        where = f"in {report.snippet}" if report.snippet else "no server sends a header"
+        display_util.notify(f"{_published(report)}{' ' if report.snippet else ', '}{where}")
+    title, kind = report.server.title, servers.KINDS.get(report.server.kind)
+    if report.published and report.pending and not report.reloaded and not report.stopped and kind:
         display_util.notify(
-            "Apache was not reloaded, because there is no --pinkeep-reload-command. Include the "
-            "file in the site's <VirtualHost>, reload Apache, and then run: certbot-pinkeep "
-            f"confirm {report.keyring}"
+            f"{title} was not reloaded, because there is no --pinkeep-reload-command. {kind.include}, "
+            f"reload {title}, and then run: certbot-pinkeep confirm {report.keyring}"
         )
 
 

@@ -31,10 +31,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from certbot_pinkeep import advice, apache, csrs, pins, reach, revocations, rollover
+from certbot_pinkeep import advice, apache, csrs, pins, reach, revocations, rollover, servers
 from certbot_pinkeep.csrs import SavedCsr, SavedKey
 from certbot_pinkeep.errors import (
     BadFolder,
@@ -44,6 +45,7 @@ from certbot_pinkeep.errors import (
     NotAccepted,
     NotSafe,
     OtherKeyring,
+    PinkeepError,
     TypeMissing,
 )
 from certbot_pinkeep.keyring import Key, Keyring, Member
@@ -51,6 +53,7 @@ from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.pins import KeyKind, KeyType
 from certbot_pinkeep.rollover import Certificate
+from certbot_pinkeep.servers import Kind
 from certbot_pinkeep.state import State
 from certbot_pinkeep.store import Store
 
@@ -738,10 +741,33 @@ class Issuing:
         return self.folders.load_key(key.path, key.pin)
 
     def snippet_of(self, keyring: str, chosen: Options | None) -> str:
-        """The file that a keyring's header is published in."""
+        """The file that a keyring's header is published in; empty: none is."""
+        kind = self.kind_of(keyring, chosen.header if chosen else None)
+        if kind is None:
+            return ""
         folder = chosen.snippet_dir if chosen else None
-        folder = folder or os.path.join(self.store.folder, "apache")
-        return os.path.join(folder, f"{keyring}.conf")
+        return os.path.join(folder or self.folder_of(kind), f"{keyring}.conf")
+
+    def folder_of(self, kind: Kind) -> str:
+        """Where the snippets for a server are, unless the admin chose another folder."""
+        return os.path.join(self.store.folder, kind.name)
+
+    def kind_of(self, keyring: str, header: str | None) -> Kind | None:
+        """The server of a keyring; ``None``: none.
+
+        :param header: what the admin chose; ``None``: nothing
+        """
+        snippet = ""
+        with suppress(PinkeepError, OSError):
+            state = self.store.load(keyring)
+            snippet = state.snippet if state is not None else ""
+        for kind in () if snippet else servers.KINDS.values():
+            path = os.path.join(self.folder_of(kind), f"{keyring}.conf")
+            snippet = path if os.path.isfile(path) else snippet  # the keyring file is lost
+        text = None
+        with suppress(PinkeepError):
+            text = apache.read_snippet(snippet) if snippet else None
+        return servers.chosen_kind(header, snippet, text)
 
     def give_up(self, name: str) -> str:
         """What to do about a keyring whose keys are lost."""

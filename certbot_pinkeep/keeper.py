@@ -35,6 +35,7 @@ from certbot_pinkeep import (
     options,
     renewals,
     rollover,
+    servers,
 )
 from certbot_pinkeep.apache import Server
 from certbot_pinkeep.csrs import SavedCsr
@@ -521,5 +522,5 @@ def _out_of_doubt(state: State, chosen: Options, now: datetime) -> State:
 
 
 def _published_before(server: Server) -> Policy | None:
-    text = apache.read_snippet(server.snippet)
-    return apache.read_policy(text) if text is not None else None
+    text = apache.read_snippet(server.snippet) if server.snippet else None
+    return servers.kind_of(server.snippet, text).read_policy(text) if text is not None else None

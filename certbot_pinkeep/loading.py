@@ -17,18 +17,23 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
-from certbot_pinkeep import apache, lineage, options, rollover
+from certbot_pinkeep import apache, lineage, options, rollover, servers
 from certbot_pinkeep.apache import Server
 from certbot_pinkeep.errors import BadKey, BadOption, PinkeepError
 from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.state import State
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,10 @@ class Loader:
         """Whether a certificate was issued that nobody has loaded."""
         return any(one.issued for one in self._renewed.values())
 
+    def is_new(self, live: Live) -> bool:
+        """Whether the certificate was issued in this run."""
+        return live.fingerprint in self._issued
+
     def note(
         self,
         name: str,
@@ -91,7 +100,7 @@ class Loader:
             self.keeper.tried.clear()  # whatever was loaded before, this certificate was not
         issued = fingerprint in self._issued
         lowered = tuple(one.lower() for one in names)
-        server = _server(values)
+        server = self._server(keyring, values)
         self._renewed[name] = Renewed(
             name, cert_path, lowered, pin, fingerprint, keyring, server, issued
         )
@@ -127,22 +136,32 @@ class Loader:
         """Whether clients are known to refuse the key that the lineage has now."""
         store = self.keeper.store
         if not os.path.exists(store.path(one.keyring)) and not store.known(one.keyring):
-            text = _text(self.keeper.snippet_of(one.keyring, None))
-            published = apache.read_policy(text) if text else None
+            path = self.keeper.snippet_of(one.keyring, None)
+            text = _text(path) if path else None
+            published = servers.kind_of(path, text).read_policy(text) if text else None
             if published is not None and one.pin not in published.pins:
                 return True
         refusing = [state for state in self._states() if _refuses(state, one, now)]
         return bool(refusing) and not self._was_served(one)
+
+    def _server(self, keyring: str, values: Mapping[str, object]) -> Server:
+        """How the server is tested and loaded, by those options that can be used."""
+        kind = self.keeper.kind_of(keyring, _sound(options.header, values))
+        configtest = _sound(partial(_command, name="configtest-command"), values)
+        reload = _sound(partial(_command, name="reload-command"), values)
+        return servers.server(kind, "", configtest, reload)
 
     def _load(self, command: tuple[str, ...], together: list[Renewed]) -> None:
         if command not in self.keeper.tried:
             self.keeper.tried[command] = False
             for configtest in dict.fromkeys(one.server.configtest for one in together):
                 apache.test(replace(together[0].server, configtest=configtest))
-            apache.reload(together[0].server)
+            if not apache.reload(together[0].server):
+                return  # it loads everything when it starts
             self.keeper.tried[command] = True
             logger.info(
-                "Reloaded Apache with the renewed certificates of %s.",
+                "Reloaded %s with the renewed certificates of %s.",
+                together[0].server.title,
                 ", ".join(one.lineage for one in together),
             )
 
@@ -203,22 +222,20 @@ def _refuses(state: State, one: Renewed, now: datetime) -> bool:
     return bool(rollover.locked_out(one.pin, state.ledger, now, one.names))
 
 
-def _server(values: Mapping[str, object]) -> Server:
-    """How Apache is tested and loaded, by those options that can be used."""
-    return Server(
-        "",
-        _command(values, "configtest-command", "configtest"),
-        _command(values, "reload-command", "graceful"),
-    )
-
-
-def _command(values: Mapping[str, object], name: str, action: str) -> tuple[str, ...]:
-    option = f"--pinkeep-{name}"
+def _sound(
+    option: Callable[[Mapping[str, object]], _T | None], values: Mapping[str, object]
+) -> _T | None:
+    """An option's value; ``None`` where it is not given, or cannot be used."""
     try:
-        return apache.command(option, options.command(values, name), action)
+        return option(values)
     except BadOption as error:
         logger.debug("%s", error)  # who takes the lineage in tells
-        return apache.command(option, None, action)
+        return None
+
+
+def _command(values: Mapping[str, object], name: str) -> tuple[str, ...] | None:
+    words = options.command(values, name)
+    return None if words is None else apache.command(f"--pinkeep-{name}", words)
 
 
 def _text(path: str) -> str | None:

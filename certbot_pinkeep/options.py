@@ -19,6 +19,9 @@ from urllib.parse import urlsplit
 from certbot_pinkeep import reach
 from certbot_pinkeep.errors import BadOption, NoKeyringName
 
+#: Pins are for apps and zones: no server sends a header.
+NO_HEADER = "none"
+HEADERS = ("apache", "nginx", NO_HEADER)
 DEFAULT_BACKUP_KEYS = 2
 DEFAULT_MAX_AGE = 5184000
 DEFAULT_ROLLOVER_DAYS = 730
@@ -47,6 +50,7 @@ class Options:
     :ivar keyring: the keyring that the lineage draws on
     :ivar max_age: seconds
     :ivar rollover_days: the age at which a primary is left; ``None``: never
+    :ivar header: the server that sends the header, or :data:`NO_HEADER`; ``None``: the default
     :ivar snippet_dir: absolute; ``None`` for the default below the config dir
     :ivar configtest: words of the command; ``None`` for the default, empty for none
     :ivar reload: words of the command; ``None`` for the default, empty for none
@@ -61,6 +65,7 @@ class Options:
     report_uri: str | None = None
     report_only: bool = False
     rollover_days: int | None = DEFAULT_ROLLOVER_DAYS
+    header: str | None = None
     snippet_dir: str | None = None
     configtest: tuple[str, ...] | None = None
     reload: tuple[str, ...] | None = None
@@ -83,6 +88,7 @@ def parse(values: Mapping[str, object], lineage: str) -> Options:
         report_uri=_report_uri(values.get("report-uri")),
         report_only=_switch(values, "report-only"),
         rollover_days=_rollover_days(values),
+        header=header(values),
         snippet_dir=_folder(values, "snippet-dir"),
         configtest=command(values, "configtest-command"),
         reload=command(values, "reload-command"),
@@ -92,6 +98,20 @@ def parse(values: Mapping[str, object], lineage: str) -> Options:
             if name != "keyring" and value is not None
         },
     )
+
+
+def header(values: Mapping[str, object]) -> str | None:
+    """The server that sends the header, whatever the other options' values are.
+
+    :raises BadOption: when there is no such server
+    """
+    value = values.get("header")
+    if value is None:
+        return None
+    text = str(value).lower()
+    if text not in HEADERS:
+        raise BadOption("--pinkeep-header", value, f"give one of these: {', '.join(HEADERS)}.")
+    return text
 
 
 def command(values: Mapping[str, object], name: str) -> tuple[str, ...] | None:

@@ -37,14 +37,17 @@ from certbot_pinkeep import (
     reach,
     renewals,
     rollover,
+    servers,
 )
 from certbot_pinkeep.apache import Server
 from certbot_pinkeep.errors import (
     BadFolder,
     BadKey,
     BadOption,
+    BadPolicy,
     NotCovered,
     PinkeepError,
+    PublishFailed,
     Unpinnable,
     Unpinned,
 )
@@ -54,6 +57,7 @@ from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.neighbours import Certificates, Seen
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.servers import KINDS
 from certbot_pinkeep.state import State
 
 logger = logging.getLogger(__name__)
@@ -88,10 +92,12 @@ class Report:
     :ivar neighbours: the certificates that are not enrolled, whose keys were pinned as well in this run
     :ivar unpinned: nothing is published any more, because the admin left pinning
     :ivar published: the snippet says something else than before
-    :ivar reloaded: Apache was reloaded
+    :ivar reloaded: the server was reloaded
+    :ivar stopped: the server does not run: it loads everything when it starts
     :ivar pending: Apache still has to load what is published
     :ivar settled: another run would change nothing
     :ivar files: the files that the keyring consists of
+    :ivar issued: one of the certificates is new in this run
     """
 
     keyring: str
@@ -102,10 +108,13 @@ class Report:
     unpinned: bool
     published: bool
     reloaded: bool
+    stopped: bool
+    server: Server
     pending: bool
     settled: bool
     files: tuple[str, ...]
     neighbours: tuple[str, ...] = ()
+    issued: bool = False
 
     @property
     def adopted(self) -> bool:
@@ -144,6 +153,7 @@ class _Publication:
     tested: bool = False
     published: bool = False
     reloaded: bool = False
+    stopped: bool = False
 
     @property
     def name(self) -> str:
@@ -434,16 +444,20 @@ class Publishing(Issuing):
             listed = current.pins  # with max-age=0 any will do, and a policy needs two
         policy = Policy(
             listed,
-            0 if state.unpin else chosen.max_age,
+            # Without a header nothing is noted by a client, and nobody waits for that.
+            0 if state.unpin or not server.snippet else chosen.max_age,
             chosen.include_subdomains,
             chosen.report_uri,
             chosen.report_only and not state.unpin,
         )
         ledger = state.ledger
+        if not server.snippet:
+            return replace(state, ledger=ledger.record(policy, now, state.keyring.hosts).prune(now))
         text = apache.read_snippet(server.snippet)
-        found = apache.read_policy(text) if text is not None else None
-        wanted = _snippet(state, now) if current is not None else None
-        if current is not None and apache.directives(text) != apache.directives(wanted):
+        kind = KINDS[server.kind]
+        found = kind.read_policy(text) if text is not None else None
+        wanted = _snippet(state, server, now) if current is not None else None
+        if current is not None and kind.directives(text) != kind.directives(wanted):
             # Pinning was left for good, or somebody edited, removed or moved the snippet: Apache may
             # have loaded what is there.
             if found is not None and not ledger.may_be_served(found):
@@ -456,29 +470,79 @@ class Publishing(Issuing):
     def _publish(self, one: _Publication, now: datetime) -> None:
         """Have the snippet say what is on record."""
         state, server = one.state, one.server
-        text = _snippet(state, now)
+        left = self._left_server(one)
+        if not server.snippet:
+            self._publish_nothing(one, left, now)
+            return
+        kind = KINDS[server.kind]
+        text = _snippet(state, server, now)
         digest = hashlib.sha256(text.encode()).hexdigest()
         before = apache.read_snippet(server.snippet)
         changed = before != text
         moved = state.snippet != server.snippet
         if not (changed or moved or state.ledger.pending):
             return
-        if os.path.dirname(server.snippet) == os.path.join(self.store.folder, "apache"):
+        if os.path.dirname(server.snippet) == self.folder_of(kind):
             files.make_folder(os.path.dirname(server.snippet), 0o755)
         changes: dict[str, str | None] = {server.snippet: text}
-        if moved and state.snippet and is_ours(state.snippet, state.keyring.name):
+        if moved and not left and state.snippet and is_ours(state.snippet, state.keyring.name):
             changes[state.snippet] = None
         confirmed = state.ledger.confirmed_policy()
-        earlier = apache.render(state.keyring, confirmed) if confirmed else None
+        earlier = kind.render(state.keyring, confirmed) if confirmed else None
         if state.tested == digest:
             earlier = text  # it has passed its test before: it is not what is wrong now
         apache.publish(server, changes, earlier)
         one.tested = True
+        if left:
+            self._leave(left, state.keyring)
         # Only now: a run that was killed before must still know where the old snippet is.
         tested = replace(state, snippet=server.snippet, tested=digest)
         if tested != state:
             one.state = self.store.save(tested)
-        one.published = before is None or apache.directives(before) != apache.directives(text)
+        if apache.lacks_headers(server):
+            logger.warning("%s", apache.without_headers(server.snippet))
+        one.published = before is None or kind.directives(before) != kind.directives(text)
+
+    def _left_server(self, one: _Publication) -> Server | None:
+        """The server that has sent the keyring's header until now, where another one is to do so."""
+        path, name = one.state.snippet, one.state.keyring.name
+        if not path or not os.path.exists(path) or not is_ours(path, name):
+            return None
+        kind = servers.kind_of(path, apache.read_snippet(path))
+        if one.server.snippet and kind is self.kind_of(name, one.chosen.header):
+            return None
+        return servers.server(kind, path, None, None)
+
+    def _leave(self, server: Server, keyring: Keyring) -> None:
+        """Have a server send the keyring's header no more. Its snippet stays, without a header: its
+        configuration goes on including it.
+
+        :raises PublishFailed: when that cannot be done; it is tried again at the next run
+        """
+        text = apache.read_snippet(server.snippet)
+        kind = KINDS[server.kind]
+        empty = kind.render(keyring, None)
+        apache.publish(server, {server.snippet: empty}, None)
+        if server.reload:
+            apache.reload(server)
+        elif kind.directives(text) != kind.directives(empty):
+            raise PublishFailed(
+                f"{kind.title} sends the header of the keyring {keyring.name} until it is reloaded, and "
+                f"there is no command for that. Reload {kind.title}, and run: certbot renew --installer "
+                "pinkeep"
+            )
+
+    def _publish_nothing(self, one: _Publication, left: Server | None, now: datetime) -> None:
+        """Have no server send a header; what is on record holds at once."""
+        if left:
+            self._leave(left, one.state.keyring)
+        state = replace(one.state, snippet="", tested="", ledger=one.state.ledger.confirm(now))
+        state = replace(state, ledger=state.ledger.prune(now))
+        one.state, before = state, one.state
+        if not one.server.reload:
+            one.state = _as_loaded(one, now)
+        if one.state != before:
+            one.state = self.store.save(one.state)
 
     def _load_into_apache(
         self, ready: Iterable[_Publication], doubtful: bool, now: datetime, began: float
@@ -499,7 +563,10 @@ class Publishing(Issuing):
             try:
                 if doubtful or not any(one.tested for one in together):
                     apache.test(together[0].server)
-                apache.reload(together[0].server)
+                if not apache.reload(together[0].server):
+                    for one in together:
+                        one.stopped = True
+                    continue
                 self.tried[command] = True
                 # The earlier policies were served until the reload was done.
                 done = now + timedelta(seconds=round(time.monotonic() - began))
@@ -524,43 +591,42 @@ class Publishing(Issuing):
             unpinned=state.unpinned(now),
             published=one.published,
             reloaded=one.reloaded,
+            stopped=one.stopped,
+            server=one.server,
             pending=state.ledger.pending,
-            settled=_is_settled(state, one.chosen, now),
+            settled=_is_settled(state, one.chosen, now) and not one.stopped,
             files=tuple(paths),
             neighbours=one.neighbours,
         )
 
     def _server(self, chosen: Options) -> Server:
-        """Where the snippet goes and how Apache loads it.
+        """Where the snippet goes and how its server loads it.
 
         :raises BadOption: when the folder or a program does not exist
         """
         if chosen.snippet_dir is not None:
             apache.check_snippet_dir(chosen.snippet_dir)
             self._check_foreign(chosen.snippet_dir)
+        kind = self.kind_of(chosen.keyring, chosen.header)
         snippet = self.snippet_of(chosen.keyring, chosen)
         folder = os.path.dirname(snippet)
         if chosen.snippet_dir is None and os.path.exists(folder) and not os.path.isdir(folder):
             raise BadFolder(f"{folder} is not a folder. Move it away; it is made when needed.")
-        if not is_ours(snippet, chosen.keyring):
+        if snippet and not is_ours(snippet, chosen.keyring):
             raise BadOption(
                 "--pinkeep-snippet-dir",
                 folder,
                 f"the file {snippet} is there, and pinkeep did not write it. Name a folder of its "
                 "own for the snippets, or move that file away.",
             )
-        return Server(
-            snippet,
-            apache.command("--pinkeep-configtest-command", chosen.configtest, "configtest"),
-            apache.command("--pinkeep-reload-command", chosen.reload, "graceful"),
-        )
+        return servers.server(kind, snippet, chosen.configtest, chosen.reload)
 
     def _check_foreign(self, folder: str) -> None:
         """See that the admin's snippet folder is not one that certbot or we keep other files in."""
         real = os.path.realpath(folder)
         config_dir = os.path.realpath(self.config_dir)
-        apache_dir = os.path.join(config_dir, "pinkeep", "apache")
-        if os.path.commonpath([real, config_dir]) == config_dir and real != apache_dir:
+        ours = [os.path.join(config_dir, "pinkeep", name) for name in servers.KINDS]
+        if os.path.commonpath([real, config_dir]) == config_dir and real not in ours:
             raise BadOption(
                 "--pinkeep-snippet-dir",
                 folder,
@@ -605,10 +671,16 @@ def _current(state: State) -> Policy:
     return state.ledger.current.policy
 
 
-def _snippet(state: State, now: datetime) -> str:
-    """The text of the snippet that is to be served."""
+def _snippet(state: State, server: Server, now: datetime) -> str:
+    """The text of the snippet that is to be served.
+
+    :raises PublishFailed: when the server would not take it
+    """
     policy = None if state.unpinned(now) else _current(state)
-    return apache.render(state.keyring, policy)
+    try:
+        return KINDS[server.kind].render(state.keyring, policy)
+    except BadPolicy as error:
+        raise PublishFailed(str(error)) from error
 
 
 def _is_settled(state: State, chosen: Options, now: datetime) -> bool:

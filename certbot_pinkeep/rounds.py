@@ -16,6 +16,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from typing import NoReturn
 
@@ -111,6 +112,10 @@ class Round:
         finally:
             for error in self._loader.load(moments.now()):
                 logger.error("%s", error)
+        reports = [
+            replace(one, issued=any(self._loader.is_new(taken.live) for taken in one.taken))
+            for one in reports
+        ]
         for report in reports:
             self._stamp(report)
         if failures:

@@ -20,6 +20,7 @@ from typing import Any
 from certbot_pinkeep import advice, moments, rollover
 from certbot_pinkeep.keyring import Key, Keyring, Member
 from certbot_pinkeep.ledger import Release
+from certbot_pinkeep.options import NO_HEADER
 from certbot_pinkeep.pins import KeyType
 from certbot_pinkeep.policy import Policy
 from certbot_pinkeep.rollover import Decision, Safety
@@ -221,9 +222,14 @@ def _policy(policy: Policy | None) -> dict[str, Any]:
     }
 
 
+def _has_no_header(state: State) -> bool:
+    """Whether the keyring is for apps and zones only, and no server sends its header."""
+    return state.settings.get("header") == NO_HEADER and not state.snippet
+
+
 def _published(view: _View) -> str:
     ledger = view.state.ledger
-    if ledger.current is None or view.state.unpinned(view.now):
+    if ledger.current is None or view.state.unpinned(view.now) or _has_no_header(view.state):
         return "none"
     return "pending" if ledger.pending else "live"
 
@@ -255,7 +261,10 @@ def _block(view: _View) -> str:
     ]
     if ledger.current is not None:
         policy = ledger.current.policy
-        lines.append(f"  Published: {_published(view)}, in {view.state.snippet or 'no file yet'}")
+        where = f"in {view.state.snippet or 'no file yet'}"
+        if _has_no_header(view.state):
+            where = "no server sends a header (--pinkeep-header none)"
+        lines.append(f"  Published: {_published(view)}, {where}")
         lines.append(f"             max-age {policy.max_age} s{_extras(policy)}")
     if ledger.pending:
         lines.append(f"  Pending:   {_pending(view)}")

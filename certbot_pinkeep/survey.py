@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from certbot_pinkeep import apache, files, options, pins, renewals
+from certbot_pinkeep import apache, files, options, pins, renewals, servers
 from certbot_pinkeep.checks import certificates, machine
 from certbot_pinkeep.checks.findings import Finding
 from certbot_pinkeep.checks.seen import (
@@ -42,6 +42,7 @@ from certbot_pinkeep.errors import BadKey, BadOption, DamagedState, PinkeepError
 from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.renewals import Renewal
+from certbot_pinkeep.servers import Kind
 from certbot_pinkeep.state import State
 from certbot_pinkeep.store import Store
 
@@ -110,6 +111,8 @@ class Survey:
         keyring = self.folders.seen(state.keyring)
         state = replace(state, keyring=keyring)
         chosen = self._chosen(state)
+        text = apache.read_snippet(state.snippet) if state.snippet else None
+        kind = servers.chosen_kind(chosen.header, state.snippet, text)
         members = keyring.drawing
         lineages = [self._lineage(member) for member in members]
         keys = tuple(self._keys(state))
@@ -117,12 +120,12 @@ class Survey:
         return Seen(
             state=state,
             chosen=chosen,
-            reloads=_reloads(chosen),
-            configtest=_configtest(chosen),
+            reloads=_reloads(chosen, kind),
+            configtest=_configtest(chosen, kind),
             step=step,
             reached=self.store.reached(now),
             owner=_owner(places),
-            snippet=apache.read_snippet(state.snippet) if state.snippet else None,
+            snippet=text,
             shown=tuple(shown),
             plain=tuple(plain),
             places=places,
@@ -271,8 +274,7 @@ def _refused(
     try:
         chosen = options.parse(values, lineage)
         options.check_report_host(chosen.report_uri, names, chosen.include_subdomains)
-        apache.command("--pinkeep-configtest-command", chosen.configtest, "configtest")
-        apache.command("--pinkeep-reload-command", chosen.reload, "graceful")
+        servers.server(None, "", chosen.configtest, chosen.reload)
     except BadOption as error:
         return error
     return None
@@ -328,18 +330,16 @@ def _key_error(renewal: Renewal, live: Certificate) -> str:
     return ""
 
 
-def _reloads(chosen: Options) -> bool:
-    """Whether pinkeep reloads Apache itself."""
+def _reloads(chosen: Options, kind: Kind | None) -> bool:
+    """Whether pinkeep reloads the server itself."""
     try:
-        return bool(apache.command("--pinkeep-reload-command", chosen.reload, "graceful"))
+        return bool(servers.server(kind, "", None, chosen.reload).reload)
     except BadOption:
         return True  # it is meant to; the next run says what is wrong
 
 
-def _configtest(chosen: Options) -> str:
-    """The command that tests Apache's configuration; empty: none, or one that cannot be run."""
+def _configtest(chosen: Options, kind: Kind | None) -> str:
+    """The command that tests the configuration; empty: none, or one that cannot be run."""
     with suppress(BadOption):
-        return shlex.join(
-            apache.command("--pinkeep-configtest-command", chosen.configtest, "configtest")
-        )
+        return shlex.join(servers.server(kind, "", chosen.configtest, ()).configtest)
     return ""

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from certbot_pinkeep import advice, apache, moments, reach, rollover
+from certbot_pinkeep import advice, apache, moments, reach, rollover, servers
 from certbot_pinkeep.errors import Compromised, DamagedState, NotSafe, PinkeepError
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Keyring
@@ -130,13 +130,16 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
     """
     with loaded(keeper, name, now) as state:
         ledger = state.ledger
+        if ledger.current is not None and not ledger.pending and not state.snippet:
+            return f"The keyring {name} has nothing pending: no server sends its header."
         if ledger.current is None or not state.snippet:
             raise PinkeepError(f"The keyring {name} publishes nothing yet. Run: certbot renew")
         if ledger.doubt or ledger.is_ahead_of(now):
             raise PinkeepError(advice.unconfirmed(name, ledger, now))
         policy = None if state.unpinned(now) else ledger.current.policy
-        wanted = apache.directives(apache.render(state.keyring, policy))
-        if apache.directives(apache.read_snippet(state.snippet)) != wanted:
+        text = apache.read_snippet(state.snippet)
+        kind = servers.kind_of(state.snippet, text)
+        if kind.directives(text) != kind.directives(kind.render(state.keyring, policy)):
             raise PinkeepError(
                 f"{state.snippet} is not what was published last, so it cannot be confirmed. Run "
                 f"'{keeper.step(state.keyring)}', reload Apache, and confirm again."

@@ -30,6 +30,7 @@ from certbot_pinkeep.checks.findings import Finding, Severity
 from certbot_pinkeep.checks.seen import Certificate, Seen, Shown
 from certbot_pinkeep.errors import BadHeader, BadKey
 from certbot_pinkeep.ledger import Entry, Holding, Release
+from certbot_pinkeep.options import NO_HEADER
 from certbot_pinkeep.pins import Header
 from certbot_pinkeep.policy import ENFORCED, Policy
 
@@ -294,6 +295,8 @@ def _header(seen: Seen, shown: Shown, pin: str, now: datetime) -> Iterator[Findi
     current = seen.state.ledger.current
     if current is None:
         return  # nothing was published yet, which is told once
+    if seen.chosen.header == NO_HEADER and not seen.state.snippet:
+        return  # a header that is sent is somebody else's
     policy = current.policy
     sent = [value for name, value in shown.headers if name.lower() == policy.header_name.lower()]
     if seen.state.unpinned(now):

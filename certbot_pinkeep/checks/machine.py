@@ -31,13 +31,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from shlex import quote
 
-from certbot_pinkeep import advice, apache, csrs, moments, reach, rollover
+from certbot_pinkeep import advice, csrs, moments, reach, rollover
 from certbot_pinkeep.checks.certificates import is_overdue
 from certbot_pinkeep.checks.findings import Finding, Severity
 from certbot_pinkeep.checks.hosts import put_back
 from certbot_pinkeep.checks.seen import Certificate, Lineage, Place, PlaceKind, Seen
 from certbot_pinkeep.errors import BadOption
 from certbot_pinkeep.ledger import Entry
+from certbot_pinkeep.servers import kind_of
 
 #: By kind: what it is called, the permission bits it must not have, the mode that it should have,
 #: how bad it is otherwise. What others can write is worse than what they can read.
@@ -143,14 +144,15 @@ def _is_held_back(seen: Seen, now: datetime) -> bool:
     state, ledger = seen.state, seen.state.ledger
     if ledger.current is None or not ledger.pending or state.unpinned(now):
         return False
-    wanted = apache.render(state.keyring, ledger.current.policy)
+    kind = kind_of(state.snippet, seen.snippet)
+    wanted = kind.render(state.keyring, ledger.current.policy)
     if state.tested == hashlib.sha256(wanted.encode()).hexdigest():
         return False
     if not state.snippet:
         return True  # it is noted with the first one that passes
     earlier = [entry.policy for entry in ledger.entries[:-1] if entry.replaced is None]
-    there = apache.directives(seen.snippet)
-    return there in [apache.directives(apache.render(state.keyring, one)) for one in earlier]
+    there = kind.directives(seen.snippet)
+    return there in [kind.directives(kind.render(state.keyring, one)) for one in earlier]
 
 
 def _held_back(seen: Seen, current: Entry) -> Finding:
@@ -201,12 +203,16 @@ def _snippet(seen: Seen, now: datetime) -> Iterator[Finding]:
     if state.ledger.current is None or not state.snippet or _is_held_back(seen, now):
         return
     policy = state.ledger.current.policy
-    wanted = [apache.directives(apache.render(state.keyring, policy))]
+    kind = kind_of(state.snippet, seen.snippet)
+    wanted = [kind.directives(kind.render(state.keyring, policy))]
     if state.unpinned(now):
-        wanted.append([])  # max-age=0 goes at the next renewal
+        wanted += [
+            [],
+            kind.directives(kind.render(state.keyring, None)),
+        ]  # max-age=0 goes at the next renewal
     if seen.snippet is None and [] not in wanted:
         what = "the snippet is gone: once Apache is reloaded, it sends no pins."
-    elif apache.directives(seen.snippet) not in wanted:
+    elif kind.directives(seen.snippet) not in wanted:
         what = "the snippet is not what was published: it was edited, or an older one put back."
     else:
         return

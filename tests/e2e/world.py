@@ -71,7 +71,7 @@ class Bot(Certbot):
         self._zygote: Zygote | None = None
         self._bin = folder / "bin"
         self._bin.mkdir()
-        for name in ("apache2ctl", "apachectl"):
+        for name in ("apache2ctl", "apachectl", "nginx"):
             script(self._bin / name, GUARD.format(told=self.told))
 
     def env(self, faketime: timedelta | None = None) -> dict[str, str]:

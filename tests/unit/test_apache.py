@@ -293,29 +293,13 @@ def test_command_is_run_without_a_shell(site: Published) -> None:
     assert note.read_text().splitlines() == list(words)
 
 
-def test_default_command_is_apache2ctl_then_apachectl_then_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The contract's defaults; under cron, the system's folders are searched as well."""
-    monkeypatch.setattr(apache, "_SYSTEM_PATH", (str(tmp_path / "sbin"),))
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    option = "--pinkeep-reload-command"
-    assert apache.command(option, None, "graceful") == ()
-    for folder, name in (("sbin", "apachectl"), ("sbin", "apache2ctl")):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        path = tmp_path / folder / name
-        path.write_text("")
-        path.chmod(0o755)
-        assert apache.command(option, None, "graceful") == (str(path), "graceful")
-
-
 def test_g10_command_that_does_not_exist_is_a_bad_option(site: Published) -> None:
     """The error names the option and the whole command as it was given."""
     option = "--pinkeep-configtest-command"
-    assert apache.command(option, (), "configtest") == ()
-    assert apache.command(option, ("sh", "-c", "x"), "configtest")[1:] == ("-c", "x")
+    assert apache.command(option, ()) == ()
+    assert apache.command(option, ("sh", "-c", "x"))[1:] == ("-c", "x")
     with pytest.raises(BadOption) as caught:
-        apache.command(option, ("no-such-program", "a b"), "configtest")
+        apache.command(option, ("no-such-program", "a b"))
     assert caught.value.option == option
     assert caught.value.value == shlex.join(["no-such-program", "a b"])
 

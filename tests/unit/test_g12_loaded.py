@@ -12,7 +12,7 @@ import pytest
 from helpers import NOW
 from machine import Machine
 
-from certbot_pinkeep import apache, files, moments, options
+from certbot_pinkeep import files, moments, options, servers
 from certbot_pinkeep.errors import PinkeepError
 from certbot_pinkeep.keyring import Keyring
 from certbot_pinkeep.rounds import Round
@@ -187,15 +187,8 @@ def test_g12_bad_reload_command_counts_as_none_given(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The default is the best guess then, and it is tested before."""
-    default = {"graceful": machine.apache.reload, "configtest": machine.apache.configtest}
-    given = apache.command
-    monkeypatch.setattr(
-        apache,
-        "command",
-        lambda option, words, action: (
-            given(option, words, action) if words is not None else default[action]
-        ),
-    )
+    default = {("graceful",): machine.apache.reload, ("configtest",): machine.apache.configtest}
+    monkeypatch.setattr(servers.Kind, "default", lambda kind, action: default.get(action, ()))
     renew(machine)
     assert run(machine, True, **{"reload-command": "true && true"}) == 1
 

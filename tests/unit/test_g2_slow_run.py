@@ -24,9 +24,9 @@ def test_g2_policy_is_replaced_when_the_run_comes_to_the_reload(
     clock = [1000.0]
     real = getattr(apache, slow)
 
-    def slowly(server: Server, *others: object) -> None:
+    def slowly(server: Server, *others: object) -> object:
         clock[0] += 50
-        real(server, *others)
+        return real(server, *others)
 
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(apache, slow, slowly)
