@@ -526,8 +526,9 @@ class Issuing:
     def _going_on(self, live: Live, snippet: str) -> SavedKey | None:
         """The key that a lineage without record goes on with: the one in live/, unless the snippet says
         that clients refuse it; else the certificate's own; else another one of the snippet."""
-        text = apache.read_snippet(snippet)
-        policy = apache.read_policy(text) if text is not None else None
+        text = apache.read_snippet(snippet) if snippet else None
+        kind = servers.kind_of(snippet, text)
+        policy = kind.read_policy(text) if text is not None else None
         there = self._there(live)
         if there is not None and (
             there.pin == live.pin or policy is None or there.pin in policy.pins

@@ -31,6 +31,7 @@ from certbot_pinkeep import files, ledger, moments
 from certbot_pinkeep.errors import DamagedState, PinkeepError, UnreadableState, UntrustedState
 from certbot_pinkeep.keyring import Key, Keyring, Leave, Member, Role
 from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.options import HEADERS
 from certbot_pinkeep.pins import CURVES, KeyKind, KeyType, is_pin
 from certbot_pinkeep.state import State
 from certbot_pinkeep.witness import Witness
@@ -116,7 +117,7 @@ class Store:
                 shlex.quote(copy.settings[option]),
             )
         snippet = own.snippet if own else ""
-        if copy.snippet == os.path.join(self.folder, "apache", f"{name}.conf"):
+        if copy.snippet in [os.path.join(self.folder, one, f"{name}.conf") for one in HEADERS]:
             snippet = copy.snippet
         return replace(copy, settings=settings, snippet=snippet)
 
