@@ -39,6 +39,19 @@ def lost(key: Key) -> str:
     )
 
 
+def replaced(name: str, count: int, safety: Safety) -> str:
+    """Said when new backups take the places of those whose files cannot be used."""
+    new = f"{count} new backup key{'s' if count > 1 else ''}"
+    when = when_safe(name, safety)
+    if safety.since is not None:
+        when = f"A rollover to the first new one is safe from {moments.text(safety.since)}."
+    return (
+        f"pinkeep staged {new} for the keyring {name} in place of those that it cannot use. "
+        f"{when} If you restore the old files, the next "
+        "'certbot renew' stages the old backup keys again."
+    )
+
+
 def reason(decision: Decision) -> str:
     """Why a rollover is due, as a part of a sentence."""
     return _REASONS[decision.due] if decision.due else "nothing is due"

@@ -90,7 +90,6 @@ def add_private(
                 f"is {', '.join(waiting)}. Nothing was changed. To have it as one more backup, add --new."
             )
         keeper.folders.check()
-        keeper.check_keys(state.keyring)
         taken = paths_of(state.keyring)
         if brought.sealed is not None:
             key = replace(key, encrypted=keeper.folders.save_encrypted(brought.sealed, taken))
@@ -126,7 +125,6 @@ def drop(keeper: Keeper, name: str, pin: str, now: datetime) -> Key:
                 f"{', '.join(known) or 'none'}. Nothing was changed."
             )
         keeper.folders.check()
-        keeper.check_keys(state.keyring)
         left = replace(state, keyring=state.keyring.without_backup(pin))
         why = _is_needed(keeper, state, left, key, now)
         if why:

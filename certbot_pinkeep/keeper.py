@@ -11,6 +11,9 @@ The rules:
   that Apache sends the new one's header (G2).
 * Each step is taken only where what is there differs from what should be: a second run changes
   nothing, and a run after a kill goes on where the first one stopped.
+* Where files of keys are gone, all of them even, the run goes on: the live key is saved to keys/ again,
+  and new backups take the places of those that are lost. Where they were only away (a folder that was
+  not mounted), they are backups again once they are back.
 * A lineage joins with the key that it has: its hosts may serve that already, so it is pinned at once.
   Where clients hold pins without it, that is told, and its next renewal is for a key that they accept.
 * Where a lineage of the keyring comes with a key that clients do not accept, nothing is recorded (G2).
@@ -40,7 +43,6 @@ from certbot_pinkeep import (
 from certbot_pinkeep.apache import Server
 from certbot_pinkeep.csrs import SavedCsr
 from certbot_pinkeep.errors import (
-    BadFolder,
     BadKey,
     NotCovered,
     PinkeepError,
@@ -61,6 +63,7 @@ from certbot_pinkeep.publishing import (
     held_for,
     paths_of,
 )
+from certbot_pinkeep.rollover import Safety
 from certbot_pinkeep.state import State
 
 logger = logging.getLogger(__name__)
@@ -186,7 +189,6 @@ class Keeper(Publishing):
             assert state is not None
             if kind.key_type not in state.keyring.key_types():
                 keys = state.keyring
-                self.check_keys(keys)
                 saved = self.folders.save_key(csrs.make_key(kind), paths_of(keys))
                 key = Key(saved.pin, saved.kind, "primary", saved.path, now)
                 keys = self._with_backups(keys.with_type(key), self._chosen(state).backup_keys, now)
@@ -198,19 +200,14 @@ class Keeper(Publishing):
         state = self.load_state(keyring, now)
         primary = state.keyring.primary(kind.key_type) if state else None
         assert state is not None and primary is not None
-        ledger, current = state.ledger, state.ledger.current
-        if current is not None and primary.pin not in current.pins:
-            ledger = ledger.record(
-                replace(current.policy, pins=state.keyring.published_pins()), now
-            )
-            ledger = ledger if self._chosen(state).reload == () else ledger.confirm(now)
         hosts = tuple(name.lower() for name in names)
-        return advice.staged(keyring, rollover.safety(primary, ledger, now, hosts))
+        by_hand = self._chosen(state).reload == ()
+        return advice.staged(keyring, _safety_once_published(state, primary, by_hand, now, hosts))
 
     def replenished(self, state: State, now: datetime) -> Keyring:
         """The keyring with as many backups as the admin wants."""
         wanted = self._chosen(state).backup_keys
-        return self._with_backups(self._without_lost(state.keyring, wanted), wanted, now)
+        return self._restaged(state, wanted, now)
 
     def _sweep(self, server: Server) -> None:
         """Remove what a run that was killed left half-written."""
@@ -277,7 +274,6 @@ class Keeper(Publishing):
     ) -> State:
         """The state with a lineage that is new to the keyring."""
         name = chosen.keyring
-        self.check_keys(old.keyring)
         self._check_hosts(name, live.name, live.names, now, live.pin)
         keyring = old.keyring
         key = keyring.key(live.pin)
@@ -371,13 +367,9 @@ class Keeper(Publishing):
     def _staged(
         self, state: State, chosen: Options, live: Live, now: datetime
     ) -> tuple[State, list[str]]:
-        """The state with all backups staged, and the CSR of each key for the lineage's names.
-
-        :raises BadFolder: when the folder of the keys is gone
-        """
-        self.check_keys(state.keyring)
-        keyring = self._without_lost(self._healed(state.keyring, live), chosen.backup_keys)
-        keyring = self._with_backups(keyring, chosen.backup_keys, now)
+        """The state with all backups staged, and the CSR of each key for the lineage's names."""
+        healed = replace(state, keyring=self._healed(state.keyring, live))
+        keyring = self._restaged(healed, chosen.backup_keys, now, chosen.reload == ())
         return replace(state, keyring=keyring), self._csrs_of(keyring, live)
 
     def _csrs_of(self, keyring: Keyring, live: Live) -> list[str]:
@@ -423,23 +415,27 @@ class Keeper(Publishing):
         path = saved.path if saved else self.adopted_key(live, paths_of(keyring)).path
         return keyring.moved(live.pin, path) if path else keyring
 
-    def check_keys(self, keyring: Keyring) -> None:
-        """See that not all keys are gone at once: that is a folder which is not there (mounted) now.
+    def _restaged(
+        self, state: State, wanted: int, now: datetime, by_hand: bool | None = None
+    ) -> Keyring:
+        """The keyring with as many backups as are wanted. Those that cannot be used are retired, and it is
+        told from when it is safe to switch to what took their places.
 
-        :raises BadFolder: when they are
+        :param by_hand: whether the admin reloads Apache; ``None``: as the keyring's options say
         """
-        paths = [self.folders.absolute(key.path) for key in keyring.keys if key.path]
-        if paths and not any(os.path.exists(path) for path in paths):
-            raise BadFolder(
-                f"No key of the keyring {keyring.name} is in {self.folders.keys} any more. Nothing "
-                f"was changed. {self.give_up(keyring.name)}"
-            )
-
-    def _without_lost(self, keyring: Keyring, wanted: int) -> Keyring:
-        """The keyring with as many backups as are at hand, at most *wanted*; the rest is retired."""
-        for key in keyring.lost():
+        lost = state.keyring.lost()
+        for key in lost:
             logger.error("%s", advice.lost(key))
-        return keyring.without_lost().with_backup_count(wanted)
+        keyring = state.keyring.without_lost().with_backup_count(wanted)
+        keyring = self._with_backups(keyring, wanted, now)
+        known = {key.pin for key in state.keyring.keys}
+        new = [key for key in keyring.keys if key.role == "backup" and key.pin not in known]
+        if lost and new:
+            by_hand = self._chosen(state).reload == () if by_hand is None else by_hand
+            then = replace(state, keyring=keyring)
+            safety = _safety_once_published(then, new[0], by_hand, now, None)
+            logger.warning("%s", advice.replaced(keyring.name, len(new), safety))
+        return keyring
 
     def _made_csr(self, key: Key, live: Live) -> SavedCsr | None:
         try:
@@ -477,6 +473,22 @@ class Keeper(Publishing):
                 renewals.agree(self.config_dir, member.lineage, state.settings)
             except (PinkeepError, OSError) as error:
                 logger.error("The options of %s could not be noted: %s", member.lineage, error)
+
+
+def _safety_once_published(
+    state: State, key: Key, by_hand: bool, now: datetime, hosts: tuple[str, ...] | None
+) -> Safety:
+    """When it is safe to switch to a key that has just been staged; where it is not published yet, it is
+    taken to be published now.
+
+    :param by_hand: whether the admin reloads Apache
+    :param hosts: as for :func:`rollover.safety`
+    """
+    ledger, current = state.ledger, state.ledger.current
+    if current is not None and key.pin not in current.pins:
+        ledger = ledger.record(replace(current.policy, pins=state.keyring.published_pins()), now)
+        ledger = ledger if by_hand else ledger.confirm(now)
+    return rollover.safety(key, ledger, now, hosts)
 
 
 def _draws_on(state: State, live: Live) -> bool:

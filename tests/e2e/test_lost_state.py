@@ -292,3 +292,28 @@ def test_g8_the_clock_is_set_back_a_little(site: Pinned, regular: Wget2) -> None
     safe = site.safe_from()
     assert clock_at(safe) > 23 * HOUR
     refusal(site.rollover())
+
+
+def test_g3_keys_folder_that_was_emptied(
+    pinned: Pinned, regular: Wget2, newcomer: NewcomerMaker
+) -> None:
+    """``find keys -mtime +90 -delete``: renewed, loaded, and said so; the next run has nothing to say."""
+    lost = pinned.pins[1:]
+    visitors = [regular]
+    all_accepted(pinned, visitors)
+    for path in keys(pinned.bot).values():
+        path.unlink()
+
+    told = said(pinned.renew())
+
+    for wrong in ("Nothing was changed", "locked out", "failed"):
+        assert wrong not in told
+    assert "new backup keys" in told
+    assert any(59 * DAY < clock_at(moment) < 61 * DAY for moment in moments_in(told))
+    assert pinned.server.served_pin(NAME) == pinned.live_pin == pinned.pins[0]
+    assert len(pinned.pins) == 3 and not set(lost) & set(pinned.pins)
+    visitors.append(newcomer())
+    all_accepted(pinned, visitors)
+    again = said(pinned.bot.renew())
+    assert "new backup" not in again and "keys/" not in again
+    pinned.check_whole()

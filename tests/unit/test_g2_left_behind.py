@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from machine import RSA_KEY, Machine
 
 from certbot_pinkeep import command, lineage, moments, renewals, wishes
 from certbot_pinkeep.errors import (
-    BadFolder,
     BadKey,
     BadOption,
     Compromised,
@@ -299,13 +299,18 @@ def test_g2_lost_keyring_file_of_several_lineages(machine: Machine) -> None:
     assert before <= set(machine.published("one").pins)
 
 
-def test_g5_keys_that_are_away_are_not_replaced_by_a_lineage_that_joins(pair: Machine) -> None:
-    """A folder that is not mounted: nothing is changed."""
-    (pair.config / "keys").rename(pair.config / "away")
-    pair.issue(OTHER)
-    with pytest.raises(BadFolder):
-        pair.keep(OTHER, "one", NOW + DAY)
-    assert not (pair.config / "keys").exists()
+def test_g5_lineage_joins_while_the_keys_are_away(pair: Machine) -> None:
+    """A folder that is not mounted: once it is back, its keys are backups as before."""
+    keys, before = pair.config / "keys", pair.published("one").pins
+    keys.rename(pair.config / "away")
+    new = pair.issue(OTHER)
+    pair.keep(OTHER, "one", NOW + DAY)
+    assert new in pair.published("one").pins
+    shutil.rmtree(keys)
+    (pair.config / "away").rename(keys)
+    for name in (OTHER, *pair.members("one")):
+        pair.keep(name, "one", NOW + 2 * DAY)
+    assert set(before) <= set(pair.published("one").pins)
 
 
 def test_g10_reports_do_not_go_to_a_host_of_another_lineage(pair: Machine) -> None:

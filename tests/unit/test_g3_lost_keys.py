@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers import DAY, NOW, Site, make_pem, pin_of_key
+from machine import RSA_KEY, Machine
 
+from certbot_pinkeep import wishes
 from certbot_pinkeep.csrs import Folders
-from certbot_pinkeep.errors import BadFolder, BadKey, OtherKeyring
+from certbot_pinkeep.errors import BadKey, Compromised, OtherKeyring
 from certbot_pinkeep.issuing import Handover
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.keyring import Key
@@ -53,18 +57,106 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_g2_g4_folder_of_keys_that_is_away_changes_nothing(world: World) -> None:
-    """A mount that is not up is no reason for new keys: an error, and all goes on as it was."""
+def test_g2_g4_folder_of_keys_that_is_away_and_back(world: World) -> None:
+    """A mount that is not up: the run goes on, and what was staged meanwhile is retired once the folder
+    is back, whose keys are the backups again. It costs no key, however often."""
     keys = world.config / "keys"
-    keys.rename(world.root / "away")
-    before = world.tree()
-    with pytest.raises(BadFolder, match=str(keys)):
-        world.run(1)
-    assert world.tree() == before
-    (world.root / "away").rename(keys)
     pins = world.published().pins
+    for day in (1, 3):
+        keys.rename(world.root / "away")
+        world.run(day)
+        assert world.published().pins[0] == pins[0] and len(world.published().pins) == 3
+        assert not set(world.published().pins[1:]) & set(pins)
+        keys.rename(world.root / "hidden")
+        (world.root / "away").rename(keys)
+        world.run(day + 1)
+        assert world.published().pins == pins
+        assert all(world.key_pem(pin) for pin in pins)
+        shutil.rmtree(world.root / "hidden")
+
+
+def emptied(world: World) -> None:
+    """``find /etc/letsencrypt/keys -mtime +90 -delete``."""
+    for path in (world.config / "keys").iterdir():
+        path.unlink()
+
+
+def without_folder(world: World) -> None:
+    """The same, with the folder itself."""
+    shutil.rmtree(world.config / "keys")
+
+
+def without_old_ones(world: World) -> None:
+    """Only a part of them was old enough."""
+    for pin in world.published().pins[:2]:
+        world.file_of(pin).unlink()
+
+
+LOSSES = [emptied, without_folder, without_old_ones]
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_g3_g4_keys_that_were_deleted_are_made_anew(
+    lose: Callable[[World], None], world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The live key is saved again, the lost backups are retired, new ones are staged, and it is said from
+    when they are safe. The next run has nothing to do and nothing to say."""
+    lost = list(world.published().pins[1:])
+    lose(world)
+    lost = [pin for pin in lost if not world.file_of(pin).exists()]
+    world.run(1)
+    told = caplog.text
+    assert "staged" in told and "is safe from 2026-05-01T12:00:00Z" in told  # 60 days after that
+    for wrong in ("Nothing was changed", "locked out", "moved away"):
+        assert wrong not in told
+    assert world.published().pins[0] == world.look().pin and len(world.published().pins) == 3
+    assert not set(lost) & set(world.published().pins)
+    assert all(world.key_pem(pin) for pin in world.published().pins)
+    assert world.file_of(world.look().pin).stat().st_mode & 0o777 == 0o600
+    caplog.clear()
+    before = world.tree()
     world.run(2)
-    assert world.published().pins == pins
+    assert world.tree() == before and caplog.text == ""
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_g3_dry_run_without_keys_writes_nothing(
+    lose: Callable[[World], None], world: World
+) -> None:
+    """It is issued for the live key."""
+    lose(world)
+    before = world.tree()
+    found = world.keeper.handover(world.look(), world.name, world.names, NOW + DAY, dry_run=True)
+    assert found.pin == world.look().pin and world.tree() == before
+
+
+def test_g4_keys_of_two_types_that_were_deleted_are_made_anew(tmp_path: Path) -> None:
+    """Each certificate brings its own key back; both types have their backups."""
+    machine = Machine(tmp_path)
+    machine.issue("rsa.test", RSA_KEY)
+    machine.keep("rsa.test", "ring")
+    machine.issue("ec.test")
+    machine.keep("ec.test", "ring", NOW + DAY)
+    for path in (machine.config / "keys").iterdir():
+        path.unlink()
+    for name in ("ec.test", "rsa.test"):
+        machine.keep(name, "ring", NOW + 2 * DAY)
+    state = machine.keeper.load_state("ring", NOW + 2 * DAY)
+    assert state is not None and len(state.keyring.published_pins()) == 6
+    published = [key for key in state.keyring.keys if key.role in ("primary", "backup")]
+    assert [key.fault for key in published] == [""] * 6
+
+
+def test_g3_compromised_key_with_all_keys_deleted_needs_the_admin(world: World) -> None:
+    """No key is left that clients accept; the commands that the error names help, in their order."""
+    emptied(world)
+    wishes.note_revoked(world.keeper, world.look().pin, True, NOW + DAY)
+    with pytest.raises(Compromised, match=r"certbot install .*rollover example.com --now --force"):
+        world.keeper.handover(world.look(), world.name, world.names, NOW + DAY)
+    world.run(1)  # certbot install
+    new = world.published().pins[1]
+    wishes.ask(world.keeper, world.name, NOW + DAY, force=True)
+    assert world.keeper.handover(world.look(), world.name, world.names, NOW + DAY).pin == new
 
 
 def test_g3_renewal_goes_on_while_the_folder_of_keys_is_away(world: World) -> None:
