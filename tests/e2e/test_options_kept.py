@@ -93,15 +93,18 @@ if VERSION >= (2, 3):
         assert "max-age=99999" in text
 
 
-def test_g2_a_new_name_for_a_pinned_host_is_refused(bot: Bot) -> None:
-    """Before the CA is asked; the error names the way that keeps the key."""
+def test_g2_a_new_name_for_a_pinned_host_draws_on_its_keyring(bot: Bot) -> None:
+    """Another keyring is refused before the CA is asked; where none is named, it is the host's."""
     bot.renew(*OFFLINE).check()
     pins, before = pins_in(snippet_of(bot, NAME)), tree(bot.config_dir)
-    done = bot.certonly("-d", NAME, "-d", OTHER, "--cert-name", "renamed", "--duplicate", *OFFLINE)
+    call = ["-d", NAME, "-d", OTHER, "--cert-name", "renamed", "--duplicate", *OFFLINE]
+    done = bot.certonly(*call, "--pinkeep-keyring", "renamed")
     assert done.returncode == 1
     assert f"{NAME} is pinned by the keyring {NAME}" in said(done)
     assert f"--pinkeep-keyring {NAME}" in said(done)
     assert changed(before, tree(bot.config_dir)) == []
+    bot.certonly(*call).check()
+    assert live_pin(bot, "renamed") == pins[0]
 
     serial = live_certificate(bot, NAME).serial_number
     call = ["-d", NAME, "-d", OTHER, "--cert-name", NAME, "--expand", "--renew-with-new-domains"]
