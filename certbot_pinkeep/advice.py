@@ -19,6 +19,7 @@ from certbot_pinkeep.errors import BadOption, NoKeyringName
 from certbot_pinkeep.keyring import Key, Keyring
 from certbot_pinkeep.ledger import Holding, Ledger, Release
 from certbot_pinkeep.options import SWITCHES
+from certbot_pinkeep.policy import Policy
 from certbot_pinkeep.rollover import Cause, Decision, Safety
 
 NOBODY = "It locks nobody out."
@@ -261,7 +262,7 @@ def promise(name: str, decision: Decision, force: bool = False) -> str:
         )
         return (
             f"The keyring {name} rolls over once its key is brought: {decision.safety.why}. "
-            f"{when_safe(name, decision.safety)} {goes_on} {_if_lost(name, decision)}"
+            f"{when_safe(name, decision.safety)} {goes_on} {_if_lost(name, decision)}{_here(decision)}"
         )
     goes_on = (
         "Until then renewals keep the present key."
@@ -275,11 +276,62 @@ def promise(name: str, decision: Decision, force: bool = False) -> str:
     )
 
 
+def sent_before(
+    name: str, hosts: tuple[str, ...], policy: Policy, offline: list[str], now: datetime
+) -> str:
+    """Said when a host was seen sending pins that no keyring publishes."""
+    told = (
+        f"{', '.join(hosts)} already sends a Public-Key-Pins header that pinkeep did not write. Clients "
+        f"may hold its pins until {moments.text(now + policy.binding)}, so the keyring {name} does not roll "
+        "over to a key that is not among them before that. Take the line that sends it out of "
+        "the web server's configuration: clients take the first header only (RFC 7469 §2.3.1)."
+    )
+    for pin in offline:
+        told += (
+            f" The key with the pin {pin} is not on this machine, so pinkeep keeps its pin as an offline "
+            f"backup. If you have its private key, run: certbot-pinkeep backup {name} add --key FILE -- if "
+            f"not, run: certbot-pinkeep backup {name} drop {pin}"
+        )
+    return told
+
+
+def sent_by_others(name: str, hosts: tuple[str, ...]) -> str:
+    """Said when a host sends pins, but serves no key of this machine."""
+    return (
+        f"{', '.join(hosts)} sends a Public-Key-Pins header, but serves no live key of this machine, so "
+        f"pinkeep does not believe it. {record_earlier(name)}"
+    )
+
+
+def sent_without_key(name: str, hosts: tuple[str, ...]) -> str:
+    """Said when a host sends pins that the served key is not among."""
+    return (
+        f"{', '.join(hosts)} sends a Public-Key-Pins header without the pin of the key that it serves: "
+        "clients ignore it, or it pins a CA. pinkeep does not record it. Take the line that sends it out "
+        "of the web server's configuration."
+    )
+
+
+def not_seen(name: str, hosts: Mapping[str, str]) -> str:
+    """Said when a host could not be looked at before it was pinned."""
+    why = next((f" ({one})" for one in hosts.values() if one), "")
+    return f"pinkeep could not see which pins {', '.join(hosts)} sends already{why}. {record_earlier(name)}"
+
+
+def record_earlier(name: str) -> str:
+    """The command that records pins which clients hold."""
+    return (
+        "If clients hold earlier pins, record these, and the last day on which they bind. Run: "
+        f"certbot-pinkeep release {name} add --channel header --label earlier --until DATE --pin PIN "
+        "--pin PIN"
+    )
+
+
 def refusal(name: str, decision: Decision) -> str:
     """Said when a rollover that was asked for would lock clients out (G2)."""
     elsewhere = decision.safety.cause == "elsewhere"
     locks_out = "" if decision.best is None or elsewhere else " without locking clients out"
-    lost = f" {_if_lost(name, decision)}" if elsewhere else ""
+    lost = f" {_if_lost(name, decision)}{_here(decision)}" if elsewhere else ""
     return (
         f"The keyring {name} cannot roll over{locks_out}: {decision.safety.why}. "
         f"{when_safe(name, decision.safety)}{lost} Nothing was changed. To have it done by the first "
@@ -330,6 +382,14 @@ def _forced(name: str, best: Key, ledger: Ledger, now: datetime, new: bool) -> s
         else f"To renew now all the same, with {which}, run: certbot-pinkeep rollover {name} --now --force"
     )
     return f"{force} -- {announcement(best, ledger, now)}"
+
+
+def _here(decision: Decision) -> str:
+    """From when a backup can be used whose private key is here, as a sentence; empty: unknown."""
+    here, since = decision.at_hand, decision.at_hand_since
+    if here is None or since is None:
+        return ""
+    return f" The backup with the pin {here.pin} is here, and is safe from {moments.text(since)}."
 
 
 def _if_lost(name: str, decision: Decision) -> str:

@@ -2,8 +2,8 @@
 
 The rules:
 
-* A pin is all that a backup needs to be published. Its private key is needed when it is to be used
-  (see ``rollover``), and is compared with the pin then.
+* A pin is all that a backup needs to be published: its kind is known once its CSR or key is brought.
+  Its private key is needed when it is to be used (see ``rollover``), and is compared with the pin then.
 * A key that is compromised, or was in service and left, is no backup; nor is one of a type that the
   keyring does not serve.
 * Files are saved before the keyring file names them (G5); nothing is saved of what is refused (G10).
@@ -57,6 +57,10 @@ def add_public(keeper: Keeper, name: str, pem: bytes, source: str, now: datetime
         key = _new(keeper, state, public, f"--csr {source!r}", now)
         known = state.keyring.key(key.pin)
         if known is not None and not _is_left(state, key.pin):
+            if known.kind != key.kind:  # a pin alone did not say of which kind it is
+                known = replace(known, kind=key.kind)
+                _save(keeper, state, known)
+                return known
             if _is_done(state, key.pin, True):
                 raise BadBackup(f"--csr {source!r}: {key.pin} is a backup of {name} already.")
             return known
@@ -98,7 +102,9 @@ def add_private(
             saved = keeper.folders.find_copy(pem) or keeper.folders.save_key(pem, taken)
             key = replace(key, path=saved.path)
         if known is not None and staged:
-            key = replace(known, path=key.path, encrypted=key.encrypted or "", fault="")
+            key = replace(
+                known, kind=key.kind, path=key.path, encrypted=key.encrypted or "", fault=""
+            )
         _save(keeper, state, key)
     return key
 

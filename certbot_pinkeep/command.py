@@ -24,6 +24,7 @@ from certbot_pinkeep.commands import (
     common,
     deploy_hook,
     export,
+    pin,
     release,
     rollover,
     status,
@@ -145,7 +146,18 @@ def _parser() -> common.Parser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     common.add_certbots(parser, None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for one in (status, check, rollover, export, release, backup, timeline, wishes, deploy_hook):
+    for one in (
+        pin,
+        status,
+        check,
+        rollover,
+        export,
+        release,
+        backup,
+        timeline,
+        wishes,
+        deploy_hook,
+    ):
         one.add(commands)
     for command in commands.choices.values():
         # Certbot takes them in any place, so do we.

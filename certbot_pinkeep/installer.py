@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -133,6 +134,8 @@ class Installer(
             setattr(self.config, "new_key", False)  # noqa: B010 - read-only to type checkers only
             self._rollover_asked = True
         self._wrap_client()
+        if self.config.verb in ("certonly", "run") and getattr(self.config, "key_path", None):
+            raise errors.ConfigurationError(_no_key_path(self.config))
         if self.config.verb in _WITH_SOMEBODY_THERE:
             self._check_options()
         if self.config.verb == "reconfigure" and self.config.certname:
@@ -280,7 +283,7 @@ class Installer(
         rsa = str(config.key_type).lower() == "rsa"
         kind = KeyKind("rsa", str(config.rsa_key_size)) if rsa else None
         kind = kind or KeyKind("ecdsa", str(config.elliptic_curve))
-        return self._keeper().handover_new(
+        handed = self._keeper().handover_new(
             name,
             self._keyring(name, names),
             kind.key_type,
@@ -290,6 +293,12 @@ class Installer(
             dry_run,
             kind if handoff.is_given(config, "key_type") else None,
         )
+        if handed is not None and handed.waited:
+            display_util.notify(
+                f"{handed.csr.path} asks for exactly these names, and its key is in {handed.key_path}: the "
+                f"certificate is issued for this key, with the pin {handed.pin}."
+            )
+        return handed
 
     def is_still_chosen(self, names: list[str], live_key_path: str | None, pin: str) -> bool:
         """Whether the key of this pin may still be used, by what is on record now.
@@ -667,7 +676,19 @@ def _how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | No
     return f"{told}\nRun: {mend}"
 
 
+def _no_key_path(config: Any) -> str:
+    """Why ``--key-path`` is refused: certbot issues no certificate for it, but for a new key."""
+    name = config.certname or "NAME"
+    return (
+        f"--key-path {config.key_path!r}: certbot issues no certificate for this key, and pinkeep would pin "
+        "another one. Nothing was changed. Get the certificate without --key-path and without --installer "
+        f"pinkeep. Then run: certbot-pinkeep pin {name} --key {shlex.quote(str(config.key_path))}"
+    )
+
+
 def _tell_taken(taken: Taken) -> None:
+    for sentence in taken.told:
+        display_util.notify(sentence)
     name, keyring = taken.live.name, taken.chosen.keyring
     if taken.moved_from:
         display_util.notify(

@@ -17,10 +17,14 @@ The rules:
 * A certificate whose key came past its keyring goes back to the primary where that is safe at its
   names, else to the key that it had, unless that is compromised: its clients are locked out already.
 * A lineage that is pinned nowhere yet, and is to join a keyring, is issued for the shared primary
-  at once where that is safe at its names; else it joins with the key that it has.
+  at once where that is safe at its names; else it joins with the key that it has. It keeps that
+  key, too, if its hosts are seen sending pins already, or cannot be believed (see ``earlier``).
 * A host has one keyring. A lineage draws on the one that is named for it, or that has it; else on the
   one that pins any of its names; else on a new one with its own name.
 * A lineage whose names two keyrings pin keeps its key, unless the next one is accepted at all of them.
+* A new certificate of a keyring that has no key yet is issued for a CSR that waits for exactly its
+  names, with its key in ``keys/``: the admin has put both there. A key that a certificate of this
+  machine has had waits for nothing. Which one of several is meant, the admin has to say.
 * A certificate with a key that clients do not accept is not made for a host that is pinned already,
   nor for one below a host that is pinned with includeSubDomains (G2). That goes for the names that a
   renewal adds, too: at those of its own keyring other pins may bind than at its present ones.
@@ -30,12 +34,25 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from certbot_pinkeep import advice, apache, csrs, pins, reach, revocations, rollover, servers
+from certbot_pinkeep import (
+    advice,
+    apache,
+    csrs,
+    pins,
+    reach,
+    renewals,
+    revocations,
+    rollover,
+    servers,
+)
+from certbot_pinkeep import lineage as lineage_
 from certbot_pinkeep.csrs import SavedCsr, SavedKey
 from certbot_pinkeep.errors import (
     BadFolder,
@@ -57,9 +74,17 @@ from certbot_pinkeep.servers import Kind
 from certbot_pinkeep.state import State
 from certbot_pinkeep.store import Store
 
+if TYPE_CHECKING:
+    from certbot_pinkeep.checks.seen import Shown
+    from certbot_pinkeep.earlier import Found
+
 logger = logging.getLogger(__name__)
 
 Names = tuple[str, ...]
+#: Looks at hosts, in a few seconds. Never raises.
+Look = Callable[[Sequence[str]], "list[Shown]"]
+#: For how many seconds one run looks at hosts that were not pinned before, in all.
+_LOOKING = 10.0
 
 
 @dataclass(frozen=True)
@@ -68,12 +93,14 @@ class Handover:
 
     :ivar key_path: the private key's file, absolute
     :ivar pin: the pin that the issued certificate's key must have
+    :ivar waited: whether key and CSR were there though no keyring has the key
     """
 
     key_path: str
     key_pem: bytes = field(repr=False)
     csr: SavedCsr
     pin: str
+    waited: bool = False
 
 
 class Issuing:
@@ -81,10 +108,16 @@ class Issuing:
 
     :param config_dir: certbot's ``--config-dir``
     :param work_dir: certbot's ``--work-dir``
+    :param look: looks at hosts before they are pinned; ``None``: nobody does
     """
 
-    def __init__(self, config_dir: str, work_dir: str | None = None) -> None:
+    def __init__(
+        self, config_dir: str, work_dir: str | None = None, look: Look | None = None
+    ) -> None:
         self.config_dir = config_dir
+        self._look = look
+        self._looked: dict[Names, list[Shown]] = {}
+        self._looking = 0.0
         self.store = Store(config_dir, work_dir)
         self.folders = csrs.Folders(config_dir)
 
@@ -205,7 +238,7 @@ class Issuing:
         self._check_hosts(keyring, lineage, names, now)
         types = state.keyring.key_types() if state else ()
         if state is None or not types:
-            return None
+            return self._waiting(names, must_staple, kind)
         if kind is not None and kind.key_type not in types:
             if self._binds_at(state, names, now):
                 raise TypeMissing(keyring, kind)
@@ -214,6 +247,37 @@ class Issuing:
         certificate = Certificate(_lowered(names), None)
         key = self._picked(state, key_type, None, certificate, now)
         return self._handover(key, names, must_staple, dry_run)
+
+    def _waiting(
+        self, names: list[str], must_staple: bool, kind: KeyKind | None
+    ) -> Handover | None:
+        """The saved CSR for exactly these names whose key is in ``keys/`` and in use nowhere.
+
+        :raises BadKey: when there are several of different keys
+        """
+        wanted = csrs.request("", names, must_staple)
+        found = []
+        for request, csr in self.folders.saved_csrs().items():
+            if replace(request, pin="") != wanted or self._is_in_use(request.pin):
+                continue
+            key = self.folders.find_key(request.pin)
+            if key is not None and (kind is None or kind.key_type == key.kind.key_type):
+                found.append(Handover(self.folders.absolute(key.path), key.pem, csr, key.pin, True))
+        if len(found) > 1:
+            listed = "; ".join(f"{one.csr.path} (pin {one.pin})" for one in found)
+            raise BadKey(
+                f"Several CSRs for exactly {', '.join(names)} wait with their keys, and which key clients "
+                f"pin is not known: {listed}. No certificate was issued. Move those that you do not mean "
+                f"out of {self.folders.csrs}, and ask for the certificate again."
+            )
+        return found[0] if found else None
+
+    def _is_in_use(self, pin: str) -> bool:
+        """Whether a keyring has the key, or a certificate of this machine had it."""
+        known = [state for name in self.store.names() for state in self.store.known(name)]
+        return any(state.keyring.key(pin) for state in known) or pin in lineage_.all_pins(
+            self.config_dir
+        )
 
     def _binds_at(self, state: State, names: Iterable[str], now: datetime) -> bool:
         """Whether clients may hold pins of the keyring at one of the names."""
@@ -383,6 +447,39 @@ class Issuing:
                     run = advice.drawing_on(name, lineage, renewed=True)
                     raise OtherKeyring(host, name, lineage, run, carried)
 
+    def sent_at(self, names: Names) -> Found | None:
+        """What the hosts of these names are seen sending; ``None``: nobody looks. Never raises."""
+        from certbot_pinkeep import earlier
+
+        hosts = earlier.hosts_to_see(names)
+        if self._look is None or not names:
+            return None
+        if hosts not in self._looked:
+            began = time.monotonic()
+            shown: list[Shown] = []
+            if hosts and self._looking < _LOOKING:
+                try:
+                    shown = self._look(hosts)
+                except Exception as error:
+                    logger.debug("%s could not be looked at: %s", ", ".join(hosts), error)
+            self._looked[hosts] = shown
+            self._looking += time.monotonic() - began
+        return earlier.found(names, self._looked[hosts], self._live_pins_for)
+
+    def _live_pins_for(self, host: str) -> frozenset[str]:
+        """The pins of the keys of all certificates that this machine has live for a host."""
+        found = []
+        for name in renewals.names(self.config_dir):
+            try:
+                path = os.path.join(self.config_dir, "live", name, "cert.pem")
+                names, pin = lineage_.glance(path)
+            except BadKey as error:
+                logger.debug("%s", error)
+                continue
+            if reach.covered(names, (host,), False):
+                found.append(pin)
+        return frozenset(found)
+
     def load_state(self, name: str, now: datetime) -> State | None:
         """The state of a keyring: what is on record, and which of its keys can be used."""
         state = self.recall(name, now)
@@ -488,7 +585,7 @@ class Issuing:
         :param published: whether pins of it may have been published all the same
         :param snippet: where they would have been
         """
-        shared = None if published else self._shared_key(live, keyring, names, now)
+        shared = None if published else self._shared_key(live, keyring, names, now, dry_run)
         if shared is not None:
             return shared
         if not answer.compromised and not self.is_compromised(live.pin):
@@ -584,7 +681,7 @@ class Issuing:
         )
 
     def _shared_key(
-        self, live: Live, keyring: str, names: Iterable[str], now: datetime
+        self, live: Live, keyring: str, names: Iterable[str], now: datetime, dry_run: bool
     ) -> SavedKey | None:
         """The key of the keyring that a lineage without pins is to join, where it is safe."""
         try:
@@ -601,6 +698,9 @@ class Issuing:
             ).key
             if key is None or not rollover.safety(key, state.ledger, now, hosts).at(now):
                 return None
+            sent = None if dry_run else self.sent_at(hosts)
+            if sent is not None and (sent.sent or sent.foreign):
+                return None  # clients may hold pins without it
             return self.load_key(key)
         except (DamagedState, BadKey) as error:
             logger.error("%s", error)

@@ -11,6 +11,7 @@ The rules:
   that Apache sends the new one's header (G2).
 * Each step is taken only where what is there differs from what should be: a second run changes
   nothing, and a run after a kill goes on where the first one stopped.
+* What a host sends already when it is first pinned is recorded with it (see ``earlier``).
 * Where files of keys are gone, all of them even, the run goes on: the live key is saved to keys/ again,
   and new backups take the places of those that are lost. Where they were only away (a folder that was
   not mounted), they are backups again once they are back.
@@ -25,8 +26,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from certbot_pinkeep import (
     advice,
@@ -36,6 +39,7 @@ from certbot_pinkeep import (
     lineage,
     moments,
     options,
+    pins,
     renewals,
     rollover,
     servers,
@@ -44,6 +48,7 @@ from certbot_pinkeep.apache import Server
 from certbot_pinkeep.csrs import SavedCsr
 from certbot_pinkeep.errors import (
     BadKey,
+    DamagedState,
     NotCovered,
     PinkeepError,
     TypeMissing,
@@ -65,6 +70,9 @@ from certbot_pinkeep.publishing import (
 )
 from certbot_pinkeep.rollover import Safety
 from certbot_pinkeep.state import State
+
+if TYPE_CHECKING:
+    from certbot_pinkeep.earlier import Found
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +122,7 @@ class Keeper(Publishing):
         self.folders.check()
         files.check_folder(self.store.folder, forbidden=0o022, advice="0755")
         options.check_report_host(chosen.report_uri, live.names, chosen.include_subdomains)
+        sent = self.sent_at(self._unknown_hosts(live, now))  # without the lock: it takes time
         with self.store.locked():
             self._sweep(server)
             old = self.load_state(chosen.keyring, now)
@@ -130,6 +139,7 @@ class Keeper(Publishing):
                 state = self._joined(known, live, chosen, now, pinned_before, origin)
             state = _with_settings(state, chosen)
             state, csr_paths = self._staged(state, chosen, live, now)
+            state, told = self._with_sent(old, state, live, sent, now)
             # First: a run that is killed must not leave the others with options that are no more.
             self._tell_members(old, state, live)
             if state != old:
@@ -140,7 +150,14 @@ class Keeper(Publishing):
                 remember()
         joined = old is None or not _draws_on(old, live)
         taken = Taken(
-            live, chosen, tuple(csr_paths), old is None, joined, origin, _rolled_over(old, live)
+            live,
+            chosen,
+            tuple(csr_paths),
+            old is None,
+            joined,
+            origin,
+            _rolled_over(old, live),
+            told,
         )
         self._taken.setdefault(chosen.keyring, {})[live.name] = taken
         return taken
@@ -167,6 +184,27 @@ class Keeper(Publishing):
                 raise
             until = self.stage_type(missing.keyring, missing.kind, names, now)
             raise TypeMissing(missing.keyring, missing.kind, until) from missing
+
+    def pin_key(self, keyring: str, pem: bytes, now: datetime) -> None:
+        """Record a key that clients pin already as the one that the keyring's certificates are renewed
+        for; :meth:`publish` comes next.
+
+        :param pem: the private key, unencrypted
+        :raises BadKey: when it cannot be
+        """
+        public = pins.load_private_key(pem).public_key()
+        pin, kind = pins.pin_of(public), pins.kind_of(public)
+        with self.store.locked():
+            state = self.load_state(keyring, now)
+            assert state is not None  # the lineage was taken in
+            keys, known = state.keyring, state.keyring.key(pin)
+            if self.is_compromised(pin):
+                raise BadKey(f"the key with the pin {pin} is compromised, and is never used again")
+            if known is None or known.role != "primary" or self.folders.fault(known):
+                saved = self.folders.find_copy(pem) or self.folders.save_key(pem, paths_of(keys))
+                keys = keys.with_next(Key(pin, kind, "primary", saved.path, now))
+                self.save_csrs(keys)
+                self.store.save(replace(state, keyring=keys))
 
     def stage_type(self, keyring: str, kind: KeyKind, names: Iterable[str], now: datetime) -> str:
         """Stage and publish the first keys of a type, for a certificate with these names to come.
@@ -216,6 +254,34 @@ class Keeper(Publishing):
         for folder in (self.folders.keys, self.folders.csrs, self.store.folder, renewal, snippets):
             if os.path.isdir(folder):
                 files.sweep(folder)
+
+    def _unknown_hosts(self, live: Live, now: datetime) -> tuple[str, ...]:
+        """The names of a lineage that no keyring has yet, and those that were seen sending pins that
+        no keyring publishes."""
+        known, sending = set[str](), set[str]()
+        for name in self.store.names():
+            with suppress(DamagedState):
+                state = self.store.load(name)
+                if state is not None:
+                    known.update(state.keyring.hosts)
+                    sending.update(state.ledger.sending(now))
+        return tuple(name for name in live.names if name not in known or name in sending)
+
+    def _with_sent(
+        self, old: State | None, state: State, live: Live, sent: Found | None, now: datetime
+    ) -> tuple[State, tuple[str, ...]]:
+        """The state with what the hosts of a lineage send already, and what there is to say of it."""
+        if sent is None:
+            return state, ()
+        from certbot_pinkeep import earlier
+
+        chain = pins.pins_of_certificates(live.certificates()[1])
+        name, known = state.keyring.name, set(old.keyring.hosts) if old else set()
+        seen = earlier.recorded(state, sent, live.kind, self.folders.find_key, chain, now)
+        for sentence in earlier.told(name, state, seen, sent, now):
+            logger.warning("%s", sentence)
+        unseen = {host: why for host, why in sent.unseen.items() if host not in known}
+        return seen, (advice.not_seen(name, unseen),) if unseen else ()
 
     def _origin(self, live: Live, chosen: Options) -> str | None:
         """The keyring that a lineage moves from; ``None``: from none."""

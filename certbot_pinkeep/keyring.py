@@ -235,6 +235,23 @@ class Keyring:
         back = replace(known, role=role, leave="revoked" if known.leave == "revoked" else "")
         return self._changed(lambda k: back if k is known else k)
 
+    def with_next(self, key: Key) -> Keyring:
+        """The keyring with a key that clients pin already as the primary of its type: lineages go over
+        to it. What was primary stays in service, or is a backup."""
+        known = self.key(key.pin)
+        served = {member.pin for member in self.members}
+
+        def after(old: Key) -> Key:
+            if old.role != "primary" or old.kind.key_type != key.kind.key_type:
+                return old
+            return replace(old, role="in-service" if old.pin in served else "backup", leave="")
+
+        first = replace(
+            known or key, role="primary", path=key.path, leave="", encrypted="", fault=""
+        )
+        others = (after(old) for old in self.keys if old.pin != key.pin)
+        return replace(self, keys=(first, *others))
+
     def with_type(self, key: Key) -> Keyring:
         """The keyring with the first key of a type, for certificates to come."""
         return self.with_keys([replace(key, role="primary")])

@@ -22,6 +22,8 @@ The rules:
 * What other keyrings served at hosts that are now this one's is inherited: it binds there as it did.
   It may be served until it is known that Apache sends this keyring's header there; also what binds
   nobody now is noted until then, because what follows it may.
+* What a host was seen sending though no keyring publishes it is kept with what is inherited, as
+  served until it was seen last. The look that does not see it any more confirms its end.
 * A release, a version of an app or a zone that carries pins, binds as a policy does: until the date
   that the admin names, plus the time for which it is held after that (a zone's TTL). What is told of
   it later makes it bind for longer and at more names, never less; only its end makes it end.
@@ -399,6 +401,34 @@ class Ledger:
         )
         return replace(self, inherited=ended)
 
+    def sent(self, policy: Policy, hosts: tuple[str, ...], at: datetime) -> Ledger:
+        """Note that hosts were seen sending a policy that no keyring publishes: until now."""
+        seen = self._not_before(at)
+        known = [
+            e for e in self.inherited if e.policy == policy and e.hosts == hosts and _awaited(e)
+        ]
+        others = tuple(entry for entry in self.inherited if entry not in known)
+        recorded = min((entry.recorded for entry in known), default=seen)
+        entry = Entry(policy, recorded, None, seen, hosts)
+        longest = max(self.longest, policy.binding)
+        return replace(self, inherited=(*others, entry), longest=longest)
+
+    def not_sent(self, hosts: Iterable[str], at: datetime) -> Ledger:
+        """Note that hosts were seen without what they had been seen sending: until now at most."""
+        silent, end = set(hosts), self._not_before(at)
+        ended = tuple(
+            replace(entry, confirmed=end, replaced=end)
+            if _awaited(entry) and silent.issuperset(entry.hosts)
+            else entry
+            for entry in self.inherited
+        )
+        return replace(self, inherited=ended)
+
+    def sending(self, now: datetime) -> tuple[str, ...]:
+        """The hosts that may still send what they were seen sending."""
+        waiting = [one for one in self.inherited if _awaited(one) and one.may_bind(now)]
+        return tuple(dict.fromkeys(host for entry in waiting for host in entry.hosts))
+
     def is_ahead_of(self, now: datetime) -> bool:
         """Whether it knows of a moment after *now*: the clock runs, or once ran, wrong."""
         latest = self.latest()
@@ -517,6 +547,11 @@ def _last_over(*lists: Iterable[Release]) -> tuple[Release, ...]:
     """Of the releases that ran out, those that ended last, each once."""
     known = dict.fromkeys(release for one in lists for release in one)
     return tuple(sorted(known, key=lambda one: one.until + one.ttl)[-PAST:])
+
+
+def _awaited(entry: Entry) -> bool:
+    """Whether it was seen being sent, and not seen to be gone since."""
+    return entry.replaced is not None and entry.confirmed is None and bool(entry.hosts)
 
 
 def _shrinks(entry: Entry, hosts: tuple[str, ...]) -> bool:

@@ -117,6 +117,16 @@ def pin_of_version(cert_path: str, fingerprint: str) -> str | None:
     return None
 
 
+def all_pins(config_dir: str) -> frozenset[str]:
+    """The pins of the keys of all certificates that are kept, live or not."""
+    found = set()
+    below = glob.escape(config_dir)
+    for path in glob.glob(os.path.join(below, "archive", "*", "cert*.pem")):
+        with suppress(BadKey):
+            found.add(glance(path)[1])
+    return frozenset(found)
+
+
 def _content(path: str) -> bytes:
     try:
         return files.read(path, files.MEDIUM)

@@ -15,6 +15,7 @@ import base64
 import binascii
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -51,6 +52,7 @@ _RSA_ALGORITHM = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00"
 _ENCRYPTED = re.compile(
     rb"-----BEGIN ENCRYPTED PRIVATE KEY-----.*?-----END ENCRYPTED PRIVATE KEY-----", re.DOTALL
 )
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,15 @@ def pin_of_certificate(pem: bytes) -> str:
     :raises BadKey: when that is no certificate with an RSA or ECDSA key
     """
     return pin_of(usable(load_certificate(pem).public_key()))
+
+
+def pins_of_certificates(pem: bytes) -> frozenset[str]:
+    """The pins of all certificates in *pem*; those that cannot be read are passed over."""
+    found = set()
+    for part in _CERTIFICATE.findall(pem):
+        with suppress(ValueError, UnsupportedAlgorithm):
+            found.add(pin_of(x509.load_pem_x509_certificate(part).public_key()))
+    return frozenset(found)
 
 
 def load_certificate(pem: bytes) -> x509.Certificate:

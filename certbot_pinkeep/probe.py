@@ -14,6 +14,7 @@ The rules:
   no other one.
 * Headers are read as they were sent: two equal ones are two, interim answers (RFC 9110 §15.2) and
   lines that are no headers are passed over. The body is left unread.
+* Before a host is pinned, a glance is enough: its header at each address, whatever chain it shows.
 * A port for plain HTTP where nothing answers is a fine one.
 """
 
@@ -39,6 +40,7 @@ _TOGETHER = 64
 _LARGEST = 1 << 16
 #: Seconds.
 _GLANCE = 0.5
+_LOOK = 2.0
 _CIPHERS: dict[KeyType, str] = {"rsa": "aRSA", "ecdsa": "aECDSA"}
 # OpenSSL's X509_V_ERR_...
 _DISTRUST: dict[int, Distrust] = {9: "time", 10: "time", 62: "name"}
@@ -146,6 +148,36 @@ def look(targets: Sequence[Target], way: Way) -> tuple[list[Shown], list[Plain]]
         shown = [one for some, failed in looks for one in (*failed, *_as_one(_results(some)))]
         sent = [next((one for one in _results(some) if one), ()) for some in plain]
         return shown, [Plain(one.name, headers) for one, headers in zip(asked, sent, strict=True)]
+
+
+def glance(
+    names: Sequence[str], connect: tuple[str, int] | None = None, seconds: float = _LOOK
+) -> list[Shown]:
+    """What hosts show first over TLS: key and headers, whether this machine trusts them or not.
+
+    :param connect: host and port to connect to for every host; ``None``: the host itself, port 443
+    :param seconds: the time limit for finding the hosts, and again for looking at them
+    :returns: several for a host that has several addresses
+    """
+    way = Way(connect, None, seconds)
+    with _pool() as pool:
+        spots = _results([pool.submit(_spots, Target(name), way) for name in names])
+        looks = [pool.submit(_glance_at, spot, way) for some, _ in spots for spot in some]
+        return [*(one for _, failed in spots for one in failed), *_results(looks)]
+
+
+def _glance_at(spot: _Spot, way: Way) -> Shown:
+    deadline = _Deadline(way.seconds)
+    shown = _shown(spot.target, address=spot.place)
+    try:
+        with _wrapped(spot, _blind(None), deadline) as connection:
+            certificate = connection.getpeercert(binary_form=True)
+            shown = replace(shown, certificate=certificate)
+            return replace(shown, headers=_ask(connection, spot.target.name, deadline))
+    except _Stop as stop:
+        return replace(shown, stopped=stop.stopped, error=stop.error)
+    except OSError as error:  # ssl.SSLError and TimeoutError are such
+        return replace(shown, stopped="tls", error=deadline.why(error))
 
 
 @contextmanager

@@ -51,7 +51,7 @@ from certbot_pinkeep.errors import (
     Unpinnable,
     Unpinned,
 )
-from certbot_pinkeep.issuing import Issuing, is_accepted, member_of
+from certbot_pinkeep.issuing import Issuing, Look, is_accepted, member_of
 from certbot_pinkeep.keyring import Key, Keyring
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.neighbours import Certificates, Seen
@@ -72,6 +72,7 @@ class Taken:
     :ivar joined: the lineage is new to the keyring
     :ivar moved_from: the keyring that it came from
     :ivar rolled_over: the pin of the key that it was rolled over to
+    :ivar told: what there is to say of pins that clients may hold already, as sentences
     """
 
     live: Live
@@ -81,6 +82,7 @@ class Taken:
     joined: bool
     moved_from: str | None
     rolled_over: str | None
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,10 +167,13 @@ class Publishing(Issuing):
 
     :param config_dir: certbot's ``--config-dir``
     :param work_dir: certbot's ``--work-dir``
+    :param look: looks at hosts before they are pinned; ``None``: nobody does
     """
 
-    def __init__(self, config_dir: str, work_dir: str | None = None) -> None:
-        super().__init__(config_dir, work_dir)
+    def __init__(
+        self, config_dir: str, work_dir: str | None = None, look: Look | None = None
+    ) -> None:
+        super().__init__(config_dir, work_dir, look)
         self.certificates = Certificates(config_dir)
         self._taken: dict[str, dict[str, Taken]] = {}
         #: The reload commands of this run, and whether they have worked.
@@ -686,6 +691,8 @@ def _snippet(state: State, server: Server, now: datetime) -> str:
 def _is_settled(state: State, chosen: Options, now: datetime) -> bool:
     """Whether another run with the same options would change nothing, however late."""
     waiting = state.ledger.pending and chosen.reload != ()
+    if state.ledger.sending(now):
+        return False  # it is looked at again, until it is seen to be gone
     return not waiting and state.unpin == state.unpinned(now)
 
 

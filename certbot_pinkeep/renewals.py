@@ -94,6 +94,20 @@ def remember(config_dir: str, name: str, installer: str, options: Mapping[str, o
     _change(path, _content(path), wanted)
 
 
+def keep_key(config_dir: str, name: str) -> None:
+    """Note in a lineage's renewal file that it is renewed with its present key, by the installer that
+    it has.
+
+    :raises PinkeepError: when the file is not one of certbot's
+    :raises OSError: when it cannot be written
+    """
+    path = _path(config_dir, name)
+    content = _content(path)
+    parameters = content["renewalparams"]
+    remembered = {k: str(v) for k, v in parameters.items() if k.startswith(_PREFIX)}
+    _change(path, content, {"reuse_key": "True"} | remembered)
+
+
 def agree(config_dir: str, name: str, settings: Mapping[str, str]) -> None:
     """Note the options of its keyring in the renewal file of a lineage that pinkeep renews.
 

@@ -85,6 +85,7 @@ class Decision:
     :ivar best: the backup to switch to, now or as soon as it is safe; ``None`` without a backup
     :ivar safety: when switching to that one is safe
     :ivar at_hand: where the private key of the best one is elsewhere: the best one that is here
+    :ivar at_hand_since: from when switching to that one is safe; ``None`` while unknown
     """
 
     key: Key | None
@@ -92,6 +93,7 @@ class Decision:
     best: Key | None
     safety: Safety
     at_hand: Key | None = None
+    at_hand_since: datetime | None = None
 
     @property
     def rolls_over(self) -> bool:
@@ -121,8 +123,8 @@ def decide(
     if decision.best is None or not decision.best.elsewhere:
         return decision
     hosts = certificate.hosts if certificate else None
-    here, _ = best_backup(keyring.without_elsewhere(), ledger, now, key_type, hosts)
-    return replace(decision, at_hand=here)
+    here, ready = best_backup(keyring.without_elsewhere(), ledger, now, key_type, hosts)
+    return replace(decision, at_hand=here, at_hand_since=ready.since if here else None)
 
 
 def _decide(

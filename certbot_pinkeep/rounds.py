@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from certbot_pinkeep import moments, renewals
 from certbot_pinkeep.errors import DamagedState, PinkeepError
@@ -28,6 +28,9 @@ from certbot_pinkeep.loading import Loader
 from certbot_pinkeep.options import Options
 from certbot_pinkeep.publishing import Failure, Report, Taken
 from certbot_pinkeep.stamps import Stamps
+
+if TYPE_CHECKING:
+    from certbot_pinkeep.checks.seen import Shown
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ class Round:
 
     def __init__(self, config_dir: str, work_dir: str) -> None:
         self.config_dir = config_dir
-        self.keeper = Keeper(config_dir, work_dir)
+        self.keeper = Keeper(config_dir, work_dir, _glance)
         self.stamps = Stamps(work_dir)
         self._values: dict[str, Mapping[str, object]] = {}
         self._loader = Loader(self.keeper)
@@ -156,6 +159,12 @@ class Round:
                     self.stamps.clear(live.name)
             except OSError as error:
                 logger.debug("No stamp: %s", error)
+
+
+def _glance(names: Sequence[str]) -> list[Shown]:
+    from certbot_pinkeep import probe  # only where a host is pinned for the first time
+
+    return probe.glance(names)
 
 
 @lru_cache(maxsize=16)

@@ -366,6 +366,15 @@ def _differing(seen: Seen, shown: Shown, value: str, policy: Policy, pin: str) -
             f"Have its <VirtualHost> include {seen.state.snippet}, reload Apache, and run: "
             f"certbot-pinkeep confirm {seen.name}",
         )
+    if any(_says(value, one.policy) for one in seen.state.ledger.inherited):
+        return Finding(
+            Severity.CRITICAL,
+            shown.where,
+            f"it still sends the {policy.header_name} of before it was pinned by pinkeep, so clients note "
+            "that one, and hold it for longer than is on record.",
+            "Take the line that sends it out of the web server's configuration, see that its "
+            f"<VirtualHost> includes {seen.state.snippet}, reload the server, and run: certbot renew",
+        )
     if any(_says(value, entry.policy) for entry in seen.state.ledger.entries):
         return Finding(
             Severity.CRITICAL,

@@ -7,7 +7,7 @@ import getpass
 import shlex
 import sys
 
-from certbot_pinkeep import backups, files, moments, pins, status, text
+from certbot_pinkeep import backups, files, moments, pins, renewals, status, text
 from certbot_pinkeep.backups import Brought
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import BadBackup, BadKey
@@ -88,6 +88,8 @@ def _add(parsed: argparse.Namespace) -> int:
         )
     config = common.certbots_config(parsed)
     keeper, name = common.keeper_of(config), common.name_of(parsed)
+    if name not in keeper.store.names() and name in renewals.names(config.config_dir):
+        raise BadBackup(_not_pinned(name, parsed))
     brought = None if parsed.csr is not None else _brought(parsed)
     with common.holding_certbot(config):
         _add_to(keeper, name, parsed, brought)
@@ -107,6 +109,18 @@ def _add_to(keeper: Keeper, name: str, parsed: argparse.Namespace, brought: Brou
     common.tell(f"{key.pin} is a backup of the keyring {name}. {told}")
     common.print_step(keeper.publish(name, now))
     print("".join(f"{sentence}\n" for sentence in backups.due(keeper, name, now)), end="")
+
+
+def _not_pinned(name: str, parsed: argparse.Namespace) -> str:
+    """What to do about a certificate that is to have a backup, and has no keyring."""
+    told = f"The certificate {name} is not pinned yet, so it has no keyring. Nothing was changed."
+    pin = f"certbot-pinkeep pin {name}"
+    if parsed.csr is not None:
+        return f"{told} Pin it first, and add the backup then. Run: {pin}"
+    return (
+        f"{told} If clients pin this key already, run: {pin} --key {shlex.quote(parsed.key)} -- if not, pin "
+        f"the certificate first, and add the backup then. Run: {pin}"
+    )
 
 
 def _where(keeper: Keeper, key: Key) -> str:

@@ -58,14 +58,14 @@ def add(commands: common.Commands) -> None:
     command.add_argument(
         "--connect",
         metavar="HOST:PORT",
-        type=_address,
+        type=address,
         help="connect to this for every host, in place of the host itself and port 443; plain HTTP "
         "is looked at only with --connect-http then",
     )
     command.add_argument(
         "--connect-http",
         metavar="HOST:PORT",
-        type=_address,
+        type=address,
         help="the same for plain HTTP, in place of the host itself and port 80",
     )
     command.add_argument(
@@ -249,7 +249,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _address(text: str) -> tuple[str, int]:
+def address(text: str) -> tuple[str, int]:
     """HOST:PORT, also [2001:db8::1]:443."""
     try:
         parts = urlsplit(f"//{text}")

@@ -9,8 +9,9 @@ import shutil
 import stat
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from certbot import errors
@@ -38,6 +39,8 @@ _FOLDERS = {
 
 if TYPE_CHECKING:
     from typing import NoReturn
+
+    from certbot_pinkeep.checks.seen import Shown
 
     Commands = argparse._SubParsersAction["Parser"]
 
@@ -191,9 +194,19 @@ def holding_certbot(config: Any) -> Iterator[None]:
         yield
 
 
-def keeper_of(config: Any) -> Keeper:
-    """The keeper of certbot's config dir."""
-    return Keeper(config.config_dir, config.work_dir)
+def keeper_of(config: Any, connect: tuple[str, int] | None = None) -> Keeper:
+    """The keeper of certbot's config dir.
+
+    :param connect: host and port at which hosts are looked at before they are pinned; ``None``: the
+        hosts themselves, port 443
+    """
+
+    def look(names: Sequence[str]) -> list[Shown]:
+        from certbot_pinkeep import probe
+
+        return probe.glance(names, connect)
+
+    return Keeper(config.config_dir, config.work_dir, look)
 
 
 def name_of(parsed: argparse.Namespace) -> str:
@@ -257,20 +270,32 @@ def given(config: Any) -> dict[str, object]:
     return {option: getattr(config, f"pinkeep_{option.replace('-', '_')}") for option in OPTIONS}
 
 
-def take_in(config: Any, keeper: Keeper, renewal: Renewal) -> str:
+def take_in(
+    config: Any,
+    keeper: Keeper,
+    renewal: Renewal,
+    also: Mapping[str, object] | None = None,
+    remember: Callable[[Mapping[str, object]], None] | None = None,
+) -> str:
     """Record what is live of a lineage, with the options that certbot remembers for it.
 
+    :param also: options that are given, beside those in ``cli.ini``
+    :param remember: notes the options for its renewals; ``None``: nothing is noted
     :returns: its keyring
     """
     name = renewal.name
     live = lineage.look(name, renewal.cert_path, renewal.key_path, renewal.must_staple)
     now = moments.now()
-    values = keeper.values(name, given(config), renewal.options, live.names, now)
+    also = {**given(config), **(also or {})}
+    values = keeper.values(name, also, renewal.options, live.names, now)
     chosen = options.parse(values, name)
     # With one certificate ever, there was none before whose pins could be forgotten.
     ours = renewal.installer == handoff.INSTALLER and live.versions > 1
     pinned_before = ours and keeper.store.may_have_had(name, renewal.options)
-    keeper.take_in(live, chosen, now, pinned_before=pinned_before)
+    noted = partial(remember, values) if remember else None
+    taken = keeper.take_in(live, chosen, now, noted, pinned_before)
+    for sentence in taken.told:
+        tell(sentence)
     return chosen.keyring
 
 

@@ -149,6 +149,14 @@ def test_g3_prepare_lets_a_renewal_go_on_with_bad_options(site: Site) -> None:
         found.generic_updates(lineage(site))
 
 
+@pytest.mark.parametrize("verb", ["certonly", "run"])
+def test_g10_key_path_names_the_command_that_takes_a_key(site: Site, verb: str) -> None:
+    """Certbot would issue a certificate for a new key, which would be pinned at once."""
+    with pytest.raises(errors.ConfigurationError) as told:
+        plugin(site, verb, key_path="/root/old.key", certname=site.name).prepare()
+    assert f"certbot-pinkeep pin {site.name} --key /root/old.key" in str(told.value)
+
+
 def test_renew_adopts_what_is_not_due(site: Site, said: list[str]) -> None:
     """First sight: pinned, remembered for the next plain renewal, and told."""
     plugin(site, "renew", "--pinkeep-max-age", "60").generic_updates(lineage(site))

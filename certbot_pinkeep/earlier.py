@@ -1,0 +1,207 @@
+"""What hosts sent before pinkeep pinned them: what was seen in, what is recorded out. Pure.
+
+The rules:
+
+* A client pins by the first Public-Key-Pins header only (RFC 7469 §2.3.1). The report-only header
+  binds nobody.
+* A header is believed only if the handshake proved a key that a live certificate of this machine has
+  for the host. Otherwise somebody else could block rollovers with an absurd max-age.
+* A header that does not list the served key is not recorded: clients ignore it, or it pins a CA
+  (§2.5).
+* A header with one pin is recorded, too: not every client insists on a backup (§2.5).
+* What is believed is recorded as a policy that was served until now. While the host goes on sending
+  it, each later look makes it "until then"; the first look that does not see it any more ends that.
+* A pin of that header without a key on this machine is a backup that is kept offline. Its type is
+  taken to be that of the live key until its key or CSR is brought.
+* Nobody looks at wildcards, nor at IP addresses, which clients do not pin (§2.3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from ipaddress import ip_address
+
+from certbot_pinkeep import advice, pins
+from certbot_pinkeep.checks import certificates
+from certbot_pinkeep.checks.seen import Shown
+from certbot_pinkeep.csrs import SavedKey
+from certbot_pinkeep.errors import BadHeader, BadKey
+from certbot_pinkeep.keyring import Key
+from certbot_pinkeep.pins import Header, KeyKind
+from certbot_pinkeep.policy import ENFORCED, Policy
+from certbot_pinkeep.state import State
+
+#: How many hosts of a certificate are looked at.
+MOST = 20
+#: A pin that no key has, the digest of nothing: fills up a header with one pin.
+NOBODY = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A policy that a host sends."""
+
+    host: str
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the hosts of a certificate send.
+
+    :ivar sent: what is believed
+    :ivar without: the hosts with a key of ours that send nothing that binds
+    :ivar foreign: those that send pins, but did not prove a key of this machine
+    :ivar unlisted: those that send pins without the key that they serve
+    :ivar unseen: those that could not be looked at, and why
+    """
+
+    sent: tuple[Sent, ...] = ()
+    without: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    unseen: Mapping[str, str] = field(default_factory=dict)
+
+
+def hosts_to_see(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the names that can be looked at; the first ones, where they are many."""
+    return tuple(name for name in names if not name.startswith("*.") and not _is_address(name))[
+        :MOST
+    ]
+
+
+def found(
+    names: Sequence[str], shown: Iterable[Shown], mine: Callable[[str], frozenset[str]]
+) -> Found:
+    """What was seen at the names of a certificate.
+
+    :param shown: what was seen; one host may be there several times
+    :param mine: the pins of the live keys that this machine has for a host
+    """
+    sent: dict[Sent, None] = {}
+    without, foreign, unlisted, answered = [], [], [], set()
+    unseen = {name: "" for name in names if not _is_address(name)}
+    for one in shown:
+        if one.certificate is None or one.stopped:
+            if one.host not in answered and one.host in unseen:
+                unseen[one.host] = one.error
+            continue
+        header = _first(one)
+        pin = _pin(one.certificate)
+        answered.add(one.host)
+        unseen.pop(one.host, None)
+        if pin not in mine(one.host):
+            foreign += [one.host] if header is not None else []
+        elif header is None or not header.max_age:
+            without.append(one.host)
+        elif pin not in header.pins:
+            unlisted.append(one.host)
+        else:
+            sent[Sent(one.host, _policy(header))] = None
+    sending = {one.host for one in sent}
+    return Found(
+        tuple(sent),
+        tuple(dict.fromkeys(host for host in without if host not in sending)),
+        tuple(dict.fromkeys(foreign)),
+        tuple(dict.fromkeys(unlisted)),
+        unseen,
+    )
+
+
+def recorded(
+    state: State,
+    seen: Found,
+    kind: KeyKind,
+    saved: Callable[[str], SavedKey | None],
+    no_backups: Iterable[str],
+    now: datetime,
+) -> State:
+    """The state with what the hosts of a certificate send.
+
+    :param kind: that of its live key
+    :param saved: finds the file of a key by its pin
+    :param no_backups: pins that are not those of backups: a CA's
+    """
+    ledger, keyring = state.ledger.not_sent(seen.without, now), state.keyring
+    for policy, hosts in _together(seen.sent).items():
+        if any(_is_the_same(policy, one.policy) and not one.replaced for one in ledger.known):
+            continue
+        ledger = ledger.sent(policy, hosts, now)
+        for pin in policy.pins:
+            if keyring.key(pin) is not None or pin == NOBODY or pin in set(no_backups):
+                continue
+            key = saved(pin)
+            path = key.path if key else None
+            keyring = keyring.with_backup(Key(pin, key.kind if key else kind, "backup", path, now))
+    return replace(state, keyring=keyring, ledger=ledger)
+
+
+def told(name: str, before: State, after: State, seen: Found, now: datetime) -> list[str]:
+    """What there is to say of headers that were seen, as sentences.
+
+    :param name: the keyring's
+    :param before: the state before they were recorded
+    """
+    sentences = []
+    known, had = before.ledger.inherited, {key.pin for key in before.keyring.keys}
+    added = [key.pin for key in after.keyring.keys if key.elsewhere and key.pin not in had]
+    for policy, hosts in _together(seen.sent).items():
+        new = [one for one in after.ledger.inherited if one not in known and one.policy == policy]
+        if new:
+            offline = [pin for pin in policy.pins if pin in added]
+            sentences.append(advice.sent_before(name, hosts, policy, offline, now))
+    if seen.foreign:
+        sentences.append(advice.sent_by_others(name, seen.foreign))
+    if seen.unlisted:
+        sentences.append(advice.sent_without_key(name, seen.unlisted))
+    return sentences
+
+
+def _together(sent: Iterable[Sent]) -> dict[Policy, tuple[str, ...]]:
+    found: dict[Policy, tuple[str, ...]] = {}
+    for one in sent:
+        found[one.policy] = (*found.get(one.policy, ()), one.host)
+    return found
+
+
+def _is_the_same(one: Policy, other: Policy) -> bool:
+    """Whether they bind clients to the same."""
+    return (set(one.pins), one.binding, one.include_subdomains) == (
+        set(other.pins),
+        other.binding,
+        other.include_subdomains,
+    )
+
+
+def _first(shown: Shown) -> Header | None:
+    """The header that clients take; ``None``: none, or none that they can read."""
+    values = [value for name, value in shown.headers if name.lower() == ENFORCED.lower()]
+    try:
+        return pins.read_header(values[0]) if values else None
+    except BadHeader:
+        return None
+
+
+def _pin(certificate: bytes) -> str:
+    """The pin of a certificate in DER; empty: it cannot be read."""
+    try:
+        return certificates.read("", certificate).pin
+    except BadKey:
+        return ""
+
+
+def _policy(header: Header) -> Policy:
+    listed = tuple(dict.fromkeys(header.pins))
+    if len(listed) < 2:
+        listed = (*listed, NOBODY)
+    return Policy(listed, header.max_age, header.include_subdomains)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

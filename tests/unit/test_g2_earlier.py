@@ -1,0 +1,243 @@
+"""G2: a host that sent pins before pinkeep came: its visitors are not locked out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from helpers import DAY, HOUR, NOW, A, certificate, csr_pem, make_pem, pin_of_key
+from machine import Machine
+
+from certbot_pinkeep import backups, earlier, pins, rollover, wishes
+from certbot_pinkeep.backups import Brought
+from certbot_pinkeep.checks.seen import Headers, Shown
+from certbot_pinkeep.errors import NotSafe
+from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.pins import Header
+from certbot_pinkeep.policy import ENFORCED, REPORT_ONLY
+
+NAME = "www.pin.test"
+YEAR = 365 * DAY
+SECONDS = int(YEAR.total_seconds())
+OFFLINE = make_pem()
+
+
+@dataclass
+class Visited(Machine):
+    """A machine whose hosts can be looked at.
+
+    :ivar key: the key that is served
+    :ivar headers: what is sent
+    :ivar asked: the hosts that were looked at
+    """
+
+    root: Path
+    key: bytes = field(default_factory=make_pem)
+    headers: Headers = ()
+    asked: list[str] = field(default_factory=list)
+    reached: bool = True
+
+    def __post_init__(self) -> None:
+        super().__init__(self.root)
+
+    @property
+    def keeper(self) -> Keeper:
+        return Keeper(str(self.config), str(self.work), self.glance)
+
+    def glance(self, names: Sequence[str]) -> list[Shown]:
+        """What the hosts show."""
+        self.asked += names
+        if not self.reached:
+            return [Shown(name, stopped="unreachable", error="nothing answers") for name in names]
+        der = pins.load_certificate(certificate(self.key, names)).public_bytes(Encoding.DER)
+        return [Shown(name, der, self.headers) for name in names]
+
+    def send(self, *listed: str, age: int = SECONDS, name: str = ENFORCED) -> None:
+        """Have the hosts send a header, behind what they send already."""
+        value = pins.write_header(Header(listed, age))
+        self.headers = (*self.headers, (name, value))
+
+    def safe_from(self, now: datetime = NOW) -> datetime | None:
+        """From when a rollover to a key that is here is safe."""
+        state = self.state(NAME)
+        keys = state.keyring.without_elsewhere()
+        return rollover.best_backup(keys, state.ledger, now, "ecdsa")[1].since
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Visited:
+    """A site with a certificate, not pinned by pinkeep yet."""
+    site = Visited(tmp_path)
+    site.issue(NAME, site.key)
+    return site
+
+
+def test_g2_header_of_before_binds_as_a_policy(site: Visited) -> None:
+    """Nobody is rolled over before it has run out; then it binds nobody any more."""
+    site.send(pin_of_key(site.key), A)
+    site.keep(NAME, NAME)
+    with pytest.raises(NotSafe, match="2027-03-01"):
+        wishes.ask(site.keeper, NAME, NOW + HOUR)
+    assert site.safe_from() == NOW + YEAR
+    backups.drop(site.keeper, NAME, A, NOW + HOUR)
+    with pytest.raises(NotSafe, match="clients may hold pins without it until 2027-03-01"):
+        wishes.ask(site.keeper, NAME, NOW + HOUR)
+    assert wishes.ask(site.keeper, NAME, NOW + YEAR).ready
+
+
+def test_g2_offline_backup_of_the_header_is_one(site: Visited) -> None:
+    """Its pin is published at once. Its private key is asked for; with it the rollover is safe."""
+    pin = pin_of_key(OFFLINE)
+    site.send(pin_of_key(site.key), pin)
+    site.keep(NAME, NAME)
+    assert site.published(NAME).pins[-1] == pin
+    assert site.state(NAME).keyring.missing_backups(2) == {}
+    brought = Brought("offline.key", pins.load_private_key(OFFLINE))
+    backups.add_private(site.keeper, NAME, brought, NOW + HOUR)
+    assert wishes.ask(site.keeper, NAME, NOW + HOUR).ready
+    assert site.renew(NAME, NAME, NOW + 2 * HOUR) == pin
+
+
+def test_g2_key_of_the_header_that_is_here_is_a_backup(site: Visited) -> None:
+    """Its file is in keys/ already."""
+    saved = site.keeper.folders.save_key(OFFLINE)
+    site.send(pin_of_key(site.key), saved.pin)
+    site.keep(NAME, NAME)
+    key = site.state(NAME).keyring.key(saved.pin)
+    assert key is not None and (key.role, key.path) == ("backup", saved.path)
+    assert wishes.ask(site.keeper, NAME, NOW + HOUR).ready
+
+
+@pytest.mark.parametrize(
+    ("what", "held"),
+    [
+        ("a key of somebody else's", timedelta(0)),
+        ("report-only", timedelta(0)),
+        ("max-age 0", timedelta(0)),
+        ("the served key is not listed", timedelta(0)),
+        ("no syntax", timedelta(0)),
+        ("the first of two", YEAR),
+        ("one pin", YEAR),
+        ("the same pin twice", YEAR),
+        ("for ever", timedelta(days=36500)),
+    ],
+)
+def test_g2_which_headers_bind(site: Visited, what: str, held: timedelta) -> None:
+    """A client takes the first header that it can read; it is believed with a key of ours only."""
+    live = pin_of_key(site.key)
+    if what == "a key of somebody else's":
+        site.key = make_pem()
+        site.send(pin_of_key(site.key), A, age=10**9)
+    elif what == "report-only":
+        site.send(live, A, name=REPORT_ONLY)
+    elif what == "max-age 0":
+        site.send(live, A, age=0)
+    elif what == "the served key is not listed":
+        site.send(pin_of_key(OFFLINE), A)
+    elif what == "no syntax":
+        site.headers = ((ENFORCED, "pin-sha256="),)
+    elif what == "the first of two":
+        site.send(live, A)
+        site.send(live, A, age=1)
+    elif what == "one pin":
+        site.send(live)
+    elif what == "the same pin twice":
+        site.send(live, live)
+    else:
+        site.send(live, A, age=10**19)
+    site.keep(NAME, NAME)
+    state = site.state(NAME)
+    last = max((one.binds_until(NOW) for one in state.ledger.inherited), default=NOW)
+    assert last == NOW + held or (held > YEAR and last > NOW + 90 * YEAR)
+    if not held:
+        assert wishes.ask(site.keeper, NAME, NOW + 61 * DAY).ready
+    assert earlier.NOBODY not in site.published(NAME).pins
+
+
+def test_g2_header_binds_until_it_is_seen_to_be_gone(site: Visited) -> None:
+    """Every run looks again while it may be sent, and the first one that sees nothing is the last."""
+    site.send(pin_of_key(site.key), A)
+    assert not site.keep(NAME, NAME).settled
+    assert not site.keep(NAME, NAME, NOW + DAY).settled
+    assert site.safe_from(NOW + DAY) == NOW + DAY + YEAR
+    site.reached = False
+    assert not site.keep(NAME, NAME, NOW + 2 * DAY).settled
+    site.reached, site.headers = True, ()
+    assert site.keep(NAME, NAME, NOW + 3 * DAY).settled
+    assert site.safe_from(NOW + 3 * DAY) == NOW + 3 * DAY + YEAR
+    site.asked.clear()
+    site.keep(NAME, NAME, NOW + 4 * DAY)
+    assert site.asked == [] and site.safe_from(NOW + 4 * DAY) == NOW + 3 * DAY + YEAR
+
+
+def test_g2_lineage_that_joins_keeps_its_key_where_its_host_sends_pins(site: Visited) -> None:
+    """The first renewal of a second host is not issued for the shared key: its visitors do not know
+    it."""
+    site.issue("shared.pin.test", make_pem())
+    site.keep("shared.pin.test", "shared")
+    site.send(pin_of_key(site.key), A)
+    assert site.handed(NAME, "shared", NOW + 90 * DAY).pin == pin_of_key(site.key)
+    site.headers = ()
+    assert site.handed(NAME, "shared", NOW + 90 * DAY).pin != pin_of_key(site.key)
+
+
+def test_g2_host_that_a_lineage_newly_brings_is_looked_at(site: Visited) -> None:
+    """The others are not looked at again."""
+    site.keep(NAME, NAME)
+    site.asked.clear()
+    site.issue(NAME, site.key, (NAME, "new.pin.test", "*.pin.test", "192.0.2.1"))
+    site.send(pin_of_key(site.key), A)
+    site.keep(NAME, NAME, NOW + HOUR)
+    assert site.asked == ["new.pin.test"]
+    (entry,) = site.state(NAME).ledger.inherited
+    assert entry.hosts == ("new.pin.test",)
+
+
+def test_g3_nothing_that_goes_wrong_in_looking_stops_anything(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What could not be seen is said, with the command that records earlier pins; it works."""
+
+    class Broken(Visited):
+        def glance(self, names: Sequence[str]) -> list[Shown]:
+            raise RuntimeError("broken")
+
+    site = Broken(tmp_path)
+    site.issue(NAME, site.key)
+    with caplog.at_level(logging.WARNING):
+        (taken,) = site.keep(NAME, NAME).taken
+    assert caplog.messages == []
+    (told,) = taken.told
+    assert f"certbot-pinkeep release {NAME} add --channel header --label earlier --until" in told
+
+
+def test_g3_dry_run_looks_at_nothing(site: Visited) -> None:
+    """Not even where a lineage is to join."""
+    site.issue("shared.pin.test", make_pem())
+    site.keep("shared.pin.test", "shared")
+    site.asked.clear()
+    live = site.look(NAME)
+    site.keeper.handover(live, "shared", live.names, NOW + 90 * DAY, dry_run=True)
+    assert site.asked == []
+
+
+@pytest.mark.parametrize("how", ["key", "CSR"])
+def test_g2_offline_backup_of_another_kind_is_taken_as_it_is(site: Visited, how: str) -> None:
+    """The header does not say of what kind it is. Its key says so, as does its CSR."""
+    other = make_pem(ec.SECP384R1())
+    pin = pin_of_key(other)
+    site.send(pin_of_key(site.key), pin)
+    site.keep(NAME, NAME)
+    if how == "key":
+        brought = Brought("offline.key", pins.load_private_key(other))
+        backups.add_private(site.keeper, NAME, brought, NOW)
+    else:
+        backups.add_public(site.keeper, NAME, csr_pem(other, [NAME]), "offline.csr", NOW)
+    key = site.state(NAME).keyring.key(pin)
+    assert key is not None and key.kind.detail == "secp384r1"
