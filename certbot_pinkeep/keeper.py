@@ -278,10 +278,9 @@ class Keeper(Publishing):
         chain = pins.pins_of_certificates(live.certificates()[1])
         name, known = state.keyring.name, set(old.keyring.hosts) if old else set()
         seen = earlier.recorded(state, sent, live.kind, self.folders.find_key, chain, now)
-        for sentence in earlier.told(name, state, seen, sent, now):
-            logger.warning("%s", sentence)
+        told = earlier.told(name, state, seen, sent, now)
         unseen = {host: why for host, why in sent.unseen.items() if host not in known}
-        return seen, (advice.not_seen(name, unseen),) if unseen else ()
+        return seen, (*told, *([advice.not_seen(name, unseen)] if unseen else []))
 
     def _origin(self, live: Live, chosen: Options) -> str | None:
         """The keyring that a lineage moves from; ``None``: from none."""
