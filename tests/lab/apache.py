@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 from collections.abc import Iterator, Sequence
@@ -113,8 +114,8 @@ class Apache:
         self.stop()
         self._ports.release()
 
-    def write_config(self, extra: str = "") -> None:
-        """Write ``httpd.conf`` for the sites, with ``extra`` at its end."""
+    def write_config(self, extra: str = "", without: str = "") -> None:
+        """Write ``httpd.conf`` for the sites, with ``extra`` at its end, and without one module."""
         values = {
             "root": self.root,
             "pid_file": self.pid_file,
@@ -132,7 +133,10 @@ class Apache:
         for site in self.sites:
             for host in (HTTP, HTTPS):
                 parts.append(host.format(**values, **_directives(site)))
-        self.config.write_text("".join([*parts, extra]))
+        text = "".join([*parts, extra])
+        if without:
+            text = re.sub(f"^LoadModule {without}_module .*\n", "", text, flags=re.MULTILINE)
+        self.config.write_text(text)
 
     def start(self) -> None:
         """Start it and wait until it answers, and until a reload can be noticed."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from pathlib import Path
 from types import TracebackType
 
 from lab.apache import PAGE, PAGES
-from lab.look import Answer, get, get_plain
+from lab.look import Answer, get, get_plain, served_serial
 from lab.processes import Completed, Daemon, clean_env, program, run
 from lab.waiting import HOST, Ports, accepts, wait_for
 
 CONFIG = """\
 daemon off;
-master_process off;
+worker_processes 1;
+{user}
 pid {root}/nginx.pid;
 error_log {root}/error.log;
 events {{ worker_connections 64; }}
@@ -82,6 +85,8 @@ class Nginx:
                 page=PAGE,
                 snippet=snippet,
                 redirect_port=self.redirect_port,
+                # Only root may say whom its workers are to run as, and they are to reach its folder.
+                user="user root;" if os.geteuid() == 0 else "",
                 line=line_to_add(snippet.read_text()),
             )
         )
@@ -110,6 +115,20 @@ class Nginx:
     def configtest(self) -> Completed:
         """What nginx says of its configuration."""
         return run([*self._call, "-t"])
+
+    @property
+    def configtest_command(self) -> str:
+        """For ``--pinkeep-configtest-command``."""
+        return shlex.join([*self._call, "-t"])
+
+    @property
+    def reload_command(self) -> str:
+        """For ``--pinkeep-reload-command``."""
+        return shlex.join([*self._call, "-s", "reload"])
+
+    def served_serial(self) -> int:
+        """The serial number of the certificate that is served."""
+        return served_serial(self._name, self.https_port)
 
     @property
     def url(self) -> str:
