@@ -258,7 +258,18 @@ def make_csr(key_pem: bytes, names: Iterable[str], must_staple: bool) -> bytes:
 def names_of(
     subject: x509.Name, extensions: x509.Extensions, common_name: bool = True
 ) -> list[str]:
-    """The DNS names and IP addresses of a certificate or CSR, in order, in lower case."""
+    """All names of a certificate or CSR, in order, in lower case; :func:`reach.hosts` tells which of
+    them are hosts.
+
+    :raises BadKey: when they cannot be read
+    """
+    try:
+        return _names_of(subject, extensions, common_name)
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise BadKey(f"its names cannot be read: {error}") from error
+
+
+def _names_of(subject: x509.Name, extensions: x509.Extensions, common_name: bool) -> list[str]:
     found: list[str] = []
     if common_name:
         found += [str(name.value) for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]

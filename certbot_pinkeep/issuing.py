@@ -155,7 +155,7 @@ class Issuing:
             answer = revocations.Answer(True, "keyCompromise")
         state = self._pinned_state(live, keyring, asked)
         names = tuple(names)
-        added = tuple(name for name in _lowered(names) if name not in live.names)
+        added = tuple(name for name in _lowered(names) if name not in live.requested)
         if added:
             own = state.keyring.name if state else keyring
             self._check_hosts(own, live.name, names, now, live.pin)
@@ -418,16 +418,21 @@ class Issuing:
         return tuple(m.lineage for m in keyring.drawing if self._is_deleted(m.lineage))
 
     def hosts_now(self, keyring: Keyring) -> Names:
-        """The names of the certificates that draw on the keyring now, in order, once each."""
+        """The hosts of the certificates that draw on the keyring now, in order, once each."""
+        members = self._drawing_now(keyring)
+        return reach.hosts(host for member in members for host in member.hosts)
+
+    def _drawing_now(self, keyring: Keyring) -> list[Member]:
         gone = self.deleted(keyring)
-        members = [member for member in keyring.drawing if member.lineage not in gone]
-        return tuple(dict.fromkeys(host for member in members for host in member.hosts))
+        return [member for member in keyring.drawing if member.lineage not in gone]
 
     def step(self, keyring: Keyring) -> str:
         """The command that brings the keyring into step: certbot does not come to one that has no
         certificate left."""
         return (
-            "certbot renew" if self.hosts_now(keyring) else f"certbot-pinkeep unpin {keyring.name}"
+            "certbot renew"
+            if self._drawing_now(keyring)
+            else f"certbot-pinkeep unpin {keyring.name}"
         )
 
     def _is_deleted(self, name: str) -> bool:

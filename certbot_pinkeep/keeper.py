@@ -43,6 +43,7 @@ from certbot_pinkeep import (
     renewals,
     rollover,
     servers,
+    text,
 )
 from certbot_pinkeep.apache import Server
 from certbot_pinkeep.csrs import SavedCsr
@@ -445,7 +446,7 @@ class Keeper(Publishing):
         for key in keyring.keys:
             if key.role not in ("primary", "backup") or key.kind.key_type != live.kind.key_type:
                 continue
-            csr = index.get(csrs.request(key.pin, live.names, live.must_staple))
+            csr = index.get(csrs.request(key.pin, live.requested, live.must_staple))
             if csr is None and key.elsewhere:
                 continue
             if csr is None:
@@ -504,9 +505,13 @@ class Keeper(Publishing):
 
     def _made_csr(self, key: Key, live: Live) -> SavedCsr | None:
         try:
-            pem = csrs.make_csr(self.load_key(key).pem, live.names, live.must_staple)
+            pem = csrs.make_csr(self.load_key(key).pem, live.requested, live.must_staple)
         except BadKey as error:
             logger.error("%s", error)  # the primary's: a handover copes with that
+            return None
+        except ValueError as error:
+            # No CSR can hold such a name. A renewal asks for what certbot asks for.
+            logger.debug("No CSR for %s: %s", live.name, text.short(error))
             return None
         return self.folders.save_csr(pem)
 

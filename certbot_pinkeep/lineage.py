@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from certbot_pinkeep import csrs, files, pins
+from certbot_pinkeep import csrs, files, pins, reach
 from certbot_pinkeep.errors import BadKey
 from certbot_pinkeep.pins import KeyKind
 
@@ -21,12 +21,13 @@ class Live:
     """A lineage as it is now.
 
     :ivar name: certbot's name for it
-    :ivar names: the names of its certificate
+    :ivar names: the hosts that its certificate is for
     :ivar pin: the pin of its certificate's key
     :ivar fingerprint: SHA-256 (hex) of its certificate
     :ivar since: from when a certificate for this key was served: the earliest one that is kept
     :ivar must_staple: whether its renewal asks for must-staple (RFC 7633)
     :ivar versions: how many of its certificates are kept
+    :ivar asked: all names that a CSR for its renewal asks for; empty: the hosts
     """
 
     name: str
@@ -39,6 +40,12 @@ class Live:
     since: datetime
     must_staple: bool
     versions: int = 1
+    asked: tuple[str, ...] = ()
+
+    @property
+    def requested(self) -> tuple[str, ...]:
+        """The names that a CSR for its renewal asks for, whether they are hosts or not."""
+        return self.asked or self.names
 
     def key_pem(self) -> bytes:
         """The live private key.
@@ -62,6 +69,7 @@ def look(name: str, cert_path: str, key_path: str, must_staple: bool) -> Live:
     try:
         certificate = pins.load_certificate(files.read(cert_path, files.MEDIUM))
         key = pins.usable(certificate.public_key())
+        asked = _all_names(certificate)
     except OSError as error:
         raise BadKey(
             f"The certificate {cert_path} of {name} cannot be read: {error.strerror}."
@@ -72,28 +80,35 @@ def look(name: str, cert_path: str, key_path: str, must_staple: bool) -> Live:
         name=name,
         cert_path=cert_path,
         key_path=key_path,
-        names=tuple(csrs.names_of(certificate.subject, certificate.extensions)),
+        names=reach.hosts(asked),
         pin=pins.pin_of(key),
         kind=pins.kind_of(key),
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
         since=min([_start(certificate), *_earlier(cert_path, pins.pin_of(key))]),
         must_staple=must_staple,
         versions=len(_kept(cert_path)),
+        asked=asked,
     )
 
 
 def glance(cert_path: str) -> tuple[tuple[str, ...], str]:
-    """The names of a certificate and its key's pin; any lineage's, also one that is not ours, with
+    """The hosts of a certificate and its key's pin; any lineage's, also one that is not ours, with
     a key of any kind.
 
     :raises BadKey: when it cannot be read
     """
     try:
         certificate = pins.load_certificate(_content(cert_path))
-        names = csrs.names_of(certificate.subject, certificate.extensions)
-        return tuple(names), pins.pin_of(certificate.public_key())
+        return reach.hosts(_all_names(certificate)), pins.pin_of(certificate.public_key())
     except BadKey as error:
         raise BadKey(f"The certificate {cert_path} cannot be read: {error}.") from error
+
+
+def _all_names(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        return tuple(csrs.names_of(certificate.subject, certificate.extensions))
+    except ValueError as error:  # the library reads extensions late
+        raise BadKey(f"its names cannot be read: {error}") from error
 
 
 def fingerprint_of(cert_path: str) -> str:

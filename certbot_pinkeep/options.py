@@ -36,7 +36,7 @@ SWITCHES = ("include-subdomains", "report-only")
 
 _KEYRING = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LONGEST_NAME = 250  # with ".conf", what a file system takes
-_URI = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
+_URI = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
 #: What only a shell would understand.
 _SHELL_WORDS = frozenset(("&&", "||", ";", "|", "&", ">", ">>", "<", "2>&1"))
 _ON = ("true", "yes", "on", "1")
@@ -208,21 +208,29 @@ def _switch(values: Mapping[str, object], name: str) -> bool:
     raise BadOption(f"--pinkeep-{name}", value, "give true or false.")
 
 
+def is_report_uri(text: str) -> bool:
+    """Whether it is an http or https URI on a host (RFC 3986 §2, §3.2)."""
+    if not _URI.fullmatch(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        named, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    found = reach.host((named or "").replace("_", "a"))  # as some networks have them
+    if found is None or found.startswith("*.") or parts.scheme.lower() not in ("https", "http"):
+        return False
+    # What the library reads over, say "[::1]]": the authority is user, host and port, and no more.
+    _, _, place = parts.netloc.rpartition("@")
+    spelt = f"[{named}]" if ":" in (named or "") else named
+    return re.fullmatch(rf"{re.escape(spelt or '')}(?::\d*)?", place, re.I | re.A) is not None
+
+
 def _report_uri(value: object) -> str | None:
     if value is None:
         return None
     text = str(value)
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if (
-        not _URI.fullmatch(text)
-        or not host
-        or "%" in host
-        or parts.scheme.lower() not in ("https", "http")
-    ):
+    if not is_report_uri(text):
         raise BadOption(
             "--pinkeep-report-uri",
             text,

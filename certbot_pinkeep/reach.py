@@ -1,6 +1,10 @@
-"""At which names a policy binds that was noted at a host. Pure.
+"""Which names are hosts, and at which names a policy binds that was noted at a host. Pure.
 
 The rules:
+
+* A host is a DNS name in the letters, digits and hyphens of RFC 1123 §2.1, or an IP address; ``*.`` may
+  stand for its first label. Its last label is not a number. Other scripts are in their form ``xn--…``.
+* What else a certificate names is no host: it is not pinned, and not exported. A CSR asks for it.
 
 * A policy binds at the host where it was noted; with includeSubDomains, at every name below it as
   well (RFC 7469 §2.1.3, §2.6).
@@ -11,7 +15,31 @@ The rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from ipaddress import ip_address
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DNS_NAME = re.compile(rf"(?:\*\.)?(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}")
+_LONGEST = 253
+
+
+def host(name: str) -> str | None:
+    """The host that a name names, in lower case and without a dot at its end; ``None``: none."""
+    if not name.isascii():
+        return None
+    found = name.lower().removesuffix(".")
+    if len(found) <= _LONGEST and _DNS_NAME.fullmatch(found):
+        return found
+    try:
+        return None if "%" in found else str(ip_address(found))
+    except ValueError:
+        return None
+
+
+def hosts(names: Iterable[str]) -> tuple[str, ...]:
+    """The hosts that the names name, in order, each once."""
+    return tuple(dict.fromkeys(found for name in names if (found := host(name)) is not None))
 
 
 def covers(host: str, name: str, subdomains: bool) -> bool:

@@ -26,10 +26,12 @@ from zope.interface import Attribute, Interface
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
+from certbot_pinkeep import options
 from certbot_pinkeep.errors import BadExport
 from certbot_pinkeep.keyring import Role
 from certbot_pinkeep.pins import KeyKind, KeyType
 from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.text import short
 
 GROUP = "certbot_pinkeep.exports"
 
@@ -145,12 +147,29 @@ def render(name: str, pinned: Pinned, settings: Settings) -> str:
 
     :raises BadExport: when the consumer would refuse it, or the form cannot be used
     """
+    _check(pinned)
     text = _asked(name, lambda form: form.render(pinned, settings))
     if not _is_text(text):
         raise BadExport(
             f"--format {name!r}: the format is broken: it gave no text. Nothing was written."
         )
     return str(text)
+
+
+def _check(pinned: Pinned) -> None:
+    """See that nothing of it can be read as something else than what it is.
+
+    :raises BadExport: when something can
+    """
+    from certbot_pinkeep.exports import hosts
+
+    hosts.check_names(pinned)
+    uri = pinned.policy.report_uri
+    if uri is not None and not options.is_report_uri(uri):
+        raise BadExport(
+            f"The report-uri {short(uri)!r} is none that can be exported. Give another one with "
+            "--pinkeep-report-uri. Nothing was written."
+        )
 
 
 def _asked(name: str, ask: Callable[[Any], Any]) -> Any:

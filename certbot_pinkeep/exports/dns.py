@@ -19,6 +19,9 @@ from zope.interface import implementer
 from certbot_pinkeep.errors import BadExport
 from certbot_pinkeep.exports import IExport, Pinned, Settings, hosts
 
+#: With its last dot (RFC 1035 §2.3.4).
+_LONGEST = 254
+
 
 @implementer(IExport)
 class Tlsa:
@@ -35,6 +38,12 @@ class Tlsa:
             for host in hosts.named(pinned, "A zone")
             for number, _, protocol in (port.partition("/") for port in settings.ports)
         ]
+        for owner in owners:
+            if len(owner) > _LONGEST:
+                raise BadExport(
+                    f"The name of a TLSA record has {_LONGEST} characters at most, and this one has more: "
+                    f"{owner} Name other hosts with --host. Nothing was written."
+                )
         digests = [base64.b64decode(one.pin).hex() for one in pinned.pins]
         return "".join(f"{owner} IN TLSA 3 1 1 {one}\n" for owner in owners for one in digests)
 

@@ -5,7 +5,7 @@ The rules:
 * An export has no name that the keyring does not pin: a name of one of its certificates, or one below
   such a name where the policy has includeSubDomains. A wildcard is pinned where every host is for
   which it stands. That goes for every form, also for those that other packages add.
-* Apps and DNS pin names, not addresses.
+* Apps and DNS pin names, not addresses; what is neither is in no export.
 * Where a consumer has no wildcards, ``*.example.com`` is what it calls example.com with its
   subdomains. That says more where example.com is not pinned itself, so it is refused then; and where
   it means subdomains of any depth, unless the policy has includeSubDomains.
@@ -17,18 +17,15 @@ The rules:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Literal
 
-from certbot_pinkeep import reach
+from certbot_pinkeep import reach, text
 from certbot_pinkeep.errors import BadExport
 from certbot_pinkeep.exports import Pinned
 
-_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_HOST = re.compile(rf"(?=.{{1,253}}\Z)(\*\.)?{_LABEL}(\.{_LABEL})*")
 #: How deep a consumer goes where it is told to pin subdomains: one label, or any number of them.
 Depth = Literal["one", "any"]
 
@@ -44,9 +41,8 @@ def chosen(pinned: Pinned, written: Iterable[str]) -> Pinned:
 
 
 def _pinned_name(pinned: Pinned, written: str) -> str:
-    # Some letters of other alphabets become ASCII ones in lower case.
-    host = written.lower().removesuffix(".") if written.isascii() else ""
-    if host not in pinned.hosts and not _HOST.fullmatch(host):
+    host = reach.host(written)
+    if host is None:
         raise BadExport(
             f"--host {written!r}: that is not the name of a host. Write it in letters, digits and '-', one "
             "with other letters in its form xn--…. Nothing was written."
@@ -110,6 +106,19 @@ def check_kept(pinned: Pinned, consumer: str) -> None:
         )
 
 
+def check_names(pinned: Pinned) -> None:
+    """See that each host is one: what else a certificate names would be read as something else.
+
+    :raises BadExport: when one is not
+    """
+    for host in pinned.hosts:
+        if reach.host(host) != host:
+            raise BadExport(
+                f"{text.short(host)!r} is not the name of a host. Name those to pin with --host. Nothing "
+                "was written."
+            )
+
+
 def named(pinned: Pinned, consumer: str) -> tuple[str, ...]:
     """The hosts, which must be names.
 
@@ -119,6 +128,7 @@ def named(pinned: Pinned, consumer: str) -> tuple[str, ...]:
         raise BadExport(
             f"{consumer} pins names, and the keyring {pinned.name} has no host. Nothing was written."
         )
+    check_names(pinned)
     for host in pinned.hosts:
         if _is_address(host):
             raise BadExport(
