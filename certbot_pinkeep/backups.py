@@ -9,6 +9,7 @@ The rules:
 * Files are saved before the keyring file names them (G5); nothing is saved of what is refused (G10).
 * A dropped backup leaves the pins at once, and another one is made where the admin wants as many
   (G4). Its file stays, and it can be added again.
+* To drop the first key of a type that is staged for certificates to come drops all keys of that type.
 * A key of a kind that public CAs do not take is no backup, unless one of that kind is in service: its
   turn would come in vain (G3).
 * What is on record and not published yet, because a run was killed or Apache refused, is no error: it
@@ -118,10 +119,16 @@ def drop(keeper: Keeper, name: str, pin: str, now: datetime) -> Key:
         key = state.keyring.key(pin)
         if (
             key is not None
-            and key.leave == "asked"
+            and (key.leave == "asked" or key.kind.key_type not in state.keyring.key_types())
             and _is_left(state, pin)
             and not _is_done(state, pin, False)
         ):
+            return key
+        in_advance = key is not None and state.keyring.is_in_advance(key.kind.key_type)
+        first = key is not None and state.keyring.primary(key.kind.key_type) in (None, key)
+        if key is not None and key.role in ("primary", "backup") and in_advance and first:
+            keyring = state.keyring.without_type(key.kind.key_type)
+            keeper.store.save(replace(state, keyring=keyring))
             return key
         if key is None or key.role != "backup":
             known = [one.pin for one in state.keyring.keys if one.role == "backup"]

@@ -16,6 +16,9 @@ The rules:
   the order in which they would be used, type by type.
 * Each key type in service needs a pinned key that is not in service (RFC 7469 §2.5, §4.3; G4): with
   RSA and ECDSA side by side, the other type's live pin is no backup.
+* Once no lineage serves a type that was served, while another type is served, its keys are retired: its
+  pins protect nobody. A type that is staged for certificates to come stays until its first one, or until
+  the admin drops it. Where no lineage is left at all, everything stays.
 * Keys are never deleted. One that is not needed any more is retired; a retired one that was never
   served is staged again before a new key is made.
 * A backup that the admin added keeps its place until it is used or dropped, and does not count
@@ -205,7 +208,13 @@ class Keyring:
 
     def with_member(self, member: Member) -> Keyring:
         """The keyring with this lineage as it is now, its live key's role brought into step."""
-        return self._with_member(member)._promoted(member.pin)._retired()._followed()
+        return (
+            self._with_member(member)
+            ._promoted(member.pin)
+            ._retired()
+            ._without_left_types()
+            ._followed()
+        )
 
     def with_neighbour(self, lineage: str, key: Key) -> Keyring:
         """The keyring with the key in service that a neighbour serves now."""
@@ -265,7 +274,8 @@ class Keyring:
     def without_members(self, lineages: Iterable[str]) -> Keyring:
         """The keyring without these lineages; keys that only they served are retired."""
         gone = set(lineages)
-        return self._with_members(m for m in self.members if m.lineage not in gone)._retired()
+        left = self._with_members(m for m in self.members if m.lineage not in gone)
+        return left._retired()._without_left_types()
 
     def _with_members(self, members: Iterable[Member]) -> Keyring:
         return replace(self, members=tuple(members))
@@ -493,6 +503,32 @@ class Keyring:
                 else key
             )
         )
+
+    def is_in_advance(self, key_type: KeyType) -> bool:
+        """Whether the keys of this type are staged for certificates to come: as far as is known, none was
+        served yet."""
+        if any(key.kind.key_type == key_type for key in self.in_service()):
+            return False
+        primary = self.primary(key_type)
+        keys = [primary] if primary else [k for k in self.keys if k.kind.key_type == key_type]
+        return not any(key.first_served for key in keys)
+
+    def without_type(self, key_type: KeyType) -> Keyring:
+        """The keyring with the keys of a type retired."""
+        return self._changed(
+            lambda key: (
+                replace(key, role="retired", forced=False)
+                if key.role in ("primary", "backup") and key.kind.key_type == key_type
+                else key
+            )
+        )
+
+    def _without_left_types(self) -> Keyring:
+        result, served = self, {key.kind.key_type for key in self.in_service()}
+        for key_type in KEY_TYPES:
+            if served and key_type not in served and not self.is_in_advance(key_type):
+                result = result.without_type(key_type)
+        return result
 
     def _unserved(self, key_type: KeyType, role: Role) -> list[Key]:
         served = {member.pin for member in self.members}
