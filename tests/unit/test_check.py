@@ -348,6 +348,15 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         f"it lacks the pin {B}, it has the pin {C}",
         "Reload Apache",
     ),
+    "the header of before it was pinned": (
+        sound(
+            LEDGER.sent(policy(LIVE, C, max_age=10**7), (HOST,), NOW - DAY),
+            **shows((PKP, policy(LIVE, C, max_age=10**7).header_value)),
+        ),
+        CRITICAL,
+        "it still sends the Public-Key-Pins of before it was pinned by pinkeep",
+        "Take the line that sends it out of the web server's configuration",
+    ),
     "other extras": (
         sound(**shows((PKP, f"{POLICY.header_value}; includeSubDomains; report-uri=x"))),
         CRITICAL,

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import no_network
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -456,6 +457,35 @@ def test_bad_roots_are_an_error_that_names_the_file(tmp_path: Path) -> None:
     for path in (empty, tmp_path / "missing.pem"):
         with pytest.raises(PinkeepError, match=f"--ca-file '{path}'"):
             probe.look([TARGET], Way(ca_file=str(path)))
+
+
+def test_glance_sees_key_and_headers_of_any_chain(tmp_path: Path) -> None:
+    """Before a host is pinned, it counts whose key it proves, not who trusts it."""
+    with Server(answer(f"{PKP}: a", f"{PKP}: b"), context(tmp_path, (EC_KEY, cert()))) as address:
+        (shown,) = no_network.glance([NAME], address)
+    assert shown.certificate is not None
+    assert shown.headers == ((PKP, "a"), (PKP, "b")) and not shown.stopped
+
+
+@pytest.mark.parametrize("serve", [dribble, say_nothing])
+def test_glance_has_a_time_limit_for_all_of_it(tmp_path: Path, serve: Answering) -> None:
+    """A server that is slow on purpose costs no more than that."""
+    with Server(serve, context(tmp_path, (EC_KEY, cert()))) as address:
+        (shown,) = no_network.glance([NAME], address, SHORT)
+    assert shown.stopped == "http" and "it took longer" in shown.error
+
+
+def test_glance_at_what_does_not_answer_says_so(tmp_path: Path) -> None:
+    """No server, no TLS, no such name."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    (gone,) = no_network.glance([NAME], ("127.0.0.1", port))
+    with Server(answer()) as address:
+        (plain,) = no_network.glance([NAME], address)
+    (unknown,) = no_network.glance(["no.such.invalid"], ("no.such.invalid", 443))
+    found = [one.stopped for one in (gone, plain, unknown)]
+    assert found == ["unreachable", "tls", "unreachable"]
+    assert no_network.glance([]) == []
 
 
 def test_nothing_to_look_at_is_fine() -> None:
