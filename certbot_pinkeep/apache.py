@@ -134,7 +134,9 @@ def render(keyring: Keyring, policy: Policy | None) -> str:
         "#",
     ]
     if policy is None:
-        lines.append("# The keyring is unpinned: no client holds pins, and no header is sent.")
+        lines.append(
+            "# No header is sent: the keyring is unpinned, or another server sends its header."
+        )
         return "\n".join(lines) + "\n"
     value = _quoted(policy.header_value)
     lines.append(f"{pin_lines(keyring, policy)}{_IF_MODULE}")

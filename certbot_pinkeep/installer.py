@@ -745,8 +745,8 @@ def _certbots_errors() -> Iterator[None]:
         raise errors.PluginError(str(error)) from error
     except OSError as error:
         raise errors.PluginError(
-            f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}. What "
-            "Apache serves is unchanged. Mend that and run 'certbot renew --installer pinkeep' "
+            f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}. Mend "
+            "that, and run 'certbot renew --installer pinkeep' "
             "again."
         ) from error
 

@@ -33,9 +33,17 @@ from certbot_pinkeep.ledger import Entry, Holding, Release
 from certbot_pinkeep.options import NO_HEADER
 from certbot_pinkeep.pins import Header
 from certbot_pinkeep.policy import ENFORCED, Policy
+from certbot_pinkeep.servers import kind_of
 
 #: Pins of a stranger's header that are told.
 _MOST_PINS = 5
+#: What to do about a header that is not sent, by the server.
+_MISSING = {
+    "apache": "See that its <VirtualHost> has 'IncludeOptional {}' and mod_headers is on (a2enmod "
+    "headers), and reload Apache.",
+    "nginx": "See that nginx's http block has 'include {};' and the site has the line that its comment "
+    "names, and reload nginx.",
+}
 _NOT_THERE = {
     "unreachable": (
         Severity.UNKNOWN,
@@ -347,8 +355,7 @@ def _missing(seen: Seen, shown: Shown, policy: Policy) -> Iterator[Finding]:
         Severity.CRITICAL,
         shown.where,
         f"it sends no {policy.header_name}{instead}: clients note no pins.",
-        f"See that its <VirtualHost> has 'IncludeOptional {seen.state.snippet}' and mod_headers is "
-        "on (a2enmod headers), and reload Apache.",
+        _MISSING[kind_of(seen.state.snippet, seen.snippet).name].format(seen.state.snippet),
     )
 
 

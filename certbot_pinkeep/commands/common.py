@@ -342,7 +342,6 @@ def tell(told: str) -> None:
 def print_step(report: Report) -> None:
     """Say what is published."""
     what = "no pins" if report.unpinned else f"{len(report.pins)} pins"
-    print(
-        f"The keyring {report.keyring} is in step: {what} in {report.snippet}"
-        + (", which Apache has yet to load." if report.pending else ".")
-    )
+    where = f" in {report.snippet}" if report.snippet else ", and no server sends a header"
+    waits = f", which {report.server.title} has yet to load" if report.pending else ""
+    print(f"The keyring {report.keyring} is in step: {what}{where}{waits}.")

@@ -12,7 +12,7 @@ import pytest
 from helpers import NOW
 from machine import Machine
 
-from certbot_pinkeep import files, moments, options, servers
+from certbot_pinkeep import command, files, moments, options, servers
 from certbot_pinkeep.errors import PinkeepError
 from certbot_pinkeep.keyring import Keyring
 from certbot_pinkeep.rounds import Round
@@ -260,3 +260,26 @@ def test_g12_lineage_that_could_not_be_pinned(machine: Machine) -> None:
     one = Run(machine, **{"max-age": "junk"})
     one.turn("d.pin.test", issued=True)
     assert one.end() == 1
+
+
+@pytest.mark.parametrize("option", ["max-age", "report-uri"])
+def test_g12_hook_has_the_certificate_loaded(
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+) -> None:
+    """The deploy hook does the same under any certbot, and fails with what is wrong."""
+    renew(machine)
+    path = machine.renewal(A)
+    commands = machine.options(A).settings
+    lines = [f"pinkeep_{name.replace('-', '_')} = {text}" for name, text in commands.items()]
+    lines.append(f"pinkeep_{option.replace('-', '_')} = {BAD_OPTIONS[option]}")
+    path.write_text(path.read_text() + "\n".join(lines) + "\n")
+    monkeypatch.setenv("RENEWED_LINEAGE", str(machine.config / "live" / A))
+    before = machine.apache.reloads
+    folders = [f"--config-dir={machine.config}", f"--work-dir={machine.work}"]
+    logs = f"--logs-dir={machine.work / 'logs'}"
+    assert command.main(["deploy-hook", *folders, logs]) == 1
+    assert f"--pinkeep-{option}" in capsys.readouterr().err
+    assert machine.apache.reloads == before + 1

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from helpers import DAY, NOW, A, B, policy, policy_strategy, ring_key
 from hypothesis import given
 from machine import Machine
 
-from certbot_pinkeep import apache, nginx, options, servers, status
+from certbot_pinkeep import apache, nginx, options, pins, servers, status
+from certbot_pinkeep.checks import hosts
+from certbot_pinkeep.checks.seen import Seen, Shown
 from certbot_pinkeep.errors import BadOption, PublishFailed
 from certbot_pinkeep.keyring import Keyring, Member
 from certbot_pinkeep.policy import Policy
@@ -293,3 +296,15 @@ def test_status_of_a_keyring_without_a_header(two: Two) -> None:
     (keyring,) = status.as_data([state], {}, NOW, "/etc")["keyrings"]
     assert keyring["published"] == "none"
     assert "no server sends a header" in status.as_text([state], NOW)
+
+
+def test_missing_header_of_nginx_is_mended_at_nginx(two: Two) -> None:
+    """Not in a <VirtualHost> that it does not have."""
+    two.keep(header="nginx")
+    state = two.machine.state(SITE)
+    text = two.snippet("nginx").read_text()
+    cert = pins.load_certificate(Path(two.machine.look(SITE).cert_path).read_bytes())
+    shown = Shown(SITE, certificate=cert.public_bytes(Encoding.DER))
+    seen = Seen(state, options.parse({}, SITE), True, NOW, 0, text, (shown,))
+    (finding,) = [one for one in hosts.check(seen, NOW) if "clients note no pins" in one.what]
+    assert "nginx's http block" in finding.todo and "VirtualHost" not in finding.todo
