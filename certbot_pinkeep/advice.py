@@ -247,13 +247,34 @@ def to_merge(keyring: str, other: str, lineage: str, host: str, stays: str | Non
     )
 
 
-def promise(name: str, decision: Decision, force: bool = False) -> str:
-    """Said when a rollover is on record, as what the next renewal is going to do."""
+def promise(
+    name: str, decision: Decision, force: bool = False, apart: Mapping[str, str] | None = None
+) -> str:
+    """Said when a rollover is on record, as what the next renewal is going to do.
+
+    :param apart: the lineages that ``certbot renew`` does not roll over, and what keeps it from that
+    """
+    told = _promise(name, decision, force, " with pinkeep" if apart else "")
+    return " ".join([told, *rolled_by(apart or {})])
+
+
+def rolled_by(apart: Mapping[str, str]) -> list[str]:
+    """Which command rolls over what ``certbot renew`` does not, as sentences."""
+    return [
+        f"'certbot renew' does not roll {lineage} over, because of '{why}' in its renewal file or in "
+        f"cli.ini. Run: certbot renew --cert-name {shlex.quote(lineage)} --force-renewal --installer pinkeep"
+        for lineage, why in apart.items()
+    ]
+
+
+def _promise(name: str, decision: Decision, force: bool, which: str) -> str:
     if decision.best is None:
         return f"The keyring {name} rolls over once it has a backup key. Run: certbot renew"
     pin = decision.best.pin
     if decision.rolls_over or force:
-        return f"The next renewal rolls the keyring {name} over to the key with the pin {pin}."
+        return (
+            f"The next renewal{which} rolls the keyring {name} over to the key with the pin {pin}."
+        )
     if decision.safety.cause == "elsewhere":
         goes_on = (
             "Until then renewals keep the present key."
@@ -271,7 +292,7 @@ def promise(name: str, decision: Decision, force: bool = False) -> str:
         f"lock clients out, run: certbot-pinkeep rollover {name} --now --force"
     )
     return (
-        f"The first renewal that is safe rolls the keyring {name} over to the key with the pin "
+        f"The first renewal{which} that is safe rolls the keyring {name} over to the key with the pin "
         f"{pin}: {decision.safety.why}. {when_safe(name, decision.safety)} {goes_on}"
     )
 

@@ -165,7 +165,8 @@ def due(keeper: Keeper, name: str, now: datetime) -> list[str]:
         return []
     keyring, ledger = state.keyring, state.ledger
     found = rollover.decide_all(keyring, ledger, now).values()
-    return [advice.promise(name, decision) for decision in found if decision.due]
+    apart = keeper.apart(keyring)
+    return [advice.promise(name, decision, apart=apart) for decision in found if decision.due]
 
 
 def _is_needed(keeper: Keeper, state: State, left: State, key: Key, now: datetime) -> str:

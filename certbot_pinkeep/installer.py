@@ -628,6 +628,7 @@ def _notice_revocation(config: Any, pin: str, compromised: bool) -> None:
     from certbot_pinkeep.keeper import Keeper
 
     keeper = Keeper(config.config_dir, config.work_dir)
+    keeper.installer = config.installer
     for sentence in wishes.note_revoked(keeper, pin, compromised, moments.now()):
         display_util.notify(sentence)
 

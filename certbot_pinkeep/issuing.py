@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -120,6 +121,8 @@ class Issuing:
         self._looking = 0.0
         self.store = Store(config_dir, work_dir)
         self.folders = csrs.Folders(config_dir)
+        #: The installer of every lineage, where ``cli.ini`` names one.
+        self.installer: str | None = None
 
     def handover(
         self,
@@ -428,12 +431,26 @@ class Issuing:
 
     def step(self, keyring: Keyring) -> str:
         """The command that brings the keyring into step: certbot does not come to one that has no
-        certificate left."""
-        return (
-            "certbot renew"
-            if self._drawing_now(keyring)
-            else f"certbot-pinkeep unpin {keyring.name}"
-        )
+        certificate left, nor of itself to one whose certificates another installer renews."""
+        drawing = [member.lineage for member in self._drawing_now(keyring)]
+        if not drawing:
+            return f"certbot-pinkeep unpin {keyring.name}"
+        apart = self.apart(keyring)
+        if all(apart.get(name, "").startswith("installer") for name in drawing):
+            return f"certbot renew --cert-name {shlex.quote(drawing[0])} --installer pinkeep"
+        return "certbot renew"
+
+    def apart(self, keyring: Keyring) -> dict[str, str]:
+        """The lineages that draw on the keyring and that ``certbot renew`` does not roll over: what
+        keeps it from that."""
+        found = {}
+        for member in keyring.drawing:
+            with suppress(PinkeepError):  # certbot does not renew what it cannot read: it says so
+                renewal = renewals.load(self.config_dir, member.lineage)
+                why = renewal.apart(self.installer) if renewal else ""
+                if why:
+                    found[member.lineage] = why
+        return found
 
     def _is_deleted(self, name: str) -> bool:
         left = (("renewal", f"{name}.conf"), ("live", name))

@@ -5,6 +5,8 @@ The rules:
 * A lineage that is pinned must be renewed by pinkeep, or at least with the same key, also by the
   next plain ``certbot renew``. Certbot notes its options at a renewal only; a lineage that is not
   due is adopted all the same, so the options are noted here, before anything is published.
+* ``certbot renew`` rolls a lineage over only if pinkeep is its installer, by ``cli.ini`` or else by its file,
+  and only if certbot renews it of itself.
 * Only the files of lineages that pinkeep keeps are written, and only these options in them (G9).
 """
 
@@ -30,6 +32,7 @@ class Renewal:
 
     :ivar cert_path: ``live/NAME/cert.pem``
     :ivar renew_before_expiry: as it is written, e.g. ``30 days``; empty: certbot's default
+    :ivar autorenew: whether certbot renews it of itself
     :ivar options: the stored options of pinkeep by their names without ``--pinkeep-``
     """
 
@@ -42,6 +45,17 @@ class Renewal:
     deploy_hook: str
     renew_before_expiry: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    autorenew: bool = True
+
+    def apart(self, everywhere: str | None) -> str:
+        """What keeps ``certbot renew`` from rolling it over, as a line of a file; empty: nothing.
+
+        :param everywhere: the installer of every lineage, by ``cli.ini``
+        """
+        installer = everywhere or self.installer
+        if installer != "pinkeep":
+            return f"installer = {installer}"
+        return "" if self.autorenew else "autorenew = False"
 
 
 def names(config_dir: str) -> list[str]:
@@ -69,6 +83,8 @@ def load(config_dir: str, name: str) -> Renewal | None:
             reuse_key=_text(parameters, "reuse_key") == "True",
             must_staple=_text(parameters, "must_staple") == "True",
             deploy_hook=_text(parameters, "renew_hook") or _text(parameters, "deploy_hook") or "",
+            autorenew=(_text(parameters, "autorenew") or "True").lower()
+            not in ("false", "0", "no"),
             renew_before_expiry=_text(content, "renew_before_expiry") or "",
             options={
                 item.removeprefix(_PREFIX).replace("_", "-"): value

@@ -12,7 +12,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -36,11 +36,13 @@ class _View:
     """A keyring, seen from *now*.
 
     :ivar step: the command that brings it into step, where it has no certificate; empty: it has one
+    :ivar apart: the lineages that ``certbot renew`` does not roll over, and why
     """
 
     state: State
     now: datetime
     step: str = ""
+    apart: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def keyring(self) -> Keyring:
@@ -100,14 +102,19 @@ def as_text(
     states: list[State],
     now: datetime,
     steps: Mapping[str, str] | None = None,
+    apart: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
     """For people: a block per keyring, or a line each where there are many.
 
     :param steps: by the names of keyrings that have no certificate, which ``certbot renew`` does not come
         to: the command that brings it into step
+    :param apart: the lineages of each keyring that ``certbot renew`` does not roll over, and why
     """
-    steps = steps or {}
-    views = [_View(state, now, steps.get(state.keyring.name, "")) for state in states]
+    steps, apart = steps or {}, apart or {}
+    views = [
+        _View(state, now, steps.get(state.keyring.name, ""), apart.get(state.keyring.name, {}))
+        for state in states
+    ]
     if len(views) > MANY:
         return _table(views)
     return "\n\n".join(_block(view) for view in views)
@@ -321,6 +328,8 @@ def _rollover_lines(view: _View) -> list[str]:
     lines = [_due(view, key_type, decision) for key_type, decision in view.decisions.items()]
     if lines and all(decision.held for decision in view.decisions.values()):
         return lines  # they say why
+    if not any(decision.due for decision in view.decisions.values()):
+        lines += advice.rolled_by(view.apart)
     if verdict.at(view.now):
         lines.append(f"safe now; to ask for it, run: certbot-pinkeep rollover {name}")
     elif verdict.cause:
@@ -333,7 +342,7 @@ def _rollover_lines(view: _View) -> list[str]:
 def _due(view: _View, key_type: KeyType, decision: Decision) -> str:
     """When a rollover is due."""
     if decision.due:
-        return advice.promise(view.keyring.name, decision)
+        return advice.promise(view.keyring.name, decision, apart=view.apart)
     due, days = rollover.next_due(view.keyring, view.now, key_type), view.keyring.rollover_days
     if due is not None:
         return f"due from {moments.text(due)} ({key_type})"

@@ -81,7 +81,7 @@ def ask(
             if force:
                 more = refused and who == advice.NOBODY
                 told.append(advice.refused_already(name, refused) if more else who)
-            told.append(advice.promise(name, decision, force))
+            told.append(advice.promise(name, decision, force, keeper.apart(keyring)))
         keeper.store.save(replace(state, keyring=keyring))
         keeper.store.spread(keyring)
     ready = all(decision.rolls_over for decision in decisions)
@@ -98,7 +98,7 @@ def take_back(keeper: Keeper, name: str, now: datetime) -> str:
         state = keeper.store.save(replace(state, keyring=state.keyring.without_wishes()))
     for decision in _decisions(state.keyring, state.ledger, now):
         if decision.due:
-            return advice.promise(name, decision)
+            return advice.promise(name, decision, apart=keeper.apart(state.keyring))
     return f"The keyring {name} is not asked to roll over."
 
 
@@ -260,7 +260,8 @@ def _note_revoked(
     if key_type not in state.keyring.key_types():
         return []
     decision = rollover.decide(state.keyring, state.ledger, now, key_type)
-    return [advice.promise(name, decision)] if decision.due else []
+    apart = keeper.apart(state.keyring)
+    return [advice.promise(name, decision, apart=apart)] if decision.due else []
 
 
 def backup_of(store: Store, pin: str) -> list[str]:

@@ -173,8 +173,13 @@ def _compromised(seen: Seen, now: datetime) -> Iterator[Finding]:
         if key.role != "compromised":
             continue
         decision = rollover.decide(keyring, seen.state.ledger, now, key.kind.key_type)
-        todo = advice.promise(keyring.name, decision)
-        if decision.rolls_over:
+        apart = {
+            one.name: f"installer = {one.installer or 'none'}"
+            for one in seen.lineages
+            if one.installer != "pinkeep" and not (one.deleted or one.error)
+        }
+        todo = advice.promise(keyring.name, decision, apart=apart)
+        if decision.rolls_over and not apart:
             todo += f" To do it now, run: certbot-pinkeep rollover {keyring.name} --now"
         serving = [member.lineage for member in keyring.members if member.pin == key.pin]
         yield Finding(

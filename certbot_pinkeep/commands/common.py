@@ -206,7 +206,9 @@ def keeper_of(config: Any, connect: tuple[str, int] | None = None) -> Keeper:
 
         return probe.glance(names, connect)
 
-    return Keeper(config.config_dir, config.work_dir, look)
+    keeper = Keeper(config.config_dir, config.work_dir, look)
+    keeper.installer = config.installer
+    return keeper
 
 
 def name_of(parsed: argparse.Namespace) -> str:

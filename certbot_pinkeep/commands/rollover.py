@@ -126,9 +126,10 @@ def _renewable(config: Any, keeper: Keeper, name: str) -> list[str]:
         renewal = renewals.load(config.config_dir, member.lineage)
         if renewal is None:
             continue  # deleted
-        if renewal.installer != handoff.INSTALLER:
+        installer = keeper.installer or renewal.installer
+        if installer != handoff.INSTALLER:
             raise PinkeepError(
-                f"{member.lineage} is renewed with the installer {renewal.installer}, which would "
+                f"{member.lineage} is renewed with the installer {installer}, which would "
                 f"keep its key. Nothing was changed. Leave --now out, and then run: certbot renew "
                 f"--cert-name {member.lineage} --force-renewal --installer pinkeep"
             )

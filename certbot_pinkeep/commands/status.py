@@ -41,7 +41,11 @@ def _status(parsed: argparse.Namespace) -> int:
         # Of many, nobody reads it, and indenting takes time.
         print(json.dumps(document, indent=2 if len(states) <= status.MANY else None))
     elif states:
-        print(text.escaped(status.as_text(states, now, _steps(keeper, states))))
+        print(
+            text.escaped(
+                status.as_text(states, now, _steps(keeper, states), _apart(keeper, states))
+            )
+        )
     elif not damaged:
         print("No keyring yet. Run: certbot renew --installer pinkeep")
     for error in damaged:
@@ -55,3 +59,11 @@ def _steps(keeper: Keeper, states: list[State]) -> dict[str, str]:
         return {}  # a line each, which does not say
     rings = [state.keyring for state in states]
     return {ring.name: keeper.step(ring) for ring in rings if not keeper.hosts_now(ring)}
+
+
+def _apart(keeper: Keeper, states: list[State]) -> dict[str, dict[str, str]]:
+    """The lineages that ``certbot renew`` does not roll over, by their keyrings."""
+    if len(states) > status.MANY:
+        return {}
+    rings = [state.keyring for state in states]
+    return {ring.name: keeper.apart(ring) for ring in rings}

@@ -1,0 +1,111 @@
+"""What is promised of "the next renewal" looks at who renews each certificate (G2, G11)."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from helpers import DAY, NOW
+from machine import Machine
+
+from certbot_pinkeep import command, moments, wishes
+
+SITE = "pin.test"
+OURS = "installer = pinkeep"
+HELPS = f"certbot renew --cert-name {SITE} --force-renewal --installer pinkeep"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A pinned lineage, a day later."""
+    found = Machine(tmp_path)
+    found.issue(SITE)
+    found.keep(SITE, SITE)
+    monkeypatch.setattr(moments, "now", lambda: NOW + DAY)
+    return found
+
+
+def renewed_with(machine: Machine, line: str) -> None:
+    """What the renewal file says of it."""
+    path = machine.renewal(SITE)
+    path.write_text(path.read_text().replace(OURS, line))
+
+
+def run(machine: Machine, *words: str, cli_ini: str = "") -> int:
+    """The command on this machine."""
+    ini = machine.config.parent / "cli.ini"
+    ini.write_text(cli_ini)
+    folders = ["--config-dir", str(machine.config), "--work-dir", str(machine.work)]
+    logs = ["--logs-dir", str(machine.config.parent / "logs")]
+    return command.main([*words, *folders, *logs, "--config", str(ini)])
+
+
+@pytest.mark.parametrize(
+    ("line", "cli_ini", "named"),
+    [
+        (OURS, "", ""),
+        ("installer = apache", "installer = pinkeep", ""),
+        ("installer = apache", "", "installer = apache"),
+        ("installer = None", "", "installer = None"),
+        ("", "", "installer = None"),
+        (OURS, "installer = apache", "installer = apache"),
+        (f"{OURS}\nautorenew = False", "", "autorenew = False"),
+    ],
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("rollover", SITE),
+        ("rollover", SITE, "--force"),
+        ("rollover", SITE, "--compromised"),
+        ("status", SITE),
+    ],
+    ids=" ".join,
+)
+def test_promise_of_a_rollover_says_what_makes_it_happen(
+    machine: Machine,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    line: str,
+    cli_ini: str,
+    named: str,
+) -> None:
+    """Where 'certbot renew' does not roll a certificate over, the command that does is named."""
+    wishes.ask(machine.keeper, SITE, NOW + DAY)
+    renewed_with(machine, line)
+    assert run(machine, *words, cli_ini=cli_ini) == 0
+    told = capsys.readouterr().out
+    assert (f"because of '{named}'" in told) == bool(named)
+    assert (HELPS in told) == bool(named)
+    assert ("The next renewal with pinkeep rolls" in told) == bool(named)
+    assert ("The next renewal rolls" in told) != bool(named)
+
+
+@pytest.mark.parametrize("line", ["installer = apache", f"{OURS}\nautorenew = False"])
+def test_revocation_and_what_is_taken_back_say_it_as_well(machine: Machine, line: str) -> None:
+    """Each promise comes from one place."""
+    renewed_with(machine, line)
+    pin = machine.look(SITE).pin
+    assert HELPS in " ".join(wishes.note_revoked(machine.keeper, pin, False, NOW + DAY))
+    assert HELPS in wishes.take_back(machine.keeper, SITE, NOW + DAY)
+
+
+def test_status_says_it_though_nothing_is_due(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A date from which a rollover is due is a promise, too."""
+    renewed_with(machine, "installer = apache")
+    assert run(machine, "status", SITE) == 0
+    assert HELPS in capsys.readouterr().out
+
+
+def test_unpinning_is_finished_by_a_command_that_comes_to_the_keyring(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plain 'certbot renew' does not bring another installer's certificate into step."""
+    renewed_with(machine, "installer = apache")
+    step = machine.keeper.step(machine.state(SITE).keyring)
+    assert shlex.split(step) == [
+        *("certbot", "renew", "--cert-name", SITE, "--installer", "pinkeep")
+    ]
