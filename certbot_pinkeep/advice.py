@@ -283,7 +283,7 @@ def _promise(name: str, decision: Decision, force: bool, which: str) -> str:
         )
         return (
             f"The keyring {name} rolls over once its key is brought: {decision.safety.why}. "
-            f"{when_safe(name, decision.safety)} {goes_on} {_if_lost(name, decision)}{_here(decision)}"
+            f"{when_safe(name, decision.safety)} {goes_on} {_if_lost(name, decision)}{here(decision)}"
         )
     goes_on = (
         "Until then renewals keep the present key."
@@ -352,7 +352,7 @@ def refusal(name: str, decision: Decision) -> str:
     """Said when a rollover that was asked for would lock clients out (G2)."""
     elsewhere = decision.safety.cause == "elsewhere"
     locks_out = "" if decision.best is None or elsewhere else " without locking clients out"
-    lost = f" {_if_lost(name, decision)}{_here(decision)}" if elsewhere else ""
+    lost = f" {_if_lost(name, decision)}{here(decision)}" if elsewhere else ""
     return (
         f"The keyring {name} cannot roll over{locks_out}: {decision.safety.why}. "
         f"{when_safe(name, decision.safety)}{lost} Nothing was changed. To have it done by the first "
@@ -405,12 +405,12 @@ def _forced(name: str, best: Key, ledger: Ledger, now: datetime, new: bool) -> s
     return f"{force} -- {announcement(best, ledger, now)}"
 
 
-def _here(decision: Decision) -> str:
+def here(decision: Decision) -> str:
     """From when a backup can be used whose private key is here, as a sentence; empty: unknown."""
-    here, since = decision.at_hand, decision.at_hand_since
-    if here is None or since is None:
+    backup, since = decision.at_hand, decision.at_hand_since
+    if backup is None or since is None:
         return ""
-    return f" The backup with the pin {here.pin} is here, and is safe from {moments.text(since)}."
+    return f" The backup with the pin {backup.pin} is here, and is not safe before {moments.text(since)}."
 
 
 def _if_lost(name: str, decision: Decision) -> str:

@@ -679,7 +679,7 @@ def _how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | No
 
 def _no_key_path(config: Any) -> str:
     """Why ``--key-path`` is refused: certbot issues no certificate for it, but for a new key."""
-    name = config.certname or "NAME"
+    name = config.certname or next((str(one) for one in config.domains or ()), "NAME")
     return (
         f"--key-path {config.key_path!r}: certbot issues no certificate for this key, and pinkeep would pin "
         "another one. Nothing was changed. Get the certificate without --key-path and without --installer "

@@ -85,7 +85,7 @@ class Decision:
     :ivar best: the backup to switch to, now or as soon as it is safe; ``None`` without a backup
     :ivar safety: when switching to that one is safe
     :ivar at_hand: where the private key of the best one is elsewhere: the best one that is here
-    :ivar at_hand_since: from when switching to that one is safe; ``None`` while unknown
+    :ivar at_hand_since: from when switching to that one is safe; ``None``: unknown, or it is
     """
 
     key: Key | None
@@ -124,7 +124,8 @@ def decide(
         return decision
     hosts = certificate.hosts if certificate else None
     here, ready = best_backup(keyring.without_elsewhere(), ledger, now, key_type, hosts)
-    return replace(decision, at_hand=here, at_hand_since=ready.since if here else None)
+    since = None if here is None or ready.at(now) else ready.since
+    return replace(decision, at_hand=here, at_hand_since=since)
 
 
 def _decide(

@@ -333,7 +333,8 @@ def _rollover_lines(view: _View) -> list[str]:
     if verdict.at(view.now):
         lines.append(f"safe now; to ask for it, run: certbot-pinkeep rollover {name}")
     elif verdict.cause:
-        lines.append(f"not safe yet: {verdict.why}. {advice.when_safe(name, verdict)}")
+        here = "".join(advice.here(decision) for decision in view.decisions.values())
+        lines.append(f"not safe yet: {verdict.why}. {advice.when_safe(name, verdict)}{here}")
     else:
         lines.append(f"not safe yet: {verdict.why}")
     return lines

@@ -153,9 +153,20 @@ def _check(
     except BadOption as error:
         own = error.option.replace("--pinkeep-", "--") if set(also) & {error.option[10:]} else ""
         raise BadOption(own or error.option, error.value, error.why) from error
+    name = str(values["keyring"] or renewal.name)
+    state = keeper.load_state(name, moments.now())
+    if state is not None and state.unpin:
+        raise PinkeepError(
+            f"The keyring {name} leaves pinning. Nothing was changed. To stay pinned, run: certbot-pinkeep "
+            f"unpin {name} --undo"
+        )
     if key is None:
         return
-    kind = pins.kind_of(key.public_key())
+    pin, kind = pins.pin_of(key.public_key()), pins.kind_of(key.public_key())
+    if keeper.is_compromised(pin):
+        raise BadBackup(
+            f"--key: the key with the pin {pin} is compromised, and is never used again. Nothing was changed."
+        )
     if kind.key_type != live.kind.key_type:
         pinned = keeper.store.keyring_of(renewal.name) is not None
         get = (

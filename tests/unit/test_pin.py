@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from helpers import DAY, HOUR, NOW, csr_pem, make_pem, mode_of, pin_of_key, tree
 from machine import RSA_KEY, Machine
 
-from certbot_pinkeep import command, moments, probe, renewals, rollover
+from certbot_pinkeep import command, moments, probe, renewals, rollover, wishes
 from certbot_pinkeep.checks.seen import Shown
 from certbot_pinkeep.errors import BadKey
 from certbot_pinkeep.pins import KeyKind
@@ -142,6 +142,27 @@ def test_g2_key_of_a_backup_is_taken_before_its_turn(
     code, _, _ = call(site, capsys, NAME, "--key", key_file(tmp_path, found.pem))
     assert code == 0 and site.role(NAME, last) == "primary"
     assert site.renew(NAME, NAME, NOW + HOUR) == last
+
+
+def test_g8_key_that_is_compromised_is_not_pinned_again(
+    site: Machine, capsys: Said, tmp_path: Path
+) -> None:
+    """Whichever keyring knows of it."""
+    site.issue("other.test")
+    site.keep("other.test", "other.test")
+    other = site.look("other.test")
+    wishes.note_revoked(site.keeper, other.pin, True, NOW)
+    path = key_file(tmp_path, other.key_pem())
+    assert "is compromised, and is never used again" in refused(site, capsys, NAME, "--key", path)
+
+
+def test_keyring_that_leaves_pinning_names_the_command(site: Machine, capsys: Said) -> None:
+    """It works as it is told."""
+    site.keep(NAME, NAME)
+    wishes.unpin(site.keeper, NAME, NOW)
+    assert f"certbot-pinkeep unpin {NAME} --undo" in refused(site, capsys, NAME)
+    wishes.unpin(site.keeper, NAME, NOW, undo=True)
+    assert call(site, capsys, NAME)[0] == 0
 
 
 def _encrypted(folder: Path) -> str:
