@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from certbot_pinkeep import apache, files, options, pins, renewals, servers
+from certbot_pinkeep import apache, files, options, pins, renewals, servers, trees
 from certbot_pinkeep.checks import certificates, machine
 from certbot_pinkeep.checks.findings import Finding
 from certbot_pinkeep.checks.seen import (
@@ -210,17 +210,19 @@ class Survey:
         name = member.lineage
         if self._is_deleted(name):
             return Lineage(name, deleted=True)
+        broken = trees.broken(self.config_dir, name)
         try:
             renewal = renewals.load(self.config_dir, name)
             if renewal is None:
                 return Lineage(name, error=f"Certbot's renewal file of {name} is gone.")
             live = _certificate(name, renewal.cert_path)
         except PinkeepError as error:
-            return Lineage(name, error=str(error))
+            return Lineage(name, error=str(error), broken=broken)
         said = self.cli_ini
         return Lineage(
             name,
             live=live,
+            broken=broken,
             key_error=_key_error(renewal, live),
             installer=said.installer or renewal.installer,
             reuse_key=renewal.reuse_key if said.reuse_key is None else said.reuse_key,

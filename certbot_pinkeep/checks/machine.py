@@ -310,7 +310,9 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
     name = lineage.name
     if lineage.deleted:
         return  # told of the keyring, where it has no other
-    if lineage.error:
+    if lineage.broken is not None:
+        yield Finding(Severity.CRITICAL, name, lineage.broken.why, lineage.broken.mend)
+    elif lineage.error:
         yield Finding(
             Severity.CRITICAL, name, lineage.error, "See 'certbot certificates', and mend it."
         )

@@ -151,11 +151,26 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class Broken:
+    """Why certbot cannot renew a lineage, or Apache not load it.
+
+    :ivar skipped: whether certbot skips it
+    :ivar why: as sentences
+    :ivar mend: what to do, as sentences
+    """
+
+    skipped: bool
+    why: str
+    mend: str
+
+
+@dataclass(frozen=True)
 class Lineage:
     """A lineage of the keyring.
 
     :ivar deleted: certbot has it no more
     :ivar error: why it cannot be looked at, as sentences
+    :ivar broken: what is wrong with its renewal file, links and files; ``None``: nothing
     :ivar key_error: why its live private key cannot be used, as a sentence
     :ivar installer: with which it will be renewed
     :ivar cli_ini: what ``cli.ini`` says of its renewal, as the lines are there
@@ -168,6 +183,7 @@ class Lineage:
     live: Certificate | None = None
     deleted: bool = False
     error: str = ""
+    broken: Broken | None = None
     key_error: str = ""
     installer: str | None = None
     reuse_key: bool = False
