@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import DAY, NOW, Site, make_pem
 
+from certbot_pinkeep import backups, wishes
 from certbot_pinkeep.errors import NotSafe, Unpinned
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.publishing import Report
@@ -185,3 +186,41 @@ def test_what_the_error_names_pins_anew(world: World) -> None:
         world.snippet.unlink()
         world.run(12)
     assert world.published().pins[0] == world.look().pin
+
+
+# A virtual machine that is set back, with its work dir: no record is left that could tell
+
+
+@pytest.mark.parametrize("rollovers", [1, 2])
+def test_g2_rolling_forward_after_a_machine_was_set_back(tmp_path: Path, rollovers: int) -> None:
+    """As the README says: backups that were left since are dropped, and the key that was served last is
+    rolled over to. Everybody accepts it; the key that came back locks out whoever visited since, with or
+    without unpinning."""
+    world = World(tmp_path)
+    world.back_up()
+    shutil.copytree(world.work, tmp_path / "work copy")
+    held = [set(world.published().pins)]
+    for number in range(rollovers):
+        world.roll_over(70 * (number + 1))
+        held.append(set(world.published().pins))
+    last, now = world.look().pin, NOW + (70 * rollovers + 1) * DAY
+    world.put_back()
+    shutil.rmtree(world.work)
+    (tmp_path / "work copy").rename(world.work)
+
+    world.run(70 * rollovers + 1)
+    assert not all(
+        world.look().pin in pins for pins in held
+    )  # it came back, and serves the old key
+    keeper = Keeper(str(world.config), str(world.work))
+    for pin in world.published().pins[1:rollovers]:  # certbot-pinkeep backup NAME drop PIN
+        assert pin != last
+        backups.drop(keeper, world.name, pin, now)
+        keeper.publish(world.name, now)
+    asked = wishes.ask(keeper, world.name, now)  # certbot-pinkeep rollover NAME --now
+    assert asked.ready and last in asked.told[-1]
+    pin = world.next_pin(70 * rollovers + 1)
+    assert pin == last and all(pin in pins for pins in held)
+    world.issue(world.key_pem(pin))
+    world.run(70 * rollovers + 1)
+    assert world.published().pins[0] == last

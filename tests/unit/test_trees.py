@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from certbot._internal import renewal as certbot_renewal
+from certbot.configuration import NamespaceConfig
 from helpers import NOW, Site, make_pem
 
 from certbot_pinkeep import handoff
@@ -136,7 +136,9 @@ def certbot_takes(site: Site) -> bool:
     config = handoff.read_config([str(word) for pair in folders.items() for word in pair])
     assert RECONSTITUTE is not None
     try:
-        return bool(RECONSTITUTE(copy.deepcopy(config), str(site.renewal)))
+        if not isinstance(config, NamespaceConfig):  # certbot 2.1
+            config = NamespaceConfig(config)
+        return bool(RECONSTITUTE(config, str(site.renewal)))
     except Exception:  # certbot says "Skipping" then, too
         return False
 
