@@ -17,6 +17,7 @@ The rules:
 * A backup whose kind of key the CA does not take holds no renewal up either: the next key that
   clients accept is handed over at once, at last the present one (G3).
 * This module is loaded at every certbot run: what is needed only when it acts, is imported there.
+* ``certbot run`` praises itself for HTTPS, whatever the installer did. With pinkeep it does not.
 * ``certbot delete`` makes no installer either: once it is done, it is told what becomes of the pins.
 * ``certbot revoke`` makes no installer. It is wrapped where certbot starts it; what the CA accepted
   as revoked is told, and nothing that goes wrong in telling it stops certbot (G9).
@@ -523,6 +524,14 @@ def locked(config_dir: str) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def tell_instead(tell: Callable[[], None]) -> None:
+    """Have *tell* called where ``certbot run`` would say that HTTPS is enabled; once it has installed
+    with pinkeep, which does not set up any."""
+    shown = getattr(certbot_main, "display_ops", None)
+    if hasattr(shown, "success_installation"):
+        setattr(shown, "success_installation", lambda *_: tell())  # noqa: B010
 
 
 def read_config(arguments: list[str]) -> Any:

@@ -181,6 +181,24 @@ class Installer(
                 "certbot install --cert-name NAME --installer pinkeep"
             )
         self._keep_once(name)
+        if self.config.verb == "run":
+            self._claim_no_https(name)
+
+    def _claim_no_https(self, name: str) -> None:
+        """Have certbot say what is left to do, not that HTTPS is enabled: that is another installer's
+        work."""
+        redirect = " --redirect" if getattr(self.config, "redirect", None) else ""
+        told = (
+            f"pinkeep keeps the pinned keys of {name}. It does not set up HTTPS. If no TLS site of your "
+            "web server uses this certificate yet, certbot's Apache installer makes one with it. "
+            f"Run: certbot install --cert-name {name} --installer apache{redirect}"
+        )
+        try:
+            from certbot_pinkeep import handoff
+
+            handoff.tell_instead(partial(display_util.notify, told))
+        except (ImportError, AttributeError) as error:
+            logger.debug("What certbot says of HTTPS stays: %s", error)
 
     def enhance(self, domain: str, enhancement: str, options: Any = None) -> None:
         """There are no enhancements."""

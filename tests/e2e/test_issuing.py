@@ -179,10 +179,13 @@ def test_install_adopts(site: Pinned) -> None:
 
 
 def test_run_adopts(empty_bot: Bot) -> None:
-    """`certbot run` issues a certificate and pins it; again, it keeps the key."""
+    """`certbot run` issues a certificate and pins it; it does not say that HTTPS is enabled, but what
+    enables it. Again, it keeps the key."""
     bot = empty_bot
     call = ["run", *bot.account, *bot.by_http, "-d", NAME, *OFFLINE]
-    bot.run(*call).check()
+    told = bot.run(*call, "--redirect").check().output
+    assert "Congratulations" not in told
+    assert f"Run: certbot install --cert-name {NAME} --installer apache --redirect" in told
     check_whole(bot, NAME)
     pins, serial = pins_in(snippet_of(bot, NAME)), live_certificate(bot, NAME).serial_number
     bot.run(*call, "--force-renewal").check()

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 CORE = ["pins", "policy", "reach", "ledger", "keyring", "state", "rollover", "advice", "options"]
-CORE += ["status", "timeline", "exports", "errors", "moments"]
+CORE += ["status", "timeline", "exports", "errors", "moments", "text"]
 OTHERS = ["certbot", "acme", "configobj"]
 
 

@@ -311,6 +311,39 @@ def test_installer_has_no_enhancements(site: Site) -> None:
         found.enhance("example.com", "redirect")
 
 
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ({}, "certbot install --cert-name example.com --installer apache"),
+        (
+            {"redirect": True},
+            "certbot install --cert-name example.com --installer apache --redirect",
+        ),
+    ],
+)
+def test_run_does_not_say_that_https_is_enabled(
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    said: list[str],
+    given: dict[str, object],
+    command: str,
+) -> None:
+    """pinkeep makes no TLS site; it says so, and which command does."""
+    shown = SimpleNamespace(success_installation=lambda domains: said.append("Congratulations!"))
+    main = vars(handoff)["certbot_main"]
+    monkeypatch.setattr(main, "display_ops", shown)
+    monkeypatch.setattr(Installer, "_keep_once", lambda self, name: None)
+    live = Path(plugin(site).config.live_dir).resolve() / "example.com"
+    for verb, told in (("install", False), ("run", True)):
+        found = plugin(site, verb, **given)
+        files = [str(live / f"{part}.pem") for part in ("cert", "privkey", "chain", "fullchain")]
+        found.deploy_cert("example.com", *files)
+        main.display_ops.success_installation(["example.com"])
+        assert ("Congratulations!" in said) != told
+        assert any(command == one.partition("Run: ")[2] for one in said) == told
+        said.clear()
+
+
 def test_g9_import_costs_other_certbots_nothing() -> None:
     """Certbot imports the plugin at every run: of others' modules only what certbot has loaded
     anyway is loaded, of ours only what watches ``certbot revoke``."""
@@ -335,7 +368,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         name for name in json.loads(run.stdout) if name.split(".")[0] not in sys.stdlib_module_names
     }
     ours = {"certbot_pinkeep"} | {
-        f"certbot_pinkeep.{name}" for name in ("errors", "handoff", "installer", "pins")
+        f"certbot_pinkeep.{name}" for name in ("errors", "handoff", "installer", "pins", "text")
     }
     assert found <= ours and "certbot_pinkeep.installer" in found
 
