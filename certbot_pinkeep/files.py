@@ -106,28 +106,68 @@ def exposed(path: str, trusted: Collection[int] = ()) -> Exposed | None:
     :param trusted: users who count as the one who runs this
     """
     users = {0, os.geteuid(), *trusted}
-    todo = _parts(os.path.abspath(path))
+    with suppress(OSError):
+        for reached, found in _way(path):
+            open_to_all = found.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(found.st_mode)
+            if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
+                open_to_all = False
+            if found.st_uid not in users or open_to_all:
+                return _exposed(reached, found)
+    return None
+
+
+def resolved(path: str) -> str:
+    """The file that *path* leads to, which may not be there yet. Only root's links and ours are
+    followed: in a folder like ``/tmp`` anybody can put one.
+
+    :raises OSError: when another user's link is on the way, or the folder is not there
+    """
+    reached = path
+    try:
+        for reached, found in _way(path):
+            if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+                told = f"{reached} is a link of the user {found.st_uid}, which is not followed"
+                raise OSError(errno.EPERM, told, path)
+    except _Missing as missing:
+        if missing.rest:
+            raise
+        reached = str(missing.filename)
+    return reached
+
+
+class _Missing(FileNotFoundError):
+    """Something on the way is not there.
+
+    :ivar rest: whether more comes after it
+    """
+
+    rest = False
+
+
+def _way(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Each folder and link from ``/`` down to *path*, and what is there.
+
+    :raises OSError: when the way ends before
+    """
+    todo = _parts(os.path.join(os.getcwd(), path))
     reached, links = os.sep, 0
     while True:
         try:
             found = os.lstat(reached)
-        except OSError:
-            return None
+        except FileNotFoundError:
+            missing = _Missing(errno.ENOENT, os.strerror(errno.ENOENT), reached)
+            missing.rest = bool(todo)
+            raise missing from None
+        yield reached, found
         if stat.S_ISLNK(found.st_mode):
             links += 1
-            if found.st_uid not in users:
-                return _exposed(reached, found)
             if links > _MOST_LINKS:
-                return None  # nothing can be opened there
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             target = os.readlink(reached)
             todo += _parts(target)
             reached = os.sep if os.path.isabs(target) else os.path.dirname(reached)
-        else:
-            sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
-            if found.st_uid not in users or (found.st_mode & _OTHERS_WRITE and not sticky):
-                return _exposed(reached, found)
         if not todo:
-            return None
+            return
         # There is no link in what was reached.
         reached = os.path.normpath(os.path.join(reached, todo.pop()))
 

@@ -39,6 +39,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import cast
 from urllib.parse import unquote
 
 from certbot_pinkeep import moments, reach
@@ -47,6 +48,8 @@ from certbot_pinkeep.policy import Policy
 
 #: How many windows are kept of what binds nobody any more.
 PAST = 24
+#: The largest max-age that is read: what a header may say is for ever already.
+_LONGEST_AGE = 10**20
 
 
 @dataclass(frozen=True)
@@ -621,7 +624,7 @@ def _read_release(section: Mapping[str, str | list[str]]) -> Release:
         hosts=_several(section, "hosts"),
         recorded=moments.parse(_one(section, "recorded")),
         until=moments.parse(_one(section, "until")),
-        ttl=timedelta(seconds=int(_one(section, "ttl"))),
+        ttl=moments.span(_one(section, "ttl")),
         subdomains=read_bool(_one(section, "subdomains")),
     )
 
@@ -649,6 +652,7 @@ def read_past(written: Mapping[str, list[str]]) -> tuple[Window, ...]:
 
 
 def _read_window(what: str, since: str, ended: str, until: str, *pins: str) -> Window:
+    several(list(pins))
     end = moments.parse(ended) if ended else None
     return Window(unquote(what), pins, moments.parse(since), end, moments.parse(until))
 
@@ -666,8 +670,18 @@ def _one(section: Mapping[str, str | list[str]], name: str) -> str:
 
 
 def _several(section: Mapping[str, str | list[str]], name: str) -> tuple[str, ...]:
-    value = section[name]
-    return tuple(value) if isinstance(value, list) else (value,)
+    return several(section[name])
+
+
+def several(value: object) -> tuple[str, ...]:
+    """What a file has as a list of text; ConfigObj reads one of one item as that item.
+
+    :raises ValueError: for anything else
+    """
+    found = tuple(value) if isinstance(value, list) else (value,)
+    if not all(isinstance(one, str) for one in found):
+        raise ValueError("a section is where a list of text has to be")
+    return cast("tuple[str, ...]", found)
 
 
 def _write_entry(entry: Entry) -> dict[str, str | list[str]]:
@@ -720,7 +734,7 @@ def _read_entry(section: Mapping[str, str | list[str]]) -> Entry:
     return Entry(
         Policy(
             pins=_several(section, "pins"),
-            max_age=int(_one(section, "max_age")),
+            max_age=moments.number(_one(section, "max_age"), _LONGEST_AGE),
             include_subdomains=read_bool(_one(section, "include_subdomains")),
             report_uri=_one(section, "report_uri") or None,
             report_only=read_bool(_one(section, "report_only")),

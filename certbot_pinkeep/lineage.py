@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from certbot_pinkeep import csrs, files, pins, reach
+from certbot_pinkeep import csrs, files, moments, pins, reach
 from certbot_pinkeep.errors import BadKey
 from certbot_pinkeep.pins import KeyKind
 
@@ -171,5 +171,5 @@ def _earlier(cert_path: str, pin: str) -> list[datetime]:
 def _start(certificate: x509.Certificate) -> datetime:
     # not_valid_before_utc is newer than the oldest cryptography that certbot 2.1 runs with.
     if hasattr(certificate, "not_valid_before_utc"):
-        return certificate.not_valid_before_utc
-    return certificate.not_valid_before.replace(tzinfo=timezone.utc)
+        return moments.within(certificate.not_valid_before_utc)
+    return moments.within(certificate.not_valid_before.replace(tzinfo=timezone.utc))

@@ -57,6 +57,8 @@ def until(written: str, now: datetime) -> datetime:
 def _moment(written: str) -> datetime:
     if "T" in written:
         return moments.parse(written)
+    if not written.isascii():
+        raise ValueError(written)  # other scripts have digits as well
     day = datetime.strptime(written, "%Y-%m-%d").replace(tzinfo=timezone.utc)
     return day + timedelta(days=1) if day.date() < date.max else day
 

@@ -22,7 +22,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, cast
 
 import configobj
@@ -42,6 +42,8 @@ VERSION = "1"
 _ROLES = ("primary", "backup", "in-service", "retired", "compromised")
 _LEAVES = ("", "asked", "revoked", "lost")
 _CHECKSUM = "checksum = "
+#: No number in a file is larger than what pinkeep writes; nothing has to reckon with such a one.
+_MOST_DAYS, _MOST_SAVED, _MOST_BITS = 36500, 10**12, 65536
 #: Options by which root runs something, or writes somewhere.
 _COMMANDS = ("configtest-command", "reload-command", "snippet-dir")
 
@@ -157,7 +159,7 @@ class Store:
     def _read(self, name: str, content: bytes) -> State:
         try:
             return read(name, content)
-        except (ValueError, KeyError, TypeError, AttributeError, PinkeepError) as error:
+        except Exception as error:  # whatever a file makes the library raise
             why = f"is damaged ({error})" if isinstance(error, ValueError) else "is damaged"
             raise DamagedState(self.path(name), why) from error
 
@@ -166,7 +168,7 @@ class Store:
         content = self.witness.read(name) if self.witness else None
         try:
             return None if content is None or content == own else read(name, content)
-        except (ValueError, KeyError, TypeError, AttributeError, PinkeepError):
+        except Exception:
             return None  # a witness that nobody needs to mend
 
     def save(self, state: State) -> State:
@@ -389,7 +391,9 @@ def read(name: str, content: bytes) -> State:
         name,
         tuple(_read_member(section) for section in parsed["lineages"].values()),
         tuple(_read_key(section) for section in parsed["keys"].values()),
-        None if parsed["rollover_days"] == "never" else int(parsed["rollover_days"]),
+        None
+        if parsed["rollover_days"] == "never"
+        else moments.number(parsed["rollover_days"], _MOST_DAYS),
     )
     _check(keyring)
     return State(
@@ -398,18 +402,18 @@ def read(name: str, content: bytes) -> State:
             ledger.read(parsed["ledger"]),
             _read_moment(parsed["blind_until"]),
             _read_moment(parsed["seen"]),
-            str(parsed["doubt"]),
-            timedelta(seconds=int(parsed["longest"])),
+            _one(parsed, "doubt"),
+            moments.span(_one(parsed, "longest")),
             ledger.read(parsed["inherited"], ordered=False),
             ledger.read_releases(parsed["releases"]),
             ledger.read_past(parsed["past"]),
             ledger.read_releases(parsed.get("over", {})),
         ),
-        str(parsed["snippet"]),
-        str(parsed["tested"]),
+        _one(parsed, "snippet"),
+        _one(parsed, "tested"),
         ledger.read_bool(parsed["unpin"]),
-        int(parsed["saved"]),
-        {str(option): str(value) for option, value in parsed["options"].items()},
+        moments.number(_one(parsed, "saved"), _MOST_SAVED),
+        {option: _one(parsed["options"], option) for option in parsed["options"]},
     )
 
 
@@ -438,12 +442,16 @@ def _write_member(member: Member) -> dict[str, str | list[str]]:
 
 
 def _read_member(section: Mapping[str, Any]) -> Member:
-    pin, loaded, moved = section["key"]
-    return Member(section["lineage"], _listed(section["hosts"]), pin, loaded or None, moved)
+    pin, loaded, moved = ledger.several(section["key"])
+    hosts = ledger.several(section["hosts"])
+    return Member(_one(section, "lineage"), hosts, pin, loaded or None, moved)
 
 
-def _listed(written: str | list[str]) -> tuple[str, ...]:
-    return tuple(written) if isinstance(written, list) else (written,)
+def _one(section: Mapping[str, Any], name: str) -> str:
+    value = section[name]
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is no text")
+    return value
 
 
 def _write_key(key: Key) -> dict[str, str]:
@@ -474,19 +482,19 @@ def _read_key(section: Mapping[str, Any]) -> Key:
         pin=section["pin"],
         kind=_read_kind(section["type"], section["kind"]),
         role=cast(Role, section["role"]),
-        path=section["path"] or None,
+        path=_one(section, "path") or None,
         created=moments.parse(section["created"]),
         first_served=_read_moment(section["first_served"]),
         leave=cast(Leave, section["leave"]),
         forced=ledger.read_bool(section["forced"]),
         last_served=_read_moment(section["last_served"]),
         added=ledger.read_bool(section["added"]),
-        encrypted=section["encrypted"],
+        encrypted=_one(section, "encrypted"),
     )
 
 
 def _read_kind(key_type: str, detail: str) -> KeyKind:
-    if not (key_type == "rsa" and detail.isdigit()) and not (
+    if not (key_type == "rsa" and moments.number(detail, _MOST_BITS)) and not (
         key_type == "ecdsa" and detail in CURVES
     ):
         raise ValueError(f"not a kind of key: {key_type} {detail}")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import glob
 import os
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -261,10 +262,7 @@ def address(text: str) -> tuple[str, int]:
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
+    seconds = float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}", text) else 0.0
     if 0 < seconds <= _FOREVER:
         return seconds
     raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, e.g. 10")

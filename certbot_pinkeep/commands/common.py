@@ -164,8 +164,17 @@ def folders(parsed: argparse.Namespace, config_dir: str | None = None) -> list[s
 
 
 def certbots_config(parsed: argparse.Namespace, config_dir: str | None = None) -> Any:
-    """Certbot's settings, read as certbot reads them."""
-    return handoff.read_config(folders(parsed, config_dir))
+    """Certbot's settings, read as certbot reads them.
+
+    :raises PinkeepError: when they cannot be read, or the config dir that was named is not there
+    """
+    config = handoff.read_config(folders(parsed, config_dir))
+    if parsed.config_dir and not os.path.isdir(config.config_dir):
+        raise PinkeepError(
+            f"--config-dir {parsed.config_dir!r}: there is no such folder. Name the one that certbot "
+            "uses; without --config-dir it is /etc/letsencrypt."
+        )
+    return config
 
 
 @contextmanager
@@ -310,14 +319,15 @@ def is_printed(path: str) -> bool:
 
 
 def write(path: str, content: bytes) -> None:
-    """Write a file that the admin asked for, whole or not at all. A link is followed; what is there and
-    is no file, say a device, is written to, never replaced.
+    """Write a file that the admin asked for, whole or not at all. A link of root's or ours is followed;
+    what is there and is no file, say a device, is written to, never replaced.
 
     :raises PinkeepError: when it cannot be written
     """
     try:
+        target = files.resolved(path)
         if _is_replaced(path):
-            files.put(os.path.realpath(path), content, 0o644)
+            files.put(target, content, 0o644)
         else:
             files.write_through(path, content)
     except OSError as error:

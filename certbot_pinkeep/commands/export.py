@@ -8,7 +8,7 @@ import sys
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from certbot_pinkeep import moments
+from certbot_pinkeep import moments, text
 from certbot_pinkeep.commands import common
 from certbot_pinkeep.errors import BadExport
 from certbot_pinkeep.state import State
@@ -165,9 +165,10 @@ def _written(value: str | list[str]) -> str:
 
 def _port(written: str) -> str:
     number, _, protocol = written.partition("/")
-    known = number.isascii() and number.isdigit() and 0 < int(number) < 65536
+    known = re.fullmatch("[0-9]{1,5}", number) is not None and 0 < int(number) < 65536
     if not known or (protocol or "tcp") not in ("tcp", "udp", "sctp"):
-        raise BadExport(f"--port {written!r}: write it as 443, or as 443/udp. Nothing was written.")
+        given = text.short(written)
+        raise BadExport(f"--port {given!r}: write it as 443, or as 443/udp. Nothing was written.")
     return f"{int(number)}/{protocol or 'tcp'}"
 
 
