@@ -21,6 +21,8 @@ from contextlib import suppress
 
 from certbot import util as certbot_util
 
+from certbot_pinkeep import files
+
 #: Seconds that a question may take.
 TIME_LIMIT = 20
 _SYSTEMD = "/run/systemd/system"
@@ -128,9 +130,4 @@ def _is_dead(pid: int) -> bool:
 
 
 def _content(path: str, most: int = _LARGEST) -> str:
-    # Not even a FIFO keeps this waiting.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        return os.read(handle, most).decode(errors="replace")
-    finally:
-        os.close(handle)
+    return files.read(path, most).decode(errors="replace")

@@ -11,6 +11,7 @@ The rules:
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -23,7 +24,6 @@ from certbot_pinkeep.checks.seen import Broken
 from certbot_pinkeep.errors import BadKey
 
 PARTS = ("cert", "chain", "fullchain", "privkey")
-_LARGEST = 1 << 20
 
 
 def broken(config_dir: str, name: str) -> Broken | None:
@@ -34,7 +34,10 @@ def broken(config_dir: str, name: str) -> Broken | None:
     path = os.path.join(config_dir, "renewal", f"{name}.conf")
     try:
         content = configobj.ConfigObj(
-            path, encoding="utf-8", default_encoding="utf-8", interpolation=False, file_error=True
+            io.BytesIO(files.read(path, files.MEDIUM)),
+            encoding="utf-8",
+            default_encoding="utf-8",
+            interpolation=False,
         )
     except (OSError, ValueError, SyntaxError) as error:
         return _skipped(f"certbot cannot read {path}: {error}.", _restore(path, config_dir))
@@ -196,7 +199,7 @@ class _Tree:
 
 def _content(path: str) -> bytes:
     try:
-        return files.read(path, _LARGEST)
+        return files.read(path, files.MEDIUM)
     except OSError:
         return b""
 
