@@ -123,7 +123,9 @@ class Keeper(Publishing):
         self.folders.check()
         files.check_folder(self.store.folder, forbidden=0o022, advice="0755")
         options.check_report_host(chosen.report_uri, live.names, chosen.include_subdomains)
-        sent = self.sent_at(self._unknown_hosts(live, now))  # without the lock: it takes time
+        sent = self.sent_at(
+            self._unknown_hosts(live, chosen.keyring, now)
+        )  # without the lock: it takes time
         with self.store.locked():
             self._sweep(server)
             old = self.load_state(chosen.keyring, now)
@@ -256,16 +258,18 @@ class Keeper(Publishing):
             if os.path.isdir(folder):
                 files.sweep(folder)
 
-    def _unknown_hosts(self, live: Live, now: datetime) -> tuple[str, ...]:
+    def _unknown_hosts(self, live: Live, keyring: str, now: datetime) -> tuple[str, ...]:
         """The names of a lineage that no keyring has yet, and those that were seen sending pins that
         no keyring publishes."""
         known, sending = set[str](), set[str]()
-        for name in self.store.names():
+        for name in (keyring, *self.store.names()):
             with suppress(DamagedState):
                 state = self.store.load(name)
                 if state is not None:
                     known.update(state.keyring.hosts)
                     sending.update(state.ledger.sending(now))
+            if known.issuperset(live.names):
+                break  # mostly at once: the others need not be read
         return tuple(name for name in live.names if name not in known or name in sending)
 
     def _with_sent(
