@@ -6,7 +6,8 @@ The rules:
   this run, or whose certificate Apache is not known to have loaded, because a run was killed. What was
   wrong with its pins, options, folders or files does not matter.
 * Apache is tested as it is then, and reloaded where the test passes (G6); once for each reload command,
-  and not again where the publication has done so. An option that cannot be used counts as not given.
+  and not again where the publication has done so. An option that cannot be used counts as not given: the
+  keyring's earlier one counts, else the default.
 * Only a certificate whose key is known to be refused is not loaded (G2): somebody holds pins at its
   names that lack the key, and Apache is not known to have served that key for the same lineage before.
   Where it was renewed in this run, the same command is not run for the others either.
@@ -146,9 +147,13 @@ class Loader:
 
     def _server(self, keyring: str, values: Mapping[str, object]) -> Server:
         """How the server is tested and loaded, by those options that can be used."""
-        kind = self.keeper.kind_of(keyring, _sound(options.header, values))
-        configtest = _sound(partial(_command, name="configtest-command"), values)
-        reload = _sound(partial(_command, name="reload-command"), values)
+        before: Mapping[str, object] = {}
+        with suppress(PinkeepError, OSError):
+            state = self.keeper.store.load(keyring)
+            before = state.settings if state is not None else {}
+        kind = self.keeper.kind_of(keyring, _sound(options.header, values, before))
+        configtest = _sound(partial(_command, name="configtest-command"), values, before)
+        reload = _sound(partial(_command, name="reload-command"), values, before)
         return servers.server(kind, "", configtest, reload)
 
     def _load(self, command: tuple[str, ...], together: list[Renewed]) -> None:
@@ -223,14 +228,15 @@ def _refuses(state: State, one: Renewed, now: datetime) -> bool:
 
 
 def _sound(
-    option: Callable[[Mapping[str, object]], _T | None], values: Mapping[str, object]
+    option: Callable[[Mapping[str, object]], _T | None], *given: Mapping[str, object]
 ) -> _T | None:
-    """An option's value; ``None`` where it is not given, or cannot be used."""
-    try:
-        return option(values)
-    except BadOption as error:
-        logger.debug("%s", error)  # who takes the lineage in tells
-        return None
+    """An option's value in the first of these in which it can be used; ``None``: the default."""
+    for values in given:
+        try:
+            return option(values)
+        except BadOption as error:
+            logger.debug("%s", error)  # who takes the lineage in tells
+    return None
 
 
 def _command(values: Mapping[str, object], name: str) -> tuple[str, ...] | None:

@@ -183,14 +183,26 @@ def test_g12_loaded_with_a_bad_option(machine: Machine, name: str) -> None:
     assert run(machine, True, **{name: BAD_OPTIONS[name]}) == 1
 
 
-def test_g12_bad_reload_command_counts_as_none_given(
+@pytest.mark.parametrize("name", ["reload-command", "configtest-command"])
+@pytest.mark.parametrize("bad", ["true && true", "/nowhere/apachectl", "'"])
+def test_g12_earlier_command_counts_in_place_of_a_bad_one(
+    machine: Machine, name: str, bad: str
+) -> None:
+    """The keyring's file has it."""
+    renew(machine)
+    assert run(machine, True, **{name: bad}) == 1
+
+
+def test_g12_default_counts_where_there_is_no_earlier_command(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The default is the best guess then, and it is tested before."""
+    """It is the best guess, and it is tested before."""
     default = {("graceful",): machine.apache.reload, ("configtest",): machine.apache.configtest}
     monkeypatch.setattr(servers.Kind, "default", lambda kind, action: default.get(action, ()))
-    renew(machine)
-    assert run(machine, True, **{"reload-command": "true && true"}) == 1
+    machine.issue("d.pin.test")
+    one = Run(machine, **{"reload-command": "true && true"})
+    one.turn("d.pin.test", issued=True)
+    assert one.end() == 1
 
 
 def test_g12_loaded_once_for_two_keyrings_that_fail(machine: Machine) -> None:
