@@ -113,7 +113,7 @@ class Installer(
             "reload-command",
             metavar="CMD",
             help="makes the server load the snippet and certificates; '' if you reload it yourself "
-            "(default, only if the server runs: systemctl reload, else apache2ctl graceful or apachectl "
+            "(default: only if the server runs, systemctl reload, else apache2ctl graceful or apachectl "
             "graceful; for nginx: nginx -s reload)",
         )
 

@@ -64,6 +64,7 @@ from certbot_pinkeep.errors import (
     NotSafe,
     OtherKeyring,
     PinkeepError,
+    PublishFailed,
     TypeMissing,
 )
 from certbot_pinkeep.keyring import Key, Keyring, Member
@@ -645,7 +646,9 @@ class Issuing:
     def _going_on(self, live: Live, snippet: str) -> SavedKey | None:
         """The key that a lineage without record goes on with: the one in live/, unless the snippet says
         that clients refuse it; else the certificate's own; else another one of the snippet."""
-        text = apache.read_snippet(snippet) if snippet else None
+        text = None
+        with suppress(PublishFailed):  # publishing tells
+            text = apache.read_snippet(snippet) if snippet else None
         kind = servers.kind_of(snippet, text)
         policy = kind.read_policy(text) if text is not None else None
         there = self._there(live)
