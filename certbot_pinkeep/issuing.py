@@ -931,7 +931,7 @@ def _recorded_pin(keyring: Keyring, live: Live) -> str:
 
 def is_accepted(state: State, live: Live, now: datetime) -> bool:
     """Whether clients accept this live key: it is published, and it was not retired, unless no
-    client holds pins without it; or it was found to be accepted when the lineage was taken in, and
+    client holds pins without it; or the admin forced it; or it was found to be accepted when the lineage was taken in, and
     a run that was killed did not come to publish it."""
     key, member = state.keyring.key(live.pin), state.keyring.member(live.name)
     current = state.ledger.current
@@ -940,7 +940,9 @@ def is_accepted(state: State, live: Live, now: datetime) -> bool:
     if member is not None and member.pin == live.pin and key.role in ("primary", "in-service"):
         return True
     if live.pin not in current.policy.pins:
-        return False
+        # Staged, and used before a run that was killed came to publish it.
+        ready = rollover.safety(key, state.ledger, now, live.names).at(now)
+        return key.forced or (key.role == "backup" and ready)
     return key.role != "retired" or not rollover.locked_out(live.pin, state.ledger, now, live.names)
 
 

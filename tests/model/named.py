@@ -32,7 +32,23 @@ def an_app_is_used_for_longer_than_was_announced(world: World) -> None:
     world.run()
 
 
+def a_backup_that_was_never_published_is_forced(world: World) -> None:
+    """A lost backup was replaced, and certbot was killed before it published the new one."""
+    _pinned(world, max_age=60 * 86400, backups=1, days=0)
+    world.lose_key(1)
+    world.revoke(compromised=True)
+    world.kill_after = 12
+    world.run()
+    world.ask(when_safe=False, compromised=False, force=True)
+    world.renew()
+    world.reload()
+
+
 #: By their names.
 NAMED: dict[str, Callable[[World], None]] = {
-    history.__name__: history for history in (an_app_is_used_for_longer_than_was_announced,)
+    history.__name__: history
+    for history in (
+        an_app_is_used_for_longer_than_was_announced,
+        a_backup_that_was_never_published_is_forced,
+    )
 }
