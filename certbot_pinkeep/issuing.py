@@ -177,7 +177,8 @@ class Issuing:
             key = self._chosen_key(state, live, names, now, asked, chosen)
         for known in [state] if state else self.store.known(keyring):
             _check_added(known, live.name, added, key.pin, now)
-        key = self._accepted_everywhere(key, live, keyring, now)
+        if not answer.compromised:
+            key = self._accepted_everywhere(key, live, keyring, now)
         return self._handover(key, names, live.must_staple, dry_run)
 
     def is_still_chosen(
@@ -544,7 +545,9 @@ class Issuing:
     def _pinned_state(self, live: Live, keyring: str, asked: bool) -> State | None:
         """The state of the lineage's keyring; ``None`` where it has none that can be trusted."""
         # Where the option names another one, the keyring that has the lineage counts (G3).
-        keyring = self.store.keyring_of(live.name, keyring) or keyring
+        keyring = self.store.keyring_of(live.name, keyring) or self._with_neighbour_of(
+            live, keyring
+        )
         try:
             state = self.store.load(keyring)
         except DamagedState as error:
@@ -560,6 +563,15 @@ class Issuing:
                 "'certbot renew --installer pinkeep' first."
             )
         return None
+
+    def _with_neighbour_of(self, live: Live, likely: str) -> str:
+        """The keyring that pins the key of a lineage that is not enrolled; the likely one first."""
+        for name in (likely, *self.store.names()):
+            with suppress(DamagedState):
+                state = self.store.load(name)
+                if state and any(m.lineage == live.name for m in state.keyring.neighbours):
+                    return name
+        return likely
 
     def is_compromised(self, pin: str) -> bool:
         """Whether a key is known to be compromised, by any keyring file or its copy."""

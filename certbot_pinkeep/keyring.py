@@ -11,7 +11,7 @@ The rules:
   pinned while another lineage serves it, and retires when none does.
 * A neighbour is a certificate of this machine for a host of the keyring that is not enrolled. Clients
   meet its key at that host, so it is in service like any other, and pinned; a backup that a
-  neighbour serves is not rolled over to.
+  neighbour serves is not rolled over to. A host stays the keyring's as long as a neighbour has it.
 * Pins are published in this order: those in service (primaries first), then the unserved keys in
   the order in which they would be used, type by type.
 * Each key type in service needs a pinned key that is not in service (RFC 7469 §2.5, §4.3; G4): with
@@ -93,11 +93,12 @@ class Member:
     """A lineage that draws on the keyring, as it was seen last.
 
     :ivar lineage: certbot's name for it
-    :ivar hosts: the names of its certificate; none: it is a neighbour, which does not draw on the keyring
+    :ivar hosts: the names of its certificate; of a neighbour's, the hosts that the keyring pins
     :ivar pin: the pin of its live key
     :ivar loaded: SHA-256 (hex) of the certificate that Apache is known to have loaded
     :ivar moved: the keyring that it draws on now; until Apache is known to send that one's header
         for it, its key stays in service here; empty: this one
+    :ivar enrolled: whether it draws on the keyring, or did so until it moved; else it is a neighbour
     """
 
     lineage: str
@@ -105,11 +106,7 @@ class Member:
     pin: str
     loaded: str | None = None
     moved: str = ""
-
-    @property
-    def enrolled(self) -> bool:
-        """Whether it draws on the keyring, or did so until it moved; else it is a neighbour."""
-        return bool(self.hosts)
+    enrolled: bool = True
 
 
 @dataclass(frozen=True)
@@ -216,12 +213,19 @@ class Keyring:
             ._followed()
         )
 
-    def with_neighbour(self, lineage: str, key: Key) -> Keyring:
+    def with_neighbour(self, lineage: str, hosts: tuple[str, ...], key: Key) -> Keyring:
         """The keyring with the key in service that a neighbour serves now."""
-        member = Member(lineage, (), key.pin)
-        if self.member(lineage) == member:
-            return self
+        member = Member(lineage, hosts, key.pin, enrolled=False)
         return self.with_joined(key)._with_member(member)._retired()._followed()
+
+    def without_hosts(self, hosts: Iterable[str]) -> Keyring:
+        """The keyring without its neighbours at hosts that another keyring has now."""
+        gone = set(hosts)
+        left = {m.lineage: tuple(h for h in m.hosts if h not in gone) for m in self.neighbours}
+        kept = self._with_members(
+            replace(m, hosts=left[m.lineage]) if not m.enrolled else m for m in self.members
+        )
+        return kept.without_members(name for name, hosts_ in left.items() if not hosts_)
 
     def _with_member(self, member: Member) -> Keyring:
         known = self.member(member.lineage)

@@ -299,11 +299,12 @@ class Publishing(Issuing):
             and (member.lineage in known or self._is_deleted(member.lineage))
         )
         for one in found:
+            hosts = tuple(reach.covered(one.names, keyring.hosts, False))
             member = keyring.member(one.lineage)
-            if member is not None and member.pin == one.pin:
+            if member is not None and (member.pin, member.hosts) == (one.pin, hosts):
                 continue
             try:
-                keyring = self._with_neighbour(keyring, one, now)
+                keyring = self._with_neighbour(keyring, one, hosts, now)
             except BadKey as error:
                 unpinnable = Unpinnable(keyring.name, one.lineage, str(error), self._command(one))
                 if state.ledger.current is None:
@@ -312,7 +313,9 @@ class Publishing(Issuing):
                 keyring = keyring.without_members([one.lineage])
         return replace(state, keyring=keyring)
 
-    def _with_neighbour(self, keyring: Keyring, one: Seen, now: datetime) -> Keyring:
+    def _with_neighbour(
+        self, keyring: Keyring, one: Seen, hosts: tuple[str, ...], now: datetime
+    ) -> Keyring:
         """The keyring with the key of a neighbour in service; the first one of its type is the next
         renewals' as well.
 
@@ -330,7 +333,7 @@ class Publishing(Issuing):
                 logger.debug("%s", error)
                 made = self.folders.save_key(csrs.make_key(live.kind), paths_of(keyring))
                 keyring = keyring.with_type(Key(made.pin, made.kind, "primary", made.path, now))
-        keyring = keyring.with_neighbour(one.lineage, key)
+        keyring = keyring.with_neighbour(one.lineage, hosts, key)
         return keyring.with_compromised(live.pin) if compromised else keyring
 
     def _command(self, one: Seen) -> str:

@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 VERSION = "1"
 _ROLES = ("primary", "backup", "in-service", "retired", "compromised")
 _LEAVES = ("", "asked", "revoked", "lost")
+_NEIGHBOUR = "neighbour"
 _CHECKSUM = "checksum = "
 #: No number in a file is larger than what pinkeep writes; nothing has to reckon with such a one.
 _MOST_DAYS, _MOST_SAVED, _MOST_BITS = 36500, 10**12, 65536
@@ -436,15 +437,20 @@ def _write_member(member: Member) -> dict[str, str | list[str]]:
     # In few lines: there may be hundreds of lineages, and all is written anew with each change.
     return {
         "lineage": member.lineage,
-        "key": [member.pin, member.loaded or "", member.moved],
+        "key": [
+            *(member.pin, member.loaded or "", member.moved),
+            *(() if member.enrolled else (_NEIGHBOUR,)),
+        ],
         "hosts": list(member.hosts),
     }
 
 
 def _read_member(section: Mapping[str, Any]) -> Member:
-    pin, loaded, moved = ledger.several(section["key"])
+    pin, loaded, moved, *more = ledger.several(section["key"])
+    if more not in ([], [_NEIGHBOUR]):
+        raise ValueError(f"not what a lineage is: {more!r}")
     hosts = ledger.several(section["hosts"])
-    return Member(_one(section, "lineage"), hosts, pin, loaded or None, moved)
+    return Member(_one(section, "lineage"), hosts, pin, loaded or None, moved, not more)
 
 
 def _one(section: Mapping[str, Any], name: str) -> str:

@@ -161,7 +161,7 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
         for other, hosts in came:
             gone = [m.lineage for m in other.keyring.members if m.moved == name]
             left = other.ledger.without_hosts(hosts)
-            keyring = other.keyring.without_members(gone)
+            keyring = other.keyring.without_members(gone).without_hosts(hosts)
             keeper.store.save(replace(other, keyring=keyring, ledger=left))
     assert ledger.current is not None
     since = moments.text(ledger.current.recorded)
@@ -182,7 +182,8 @@ def _left_behind(keeper: Keeper, state: State, hosts: tuple[str, ...]) -> list[s
     return [
         member.lineage
         for member in state.keyring.members
-        if not member.moved
+        if member.enrolled
+        and not member.moved
         and member.lineage not in deleted
         and reach.covered(member.hosts, hosts, subdomains)
     ]

@@ -269,6 +269,36 @@ def test_g2_neighbour_whose_private_key_is_another_one_is_pinned(machine: Machin
     assert own in machine.published("a").pins and primary is not None and primary.pin != own
 
 
+def test_g2_host_stays_pinned_with_its_neighbour(machine: Machine) -> None:
+    """Its enrolled lineage is deleted, and the header goes on at the host: with the neighbour's key, also
+    the next one of that."""
+    machine.issue("a", hosts=(WWW,))
+    machine.issue("b", hosts=(WWW, API))
+    machine.issue("c", hosts=(SHOP,))
+    machine.keep("a", "one")
+    machine.keep("c", "one")
+    machine.delete("a")
+    run(machine, "c")
+    own = machine.issue("b", hosts=(WWW, API))
+    run(machine, "c")
+    assert own in machine.published("one").pins
+    assert set(machine.state("one").keyring.hosts) == {WWW, SHOP}
+    assert keyring_of(machine, "b") == "one"
+
+
+def test_g2_neighbour_goes_along_when_its_host_moves(machine: Machine) -> None:
+    """The old keyring lets go of the host when the move is confirmed."""
+    for name, host in (("a", WWW), ("b", WWW), ("c", SHOP)):
+        machine.issue(name, hosts=(host,))
+    machine.keep("a", "one")
+    machine.keep("c", "one")
+    machine.keep("a", "two", NOW + HOUR, pinned=True)
+    assert machine.look("b").pin in machine.published("two").pins
+    wishes.confirm(machine.keeper, "two", NOW + HOUR)
+    assert machine.state("one").keyring.neighbours == ()
+    assert machine.state("one").keyring.hosts == (SHOP,)
+
+
 # One key after the other
 
 
