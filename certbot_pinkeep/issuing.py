@@ -943,8 +943,8 @@ def _recorded_pin(keyring: Keyring, live: Live) -> str:
 
 def is_accepted(state: State, live: Live, now: datetime) -> bool:
     """Whether clients accept this live key: it is published, and it was not retired, unless no
-    client holds pins without it; or the admin forced it; or it was found to be accepted when the lineage was taken in, and
-    a run that was killed did not come to publish it."""
+    client holds pins without it; or the admin forced it; or it was found to be accepted when the
+    lineage was taken in, and a run that was killed did not come to publish it."""
     key, member = state.keyring.key(live.pin), state.keyring.member(live.name)
     current = state.ledger.current
     if key is None or current is None:
