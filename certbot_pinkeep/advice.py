@@ -361,18 +361,24 @@ def refusal(name: str, decision: Decision) -> str:
 
 
 def locked_in(
-    name: str, decision: Decision, ledger: Ledger, now: datetime, new: bool = False
+    name: str,
+    decision: Decision,
+    ledger: Ledger,
+    now: datetime,
+    new: bool = False,
+    lineage: str = "NAME",
 ) -> str:
     """Said when a compromised key must not be handed over, and no backup is safe (G3).
 
+    :param lineage: one that draws on the keyring
     :param new: whether it is for a new certificate, where there is none to renew
     """
     best = decision.best
     if best is None:
         return (
             f"The key of the keyring {name} is compromised and is not handed over again, and there "
-            "is no backup key that could be. To have one staged, run 'certbot install --installer "
-            "pinkeep --cert-name' with the name of its certificate, and then: certbot-pinkeep "
+            "is no backup key that could be. To have one staged, run: certbot install --installer "
+            f"pinkeep --cert-name {shlex.quote(lineage)} -- and then, to renew for it: certbot-pinkeep "
             f"rollover {name} --now --force"
         )
     if decision.safety.cause == "elsewhere":

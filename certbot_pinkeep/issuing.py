@@ -808,7 +808,8 @@ class Issuing:
         if decision.key is None and decision.due == "shared":
             raise NotSafe(advice.not_yet_issued(name, decision))
         if decision.key is None:
-            raise Compromised(advice.locked_in(name, decision, state.ledger, now, new))
+            one = next((member.lineage for member in state.keyring.drawing), "NAME")
+            raise Compromised(advice.locked_in(name, decision, state.ledger, now, new, one))
         if decision.held and asked:
             raise NotSafe(advice.refusal(name, decision))
         if decision.held:

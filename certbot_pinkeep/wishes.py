@@ -68,7 +68,8 @@ def ask(
                 keeper.store.save(replace(state, keyring=keyring))
                 keeper.store.spread(keyring)
             if any(one.due == "compromised" for one in impossible):
-                why = advice.locked_in(name, impossible[0], state.ledger, now)
+                one = next((member.lineage for member in keyring.drawing), "NAME")
+                why = advice.locked_in(name, impossible[0], state.ledger, now, lineage=one)
                 raise Compromised(" ".join([*lost, why]))
             raise NotSafe(" ".join([*lost, advice.refusal(name, impossible[0])]))
         told = list(lost)

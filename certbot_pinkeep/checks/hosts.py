@@ -250,7 +250,9 @@ def _mend_key(seen: Seen, shown: Shown, served: Certificate) -> str:
         )
     if pinned:
         return _reload(_like(served, pinned))
-    name = mine[0].lineage if mine else seen.name
+    if not mine:
+        return "Run: certbot renew"
+    name = shlex.quote(mine[0].lineage)
     return f"Run: certbot renew --cert-name {name} --force-renewal --installer pinkeep"
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import states
 from server import Said, Server
 
 Check = Callable[[Server, Said], None]
@@ -42,7 +43,8 @@ class Row:
     def follow(self, server: Server) -> None:
         """Ask, read the command in what is said, run it, and look."""
         self.state(server)
-        asked = server.run(self.ask)
+        ask = self.ask.format_map(_Words(server))
+        asked = server.run(ask)
         assert self.says in asked.text, f"it is not said:\n{asked.text}"
         named = [one for one in asked.commands if one.startswith(self.run)]
         assert named, f"no command begins with {self.run!r} in:\n{asked.text}\n{asked.commands}"
@@ -51,12 +53,13 @@ class Row:
         line = named[0]
         for word, meant in self.fill.items():
             assert word in line, f"{line!r} has no {word}"
-            line = line.replace(word, meant if isinstance(meant, str) else meant(server))
+            meant = meant if isinstance(meant, str) else meant(server)
+            line = line.replace(word, meant.format_map(_Words(server)))
         said = server.run(line)
         try:
             self.after(server, said)
             if self.after in (gone, sound):
-                again = server.run(self.ask)
+                again = server.run(ask)
                 assert self.says not in again.text, f"it is said again:\n{again.text}"
         except AssertionError as error:
             raise AssertionError(
@@ -65,9 +68,37 @@ class Row:
             ) from error
 
 
+class _Words(dict[str, str]):
+    """What stands for something of the server in a command line."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self._server = server
+
+    def __missing__(self, word: str) -> str:
+        server = self._server
+        found: dict[str, Callable[[], object]] = {
+            "root": lambda: server.root,
+            "foreign": lambda: states.foreign_certificate(server),
+            "next_year": lambda: states.next_year(server),
+            "live": server.live,
+            "archive": lambda: server.config / "archive" / "a.test",
+            "live_pin": server.live_pin,
+            "backup": lambda: server.backups()[0],
+            "strange": lambda: "A" * 43 + "=",
+            "plain": lambda: states.encrypted_wrongly(server),
+        }
+        return str(found[word]())
+
+
 def done(server: Server, said: Said) -> None:
     """The command was taken."""
     assert said.code == 0, "it failed"
+
+
+def says_more(server: Server, said: Said) -> None:
+    """It fails, and says what to do: that is a row of its own."""
+    assert said.code == 1 and said.commands, "it says no more"
 
 
 def gone(server: Server, said: Said) -> None:

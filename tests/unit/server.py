@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from helpers import csr_of, sans
 
-from certbot_pinkeep import apache, command, lineage, moments, pins, probe
+from certbot_pinkeep import apache, command, lineage, moments, options, pins, probe, renewals
 from certbot_pinkeep.checks.seen import Plain, Shown, Target
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.policy import Policy
@@ -68,9 +68,12 @@ _VERBS = {
     CERTBOT: "renew certonly run install delete revoke certificates reconfigure",
     PINKEEP: "status check rollover export release backup timeline confirm unpin deploy-hook pin",
 }
-_COMMAND = re.compile(
+#: Of other programs, the parts that are named.
+_OTHERS = {"openssl": "pkcs8 x509 req", "chmod": "", "chown": ""}
+COMMAND = re.compile(
     "|".join(
-        rf"(?<![\w./-]){name} (?:{'|'.join(verbs.split())})\b" for name, verbs in _VERBS.items()
+        rf"(?<![\w./-]){name} (?:{'|'.join(verbs.split())})"
+        for name, verbs in {**_VERBS, **_OTHERS}.items()
     )
 )
 
@@ -82,7 +85,7 @@ def commands_in(text: str) -> list[str]:
     bracket or a comma, or with its sentence.
     """
     found = []
-    for match in _COMMAND.finditer(text):
+    for match in COMMAND.finditer(text):
         rest = text[match.start() :].partition("\n")[0]
         end = (
             r"'" if text[: match.start()].endswith("'") else r"\.?$|\.\s| -- |; | \(|, (?=[a-z])|\)"
@@ -96,7 +99,8 @@ class Server:
 
     :ivar age: how many days ago certificates began when they are issued: from 60 on they are due
     :ivar include: whose snippet the site of a host includes, where that is not the lineage's own
-    :ivar refused: pins of the keys that the CA refuses
+    :ivar environ: what stands in the environment of commands, besides the usual
+    :ivar refused: by the pins of keys, why the CA refuses them; by an empty one, all
     """
 
     def __init__(self, root: Path) -> None:
@@ -108,11 +112,15 @@ class Server:
         self.clock_offset = timedelta(0)
         self.age = 0
         self.include: dict[str, str] = {}
+        self.environ: dict[str, str] = {}
         self.refused: dict[str, str] = {}
         self.start = datetime.now(timezone.utc).replace(microsecond=0)
         self.config.mkdir()
         self.home = root / "home"
         self.home.mkdir()
+        hook = self.home / PINKEEP  # certbot looks whether a hook can be run
+        hook.write_text("#!/bin/sh\n")
+        hook.chmod(0o755)
         self.cli_ini = [
             "authenticator = standalone",
             "agree-tos = true",
@@ -184,6 +192,11 @@ class Server:
     def run(self, line: str | Sequence[str]) -> Said:
         """Run a command line as the admin would type it; the shell's words are split as it does."""
         program, *words = shlex.split(line) if isinstance(line, str) else line
+        if program in _OTHERS:
+            other = subprocess.run(
+                [program, *words], cwd=self.home, capture_output=True, text=True, check=False
+            )
+            return Said(other.returncode, other.stdout, other.stderr)
         path = self.home / ".config" / "letsencrypt" / "cli.ini"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{one}\n" for one in self.cli_ini))
@@ -221,7 +234,9 @@ class Server:
             logging.getLogger().handlers.clear()
             os.chdir(self.home)
             os.environ.clear()
-            os.environ.update({"HOME": str(self.home), "PATH": "/usr/bin:/bin"})
+            os.environ.update(
+                {"HOME": str(self.home), "PATH": f"{self.home}:/usr/bin:/bin", **self.environ}
+            )
             for number, path in zip((1, 2), paths, strict=True):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -303,6 +318,22 @@ class Server:
             target.chmod(0o600 if part == "privkey" else 0o644)
             link.unlink()
             link.symlink_to(f"../../archive/{name}/{target.name}")
+
+    def forget(self, keyring: str) -> None:
+        """The record of a keyring is lost, and its copy."""
+        for path in (self.keyring_file(keyring), *self.copies()):
+            if path.name == f"{keyring}.conf":
+                path.unlink()
+
+    def killed_before_publishing(self, name: str) -> None:
+        """A run that was killed once it had recorded what is live."""
+        values = {"reload-command": f"{self.root}/reload", "configtest-command": ""}
+        chosen = options.parse(values, name)
+        keeper = Keeper(str(self.config), str(self.work))
+        live = self.live(name)
+        found = lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
+        renewals.remember(str(self.config), name, "pinkeep", {})
+        keeper.take_in(found, chosen, self.now)
 
     def sound(self) -> None:
         """See that nothing is wrong."""
@@ -429,8 +460,9 @@ def _issued(age: int, refused: dict[str, str]) -> Callable[..., tuple[bytes, byt
     ) -> tuple[bytes, bytes]:
         request = _request(csr.data)
         why = refused.get(pins.pin_of(pins.usable(request.public_key())))
-        if why:
-            raise messages.Error.with_code("badPublicKey", detail=why)
+        if why or "" in refused:
+            code = "badPublicKey" if why else "serverInternal"
+            raise messages.Error.with_code(code, detail=why or refused[""])
         return sign(request, age)
 
     return obtain_certificate_from_csr

@@ -9,14 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import advised_checks
+import advised_commands
+import advised_renewals
 import pytest
 from followed import Row
-from server import Server
+from server import COMMAND, Server
 
 import certbot_pinkeep
 
-ROWS = [*advised_checks.ROWS]
+ROWS = [*advised_renewals.ROWS, *advised_checks.ROWS, *advised_commands.ROWS]
 PACKAGE = Path(certbot_pinkeep.__file__).parent
+#: Texts that name a command and have no row, by a part of them, and why.
+NOT_RUN = {
+    "examples:": "the examples of a help",
+}
 
 
 @pytest.fixture
@@ -29,3 +35,46 @@ def server(tmp_path: Path) -> Server:
 def test_command_that_a_message_names_helps(server: Server, row: Row) -> None:
     """It is taken, and what the message is about is over, or goes on as the row says."""
     row.follow(server)
+
+
+def texts(module: Path) -> Iterator[str]:
+    """The strings of a module that name a command, as far as they are literal; no docstrings."""
+    tree = ast.parse(module.read_text())
+    parts = {
+        part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values
+    }
+    documents = {
+        node.body[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "\N{BULLET}"
+                for part in node.values
+            )
+        elif isinstance(node, ast.Constant) and node not in parts and node not in documents:
+            text = str(node.value)
+        else:
+            continue
+        if COMMAND.search(text):
+            yield text
+
+
+def lacking() -> Iterator[str]:
+    """The texts that name a command and have neither a row nor a reason."""
+    for module in sorted(PACKAGE.rglob("*.py")):
+        where = str(module.relative_to(PACKAGE).with_suffix(""))
+        said = [row.says for row in ROWS if row.where == where]
+        for text in texts(module):
+            known = any(one in text for one in said) or any(part in text for part in NOT_RUN)
+            if not known:
+                yield f"{where}: {text}"
+
+
+def test_every_message_that_names_a_command_has_its_row() -> None:
+    """Or it is listed why not: nobody adds advice without following it."""
+    assert not list(lacking())
