@@ -314,7 +314,11 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
         yield Finding(Severity.CRITICAL, name, lineage.broken.why, lineage.broken.mend)
     elif lineage.error:
         yield Finding(
-            Severity.CRITICAL, name, lineage.error, "See 'certbot certificates', and mend it."
+            Severity.CRITICAL,
+            name,
+            lineage.error,
+            f"Restore it from a backup. If it is lost for good, move renewal/{name}.conf, live/{name} and "
+            f"archive/{name} away, and run: {advice.anew(seen.state.keyring, name)}",
         )
     if lineage.key_error:
         renew = f"certbot renew --cert-name {quote(name)} --force-renewal --installer pinkeep"

@@ -79,6 +79,8 @@ class _Words(dict[str, str]):
         server = self._server
         found: dict[str, Callable[[], object]] = {
             "root": lambda: server.root,
+            "der": lambda: states.der_csr(server),
+            "sha1": lambda: states.sha1_csr(server),
             "foreign": lambda: states.foreign_certificate(server),
             "next_year": lambda: states.next_year(server),
             "live": server.live,

@@ -14,7 +14,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -145,7 +144,7 @@ class Server:
         copy = [f"rm -rf {self.loaded}", f"mkdir -p {self.loaded}/snippets"]
         copy += [
             f"cp -rL {self.config}/live {self.loaded}/ 2>/dev/null",
-            f"cp {self.config}/pinkeep/apache/*.conf {self.loaded}/snippets/ 2>/dev/null",
+            f"find {self.config}/pinkeep/apache -type f -exec cp {{}} {self.loaded}/snippets/ ';'",
             "true",
         ]
         return f'if [ -e {self.stopped} ]; then echo "httpd not running" >&2; exit 3; fi\n' + (
@@ -211,6 +210,7 @@ class Server:
         return self._forked(main, program, [*words, *map(str, folders)])
 
     def _forked(self, main: Callable[[list[str]], Any], program: str, words: list[str]) -> Said:
+        self.clock_offset += timedelta(minutes=1)  # however long anything takes
         paths = [self.root / f"{name}-{os.getpid()}" for name in ("out", "err")]
         child = os.fork()
         if not child:
@@ -255,9 +255,8 @@ class Server:
 
     def _prepare_fork(self) -> None:
         """What is not real."""
-        began = time.monotonic()
         moment = self.now
-        replace(moments, "now", lambda: moment + timedelta(seconds=int(time.monotonic() - began)))
+        replace(moments, "now", lambda: moment)
         replace(probe, "look", self._look)
         replace(eff, "handle_subscription", lambda *words: None)
         if hasattr(certbot_renewal, "_ari_renewal_time"):
@@ -359,6 +358,12 @@ class Server:
     def copies(self) -> list[Path]:
         """The copies of keyring files below the work dir, and the clock there."""
         return sorted((self.work / "pinkeep").glob("*/*"))
+
+    def copy(self, keyring: str = "a.test") -> str:
+        """The copy of a keyring file below the work dir."""
+        witness = Keeper(str(self.config), str(self.work)).store.witness
+        assert witness is not None
+        return witness.path(keyring)
 
     def live_pin(self, name: str = "a.test") -> str:
         """The pin of the key that is live."""

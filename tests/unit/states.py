@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import timedelta
 
-from cryptography.hazmat.primitives import serialization
-from helpers import csr_pem, make_pem
+from cryptography.hazmat.primitives import hashes, serialization
+from helpers import csr_of, csr_pem, make_pem, resigned
 from server import Server
 
 RENEW = "certbot renew"
@@ -587,3 +588,44 @@ def new_backup_pending(server: Server) -> None:
     assert server.run(RENEW).code == 0
     said = server.run(f"certbot-pinkeep backup a.test drop {server.backups()[0]}")
     assert said.code == 0, said.text
+
+
+def live_lost(server: Server) -> None:
+    """Somebody removed the folder of links, and the rest of the certificate was then moved away."""
+    server.pinned("a.test", "a.test", "www.a.test")
+    shutil.rmtree(server.live())
+
+
+def rest_moved_away(server: Server) -> None:
+    """The admin moves away what is left of the certificate."""
+    server.renewal().unlink()
+    shutil.rmtree(server.config / "archive" / "a.test")
+    shutil.rmtree(server.live(), ignore_errors=True)
+
+
+def hook_for_damaged(server: Server) -> None:
+    """The renewal file of a certificate is damaged."""
+    server.pinned()
+    server.renewal().write_text("[renewalparams\n")
+    server.environ["RENEWED_LINEAGE"] = str(server.live())
+
+
+def der_csr(server: Server) -> str:
+    """A CSR in DER."""
+    request = csr_of(make_pem(), ["a.test"])
+    path = server.home / "request.der"
+    path.write_bytes(request.public_bytes(serialization.Encoding.DER))
+    return str(path)
+
+
+def sha1_csr(server: Server) -> str:
+    """A CSR that is signed with SHA-1."""
+    pem = make_pem()
+    path = server.home / "old.csr"
+    path.write_bytes(resigned(csr_of(pem, ["a.test"]).tbs_certrequest_bytes, pem, hashes.SHA1()))
+    return str(path)
+
+
+def live_key_file(server: Server) -> str:
+    """The live private key."""
+    return str(server.live() / "privkey.pem")

@@ -6,6 +6,8 @@ names, and the state after it. The command is read in the message itself.
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import advised_checks
@@ -21,8 +23,14 @@ ROWS = [*advised_renewals.ROWS, *advised_checks.ROWS, *advised_commands.ROWS]
 PACKAGE = Path(certbot_pinkeep.__file__).parent
 #: Texts that name a command and have no row, by a part of them, and why.
 NOT_RUN = {
-    "examples:": "the examples of a help",
+    "the certbot installer 'pinkeep'": "no command",
+    "certbot revoke and delete are not noticed": "no command",
+    "publishes a pin whose key it does not have": "a record that contradicts itself, which is damaged",
+    "but that could not be noted for the pinned keys": "what follows a fault of the plugin itself",
+    "certbot-pinkeep status NAME": "the line below a table, which says what a name stands for",
 }
+#: What is put into other texts, which have their rows.
+PARTS = ("certbot renew", "certbot-pinkeep unpin \N{BULLET}", "Run: certbot renew")
 
 
 @pytest.fixture
@@ -71,7 +79,8 @@ def lacking() -> Iterator[str]:
         said = [row.says for row in ROWS if row.where == where]
         for text in texts(module):
             known = any(one in text for one in said) or any(part in text for part in NOT_RUN)
-            if not known:
+            example = text.startswith("  ")  # of a help
+            if not known and not example and text not in PARTS:
                 yield f"{where}: {text}"
 
 

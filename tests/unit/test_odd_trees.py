@@ -1,0 +1,459 @@
+"""Odd states of certbot's folders: what a renewal does then, what is said, and the command that mends it.
+
+Each row of the table is a kind. Certbot renews (G3), for a key that clients accept, and Apache has loaded
+the new certificate when it is done (G12), though something is wrong; ``status`` and ``check`` say so by
+their exit codes; a command mends it, and is run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+from server import Server
+
+STATUS, CHECK = "certbot-pinkeep status", "certbot-pinkeep check"
+FORCED, RENEW = "certbot renew --force-renewal", "certbot renew"
+ANEW = "certbot certonly --installer pinkeep --pinkeep-keyring a.test --cert-name a.test -d a.test"
+OK, FAILED = 0, 1
+WARNING, CRITICAL, UNKNOWN = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A kind of odd tree.
+
+    :ivar kind: what is odd
+    :ivar make: makes it so
+    :ivar renewal: the exit code of ``certbot renew``
+    :ivar status: the exit code of ``status`` before the renewal
+    :ivar check: the exit code of ``check`` before the renewal
+    :ivar says: what the renewal says of it; empty: nothing has to be said
+    :ivar by_hand: what an admin has to do first to mend it; ``None``: nothing
+    :ivar mend: the command that mends it, after the renewal; empty: the renewal did
+    :ivar renewed: whether certbot renews it; not, where certbot without pinkeep would not either
+    """
+
+    kind: str
+    make: Callable[[Server], object]
+    renewal: int = OK
+    status: int = OK
+    check: int = OK
+    says: str = ""
+    by_hand: Callable[[Server], object] | None = None
+    mend: str = ""
+    renewed: bool = True
+    sound: bool = True
+
+
+def keyring(server: Server) -> str:
+    """The keyring file."""
+    return str(server.keyring_file())
+
+
+def shadow(server: Server) -> str:
+    """The copy of the keyring file."""
+    return server.copy()
+
+
+def snippet(server: Server) -> str:
+    """The snippet."""
+    return str(server.snippet())
+
+
+def keys(server: Server) -> str:
+    """The folder of the private keys."""
+    return str(server.config / "keys")
+
+
+def csrs(server: Server) -> str:
+    """The folder of the CSRs."""
+    return str(server.config / "csr")
+
+
+def primary(server: Server) -> str:
+    """The file of the key in service."""
+    return str(server.key_file(server.live_pin()))
+
+
+def backup(server: Server) -> str:
+    """The file of the next key."""
+    return str(server.key_file(server.backups()[0]))
+
+
+def live_cert(server: Server) -> str:
+    """The live certificate, a link."""
+    return str(server.live() / "cert.pem")
+
+
+def live(server: Server) -> str:
+    """The lineage's folder of links."""
+    return str(server.live())
+
+
+def archive(server: Server) -> str:
+    """The lineage's folder of certificates and keys."""
+    return str(server.config / "archive" / "a.test")
+
+
+def renewal(server: Server) -> str:
+    """The lineage's renewal file."""
+    return str(server.renewal())
+
+
+def taken_away(server: Server) -> None:
+    """The admin moves away what is left of it."""
+    for path in (renewal, live, archive):
+        with suppress(FileNotFoundError):
+            gone(path)(server)
+
+
+def work(server: Server) -> str:
+    """What is below the work dir."""
+    return str(server.work / "pinkeep")
+
+
+Path = Callable[[Server], str]
+Change = Callable[[Server], None]
+
+
+def gone(path: Path) -> Change:
+    """It is not there."""
+
+    def change(server: Server) -> None:
+        found = path(server)
+        shutil.rmtree(found) if os.path.isdir(found) else os.unlink(found)
+
+    return change
+
+
+def emptied(path: Path) -> Change:
+    """A folder has nothing in it, a file no content."""
+
+    def change(server: Server) -> None:
+        found = path(server)
+        if os.path.isdir(found):
+            shutil.rmtree(found)
+            os.mkdir(found, 0o700)
+        else:
+            os.truncate(found, 0)
+
+    return change
+
+
+def rubbish(path: Path) -> Change:
+    """It holds something else."""
+
+    def change(server: Server) -> None:
+        with open(path(server), "w") as file:
+            file.write("rubbish\n")
+
+    return change
+
+
+def fifo(path: Path) -> Change:
+    """There is a pipe in its place, which nobody writes to."""
+
+    def change(server: Server) -> None:
+        gone(path)(server)
+        os.mkfifo(path(server), 0o600)
+
+    return change
+
+
+def folder(path: Path) -> Change:
+    """There is a folder in its place."""
+
+    def change(server: Server) -> None:
+        gone(path)(server)
+        os.mkdir(path(server), 0o700)
+
+    return change
+
+
+def dangling(path: Path) -> Change:
+    """There is a link in its place that leads nowhere."""
+
+    def change(server: Server) -> None:
+        gone(path)(server)
+        os.symlink("/nonexistent/file", path(server))
+
+    return change
+
+
+def strangers(path: Path) -> Change:
+    """It belongs to another user."""
+
+    def change(server: Server) -> None:
+        os.chown(path(server), 12345, -1)
+
+    return change
+
+
+def open_to_all(path: Path) -> Change:
+    """Everybody can write to it."""
+
+    def change(server: Server) -> None:
+        os.chmod(path(server), 0o777)
+
+    return change
+
+
+def remove(path: Path) -> Change:
+    """The admin takes away what is there."""
+    return gone(path)
+
+
+def own(path: Path) -> Change:
+    """The admin gives it back to who runs certbot."""
+
+    def change(server: Server) -> None:
+        os.chown(path(server), os.geteuid(), -1)
+
+    return change
+
+
+def closed(path: Path) -> Change:
+    """The admin takes it from the others."""
+
+    def change(server: Server) -> None:
+        os.chmod(path(server), 0o700 if os.path.isdir(path(server)) else 0o600)
+
+    return change
+
+
+def renamed_by_hand(server: Server) -> None:
+    """``a.test`` is ``b.test`` now: folders, links and renewal file, as some do it with sed."""
+    for part in ("live", "archive"):
+        (server.config / part / "a.test").rename(server.config / part / "b.test")
+    for link in (server.config / "live" / "b.test").iterdir():
+        if link.is_symlink():
+            target = os.readlink(link).replace("a.test", "b.test")
+            link.unlink()
+            link.symlink_to(target)
+    text = server.renewal().read_text().replace("/a.test", "/b.test")
+    server.renewal().unlink()
+    server.renewal("b.test").write_text(text)
+    server.include["a.test"] = "a.test"
+
+
+ODD = [
+    Odd("nothing is odd", lambda server: None),
+    Odd("keyring file gone", gone(keyring), check=WARNING),
+    Odd(
+        "keyring file empty",
+        emptied(keyring),
+        FAILED,
+        FAILED,
+        CRITICAL,
+        by_hand=remove(keyring),
+        mend=RENEW,
+    ),
+    Odd(
+        "keyring file rubbish",
+        rubbish(keyring),
+        FAILED,
+        FAILED,
+        CRITICAL,
+        by_hand=remove(keyring),
+        mend=RENEW,
+    ),
+    Odd(
+        "keyring file a pipe",
+        fifo(keyring),
+        FAILED,
+        FAILED,
+        CRITICAL,
+        by_hand=remove(keyring),
+        mend=RENEW,
+    ),
+    Odd(
+        "keyring file a folder",
+        folder(keyring),
+        FAILED,
+        FAILED,
+        CRITICAL,
+        by_hand=remove(keyring),
+        mend=RENEW,
+    ),
+    Odd(
+        "keyring file another user's",
+        strangers(keyring),
+        FAILED,
+        FAILED,
+        CRITICAL,
+        by_hand=own(keyring),
+        mend=RENEW,
+    ),
+    Odd("copy gone", gone(shadow)),
+    Odd("copy rubbish", rubbish(shadow)),
+    Odd("copy a pipe", fifo(shadow)),
+    Odd("copy a folder", folder(shadow)),
+    Odd("copies gone", gone(work)),
+    Odd("copies' folder a file", lambda server: (gone(work)(server), rubbish(work)(server))),
+    Odd("copies' folder open to all", open_to_all(work), check=CRITICAL),
+    Odd("snippet gone", gone(snippet), check=CRITICAL),
+    Odd(
+        "snippet empty", emptied(snippet), FAILED, OK, CRITICAL, by_hand=remove(snippet), mend=RENEW
+    ),
+    Odd(
+        "snippet rubbish",
+        rubbish(snippet),
+        FAILED,
+        OK,
+        CRITICAL,
+        by_hand=remove(snippet),
+        mend=RENEW,
+    ),
+    Odd("snippet a pipe", fifo(snippet), FAILED, OK, UNKNOWN, by_hand=remove(snippet), mend=RENEW),
+    Odd(
+        "snippet a folder",
+        folder(snippet),
+        FAILED,
+        OK,
+        UNKNOWN,
+        by_hand=remove(snippet),
+        mend=RENEW,
+    ),
+    Odd("keys/ gone", gone(keys), check=CRITICAL),
+    Odd("keys/ emptied", emptied(keys), check=CRITICAL),
+    Odd(
+        "keys/ open to all",
+        open_to_all(keys),
+        FAILED,
+        OK,
+        CRITICAL,
+        by_hand=closed(keys),
+        mend=RENEW,
+    ),
+    Odd(
+        "keys/ another user's", strangers(keys), FAILED, OK, CRITICAL, by_hand=own(keys), mend=RENEW
+    ),
+    Odd("live key's file gone", gone(primary), check=CRITICAL),
+    Odd("live key's file rubbish", rubbish(primary), check=CRITICAL),
+    Odd("live key's file a pipe", fifo(primary), check=CRITICAL),
+    Odd("backup's file gone", gone(backup), check=CRITICAL),
+    Odd("backup's file rubbish", rubbish(backup), check=CRITICAL),
+    Odd("backup's file a pipe", fifo(backup), check=CRITICAL),
+    Odd("backup's file a folder", folder(backup), check=CRITICAL),
+    Odd("csr/ gone", gone(csrs), check=WARNING),
+    Odd("csr/ emptied", emptied(csrs), check=WARNING),
+    Odd(
+        "csr/ open to all", open_to_all(csrs), FAILED, OK, WARNING, by_hand=closed(csrs), mend=RENEW
+    ),
+    Odd(
+        "live/ of the lineage gone",
+        gone(live),
+        FAILED,
+        OK,
+        CRITICAL,
+        renewed=False,
+        by_hand=taken_away,
+        mend=ANEW,
+    ),
+    Odd(
+        "live certificate's link gone",
+        gone(live_cert),
+        FAILED,
+        OK,
+        CRITICAL,
+        renewed=False,
+        by_hand=taken_away,
+        mend=ANEW,
+    ),
+    Odd(
+        "live certificate's link leads nowhere",
+        dangling(live_cert),
+        FAILED,
+        OK,
+        CRITICAL,
+        renewed=False,
+        by_hand=taken_away,
+        mend=ANEW,
+    ),
+    Odd(
+        "archive/ of the lineage gone",
+        gone(archive),
+        FAILED,
+        OK,
+        CRITICAL,
+        renewed=False,
+        by_hand=taken_away,
+        mend=ANEW,
+    ),
+    Odd(
+        "renewal file rubbish",
+        rubbish(renewal),
+        FAILED,
+        OK,
+        CRITICAL,
+        renewed=False,
+        by_hand=taken_away,
+        mend=ANEW,
+    ),
+    Odd(
+        "renewal file gone",
+        gone(renewal),
+        OK,
+        OK,
+        CRITICAL,
+        renewed=False,
+        by_hand=taken_away,
+        mend=ANEW,
+    ),
+    Odd("work dir gone", lambda server: shutil.rmtree(server.work)),
+    Odd("lineage renamed by hand", renamed_by_hand, check=WARNING),
+]
+
+
+@pytest.fixture
+def server(tmp_path: object) -> Server:
+    """A certificate that is pinned and sound."""
+    found = Server(tmp_path)  # type: ignore[arg-type]
+    found.pinned()
+    return found
+
+
+def name_of(server: Server) -> str:
+    """The lineage's name."""
+    return next((one.name for one in (server.config / "live").glob("*.test")), "a.test")
+
+
+def serial(server: Server, name: str) -> int | None:
+    """The serial number of the live certificate; ``None``: there is none."""
+    try:
+        return server.serial(name)
+    except OSError:
+        return None
+
+
+@pytest.mark.parametrize("odd", ODD, ids=[odd.kind for odd in ODD])
+def test_g3_g12_odd_tree(server: Server, odd: Odd) -> None:
+    """Renewed, for the same key, and loaded; what is odd is told, and can be mended."""
+    pin = server.live_pin()
+    odd.make(server)
+    name = name_of(server)
+    before = serial(server, name)
+    status, check = server.run(STATUS), server.run(CHECK)
+    renewal = server.run(FORCED)
+    told = f"\n{status.text}\n{check.text}\n{renewal.text}"
+    after = serial(server, name)
+    loaded = after is not None and server.loaded_serial(name) == after
+    assert (after not in (None, before), loaded and after != before) == (
+        odd.renewed,
+        odd.renewed,
+    ), told
+    assert not odd.renewed or server.live_pin(name) == pin
+    assert (renewal.code, status.code, check.code) == (odd.renewal, odd.status, odd.check), told
+    assert odd.says in renewal.text
+    if odd.by_hand is not None:
+        odd.by_hand(server)
+    if odd.mend:
+        mended = server.run(odd.mend)
+        assert mended.code == 0, mended.text
+    if odd.sound:
+        server.sound()
