@@ -157,7 +157,7 @@ def recorded(
     if any(not lineages for lineages in refused.values()):
         told.append(
             "To take the forced rollover back before the next renewal, run: certbot-pinkeep rollover "
-            f"{name} --undo"
+            f"{name} --undo."
         )
     told.append(
         f"If nobody uses {what} any more, run: certbot-pinkeep release {name} end --channel "

@@ -10,6 +10,7 @@ ROLLOVER, CONFIRM = "certbot-pinkeep rollover a.test", "certbot-pinkeep confirm 
 STATUS, CHECK = "certbot-pinkeep status", "certbot-pinkeep check"
 BACKUP, EXPORT = "certbot-pinkeep backup a.test", "certbot-pinkeep export a.test --format"
 UNPIN, RELEASE = "certbot-pinkeep unpin a.test", "certbot-pinkeep release a.test"
+APP = f"{RELEASE} add --channel ios --label 1 --until {{next_year}}"
 ADD = f"{RELEASE} add --channel ios --label 1 --until {{next_year}}"
 
 ROWS = [
@@ -363,14 +364,6 @@ ROWS = [
         sound,
     ),
     Row(
-        "advice",
-        states.unsafe,
-        f"{ROLLOVER} --force",
-        "before the next renewal, run: certbot-pinkeep rollover ",
-        f"{ROLLOVER} --undo",
-        done,
-    ),
-    Row(
         "pins",
         states.pinned,
         f"{BACKUP} add --csr {{der}}",
@@ -405,11 +398,96 @@ ROWS = [
         done,
     ),
     Row(
-        "keeper",
-        states.key_of_another,
-        "certbot install --cert-name a.test -i pinkeep",
-        "Renew the certificate. Run: certbot renew",
+        "advice",
+        states.forced,
+        f"{APP} --pin {{live_pin}}",
+        "before the next renewal, run: certbot-pinkeep rollover ",
+        f"{ROLLOVER} --undo",
+        done,
+    ),
+    Row(
+        "advice",
+        states.pinned,
+        f"{APP} --pin {{backup}}",
+        "If nobody uses ",
+        f"{RELEASE} end",
+        done,
+    ),
+    Row(
+        "advice",
+        states.backups_lost,
+        RENEW,
+        "If you restore the old files, the next 'certbot renew' stages",
         RENEW,
         sound,
+    ),
+    Row(
+        "publishing",
+        states.key_of_another_before_it_is_pinned,
+        "certbot renew -i pinkeep",
+        "it was replaced. Renew the certificate. Run: ",
+        RENEW,
+        sound,
+    ),
+    Row(
+        "commands/backup",
+        states.not_pinned_yet,
+        f"{BACKUP} add --key {{plain}}",
+        "certbot-pinkeep pin ",
+        "certbot-pinkeep pin",
+        done,
+    ),
+    Row(
+        "commands/pin",
+        states.unpinned,
+        "certbot-pinkeep pin a.test",
+        "leaves pinning. Nothing was changed. To stay pinned, run: ",
+        UNPIN,
+        gone,
+    ),
+    Row("files", states.copies_open_to_others, STATUS, "chmod go-w ", "chmod go-w", sound),
+    Row("files", states.copies_of_a_stranger, STATUS, "chown -h ", "chown -h", sound),
+    Row(
+        "advice",
+        states.nothing,
+        "certbot certonly -d a.test -i pinkeep",
+        "and the last day on which they bind. Run: ",
+        f"{RELEASE} add",
+        done,
+        {"DATE": "{next_year}", "PIN --pin PIN": "{live_pin} --pin {strange}"},
+    ),
+    Row(
+        "advice",
+        states.record_and_offline_backup_lost,
+        RENEW,
+        "If you have its private key, run: ",
+        f"{BACKUP} add",
+        done,
+        {"FILE": states.offline_key},
+    ),
+    Row(
+        "status",
+        states.other_installer,
+        STATUS,
+        "certbot renew --cert-name ",
+        "certbot renew --cert-name",
+        sound,
+    ),
+    Row(
+        "commands/pin",
+        states.not_pinned_yet,
+        "certbot-pinkeep pin a.test --key {plain}",
+        "or a later rollover locks it out. Run: ",
+        f"{RELEASE} add",
+        done,
+        {"VERSION": "1", "DATE": "{next_year}"},
+    ),
+    Row(
+        "commands/pin",
+        states.not_pinned_yet,
+        "certbot-pinkeep pin a.test --key {plain}",
+        "Run: certbot renew --cert-name ",
+        "certbot renew --cert-name",
+        done,
     ),
 ]

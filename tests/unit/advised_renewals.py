@@ -33,7 +33,7 @@ ROWS = [
         "installer",
         states.by_hand,
         "certbot certonly -d a.test -i pinkeep",
-        ", reload Apache, and then run: certbot-pinkeep confirm ",
+        ", and then run: certbot-pinkeep confirm ",
         "certbot-pinkeep confirm",
         sound,
         by_hand=states.reloaded,

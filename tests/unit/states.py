@@ -629,3 +629,31 @@ def sha1_csr(server: Server) -> str:
 def live_key_file(server: Server) -> str:
     """The live private key."""
     return str(server.live() / "privkey.pem")
+
+
+def forced(server: Server) -> None:
+    """A rollover is forced, and no renewal has come yet."""
+    unsafe(server)
+    assert server.run("certbot-pinkeep rollover a.test --force").code == 0
+
+
+def copies_open_to_others(server: Server) -> None:
+    """Everybody may write to the folder of the copies."""
+    server.pinned()
+    (server.work / "pinkeep").chmod(0o777)
+
+
+def copies_of_a_stranger(server: Server) -> None:
+    """The folder of the copies belongs to another user."""
+    server.pinned()
+    os.chown(server.work / "pinkeep", 12345, -1)
+
+
+def key_of_another_before_it_is_pinned(server: Server) -> None:
+    """Somebody copied another private key over the live one; pinkeep comes later."""
+    not_pinned_yet(server)
+    (server.live() / "privkey.pem").resolve().write_bytes(make_pem())
+
+
+def nothing(server: Server) -> None:
+    """There is no certificate yet."""

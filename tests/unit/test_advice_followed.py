@@ -27,10 +27,28 @@ NOT_RUN = {
     "certbot revoke and delete are not noticed": "no command",
     "publishes a pin whose key it does not have": "a record that contradicts itself, which is damaged",
     "but that could not be noted for the pinned keys": "what follows a fault of the plugin itself",
+    "may be renewing a certificate right now": "no command",
+    "as 'certbot certificates' names it": "no command, the help of an argument",
+    "is renewed by pinkeep from now on, with pinned keys": "nothing is wrong: what the timer runs",
+    "changed each time that the CA issued a certificate": "needs several runs at once",
+    "and no private key is here that they are known to accept": "names files to restore, not a command",
+    "Restore what is lost from a backup of": "the same; its command is that of a row of keeper",
+    "certbot issues no certificate for this key": "its command needs the key's own certificate",
+    "Get one of that type first, and pin it then": "its command makes a certificate that is not pinned",
+    "--new-key --key-type ecdsa --elliptic-curve secp256r1": "a kind of key that this CA does not issue",
+    "until it is reloaded, and there is no command for that": "needs two servers; tests/e2e has them",
+    "pinkeep restored the keyring %s from its copy, without": "its value is a command of the admin's",
+    "Take the line that sends it out of the web server's configuration": "needs a site with two headers",
+    "It can be enrolled when no client holds pins of": "what is said there has its rows",
     "certbot-pinkeep status NAME": "the line below a table, which says what a name stands for",
 }
 #: What is put into other texts, which have their rows.
-PARTS = ("certbot renew", "certbot-pinkeep unpin \N{BULLET}", "Run: certbot renew")
+PARTS = (
+    "certbot renew",
+    "certbot renew --cert-name \N{BULLET} --installer pinkeep",
+    "certbot-pinkeep unpin \N{BULLET}",
+    "Run: certbot renew",
+)
 
 
 @pytest.fixture
