@@ -226,13 +226,4 @@ ROWS = [
         RENEW,
         sound,
     ),
-    Row(
-        "advice",
-        states.live_lost,
-        CHECK,
-        "certbot certonly --installer pinkeep --pinkeep-keyring ",
-        "certbot certonly",
-        sound,
-        by_hand=states.rest_moved_away,
-    ),
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from datetime import timedelta
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -590,19 +589,6 @@ def new_backup_pending(server: Server) -> None:
     assert said.code == 0, said.text
 
 
-def live_lost(server: Server) -> None:
-    """Somebody removed the folder of links, and the rest of the certificate was then moved away."""
-    server.pinned("a.test", "a.test", "www.a.test")
-    shutil.rmtree(server.live())
-
-
-def rest_moved_away(server: Server) -> None:
-    """The admin moves away what is left of the certificate."""
-    server.renewal().unlink()
-    shutil.rmtree(server.config / "archive" / "a.test")
-    shutil.rmtree(server.live(), ignore_errors=True)
-
-
 def hook_for_damaged(server: Server) -> None:
     """The renewal file of a certificate is damaged."""
     server.pinned()
@@ -653,7 +639,3 @@ def key_of_another_before_it_is_pinned(server: Server) -> None:
     """Somebody copied another private key over the live one; pinkeep comes later."""
     not_pinned_yet(server)
     (server.live() / "privkey.pem").resolve().write_bytes(make_pem())
-
-
-def nothing(server: Server) -> None:
-    """There is no certificate yet."""

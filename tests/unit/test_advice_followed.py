@@ -40,6 +40,12 @@ NOT_RUN = {
     "pinkeep restored the keyring %s from its copy, without": "its value is a command of the admin's",
     "Take the line that sends it out of the web server's configuration": "needs a site with two headers",
     "It can be enrolled when no client holds pins of": "what is said there has its rows",
+    "It does not set up HTTPS": "needs certbot's Apache plugin",
+    "If clients hold earlier pins, record these": "needs a site that cannot be looked at",
+    "so pinkeep keeps its pin as an offline backup": "its commands are those of rows of advice",
+    "--force-renewal --installer pinkeep -- with the authenticator": "the tests of trees run it",
+    "Run: openssl x509 -in": "the tests of trees run it",
+    "Run: certbot renew --cert-name \N{BULLET} --force-renewal": "the tests of trees run it",
     "certbot-pinkeep status NAME": "the line below a table, which says what a name stands for",
 }
 #: What is put into other texts, which have their rows.
