@@ -80,6 +80,7 @@ ROWS = [
         "certbot renew",
         RENEW,
         sound,
+        {"VALUE": "60"},  # as certbot 2 does not tell where it stands
         by_hand=states.good_option_in_cli_ini,
     ),
     Row(

@@ -52,7 +52,6 @@ class Row:
             self.by_hand(server)
         line = named[0]
         for word, meant in self.fill.items():
-            assert word in line, f"{line!r} has no {word}"
             meant = meant if isinstance(meant, str) else meant(server)
             line = line.replace(word, meant.format_map(_Words(server)))
         said = server.run(line)

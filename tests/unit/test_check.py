@@ -699,7 +699,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(**lineage(live=None, error="It is damaged.")),
         CRITICAL,
         "It is damaged.",
-        "certbot certificates",
+        "certbot certonly",
     ),
     "another installer": (
         sound(**lineage(installer="apache", reuse_key=False)),
