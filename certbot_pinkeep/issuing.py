@@ -35,7 +35,6 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -46,6 +45,7 @@ from certbot_pinkeep import (
     advice,
     apache,
     csrs,
+    moments,
     pins,
     reach,
     renewals,
@@ -479,7 +479,7 @@ class Issuing:
         if self._look is None or not names:
             return None
         if hosts not in self._looked:
-            began = time.monotonic()
+            began = moments.seconds()
             shown: list[Shown] = []
             if hosts and self._looking < _LOOKING:
                 try:
@@ -487,7 +487,7 @@ class Issuing:
                 except Exception as error:
                     logger.debug("%s could not be looked at: %s", ", ".join(hosts), error)
             self._looked[hosts] = shown
-            self._looking += time.monotonic() - began
+            self._looking += moments.seconds() - began
         return earlier.found(names, self._looked[hosts], self._live_pins_for)
 
     def _live_pins_for(self, host: str) -> frozenset[str]:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -98,7 +97,7 @@ class Keeper(Publishing):
         :raises PinkeepError: with what is wrong and what to do
         :raises OSError: when the disk does not take what has to be recorded; nothing is published
         """
-        began = time.monotonic()  # waiting for the lock and testing takes time as well
+        began = moments.seconds()  # waiting for the lock and testing takes time as well
         self.take_in(live, chosen, now, remember, pinned_before)
         return self.publish(chosen.keyring, now, began)
 

@@ -5,6 +5,7 @@ A moment that is read is one with which can be reckoned: a century more or less 
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
 
 FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -18,6 +19,11 @@ LONGEST = timedelta(seconds=3155760000)
 def now() -> datetime:
     """The present, read from the system's clock. Called at the edges only."""
     return datetime.now(timezone.utc).replace(microsecond=0)
+
+
+def seconds() -> float:
+    """Read a clock that nobody sets: the difference of two readings is how long a run took so far."""
+    return time.monotonic()
 
 
 def text(moment: datetime) -> str:

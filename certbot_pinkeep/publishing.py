@@ -21,7 +21,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from certbot_pinkeep import (
     csrs,
     files,
     lineage,
+    moments,
     options,
     pins,
     reach,
@@ -203,7 +203,7 @@ class Publishing(Issuing):
 
         :returns: what was done, and what went wrong, a keyring each
         """
-        began = time.monotonic() if began is None else began
+        began = moments.seconds() if began is None else began
         failures: list[Failure] = []
         ready: list[_Publication] = []
         with self.store.locked():
@@ -577,7 +577,7 @@ class Publishing(Issuing):
                     continue
                 self.tried[command] = True
                 # The earlier policies were served until the reload was done.
-                done = now + timedelta(seconds=round(time.monotonic() - began))
+                done = now + timedelta(seconds=round(moments.seconds() - began))
                 for one in together:
                     one.state = self.store.save(_as_loaded(one, done))
                     one.reloaded = True

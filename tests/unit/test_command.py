@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -48,8 +47,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the machine."""
     found = Clock()
     monkeypatch.setattr(moments, "now", lambda: found.time)
-    # However busy the machine is, a reload takes no time.
-    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     return found
 
 

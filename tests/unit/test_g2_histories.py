@@ -32,14 +32,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sites import DAY, NAME, Site
 from sites import NOW as AFTER_A_DAY
 
-from certbot_pinkeep import apache, keeper, moments, pins, publishing, revocations, wishes
+from certbot_pinkeep import apache, moments, pins, revocations, wishes
 from certbot_pinkeep.errors import NotSafe, PinkeepError, PublishFailed
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.options import Options
@@ -732,7 +731,7 @@ HISTORIES: dict[str, History] = {
 
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
-    """A new beginning, in which reloads take no time, and the CA says what the history says."""
+    """A new beginning, in which the CA says what the history says."""
     found = Play(tmp_path)
 
     def look(certificate: bytes, chain: bytes, now: datetime) -> Answer:
@@ -741,8 +740,6 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
         reason = found.revoked.get(live.fingerprint, "")
         return Answer(bool(reason), reason)
 
-    for module in (keeper, publishing):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 0.0))
     monkeypatch.setattr(revocations, "look", look)
     handler = logging.Handler()
     monkeypatch.setattr(handler, "emit", lambda record: found.told.append(record.getMessage()))

@@ -713,7 +713,7 @@ def test_silent_server_leaves_time_for_the_next_crl(web: Web) -> None:
             left.set()
 
     web.answers.update({"/1": reply, "/2": revocation_list(leaf)})
-    assert look(leaf, time_limit=2) == Answer(True, "unspecified")
+    assert look(leaf, time_limit=4) == Answer(True, "unspecified")
     assert left.wait(30)
 
 
