@@ -226,14 +226,18 @@ def own_certificate(keyring: str, other: str, names: tuple[str, ...]) -> str:
     )
 
 
-def to_merge(keyring: str, other: str, lineage: str, host: str, stays: str | None) -> str:
+def to_merge(
+    keyring: str, other: str, lineage: str, host: str, stays: str | None, both: bool
+) -> str:
     """Said where a lineage is to be enrolled whose names two keyrings pin.
 
     :param stays: a lineage of the other keyring with that host; ``None``: there is none any more
+    :param both: whether both keyrings pin its key
     """
+    pinned = ", which both keyrings pin" if both else ""
     told = (
         f"The keyring {keyring} pins other names of {lineage}. {lineage} goes on being renewed with its "
-        "present key, which both keyrings pin. "
+        f"present key{pinned}. "
     )
     if stays is None:
         return (
@@ -244,6 +248,41 @@ def to_merge(keyring: str, other: str, lineage: str, host: str, stays: str | Non
         f"{told}It can be enrolled when one keyring pins {host} and the others. Move {stays} first, then "
         f"follow what is said there. Run: certbot renew --cert-name {stays} --installer pinkeep "
         f"--pinkeep-keyring {keyring}"
+    )
+
+
+def goes_back(keyring: str, other: str, lineage: str, hosts: tuple[str, ...]) -> str:
+    """Said where a certificate goes back to its keyring's key, though another keyring pins hosts of it.
+
+    :param hosts: at which clients that hold the other keyring's pins refuse it
+    """
+    which = ", ".join(hosts)
+    return (
+        f"{lineage} goes back to the key of its keyring {keyring}, because clients that hold pins of "
+        f"{keyring} refuse its present key. Clients that hold pins of {other} refuse {lineage} at {which}: "
+        f"serve {which} with a certificate of {other}."
+    )
+
+
+def back_first(keyring: str, lineage: str) -> str:
+    """Said where a lineage has names that two keyrings pin, and its own keyring lacks its key."""
+    return (
+        f"Clients that hold pins of {keyring} refuse the present key of {lineage}, too. To go back to a key "
+        f"of {keyring}, run: certbot renew --cert-name {lineage} --force-renewal --installer pinkeep"
+    )
+
+
+def to_split(lineage: str, hosts: tuple[str, ...], left: tuple[str, ...], stays: str) -> str:
+    """Said where a lineage has names of another keyring, whose clients refuse its key.
+
+    :param hosts: at which they refuse it
+    :param left: its other names
+    :param stays: a lineage of the other keyring that has those hosts
+    """
+    which = ", ".join(hosts)
+    return (
+        f"Serve {which} with the certificate {stays}, and take it off {lineage}. Run: certbot certonly "
+        f"--installer pinkeep --cert-name {lineage} -d {' -d '.join(left)}"
     )
 
 

@@ -22,6 +22,8 @@ The rules:
 * A host has one keyring. A lineage draws on the one that is named for it, or that has it; else on the
   one that pins any of its names; else on a new one with its own name.
 * A lineage whose names two keyrings pin keeps its key, unless the next one is accepted at all of them.
+  Where clients of its own keyring refuse that key, it gets its keyring's: the other keyring's hosts are
+  served with another certificate, or refused already.
 * A new certificate of a keyring that has no key yet is issued for a CSR that waits for exactly its
   names, with its key in ``keys/``: the admin has put both there. A key that a certificate of this
   machine has had waits for nothing. Which one of several is meant, the admin has to say.
@@ -178,7 +180,7 @@ class Issuing:
         for known in [state] if state else self.store.known(keyring):
             _check_added(known, live.name, added, key.pin, now)
         if not answer.compromised:
-            key = self._accepted_everywhere(key, live, keyring, now)
+            key = self._accepted_everywhere(key, live, keyring, state, names, now)
         return self._handover(key, names, live.must_staple, dry_run)
 
     def is_still_chosen(
@@ -327,25 +329,43 @@ class Issuing:
             return self.store.known(name)
 
     def _accepted_everywhere(
-        self, key: SavedKey, live: Live, keyring: str, now: datetime
+        self,
+        key: SavedKey,
+        live: Live,
+        keyring: str,
+        state: State | None,
+        names: Names,
+        now: datetime,
     ) -> SavedKey:
-        """The key; where another keyring's pins refuse it at the names of the lineage, the live one,
-        unless that is compromised."""
+        """The key; where another keyring's pins refuse it at the names of the new certificate, the live
+        one, unless that is compromised, or clients of the lineage's own keyring refuse it.
+
+        :param state: of the keyring that it draws on
+        """
         if key.pin == live.pin or self.is_compromised(live.pin):
             return key
+        own = state if state is not None and draws(state, live.name) else None
         for name in self.store.names():
-            for state in self._at_best(name, now) if name != keyring else ():
-                locked = rollover.locked_out(key.pin, state.ledger, now, live.names)
-                if locked and not _has_moved(state, live.names, keyring):
+            if own is not None and name == own.keyring.name:
+                continue
+            for other in self._at_best(name, now) if name != keyring else ():
+                locked = _refusing(other, names, key.pin, now)
+                if not locked or _has_moved(other, locked, keyring):
+                    continue
+                if own is not None and _goes_back(own, names, live.pin, key.pin, now):
                     logger.warning(
-                        "%s keeps its present key: clients that hold pins of the keyring %s refuse the "
-                        "key of the keyring %s.",
-                        live.name,
-                        name,
-                        keyring,
+                        "%s", advice.goes_back(own.keyring.name, name, live.name, locked)
                     )
-                    path = os.path.relpath(live.key_path, self.config_dir)
-                    return self.folders.load_key(path, live.pin)
+                    continue
+                logger.warning(
+                    "%s keeps its present key: clients that hold pins of the keyring %s refuse the "
+                    "key of the keyring %s.",
+                    live.name,
+                    name,
+                    keyring,
+                )
+                path = os.path.relpath(live.key_path, self.config_dir)
+                return self.folders.load_key(path, live.pin)
         return key
 
     def _check_hosts(
@@ -374,9 +394,7 @@ class Issuing:
             host = self._pinned_host(state, names, now)
             if host is not None and not _has_moved(state, (host,), keyring):
                 carried = advice.carried(name, state.ledger, now, (host,))
-                run = self._mend_of(
-                    state, host, keyring, lineage, _lowered(names), pin is None, now
-                )
+                run = self._mend_of(state, host, keyring, lineage, _lowered(names), pin, now)
                 raise OtherKeyring(host, name, keyring, run, carried)
 
     def _mend_of(
@@ -386,22 +404,35 @@ class Issuing:
         keyring: str,
         lineage: str,
         names: Names,
-        new: bool,
+        pin: str | None,
         now: datetime,
     ) -> str:
-        """What to do where a lineage that is to draw on a keyring has a host that this one pins."""
+        """What to do where a lineage that is to draw on a keyring has a host that this one pins.
+
+        :param pin: of the key that it has; ``None``: it is new
+        """
         other = state.keyring.name
-        spans = any(self._pinned_host(one, names, now) for one in self._at_best(keyring, now))
+        own_states = self._at_best(keyring, now)
+        spans = any(self._pinned_host(one, names, now) for one in own_states)
         if not spans:
-            return advice.drawing_on(other, lineage, names if new else ())
-        if new:
+            return advice.drawing_on(other, lineage, () if pin else names)
+        if pin is None:
             own = tuple(name for name in names if self._pinned_host(state, (name,), now))
             return advice.own_certificate(keyring, other, own)
         hosts = {
             m.lineage: m.hosts for m in state.keyring.drawing if not self._is_deleted(m.lineage)
         }
         stays = next((n for n, h in hosts.items() if reach.covered(h, (host,), True)), None)
-        return advice.to_merge(keyring, other, lineage, host, stays)
+        here = any(_publishes(one, pin) for one in own_states)
+        mine = any(draws(one, lineage) for one in own_states)
+        if mine and not here:
+            return advice.back_first(keyring, lineage)
+        theirs = _refusing(state, names, pin, now) or (host,)
+        left = tuple(name for name in names if name not in theirs)
+        if mine and left and stays and not _publishes(state, pin):
+            return advice.to_split(lineage, theirs, left, stays)
+        both = here and _publishes(state, pin)
+        return advice.to_merge(keyring, other, lineage, host, stays, both)
 
     def _pinned_host(self, state: State, names: Iterable[str], now: datetime) -> str | None:
         """The first of the names that the keyring has, or that its pins bind at."""
@@ -975,6 +1006,25 @@ def _has_come_from(state: State, lineage: str, keyring: str, pin: str | None) ->
     if member is None or not member.enrolled:
         return False
     return member.moved == keyring or (pin is not None and state.keyring.key(pin) is not None)
+
+
+def draws(state: State, lineage: str) -> bool:
+    """Whether the lineage draws on the keyring, and has not moved to another."""
+    return any(member.lineage == lineage for member in state.keyring.drawing)
+
+
+def _refusing(state: State, names: Names, pin: str, now: datetime) -> Names:
+    """The names at which clients that hold pins of the keyring refuse a key."""
+    return tuple(name for name in names if rollover.locked_out(pin, state.ledger, now, (name,)))
+
+
+def _publishes(state: State, pin: str) -> bool:
+    return state.ledger.current is not None and pin in state.ledger.current.policy.pins
+
+
+def _goes_back(own: State, names: Names, present: str, key: str, now: datetime) -> bool:
+    """Whether clients of the lineage's own keyring refuse its present key, and accept the other."""
+    return bool(_refusing(own, names, present, now)) and not _refusing(own, names, key, now)
 
 
 def _has_moved(state: State, names: Names, keyring: str) -> bool:

@@ -50,11 +50,12 @@ from certbot_pinkeep.errors import (
     BadKey,
     DamagedState,
     NotCovered,
+    OtherKeyring,
     PinkeepError,
     TypeMissing,
     Unpinned,
 )
-from certbot_pinkeep.issuing import Handover, is_accepted, member_of
+from certbot_pinkeep.issuing import Handover, draws, is_accepted, member_of
 from certbot_pinkeep.keyring import Key, Keyring
 from certbot_pinkeep.ledger import Ledger
 from certbot_pinkeep.lineage import Live
@@ -122,6 +123,22 @@ class Keeper(Publishing):
         self.folders.check()
         files.check_folder(self.store.folder, forbidden=0o022, advice="0755")
         options.check_report_host(chosen.report_uri, live.names, chosen.include_subdomains)
+        try:
+            return self._taken_in(live, chosen, now, server, remember, pinned_before)
+        except OtherKeyring:
+            with suppress(PinkeepError, OSError):  # it is said that its key stays
+                renewals.keep_key(self.config_dir, live.name)
+            raise
+
+    def _taken_in(
+        self,
+        live: Live,
+        chosen: Options,
+        now: datetime,
+        server: Server,
+        remember: Callable[[], None] | None,
+        pinned_before: bool,
+    ) -> Taken:
         sent = self.sent_at(
             self._unknown_hosts(live, chosen.keyring, now)
         )  # without the lock: it takes time
@@ -134,7 +151,7 @@ class Keeper(Publishing):
             origin = self._origin(live, chosen)
             if old is None:
                 state = self._adopted(live, chosen, server, now, pinned_before, origin)
-            elif _draws_on(old, live):
+            elif draws(old, live.name):
                 state = self._brought_into_step(_out_of_doubt(old, chosen, now), live, now)
             else:
                 known = _out_of_doubt(old, chosen, now)
@@ -150,7 +167,7 @@ class Keeper(Publishing):
             self._tell_left(live, state, origin)
             if remember is not None:
                 remember()
-        joined = old is None or not _draws_on(old, live)
+        joined = old is None or not draws(old, live.name)
         taken = Taken(
             live,
             chosen,
@@ -562,11 +579,6 @@ def _safety_once_published(
         ledger = ledger.record(replace(current.policy, pins=state.keyring.published_pins()), now)
         ledger = ledger if by_hand else ledger.confirm(now)
     return rollover.safety(key, ledger, now, hosts)
-
-
-def _draws_on(state: State, live: Live) -> bool:
-    """Whether the lineage draws on the keyring, and has not moved to another."""
-    return any(member.lineage == live.name for member in state.keyring.drawing)
 
 
 def _longest(chosen: Options) -> timedelta:

@@ -10,6 +10,7 @@ The rules:
   keyring's earlier one counts, else the default.
 * Only a certificate whose key is known to be refused is not loaded (G2): somebody holds pins at its
   names that lack the key, and Apache is not known to have served that key for the same lineage before.
+  What another keyring pins does not count where the lineage's own accepts the key.
   Where it was renewed in this run, the same command is not run for the others either.
 * Nothing here raises: what could not be loaded is told, beside what went wrong before.
 """
@@ -28,6 +29,7 @@ from typing import TypeVar
 from certbot_pinkeep import apache, lineage, options, rollover, servers
 from certbot_pinkeep.apache import Server
 from certbot_pinkeep.errors import BadKey, BadOption, PinkeepError
+from certbot_pinkeep.issuing import draws
 from certbot_pinkeep.keeper import Keeper
 from certbot_pinkeep.lineage import Live
 from certbot_pinkeep.state import State
@@ -142,7 +144,11 @@ class Loader:
             published = servers.kind_of(path, text).read_policy(text) if text else None
             if published is not None and one.pin not in published.pins:
                 return True
-        refusing = [state for state in self._states() if _refuses(state, one, now)]
+        states = list(self._states())
+        refusing = [state.keyring.name for state in states if _refuses(state, one, now)]
+        own = [s.keyring.name for s in states if draws(s, one.lineage)]
+        if own and not set(own) & set(refusing):
+            return False
         return bool(refusing) and not self._was_served(one)
 
     def _server(self, keyring: str, values: Mapping[str, object]) -> Server:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import states
-from followed import Row, done, gone, sound
+from followed import Row, done, gone, says_more, sound
 
 RENEW, FORCED = "certbot renew", "certbot renew --force-renewal"
 CERTONLY = "certbot certonly"
@@ -44,6 +44,22 @@ ROWS = [
         FORCED,
         "Take it out of the pins: certbot-pinkeep backup ",
         "certbot-pinkeep backup",
+        sound,
+    ),
+    Row(
+        "advice",
+        states.expanded_past_pinkeep,
+        "certbot renew --cert-name b.test -i pinkeep",
+        ", too. To go back to a key of ",
+        RENEW,
+        says_more,
+    ),
+    Row(
+        "advice",
+        states.expanded_and_back,
+        "certbot renew --cert-name b.test -i pinkeep",
+        "--installer pinkeep --cert-name ",
+        CERTONLY,
         sound,
     ),
     Row(

@@ -304,9 +304,9 @@ class Server:
         """The same, whatever is to be said of it."""
         self.certify(name)
 
-    def put_live(self, key: bytes, name: str = "a.test") -> None:
-        """A certificate for a key is live, put there by hand."""
-        names, _ = lineage.glance(str(self.live(name) / "cert.pem"))
+    def put_live(self, key: bytes, name: str = "a.test", more: tuple[str, ...] = ()) -> None:
+        """A certificate for a key, with some names more, is live, put there by hand."""
+        names = (*lineage.glance(str(self.live(name) / "cert.pem"))[0], *more)
         made, chain = sign(csr_of(key, names), self.age)
         parts = {"cert": made, "privkey": key, "chain": chain, "fullchain": made + chain}
         for part, content in parts.items():

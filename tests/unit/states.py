@@ -17,6 +17,19 @@ def pinned(server: Server) -> None:
     server.pinned()
 
 
+def expanded_past_pinkeep(server: Server) -> None:
+    """A pinned certificate has a new key, and a host more, which another keyring pins."""
+    server.pinned("a.test")
+    server.pinned("b.test")
+    server.put_live(make_pem(), "b.test", ("a.test",))
+
+
+def expanded_and_back(server: Server) -> None:
+    """It has a pinned key again."""
+    expanded_past_pinkeep(server)
+    server.run("certbot renew --cert-name b.test --force-renewal -i pinkeep")
+
+
 def not_pinned_yet(server: Server) -> None:
     """A certificate without an installer."""
     server.certify("a.test", installer="null")

@@ -377,6 +377,85 @@ def test_g2_certificate_between_two_keyrings_is_enrolled_when_they_are_one(
     assert set(between.members(keyring)) == {"one", "two", "both"}
 
 
+@pytest.fixture
+def expanded(machine: Machine) -> Machine:
+    """``one`` pins WWW, ``two`` pins API; then ``two`` was expanded by WWW past pinkeep, with a new key
+    that certbot did not note to keep."""
+    for name, host in (("one", WWW), ("two", API)):
+        machine.issue(name, hosts=(host,))
+        machine.keep(name, name)
+    machine.issue("two", hosts=(API, WWW))
+    path = machine.renewal("two")
+    path.write_text(path.read_text().replace("installer = pinkeep", "installer = None"))
+    return machine
+
+
+def follow(machine: Machine, hosts: tuple[str, ...]) -> str:
+    """``certbot`` issues ``two`` for these names once more; the pin of its key."""
+    live = machine.look("two")
+    handed = machine.keeper.handover(live, "two", hosts, NOW + DAY)
+    machine.issue("two", handed.key_pem, hosts)
+    return handed.pin
+
+
+def told_of(machine: Machine) -> str:
+    """What ``certbot renew --installer pinkeep`` says of ``two``."""
+    with pytest.raises(OtherKeyring) as told:
+        machine.keep("two", "two", NOW + DAY)
+    return str(told.value)
+
+
+def test_g2_expanded_certificate_goes_back_to_the_key_of_its_own_keyring(
+    expanded: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each command that is named leads on: back to the pinned key, then apart; nobody is refused by then."""
+    pinned_pin = expanded.members("two")["two"]
+    run(expanded, "one")  # pins the new key, as that of a neighbour
+    told = told_of(expanded)
+    assert "both keyrings pin" not in told
+    assert told.endswith("certbot renew --cert-name two --force-renewal --installer pinkeep")
+    assert follow(expanded, (API, WWW)) == pinned_pin
+    assert f"refuse two at {WWW}: serve {WWW} with a certificate of one" in caplog.text
+    told = told_of(expanded)
+    assert f"Serve {WWW} with the certificate one" in told and "both keyrings pin" not in told
+    assert told.endswith(f"certbot certonly --installer pinkeep --cert-name two -d {API}")
+    assert follow(expanded, (API,)) == pinned_pin
+    expanded.keep("two", "two", NOW + DAY)
+    assert expanded.look("two").names == (API,)
+
+
+def test_g2_expanded_certificate_can_lose_the_other_keyrings_host_at_once(
+    expanded: Machine,
+) -> None:
+    """The pins of that host do not keep it from its own keyring's key."""
+    pinned_pin = expanded.members("two")["two"]
+    assert follow(expanded, (API,)) == pinned_pin
+    expanded.keep("two", "two", NOW + DAY)
+
+
+def test_g2_g12_certificate_with_its_own_keyrings_key_is_loaded(expanded: Machine) -> None:
+    """Also where another keyring refuses it at a host, and no version of it is known to be loaded."""
+    follow(expanded, (API, WWW))
+    state = expanded.state("two")
+    expanded.keeper.store.save(replace(state, keyring=state.keyring.loaded("two", "")))
+    one = Round(str(expanded.config), str(expanded.work))
+    values = {
+        "configtest-command": expanded.apache.configtest[0],
+        "reload-command": expanded.apache.reload[0],
+    }
+    one.note("two", str(expanded.config / "live" / "two" / "cert.pem"), "two", values, True)
+    before = expanded.apache.reloads
+    one.finish()
+    assert expanded.apache.reloads == before + 1
+
+
+def test_g2_certificate_that_is_said_to_keep_its_key_does(between: Machine) -> None:
+    """A plain renewal keeps it as well: that is noted in its renewal file."""
+    with pytest.raises(OtherKeyring, match="which both keyrings pin"):
+        between.keep("both", str(keyring_of(between, "both")), NOW + DAY)
+    assert "reuse_key = True" in between.renewal("both").read_text()
+
+
 def test_g2_new_certificate_between_two_keyrings_is_told_to_be_two(between: Machine) -> None:
     """Its command asks for one that draws on the keyring of its host."""
     with pytest.raises(OtherKeyring, match=rf"certbot certonly --installer pinkeep -d {API}"):
