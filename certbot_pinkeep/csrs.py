@@ -326,8 +326,7 @@ def _quick_pin(pem: bytes) -> str:
 
     :raises BadKey: when it is none that can be used
     """
-    public = pins.quick_public_key(pem)
-    return pins.pin_of(public) if public is not None else _key_facts(pem)[0]
+    return pins.pin_of(pins.quick_public_key(pem))
 
 
 @lru_cache(maxsize=65536)
