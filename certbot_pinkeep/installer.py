@@ -474,12 +474,8 @@ class Installer(
             reports = self._round().finish()
             for report in reports:
                 _tell(report)
-            stopped = [one for one in reports if one.stopped and (one.published or one.issued)]
-            for title in dict.fromkeys(one.server.title for one in stopped):
-                display_util.notify(
-                    f"{title} does not run, so pinkeep did not reload it. {title} loads the pins and the "
-                    "certificates when it starts; the next 'certbot renew' after that notes it."
-                )
+            for sentence in _of_stopped(reports):
+                display_util.notify(sentence)
 
     def _finish_late(self) -> None:
         """The same when certbot ends, where the last lineage did not come so far."""
@@ -745,6 +741,28 @@ def _tell(report: Report) -> None:
             f"{title} was not reloaded, because there is no --pinkeep-reload-command. {kind.include}, "
             f"reload {title}, and then run: certbot-pinkeep confirm {report.keyring}"
         )
+
+
+def _of_stopped(reports: list[Report]) -> Iterator[str]:
+    """What there is to say of servers that do not run, once each."""
+    from certbot_pinkeep import servers
+
+    told: dict[str, list[Report]] = {}
+    for report in reports:
+        if report.stopped and (report.published or report.issued):
+            told.setdefault(report.server.title, []).append(report)
+    for title, those in told.items():
+        yield (
+            f"{title} does not run, so pinkeep did not reload it. {title} loads the pins and the "
+            "certificates when it starts; the next 'certbot renew' after that notes it."
+        )
+        for beside in servers.running_beside(those[0].server.kind):
+            for taken in (one for report in those for one in report.taken):
+                yield (
+                    f"{beside.title} runs on this machine. If {beside.title} serves {taken.live.name}, "
+                    "pinkeep has to publish for it, and to reload it.\nRun: certbot renew --cert-name "
+                    f"{shlex.quote(taken.live.name)} --installer pinkeep --pinkeep-header {beside.name}"
+                )
 
 
 def _published(report: Report) -> str:

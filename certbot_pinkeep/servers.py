@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from certbot_pinkeep import apache, nginx
+from certbot_pinkeep import apache, nginx, running
 from certbot_pinkeep.apache import Server
 from certbot_pinkeep.keyring import Keyring
 from certbot_pinkeep.options import NO_HEADER
@@ -31,6 +31,7 @@ class Kind:
     :ivar name: as ``--pinkeep-header`` has it; also the folder of its snippets
     :ivar title: its name in sentences
     :ivar programs: those that test and reload it, the first one that is there
+    :ivar binaries: the server's own programs: some systems have them without a control program
     :ivar configtest: what the program is told for a test
     :ivar reload: what the program is told for a reload
     :ivar include: what the admin does with the snippet, as a sentence without its end
@@ -39,6 +40,7 @@ class Kind:
     name: str
     title: str
     programs: tuple[str, ...]
+    binaries: tuple[str, ...]
     configtest: Words
     reload: Words
     include: str
@@ -47,15 +49,27 @@ class Kind:
     read_policy: Callable[[str], Policy | None]
 
     def default(self, action: Words) -> Words:
-        """The command that does this by default; empty: the server is not installed."""
+        """The command that does this by default; empty: there is no program for it."""
         found = next(filter(None, map(apache.which, self.programs)), None)
         return (found, *action) if found else ()
+
+    @property
+    def installed(self) -> bool:
+        """Whether the server is on this machine."""
+        return any(map(apache.which, (*self.programs, *self.binaries)))
+
+    @property
+    def runs(self) -> bool:
+        """Whether the server runs on this machine, as far as its control program can tell."""
+        words = self.default(self.reload)
+        return bool(words) and not running.is_stopped(words)
 
 
 APACHE = Kind(
     "apache",
     "Apache",
     ("apache2ctl", "apachectl"),
+    ("apache2", "httpd"),
     ("configtest",),
     ("graceful",),
     "Include the file in the site's <VirtualHost>",
@@ -67,6 +81,7 @@ NGINX = Kind(
     "nginx",
     "nginx",
     ("nginx",),
+    (),
     ("-t",),
     ("-s", "reload"),
     "Include the file in nginx's http block, and put the line that it names into the sites",
@@ -100,8 +115,16 @@ def chosen_kind(header: str | None, snippet: str, text: str | None) -> Kind | No
         return KINDS[header]
     if snippet:
         return kind_of(snippet, text)
-    installed = [kind for kind in KINDS.values() if kind.default(())]
+    installed = [kind for kind in KINDS.values() if kind.installed]
     return installed[0] if len(installed) == 1 else APACHE
+
+
+def running_beside(name: str) -> list[Kind]:
+    """The other servers that run on this machine.
+
+    :param name: the server that does not, as ``--pinkeep-header`` has it
+    """
+    return [kind for kind in KINDS.values() if kind.name != name and kind.runs]
 
 
 def server(

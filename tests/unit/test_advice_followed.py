@@ -37,6 +37,7 @@ NOT_RUN = {
     "Get one of that type first, and pin it then": "its command makes a certificate that is not pinned",
     "--new-key --key-type ecdsa --elliptic-curve secp256r1": "a kind of key that this CA does not issue",
     "until it is reloaded, and there is no command for that": "needs two servers; tests/e2e has them",
+    "pinkeep has to publish for it, and to reload it": "needs two servers, of which one runs",
     "pinkeep restored the keyring %s from its copy, without": "its value is a command of the admin's",
     "Take the line that sends it out of the web server's configuration": "needs a site with two headers",
     "It can be enrolled when no client holds pins of": "what is said there has its rows",

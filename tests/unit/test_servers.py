@@ -11,7 +11,7 @@ from helpers import DAY, NOW, A, B, policy, policy_strategy, ring_key
 from hypothesis import given
 from machine import Machine
 
-from certbot_pinkeep import apache, nginx, options, pins, servers, status
+from certbot_pinkeep import apache, nginx, options, pins, running, servers, status
 from certbot_pinkeep.checks import hosts
 from certbot_pinkeep.checks.seen import Seen, Shown
 from certbot_pinkeep.errors import BadOption, PublishFailed
@@ -50,6 +50,8 @@ CHOICES: list[tuple[str | None, str, tuple[str, ...], str | None]] = [
     (None, "", ("nginx",), "nginx"),
     (None, "", ("apachectl",), "apache"),
     (None, "", ("apache2ctl", "nginx"), "apache"),
+    (None, "", ("apache2", "nginx"), "apache"),  # Debian's apache2-bin has no control program
+    (None, "", ("httpd", "nginx"), "apache"),
     (None, "apache", ("nginx",), "apache"),
     (None, "nginx", ("apache2ctl",), "nginx"),
     ("nginx", "apache", ("apache2ctl",), "nginx"),
@@ -308,3 +310,18 @@ def test_missing_header_of_nginx_is_mended_at_nginx(two: Two) -> None:
     seen = Seen(state, options.parse({}, SITE), True, NOW, 0, text, (shown,))
     (finding,) = [one for one in hosts.check(seen, NOW) if "clients note no pins" in one.what]
     assert "nginx's http block" in finding.todo and "VirtualHost" not in finding.todo
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_g12_other_server_that_runs_is_named_where_the_keyrings_own_does_not(
+    found: Path, monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    """With both installed and none chosen Apache has the keyring, though nginx may serve the site."""
+    program(found, "apache2ctl")
+    program(found, "nginx")
+    monkeypatch.setattr(
+        running, "is_stopped", lambda words: words[0].endswith("apache2ctl") or not runs
+    )
+    beside = servers.running_beside("apache")
+    assert [kind.name for kind in beside] == (["nginx"] if runs else [])
+    assert servers.running_beside("nginx") == []
