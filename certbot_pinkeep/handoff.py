@@ -8,6 +8,7 @@ The rules:
 * Where a private part is not there or takes other arguments, the wrapping is refused with an
   error. ``reuse_key``, which the installer sets, still keeps the key then (G1).
 * What the CA returns is compared with the key before certbot gets to store it (G1).
+* The live key's file is certbot's to read first, and may be damaged: the keyring has the key (G3).
 * A key that the CA refuses as compromised or blocked is not handed over again; the next one that
   clients accept is, at once (G3).
 * What was decided is looked at again when the CA has issued the certificate, before certbot gets to
@@ -118,6 +119,7 @@ def wrap(installer_class: type) -> None:
     _expect(certbot_renewal._avoid_reuse_key_conflicts, ["config", "lineage"])
     _wrap_client(installer_class)
     _wrap_key_conflicts()
+    _wrap_key_parameters()
 
 
 def _expect(function: Callable[..., Any], parameters: list[str | None]) -> None:
@@ -394,6 +396,29 @@ def _wrap_key_conflicts() -> None:
             )
 
     certbot_renewal._avoid_reuse_key_conflicts = avoid_reuse_key_conflicts
+
+
+def _wrap_key_parameters() -> None:
+    """Let a live key that cannot be read not block the renewal for the keyring's key: certbot reads it
+    before it asks for the certificate, to take over its type and size."""
+    original = getattr(certbot_renewal, "_update_renewal_params_from_key", None)
+    if original is None:
+        return
+
+    @wraps(original)
+    def update_renewal_params_from_key(key_path: str, config: Any) -> None:
+        if config.installer != INSTALLER:
+            original(key_path, config)
+            return
+        from certbot_pinkeep import files
+
+        try:
+            files.read(key_path, files.MEDIUM)  # a pipe would hold certbot up
+            original(key_path, config)
+        except Exception as error:
+            logger.debug("The type of the key %s is not known: %s", key_path, error)
+
+    setattr(certbot_renewal, "_update_renewal_params_from_key", update_renewal_params_from_key)  # noqa: B010
 
 
 def is_given(config: Any, option: str) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from helpers import DAY, NOW, Site, make_pem, pin_of_key
+from server import Server
 
 from certbot_pinkeep import lineage
 from certbot_pinkeep.errors import BadKey
@@ -47,7 +48,7 @@ def ed25519_key(path: Path) -> None:
 def pipe(path: Path) -> None:
     """Reading it would never end."""
     path.unlink()
-    os.mkfifo(path)
+    os.mkfifo(path, 0o600)
 
 
 UNUSABLE: dict[str, Callable[[Path], None]] = {
@@ -184,3 +185,30 @@ def test_g3_damaged_certificate_is_renewed_for_the_key_on_record(text: bytes, pi
     found = keeper.handover(live, pinned.name, pinned.names, NOW + DAY)
     assert found.pin == pinned.published().pins[0]
     assert keeper.on_record("other", "other", cert, key, False) is None
+
+
+@pytest.mark.parametrize(
+    ("installer", "damage"),
+    [("null", "rubbish"), *(("pinkeep", one) for one in UNUSABLE if one != "missing")],
+)
+def test_g3_g12_certbot_renews_past_a_live_key_that_cannot_be_used(
+    installer: str, damage: str, tmp_path: Path
+) -> None:
+    """Certbot reads the live key before it asks pinkeep for another one: that stops no renewal, and what
+    comes is loaded. The key is the pinned one, where one is pinned."""
+    server = Server(tmp_path)
+    server.age = 70
+    server.certify("a.test", installer=installer)
+    server.age = 0
+    pin, serial = server.live_pin(), server.serial()
+    UNUSABLE[damage]((server.live() / "privkey.pem").resolve())
+
+    dry = server.run("certbot renew --dry-run --installer pinkeep")
+    said = server.run("certbot renew --installer pinkeep")
+
+    assert (dry.code, said.code) == (0, 0), dry.text + said.text
+    assert server.serial() != serial
+    assert server.loaded_serial() == server.serial()
+    if installer == "pinkeep":
+        assert server.live_pin() == pin
+    server.sound()
