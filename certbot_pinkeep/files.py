@@ -13,7 +13,9 @@ The rules:
   hang certbot with its lock held, a device would eat the memory.
 * A folder is made with its mode, whatever the umask says; so is each folder above it.
 * Only root and the user who runs this may be able to change what is believed: each folder and link
-  from ``/`` down to the file, and the file itself. Everything else is as if it was not there.
+  from ``/`` down to the file, and the file itself. Everything else is as if it was not there. What
+  was looked at is what is read: it is opened first.
+* Nothing is written to a FIFO that is somebody else's.
 """
 
 from __future__ import annotations
@@ -57,26 +59,58 @@ def read(path: str, largest: int) -> bytes:
     :param largest: how many bytes it may have
     :raises OSError: when it cannot be read, is not a regular file, or is larger
     """
+    descriptor = _opened(path)
+    try:
+        return _read(descriptor, path, largest)
+    finally:
+        os.close(descriptor)
+
+
+def read_closed(path: str, largest: int, trusted: Collection[int] = ()) -> bytes:
+    """Read a regular file that other users can change neither itself nor on the way to it. It is looked
+    at after it was opened, and what was looked at is what is read: nobody can swap them in between.
+
+    :param largest: as for :func:`read`
+    :param trusted: as for :func:`exposed`
+    :raises ExposedFile: when others can
+    :raises OSError: as :func:`read`
+    """
+    found = exposed(path, trusted)
+    if found is not None:  # it need not be there, nor be a file
+        raise ExposedFile(found)
+    descriptor = _opened(path)
+    try:
+        found, reached = _looked_at(path, trusted)
+        if found is not None:
+            raise ExposedFile(found)
+        if reached is None or not os.path.samestat(reached, os.fstat(descriptor)):
+            raise OSError(errno.EAGAIN, "it was replaced while it was opened", path)
+        return _read(descriptor, path, largest)
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: str) -> int:
     try:
         # Without O_NONBLOCK, opening a FIFO waits until somebody writes to it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ENXIO:
             raise OSError(errno.EINVAL, "it is a socket, not a regular file", path) from error
         raise
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            kind = _KINDS.get(stat.S_IFMT(mode), "something else")
-            raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", path)
-        content = bytearray()
-        while chunk := os.read(descriptor, min(largest + 1 - len(content), MEDIUM)):
-            content += chunk
-            if len(content) > largest:
-                raise OSError(errno.EFBIG, f"it is larger than {largest} bytes", path)
-        return bytes(content)
-    finally:
-        os.close(descriptor)
+
+
+def _read(descriptor: int, path: str, largest: int) -> bytes:
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", path)
+    content = bytearray()
+    while chunk := os.read(descriptor, min(largest + 1 - len(content), MEDIUM)):
+        content += chunk
+        if len(content) > largest:
+            raise OSError(errno.EFBIG, f"it is larger than {largest} bytes", path)
+    return bytes(content)
 
 
 @dataclass(frozen=True)
@@ -105,15 +139,34 @@ def exposed(path: str, trusted: Collection[int] = ()) -> Exposed | None:
 
     :param trusted: users who count as the one who runs this
     """
+    return _looked_at(path, trusted)[0]
+
+
+class ExposedFile(OSError):
+    """A file that is not believed.
+
+    :ivar found: what other users can change
+    """
+
+    def __init__(self, found: Exposed) -> None:
+        super().__init__(errno.EPERM, str(found), found.path)
+        self.found = found
+
+
+def _looked_at(path: str, trusted: Collection[int]) -> tuple[Exposed | None, os.stat_result | None]:
+    """What other users can change of the way, and where it ends; ``None``: nothing is there."""
     users = {0, os.geteuid(), *trusted}
-    with suppress(OSError):
+    found = None
+    try:
         for reached, found in _way(path):
             open_to_all = found.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(found.st_mode)
             if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
                 open_to_all = False
             if found.st_uid not in users or open_to_all:
-                return _exposed(reached, found)
-    return None
+                return _exposed(reached, found), found
+    except OSError:
+        return None, None
+    return None, found
 
 
 def resolved(path: str) -> str:
@@ -215,11 +268,24 @@ def put(path: str, data: bytes, mode: int) -> None:
 
 
 def write_through(path: str, data: bytes) -> None:
-    """Write *data* to what is at *path* and is no regular file, say a device or a pipe.
+    """Write *data* to what is at *path* and is no regular file, say a device or a pipe. Not to somebody
+    else's FIFO, which could keep us waiting for ever.
 
     :raises OSError: when it cannot be written
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    found = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    opened = f"/proc/self/fd/{found}"
+    try:
+        seen = os.fstat(found)
+        # A pipe without a name is one that we were given, also where sudo's caller made it.
+        named = stat.S_ISFIFO(seen.st_mode) and os.readlink(opened).startswith(os.sep)
+        if named and seen.st_uid not in (0, os.geteuid()):
+            told = f"it is a FIFO of the user {seen.st_uid}, which is not written to"
+            raise OSError(errno.EPERM, told, path)
+        # What was looked at is what is opened.
+        descriptor = os.open(opened, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    finally:
+        os.close(found)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
 

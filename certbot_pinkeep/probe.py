@@ -31,6 +31,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from certbot_pinkeep import files
 from certbot_pinkeep.checks.seen import Distrust, Headers, Plain, Shown, Stopped, Target
 from certbot_pinkeep.errors import PinkeepError
 from certbot_pinkeep.pins import KeyType
@@ -227,7 +228,10 @@ def _context(kind: KeyType | None, ca_file: str | None) -> ssl.SSLContext:
     context.load_default_certs()
     if ca_file is not None:
         try:
-            context.load_verify_locations(ca_file)
+            # Not by its name: the library would wait for a FIFO. Certificates in PEM are ASCII; what
+            # stands between them need not be.
+            roots = files.read(ca_file, files.LARGE).decode("ascii", "ignore")
+            context.load_verify_locations(cadata=roots)
         except OSError as error:  # ssl.SSLError is one
             raise PinkeepError(
                 f"--ca-file {ca_file!r}: it cannot be read as certificates in PEM "

@@ -41,7 +41,7 @@ class Stamps:
             path = self._path(lineage)
             if not witness.is_trusted(path):
                 return False
-            stamp = json.loads(files.read(path, files.MEDIUM))
+            stamp = json.loads(files.read_closed(path, files.MEDIUM))
             return bool(
                 stamp["version"] == _VERSION
                 and stamp["options"] == _plain(options)
@@ -73,7 +73,7 @@ class Stamps:
         try:
             if not witness.is_trusted(self._certificates):
                 return {}
-            noted = json.loads(files.read(self._certificates, files.LARGE))
+            noted = json.loads(files.read_closed(self._certificates, files.LARGE))
         except (OSError, ValueError, RecursionError):
             return {}
         return noted if isinstance(noted, dict) else {}

@@ -147,11 +147,10 @@ class Store:
     def _content(self, name: str) -> bytes | None:
         # The owner of the config dir can have certbot run anything: renewal hooks are there.
         owner = _owner(os.path.dirname(self.folder))
-        found = files.exposed(self.path(name), owner)
-        if found is not None:
-            raise UntrustedState(self.path(name), str(found), found.mend)
         try:
-            return files.read(self.path(name), files.LARGE)
+            return files.read_closed(self.path(name), files.LARGE, owner)
+        except files.ExposedFile as error:
+            raise UntrustedState(self.path(name), str(error.found), error.found.mend) from error
         except FileNotFoundError:
             return None
         except OSError as error:

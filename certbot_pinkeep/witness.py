@@ -122,5 +122,5 @@ def is_trusted(path: str) -> bool:
 def _read(path: str) -> bytes | None:
     with suppress(OSError):
         if is_trusted(path):
-            return files.read(path, files.LARGE)
+            return files.read_closed(path, files.LARGE)
     return None

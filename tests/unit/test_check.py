@@ -1195,14 +1195,14 @@ def test_a_keyring_file_that_must_not_be_read_is_unknown(
     site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be sound: nobody is told to move it away."""
-    real = files.read
+    real = files.read_closed
 
-    def closed(path: str, largest: int) -> bytes:
+    def closed(path: str, largest: int, *more: Any) -> bytes:
         if path == str(site.file):
             raise PermissionError(13, "Permission denied", path)
-        return real(path, largest)
+        return real(path, largest, *more)
 
-    monkeypatch.setattr(files, "read", closed)
+    monkeypatch.setattr(files, "read_closed", closed)
     code, said = call(site, capsys)
     assert code == UNKNOWN and len(said) == 2
     assert "Permission denied. Run this as the user who runs certbot" in said[1]

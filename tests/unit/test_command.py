@@ -526,7 +526,7 @@ def test_record_that_may_not_be_read_is_not_called_damaged(
     def refuse(path: str, *_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr(files, "read", refuse)
+    monkeypatch.setattr(files, "read_closed", refuse)
     for words in (["status"], ["timeline", site.name], ["confirm", site.name]):
         err = refused(site, capsys, *words)
         assert f"{site.file} cannot be read: Permission denied" in err

@@ -6,6 +6,7 @@ import ast
 import os
 import signal
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import pytest
 from helpers import NOW, STATE, Site, make_pem, pin_of_key
 
 import certbot_pinkeep
-from certbot_pinkeep import apache, files, lineage, renewals, survey
+from certbot_pinkeep import apache, files, lineage, probe, renewals, survey
 from certbot_pinkeep.apache import Server
-from certbot_pinkeep.commands import backup
+from certbot_pinkeep.commands import backup, common
 from certbot_pinkeep.csrs import Folders
 from certbot_pinkeep.errors import PinkeepError
+from certbot_pinkeep.probe import Way
 from certbot_pinkeep.stamps import Stamps
 from certbot_pinkeep.store import Store
 
@@ -164,6 +166,112 @@ def test_g3_there_is_one_way_of_opening_a_file() -> None:
             continue
         if name in ("open", "fdopen", "open_code", "read_text", "read_bytes"):
             found.append(f"{module}:{call.lineno} {called}")
+        if name in ("load_verify_locations", "load_cert_chain") and "cadata" not in ast.unparse(
+            call
+        ):
+            found.append(f"{module}:{call.lineno} {called} with a path")
         if name == "ConfigObj" and call.args and "BytesIO" not in ast.unparse(call.args[0]):
             found.append(f"{module}:{call.lineno} {called} with a path")
     assert found == []
+
+
+# What is opened is what was looked at
+
+
+def test_g8_a_file_that_appears_while_it_is_looked_for_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder like /tmp somebody can put one in between: what was opened is looked at."""
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp").chmod(0o1777)
+    path = tmp_path / "tmp" / "ring.conf"
+    real_open, real_lstat = os.open, os.lstat
+
+    def late(name: str, *flags: int) -> int:
+        if name == str(path):
+            path.write_text("evil")
+        return real_open(name, *flags)
+
+    def lstat(name: str) -> os.stat_result:
+        seen = real_lstat(name)
+        return os.stat_result([*seen[:4], 4711, *seen[5:]]) if name == str(path) else seen
+
+    monkeypatch.setattr(os, "open", late)
+    monkeypatch.setattr(os, "lstat", lstat)
+    with pytest.raises(files.ExposedFile, match="user 4711"):
+        files.read_closed(str(path), files.SMALL)
+
+
+@pytest.mark.parametrize("left", ["other", "gone"])
+def test_g8_what_was_opened_is_what_was_looked_at(
+    tmp_path: Path, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another file, or none, at its place after it was opened: it is not believed."""
+    path = tmp_path / "ring.conf"
+    path.write_text("evil")
+    real = os.open
+
+    def swapping(name: str, *flags: int) -> int:
+        descriptor = real(name, *flags)
+        if name == str(path):
+            path.rename(tmp_path / "evil")
+            if left == "other":
+                (tmp_path / "sound").write_text("sound")
+                (tmp_path / "sound").rename(path)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", swapping)
+    with pytest.raises(OSError, match="replaced while it was opened"):
+        files.read_closed(str(path), files.SMALL)
+
+
+# Paths that are given
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_g3_roots_are_a_regular_file(tmp_path: Path, kind: str) -> None:
+    """The library would wait for ever for a FIFO, and with it the monitoring."""
+    plant(tmp_path / "roots", kind)
+    with pytest.raises(PinkeepError, match="--ca-file"):
+        probe.look([], Way(ca_file=str(tmp_path / "roots")))
+
+
+def test_g9_nothing_is_written_to_a_fifo_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In /tmp anybody can put one, and nobody reads it."""
+    plant(tmp_path / "out", "FIFO")
+    real = os.fstat
+
+    def fstat(descriptor: int) -> os.stat_result:
+        seen = real(descriptor)
+        if not stat.S_ISFIFO(seen.st_mode):
+            return seen
+        return os.stat_result([*seen[:4], 4711, *seen[5:]])
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    with pytest.raises(PinkeepError, match="a FIFO of the user 4711"):
+        common.write(str(tmp_path / "out"), b"pins")
+
+
+def test_ours_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A FIFO that we made, and a pipe by its descriptor, as shells give it, whoever made that."""
+    plant(tmp_path / "out", "FIFO")
+    reader = os.open(tmp_path / "out", os.O_RDONLY | os.O_NONBLOCK)
+    common.write(str(tmp_path / "out"), b"pins")
+    assert os.read(reader, 10) == b"pins"
+    os.close(reader)
+    reader, writer = os.pipe()
+    real = os.fstat
+    others = os.fstat(writer)
+
+    def fstat(descriptor: int) -> os.stat_result:
+        seen = real(descriptor)
+        mine = not os.path.samestat(seen, others)
+        return seen if mine else os.stat_result([*seen[:4], 4711, *seen[5:]])
+
+    monkeypatch.setattr(os, "fstat", fstat)  # as behind sudo
+    common.write(f"/dev/fd/{writer}", b"more")
+    assert os.read(reader, 10) == b"more"
+    for one in (reader, writer):
+        os.close(one)

@@ -234,7 +234,7 @@ def test_g8_what_must_not_be_read_counts_as_damaged(
     def closed(path: str, *_: object) -> None:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(files, "read", closed)
+    monkeypatch.setattr(files, "read_closed", closed)
     with pytest.raises(DamagedState) as caught:
         found.load("ring")
     assert isinstance(caught.value, UnreadableState) and caught.value.path == found.path("ring")
