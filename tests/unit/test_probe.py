@@ -380,8 +380,12 @@ def test_every_address_of_a_host_is_looked_at(
 def test_plain_http_is_looked_at_at_every_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that sends a header is enough."""
     with Server(answer()) as silent, Server(answer(f"{PKP}: a")) as sending:
-        known = Addresses([free_port(), silent, sending])
-        monkeypatch.setattr(socket, "getaddrinfo", known.resolve)
+        known = {1: Addresses([free_port()]), 2: Addresses([free_port(), silent, sending])}
+
+        def resolve(host: str, port: int, *_: object, **__: object) -> list[tuple[Any, ...]]:
+            return known[port].resolve()
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
         _, plain = probe.look([TARGET], Way(("127.0.0.1", 1), ("127.0.0.1", 2)))
     assert plain == [Plain(NAME, ((PKP, "a"),))]
 
