@@ -358,7 +358,7 @@ def sent_before(
 def sent_by_others(name: str, hosts: tuple[str, ...]) -> str:
     """Said when a host sends pins, but serves no key of this machine."""
     return (
-        f"{', '.join(hosts)} sends a Public-Key-Pins header, but serves no live key of this machine, so "
+        f"{', '.join(hosts)} sends a Public-Key-Pins header, but serves no key of this machine, so "
         f"pinkeep does not believe it. {record_earlier(name)}"
     )
 

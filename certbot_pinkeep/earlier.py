@@ -4,8 +4,12 @@ The rules:
 
 * A client pins by the first Public-Key-Pins header only (RFC 7469 §2.3.1). The report-only header
   binds nobody.
-* A header is believed only if the handshake proved a key that a live certificate of this machine has
-  for the host. Otherwise somebody else could block rollovers with an absurd max-age.
+* A header is believed only if the handshake proved a key whose private half this machine has: live, of
+  a keyring, kept from an earlier certificate, or brought along. Otherwise somebody else could block
+  rollovers with an absurd max-age. A compromised key proves nothing.
+* Behind a certificate that is not valid for the host's name (it falls into another virtual host) no
+  client notes anything (§2.5): that host sends nothing, and nothing is said.
+* What the keyring published itself is no earlier header, also where it is replaced already.
 * A header that does not list the served key is not recorded: clients ignore it, or it pins a CA
   (§2.5).
 * A header with one pin is recorded, too: not every client insists on a backup (§2.5).
@@ -23,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from ipaddress import ip_address
 
-from certbot_pinkeep import advice, pins
+from certbot_pinkeep import advice, pins, reach
 from certbot_pinkeep.checks import certificates
 from certbot_pinkeep.checks.seen import Shown
 from certbot_pinkeep.csrs import SavedKey
@@ -72,13 +76,11 @@ def hosts_to_see(names: Iterable[str]) -> tuple[str, ...]:
     ]
 
 
-def found(
-    names: Sequence[str], shown: Iterable[Shown], mine: Callable[[str], frozenset[str]]
-) -> Found:
+def found(names: Sequence[str], shown: Iterable[Shown], is_held: Callable[[str], bool]) -> Found:
     """What was seen at the names of a certificate.
 
     :param shown: what was seen; one host may be there several times
-    :param mine: the pins of the live keys that this machine has for a host
+    :param is_held: whether this machine has the private key of a pin
     """
     sent: dict[Sent, None] = {}
     without, foreign, unlisted, answered = [], [], [], set()
@@ -89,10 +91,12 @@ def found(
                 unseen[one.host] = one.error
             continue
         header = _first(one)
-        pin = _pin(one.certificate)
+        valid_for, pin = _facts(one.certificate)
         answered.add(one.host)
         unseen.pop(one.host, None)
-        if pin not in mine(one.host):
+        if not any(reach.holds(name, one.host, False) for name in valid_for):
+            continue
+        if not is_held(pin):
             foreign += [one.host] if header is not None else []
         elif header is None or not header.max_age:
             without.append(one.host)
@@ -124,12 +128,14 @@ def recorded(
     :param saved: finds the file of a key by its pin
     :param no_backups: pins that are not those of backups: a CA's
     """
-    ledger, keyring = state.ledger.not_sent(seen.without, now), state.keyring
-    for policy, hosts in _together(seen.sent).items():
-        if any(_is_the_same(policy, one.policy) and not one.replaced for one in ledger.known):
-            continue
+    served = [one.policy for one in state.ledger.known if not one.replaced]
+    others = [one for one in seen.sent if not _is_among(one.policy, served)]
+    still = {one.host for one in others}
+    ours = dict.fromkeys(one.host for one in seen.sent if one.host not in still)
+    ledger, keyring = state.ledger.not_sent((*seen.without, *ours), now), state.keyring
+    for policy, hosts in _together(others).items():
         ledger = ledger.sent(policy, hosts, now)
-        for pin in policy.pins:
+        for pin in () if _is_own(policy, state) else policy.pins:
             if keyring.key(pin) is not None or pin == NOBODY or pin in set(no_backups):
                 continue
             key = saved(pin)
@@ -148,6 +154,8 @@ def told(name: str, before: State, after: State, seen: Found, now: datetime) -> 
     known, had = before.ledger.inherited, {key.pin for key in before.keyring.keys}
     added = [key.pin for key in after.keyring.keys if key.elsewhere and key.pin not in had]
     for policy, hosts in _together(seen.sent).items():
+        if _is_own(policy, before):
+            continue
         new = [one for one in after.ledger.inherited if one not in known and one.policy == policy]
         if new:
             offline = [pin for pin in policy.pins if pin in added]
@@ -164,6 +172,15 @@ def _together(sent: Iterable[Sent]) -> dict[Policy, tuple[str, ...]]:
     for one in sent:
         found[one.policy] = (*found.get(one.policy, ()), one.host)
     return found
+
+
+def _is_own(policy: Policy, state: State) -> bool:
+    """Whether the keyring published it itself."""
+    return _is_among(policy, [entry.policy for entry in state.ledger.entries])
+
+
+def _is_among(policy: Policy, others: Iterable[Policy]) -> bool:
+    return any(_is_the_same(policy, one) for one in others)
 
 
 def _is_the_same(one: Policy, other: Policy) -> bool:
@@ -184,12 +201,13 @@ def _first(shown: Shown) -> Header | None:
         return None
 
 
-def _pin(certificate: bytes) -> str:
-    """The pin of a certificate in DER; empty: it cannot be read."""
+def _facts(certificate: bytes) -> tuple[tuple[str, ...], str]:
+    """The hosts and the pin of a certificate in DER; empty: it cannot be read."""
     try:
-        return certificates.read("", certificate).pin
+        read = certificates.read("", certificate)
     except BadKey:
-        return ""
+        return (), ""
+    return reach.hosts(read.names), read.pin
 
 
 def _policy(header: Header) -> Policy:

@@ -126,6 +126,8 @@ class Issuing:
         self.folders = csrs.Folders(config_dir)
         #: The installer of every lineage, where ``cli.ini`` names one.
         self.installer: str | None = None
+        #: The private keys that the admin brought along in this run, in PEM, by their pins.
+        self.brought: dict[str, bytes] = {}
 
     def handover(
         self,
@@ -519,21 +521,28 @@ class Issuing:
                     logger.debug("%s could not be looked at: %s", ", ".join(hosts), error)
             self._looked[hosts] = shown
             self._looking += moments.seconds() - began
-        return earlier.found(names, self._looked[hosts], self._live_pins_for)
+        return earlier.found(names, self._looked[hosts], self._holds)
 
-    def _live_pins_for(self, host: str) -> frozenset[str]:
-        """The pins of the keys of all certificates that this machine has live for a host."""
-        found = []
-        for name in renewals.names(self.config_dir):
-            try:
-                path = os.path.join(self.config_dir, "live", name, "cert.pem")
-                names, pin = lineage_.glance(path)
-            except BadKey as error:
-                logger.debug("%s", error)
-                continue
-            if reach.covered(names, (host,), False):
-                found.append(pin)
-        return frozenset(found)
+    def _holds(self, pin: str) -> bool:
+        """Whether this machine has the private key of a pin, and nobody else may have it."""
+        if self.is_compromised(pin):
+            return False
+        known = [state for name in self.store.names() for state in self.store.known(name)]
+        return (
+            pin in self.brought
+            or any(state.keyring.key(pin) for state in known)
+            or self.folders.find_key(pin) is not None
+            or lineage_.kept_key(self.config_dir, pin) is not None
+        )
+
+    def found_key(self, pin: str) -> SavedKey | None:
+        """The file in ``keys/`` of the key with this pin; where it is only brought along, or kept from
+        an earlier certificate, it is saved there."""
+        found = self.folders.find_key(pin)
+        if found is not None:
+            return found
+        pem = self.brought.get(pin) or lineage_.kept_key(self.config_dir, pin)
+        return self.folders.save_key(pem) if pem else None
 
     def load_state(self, name: str, now: datetime) -> State | None:
         """The state of a keyring: what is on record, and which of its keys can be used."""

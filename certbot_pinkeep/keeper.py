@@ -298,7 +298,7 @@ class Keeper(Publishing):
 
         chain = pins.pins_of_certificates(live.certificates()[1])
         name, known = state.keyring.name, set(old.keyring.hosts) if old else set()
-        seen = earlier.recorded(state, sent, live.kind, self.folders.find_key, chain, now)
+        seen = earlier.recorded(state, sent, live.kind, self.found_key, chain, now)
         told = earlier.told(name, state, seen, sent, now)
         unseen = {host: why for host, why in sent.unseen.items() if host not in known}
         return seen, (*told, *([advice.not_seen(name, unseen)] if unseen else []))

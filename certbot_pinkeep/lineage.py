@@ -142,6 +142,19 @@ def all_pins(config_dir: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def kept_key(config_dir: str, pin: str) -> bytes | None:
+    """The private key with this pin, in PEM, where it is kept with a certificate, live or not."""
+    below = glob.escape(config_dir)
+    for path in glob.glob(os.path.join(below, "*ive", "*", "cert*.pem")):
+        with suppress(BadKey):
+            if glance(path)[1] == pin:
+                folder, name = os.path.split(path)
+                pem = _content(os.path.join(folder, name.replace("cert", "privkey")))
+                if pins.pin_of(pins.load_private_key(pem).public_key()) == pin:
+                    return pem
+    return None
+
+
 def _content(path: str) -> bytes:
     try:
         return files.read(path, files.MEDIUM)

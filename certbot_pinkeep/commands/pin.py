@@ -99,6 +99,8 @@ def _pin(parsed: argparse.Namespace, config: Any, key: PrivateKey | None) -> int
     also = {name: value for name, value in also.items() if value is not None}
     found = [_renewal(config, name) for name in dict.fromkeys(parsed.lineages)]
     keeper = common.keeper_of(config, parsed.connect)
+    if key is not None:
+        keeper.brought = {pins.pin_of(key.public_key()): pins.write_private_key(key)}
     for renewal in found:
         _check(config, keeper, renewal, also, key)
     try:

@@ -35,6 +35,7 @@ class Visited(Machine):
     :ivar key: the key that is served
     :ivar headers: what is sent
     :ivar asked: the hosts that were looked at
+    :ivar valid_for: the names of the certificate that is shown; empty: those that are asked for
     """
 
     root: Path
@@ -42,6 +43,7 @@ class Visited(Machine):
     headers: Headers = ()
     asked: list[str] = field(default_factory=list)
     reached: bool = True
+    valid_for: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__init__(self.root)
@@ -55,7 +57,9 @@ class Visited(Machine):
         self.asked += names
         if not self.reached:
             return [Shown(name, stopped="unreachable", error="nothing answers") for name in names]
-        der = pins.load_certificate(certificate(self.key, names)).public_bytes(Encoding.DER)
+        der = pins.load_certificate(certificate(self.key, self.valid_for or names)).public_bytes(
+            Encoding.DER
+        )
         return [Shown(name, der, self.headers) for name in names]
 
     def send(self, *listed: str, age: int = SECONDS, name: str = ENFORCED) -> None:
@@ -241,3 +245,68 @@ def test_g2_offline_backup_of_another_kind_is_taken_as_it_is(site: Visited, how:
         backups.add_public(site.keeper, NAME, csr_pem(other, [NAME]), "offline.csr", NOW)
     key = site.state(NAME).keyring.key(pin)
     assert key is not None and key.kind.detail == "secp384r1"
+
+
+@pytest.mark.parametrize("where", ["brought along", "archive", "keys", "another certificate"])
+def test_g2_every_key_that_is_here_proves_the_header(site: Visited, where: str) -> None:
+    """Live or not: whoever has its private half is this machine."""
+    served, live = make_pem(), site.key
+    if where == "archive":
+        site.issue(NAME, served)
+        site.issue(NAME, live)
+    elif where == "keys":
+        site.keeper.folders.save_key(served)
+    elif where == "another certificate":
+        site.issue("old.pin.test", served, (NAME,))
+    keeper = site.keeper
+    if where == "brought along":
+        keeper.brought = {pin_of_key(served): served}
+    site.key = served
+    site.send(pin_of_key(served), A)
+    taken = keeper.take_in(site.look(NAME), site.options(NAME), NOW)
+    assert "already sends a Public-Key-Pins header" in taken.told[0]
+    assert pin_of_key(served) not in taken.told[0] and A in taken.told[0]
+    assert site.safe_from() == NOW  # to that key, which is a backup from now on
+    key = site.state(NAME).keyring.key(pin_of_key(served))
+    assert key is not None and key.path is not None
+
+
+def test_g2_compromised_key_proves_nothing(site: Visited) -> None:
+    """Whoever else has it could block rollovers for ever."""
+    site.issue("other.test", site.key)
+    site.keep("other.test", "other.test")
+    assert site.keeper.sent_at((NAME,)) == earlier.Found(without=(NAME,))
+    wishes.note_revoked(site.keeper, pin_of_key(site.key), True, NOW)
+    site.send(pin_of_key(site.key), A)
+    assert site.keeper.sent_at((NAME,)) == earlier.Found(foreign=(NAME,))
+
+
+def test_g2_host_behind_a_certificate_for_another_name_sends_nothing(site: Visited) -> None:
+    """It falls into another virtual host, where no client notes anything (RFC 7469 §2.5)."""
+    site.valid_for = ("default.pin.test",)
+    site.send(pin_of_key(site.key), A)
+    (taken,) = site.keep(NAME, NAME).taken
+    assert taken.told == () and site.state(NAME).ledger.inherited == ()
+    site.valid_for = ("*.pin.test",)
+    seen = site.keeper.sent_at((NAME,))
+    assert seen is not None and [one.host for one in seen.sent] == [NAME]
+
+
+def test_g2_header_of_its_own_is_no_earlier_one(site: Visited) -> None:
+    """Nothing is said of it, also where it is seen with the key of a minute ago after a rollover; and
+    where it comes in place of the earlier one, that has ended."""
+    site.send(pin_of_key(site.key), pin_of_key(OFFLINE))
+    site.keep(NAME, NAME)
+    own, site.headers = site.published(NAME), ()
+    site.send(*own.pins, age=own.max_age)
+    brought = Brought("offline.key", pins.load_private_key(OFFLINE))
+    backups.add_private(site.keeper, NAME, brought, NOW + HOUR)
+    wishes.ask(site.keeper, NAME, NOW + HOUR)
+    # Apache serves the key of before while its renewal is taken in.
+    handed = site.handed(NAME, NAME, NOW + DAY)
+    site.issue(NAME, handed.key_pem)
+    report = site.keep(NAME, NAME, NOW + DAY)
+    assert site.asked and [taken.told for taken in report.taken] == [()]
+    assert report.settled
+    (entry,) = site.state(NAME).ledger.inherited
+    assert entry.binds_until(NOW) == NOW + DAY + YEAR

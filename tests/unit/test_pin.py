@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from helpers import DAY, HOUR, NOW, csr_pem, make_pem, mode_of, pin_of_key, tree
+from cryptography.hazmat.primitives.serialization import Encoding
+from helpers import DAY, HOUR, NOW, certificate, csr_pem, make_pem, mode_of, pin_of_key, tree
 from machine import RSA_KEY, Machine
 
-from certbot_pinkeep import command, moments, probe, renewals, rollover, wishes
+from certbot_pinkeep import command, moments, pins, probe, renewals, rollover, wishes
 from certbot_pinkeep.checks.seen import Shown
 from certbot_pinkeep.errors import BadKey
-from certbot_pinkeep.pins import KeyKind
+from certbot_pinkeep.pins import Header, KeyKind
+from certbot_pinkeep.policy import ENFORCED
 
 NAME = "www.pin.test"
 Said = pytest.CaptureFixture[str]
@@ -319,3 +321,25 @@ def test_several_waiting_csrs_are_told(site: Machine) -> None:
     with pytest.raises(BadKey) as told:
         site.keeper.handover_new("a.test", "a.test", "ecdsa", ["a.test"], False, NOW)
     assert all(path in str(told.value) for path in paths)
+
+
+def test_g2_key_that_is_brought_proves_the_header_of_before(
+    site: Machine, capsys: Said, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The host serves the key that is given with --key: what it sends binds its visitors, and a later
+    rollover waits for them."""
+    old, other = make_pem(), pin_of_key(make_pem())
+    value = pins.write_header(Header((pin_of_key(old), other), 31536000))
+    der = pins.load_certificate(certificate(old, [NAME])).public_bytes(Encoding.DER)
+
+    def glance(names: Sequence[str], connect: object = None) -> list[Shown]:
+        return [Shown(name, der, ((ENFORCED, value),)) for name in names]
+
+    monkeypatch.setattr(probe, "glance", glance)
+    code, out, err = call(site, capsys, NAME, "--key", key_file(tmp_path, old))
+    assert (code, err) == (0, "") and "already sends a Public-Key-Pins header" in out
+    assert f"backup {NAME} drop {other}" in out and "does not believe" not in out
+    assert site.renew(NAME, NAME, NOW + HOUR) == pin_of_key(old)
+    keys = site.state(NAME).keyring.without_elsewhere()
+    best = rollover.best_backup(keys, site.state(NAME).ledger, NOW + 2 * HOUR, "ecdsa")[1]
+    assert best.since == NOW + 365 * DAY
