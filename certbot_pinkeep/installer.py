@@ -327,7 +327,8 @@ class Installer(
 
         name = os.path.basename(os.path.dirname(live_key_path or ""))
         live = self._look(name) if live_key_path else None
-        keyring = self._keyring(name or self._new_lineage(names))
+        hosts = [*(live.names if live else ()), *names]
+        keyring = self._keyring(name or self._new_lineage(names), hosts)
         now, asked = moments.now(), self._rollover_asked
         return self._keeper().is_still_chosen(live, keyring, names, pin, now, asked)
 

@@ -168,7 +168,7 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
     since = moments.text(ledger.current.recorded)
     told = f"Apache serves the pins of the keyring {name} that were published at {since}."
     for other, hosts in came:
-        told += f" {', '.join(hosts)} has left the keyring {other.keyring.name}."
+        told += f" {', '.join(dict.fromkeys(hosts))} has left the keyring {other.keyring.name}."
     return told
 
 

@@ -11,12 +11,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import server as server_
 from certbot import errors, util
 from helpers import DAY, NOW, certificate, pin_of_key
 from machine import Machine
+from server import Server
 
 from certbot_pinkeep import backups, command, handoff, moments, releases, wishes
 from certbot_pinkeep.issuing import Handover
+from certbot_pinkeep.keeper import Keeper
 
 SITE = "pin.test"
 LATER = NOW + DAY
@@ -262,3 +265,28 @@ def test_g1_record_that_changes_at_every_order_stores_nothing(
     with pytest.raises(errors.Error, match="No new certificate was stored"):
         renewed(flips)
     assert machine.look(SITE).pin == live
+
+
+@pytest.mark.parametrize("expanded", [False, True], ids=["new", "expanded"])
+def test_g2_record_of_the_keyring_of_its_hosts_is_looked_at_before_a_certificate_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expanded: bool
+) -> None:
+    """The keyring is found by the hosts that are asked for, under whatever name the certificate goes."""
+    server = Server(tmp_path)
+    server.pinned("a.test")
+    if expanded:
+        server.certify("other", "b.test", installer="null")
+    stolen, issued = server.live_pin("a.test"), server_._issued
+
+    def while_it_is_issued(age: int, refused: dict[str, str]) -> Callable[..., tuple[bytes, bytes]]:
+        def obtained(self: object, csr: Any, orderr: object = None) -> tuple[bytes, bytes]:
+            wishes.note_revoked(
+                Keeper(str(server.config), str(server.work)), stolen, True, server.now
+            )
+            return issued(age, refused)(self, csr, orderr)
+
+        return obtained
+
+    monkeypatch.setattr(server_, "_issued", while_it_is_issued)
+    server.certify("other", "b.test", "a.test", more="--expand")
+    assert server.live_pin("other") in {*server.state("a.test").keyring.published_pins()} - {stolen}
