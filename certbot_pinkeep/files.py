@@ -42,6 +42,7 @@ MEDIUM = 1 << 20
 LARGE = 1 << 26
 _TEMPORARY = ".pinkeep-"
 _LOCK = ".lock"
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS = 40
 _KINDS = {
@@ -373,17 +374,39 @@ def locked(folder: str) -> Iterator[None]:
     """Hold the folder's lock: one process at a time works below it.
 
     The lock is a file that only its owner can open. A folder could be locked by everybody who may
-    read it, and certbot would wait.
+    read it, and certbot would wait. So it would where the mode was changed, say by ``chmod -R``:
+    such a lock is made anew.
 
     :raises OSError: when the lock cannot be had
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(os.path.join(folder, _LOCK), flags, 0o600)
+    descriptor = _lock(os.path.join(folder, _LOCK))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    while True:
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            if not os.fstat(descriptor).st_mode & _OTHERS:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if _is_at(path, descriptor):
+                    return descriptor
+            elif _is_at(path, descriptor):
+                os.unlink(path)  # who holds it may be anybody
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    return False
 
 
 def is_locked(folder: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -275,3 +276,44 @@ def test_the_lock_is_for_its_owner_only(tmp_path: Path) -> None:
         words = [sys.executable, "-c", asked, str(tmp_path)]
         assert subprocess.check_output(words, text=True).strip() == "True"
     assert not files.is_locked(str(tmp_path))
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o666, 0o604])
+def test_g3_nobody_else_holds_the_lock(tmp_path: Path, mode: int) -> None:
+    """After a 'chmod -R' others could open it, and certbot would wait for them for ever."""
+    with files.locked(str(tmp_path)):
+        lock = next(tmp_path.iterdir())
+    lock.chmod(mode)
+    held = "import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_SH); print(1, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", held, str(lock)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == "1\n"
+        taken = "import sys; from certbot_pinkeep import files\nwith files.locked(sys.argv[1]): print(2)"
+        words = [sys.executable, "-c", taken, str(tmp_path)]
+        try:
+            assert subprocess.check_output(words, text=True, timeout=60) == "2\n"
+        finally:
+            other.kill()
+    assert mode_of(lock) == 0o600
+
+
+def test_g5_a_lock_that_was_made_anew_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waited for the one before does not work beside who holds the new one."""
+    real, left = fcntl.flock, ["once"]
+
+    def flock(descriptor: int, how: int) -> None:
+        real(descriptor, how)
+        if left:  # another run made it anew while we waited
+            left.clear()
+            (tmp_path / ".lock").unlink()
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with files.locked(str(tmp_path)):
+        assert not left and (tmp_path / ".lock").exists()
+        assert files.is_locked(str(tmp_path))
