@@ -253,7 +253,8 @@ def _count(number: int, what: str) -> str:
 def address(text: str) -> tuple[str, int]:
     """HOST:PORT, also [2001:db8::1]:443."""
     try:
-        parts = urlsplit(f"//{text}")
+        # Some Pythons take other digits, signs and underscores for a port as well.
+        parts = urlsplit(f"//{text}" if re.search(r":[0-9]{1,5}\Z", text) else "")
         if parts.hostname and parts.port and parts.netloc == text and "@" not in text:
             return parts.hostname, parts.port
     except ValueError:

@@ -121,6 +121,17 @@ def test_g8_moments_beyond_reckoning_are_none(moment: str) -> None:
     assert moments.within(NOW) == NOW
 
 
+@pytest.mark.parametrize(
+    "written", ["", "-1", "+1", " 1", "1 ", "1_0", "1e1", "101", "0101", HUGE, FULL_WIDTH, "²"]
+)
+def test_g8_a_number_is_few_ascii_digits_and_small(written: str) -> None:
+    """Whatever else Python takes for a number."""
+    with pytest.raises(ValueError, match="number") as caught:
+        moments.number(written, 100)
+    assert len(str(caught.value)) < 80
+    assert [moments.number(one, 100) for one in ("0", "007", "100")] == [0, 7, 100]
+
+
 # Options and arguments
 
 
@@ -173,6 +184,15 @@ def test_g10_any_argument_is_taken_or_refused(written: str) -> None:
             parse()
         except error:
             continue
+
+
+@pytest.mark.parametrize("port", ["", "0", "65536", "+1", "-1", "1_0", " 1", FULL_WIDTH, HUGE])
+def test_g10_address_has_a_port_in_ascii(port: str) -> None:
+    """Whatever the library takes for a port."""
+    assert check.address("192.0.2.1:443") == ("192.0.2.1", 443)
+    assert check.address("[2001:db8::1]:8443") == ("2001:db8::1", 8443)
+    with pytest.raises(ArgumentTypeError, match="HOST:PORT"):
+        check.address(f"192.0.2.1:{port}")
 
 
 def test_g10_seconds_to_wait() -> None:
