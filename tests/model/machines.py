@@ -44,6 +44,8 @@ from certbot_pinkeep.pins import KeyKind, KeyType
 from certbot_pinkeep.policy import Policy
 
 BARE, WWW, API = "pin.test", "www.pin.test", "api.pin.test"
+#: Two more lineages for WWW.
+TWIN, OTHER_TYPE = "twin", f"{WWW}-rsa"
 KINDS: dict[KeyType, KeyKind] = {
     "ecdsa": KeyKind("ecdsa", "secp256r1"),
     "rsa": KeyKind("rsa", "2048"),
@@ -106,6 +108,8 @@ class Machine:
                 (BARE, BARE, "ecdsa"),
                 (WWW, WWW, "ecdsa"),
                 (API, API, "rsa"),
+                (TWIN, WWW, "ecdsa"),
+                (OTHER_TYPE, WWW, "rsa"),
             ):
                 self.sites[name] = Site(host, key_type)  # type: ignore[arg-type]
                 self._issue(name, self.make_key(KINDS[self.sites[name].key_type]))
@@ -203,7 +207,10 @@ class Machine:
 
     def _left_behind(self, hosts: set[str], moved: set[str]) -> bool:
         """Whether a host has a lineage more, which draws on another keyring."""
-        return any(site.host in hosts and name not in moved for name, site in self.sites.items())
+        return any(
+            site.host in hosts and name not in moved and site.keyring
+            for name, site in self.sites.items()
+        )
 
     def release(self, keyring: str, label: str, days: int) -> None:
         """An app is built with the pins of a keyring and used for so long, or an app of that label is

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from machines import API, BARE, WWW, Machine
+from machines import API, BARE, OTHER_TYPE, TWIN, WWW, Machine
 from test_g2_model import DAY, HOUR, MEMORY, SPANS, run
 from world import BEGIN
 
@@ -47,13 +47,15 @@ class Shared(RuleBasedStateMachine):
         names = sorted(self.machine.sites)
         return names[number % len(names)] if names else None
 
-    @initialize(together=st.booleans(), subdomains=st.booleans())
-    def the_sites_are_pinned(self, together: bool, subdomains: bool) -> None:
+    @initialize(together=st.booleans(), subdomains=st.booleans(), neighbours=st.booleans())
+    def the_sites_are_pinned(self, together: bool, subdomains: bool, neighbours: bool) -> None:
+        """Those that are doubled stay neighbours, which somebody else renews, or join."""
         if together:
             self.machine.settings["one"] = {"include-subdomains": subdomains}
-            for site in self.machine.sites.values():
-                site.keyring = "one"
-            self.machine.round(sorted(self.machine.sites), set())
+            for name, site in self.machine.sites.items():
+                if not (neighbours and name in (TWIN, OTHER_TYPE)):
+                    site.keyring = "one"
+            self.machine.round(sorted(n for n, s in self.machine.sites.items() if s.keyring), set())
 
     @rule(days=SPANS)
     def time_passes(self, days: float) -> None:
