@@ -398,8 +398,18 @@ class Installer(
         """Bring a lineage into step, once however often certbot tells of it; what its keyring
         publishes follows when the last lineage of this run has had its turn.
 
-        :raises errors.PluginError: with what is wrong and what to do
+        :raises errors.PluginError: with what is wrong and what to do; certbot takes it for a renewal that
+            failed, so it begins with what was done
         """
+        try:
+            self._keep(name)
+        except errors.PluginError as error:
+            done = self._round().renewed(name)
+            if not done:
+                raise
+            raise errors.PluginError(f"{done} {error}") from error
+
+    def _keep(self, name: str) -> None:
         later = self._more_to_come(name)
         if name not in self._kept:
             if later:
@@ -451,8 +461,20 @@ class Installer(
                 )
             except BadOption as error:
                 told = _how_to_mend(self.config, name, error, self._renewal(name))
+                self._forget_unusable(name, error)
                 raise PinkeepError(f"{error}{told}") from error
         _tell_taken(taken)
+
+    def _forget_unusable(self, name: str, error: BadOption) -> None:
+        """Have certbot not remember what cannot be used."""
+        from certbot_pinkeep import renewals
+        from certbot_pinkeep.errors import PinkeepError
+
+        option = error.option.removeprefix("--pinkeep-")
+        try:
+            renewals.forget_unusable(self.config.config_dir, name, option)
+        except (PinkeepError, OSError) as why:
+            logger.error("%s", why)
 
     def _note(self, name: str, issued: bool) -> None:
         """Have the certificate loaded in the end, whatever goes wrong from here on (G12)."""
@@ -540,7 +562,8 @@ class Installer(
         try:
             return options.keyring_name(self._values(lineage, names)["keyring"], lineage)
         except BadOption as error:
-            logger.error("%s", error)
+            # Where something is written, taking the lineage in tells.
+            logger.log(logging.ERROR if self.config.dry_run else logging.DEBUG, "%s", error)
             return lineage
 
     def _options(self, lineage: str) -> Options:
@@ -686,7 +709,7 @@ def _how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | No
         told = f" It was given on the command line, or stands in cli.ini as {option!r}."
     elif renewal is not None and option.removeprefix("pinkeep-") in renewal.options:
         path = os.path.join(config.renewal_configs_dir, f"{name}.conf")
-        told = f" It was given at an earlier run, and certbot remembers it in {path}."
+        told = f" It was given at an earlier run, and certbot remembered it. pinkeep has removed it from {path}."
     elif not isinstance(error, NoKeyringName):
         told = " It was given at an earlier run, and counts for the keyring since."
     return f"{told}\nRun: {mend}"

@@ -69,6 +69,9 @@ class Loader:
         self.keeper = keeper
         self._renewed: dict[str, Renewed] = {}
         self._issued: set[str] = set()  # the certificates of this run, by their fingerprints
+        self._loaded: dict[
+            str, bool
+        ] = {}  # the lineages whose loading was tried, and whether it worked
 
     @property
     def waiting(self) -> bool:
@@ -78,6 +81,16 @@ class Loader:
     def is_new(self, live: Live) -> bool:
         """Whether the certificate was issued in this run."""
         return live.fingerprint in self._issued
+
+    def told(self, name: str) -> str:
+        """Whether a lineage was renewed in this run, and whether its certificate is loaded, as a
+        sentence; empty: it was not."""
+        path = os.path.join(self.keeper.config_dir, "live", name, "cert.pem")
+        with suppress(BadKey):
+            if lineage.fingerprint_of(path) in self._issued:
+                done = {True: " and loaded", False: ", but not loaded"}.get(self._loaded.get(name))
+                return f"{name} was renewed. Its new certificate is stored{done or ''}."
+        return ""
 
     def note(
         self,
@@ -116,6 +129,8 @@ class Loader:
         waiting: dict[tuple[str, ...], list[Renewed]] = {}
         for one in self._renewed.values():
             loaded = self._is_loaded(one)
+            if one.server.reload:
+                self._loaded[one.lineage] = bool(loaded)
             if one.server.reload and (loaded is False or (loaded is None and one.issued)):
                 waiting.setdefault(one.server.reload, []).append(one)
         self._renewed.clear()
@@ -131,6 +146,7 @@ class Loader:
                 wrong.append(error)
                 continue
             for one in accepted:
+                self._loaded[one.lineage] = self.keeper.tried.get(command, False)
                 with suppress(PinkeepError, OSError):  # it is loaded once more then
                     self._record(one, now)
         return wrong

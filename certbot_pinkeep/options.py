@@ -100,6 +100,17 @@ def parse(values: Mapping[str, object], lineage: str) -> Options:
     )
 
 
+def unusable(values: Mapping[str, object]) -> list[str]:
+    """The options whose values cannot be used, whatever the others are."""
+    found = []
+    for name, value in values.items():
+        try:
+            parse({name: value}, "any")
+        except BadOption:
+            found.append(name)
+    return found
+
+
 def header(values: Mapping[str, object]) -> str | None:
     """The server that sends the header, whatever the other options' values are.
 

@@ -7,6 +7,8 @@ The rules:
   due is adopted all the same, so the options are noted here, before anything is published.
 * ``certbot renew`` rolls a lineage over only if pinkeep is its installer, by ``cli.ini`` or else by its file,
   and only if certbot renews it of itself.
+* A value that cannot be used does not stay there: else it would count again once the admin has mended it
+  where it was given.
 * Only the files of lineages that pinkeep keeps are written, and only these options in them (G9).
 """
 
@@ -20,7 +22,7 @@ from dataclasses import dataclass, field
 
 import configobj
 
-from certbot_pinkeep import files
+from certbot_pinkeep import files, options
 from certbot_pinkeep.errors import PinkeepError
 
 _PREFIX = "pinkeep_"
@@ -87,7 +89,7 @@ def load(config_dir: str, name: str) -> Renewal | None:
             not in ("false", "0", "no"),
             renew_before_expiry=_text(content, "renew_before_expiry") or "",
             options={
-                item.removeprefix(_PREFIX).replace("_", "-"): value
+                _option(item): value
                 for item in parameters
                 if item.startswith(_PREFIX) and (value := _text(parameters, item)) is not None
             },
@@ -98,15 +100,15 @@ def load(config_dir: str, name: str) -> Renewal | None:
         ) from error
 
 
-def remember(config_dir: str, name: str, installer: str, options: Mapping[str, object]) -> None:
+def remember(config_dir: str, name: str, installer: str, given: Mapping[str, object]) -> None:
     """Note in a lineage's renewal file that *installer* renews it, with its present key.
 
-    :param options: by their names without ``--pinkeep-``; those that are ``None`` are removed
+    :param given: options by their names without ``--pinkeep-``; those that are ``None`` are removed
     :raises PinkeepError: when the file is not one of certbot's
     :raises OSError: when it cannot be written
     """
     path = _path(config_dir, name)
-    wanted = {"installer": installer, "reuse_key": "True"} | _items(options)
+    wanted = {"installer": installer, "reuse_key": "True"} | _items(given)
     _change(path, _content(path), wanted)
 
 
@@ -122,6 +124,24 @@ def keep_key(config_dir: str, name: str) -> None:
     parameters = content["renewalparams"]
     remembered = {k: str(v) for k, v in parameters.items() if k.startswith(_PREFIX)}
     _change(path, content, {"reuse_key": "True"} | remembered)
+
+
+def forget_unusable(config_dir: str, name: str, also: str = "") -> None:
+    """Remove options from a lineage's renewal file whose values cannot be used. Certbot notes each option
+    that is given at a renewal, and reads it again when the admin has mended it elsewhere.
+
+    :param also: an option more to remove, by its name without ``--pinkeep-``
+    :raises PinkeepError: when the file is not one of certbot's
+    :raises OSError: when it cannot be written
+    """
+    path = _path(config_dir, name)
+    content = _content(path)
+    parameters = content["renewalparams"]
+    items = {item: _text(parameters, item) for item in parameters if item.startswith(_PREFIX)}
+    values = {_option(item): value for item, value in items.items()}
+    bad = {*options.unusable(values), also}
+    kept = {item: str(value) for item, value in items.items() if _option(item) not in bad}
+    _change(path, content, kept)
 
 
 def agree(config_dir: str, name: str, settings: Mapping[str, str]) -> None:
@@ -143,10 +163,14 @@ def agree(config_dir: str, name: str, settings: Mapping[str, str]) -> None:
     _change(path, content, _items({**settings, "keyring": keyring}))
 
 
-def _items(options: Mapping[str, object]) -> dict[str, str]:
+def _option(item: str) -> str:
+    return item.removeprefix(_PREFIX).replace("_", "-")
+
+
+def _items(given: Mapping[str, object]) -> dict[str, str]:
     return {
         _PREFIX + option.replace("-", "_"): str(value)
-        for option, value in options.items()
+        for option, value in given.items()
         if value is not None
     }
 

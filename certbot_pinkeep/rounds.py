@@ -127,6 +127,10 @@ class Round:
             self.stamps.set_certificates(self._noticed)
         return reports
 
+    def renewed(self, name: str) -> str:
+        """Whether a lineage was renewed in this run, as a sentence; empty: it was not."""
+        return self._loader.told(name)
+
     def note(
         self,
         name: str,

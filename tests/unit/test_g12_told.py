@@ -1,0 +1,56 @@
+"""What a run says of a certificate that was renewed while something else is wrong (G12, G10)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from server import Server
+
+FORCED = "certbot renew --force-renewal -i pinkeep"
+DONE = "a.test was renewed. Its new certificate is stored"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    """A certificate that is pinned."""
+    found = Server(tmp_path)
+    found.pinned()
+    return found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pinkeep-max-age = 1 day",
+        "pinkeep-keyring = ../x",
+        'pinkeep-keyring = ""',
+        "pinkeep-report-uri = htps://x.test/",
+        "pinkeep-snippet-dir = /there/is/no/such/folder",
+    ],
+)
+def test_g10_bad_option_counts_no_more_once_it_is_mended(server: Server, line: str) -> None:
+    """Certbot notes it at a renewal. The run says once what is wrong, and does not let it stay there."""
+    server.cli_ini.append(line)
+    said = server.run(FORCED)
+    value = line.partition(" = ")[2].strip('"')
+    assert said.code == 1 and said.text.count(f" {value!r}: ") == 1, said.text
+    assert f"{DONE} and loaded. --pinkeep-" in said.text
+    assert f"= {value}\n" not in server.renewal().read_text()
+    server.cli_ini.pop()
+    said = server.run("certbot renew")
+    assert said.code == 0, said.text
+    server.sound()
+
+
+def test_g12_certificate_that_is_not_loaded_is_told_of(server: Server) -> None:
+    """Apache refuses its configuration."""
+    server.broken.touch()
+    assert f"{DONE}, but not loaded. " in server.run(FORCED).text
+
+
+def test_g12_nothing_is_said_of_a_renewal_that_was_not_due(server: Server) -> None:
+    """Only what is wrong."""
+    server.cli_ini.append("pinkeep-max-age = 1 day")
+    said = server.run("certbot renew -i pinkeep")
+    assert said.code == 1 and "was renewed" not in said.text
