@@ -28,7 +28,7 @@ import secrets
 import shlex
 import shutil
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -160,14 +160,42 @@ def _looked_at(path: str, trusted: Collection[int]) -> tuple[Exposed | None, os.
     found = None
     try:
         for reached, found in _way(path):
-            open_to_all = found.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(found.st_mode)
-            if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
-                open_to_all = False
-            if found.st_uid not in users or open_to_all:
+            if _is_exposed(found, users):
                 return _exposed(reached, found), found
     except OSError:
         return None, None
     return None, found
+
+
+def all_exposed(paths: Iterable[str], trusted: Collection[int] = ()) -> list[Exposed]:
+    """What other users can change of the ways from ``/`` to these paths.
+
+    :param trusted: as for :func:`exposed`
+    """
+    users = {0, os.geteuid(), *trusted}
+    found: dict[str, Exposed] = {}
+    for path in paths:
+        with suppress(OSError):
+            for reached, stated in _way(path):
+                if reached not in found and _is_exposed(stated, users):
+                    found[reached] = _exposed(reached, stated)
+    return list(found.values())
+
+
+def mend_all(found: Sequence[Exposed]) -> str:
+    """The one command that closes all of it."""
+    owned = [one.path for one in found if one.mend.startswith("chown")]
+    opened = [one.path for one in found if "chmod" in one.mend]
+    commands = [f"chown -h {os.geteuid()} {shlex.join(owned)}"] if owned else []
+    commands += [f"chmod go-w {shlex.join(opened)}"] if opened else []
+    return " && ".join(commands)
+
+
+def _is_exposed(found: os.stat_result, users: Collection[int]) -> bool:
+    open_to_all = found.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(found.st_mode)
+    if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
+        open_to_all = False
+    return bool(found.st_uid not in users or open_to_all)
 
 
 def resolved(path: str) -> str:

@@ -709,7 +709,7 @@ def _how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | No
         told = f" It was given on the command line, or stands in cli.ini as {option!r}."
     elif renewal is not None and option.removeprefix("pinkeep-") in renewal.options:
         path = os.path.join(config.renewal_configs_dir, f"{name}.conf")
-        told = f" It was given at an earlier run, and certbot remembered it. pinkeep has removed it from {path}."
+        told = f" It was given at an earlier run, and certbot remembered it. It is removed from {path}."
     elif not isinstance(error, NoKeyringName):
         told = " It was given at an earlier run, and counts for the keyring since."
     return f"{told}\nRun: {mend}"

@@ -121,6 +121,7 @@ class Keeper(Publishing):
         """
         server = self._server(chosen)
         self.folders.check()
+        self.check_exposed(chosen.keyring, server)
         files.check_folder(self.store.folder, forbidden=0o022, advice="0755")
         options.check_report_host(chosen.report_uri, live.names, chosen.include_subdomains)
         try:

@@ -9,6 +9,7 @@ The rules:
 * A client meets the keys of all certificates for a host. So those of the neighbours, which are not
   enrolled, are pinned as they are at each publication, and get backups of their types: to pin a key
   locks nobody out, to leave it out may. It leaves when no lineage serves it for the host any more.
+* Nothing is published where another user could write what the server loads.
 * A first policy is not published beside a certificate whose key cannot be pinned.
 * includeSubDomains is left out while it would lock out clients of another lineage of this machine.
 * Several keyrings are published together, with one reload for each reload command.
@@ -250,6 +251,7 @@ class Publishing(Issuing):
             raise PinkeepError(f"The keyring {name} has no certificate yet.")
         chosen = self._chosen(old, taken)
         server = self._server(chosen)
+        self.check_exposed(name, server)
         dropped = self.deleted(old.keyring)
         state = replace(old, keyring=old.keyring.without_members(dropped))
         state = self._with_others(state, taken, now)
@@ -588,6 +590,7 @@ class Publishing(Issuing):
     def _report(self, one: _Publication, now: datetime) -> Report:
         state = one.state
         paths = [self.store.path(state.keyring.name), one.server.snippet]
+        paths.append(os.path.dirname(one.server.snippet))
         needed = [key for key in state.keyring.keys if key.path and key.role != "retired"]
         paths += [self.folders.absolute(key.path or "") for key in needed]
         return Report(
@@ -628,6 +631,23 @@ class Publishing(Issuing):
                 "own for the snippets, or move that file away.",
             )
         return servers.server(kind, snippet, chosen.configtest, chosen.reload)
+
+    def check_exposed(self, keyring: str, server: Server) -> None:
+        """See that nobody else can write what the server loads, or what says which keys are pinned.
+
+        :raises DamagedState: when somebody can, and the keyring file is there
+        :raises BadFolder: when somebody can
+        """
+        self.store.load(keyring)
+        owner = os.stat(self.config_dir).st_uid
+        found = files.all_exposed([server.snippet] if server.snippet else [], [owner])
+        if found:
+            what = str(found[0])
+            raise BadFolder(
+                f"{what[0].upper()}{what[1:]}. {server.title} loads the snippet {server.snippet} from "
+                "there, so pinkeep did not publish pins in it. See that nobody changed what is there. Run: "
+                f"{files.mend_all(found)}"
+            )
 
     def _check_foreign(self, folder: str) -> None:
         """See that the admin's snippet folder is not one that certbot or we keep other files in."""

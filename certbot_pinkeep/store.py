@@ -150,11 +150,20 @@ class Store:
         try:
             return files.read_closed(self.path(name), files.LARGE, owner)
         except files.ExposedFile as error:
-            raise UntrustedState(self.path(name), str(error.found), error.found.mend) from error
+            everything = files.all_exposed([self.path(name), *self._below()], owner)
+            mend = files.mend_all(everything)
+            raise UntrustedState(self.path(name), str(error.found), mend) from error
         except FileNotFoundError:
             return None
         except OSError as error:
             raise UnreadableState(self.path(name), error) from error
+
+    def _below(self) -> list[str]:
+        """What is in the folder: keyring files, snippets and their folders."""
+        found = []
+        for folder, folders, names in os.walk(self.folder):
+            found += [os.path.join(folder, one) for one in sorted((*folders, *names))]
+        return found
 
     def _read(self, name: str, content: bytes) -> State:
         try:

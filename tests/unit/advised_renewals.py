@@ -47,6 +47,22 @@ ROWS = [
         sound,
     ),
     Row(
+        "publishing",
+        states.snippets_of_a_stranger,
+        RENEW,
+        ". See that nobody changed what is there. Run: ",
+        "chown -h",
+        sound,
+    ),
+    Row(
+        "errors",
+        states.records_of_a_stranger,
+        FORCED,
+        "See that nobody changed what is there. ",
+        "chown -h",
+        sound,
+    ),
+    Row(
         "advice",
         states.expanded_past_pinkeep,
         "certbot renew --cert-name b.test -i pinkeep",

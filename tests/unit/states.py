@@ -652,3 +652,18 @@ def key_of_another_before_it_is_pinned(server: Server) -> None:
     """Somebody copied another private key over the live one; pinkeep comes later."""
     not_pinned_yet(server)
     (server.live() / "privkey.pem").resolve().write_bytes(make_pem())
+
+
+def snippets_of_a_stranger(server: Server) -> None:
+    """The snippet and its folder belong to another user; nothing else has changed."""
+    server.pinned()
+    for path in (server.snippet().parent, server.snippet()):
+        os.chown(path, 12345, -1)
+
+
+def records_of_a_stranger(server: Server) -> None:
+    """All of CONFIG_DIR/pinkeep belongs to another user."""
+    snippets_of_a_stranger(server)
+    for path in (server.config / "pinkeep").iterdir():
+        os.chown(path, 12345, -1)
+    os.chown(server.config / "pinkeep", 12345, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,14 @@ def test_g12_nothing_is_said_of_a_renewal_that_was_not_due(server: Server) -> No
     server.cli_ini.append("pinkeep-max-age = 1 day")
     said = server.run("certbot renew -i pinkeep")
     assert said.code == 1 and "was renewed" not in said.text
+
+
+def test_g12_certificate_is_loaded_though_the_snippet_is_a_strangers(server: Server) -> None:
+    """The snippet is not written, as that user could go on writing it."""
+    for path in (server.snippet().parent, server.snippet()):
+        os.chown(path, 12345, -1)
+    before = server.snippet().read_text()
+    said = server.run(f"{FORCED} --pinkeep-max-age 600")
+    assert said.code == 1 and f"{DONE} and loaded. Other users can change " in said.text
+    assert f"Run: chown -h {os.geteuid()} {server.snippet().parent} {server.snippet()}" in said.text
+    assert server.snippet().read_text() == before
