@@ -274,9 +274,7 @@ def reload(server: Server) -> bool:
     :returns: whether it runs: one that does not is not started, and loads everything when it starts
     :raises PublishFailed: when that fails; it is tried again at the next run
     """
-    words = server.reload
-    if server.default:
-        words = running.by_systemd(server.default, _which("systemctl"), words)
+    words = _reload_words(server)
     if running.is_stopped(words):
         return False
     failure = _run(words)
@@ -286,6 +284,17 @@ def reload(server: Server) -> bool:
             f"It is tried again at the next 'certbot renew'; or mend it and reload {server.title} by hand."
         )
     return True
+
+
+def is_stopped(server: Server) -> bool:
+    """Whether the server is known not to run."""
+    return bool(server.reload) and running.is_stopped(_reload_words(server))
+
+
+def _reload_words(server: Server) -> tuple[str, ...]:
+    if server.default:
+        return running.by_systemd(server.default, _which("systemctl"), server.reload)
+    return server.reload
 
 
 def _bytes(text: str | None) -> bytes | None:

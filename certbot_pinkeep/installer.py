@@ -760,7 +760,7 @@ def _tell(report: Report) -> None:
         where = f"in {report.snippet}" if report.snippet else "no server sends a header"
         display_util.notify(f"{_published(report)}{' ' if report.snippet else ', '}{where}")
     title, kind = report.server.title, servers.KINDS.get(report.server.kind)
-    if report.published and report.pending and not report.reloaded and not report.stopped and kind:
+    if report.published and report.pending and not report.server.reload and kind:
         display_util.notify(
             f"{title} was not reloaded, because there is no --pinkeep-reload-command. {kind.include}, "
             f"reload {title}, and then run: certbot-pinkeep confirm {report.keyring}"

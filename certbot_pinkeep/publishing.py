@@ -9,6 +9,7 @@ The rules:
 * A client meets the keys of all certificates for a host. So those of the neighbours, which are not
   enrolled, are pinned as they are at each publication, and get backups of their types: to pin a key
   locks nobody out, to leave it out may. It leaves when no lineage serves it for the host any more.
+* Pins stay pending while Apache has not loaded mod_headers, and each run says so: it sends none of them.
 * Nothing is published where another user could write what the server loads.
 * A first policy is not published beside a certificate whose key cannot be pinned.
 * includeSubDomains is left out while it would lock out clients of another lineage of this machine.
@@ -157,6 +158,7 @@ class _Publication:
     published: bool = False
     reloaded: bool = False
     stopped: bool = False
+    headerless: bool = False  # Apache says that it sends no header
 
     @property
     def name(self) -> str:
@@ -509,7 +511,8 @@ class Publishing(Issuing):
         tested = replace(state, snippet=server.snippet, tested=digest)
         if tested != state:
             one.state = self.store.save(tested)
-        if apache.lacks_headers(server):
+        one.headerless = apache.lacks_headers(server)
+        if one.headerless:
             logger.warning("%s", apache.without_headers(server.snippet))
         one.published = before is None or kind.directives(before) != kind.directives(text)
 
@@ -649,6 +652,17 @@ class Publishing(Issuing):
                 f"{files.mend_all(found)}"
             )
 
+    def hindrance(self, state: State) -> str:
+        """Why ``certbot renew`` does not have the server send what is pending, as a sentence with what
+        to do; empty: nothing is known."""
+        with suppress(PinkeepError):
+            server = self._server(self._chosen(state))
+            if apache.is_stopped(server):
+                return f"{server.title} does not run. Start it: it loads the pins then."
+            if server.snippet and apache.lacks_headers(server):
+                return apache.without_headers(server.snippet)
+        return ""
+
     def _check_foreign(self, folder: str) -> None:
         """See that the admin's snippet folder is not one that certbot or we keep other files in."""
         real = os.path.realpath(folder)
@@ -723,7 +737,7 @@ def _is_to_load(one: _Publication) -> bool:
     """Whether there is something that Apache has not loaded: pins or a certificate."""
     members = {member.lineage: member.loaded for member in one.state.keyring.members}
     lives = [taken.live for taken in one.taken.values()]
-    return one.state.ledger.pending or any(
+    return (one.state.ledger.pending and not one.headerless) or any(
         members.get(live.name) != live.fingerprint for live in lives
     )
 
@@ -737,7 +751,8 @@ def _as_loaded(one: _Publication, now: datetime) -> State:
     # From when it was served is unknown where the clock runs wrong (G8).
     if not state.ledger.is_ahead_of(now):
         keyring = keyring.served_since({live.pin: now for live in lives}).left_at(now)
-    return replace(state, keyring=keyring, ledger=state.ledger.confirm(now).prune(now))
+    ledger = state.ledger if one.headerless else state.ledger.confirm(now)
+    return replace(state, keyring=keyring, ledger=ledger.prune(now))
 
 
 def _lives(taken: Mapping[str, Taken]) -> tuple[Live, ...]:

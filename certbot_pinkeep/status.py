@@ -37,12 +37,14 @@ class _View:
 
     :ivar step: the command that brings it into step, where it has no certificate; empty: it has one
     :ivar apart: the lineages that ``certbot renew`` does not roll over, and why
+    :ivar hindrance: why ``certbot renew`` does not have Apache send what is pending; empty: it does
     """
 
     state: State
     now: datetime
     step: str = ""
     apart: Mapping[str, str] = field(default_factory=dict)
+    hindrance: str = ""
 
     @property
     def keyring(self) -> Keyring:
@@ -103,17 +105,20 @@ def as_text(
     now: datetime,
     steps: Mapping[str, str] | None = None,
     apart: Mapping[str, Mapping[str, str]] | None = None,
+    hindrances: Mapping[str, str] | None = None,
 ) -> str:
     """For people: a block per keyring, or a line each where there are many.
 
     :param steps: by the names of keyrings that have no certificate, which ``certbot renew`` does not come
         to: the command that brings it into step
     :param apart: the lineages of each keyring that ``certbot renew`` does not roll over, and why
+    :param hindrances: why ``certbot renew`` does not have Apache send what is pending, by keyring
     """
-    steps, apart = steps or {}, apart or {}
+    steps, apart, hindrances = steps or {}, apart or {}, hindrances or {}
     views = [
-        _View(state, now, steps.get(state.keyring.name, ""), apart.get(state.keyring.name, {}))
+        _View(state, now, steps.get(name, ""), apart.get(name, {}), hindrances.get(name, ""))
         for state in states
+        for name in [state.keyring.name]
     ]
     if len(views) > MANY:
         return _table(views)
@@ -294,6 +299,8 @@ def _pending(view: _View) -> str:
     """What Apache has yet to load, and what makes it."""
     keys = "".join(f" and the key {key.pin}" for key in view.waiting)
     confirm = f"certbot-pinkeep confirm {view.keyring.name}"
+    if view.hindrance:
+        return view.hindrance
     if view.step and not view.state.unpin:
         return f"Apache has yet to load the pins{keys}: reload it, and run: {confirm}"
     return (

@@ -41,11 +41,8 @@ def _status(parsed: argparse.Namespace) -> int:
         # Of many, nobody reads it, and indenting takes time.
         print(json.dumps(document, indent=2 if len(states) <= status.MANY else None))
     elif states:
-        print(
-            text.escaped(
-                status.as_text(states, now, _steps(keeper, states), _apart(keeper, states))
-            )
-        )
+        steps, apart = _steps(keeper, states), _apart(keeper, states)
+        print(text.escaped(status.as_text(states, now, steps, apart, _hindrances(keeper, states))))
     elif not damaged:
         print("No keyring yet. Run: certbot renew --installer pinkeep")
     for error in damaged:
@@ -67,3 +64,11 @@ def _apart(keeper: Keeper, states: list[State]) -> dict[str, dict[str, str]]:
         return {}
     rings = [state.keyring for state in states]
     return {ring.name: keeper.apart(ring) for ring in rings}
+
+
+def _hindrances(keeper: Keeper, states: list[State]) -> dict[str, str]:
+    """Why ``certbot renew`` does not have Apache send what is pending, by keyring."""
+    if len(states) > status.MANY:
+        return {}
+    waiting = [state for state in states if state.ledger.pending]
+    return {state.keyring.name: keeper.hindrance(state) for state in waiting}
