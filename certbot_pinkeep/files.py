@@ -114,6 +114,10 @@ def _read(descriptor: int, path: str, largest: int) -> bytes:
     return bytes(content)
 
 
+#: Paths that a command lists.
+_MOST_LISTED = 8
+
+
 @dataclass(frozen=True)
 class Exposed:
     """What other users can change.
@@ -182,12 +186,25 @@ def all_exposed(paths: Iterable[str], trusted: Collection[int] = ()) -> list[Exp
     return list(found.values())
 
 
-def mend_all(found: Sequence[Exposed]) -> str:
-    """The one command that closes all of it."""
-    owned = [one.path for one in found if one.mend.startswith("chown")]
-    opened = [one.path for one in found if "chmod" in one.mend]
-    commands = [f"chown -h {os.geteuid()} {shlex.join(owned)}"] if owned else []
-    commands += [f"chmod go-w {shlex.join(opened)}"] if opened else []
+def mend_all(found: Sequence[Exposed], folder: str = "") -> str:
+    """The one command that closes all of it.
+
+    :param folder: where there is too much to list, all that is in it
+    """
+    inside = [one for one in found if folder and f"{one.path}/".startswith(f"{folder}/")]
+    many = len(inside) > _MOST_LISTED
+    listed = [one for one in found if not many or one not in inside]
+    commands = []
+    for command, is_needed in (
+        (f"chown -h{{}} {os.geteuid()}", lambda one: one.mend.startswith("chown")),
+        ("chmod{} go-w", lambda one: "chmod" in one.mend),
+    ):
+        paths = [one.path for one in listed if is_needed(one)]
+        if paths:
+            commands.append(f"{command.format('')} {shlex.join(paths)}")
+        if many and any(map(is_needed, inside)):
+            recursive = "R" if command.startswith("chown") else " -R"
+            commands.append(f"{command.format(recursive)} {shlex.quote(folder)}")
     return " && ".join(commands)
 
 

@@ -151,7 +151,7 @@ class Store:
             return files.read_closed(self.path(name), files.LARGE, owner)
         except files.ExposedFile as error:
             everything = files.all_exposed([self.path(name), *self._below()], owner)
-            mend = files.mend_all(everything)
+            mend = files.mend_all(everything, self.folder)
             raise UntrustedState(self.path(name), str(error.found), mend) from error
         except FileNotFoundError:
             return None

@@ -25,7 +25,7 @@ from datetime import datetime
 
 from certbot_pinkeep import apache, files, options, pins, renewals, servers, trees
 from certbot_pinkeep.checks import certificates, machine
-from certbot_pinkeep.checks.findings import Finding
+from certbot_pinkeep.checks.findings import Finding, Severity
 from certbot_pinkeep.checks.seen import (
     CERTBOT_RENEW,
     Certificate,
@@ -153,7 +153,10 @@ class Survey:
                 renewal = None if name in known else renewals.load(self.config_dir, name)
                 if renewal is None or renewal.installer != "pinkeep":
                     continue
-                if self.store.path(renewal.options.get("keyring", name)) not in damaged:
+                broken = trees.broken(self.config_dir, name)
+                if broken is not None:
+                    found.append(Finding(Severity.CRITICAL, name, broken.why, broken.mend))
+                elif self.store.path(renewal.options.get("keyring", name)) not in damaged:
                     found.append(machine.without_record(name))
         return found
 

@@ -103,7 +103,14 @@ class _Tree:
                 wrong.append(f"{path} is not a symbolic link into {self.archive}")
             elif not os.path.exists(path):
                 wrong.append(f"{path} leads to {os.readlink(path)}, which is missing")
-        return _skipped(f"{'; '.join(wrong)}.", self._relinked()) if wrong else None
+        if not wrong:
+            return None
+        mend, archive = self._relinked(), self.content.get("archive_dir")
+        if archive and not os.path.isdir(str(archive)) and mend.startswith("Run: "):
+            wrong.append(f"{self.path} names the folder {archive}, which is missing")
+            line = shlex.quote(f"s#^archive_dir = .*#archive_dir = {self.archive}#")
+            mend = f"Run: sed -i {line} {shlex.quote(self.path)} && {mend.removeprefix('Run: ')}"
+        return _skipped(f"{'; '.join(wrong)}.", mend)
 
     def unrenewable(self) -> Broken | None:
         """What certbot needs besides."""

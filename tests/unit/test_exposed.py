@@ -317,3 +317,19 @@ def test_g5_a_lock_that_was_made_anew_is_waited_for(
     with files.locked(str(tmp_path)):
         assert not left and (tmp_path / ".lock").exists()
         assert files.is_locked(str(tmp_path))
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_one_command_closes_everything(tmp_path: Path, count: int) -> None:
+    """However much it is: a message that is too long would lose its middle."""
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    paths = [folder / f"{number}.conf" for number in range(count)]
+    for path in paths:
+        path.touch()
+        path.chmod(0o666)
+    found = files.all_exposed(map(str, paths))
+    command = files.mend_all(found, str(folder))
+    assert len(command) < 500 and ("-R" in command) == (count > 8)
+    subprocess.run(["sh", "-c", command], check=True)
+    assert files.all_exposed(map(str, paths)) == []

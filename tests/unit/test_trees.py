@@ -13,6 +13,7 @@ import pytest
 from certbot._internal import renewal as certbot_renewal
 from certbot.configuration import NamespaceConfig
 from helpers import NOW, Site, make_pem
+from server import Server
 
 from certbot_pinkeep import handoff
 from certbot_pinkeep.checks import machine
@@ -208,3 +209,23 @@ def test_unreadable_renewal_file_is_told(site: Site) -> None:
     os.unlink(site.renewal)
     site.renewal.mkdir()
     assert broken(str(site.config), site.name) is not None
+
+
+def test_renamed_lineage_whose_archive_dir_was_forgotten_is_mended(tmp_path: Path) -> None:
+    """Check names what certbot accepts, though no keyring has a certificate of that name; it joins then."""
+    server = Server(tmp_path)
+    server.pinned()
+    for part in ("live", "archive"):
+        (server.config / part / "a.test").rename(server.config / part / "shop")
+    conf = server.renewal().rename(server.renewal().with_name("shop.conf"))
+    conf.write_text(conf.read_text().replace("/a.test/", "/shop/"))
+    told = [
+        line for line in server.run("certbot-pinkeep check").out.splitlines() if ": shop: " in line
+    ]
+    assert (
+        len(told) == 1 and told[0].startswith("CRITICAL: ") and "archive/a.test, which" in told[0]
+    )
+    subprocess.run(["sh", "-c", told[0].partition("Run: ")[2]], check=True)
+    assert server.run("certbot renew --force-renewal").code == 0
+    assert f"archive_dir = {server.config}/archive/shop\n" in conf.read_text()
+    assert "Lineages:  shop\n" in server.run("certbot-pinkeep status").out
