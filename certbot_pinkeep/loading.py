@@ -88,8 +88,10 @@ class Loader:
         path = os.path.join(self.keeper.config_dir, "live", name, "cert.pem")
         with suppress(BadKey):
             if lineage.fingerprint_of(path) in self._issued:
-                done = {True: " and loaded", False: ", but not loaded"}.get(self._loaded.get(name))
-                return f"{name} was renewed. Its new certificate is stored{done or ''}."
+                done = ""
+                if name in self._loaded:
+                    done = " and loaded" if self._loaded[name] else ", but not loaded"
+                return f"{name} was renewed. Its new certificate is stored{done}."
         return ""
 
     def note(
