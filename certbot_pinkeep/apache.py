@@ -357,6 +357,6 @@ def _run(words: Sequence[str]) -> str | None:
             return f"'{shown}' did not end within {TIME_LIMIT} seconds and was stopped."
         if status == 0:
             return None
-        output.seek(0)
-        said = " ".join(output.read()[-_SHOWN:].decode(errors="replace").split())
+        output.seek(max(0, output.seek(0, os.SEEK_END) - _SHOWN))  # however much it said
+        said = " ".join(output.read(_SHOWN).decode(errors="replace").split())
         return f"'{shown}' failed with status {status}: {said or 'it said nothing'}."

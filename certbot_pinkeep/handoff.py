@@ -290,7 +290,7 @@ def _said_of_csr(error: Exception) -> str:
     problem = _problem(error)
     if problem is None or problem.code not in _REFUSING:
         return ""
-    return str(problem.detail or problem.code)
+    return text.short(problem.detail or problem.code)
 
 
 def _problem(error: Exception) -> messages.Error | None:

@@ -312,3 +312,11 @@ def test_g10_snippet_dir_that_cannot_be_used(site: Published, tmp_path: Path) ->
         with pytest.raises(BadOption) as caught:
             apache.check_snippet_dir(str(path))
         assert (caught.value.option, caught.value.value) == ("--pinkeep-snippet-dir", str(path))
+
+
+def test_g3_however_much_a_command_says_its_end_is_told(site: Published) -> None:
+    """It is not read into the memory as a whole."""
+    failing = site.apache.script("chatty", "truncate -s 8T /dev/stdout; exit 3")
+    with pytest.raises(PublishFailed, match="failed with status 3") as caught:
+        apache.test(site.tested_by(*failing))
+    assert str(caught.value).isprintable() and len(str(caught.value)) <= 2000

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from acme import messages
 from helpers import A, B, policy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import errors, text
+from certbot_pinkeep import errors, handoff, text
 from certbot_pinkeep.checks import hosts
 from certbot_pinkeep.checks.findings import Finding, Severity, lines
 from certbot_pinkeep.commands import common
@@ -93,3 +94,12 @@ def test_a_strangers_header_is_told_in_a_line() -> None:
     for sent in (header, many):
         told = "; ".join(hosts._differences(sent, policy(A, B, max_age=60)))
         assert told.isprintable() and len(told) < 900
+
+
+@pytest.mark.parametrize("evil", [*EVIL.values(), "x" * 185_000], ids=[*EVIL, "long"])
+def test_what_a_ca_says_is_told_in_a_line(evil: str) -> None:
+    """Certbot logs it, to the terminal as well."""
+    said = messages.Error.with_code("badCSR", detail=f"no: {evil}")
+    told = handoff._said_of_csr(said)
+    assert told.startswith("no: ") and told.isprintable() and len(told) <= text.SHORT
+    assert is_safe(str(handoff._refusal(said, A) or errors.KeyRefused(A, evil)))
