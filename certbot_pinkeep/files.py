@@ -196,15 +196,15 @@ def mend_all(found: Sequence[Exposed], folder: str = "") -> str:
     listed = [one for one in found if not many or one not in inside]
     commands = []
     for command, is_needed in (
-        (f"chown -h{{}} {os.geteuid()}", lambda one: one.mend.startswith("chown")),
-        ("chmod{} go-w", lambda one: "chmod" in one.mend),
+        (f"chown -h {os.geteuid()} ", lambda one: one.mend.startswith("chown")),
+        ("chmod go-w ", lambda one: "chmod" in one.mend),
     ):
         paths = [one.path for one in listed if is_needed(one)]
         if paths:
-            commands.append(f"{command.format('')} {shlex.join(paths)}")
+            commands.append(command + shlex.join(paths))
         if many and any(map(is_needed, inside)):
-            recursive = "R" if command.startswith("chown") else " -R"
-            commands.append(f"{command.format(recursive)} {shlex.quote(folder)}")
+            program, _, rest = command.partition(" ")
+            commands.append(f"{program} -R {rest}{shlex.quote(folder)}")
     return " && ".join(commands)
 
 

@@ -123,6 +123,8 @@ def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
         include = ""
         if ledger.confirmed_policy() is None:
             include = f"See that the <VirtualHost> includes {seen.state.snippet}. "
+            if kind_of(seen.state.snippet, seen.snippet).name == "apache":
+                include += "See that mod_headers is on (a2enmod headers). "
         yield Finding(
             Severity.WARNING,
             name,
