@@ -1213,6 +1213,7 @@ def test_a_lost_record_is_told(site: Site, capsys: Said) -> None:
     """Where another keyring is there still; not where a damaged one may have it."""
     text = site.renewal.read_text()
     (site.config / "renewal" / "other.example.conf").write_text(text)
+    (site.config / "live" / "other.example").symlink_to(site.name)
     code, said = call(site, capsys)
     assert code == WARNING and len(said) == 2
     assert "other.example: pinkeep renews it, by its renewal file, but no keyring has it" in said[1]
