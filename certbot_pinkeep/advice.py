@@ -594,7 +594,8 @@ def when_safe(name: str, safety: Safety) -> str:
     if safety.cause == "elsewhere":
         return f"Bring it: 'certbot-pinkeep backup {name} add --key FILE'."
     if safety.since is not None:
-        return f"It is safe from {moments.text(safety.since)}."
+        mend = _MENDS[safety.cause].format(name=name)
+        return f"It is safe from {moments.text(safety.since)}.{mend}"
     return f"From when it is safe is not known yet{_MENDS[safety.cause].format(name=name)}."
 
 
@@ -602,6 +603,10 @@ _MENDS: dict[Cause, str] = {
     "": "",
     "none": ": the next 'certbot renew' stages a backup key",
     "elsewhere": "",
+    "unseen": (
+        " If clients hold no earlier pins, run: certbot-pinkeep release {name} end --channel header "
+        "--label not-seen"
+    ),
     "doubt": ": the next 'certbot renew' tells",
     "clock": "; where the clock is right now, run: certbot-pinkeep confirm {name} --clock",
     "pending": (

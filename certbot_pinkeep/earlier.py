@@ -17,6 +17,9 @@ The rules:
   it, each later look makes it "until then"; the first look that does not see it any more ends that.
 * A pin of that header without a key on this machine is a backup that is kept offline. Its type is
   taken to be that of the live key until its key or CSR is brought.
+* A host that has an address, and that nobody could see there, may have sent anything: no rollover before
+  clients have forgotten that. It is looked at again in every run, until it is seen without pins, or
+  with others than pinkeep's own: those tell nothing of what was before.
 * Nobody looks at wildcards, nor at IP addresses, which clients do not pin (§2.3.3).
 """
 
@@ -60,6 +63,7 @@ class Found:
     :ivar foreign: those that send pins, but did not prove a key of this machine
     :ivar unlisted: those that send pins without the key that they serve
     :ivar unseen: those that could not be looked at, and why
+    :ivar silent: of those, the ones that have an address
     """
 
     sent: tuple[Sent, ...] = ()
@@ -67,6 +71,7 @@ class Found:
     foreign: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
     unseen: Mapping[str, str] = field(default_factory=dict)
+    silent: tuple[str, ...] = ()
 
 
 def hosts_to_see(names: Iterable[str]) -> tuple[str, ...]:
@@ -83,12 +88,13 @@ def found(names: Sequence[str], shown: Iterable[Shown], is_held: Callable[[str],
     :param is_held: whether this machine has the private key of a pin
     """
     sent: dict[Sent, None] = {}
-    without, foreign, unlisted, answered = [], [], [], set()
+    without, foreign, unlisted, silent, answered = [], [], [], [], set()
     unseen = {name: "" for name in names if not _is_address(name)}
     for one in shown:
         if one.certificate is None or one.stopped:
             if one.host not in answered and one.host in unseen:
                 unseen[one.host] = one.error
+                silent += [one.host] if one.address else []
             continue
         header = _first(one)
         valid_for, pin = _facts(one.certificate)
@@ -111,6 +117,7 @@ def found(names: Sequence[str], shown: Iterable[Shown], is_held: Callable[[str],
         tuple(dict.fromkeys(foreign)),
         tuple(dict.fromkeys(unlisted)),
         unseen,
+        tuple(dict.fromkeys(host for host in silent if host in unseen)),
     )
 
 
@@ -133,6 +140,7 @@ def recorded(
     still = {one.host for one in others}
     ours = dict.fromkeys(one.host for one in seen.sent if one.host not in still)
     ledger, keyring = state.ledger.not_sent((*seen.without, *ours), now), state.keyring
+    ledger = ledger.seen_at((*seen.without, *seen.unlisted, *still)) if ledger.releases else ledger
     for policy, hosts in _together(others).items():
         ledger = ledger.sent(policy, hosts, now)
         for pin in () if _is_own(policy, state) else policy.pins:

@@ -535,6 +535,16 @@ class Issuing:
             or lineage_.kept_key(self.config_dir, pin) is not None
         )
 
+    def live_keys_at(self, hosts: Names) -> list[str]:
+        """The pins of the keys of all certificates that this machine has live for any of the hosts."""
+        found = []
+        for name in renewals.names(self.config_dir):
+            with suppress(BadKey):
+                path = os.path.join(self.config_dir, "live", name, "cert.pem")
+                names, pin = lineage_.glance(path)
+                found += [pin] if reach.covered(names, hosts, False) else []
+        return found
+
     def found_key(self, pin: str) -> SavedKey | None:
         """The file in ``keys/`` of the key with this pin; where it is only brought along, or kept from
         an earlier certificate, it is saved there."""
@@ -776,7 +786,7 @@ class Issuing:
             if key is None or not rollover.safety(key, state.ledger, now, hosts).at(now):
                 return None
             sent = None if dry_run else self.sent_at(hosts)
-            if sent is not None and (sent.sent or sent.foreign):
+            if sent is not None and (sent.sent or sent.foreign or sent.silent):
                 return None  # clients may hold pins without it
             return self.load_key(key)
         except (DamagedState, BadKey) as error:

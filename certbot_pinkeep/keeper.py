@@ -302,6 +302,10 @@ class Keeper(Publishing):
         seen = earlier.recorded(state, sent, live.kind, self.found_key, chain, now)
         told = earlier.told(name, state, seen, sent, now)
         unseen = {host: why for host, why in sent.unseen.items() if host not in known}
+        silent = tuple(host for host in sent.silent if host not in known)
+        held = timedelta(seconds=options.DEFAULT_MAX_AGE)
+        keys = (live.pin, *self.brought, *(self.live_keys_at(silent) if silent else ()))
+        seen = replace(seen, ledger=seen.ledger.unseen(keys, silent, now, held))
         return seen, (*told, *([advice.not_seen(name, unseen)] if unseen else []))
 
     def _origin(self, live: Live, chosen: Options) -> str | None:

@@ -24,6 +24,9 @@ The rules:
   nobody now is noted until then, because what follows it may.
 * What a host was seen sending though no keyring publishes it is kept with what is inherited, as
   served until it was seen last. The look that does not see it any more confirms its end.
+* What a host sent before it was pinned, where it has an address and could not be seen there, is unknown: a
+  release stands for it, with the keys that were live then, for the default max-age. A look that sees
+  the host without pinkeep's header ends it, and so does the admin.
 * A release, a version of an app or a zone that carries pins, binds as a policy does: until the date
   that the admin names, plus the time for which it is held after that (a zone's TTL). What is told of
   it later makes it bind for longer and at more names, never less; only its end makes it end.
@@ -50,6 +53,8 @@ from certbot_pinkeep.policy import Policy
 PAST = 24
 #: The largest max-age that is read: what a header may say is for ever already.
 _LONGEST_AGE = 10**20
+#: Channel and label of the release that stands for headers that could not be seen.
+UNSEEN = ("header", "not-seen")
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,11 @@ class Release:
 
     def __str__(self) -> str:
         return f"the release {self.channel} {self.label}"
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether it stands for headers that could not be seen."""
+        return (self.channel, self.label) == UNSEEN
 
     @property
     def subject(self) -> str:
@@ -427,9 +437,35 @@ class Ledger:
         )
         return replace(self, inherited=ended)
 
+    def unseen(
+        self, pins: Iterable[str], hosts: tuple[str, ...], at: datetime, held: timedelta
+    ) -> Ledger:
+        """Note that it is unknown what hosts sent until now, beside these pins.
+
+        :param held: for how long clients are taken to hold it
+        """
+        if not hosts:
+            return self
+        begin = self._not_before(at)
+        added = Release(*UNSEEN, tuple(dict.fromkeys(pins)), hosts, begin, begin + held)
+        return self._with_carried(added)
+
+    def seen_at(self, hosts: Iterable[str]) -> Ledger:
+        """Note that hosts were seen, and nothing about them is unknown any more."""
+        gone = set(hosts)
+        kept = [
+            replace(one, hosts=_others(one.hosts, gone)) if one.is_unseen else one
+            for one in self.releases
+            if not one.is_unseen or _left(one, gone)
+        ]
+        return replace(self, releases=tuple(kept), seen=self.latest())
+
     def sending(self, now: datetime) -> tuple[str, ...]:
-        """The hosts that may still send what they were seen sending."""
-        waiting = [one for one in self.inherited if _awaited(one) and one.may_bind(now)]
+        """The hosts that may still send what they were seen sending, or could not be seen yet."""
+        waiting: list[Holding] = [
+            one for one in self.inherited if _awaited(one) and one.may_bind(now)
+        ]
+        waiting += [one for one in self.releases if one.is_unseen and one.may_bind(now)]
         return tuple(dict.fromkeys(host for entry in waiting for host in entry.hosts))
 
     def is_ahead_of(self, now: datetime) -> bool:

@@ -48,6 +48,14 @@ _DISTRUST: dict[int, Distrust] = {9: "time", 10: "time", 62: "name"}
 _ABSENT = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 #: What servers answer that have no certificate for any of the ciphers.
 _NO_CIPHER = ("HANDSHAKE_FAILURE", "INSUFFICIENT_SECURITY")
+#: What the library says of answers that are no TLS.
+_NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "UNKNOWN_PROTOCOL",
+    "HTTP_REQUEST",
+    "PACKET_LENGTH_TOO_LONG",
+    "RECORD_LAYER_FAILURE",
+)
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _INTERIM = re.compile(rb"HTTP/[0-9.]+ 1(?!01)[0-9][0-9]\b")
@@ -105,6 +113,8 @@ class _Deadline:
             return error.verify_message
         if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError)):
             return "it closed the connection"
+        if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+            return "nothing that speaks TLS answers there"
         if isinstance(error, ssl.SSLError):
             return (error.reason or str(error)).replace("_", " ").lower()
         return str(getattr(error, "strerror", None) or error or type(error).__name__)

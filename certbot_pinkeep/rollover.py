@@ -41,7 +41,7 @@ from certbot_pinkeep.ledger import Holding, Ledger, Release
 from certbot_pinkeep.pins import KeyType
 
 #: What keeps it unknown from when switching is safe.
-Cause = Literal["", "doubt", "clock", "pending", "moved", "none", "elsewhere"]
+Cause = Literal["", "doubt", "clock", "pending", "moved", "none", "elsewhere", "unseen"]
 Reason = Literal["age", "asked", "revoked", "compromised", "shared"]
 Hosts = tuple[str, ...]
 
@@ -260,6 +260,7 @@ def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) 
     if ledger.is_ahead_of(now):
         return Safety(None, clock(ledger, now), "clock")
     since, who = key.created, "clients may hold"
+    cause: Cause = ""
     if ledger.blind_until is not None and ledger.blind_until > now:
         since, who = (
             max(since, ledger.blind_until),
@@ -267,16 +268,20 @@ def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) 
         )
     for one in lacking(key.pin, ledger, hosts):
         if isinstance(one, Release):
-            who = f"{one} carries" if one.binds_until(now) > since else who
+            if one.binds_until(now) > since:
+                cause = "unseen" if one.is_unseen else ""
+                who = f"{one} carries"
+                if one.is_unseen:
+                    who = f"what {', '.join(one.hosts)} sent before is unknown: clients may hold"
         elif one.replaced is None and one in ledger.inherited:
             return Safety(None, "pins of the keyring that was left may still be served", "moved")
         elif one.replaced is None:
             return Safety(None, "pins without it may still be served", "pending")
         elif one.binds_until(now) > since:
-            who = "clients may hold"
+            who, cause = "clients may hold", ""
         since = max(since, one.binds_until(now))
     why = "" if since <= now else f"{who} pins without it until {moments.text(since)}"
-    return Safety(since, why)
+    return Safety(since, why, cause if why else "")
 
 
 def clock(ledger: Ledger, now: datetime) -> str:

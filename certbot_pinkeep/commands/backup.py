@@ -90,6 +90,13 @@ def _add(parsed: argparse.Namespace) -> int:
     keeper, name = common.keeper_of(config), common.name_of(parsed)
     if name not in keeper.store.names() and name in renewals.names(config.config_dir):
         raise BadBackup(_not_pinned(name, parsed))
+    if name not in keeper.store.names() and parsed.key is not None:
+        known = ", ".join(keeper.store.names()) or "none"
+        raise BadBackup(
+            f"There is no keyring {name!r}. Keyrings here: {known}. Nothing was changed. If clients pin this "
+            "key already, get a certificate with certbot first; then run: certbot-pinkeep pin LINEAGE "
+            f"--key {shlex.quote(parsed.key)}"
+        )
     brought = None if parsed.csr is not None else _brought(parsed)
     with common.holding_certbot(config):
         _add_to(keeper, name, parsed, brought)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from helpers import DAY, HOUR, NOW, A, certificate, csr_pem, make_pem, pin_of_key
 from machine import Machine
 
-from certbot_pinkeep import backups, earlier, pins, rollover, wishes
+from certbot_pinkeep import backups, earlier, pins, releases, rollover, status, wishes
 from certbot_pinkeep.backups import Brought
 from certbot_pinkeep.checks.seen import Headers, Shown
 from certbot_pinkeep.errors import NotSafe
@@ -56,7 +56,10 @@ class Visited(Machine):
         """What the hosts show."""
         self.asked += names
         if not self.reached:
-            return [Shown(name, stopped="unreachable", error="nothing answers") for name in names]
+            return [
+                Shown(name, stopped="unreachable", error="nothing answers", address="192.0.2.1")
+                for name in names
+            ]
         der = pins.load_certificate(certificate(self.key, self.valid_for or names)).public_bytes(
             Encoding.DER
         )
@@ -310,3 +313,60 @@ def test_g2_header_of_its_own_is_no_earlier_one(site: Visited) -> None:
     assert report.settled
     (entry,) = site.state(NAME).ledger.inherited
     assert entry.binds_until(NOW) == NOW + DAY + YEAR
+
+
+@pytest.mark.parametrize(
+    ("then", "safe"),
+    [
+        ("down", 60 * DAY),
+        ("its own header", 60 * DAY),
+        ("no header", timedelta(0)),
+        ("an earlier header", YEAR + DAY),
+        ("the admin says so", timedelta(0)),
+    ],
+)
+def test_g2_host_that_could_not_be_seen_is_not_safe(
+    site: Visited, then: str, safe: timedelta
+) -> None:
+    """What it sent before is unknown: it is looked at again, and until it is seen, or the admin says so,
+    no rollover before the default max-age is over. Its renewals go on."""
+    site.reached = False
+    assert not site.keep(NAME, NAME).settled
+    with pytest.raises(NotSafe, match=r"unknown: clients may hold .* until 2026-04-30") as told:
+        wishes.ask(site.keeper, NAME, NOW + HOUR)
+    words = f"release {NAME} end --channel header --label not-seen"
+    assert f"run: certbot-pinkeep {words}" in str(told.value)
+    assert words in status.as_text([site.state(NAME)], NOW + HOUR)
+    if then == "its own header":
+        own = site.published(NAME)
+        site.send(*own.pins, age=own.max_age)
+    elif then == "an earlier header":
+        site.send(pin_of_key(site.key), A)
+    elif then == "the admin says so":
+        releases.end(site.keeper, NAME, "header", "not-seen", NOW + HOUR)
+    site.reached = then not in ("down", "the admin says so")
+    site.asked.clear()
+    report = site.keep(NAME, NAME, NOW + DAY)
+    assert bool(site.asked) == (then != "the admin says so")
+    assert report.settled == (safe == timedelta(0))
+    assert max(site.safe_from(NOW + DAY) or NOW, NOW) == NOW + safe
+    assert site.handed(NAME, NAME, NOW + 2 * DAY).pin == pin_of_key(site.key)
+
+
+def test_g2_lineage_joins_with_its_key_where_its_host_cannot_be_seen(site: Visited) -> None:
+    """The first renewal for the shared key waits until its visitors are known to take it."""
+    site.issue("shared.pin.test", make_pem())
+    site.keep("shared.pin.test", "shared")
+    site.reached = False
+    assert site.handed(NAME, "shared", NOW + 90 * DAY).pin == pin_of_key(site.key)
+
+
+def test_g2_key_that_is_brought_is_not_held_back_by_an_unseen_host(site: Visited) -> None:
+    """Clients pin it already, says the admin."""
+    site.reached = False
+    keeper = site.keeper
+    keeper.brought = {pin_of_key(OFFLINE): OFFLINE}
+    keeper.take_in(site.look(NAME), site.options(NAME), NOW)
+    keeper.pin_key(NAME, OFFLINE, NOW)
+    keeper.publish_all([NAME], NOW)
+    assert site.renew(NAME, NAME, NOW + HOUR) == pin_of_key(OFFLINE)

@@ -264,6 +264,17 @@ def test_backup_of_a_certificate_without_keyring_names_the_command(
     assert call(site, capsys, *words.split()[2:])[0] == 0
 
 
+def test_backup_where_no_keyring_is_names_the_command(
+    site: Machine, capsys: Said, tmp_path: Path
+) -> None:
+    """Where no certificate has that name, one is to be got first."""
+    path = key_file(tmp_path, make_pem())
+    folders = ["--config-dir", str(site.config), "--work-dir", str(site.work)]
+    folders += ["--logs-dir", str(site.work)]
+    assert command.main(["backup", "other.test", "add", "--key", path, *folders]) == 1
+    assert f"run: certbot-pinkeep pin LINEAGE --key {path}" in capsys.readouterr().err
+
+
 # A CSR that waits with its key
 
 

@@ -425,6 +425,7 @@ def test_what_is_no_tls_or_no_http_is_told(tmp_path: Path) -> None:
     with Server(babble) as address:
         shown = look(Way(address))
     assert (shown.stopped, shown.certificate) == ("tls", None)
+    assert shown.error == "nothing that speaks TLS answers there"
     for serve in (hang_up, babble):
         with site(tmp_path, serve=serve) as way:
             shown = look(way)
