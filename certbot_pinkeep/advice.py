@@ -604,8 +604,8 @@ _MENDS: dict[Cause, str] = {
     "none": ": the next 'certbot renew' stages a backup key",
     "elsewhere": "",
     "unseen": (
-        " If clients hold no earlier pins, run: certbot-pinkeep release {name} end --channel header "
-        "--label not-seen"
+        " If clients hold no earlier pins: 'certbot-pinkeep release {name} end --channel header "
+        "--label not-seen'."
     ),
     "doubt": ": the next 'certbot renew' tells",
     "clock": "; where the clock is right now, run: certbot-pinkeep confirm {name} --clock",
