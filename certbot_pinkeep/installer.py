@@ -257,7 +257,7 @@ class Installer(
         :raises PinkeepError: when there is no key that clients accept
         """
         from certbot_pinkeep import moments
-        from certbot_pinkeep.errors import BadKey
+        from certbot_pinkeep.errors import BadKey, Compromised
 
         if live_key_path is None:
             self._pinned_before = False
@@ -280,18 +280,32 @@ class Installer(
                 # It could not be pinned, and is not: certbot keeps its key (G3).
                 return None
             live = known
-        return self._keeper().handover(
-            live,
-            self._keyring(name, [*live.names, *names]),
-            names,
-            moments.now(),
-            dry_run,
-            self._rollover_asked,
-            self._options_if_sound(name),
-            pinned_before,
-            frozenset(self._refused),
-            frozenset(self._not_taken),
-        )
+        try:
+            return self._keeper().handover(
+                live,
+                self._keyring(name, [*live.names, *names]),
+                names,
+                moments.now(),
+                dry_run,
+                self._rollover_asked,
+                self._options_if_sound(name),
+                pinned_before,
+                frozenset(self._refused),
+                frozenset(self._not_taken),
+            )
+        except Compromised:
+            if not dry_run:
+                self._stage(name)
+            raise
+
+    def _stage(self, name: str) -> None:
+        """Have backups published that are lacking, though the lineage is not renewed: the sooner they
+        are, the sooner the compromised key can be left."""
+        util.atexit_register(self._finish_late)
+        try:
+            self._take_in(name)
+        except errors.PluginError as error:
+            logger.debug("%s", error)  # it is told when the lineage is renewed
 
     def _handover_new(self, names: list[str], dry_run: bool) -> Handover | None:
         from certbot_pinkeep import handoff, moments

@@ -71,7 +71,7 @@ def load(config_dir: str, name: str) -> Renewal | None:
 
     :raises PinkeepError: when it cannot be read
     """
-    path = _path(config_dir, name)
+    path = path_of(config_dir, name)
     if not os.path.exists(path):
         return None
     try:
@@ -107,7 +107,7 @@ def remember(config_dir: str, name: str, installer: str, given: Mapping[str, obj
     :raises PinkeepError: when the file is not one of certbot's
     :raises OSError: when it cannot be written
     """
-    path = _path(config_dir, name)
+    path = path_of(config_dir, name)
     wanted = {"installer": installer, "reuse_key": "True"} | _items(given)
     _change(path, _content(path), wanted)
 
@@ -119,7 +119,7 @@ def keep_key(config_dir: str, name: str) -> None:
     :raises PinkeepError: when the file is not one of certbot's
     :raises OSError: when it cannot be written
     """
-    path = _path(config_dir, name)
+    path = path_of(config_dir, name)
     content = _content(path)
     parameters = content["renewalparams"]
     remembered = {k: str(v) for k, v in parameters.items() if k.startswith(_PREFIX)}
@@ -134,7 +134,7 @@ def forget_unusable(config_dir: str, name: str, also: str = "") -> None:
     :raises PinkeepError: when the file is not one of certbot's
     :raises OSError: when it cannot be written
     """
-    path = _path(config_dir, name)
+    path = path_of(config_dir, name)
     content = _content(path)
     parameters = content["renewalparams"]
     items = {item: _text(parameters, item) for item in parameters if item.startswith(_PREFIX)}
@@ -152,7 +152,7 @@ def agree(config_dir: str, name: str, settings: Mapping[str, str]) -> None:
     :raises PinkeepError: when the file is not one of certbot's
     :raises OSError: when it cannot be written
     """
-    path = _path(config_dir, name)
+    path = path_of(config_dir, name)
     if not os.path.exists(path):
         return
     content = _content(path)
@@ -198,7 +198,8 @@ def _change(path: str, content: configobj.ConfigObj, wanted: Mapping[str, str]) 
     files.replace(path, written.getvalue(), os.stat(path).st_mode & 0o777)
 
 
-def _path(config_dir: str, name: str) -> str:
+def path_of(config_dir: str, name: str) -> str:
+    """Certbot's renewal file of a lineage."""
     return os.path.join(config_dir, "renewal", f"{name}.conf")
 
 

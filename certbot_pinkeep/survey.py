@@ -231,6 +231,7 @@ class Survey:
             reuse_key=renewal.reuse_key if said.reuse_key is None else said.reuse_key,
             hooked=self._hooked or _HOOK in (said.deploy_hook or renewal.deploy_hook),
             must_staple=renewal.must_staple,
+            by_hand="" if renewal.autorenew else renewals.path_of(self.config_dir, name),
             renew_before=certificates.span(renewal.renew_before_expiry),
             cli_ini=said.lines,
             refused=self._refused(renewal, live),
@@ -280,6 +281,8 @@ def _refused(
         chosen = options.parse(values, lineage)
         options.check_report_host(chosen.report_uri, names, chosen.include_subdomains)
         servers.server(None, "", chosen.configtest, chosen.reload)
+        if chosen.snippet_dir is not None:
+            apache.check_snippet_dir(chosen.snippet_dir)
     except BadOption as error:
         return error
     return None

@@ -11,11 +11,13 @@ The rules:
 
 from __future__ import annotations
 
+import glob
 import io
 import os
 import re
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 
 import configobj
 
@@ -175,6 +177,10 @@ class _Tree:
                 f"$part.pem {archive}/${{part}}{number}.pem && ln -s {to}/${{part}}{number}.pem "
                 "$part.pem; done"
             )
+        key = self._saved_key()
+        if without is None and key:
+            target = os.path.realpath(self._in_live("privkey"))
+            return f"Run: install -m 0600 {shlex.quote(key)} {shlex.quote(target)}"
         if same or sound:
             number = max(same or sound)
             return (
@@ -182,6 +188,19 @@ class _Tree:
                 f"{to}/${{part}}{number}.pem $part.pem; done"
             )
         return _restore(f"{self.live} and {self.archive}", self.config_dir)
+
+    def _saved_key(self) -> str | None:
+        """Where nothing but the live key's file is missing: the same key in keys/."""
+        link, cert = self._in_live("privkey"), self._in_live("cert")
+        there = all(_holds_certificate(self._in_live(part)) for part in PARTS[:-1])
+        if not there or not os.path.islink(link) or os.path.exists(link):
+            return None
+        pin = pins.pin_of_certificate(_content(cert))
+        for path in sorted(glob.glob(os.path.join(glob.escape(self.config_dir), "keys", "*.pem"))):
+            with suppress(BadKey):
+                if pins.pin_of(pins.load_private_key(_content(path)).public_key()) == pin:
+                    return path
+        return None
 
     def _versions(self) -> list[int]:
         """The versions in archive/ that are whole, and whose key is the certificate's."""

@@ -13,8 +13,8 @@ The rules:
 * The snippet says what is on record, or Apache's next reload sends something else. What did not pass
   Apache's test is not in it (G6): then it says what was served before, and nobody edited it.
 * Every live certificate has a pinned key and its own private key, is renewed in time, and by
-  pinkeep: by another installer it gets a new key, unless certbot reuses it. What ``cli.ini`` says counts
-  before the renewal file, so that is where it is mended.
+  pinkeep, of itself: by another installer it gets a new key, unless certbot reuses it. What ``cli.ini``
+  says counts before the renewal file, so that is where it is mended.
 * With an option that it does not take pinkeep brings nothing into step; renewals go on (G3), so nothing
   else shows it.
 * A lineage that pinkeep renews is in a keyring, or the record was lost.
@@ -322,7 +322,7 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
             f"Restore it from a backup. If it is lost for good, move renewal/{name}.conf, live/{name} and "
             f"archive/{name} away, and run: {advice.anew(seen.state.keyring, name)}",
         )
-    if lineage.key_error:
+    if lineage.key_error and not (lineage.broken and lineage.broken.skipped):
         renew = f"certbot renew --cert-name {quote(name)} --force-renewal --installer pinkeep"
         yield replace(_warning(name, lineage.key_error, renew), severity=Severity.CRITICAL)
     if lineage.live is not None:
@@ -394,6 +394,13 @@ def _other_key(seen: Seen, live: Certificate, recorded: str, now: datetime) -> I
 
 def _renewal(lineage: Lineage) -> Iterator[Finding]:
     name, ours = lineage.name, lineage.installer == "pinkeep"
+    if lineage.by_hand:
+        yield Finding(
+            Severity.WARNING,
+            name,
+            "its renewal file says 'autorenew = False': certbot does not renew it of itself.",
+            f"Run: sed -i 's/^autorenew = .*/autorenew = True/' {quote(lineage.by_hand)}",
+        )
     wrong = [] if ours else [f"installer = {lineage.installer}"]
     wrong += [] if lineage.reuse_key else ["reuse-key = false"]
     said = [f"'{line}'" for line in wrong if line in lineage.cli_ini]

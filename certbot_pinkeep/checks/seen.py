@@ -176,6 +176,7 @@ class Lineage:
     :ivar cli_ini: what ``cli.ini`` says of its renewal, as the lines are there
     :ivar refused: what pinkeep does not take of its options; ``None``: nothing, or it is in ``cli.ini``
     :ivar hooked: whether certbot-pinkeep is a deploy hook of it
+    :ivar by_hand: the renewal file by which certbot does not renew it of itself; empty: it does
     :ivar renew_before: how long before it expires it is renewed; ``None``: certbot's default
     """
 
@@ -189,6 +190,7 @@ class Lineage:
     reuse_key: bool = False
     hooked: bool = False
     must_staple: bool = False
+    by_hand: str = ""
     renew_before: timedelta | None = None
     cli_ini: tuple[str, ...] = ()
     refused: BadOption | None = None

@@ -8,7 +8,9 @@ their exit codes; a command mends it, and is run.
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -457,3 +459,61 @@ def test_g3_g12_odd_tree(server: Server, odd: Odd) -> None:
         assert mended.code == 0, mended.text
     if odd.sound:
         server.sound()
+
+
+def test_g3_file_of_the_live_key_that_is_lost_is_made_of_the_keyrings(server: Server) -> None:
+    """Certbot skips the certificate. The only command that ``check`` names brings the key back."""
+    server.live().joinpath("privkey.pem").resolve().unlink()
+    said = server.run(CHECK)
+    commands = re.findall(r"Run: (.*)", said.out.partition("\n")[2])
+
+    assert said.code == CRITICAL
+    for command in commands:
+        subprocess.run(command, shell=True, check=True)
+    server.sound()
+    assert server.run(FORCED).code == OK
+
+
+def test_certificate_that_certbot_does_not_renew_of_itself_is_told(server: Server) -> None:
+    """``autorenew = False``: every night passes the certificate over, and nothing else shows it."""
+    text = server.renewal().read_text()
+    server.renewal().write_text(f"{text}autorenew = False\n")
+    said = server.run(CHECK)
+
+    assert said.code == WARNING
+    subprocess.run(said.out.rpartition("Run: ")[2], shell=True, check=True)
+    server.sound()
+
+
+def test_snippet_folder_that_is_gone_is_told(server: Server) -> None:
+    """The admin's own folder for snippets was removed: each renewal says so, and ``check`` as well."""
+    folder = server.root / "snippets"
+    folder.mkdir()
+    server.cli_ini.append(f"pinkeep-snippet-dir = {folder}")
+    assert server.run(RENEW).code == OK
+    shutil.rmtree(folder)
+
+    assert server.run(FORCED).code == FAILED
+    assert server.loaded_serial() == server.serial()
+    said = server.run(CHECK)
+    assert (said.code, "there is no such folder" in said.out) == (CRITICAL, True)
+
+
+def test_g3_backups_are_staged_though_the_renewal_of_a_compromised_key_fails(
+    server: Server,
+) -> None:
+    """All backups' files are lost. The certificate is due, so it never comes to the part of the run that
+    stages others; they are staged all the same, and one of them is safe some day."""
+    server.run("certbot-pinkeep rollover a.test --compromised")
+    lost = server.backups()
+    for pin in lost:
+        server.key_file(pin).unlink()
+
+    assert server.run(FORCED).code == FAILED
+    new = [pin for pin in server.backups() if pin not in lost]
+    assert len(new) == 2
+    published = server.sent("a.test")
+    assert published is not None and set(new) <= set(published.pins)
+    server.wait(61)
+    assert server.run(FORCED).code == OK
+    assert server.live_pin() in new
