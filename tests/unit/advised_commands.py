@@ -57,6 +57,14 @@ ROWS = [
     ),
     Row(
         "advice",
+        states.host_could_not_be_seen,
+        ROLLOVER,
+        " If clients hold no earlier pins: ",
+        f"{RELEASE} end",
+        gone,
+    ),
+    Row(
+        "advice",
         states.keyring_file_lost,
         ROLLOVER,
         ": the next 'certbot renew' tells",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 
 from cryptography.hazmat.primitives import hashes, serialization
 from helpers import csr_of, csr_pem, make_pem, resigned
 from server import Server
+
+from certbot_pinkeep.keeper import Keeper
 
 RENEW = "certbot renew"
 
@@ -432,6 +435,15 @@ def keys_open_to_others(server: Server) -> None:
     """Everybody may look into the folder of the private keys."""
     server.pinned()
     (server.config / "keys").chmod(0o755)
+
+
+def host_could_not_be_seen(server: Server) -> None:
+    """The site was down when it was pinned, so nobody knows what it sent before."""
+    server.pinned()
+    keeper = Keeper(str(server.config), str(server.work))
+    state, keys = server.state(), [server.live_pin()]
+    ledger = state.ledger.unseen(keys, ("a.test",), server.now, timedelta(days=60))
+    keeper.store.save(replace(state, ledger=ledger))
 
 
 def records_open_to_others(server: Server) -> None:
