@@ -182,6 +182,8 @@ def _certificate(seen: Seen, shown: Shown, served: Certificate, now: datetime) -
             f"its certificate expired at {moments.text(served.end)} and is not the live one.",
             _reload(mine),
         )
+    elif shown.fingerprint in {other.fingerprint for other in seen.others}:
+        return  # the live certificate of a lineage that is not enrolled
     elif mine and {served.pin, *(live.pin for live in mine)} <= set(_policy_pins(seen)):
         yield Finding(
             Severity.WARNING,

@@ -79,7 +79,7 @@ def parsed(pem: bytes, name: str = HOST) -> tuple[bytes, Certificate]:
 
 
 LIVE_DER, LIVE_CERTIFICATE = parsed(certificate(LIVE_PEM, [HOST]))
-OLD_DER, _ = parsed(certificate(LIVE_PEM, [HOST], NOW - 20 * DAY))
+OLD_DER, OLD_CERTIFICATE = parsed(certificate(LIVE_PEM, [HOST], NOW - 20 * DAY))
 EXPIRED_DER, _ = parsed(certificate(LIVE_PEM, [HOST], NOW - 91 * DAY))
 STRANGE_DER, STRANGE_CERTIFICATE = parsed(certificate(STRANGE_PEM, [HOST]))
 POLICY = policy(LIVE, B)
@@ -840,6 +840,9 @@ SOUND = {
     ),
     "another one was deleted": sound(lineages=(LINEAGE, Lineage("gone", deleted=True))),
     "not covered, without includeSubDomains": sound(others=(BELOW,)),
+    "the live certificate of a lineage that is not enrolled": sound(
+        others=(OLD_CERTIFICATE,), **shows(certificate=OLD_DER)
+    ),
     "covered with a pinned key": sound(
         COVERING,
         others=(replace(BELOW, pin=B),),
