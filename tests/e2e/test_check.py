@@ -422,9 +422,8 @@ def configtest_failed(site: Checked) -> None:
 
 
 def option_refused(site: Checked) -> None:
-    """Each run of certbot fails."""
+    """The next run of certbot fails, and takes it out."""
     change(site.bot.renewal(NAME), "[renewalparams]\n", "[renewalparams]\npinkeep_max_age = soon\n")
-    assert site.bot.renew(*site.options).returncode == 1
 
 
 def installer_in_cli_ini(site: Checked) -> None:
@@ -479,7 +478,7 @@ FAULTS: list[tuple[Callable[[Checked], None], int, str, str]] = [
         "serve a certificate for that again",
     ),
     (other_type_beside, CRITICAL, "which is not among the pins of the keyring", "Take the RSA"),
-    (record_folder_open, CRITICAL, "its mode is 0777", "Run: chmod go-w /"),
+    (record_folder_open, CRITICAL, "(mode 0777, user 0)", "Run: chmod go-w /"),
     (snippet_folder_open, CRITICAL, "its mode is 0777", "Run: chmod go-w /"),
     (no_header, CRITICAL, "it sends no Public-Key-Pins:", "'IncludeOptional /"),
     (two_headers, CRITICAL, "sends Public-Key-Pins 2 times", "Include the snippet once"),
@@ -512,7 +511,7 @@ FAULTS: list[tuple[Callable[[Checked], None], int, str, str]] = [
         "Apache's configuration test failed",
         "Run: /usr/bin/false -- mend",
     ),
-    (option_refused, WARNING, "--pinkeep-max-age 'soon'", "--pinkeep-max-age ... -- with a value"),
+    (option_refused, WARNING, "--pinkeep-max-age 'soon'", "pinkeep --pinkeep-max-age VALUE"),
     (
         installer_in_cli_ini,
         WARNING,
@@ -633,6 +632,7 @@ def test_what_cannot_be_checked_is_unknown(site: Checked, words: tuple[str, ...]
 
 def test_without_a_keyring_it_is_unknown(empty_bot: Bot) -> None:
     """And the line says how to get one."""
+    empty_bot.config_dir.mkdir()
     done = empty_bot.pinkeep("check")
     assert (done.returncode, done.stderr) == (UNKNOWN, "")
     assert "certbot renew --installer pinkeep" in done.stdout

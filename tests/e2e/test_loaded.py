@@ -47,13 +47,15 @@ def test_g12_apache_without_mod_headers_loads_certificates(site: Pinned) -> None
 
 @pytest.mark.parametrize("verb", ["renew", "certonly"])
 def test_g12_apache_that_is_stopped_is_not_started(site: Pinned, verb: str) -> None:
-    """That is said once and is no failure; what it loads when it starts counts after the next run."""
+    """That is said once and is no failure; what it loads when it starts counts after the next run.
+    nginx is only asked whether it runs."""
     site.server.stop()
     if verb == "renew":
         done = site.bot.renew("--force-renewal", *site.options).check()
     else:
         done = site.certonly().check()
     assert said(done).count("Apache does not run") == 1
+    assert site.bot.others_asked() == ["nginx -T", "nginx -V"]
     assert not site.server.pid_file.exists()
     assert site.status()["published"] == "pending"
     again = site.bot.renew(*site.options).check()
@@ -69,7 +71,7 @@ def test_g12_apache_that_is_stopped_is_not_started(site: Pinned, verb: str) -> N
 
 
 def test_g12_nginx_sends_the_header_and_loads_certificates(bot: Bot, tmp_path: Path) -> None:
-    """Its own test and reload are run; Apache's programs are never called."""
+    """Its own test and reload are run; Apache is only asked whether it runs, once nginx does not."""
     keep = ["--installer", "pinkeep", "--pinkeep-header=nginx"]
     offline = ["--pinkeep-configtest-command=true", "--pinkeep-reload-command=true"]
     bot.renew(*keep, *offline).check()
@@ -95,3 +97,4 @@ def test_g12_nginx_sends_the_header_and_loads_certificates(bot: Bot, tmp_path: P
         config.write_text(whole)
     done = bot.renew("--force-renewal", *keep, *own, "--pinkeep-max-age=60").check()
     assert "nginx does not run" in said(done)
+    assert bot.others_asked() == ["apache2ctl -t -D DUMP_RUN_CFG"]

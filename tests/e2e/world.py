@@ -79,6 +79,12 @@ class Bot(Certbot):
         env = super().env(faketime)
         return env | {"PATH": f"{self._bin}:{env['PATH']}"}
 
+    def others_asked(self) -> list[str]:
+        """What the servers of the machine were asked since this was asked last; that was in order."""
+        lines = self.told.read_text().splitlines() if self.told.exists() else []
+        self.told.unlink(missing_ok=True)
+        return sorted({line.removeprefix(f"{self._bin}/") for line in lines})
+
     @property
     def cli_ini(self) -> Path:
         """The configuration file that this certbot reads at every run."""
