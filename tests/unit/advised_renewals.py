@@ -250,8 +250,16 @@ ROWS = [
         sound,
     ),
     Row(
-        "files",
+        "errors",
         states.records_open_to_others,
+        FORCED,
+        "See that nobody changed what is there. Run: chmod ",
+        "chmod",
+        sound,
+    ),
+    Row(
+        "files",
+        states.keys_open_to_others,
         FORCED,
         " Nothing was written. Run: chmod ",
         "chmod",
