@@ -20,6 +20,8 @@ The rules:
 * A host that has an address, and that nobody could see there, may have sent anything: no rollover before
   clients have forgotten that. It is looked at again in every run, until it is seen without pins, or
   with others than pinkeep's own: those tell nothing of what was before.
+* A host above that this machine has a certificate for is looked at as well: what it sends with
+  includeSubDomains binds below, whichever of them is pinned first (§2.1.2).
 * Nobody looks at wildcards, nor at IP addresses, which clients do not pin (§2.3.3).
 """
 
@@ -63,7 +65,7 @@ class Found:
     :ivar foreign: those that send pins, but did not prove a key of this machine
     :ivar unlisted: those that send pins without the key that they serve
     :ivar unseen: those that could not be looked at, and why
-    :ivar silent: of those, the ones that have an address
+    :ivar silent: of those, the names of the certificate itself that have an address
     """
 
     sent: tuple[Sent, ...] = ()
@@ -81,15 +83,21 @@ def hosts_to_see(names: Iterable[str]) -> tuple[str, ...]:
     ]
 
 
-def found(names: Sequence[str], shown: Iterable[Shown], is_held: Callable[[str], bool]) -> Found:
+def found(
+    names: Sequence[str],
+    shown: Iterable[Shown],
+    is_held: Callable[[str], bool],
+    above: Sequence[str] = (),
+) -> Found:
     """What was seen at the names of a certificate.
 
     :param shown: what was seen; one host may be there several times
     :param is_held: whether this machine has the private key of a pin
+    :param above: the hosts above, of which only what binds below counts
     """
     sent: dict[Sent, None] = {}
     without, foreign, unlisted, silent, answered = [], [], [], [], set()
-    unseen = {name: "" for name in names if not _is_address(name)}
+    unseen = {name: "" for name in (*names, *above) if not _is_address(name)}
     for one in shown:
         if one.certificate is None or one.stopped:
             if one.host not in answered and one.host in unseen:
@@ -97,6 +105,8 @@ def found(names: Sequence[str], shown: Iterable[Shown], is_held: Callable[[str],
                 silent += [one.host] if one.address else []
             continue
         header = _first(one)
+        if header is not None and one.host in above and not header.include_subdomains:
+            header = None
         valid_for, pin = _facts(one.certificate)
         answered.add(one.host)
         unseen.pop(one.host, None)
@@ -117,7 +127,7 @@ def found(names: Sequence[str], shown: Iterable[Shown], is_held: Callable[[str],
         tuple(dict.fromkeys(foreign)),
         tuple(dict.fromkeys(unlisted)),
         unseen,
-        tuple(dict.fromkeys(host for host in silent if host in unseen)),
+        tuple(dict.fromkeys(host for host in silent if host in unseen and host not in above)),
     )
 
 

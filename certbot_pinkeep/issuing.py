@@ -122,6 +122,7 @@ class Issuing:
         self._look = look
         self._looked: dict[Names, list[Shown]] = {}
         self._looking = 0.0
+        self._hosts: Names | None = None
         self.store = Store(config_dir, work_dir)
         self.folders = csrs.Folders(config_dir)
         #: The installer of every lineage, where ``cli.ini`` names one.
@@ -504,12 +505,31 @@ class Issuing:
                     run = advice.drawing_on(name, lineage, renewed=True)
                     raise OtherKeyring(host, name, lineage, run, carried)
 
-    def sent_at(self, names: Names) -> Found | None:
-        """What the hosts of these names are seen sending; ``None``: nobody looks. Never raises."""
+    def above(self, names: Iterable[str]) -> Names:
+        """The hosts above these names that certificates of this machine have."""
+        if self._hosts is None:
+            found: list[str] = []
+            for name in renewals.names(self.config_dir):
+                with suppress(BadKey):
+                    path = os.path.join(self.config_dir, "live", name, "cert.pem")
+                    found += lineage_.glance(path)[0]
+            self._hosts = tuple(dict.fromkeys(found))
+        below = [(name, name.removeprefix("*.")) for name in names]
+        return tuple(
+            host
+            for host in self._hosts
+            if any(own.endswith(f".{host}") or (own == host != name) for name, own in below)
+        )
+
+    def sent_at(self, names: Names, above: Names = ()) -> Found | None:
+        """What the hosts of these names are seen sending; ``None``: nobody looks. Never raises.
+
+        :param above: hosts above them, of which only what binds below counts
+        """
         from certbot_pinkeep import earlier
 
-        hosts = earlier.hosts_to_see(names)
-        if self._look is None or not names:
+        hosts = earlier.hosts_to_see((*above, *names))
+        if self._look is None or not hosts:
             return None
         if hosts not in self._looked:
             began = moments.seconds()
@@ -521,7 +541,7 @@ class Issuing:
                     logger.debug("%s could not be looked at: %s", ", ".join(hosts), error)
             self._looked[hosts] = shown
             self._looking += moments.seconds() - began
-        return earlier.found(names, self._looked[hosts], self._holds)
+        return earlier.found(names, self._looked[hosts], self._holds, above)
 
     def _holds(self, pin: str) -> bool:
         """Whether this machine has the private key of a pin, and nobody else may have it."""
@@ -785,7 +805,8 @@ class Issuing:
             ).key
             if key is None or not rollover.safety(key, state.ledger, now, hosts).at(now):
                 return None
-            sent = None if dry_run else self.sent_at(hosts)
+            above = tuple(one for one in self.above(hosts) if self.keyring_at((one,), now) is None)
+            sent = None if dry_run else self.sent_at(hosts, above)
             if sent is not None and (sent.sent or sent.foreign or sent.silent):
                 return None  # clients may hold pins without it
             return self.load_key(key)

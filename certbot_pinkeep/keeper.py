@@ -141,7 +141,7 @@ class Keeper(Publishing):
         pinned_before: bool,
     ) -> Taken:
         sent = self.sent_at(
-            self._unknown_hosts(live, chosen.keyring, now)
+            *self._unknown_hosts(live, chosen.keyring, now)
         )  # without the lock: it takes time
         with self.store.locked():
             self._sweep(server)
@@ -275,9 +275,11 @@ class Keeper(Publishing):
             if os.path.isdir(folder):
                 files.sweep(folder)
 
-    def _unknown_hosts(self, live: Live, keyring: str, now: datetime) -> tuple[str, ...]:
+    def _unknown_hosts(
+        self, live: Live, keyring: str, now: datetime
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The names of a lineage that no keyring has yet, and those that were seen sending pins that
-        no keyring publishes."""
+        no keyring publishes; and the hosts above for which that holds."""
         known, sending = set[str](), set[str]()
         for name in (keyring, *self.store.names()):
             with suppress(DamagedState):
@@ -287,7 +289,12 @@ class Keeper(Publishing):
                     sending.update(state.ledger.sending(now))
             if known.issuperset(live.names):
                 break  # mostly at once: the others need not be read
-        return tuple(name for name in live.names if name not in known or name in sending)
+        new = tuple(name for name in live.names if name not in known)
+        above = self.above(live.names) if new or sending else ()
+        return (
+            tuple(name for name in live.names if name in new or name in sending),
+            tuple(one for one in above if one in sending or (new and one not in known)),
+        )
 
     def _with_sent(
         self, old: State | None, state: State, live: Live, sent: Found | None, now: datetime
@@ -298,7 +305,8 @@ class Keeper(Publishing):
         from certbot_pinkeep import earlier
 
         chain = pins.pins_of_certificates(live.certificates()[1])
-        name, known = state.keyring.name, set(old.keyring.hosts) if old else set()
+        name = state.keyring.name
+        known = {*old.keyring.hosts, *old.ledger.sending(now)} if old else set()
         seen = earlier.recorded(state, sent, live.kind, self.found_key, chain, now)
         told = earlier.told(name, state, seen, sent, now)
         unseen = {host: why for host, why in sent.unseen.items() if host not in known}

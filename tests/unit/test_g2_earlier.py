@@ -36,6 +36,7 @@ class Visited(Machine):
     :ivar headers: what is sent
     :ivar asked: the hosts that were looked at
     :ivar valid_for: the names of the certificate that is shown; empty: those that are asked for
+    :ivar sends: the only host that sends the headers; empty: all do
     """
 
     root: Path
@@ -44,6 +45,7 @@ class Visited(Machine):
     asked: list[str] = field(default_factory=list)
     reached: bool = True
     valid_for: tuple[str, ...] = ()
+    sends: str = ""
 
     def __post_init__(self) -> None:
         super().__init__(self.root)
@@ -63,11 +65,15 @@ class Visited(Machine):
         der = pins.load_certificate(certificate(self.key, self.valid_for or names)).public_bytes(
             Encoding.DER
         )
-        return [Shown(name, der, self.headers) for name in names]
+        return [
+            Shown(name, der, self.headers if self.sends in ("", name) else ()) for name in names
+        ]
 
-    def send(self, *listed: str, age: int = SECONDS, name: str = ENFORCED) -> None:
+    def send(
+        self, *listed: str, age: int = SECONDS, name: str = ENFORCED, subdomains: bool = False
+    ) -> None:
         """Have the hosts send a header, behind what they send already."""
-        value = pins.write_header(Header(listed, age))
+        value = pins.write_header(Header(listed, age, subdomains))
         self.headers = (*self.headers, (name, value))
 
     def safe_from(self, now: datetime = NOW) -> datetime | None:
@@ -370,3 +376,45 @@ def test_g2_key_that_is_brought_is_not_held_back_by_an_unseen_host(site: Visited
     keeper.pin_key(NAME, OFFLINE, NOW)
     keeper.publish_all([NAME], NOW)
     assert site.renew(NAME, NAME, NOW + HOUR) == pin_of_key(OFFLINE)
+
+
+@pytest.mark.parametrize(
+    ("names", "subdomains", "here", "held"),
+    [
+        ((NAME,), True, True, True),
+        (("*.pin.test",), True, True, True),
+        ((f"a.{NAME}",), True, True, True),
+        ((NAME,), False, True, False),
+        ((NAME,), True, False, False),
+        (("otherpin.test",), True, True, False),
+    ],
+    ids=["below", "wildcard", "further below", "without", "not ours", "beside"],
+)
+def test_g2_header_that_a_host_above_sends_with_include_subdomains_binds(
+    tmp_path: Path, names: tuple[str, ...], subdomains: bool, here: bool, held: bool
+) -> None:
+    """The host below is pinned first; clients hold the pins of the one above for it."""
+    site = Visited(tmp_path, sends="pin.test")
+    site.issue(NAME, site.key, names)
+    if here:
+        site.issue("above", site.key, ("pin.test",))
+    site.send(pin_of_key(site.key), A, subdomains=subdomains)
+    site.keep(NAME, NAME)
+    assert (site.safe_from() == NOW + YEAR) == held
+    assert ("pin.test" in site.asked) == (here and "other" not in names[0])
+    if held:
+        assert site.keeper.keyring_at(("pin.test",), NOW) == NAME
+        site.headers = ()
+        site.keep(NAME, NAME, NOW + DAY)
+        assert site.state(NAME).ledger.sending(NOW + DAY) == ()
+
+
+def test_g2_host_above_that_could_not_be_seen_is_told_and_stays_free(tmp_path: Path) -> None:
+    """It is not pinned with the one below, whose own name alone counts as unknown."""
+    site = Visited(tmp_path, reached=False)
+    site.issue(NAME, site.key)
+    site.issue("above", site.key, ("pin.test",))
+    (taken,) = site.keep(NAME, NAME).taken
+    assert "pin.test" in " ".join(taken.told)
+    assert site.state(NAME).ledger.sending(NOW) == (NAME,)
+    assert site.keeper.keyring_at(("pin.test",), NOW) is None
