@@ -31,7 +31,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from shlex import quote
 
-from certbot_pinkeep import advice, csrs, moments, reach, rollover
+from certbot_pinkeep import advice, apache, csrs, moments, reach, rollover
 from certbot_pinkeep.checks.certificates import is_overdue
 from certbot_pinkeep.checks.findings import Finding, Severity
 from certbot_pinkeep.checks.hosts import put_back
@@ -224,6 +224,10 @@ def _snippet(seen: Seen, now: datetime) -> Iterator[Finding]:
     else:
         return
     again = f"{seen.mending} -- it writes the snippet anew"
+    if seen.snippet and not seen.snippet.startswith(apache.first_line(seen.name)):
+        what = "another file is in the place of the snippet, and pinkeep does not overwrite it."
+        aside = quote(f"{state.snippet}.other")
+        again = f"mv {quote(state.snippet)} {aside} -- then run: {again}"
     if not seen.reloads:
         again += f"; then reload Apache, and run: certbot-pinkeep confirm {seen.name}"
     yield replace(_warning(state.snippet, what, again), severity=Severity.CRITICAL)

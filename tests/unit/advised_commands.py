@@ -362,6 +362,14 @@ ROWS = [
     Row("checks/machine", states.keys_open_to_others, CHECK, "Run: chmod ", "chmod", sound),
     Row("checks/machine", states.snippet_open_to_others, CHECK, "Run: chmod ", "chmod", sound),
     Row("checks/machine", states.records_open_to_others, CHECK, "Run: chmod ", "chmod", sound),
+    Row(
+        "checks/machine",
+        states.snippet_replaced,
+        CHECK,
+        " -- then run: ",
+        "mv",
+        gone,
+    ),
     Row("checks/machine", states.keys_of_a_stranger, CHECK, "Run: chown ", "chown", sound),
     Row(
         "advice",

@@ -68,7 +68,7 @@ _VERBS = {
     PINKEEP: "status check rollover export release backup timeline confirm unpin deploy-hook pin",
 }
 #: Of other programs, the parts that are named.
-_OTHERS = {"openssl": "pkcs8 x509 req", "chmod": "", "chown": ""}
+_OTHERS = {"openssl": "pkcs8 x509 req", "chmod": "", "chown": "", "mv": ""}
 COMMAND = re.compile(
     "|".join(
         rf"(?<![\w./-]){name} (?:{'|'.join(verbs.split())})"

@@ -426,6 +426,12 @@ def record_lost_and_replaced(server: Server) -> None:
     server.replaced_by_hand()
 
 
+def snippet_replaced(server: Server) -> None:
+    """Somebody put a file of their own in the place of the snippet."""
+    server.pinned()
+    server.snippet().write_text("Header always set X-Mine yes\n")
+
+
 def snippet_moved_away(server: Server) -> None:
     """The admin moves the snippet away."""
     server.snippet().rename(server.root / "snippet.conf")

@@ -47,6 +47,7 @@ NOT_RUN = {
     "--force-renewal --installer pinkeep -- with the authenticator": "the tests of trees run it",
     "Run: openssl x509 -in": "the tests of trees run it",
     "Run: certbot renew --cert-name \N{BULLET} --force-renewal": "the tests of trees run it",
+    "for part in \N{BULLET}; do mv": "the tests of trees run it",
     "certbot-pinkeep status NAME": "the line below a table, which says what a name stands for",
 }
 #: What is put into other texts, which have their rows.

@@ -516,10 +516,16 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     ),
     # Files
     "snippet edited": (
-        sound(snippet="Header always set X y"),
+        sound(snippet=f"{apache.first_line(RING)}\nHeader always set X y"),
         CRITICAL,
         "the snippet is not what was published",
-        "certbot renew -- it writes the snippet anew",
+        "Run: certbot renew -- it writes the snippet anew",
+    ),
+    "another file in the place of the snippet": (
+        sound(snippet="Header always set X y"),
+        CRITICAL,
+        "another file is in the place of the snippet, and pinkeep does not overwrite it",
+        "Run: mv /s.conf /s.conf.other -- then run: certbot renew -- it writes the snippet anew",
     ),
     "snippet gone, reload with the admin": (
         sound(snippet=None, reloads=False),
@@ -567,7 +573,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(
             LEAVING,
             unpin=True,
-            snippet="Header always set X y",
+            snippet=f"{apache.first_line(RING)}\nHeader always set X y",
             step=UNPIN,
             shown=(),
             lineages=(Lineage(HOST, deleted=True),),
@@ -1494,7 +1500,8 @@ def test_a_keyring_without_certificates_is_told_the_command_that_works(
     shutil.rmtree(site.config / "live" / site.name)
     site.renewal.unlink()
     monkeypatch.setattr(probe, "look", lambda wanted, way: ([], []))
-    Path(site.state().snippet).write_text("Header always set X y\n")
+    snippet = f"{apache.first_line(site.name)}\nHeader always set X y\n"
+    Path(site.state().snippet).write_text(snippet)
     said = call(site, capsys)[1][1]
     assert f"Run: certbot-pinkeep unpin {site.name} -- it writes" in said
     command.main(["status", f"--config-dir={site.config}", f"--work-dir={site.work}"])
