@@ -84,7 +84,8 @@ def test_g12_nginx_sends_the_header_and_loads_certificates(bot: Bot, tmp_path: P
         ]
         bot.renew("--force-renewal", *keep, *own, "--pinkeep-max-age=86400").check()
         wait_for(lambda: "max-age=86400" in "".join(nginx.get().pins), "nginx to be reloaded")
-        assert nginx.served_serial() == live_certificate(bot, NAME).serial_number
+        serial = live_certificate(bot, NAME).serial_number
+        wait_for(lambda: nginx.served_serial() == serial, "nginx's earlier workers to end")
         assert len(nginx.get().pins) == 1 and nginx.get_plain().pins == []
 
         before = snippet.read_text()
