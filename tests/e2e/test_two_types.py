@@ -219,7 +219,8 @@ def test_g2_a_type_that_joins_later_waits_until_it_is_safe(
         done = bot.certonly(*JOINING, *single.options)
     assert done.returncode == 1
     assert not bot.live(RSA).exists()
-    (safe,) = set(moments_in(done.output))
+    # A second may pass between two sentences.
+    safe = max(moments_in(done.output))
     assert 59 * DAY < clock_at(safe) <= 60 * DAY
     noted = single.header
     assert [pin for pin in noted if pin in before] == before
