@@ -232,12 +232,14 @@ class Keeper(Publishing):
         :returns: from when it can be issued, as a sentence
         :raises PinkeepError: when that cannot be published
         """
+        began = moments.seconds()
         self._stage_type(keyring, kind, now)
         _, failures = self.publish_all([keyring], now)
         for failure in failures:
             if not isinstance(failure.error, NotCovered):
                 raise failure.error
-        return self._type_safe(keyring, kind, names, now)
+        done = now + timedelta(seconds=round(moments.seconds() - began))
+        return self._type_safe(keyring, kind, names, done)
 
     def _stage_type(self, keyring: str, kind: KeyKind, now: datetime) -> None:
         """Record the first keys of a type; :meth:`publish` comes next."""

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from helpers import DAY, NOW, Site
+from machine import Machine
 
 from certbot_pinkeep import apache, moments
 from certbot_pinkeep.apache import Server
-from certbot_pinkeep.errors import NotSafe
+from certbot_pinkeep.errors import NotSafe, TypeMissing
+from certbot_pinkeep.pins import KeyKind
 
 
 def test_g2_one_clock_says_how_long_a_run_takes() -> None:
@@ -57,3 +59,25 @@ def test_g2_policy_is_replaced_when_the_run_comes_to_the_reload(
     with pytest.raises(NotSafe):
         site.keeper.handover(*given, safe - timedelta(seconds=1), asked=True)
     assert site.keeper.handover(*given, safe, asked=True).pin == site.published().pins[1]
+
+
+def test_keys_of_another_type_that_were_pinned_slowly_are_safe_when_max_age_ran_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is named, however long the publication took: the clock was not set back."""
+    machine = Machine(tmp_path)
+    clock = [1000.0]
+    real = apache.reload
+
+    def slowly(server: Server) -> object:
+        clock[0] += 50
+        return real(server)
+
+    machine.issue("a.test")
+    machine.keep("a.test", "a.test")
+    monkeypatch.setattr(moments, "seconds", lambda: clock[0])
+    monkeypatch.setattr(apache, "reload", slowly)
+    with pytest.raises(TypeMissing) as refused:
+        machine.new("rsa", "a.test", NOW + DAY, "rsa", KeyKind("rsa", "2048"), ("a.test",))
+    safe = NOW + DAY + timedelta(seconds=50) + 60 * DAY
+    assert f"safe from {moments.text(safe)}" in str(refused.value)
