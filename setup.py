@@ -16,8 +16,7 @@ setup(
     name="certbot-pinkeep",
     version=VERSION[1],
     description="Keep pinned TLS keys through certbot's renewals",
-    # A package index does not have the picture: its words stand for it.
-    long_description=re.sub(r"\.\. image:: docs/.*\n +:alt: ", "", README),
+    long_description=README,
     long_description_content_type="text/x-rst",
     license="Apache-2.0",
     license_files=["LICENSE"],

@@ -27,7 +27,7 @@ ApacheMaker = Callable[..., Apache]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The picture in the README is drawn from what the time lapse leaves behind."""
+    """The picture in docs/how-it-works.rst is drawn from what the time lapse leaves behind."""
     parser.addoption(
         "--picture", metavar="FILE.svg", help="where the time lapse draws its timeline"
     )

@@ -159,7 +159,7 @@ def test_g2_two_years(
 
 
 def check_timeline(world: World, picture: str | None) -> None:
-    """It shows every key and policy; so does the picture in the README, and its words say as many.
+    """It shows every key and policy; so does the picture in docs/how-it-works.rst, and its words say as many.
 
     :param picture: where to draw it
     """
@@ -177,7 +177,7 @@ def check_timeline(world: World, picture: str | None) -> None:
         assert sum(map(bool, map(POLICY.match, labels))) == policies, lines
     assert (keys, policies) == (9, 11)
     assert "Nine keys, one after the other, and two backups; eleven policies" in " ".join(
-        (REPOSITORY / "README.rst").read_text("utf-8").split()
+        (REPOSITORY / "docs/how-it-works.rst").read_text("utf-8").split()
     )
 
 

@@ -193,9 +193,9 @@ def test_what_the_error_names_pins_anew(world: World) -> None:
 
 @pytest.mark.parametrize("rollovers", [1, 2])
 def test_g2_rolling_forward_after_a_machine_was_set_back(tmp_path: Path, rollovers: int) -> None:
-    """As the README says: backups that were left since are dropped, and the key that was served last is
-    rolled over to. Everybody accepts it; the key that came back locks out whoever visited since, with or
-    without unpinning."""
+    """As docs/howto/troubleshooting.rst says: backups that were left since are dropped, and the key that
+    was served last is rolled over to. Everybody accepts it; the key that came back locks out whoever
+    visited since, with or without unpinning."""
     world = World(tmp_path)
     world.back_up()
     shutil.copytree(world.work, tmp_path / "work copy")
