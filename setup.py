@@ -51,7 +51,7 @@ setup(
             "trustkit = certbot_pinkeep.exports.apps:trustkit",
             "tlsa = certbot_pinkeep.exports.dns:tlsa",
         ],
-        "console_scripts": ["certbot-pinkeep = certbot_pinkeep.command:main"],
+        "console_scripts": ["certbot-pinkeep = certbot_pinkeep.cli.main:main"],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

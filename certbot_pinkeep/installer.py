@@ -18,33 +18,20 @@ from certbot import errors, interfaces, util
 from certbot.display import util as display_util
 from certbot.plugins import common
 
+from certbot_pinkeep.adapters import clock
+
 if TYPE_CHECKING:
-    from certbot_pinkeep.errors import BadOption, KeyRefused
-    from certbot_pinkeep.issuing import Handover
-    from certbot_pinkeep.keeper import Keeper
-    from certbot_pinkeep.lineage import Live
-    from certbot_pinkeep.options import Options
-    from certbot_pinkeep.publishing import Report, Taken
-    from certbot_pinkeep.renewals import Renewal
-    from certbot_pinkeep.rounds import Round
-    from certbot_pinkeep.stamps import Stamps
+    from certbot_pinkeep.adapters.lineage import Live
+    from certbot_pinkeep.adapters.renewal_conf import Renewal
+    from certbot_pinkeep.core.errors import BadOption, KeyRefused
+    from certbot_pinkeep.core.key_and_csr import KeyAndCsr
+    from certbot_pinkeep.core.options import Options
+    from certbot_pinkeep.storage.uptodate import UpToDate
+    from certbot_pinkeep.workflow.enrol import Keeper
+    from certbot_pinkeep.workflow.publish import Report, Taken
+    from certbot_pinkeep.workflow.run import Run
 
 logger = logging.getLogger(__name__)
-
-#: The options' names without ``--pinkeep-``.
-OPTIONS = (
-    "keyring",
-    "backup-keys",
-    "max-age",
-    "include-subdomains",
-    "report-uri",
-    "report-only",
-    "rollover-days",
-    "header",
-    "snippet-dir",
-    "configtest-command",
-    "reload-command",
-)
 
 
 _WITH_SOMEBODY_THERE = ("certonly", "run", "install", "reconfigure")
@@ -144,10 +131,10 @@ class Installer(
             util.atexit_register(self._after_reconfigure)
 
     def _check_options(self) -> None:
-        from certbot_pinkeep import options
-        from certbot_pinkeep.errors import BadOption
+        from certbot_pinkeep.core import options
+        from certbot_pinkeep.core.errors import BadOption
 
-        values = {name: self.conf(name) for name in OPTIONS}
+        values = {name: self.conf(name) for name in options.OPTIONS}
         lineage = self.config.certname or "any"
         try:
             chosen = options.parse(values, lineage)
@@ -194,9 +181,9 @@ class Installer(
             f"Run: certbot install --cert-name {name} --installer apache{redirect}"
         )
         try:
-            from certbot_pinkeep import handoff
+            from certbot_pinkeep.adapters import certbot_client
 
-            handoff.tell_instead(partial(display_util.notify, told))
+            certbot_client.tell_instead(partial(display_util.notify, told))
         except (ImportError, AttributeError) as error:
             logger.debug("What certbot says of HTTPS stays: %s", error)
 
@@ -235,11 +222,11 @@ class Installer(
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:
         """Bring a lineage into step that may not be due; at once where it is already."""
-        from certbot_pinkeep import moments, witness
+        from certbot_pinkeep.storage import shadow
 
         name = lineage.lineagename
         self._round().notice()
-        witness.Witness(self.config.work_dir, self.config.config_dir).tick(moments.now())
+        shadow.Shadow(self.config.work_dir, self.config.config_dir).tick(clock.now())
         watched = [lineage.cert_path, lineage.key_path]
         if not self._stamps().in_step(name, self._values(), watched):
             self._keep_once(name)
@@ -250,14 +237,13 @@ class Installer(
 
     def handover(
         self, names: list[str], live_key_path: str | None, dry_run: bool
-    ) -> Handover | None:
+    ) -> KeyAndCsr | None:
         """The key and CSR for a certificate; ``None``: certbot makes them as ever.
 
         :param live_key_path: the live key's path where a lineage is renewed; its folder names it
         :raises PinkeepError: when there is no key that clients accept
         """
-        from certbot_pinkeep import moments
-        from certbot_pinkeep.errors import BadKey, Compromised
+        from certbot_pinkeep.core.errors import BadKey, Compromised
 
         if live_key_path is None:
             self._pinned_before = False
@@ -285,7 +271,7 @@ class Installer(
                 live,
                 self._keyring(name, [*live.names, *names]),
                 names,
-                moments.now(),
+                clock.now(),
                 dry_run,
                 self._rollover_asked,
                 self._options_if_sound(name),
@@ -307,9 +293,9 @@ class Installer(
         except errors.PluginError as error:
             logger.debug("%s", error)  # it is told when the lineage is renewed
 
-    def _handover_new(self, names: list[str], dry_run: bool) -> Handover | None:
-        from certbot_pinkeep import handoff, moments
-        from certbot_pinkeep.pins import KeyKind
+    def _handover_new(self, names: list[str], dry_run: bool) -> KeyAndCsr | None:
+        from certbot_pinkeep.adapters import certbot_client
+        from certbot_pinkeep.core.kinds import KeyKind
 
         name, config = self._new_lineage(names), self.config
         rsa = str(config.key_type).lower() == "rsa"
@@ -321,9 +307,9 @@ class Installer(
             kind.key_type,
             names,
             bool(config.must_staple),
-            moments.now(),
+            clock.now(),
             dry_run,
-            kind if handoff.is_given(config, "key_type") else None,
+            kind if certbot_client.is_given(config, "key_type") else None,
         )
         if handed is not None and handed.waited:
             display_util.notify(
@@ -337,13 +323,12 @@ class Installer(
 
         :raises PinkeepError: when that cannot be told
         """
-        from certbot_pinkeep import moments
 
         name = os.path.basename(os.path.dirname(live_key_path or ""))
         live = self._look(name) if live_key_path else None
         hosts = [*(live.names if live else ()), *names]
         keyring = self._keyring(name or self._new_lineage(names), hosts)
-        now, asked = moments.now(), self._rollover_asked
+        now, asked = clock.now(), self._rollover_asked
         return self._keeper().is_still_chosen(live, keyring, names, pin, now, asked)
 
     def issued(self, certificate: bytes) -> None:
@@ -352,12 +337,14 @@ class Installer(
 
     def is_compromised(self, live_key_path: str) -> bool:
         """Whether the live key is known to be compromised. Never an error."""
-        from certbot_pinkeep import files, pins
+        from certbot_pinkeep.core import pins
+        from certbot_pinkeep.core.pem import load_private_key
+        from certbot_pinkeep.storage import atomic
 
         name = os.path.basename(os.path.dirname(live_key_path))
         try:
-            pem = files.read(live_key_path, files.SMALL)
-            pin = pins.pin_of(pins.load_private_key(pem).public_key())
+            pem = atomic.read(live_key_path, atomic.SMALL)
+            pin = pins.pin_of(load_private_key(pem).public_key())
             return self._keeper().is_compromised(pin)
         except Exception as error:
             logger.debug("Whether the key of %s is compromised is unknown: %s", name, error)
@@ -365,24 +352,24 @@ class Installer(
 
     def refused(self, refusal: KeyRefused) -> None:
         """Never hand this key over again."""
-        from certbot_pinkeep import moments, wishes
+        from certbot_pinkeep.workflow import requests
 
         self._refused.add(refusal.pin)
-        for sentence in wishes.note_revoked(self._keeper(), refusal.pin, True, moments.now()):
+        for sentence in requests.note_revoked(self._keeper(), refusal.pin, True, clock.now()):
             logger.warning("%s", sentence)
 
-    def not_taken(self, pin: str) -> bool:
+    def csr_rejected(self, pin: str) -> bool:
         """Do not hand this backup over again in this run; whether it is one."""
-        from certbot_pinkeep import wishes
+        from certbot_pinkeep.workflow import requests
 
         self._not_taken.add(pin)
-        return bool(wishes.backup_of(self._keeper().store, pin))
+        return bool(requests.backup_of(self._keeper().store, pin))
 
-    def left_out(self, pin: str, why: str) -> None:
+    def report_rejected_backup(self, pin: str, why: str) -> None:
         """Tell of a backup that the CA does not take, though it takes others."""
-        from certbot_pinkeep import wishes
+        from certbot_pinkeep.workflow import requests
 
-        for name in wishes.backup_of(self._keeper().store, pin):
+        for name in requests.backup_of(self._keeper().store, pin):
             logger.error(
                 "The CA does not take the backup of the keyring %s with the pin %s: %s. The certificate was "
                 "issued without it. Take it out of the pins: certbot-pinkeep backup %s drop %s",
@@ -396,12 +383,12 @@ class Installer(
     # Between the two
 
     def _wrap_client(self) -> None:
-        from certbot_pinkeep.errors import Unsupported
+        from certbot_pinkeep.core.errors import Unsupported
 
         try:
-            from certbot_pinkeep import handoff
+            from certbot_pinkeep.adapters import certbot_client
 
-            handoff.wrap(type(self))
+            certbot_client.wrap(type(self))
         except (ImportError, AttributeError, Unsupported) as error:
             logger.error(
                 "pinkeep cannot hand over saved CSRs here; the live key is kept all the same. %s",
@@ -443,20 +430,20 @@ class Installer(
         """Whether ``certbot renew`` comes to another lineage of ours after this one."""
         if self.config.verb != "renew" or self.config.certname:
             return False
-        from certbot_pinkeep import rounds
+        from certbot_pinkeep.workflow import run
 
         try:
-            from certbot_pinkeep import handoff
+            from certbot_pinkeep.adapters import certbot_client
 
-            everyone = handoff.is_given(self.config, "installer")
+            everyone = certbot_client.is_given(self.config, "installer")
         except (ImportError, AttributeError) as error:
             logger.debug("Which lineage is the last one is unknown: %s", error)
             return False
-        return name != rounds.last(self.config.config_dir, everyone)
+        return name != run.last(self.config.config_dir, everyone)
 
     def _take_in(self, name: str) -> None:
-        from certbot_pinkeep import renewals
-        from certbot_pinkeep.errors import BadOption, PinkeepError
+        from certbot_pinkeep.adapters import renewal_conf
+        from certbot_pinkeep.core.errors import BadOption, PinkeepError
 
         issued = self._certificate is not None
         with _certbots_errors():
@@ -465,11 +452,11 @@ class Installer(
             try:
                 live = self._look(name)
                 chosen = self._options(name)
-                taken = self._round().take_in(
+                taken = self._round().enrol(
                     live,
                     values,
                     chosen,
-                    partial(renewals.remember, self.config.config_dir, name, self.name, values),
+                    partial(renewal_conf.remember, self.config.config_dir, name, self.name, values),
                     self._was_pinned(name),
                     issued,
                 )
@@ -481,18 +468,19 @@ class Installer(
 
     def _forget_unusable(self, name: str, error: BadOption) -> None:
         """Have certbot not remember what cannot be used."""
-        from certbot_pinkeep import renewals
-        from certbot_pinkeep.errors import PinkeepError
+        from certbot_pinkeep.adapters import renewal_conf
+        from certbot_pinkeep.core.errors import PinkeepError
 
         option = error.option.removeprefix("--pinkeep-")
         try:
-            renewals.forget_unusable(self.config.config_dir, name, option)
+            renewal_conf.forget_unusable(self.config.config_dir, name, option)
         except (PinkeepError, OSError) as why:
             logger.error("%s", why)
 
     def _note(self, name: str, issued: bool) -> None:
         """Have the certificate loaded in the end, whatever goes wrong from here on (G12)."""
-        from certbot_pinkeep.errors import PinkeepError
+        from certbot_pinkeep.core.errors import PinkeepError
+        from certbot_pinkeep.core.options import OPTIONS
 
         cert_path = os.path.join(self.config.live_dir, name, "cert.pem")
         keyring, values = name, {option: self.conf(option) for option in OPTIONS}
@@ -532,7 +520,7 @@ class Installer(
         return self._pinned_before
 
     def _look(self, name: str) -> Live:
-        from certbot_pinkeep import lineage
+        from certbot_pinkeep.adapters import lineage
 
         folder = os.path.join(self.config.live_dir, name)
         return lineage.look(
@@ -544,12 +532,12 @@ class Installer(
 
     def _lineage_of(self, certificate: bytes) -> str | None:
         """The lineage that has this certificate live."""
-        from certbot_pinkeep import files
+        from certbot_pinkeep.storage import atomic
 
         for name in sorted(os.listdir(self.config.live_dir)):
             path = os.path.join(self.config.live_dir, name, "cert.pem")
             try:
-                if files.read(path, files.MEDIUM) == certificate:
+                if atomic.read(path, atomic.MEDIUM) == certificate:
                     return name
             except OSError:
                 continue
@@ -570,8 +558,8 @@ class Installer(
 
         :param names: of its certificate; ``None``: of the one that is live
         """
-        from certbot_pinkeep import options
-        from certbot_pinkeep.errors import BadOption
+        from certbot_pinkeep.core import options
+        from certbot_pinkeep.core.errors import BadOption
 
         try:
             return options.keyring_name(self._values(lineage, names)["keyring"], lineage)
@@ -581,13 +569,13 @@ class Installer(
             return lineage
 
     def _options(self, lineage: str) -> Options:
-        from certbot_pinkeep import options
+        from certbot_pinkeep.core import options
 
         return options.parse(self._values(lineage), lineage)
 
     def _options_if_sound(self, lineage: str) -> Options | None:
         """The options; ``None`` where one is bad, which is told once the renewal is done (G3)."""
-        from certbot_pinkeep.errors import BadOption
+        from certbot_pinkeep.core.errors import BadOption
 
         try:
             return self._options(lineage)
@@ -602,7 +590,7 @@ class Installer(
         :param lineage: adds what certbot remembers for it, and what counts for its keyring
         :param names: of its certificate; ``None``: of the one that is live
         """
-        from certbot_pinkeep import moments
+        from certbot_pinkeep.core.options import OPTIONS
 
         given = {name: self.conf(name) for name in OPTIONS}
         if lineage is None:
@@ -611,11 +599,11 @@ class Installer(
         remembered = renewal.options if renewal is not None else {}
         if names is None:
             names = self._live_names(lineage)
-        return self._keeper().values(lineage, given, remembered, names, moments.now())
+        return self._keeper().values(lineage, given, remembered, names, clock.now())
 
     def _live_names(self, lineage: str) -> tuple[str, ...]:
-        from certbot_pinkeep import lineage as lineages
-        from certbot_pinkeep.errors import BadKey
+        from certbot_pinkeep.adapters import lineage as lineages
+        from certbot_pinkeep.core.errors import BadKey
 
         try:
             return lineages.glance(os.path.join(self.config.live_dir, lineage, "cert.pem"))[0]
@@ -625,33 +613,33 @@ class Installer(
 
     def _renewal(self, name: str) -> Renewal | None:
         """The lineage's renewal file as it was before this run; certbot may write it anew."""
-        from certbot_pinkeep import renewals
+        from certbot_pinkeep.adapters import renewal_conf
 
         if name not in self._renewals:
-            self._renewals[name] = renewals.load(self.config.config_dir, name)
+            self._renewals[name] = renewal_conf.load(self.config.config_dir, name)
         return self._renewals[name]
 
-    def _round(self) -> Round:
-        from certbot_pinkeep import rounds
+    def _round(self) -> Run:
+        from certbot_pinkeep.workflow import run
 
-        return rounds.of(self.config.config_dir, self.config.work_dir)
+        return run.of(self.config.config_dir, self.config.work_dir)
 
     def _keeper(self) -> Keeper:
         return self._round().keeper
 
-    def _stamps(self) -> Stamps:
-        from certbot_pinkeep import stamps
+    def _stamps(self) -> UpToDate:
+        from certbot_pinkeep.storage import uptodate
 
-        return stamps.Stamps(self.config.work_dir)
+        return uptodate.UpToDate(self.config.work_dir)
 
     def _after_reconfigure(self) -> None:
         """Bring the lineage into step once ``certbot reconfigure`` has saved its new options."""
-        from certbot_pinkeep import renewals
-        from certbot_pinkeep.errors import PinkeepError
+        from certbot_pinkeep.adapters import renewal_conf
+        from certbot_pinkeep.core.errors import PinkeepError
 
         name = self.config.certname
         try:
-            renewal = renewals.load(self.config.config_dir, name)
+            renewal = renewal_conf.load(self.config.config_dir, name)
             before = self._renewals.pop(name, None)
             saved = renewal != before  # else the simulated renewal failed, or changed nothing
             if saved and renewal is not None and renewal.installer == self.name:
@@ -664,33 +652,33 @@ class Installer(
 def _watch() -> None:
     """Have ``certbot revoke`` and ``certbot delete`` noticed, for which certbot makes no
     installer."""
-    from certbot_pinkeep.errors import Unsupported
+    from certbot_pinkeep.core.errors import Unsupported
 
     try:
-        from certbot_pinkeep import handoff
+        from certbot_pinkeep.adapters import certbot_client
 
-        handoff.watch_revocations(_notice_revocation)
-        handoff.watch_deletions(_notice_deletion)
+        certbot_client.watch_revocations(_notice_revocation)
+        certbot_client.watch_deletions(_notice_deletion)
     except (ImportError, AttributeError, Unsupported) as error:
         logger.debug("certbot revoke and delete are not noticed: %s", error)
 
 
 def _notice_revocation(config: Any, pin: str, compromised: bool) -> None:
-    from certbot_pinkeep import moments, wishes
-    from certbot_pinkeep.keeper import Keeper
+    from certbot_pinkeep.workflow import requests
+    from certbot_pinkeep.workflow.enrol import Keeper
 
     keeper = Keeper(config.config_dir, config.work_dir)
     keeper.installer = config.installer
-    for sentence in wishes.note_revoked(keeper, pin, compromised, moments.now()):
+    for sentence in requests.note_revoked(keeper, pin, compromised, clock.now()):
         display_util.notify(sentence)
 
 
 def _notice_deletion(config: Any) -> None:
-    from certbot_pinkeep import moments, wishes
-    from certbot_pinkeep.keeper import Keeper
+    from certbot_pinkeep.workflow import requests
+    from certbot_pinkeep.workflow.enrol import Keeper
 
     keeper = Keeper(config.config_dir, config.work_dir)
-    for sentence in wishes.note_deleted(keeper, moments.now()):
+    for sentence in requests.note_deleted(keeper, clock.now()):
         display_util.notify(sentence)
 
 
@@ -709,15 +697,16 @@ def _add_switch(add: Callable[..., None], name: str, does: str) -> None:
 
 def _how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | None) -> str:
     """Where an option comes from that cannot be used, and what to do."""
-    from certbot_pinkeep import advice, handoff
-    from certbot_pinkeep.errors import NoKeyringName
+    from certbot_pinkeep.adapters import certbot_client
+    from certbot_pinkeep.core import explain
+    from certbot_pinkeep.core.errors import NoKeyringName
 
     option = error.option.removeprefix("--")
-    given = handoff.source(config, option.replace("-", "_"))
-    told, mend = "", advice.given_anew(name, error)
-    if given == handoff.COMMAND_LINE:
+    given = certbot_client.source(config, option.replace("-", "_"))
+    told, mend = "", explain.given_anew(name, error)
+    if given == certbot_client.COMMAND_LINE:
         told = " It was given on the command line."
-    elif given == handoff.CLI_INI:
+    elif given == certbot_client.CLI_INI:
         told, mend = f" It stands in cli.ini, as {option!r}. Mend it there.", "certbot renew"
     elif given:
         told = f" It was given on the command line, or stands in cli.ini as {option!r}."
@@ -756,7 +745,7 @@ def _tell_taken(taken: Taken) -> None:
 
 
 def _tell(report: Report) -> None:
-    from certbot_pinkeep import servers
+    from certbot_pinkeep.carriers import servers
 
     for name in report.dropped:
         display_util.notify(f"{name} was deleted, and has left the keyring {report.keyring}.")
@@ -783,7 +772,7 @@ def _tell(report: Report) -> None:
 
 def _of_stopped(reports: list[Report]) -> Iterator[str]:
     """What there is to say of servers that do not run, once each."""
-    from certbot_pinkeep import servers
+    from certbot_pinkeep.carriers import servers
 
     told: dict[str, list[Report]] = {}
     for report in reports:
@@ -812,7 +801,7 @@ def _published(report: Report) -> str:
 
 @contextmanager
 def _certbots_errors() -> Iterator[None]:
-    from certbot_pinkeep.errors import PinkeepError
+    from certbot_pinkeep.core.errors import PinkeepError
 
     try:
         yield

@@ -26,6 +26,8 @@ import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from certbot_pinkeep.adapters import clock
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 from cryptography import x509
@@ -33,15 +35,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from certbot_pinkeep import lineage, moments, options, rounds
-from certbot_pinkeep.installer import OPTIONS
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.lineage import Live
+from certbot_pinkeep.adapters import lineage
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.core import options
+from certbot_pinkeep.core.options import OPTIONS
+from certbot_pinkeep.workflow import run
+from certbot_pinkeep.workflow.enrol import Keeper
 from lab import Apache, Site
 from lab.waiting import HOST
 
 MAIN = "import sys; from certbot.main import main; sys.exit(main())"
-COMMAND_MAIN = "import sys; from certbot_pinkeep.command import main; sys.exit(main())"
+COMMAND_MAIN = "import sys; from certbot_pinkeep.cli.main import main; sys.exit(main())"
 RENEWAL = """\
 version = 2.1.0
 archive_dir = {config}/archive/{name}
@@ -151,19 +155,19 @@ def renew_all(folder: Path, names: list[str], renewed: bool) -> float:
     values: dict[str, object] = {"configtest-command": "true", "reload-command": "true"}
     values["keyring"] = "shared"
     chosen = options.parse(values, "shared")
-    one = rounds.Round(str(folder / "config"), str(folder / "work"))
+    one = run.Run(str(folder / "config"), str(folder / "work"))
     seconds = 0.0
     for name in names:
         began = time.perf_counter()
         if renewed:
             seen = look(folder, name)
             handed = one.keeper.handover(
-                seen, "shared", seen.names, moments.now(), chosen=chosen, pinned_before=True
+                seen, "shared", seen.names, clock.now(), chosen=chosen, pinned_before=True
             )
             seconds += time.perf_counter() - began
             reissue(folder / "config", name, handed.key_pem)
             began = time.perf_counter()
-        one.take_in(look(folder, name), values, chosen, lambda: None, renewed, renewed)
+        one.enrol(look(folder, name), values, chosen, lambda: None, renewed, renewed)
         seconds += time.perf_counter() - began
     began = time.perf_counter()
     one.finish()
@@ -208,7 +212,7 @@ def bench_ledger(folder: Path, rounds: int) -> None:
     """A run that looks at everything, after ten years of changes and after none."""
     names = ("young.test", "old.test")
     lives = {name: make_lineage(folder / "config", name) for name in names}
-    now = moments.now()
+    now = clock.now()
     weeks = 520
     keep(folder, lives["young.test"], 5184000, now)
     for week in range(weeks):
@@ -256,7 +260,7 @@ def adopt(folder: Path, count: int) -> None:
         values: dict[str, object] = dict.fromkeys(OPTIONS)
         values |= {"configtest-command": "true", "reload-command": "true"}
         seen = lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
-        keeper.keep(seen, options.parse(values, name), moments.now())
+        keeper.keep(seen, options.parse(values, name), clock.now())
 
 
 def self_signed(key: ec.EllipticCurvePrivateKey, name: str) -> bytes:

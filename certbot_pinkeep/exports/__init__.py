@@ -16,8 +16,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
-from datetime import date, datetime
+from dataclasses import fields
 from importlib import metadata
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -26,68 +25,15 @@ from zope.interface import Attribute, Interface
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
-from certbot_pinkeep import options
-from certbot_pinkeep.errors import BadExport
-from certbot_pinkeep.keyring import Role
-from certbot_pinkeep.pins import KeyKind, KeyType
-from certbot_pinkeep.policy import Policy
-from certbot_pinkeep.text import short
+from certbot_pinkeep.core import options
+from certbot_pinkeep.core.errors import BadExport
+from certbot_pinkeep.core.text import short
+from certbot_pinkeep.exports import hosts
+from certbot_pinkeep.exports.values import Pin as Pin
+from certbot_pinkeep.exports.values import Pinned as Pinned
+from certbot_pinkeep.exports.values import Settings as Settings
 
 GROUP = "certbot_pinkeep.exports"
-
-
-@dataclass(frozen=True)
-class Pin:
-    """A pin that is published.
-
-    :ivar pin: base64 of SHA-256 (RFC 7469 §2.4)
-    :ivar kind: of its key
-    :ivar role: of its key; ``in-service`` also for a primary that is served
-    """
-
-    pin: str
-    kind: KeyKind
-    role: Role
-
-    @property
-    def key_type(self) -> KeyType:
-        """``rsa`` or ``ecdsa``."""
-        return self.kind.key_type
-
-
-@dataclass(frozen=True)
-class Pinned:
-    """What a keyring publishes.
-
-    :ivar name: the keyring's
-    :ivar hosts: the names that are pinned, in lower case; one may begin with ``*.``
-    :ivar policy: as it is served; its pins are in the order in which they are published
-    :ivar pins: the same pins, with what is known of their keys
-    :ivar now: when that was so
-    :ivar still_served: the pins of keys that Apache may serve though they are not among these pins: it is
-        not known to have loaded what is published, or a key came past the keyring
-    :ivar leaving: whether the keyring leaves pinning
-    """
-
-    name: str
-    hosts: tuple[str, ...]
-    policy: Policy
-    pins: tuple[Pin, ...]
-    now: datetime
-    still_served: tuple[str, ...] = ()
-    leaving: bool = False
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a form may be told beside.
-
-    :ivar ports: for DNS: ``PORT/tcp`` or ``PORT/udp``
-    :ivar expires: the day from which an app is to stop pinning; ``None``: never
-    """
-
-    ports: tuple[str, ...] = ("443/tcp",)
-    expires: date | None = None
 
 
 #: The names of what a form may be told beside.
@@ -161,8 +107,6 @@ def _check(pinned: Pinned) -> None:
 
     :raises BadExport: when something can
     """
-    from certbot_pinkeep.exports import hosts
-
     hosts.check_names(pinned)
     uri = pinned.policy.report_uri
     if uri is not None and not options.is_report_uri(uri):

@@ -21,9 +21,10 @@ from typing import Any
 
 from zope.interface import implementer
 
-from certbot_pinkeep.errors import BadExport
-from certbot_pinkeep.exports import IExport, Pinned, Settings, hosts
-from certbot_pinkeep.pins import KeyKind
+from certbot_pinkeep.core.errors import BadExport
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.exports import IExport, hosts
+from certbot_pinkeep.exports.values import Pinned, Settings
 
 #: The kinds of keys that TrustKit knows; RSA 3072 since its version 3.0.5.
 _TRUSTKIT_KINDS = (

@@ -16,8 +16,9 @@ import base64
 
 from zope.interface import implementer
 
-from certbot_pinkeep.errors import BadExport
-from certbot_pinkeep.exports import IExport, Pinned, Settings, hosts
+from certbot_pinkeep.core.errors import BadExport
+from certbot_pinkeep.exports import IExport, hosts
+from certbot_pinkeep.exports.values import Pinned, Settings
 
 #: With its last dot (RFC 1035 §2.3.4).
 _LONGEST = 254

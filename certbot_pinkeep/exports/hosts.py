@@ -22,9 +22,9 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Literal
 
-from certbot_pinkeep import reach, text
-from certbot_pinkeep.errors import BadExport
-from certbot_pinkeep.exports import Pinned
+from certbot_pinkeep.core import hostnames, text
+from certbot_pinkeep.core.errors import BadExport
+from certbot_pinkeep.exports.values import Pinned
 
 #: How deep a consumer goes where it is told to pin subdomains: one label, or any number of them.
 Depth = Literal["one", "any"]
@@ -41,15 +41,15 @@ def chosen(pinned: Pinned, written: Iterable[str]) -> Pinned:
 
 
 def _pinned_name(pinned: Pinned, written: str) -> str:
-    host = reach.host(written)
+    host = hostnames.host(written)
     if host is None:
         raise BadExport(
             f"--host {written!r}: that is not the name of a host. Write it in letters, digits and '-', one "
             "with other letters in its form xn--…. Nothing was written."
         )
     subdomains = pinned.policy.include_subdomains
-    if not any(reach.holds(one, host, subdomains) for one in pinned.hosts):
-        below = [one for one in pinned.hosts if reach.covers(one, host, subdomains)]
+    if not any(hostnames.holds(one, host, subdomains) for one in pinned.hosts):
+        below = [one for one in pinned.hosts if hostnames.covers(one, host, subdomains)]
         why = (
             f"the keyring {pinned.name} does not pin every host that it stands for, only {', '.join(below)}"
             if below
@@ -112,7 +112,7 @@ def check_names(pinned: Pinned) -> None:
     :raises BadExport: when one is not
     """
     for host in pinned.hosts:
-        if reach.host(host) != host:
+        if hostnames.host(host) != host:
             raise BadExport(
                 f"{text.short(host)!r} is not the name of a host. Name those to pin with --host. Nothing "
                 "was written."

@@ -12,10 +12,10 @@ import json
 
 from zope.interface import implementer
 
-from certbot_pinkeep import moments
-from certbot_pinkeep import nginx as nginx_server
-from certbot_pinkeep.errors import BadExport, BadPolicy
-from certbot_pinkeep.exports import IExport, Pinned, Settings, hosts
+from certbot_pinkeep.core import nginx_map, times
+from certbot_pinkeep.core.errors import BadExport, BadPolicy
+from certbot_pinkeep.exports import IExport, hosts
+from certbot_pinkeep.exports.values import Pinned, Settings
 
 
 @implementer(IExport)
@@ -42,10 +42,10 @@ class Nginx:
         policy = pinned.policy
         try:
             return (
-                f"# Pins of the keyring {pinned.name} at {moments.text(pinned.now)}, by certbot-pinkeep.\n"
-                f"{nginx_server.told(pinned.name, policy)}"
+                f"# Pins of the keyring {pinned.name} at {times.text(pinned.now)}, by certbot-pinkeep.\n"
+                f"{nginx_map.told(pinned.name, policy)}"
                 "# It sends nothing over plain HTTP. Export again after each change, and reload nginx.\n"
-                f"{nginx_server.mapped(pinned.name, policy)}"
+                f"{nginx_map.mapped(pinned.name, policy)}"
             )
         except BadPolicy as error:
             raise BadExport(f"{error} Nothing was written.") from error
@@ -77,7 +77,7 @@ class Json:
         document = {
             "version": 1,
             "keyring": pinned.name,
-            "at": moments.text(pinned.now),
+            "at": times.text(pinned.now),
             "hosts": list(pinned.hosts),
             "max_age": policy.max_age,
             "include_subdomains": policy.include_subdomains,

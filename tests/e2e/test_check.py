@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from certbot_pinkeep import files
+from certbot_pinkeep.storage import atomic
 from e2e.world import (
     DAY,
     NAME,
@@ -140,7 +140,7 @@ def test_a_sound_site_is_silent(site: Checked) -> None:
 def test_it_writes_nothing_and_waits_for_no_lock(site: Checked) -> None:
     """It may run while certbot runs: another one holds the lock, and nothing is changed."""
     before = tree(site.bot.folder, without=["forked", "home", "saved"])
-    with files.locked(str(site.keyring.parent)):
+    with atomic.locked(str(site.keyring.parent)):
         assert site.check().returncode == OK
     assert changed(before, tree(site.bot.folder, without=["forked", "home", "saved"])) == []
 

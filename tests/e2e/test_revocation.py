@@ -514,7 +514,7 @@ class Elsewhere:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Elsewhere]:
+def offline(tmp_path: Path) -> Iterator[Elsewhere]:
     """A CA with a list of its own; its server is down until told to serve."""
     made = Elsewhere(tmp_path / "elsewhere")
     yield made
@@ -523,17 +523,17 @@ def elsewhere(tmp_path: Path) -> Iterator[Elsewhere]:
 
 @pytest.mark.parametrize("flag", [x509.ReasonFlags.superseded, x509.ReasonFlags.key_compromise])
 def test_g2_g3_revoked_elsewhere(
-    adopted: Offline, elsewhere: Elsewhere, flag: x509.ReasonFlags
+    adopted: Offline, offline: Elsewhere, flag: x509.ReasonFlags
 ) -> None:
     """Noticed at the renewal, which rolls over where that is safe, as after `certbot revoke`."""
     bot, (old, new) = adopted.bot, adopted.pins
-    elsewhere.put_live(bot)
-    elsewhere.serve(flag)
+    offline.put_live(bot)
+    offline.serve(flag)
     bot.renew(*OFFLINE).check()
-    assert elsewhere.asked() == 0  # not due
+    assert offline.asked() == 0  # not due
     assert not adopted.state()["due"]
     adopted.issue().check()
-    assert elsewhere.asked() == 1
+    assert offline.asked() == 1
     assert adopted.live_pin == new
     compromised = flag is x509.ReasonFlags.key_compromise
     assert adopted.role(old) == ("compromised" if compromised else "retired")
@@ -542,7 +542,7 @@ def test_g2_g3_revoked_elsewhere(
 
 @pytest.mark.parametrize("flag", [x509.ReasonFlags.superseded, x509.ReasonFlags.key_compromise])
 def test_g2_g3_revoked_elsewhere_while_nothing_is_safe(
-    adopted: Offline, elsewhere: Elsewhere, flag: x509.ReasonFlags
+    adopted: Offline, offline: Elsewhere, flag: x509.ReasonFlags
 ) -> None:
     """The key goes on until it is safe; a compromised one does not, and the old certificate stays."""
     bot = adopted.bot
@@ -550,8 +550,8 @@ def test_g2_g3_revoked_elsewhere_while_nothing_is_safe(
     adopted.issue().check()
     key, third = adopted.pins
     safe = adopted.safe_from()
-    elsewhere.put_live(bot)
-    elsewhere.serve(flag)
+    offline.put_live(bot)
+    offline.serve(flag)
     serial = adopted.live_serial
     done = adopted.issue()
     assert safe in moments_in(done.output)
@@ -569,22 +569,22 @@ def test_g2_g3_revoked_elsewhere_while_nothing_is_safe(
     adopted.check_whole()
 
 
-def test_g3_not_revoked_elsewhere(adopted: Offline, elsewhere: Elsewhere) -> None:
+def test_g3_not_revoked_elsewhere(adopted: Offline, offline: Elsewhere) -> None:
     """The list is read, the certificate is not on it: the key is kept, and nothing is said."""
     old = adopted.live_pin
-    elsewhere.put_live(adopted.bot)
-    elsewhere.serve(None)
+    offline.put_live(adopted.bot)
+    offline.serve(None)
     done = adopted.issue().check()
-    assert elsewhere.asked() == 1
+    assert offline.asked() == 1
     assert "is unknown" not in said(done)
     assert adopted.live_pin == old
     assert not adopted.state()["due"]
 
 
-def test_g3_nobody_answers_elsewhere(adopted: Offline, elsewhere: Elsewhere) -> None:
+def test_g3_nobody_answers_elsewhere(adopted: Offline, offline: Elsewhere) -> None:
     """Whether it is revoked is unknown: said once, and the renewal goes on with the key."""
     old = adopted.live_pin
-    elsewhere.put_live(adopted.bot)
+    offline.put_live(adopted.bot)
     serial = adopted.live_serial
     done = adopted.issue().check()
     assert said(done).count("is unknown") == 1
@@ -593,11 +593,11 @@ def test_g3_nobody_answers_elsewhere(adopted: Offline, elsewhere: Elsewhere) -> 
     assert not adopted.state()["due"]
 
 
-def test_a_dry_run_of_what_is_revoked_elsewhere(adopted: Offline, elsewhere: Elsewhere) -> None:
+def test_a_dry_run_of_what_is_revoked_elsewhere(adopted: Offline, offline: Elsewhere) -> None:
     """It is issued as the renewal would be, and nothing is noted."""
     bot = adopted.bot
-    elsewhere.put_live(bot)
-    elsewhere.serve(x509.ReasonFlags.key_compromise)
+    offline.put_live(bot)
+    offline.serve(x509.ReasonFlags.key_compromise)
     bot.renew(*OFFLINE).check()
     before = tree(bot.config_dir)
     bot.renew("--dry-run", *OFFLINE).check()

@@ -169,7 +169,7 @@ class Bot(Certbot):
 def _load_command() -> Callable[[list[str]], Any]:
     """The main function of the plugin's own command; certbot is loaded for it, too."""
     load()
-    from certbot_pinkeep.command import main
+    from certbot_pinkeep.cli.main import main
 
     return main
 

@@ -15,7 +15,7 @@ from lab.waiting import HOST
 # What /usr/bin/certbot does, for the certbot that this very Python imports. Debian's package
 # `certbot` would also bring a timer that renews by itself, its package `python3-certbot` does not.
 MAIN = "import sys; from certbot.main import main; sys.exit(main())"
-COMMAND_MAIN = "import sys; from certbot_pinkeep.command import main; sys.exit(main())"
+COMMAND_MAIN = "import sys; from certbot_pinkeep.cli.main import main; sys.exit(main())"
 
 
 class Certbot:

@@ -25,23 +25,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from world import _READ, _STEPS, BEGIN, Killed, Killer, LockedOut, issuer, numbered_keys
 
-from certbot_pinkeep import (
-    apache,
-    csrs,
-    lineage,
-    options,
-    pins,
-    reach,
-    releases,
-    revocations,
-    store,
-    wishes,
-)
-from certbot_pinkeep.errors import Compromised, PinkeepError
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.lineage import Live
-from certbot_pinkeep.pins import KeyKind, KeyType
-from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.adapters import lineage, revocation
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.core import hostnames, options, pem
+from certbot_pinkeep.core.errors import Compromised, PinkeepError
+from certbot_pinkeep.core.kinds import KeyKind, KeyType
+from certbot_pinkeep.core.pem import kind_of
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.storage import keys_and_csrs, store
+from certbot_pinkeep.workflow import releases, requests
+from certbot_pinkeep.workflow.enrol import Keeper
 
 BARE, WWW, API = "pin.test", "www.pin.test", "api.pin.test"
 #: Two more lineages for WWW.
@@ -50,7 +44,7 @@ KINDS: dict[KeyType, KeyKind] = {
     "ecdsa": KeyKind("ecdsa", "secp256r1"),
     "rsa": KeyKind("rsa", "2048"),
 }
-_KIND_OF = pins.kind_of
+_KIND_OF = kind_of
 
 
 @dataclass
@@ -89,7 +83,7 @@ class Machine:
         self.time = BEGIN
         self.killer = Killer(None)
         self.kill_after: int | None = None
-        self.answer = revocations.Answer(None)
+        self.answer = revocation.Answer(None)
         self.compromised: set[str] = set()
         self.sites: dict[str, Site] = {}
         self.settings: dict[str, dict[str, object]] = {}
@@ -103,7 +97,7 @@ class Machine:
         self.make_key: Callable[[KeyKind], bytes] = lambda kind: make(
             KeyKind("ecdsa", "secp384r1") if kind.key_type == "rsa" else kind
         )
-        with mock.patch.object(pins, "kind_of", _kind_of):
+        with mock.patch.object(pem, "kind_of", _kind_of):
             for name, host, key_type in (
                 (BARE, BARE, "ecdsa"),
                 (WWW, WWW, "ecdsa"),
@@ -180,13 +174,13 @@ class Machine:
     def ask(self, keyring: str, when_safe: bool, compromised: bool) -> None:
         """``certbot-pinkeep rollover``."""
         with self._process():
-            wishes.ask(self.keeper, keyring, self.time, when_safe, compromised)
+            requests.ask(self.keeper, keyring, self.time, when_safe, compromised)
 
     def revoke(self, name: str, compromised: bool) -> None:
         """``certbot revoke``."""
         with self._process():
             pin = self.look(name).pin
-            wishes.note_revoked(self.keeper, pin, compromised, self.time)
+            requests.note_revoked(self.keeper, pin, compromised, self.time)
 
     def confirm(self, keyring: str) -> None:
         """The admin includes the keyring's snippet wherever its lineages are, reloads, confirms."""
@@ -203,7 +197,7 @@ class Machine:
                 self.included[self.sites[member.lineage].host] = keyring
         with self._process():
             self.reload()
-            wishes.confirm(self.keeper, keyring, self.time)
+            requests.confirm(self.keeper, keyring, self.time)
 
     def _left_behind(self, hosts: set[str], moved: set[str]) -> bool:
         """Whether a host has a lineage more, which draws on another keyring."""
@@ -258,7 +252,7 @@ class Machine:
                 assert served.pin in policy.pins, f"the header lacks the key of {name}"
                 assert len(policy.pins) >= 2, "a header without a backup"
             for (held, host), until in self.held.items():
-                bound = reach.covers(host, served.host, held.include_subdomains)
+                bound = hostnames.covers(host, served.host, held.include_subdomains)
                 if bound and served.pin not in held.pins and self.time < until:
                     raise LockedOut(f"{name} serves {served.pin}; {held} of {host} until {until}")
 
@@ -293,7 +287,7 @@ class Machine:
         keyring = site.keyring or name
         given = {"configtest-command": "configtest", "reload-command": "reload"}
         values = {**given, **self.settings.get(keyring, {}), "keyring": keyring}
-        keeper.take_in(
+        keeper.enrol(
             self.look(name),
             options.parse(values, name),
             self.time,
@@ -316,7 +310,7 @@ class Machine:
         assert handed.pin not in gone, "a compromised key is handed over"
         with self.killer.asleep():
             self._issue(name, handed.key_pem)
-        self.answer = revocations.Answer(None)
+        self.answer = revocation.Answer(None)
 
     def _look_for_compromised(self, keeper: Keeper) -> None:
         for name in keeper.store.names():
@@ -340,7 +334,7 @@ class Machine:
 
     @contextlib.contextmanager
     def _patched(self) -> Iterator[None]:
-        with mock.patch.object(pins, "kind_of", _kind_of), mock.patch.object(store, "read", _READ):
+        with mock.patch.object(pem, "kind_of", _kind_of), mock.patch.object(store, "read", _READ):
             yield
 
     @contextlib.contextmanager
@@ -352,11 +346,11 @@ class Machine:
             for step in _STEPS:
                 patches.enter_context(mock.patch.object(os, step, killer.counted(step)))
             patches.enter_context(self._patched())
-            patches.enter_context(mock.patch.object(csrs, "make_key", self.make_key))
+            patches.enter_context(mock.patch.object(keys_and_csrs, "make_key", self.make_key))
             patches.enter_context(mock.patch.object(os, "fsync", lambda descriptor: None))
             patches.enter_context(mock.patch.object(apache, "_run", partial(self._command, killer)))
             patches.enter_context(mock.patch.object(apache, "_which", lambda program: program))
-            patches.enter_context(mock.patch.object(revocations, "look", lambda *_: self.answer))
+            patches.enter_context(mock.patch.object(revocation, "look", lambda *_: self.answer))
             patches.enter_context(mock.patch("time.monotonic", lambda: self.time.timestamp()))
             with contextlib.suppress(Killed, PinkeepError):
                 yield

@@ -25,11 +25,13 @@ from hypothesis.stateful import (
 from named import NAMED
 from world import LockedOut, World
 
-from certbot_pinkeep import revocations, rollover, store
-from certbot_pinkeep.errors import NotSafe
-from certbot_pinkeep.keyring import Key, Keyring
-from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.rollover import Safety
+from certbot_pinkeep.adapters import revocation
+from certbot_pinkeep.core import rollover
+from certbot_pinkeep.core.errors import NotSafe
+from certbot_pinkeep.core.keyring import Key, Keyring
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.rollover import Safety
+from certbot_pinkeep.storage import store
 
 HOUR, DAY = 3600, 86400
 #: Where worlds live that nobody wants to keep.
@@ -113,7 +115,7 @@ class Revoked(Calm):
 
     @rule(reason=st.sampled_from(["superseded", "keyCompromise"]))
     def the_certificate_is_revoked_elsewhere(self, reason: str) -> None:
-        self.world.answer = revocations.Answer(True, reason)
+        self.world.answer = revocation.Answer(True, reason)
 
 
 class Carried(Calm):

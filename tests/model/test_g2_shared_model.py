@@ -17,10 +17,12 @@ from machines import API, BARE, OTHER_TYPE, TWIN, WWW, Machine
 from test_g2_model import DAY, HOUR, MEMORY, SPANS, run
 from world import BEGIN
 
-from certbot_pinkeep import issuing, revocations, rollover
-from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.pins import KeyType
-from certbot_pinkeep.rollover import Safety
+from certbot_pinkeep.adapters import revocation
+from certbot_pinkeep.core import rollover
+from certbot_pinkeep.core.kinds import KeyType
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.rollover import Safety
+from certbot_pinkeep.workflow import issue
 
 HOSTS = st.sampled_from([BARE, WWW, API])
 KEYRINGS = st.sampled_from(["one", "one", "two"])
@@ -152,7 +154,7 @@ class SharedRevoked(Shared):
 
     @rule(reason=st.sampled_from(["superseded", "keyCompromise"]))
     def a_certificate_is_revoked_elsewhere(self, reason: str) -> None:
-        self.machine.answer = revocations.Answer(True, reason)
+        self.machine.answer = revocation.Answer(True, reason)
 
 
 @pytest.mark.parametrize("kind", [Shared, SharedCarried, SharedKilled, SharedRevoked])
@@ -185,7 +187,7 @@ def nowhere(*_: object) -> None:
     [
         (Ledger, "inherit", nothing_is_inherited),
         (rollover, "_ready_to_follow", at_once),
-        (issuing, "_pinned_host", nowhere),
+        (issue, "_pinned_host", nowhere),
     ],
 )
 def test_g2_a_broken_rule_of_sharing_is_found(

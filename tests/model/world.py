@@ -25,30 +25,24 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certbot_pinkeep import (
-    advice,
-    apache,
-    backups,
-    csrs,
-    lineage,
-    pins,
-    releases,
-    revocations,
-    rollover,
-    store,
-    wishes,
-)
-from certbot_pinkeep.errors import Compromised, PinkeepError
-from certbot_pinkeep.issuing import Handover
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.keyring import Key
-from certbot_pinkeep.ledger import Entry, Holding, Ledger
-from certbot_pinkeep.lineage import Live
-from certbot_pinkeep.options import DEFAULT_MAX_AGE, Options
-from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.adapters import lineage, revocation
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.core import explain, pins, rollover
+from certbot_pinkeep.core.errors import Compromised, PinkeepError
+from certbot_pinkeep.core.key_and_csr import KeyAndCsr
+from certbot_pinkeep.core.keyring import Key
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.ledger import Entry, Holding, Ledger
+from certbot_pinkeep.core.options import DEFAULT_MAX_AGE, Options
+from certbot_pinkeep.core.pem import load_private_key
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.storage import keys_and_csrs, store
+from certbot_pinkeep.workflow import offline_backups, releases, requests
+from certbot_pinkeep.workflow.enrol import Keeper
 
 NAME = "www.pin.test"
-EC = pins.KeyKind("ecdsa", "secp256r1")
+EC = KeyKind("ecdsa", "secp256r1")
 BEGIN = datetime(2030, 1, 1, tzinfo=timezone.utc)
 #: The same files are read again and again: each content is parsed once.
 _READ = lru_cache(maxsize=512)(store.read)
@@ -92,7 +86,7 @@ class World:
         self.kill_after: int | None = None
         self.kill_in_reload = False
         self.killer = Killer(None)
-        self.answer = revocations.Answer(None)
+        self.answer = revocation.Answer(None)
         self.version = 0
         self.held: dict[Policy, datetime] = {}
         #: Whom a forced rollover was announced to lock out: by which key, until when; ``None``: or later.
@@ -175,13 +169,13 @@ class World:
             # A kill between its own links leaves certbot a broken lineage: that is not ours to prove.
             with self.killer.asleep():
                 self._issue(handed.key_pem)
-            self.answer = revocations.Answer(None)
+            self.answer = revocation.Answer(None)
             self._expect_victims(handed.pin)
             if safe and self.options.rollover_days == 0:
                 assert handed.pin != before, "a rollover is due and safe, and is left out"
             self._keep()
 
-    def _handover(self) -> Handover | None:
+    def _handover(self) -> KeyAndCsr | None:
         """What the renewal is issued for. Only a compromised key may lose a renewal (G3), and it is
         never handed over."""
         self._look_for_compromised()
@@ -211,13 +205,13 @@ class World:
     def ask(self, when_safe: bool, compromised: bool, force: bool) -> None:
         """``certbot-pinkeep rollover``."""
         with self._process():
-            wishes.ask(self.keeper, NAME, self.clock, when_safe, compromised, force)
+            requests.ask(self.keeper, NAME, self.clock, when_safe, compromised, force)
         self._look_for_compromised()
 
     def revoke(self, compromised: bool) -> None:
         """``certbot revoke``."""
         with self._process():
-            wishes.note_revoked(self.keeper, self.live_pin, compromised, self.clock)
+            requests.note_revoked(self.keeper, self.live_pin, compromised, self.clock)
         self._look_for_compromised()
 
     def _look_for_compromised(self) -> None:
@@ -258,31 +252,33 @@ class World:
     def add_offline(self) -> None:
         """The admin pins a key whose private half is elsewhere."""
         pem = self.make_key(EC)
-        self.offline[pins.pin_of(pins.load_private_key(pem).public_key())] = pem
+        self.offline[pins.pin_of(load_private_key(pem).public_key())] = pem
         with self._process():
-            csr = csrs.make_csr(pem, [NAME], False)
-            backups.add_public(self.keeper, NAME, csr, "offline.csr", self.clock)
+            csr = keys_and_csrs.make_csr(pem, [NAME], False)
+            offline_backups.add_public(self.keeper, NAME, csr, "offline.csr", self.clock)
             self._keep()
 
     def bring(self) -> None:
         """The admin brings the private keys of all backups that are elsewhere."""
         for pem in self.offline.values():
             with self._process():
-                brought = backups.Brought("offline.key", pins.load_private_key(pem))
-                backups.add_private(self.keeper, NAME, brought, self.clock, new=True)
+                brought = offline_backups.Imported("offline.key", load_private_key(pem))
+                offline_backups.add_private(self.keeper, NAME, brought, self.clock, new=True)
 
     def drop(self, number: int) -> None:
         """The admin drops a backup."""
         with self._process():
             policy = self.keeper.store.known(NAME)[0].ledger.current
             assert policy is not None
-            backups.drop(self.keeper, NAME, policy.pins[number % len(policy.pins)], self.clock)
+            offline_backups.drop(
+                self.keeper, NAME, policy.pins[number % len(policy.pins)], self.clock
+            )
             self._keep()
 
     def unpin(self, undo: bool) -> None:
         """``certbot-pinkeep unpin``."""
         with self._process():
-            wishes.unpin(self.keeper, NAME, self.clock, undo)
+            requests.unpin(self.keeper, NAME, self.clock, undo)
             self._keep()
 
     def reload(self) -> None:
@@ -297,12 +293,12 @@ class World:
         """The admin reloads Apache and says so."""
         self.reload()
         with self._process():
-            wishes.confirm(self.keeper, NAME, self.clock)
+            requests.confirm(self.keeper, NAME, self.clock)
 
     def confirm_clock(self) -> None:
         """The admin says that the clock is right."""
         with self._process():
-            wishes.confirm_clock(self.keeper, NAME, self.clock)
+            requests.confirm_clock(self.keeper, NAME, self.clock)
 
     def back_up(self) -> None:
         """The admin copies the config dir."""
@@ -434,13 +430,13 @@ class World:
             for step in _STEPS:
                 patches.enter_context(mock.patch.object(os, step, killer.counted(step)))
             patches.enter_context(mock.patch.object(store, "read", _READ))
-            patches.enter_context(mock.patch.object(csrs, "make_key", self.make_key))
+            patches.enter_context(mock.patch.object(keys_and_csrs, "make_key", self.make_key))
             patches.enter_context(mock.patch.object(os, "fsync", lambda descriptor: None))
             patches.enter_context(mock.patch.object(apache, "_run", partial(self._command, killer)))
             patches.enter_context(mock.patch.object(apache, "_which", lambda program: program))
-            patches.enter_context(mock.patch.object(revocations, "look", self._look))
+            patches.enter_context(mock.patch.object(revocation, "look", self._look))
             patches.enter_context(
-                mock.patch.object(advice, "announcement", self._announced(advice.announcement))
+                mock.patch.object(explain, "announcement", self._announced(explain.announcement))
             )
             patches.enter_context(mock.patch("time.monotonic", lambda: self.time.timestamp()))
             with contextlib.suppress(Killed, PinkeepError):
@@ -461,7 +457,7 @@ class World:
             raise Killed
         return None
 
-    def _look(self, *_: object) -> revocations.Answer:
+    def _look(self, *_: object) -> revocation.Answer:
         return self.answer
 
     def _announced(self, original: Callable[..., str]) -> Callable[..., str]:
@@ -534,12 +530,12 @@ class Killer:
         return step
 
 
-def numbered_keys() -> Callable[[pins.KeyKind], bytes]:
+def numbered_keys() -> Callable[[KeyKind], bytes]:
     """What makes keys in PEM: the same ones in the same order in each world, so that a history can be
     told again."""
     numbers = count(1)
 
-    def make(kind: pins.KeyKind) -> bytes:
+    def make(kind: KeyKind) -> bytes:
         return _key(next(numbers), kind.detail)
 
     return make
@@ -567,7 +563,7 @@ def certificate(key_pem: bytes, begin: datetime) -> bytes:
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
-        .public_key(pins.load_private_key(key_pem).public_key())
+        .public_key(load_private_key(key_pem).public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin.replace(tzinfo=None))
         .not_valid_after((begin + timedelta(days=90)).replace(tzinfo=None))

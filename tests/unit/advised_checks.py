@@ -10,10 +10,10 @@ RENEW = "certbot renew"
 
 
 ROWS = [
-    Row("commands/check", states.not_pinned_yet, CHECK, "there is no keyring yet.", RENEW, sound),
-    Row("commands/status", states.not_pinned_yet, STATUS, "No keyring yet.", RENEW, sound),
+    Row("cli/check", states.not_pinned_yet, CHECK, "there is no keyring yet.", RENEW, sound),
+    Row("cli/status", states.not_pinned_yet, STATUS, "No keyring yet.", RENEW, sound),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.one_of_two_records_lost,
         CHECK,
         "the releases again that",
@@ -21,7 +21,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.bad_option_in_cli_ini,
         CHECK,
         " there, and run: certbot renew",
@@ -30,7 +30,7 @@ ROWS = [
         by_hand=states.good_option_in_cli_ini,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.keyring_file_lost,
         CHECK,
         "what was served is in doubt",
@@ -38,7 +38,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.clock_was_set_back,
         CHECK,
         "Set the clock right. Where it is right now, run: ",
@@ -46,7 +46,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.test_of_apache_failed,
         CHECK,
         " -- mend what it finds, and run",
@@ -55,7 +55,7 @@ ROWS = [
         by_hand=states.apache_mended,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.reload_failed,
         CHECK,
         "Apache is not known to have loaded what was published",
@@ -64,7 +64,7 @@ ROWS = [
         by_hand=states.apache_runs,
     ),
     Row(
-        "checks/seen",
+        "core/observations",
         states.reload_by_hand,
         CHECK,
         "Reload Apache, and run: certbot-pinkeep confirm ",
@@ -73,7 +73,7 @@ ROWS = [
         by_hand=states.reloaded,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.moved_to_another_keyring,
         CHECK,
         "in the <VirtualHost>, reload Apache, and run: certbot-pinkeep confirm ",
@@ -82,7 +82,7 @@ ROWS = [
         by_hand=states.reloaded,
     ),
     Row(
-        "status",
+        "reports/status",
         states.moved_to_another_keyring,
         STATUS,
         "certbot-pinkeep confirm ",
@@ -91,7 +91,7 @@ ROWS = [
         by_hand=states.reloaded,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.compromised,
         CHECK,
         " To do it now, run: certbot-pinkeep rollover ",
@@ -99,7 +99,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.offline_backup_is_due,
         CHECK,
         " add --key FILE",
@@ -108,22 +108,39 @@ ROWS = [
         {"FILE": states.offline_key},
     ),
     Row(
-        "checks/machine", states.snippet_lost, CHECK, " -- it writes the snippet anew", RENEW, sound
+        "check/local_rules",
+        states.snippet_lost,
+        CHECK,
+        " -- it writes the snippet anew",
+        RENEW,
+        sound,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.snippet_edited_reload_by_hand,
         CHECK,
         "; then reload Apache, and run: certbot-pinkeep confirm ",
         RENEW,
         done,
     ),
-    Row("checks/machine", states.backup_lost, CHECK, " -- it stages another backup.", RENEW, sound),
     Row(
-        "checks/machine", states.primary_lost, CHECK, "-- it takes the key from where", RENEW, sound
+        "check/local_rules",
+        states.backup_lost,
+        CHECK,
+        " -- it stages another backup.",
+        RENEW,
+        sound,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
+        states.primary_lost,
+        CHECK,
+        "-- it takes the key from where",
+        RENEW,
+        sound,
+    ),
+    Row(
+        "check/local_rules",
         states.sealed_backup_lost,
         CHECK,
         " add --keep-encrypted --key FILE",
@@ -132,7 +149,7 @@ ROWS = [
         {"--key FILE": states.sealed},
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.csr_lost,
         CHECK,
         "certbot renew -- it saves another one",
@@ -140,7 +157,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.last_certificate_deleted,
         CHECK,
         "certbot certonly --installer pinkeep --pinkeep-keyring ",
@@ -148,7 +165,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.last_certificate_deleted,
         CHECK,
         "or, to leave pinning: certbot-pinkeep unpin ",
@@ -156,7 +173,7 @@ ROWS = [
         gone,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.key_of_another,
         CHECK,
         " --force-renewal --installer pinkeep",
@@ -164,13 +181,23 @@ ROWS = [
         sound,
     ),
     Row(
-        "checks/machine", states.overdue, CHECK, "and run: certbot renew --cert-name ", RENEW, sound
+        "check/local_rules",
+        states.overdue,
+        CHECK,
+        "and run: certbot renew --cert-name ",
+        RENEW,
+        sound,
     ),
     Row(
-        "checks/machine", states.expired, CHECK, "and run: certbot renew --cert-name ", RENEW, sound
+        "check/local_rules",
+        states.expired,
+        CHECK,
+        "and run: certbot renew --cert-name ",
+        RENEW,
+        sound,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.replaced_without_pinkeep,
         CHECK,
         "Do not reload Apache, and run: certbot renew --cert-name ",
@@ -178,16 +205,16 @@ ROWS = [
         sound,
     ),
     Row(
-        "checks/hosts",
+        "check/site_rules",
         states.replaced_and_loaded,
         CHECK,
         " --force-renewal --installer",
         RENEW,
         sound,
     ),
-    Row("checks/machine", states.backup_is_live, CHECK, "certbot renew", RENEW, sound),
+    Row("check/local_rules", states.backup_is_live, CHECK, "certbot renew", RENEW, sound),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.other_installer,
         CHECK,
         "Run: certbot renew --cert-name ",
@@ -195,7 +222,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.other_installer_and_new_key,
         CHECK,
         "Run: certbot renew --cert-name ",
@@ -203,7 +230,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.no_reuse_key,
         CHECK,
         "Run: certbot renew --cert-name ",
@@ -211,7 +238,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.certificate_below_came_later,
         CHECK,
         " --force-renewal --installer pinkeep --pinkeep-keyring ",
@@ -219,7 +246,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.subdomain_not_covered,
         CHECK,
         " --force-renewal --installer",

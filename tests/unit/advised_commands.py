@@ -15,7 +15,7 @@ ADD = f"{RELEASE} add --channel ios --label 1 --until {{next_year}}"
 
 ROWS = [
     Row(
-        "advice",
+        "core/explain",
         states.unsafe,
         ROLLOVER,
         "renewal that is safe, run: certbot-pinkeep rollover ",
@@ -23,7 +23,7 @@ ROWS = [
         done,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.backups_lost,
         f"{ROLLOVER} --when-safe",
         "rolls over once it has a backup key. Run: ",
@@ -31,7 +31,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.unsafe,
         f"{ROLLOVER} --compromised --when-safe",
         "lock clients out, run: certbot-pinkeep rollover ",
@@ -39,7 +39,7 @@ ROWS = [
         done,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.offline_backup,
         f"{ROLLOVER} --when-safe",
         "Bring it: 'certbot-pinkeep backup ",
@@ -48,7 +48,7 @@ ROWS = [
         {"FILE": states.offline_key},
     ),
     Row(
-        "advice",
+        "core/explain",
         states.offline_backup,
         f"{ROLLOVER} --when-safe",
         "Where it is lost for good",
@@ -56,7 +56,7 @@ ROWS = [
         gone,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.host_could_not_be_seen,
         ROLLOVER,
         " If clients hold no earlier pins: ",
@@ -64,7 +64,7 @@ ROWS = [
         gone,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.keyring_file_lost,
         ROLLOVER,
         ": the next 'certbot renew' tells",
@@ -72,7 +72,7 @@ ROWS = [
         done,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.clock_was_set_back,
         ROLLOVER,
         "; where the clock is right now, run: ",
@@ -80,7 +80,7 @@ ROWS = [
         gone,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.new_backup_pending,
         ROLLOVER,
         "it yourself, run: certbot-pinkeep confirm ",
@@ -89,7 +89,7 @@ ROWS = [
         by_hand=states.reloaded,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.moved_to_another_keyring,
         ROLLOVER,
         " there, run: certbot-pinkeep confirm ",
@@ -98,7 +98,7 @@ ROWS = [
         by_hand=states.reloaded,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.released,
         UNPIN,
         "; once nobody uses it: certbot-pinkeep release ",
@@ -106,16 +106,16 @@ ROWS = [
         gone,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.moved_with_one_left_behind,
         CONFIRM,
         "Have it move as well: certbot renew",
         RENEW,
         gone,
     ),
-    Row("advice", states.keyring_file_lost, CONFIRM, " Run: certbot renew", RENEW, gone),
+    Row("core/explain", states.keyring_file_lost, CONFIRM, " Run: certbot renew", RENEW, gone),
     Row(
-        "advice",
+        "core/explain",
         states.clock_was_set_back,
         CONFIRM,
         " Where the clock is right now, run: ",
@@ -123,7 +123,7 @@ ROWS = [
         gone,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.reload_by_hand,
         UNPIN,
         "it and run: certbot-pinkeep confirm ",
@@ -132,7 +132,7 @@ ROWS = [
         by_hand=states.reloaded,
     ),
     Row(
-        "backups",
+        "workflow/offline_backups",
         states.backup_is_live,
         f"{BACKUP} drop {{live_pin}}",
         "is issued for it already. Run: certbot renew",
@@ -140,7 +140,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "backups",
+        "workflow/offline_backups",
         states.compromised_one_backup,
         f"{BACKUP} drop {{backup}}",
         "Renew first: certbot renew --force-renewal",
@@ -148,7 +148,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "commands/backup",
+        "cli/backup",
         states.pinned,
         f"{BACKUP} add --keep-encrypted --key {{plain}}",
         "run: openssl pkcs8",
@@ -157,7 +157,7 @@ ROWS = [
         {"encrypted.pem": "encrypted.pem -passout pass:secret"},
     ),
     Row(
-        "pins",
+        "core/pem",
         states.pinned,
         f"{BACKUP} add --csr {{live}}/cert.pem",
         "openssl x509 -noout -pubkey -in FILE",
@@ -166,7 +166,7 @@ ROWS = [
         {"FILE": states.certificate_file},
     ),
     Row(
-        "commands/deploy_hook",
+        "cli/deploy_hook",
         states.hook_for_unpinned,
         "certbot-pinkeep deploy-hook",
         " is not pinned. To pin it, run: ",
@@ -174,7 +174,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "commands/deploy_hook",
+        "cli/deploy_hook",
         states.hook_only,
         "certbot-pinkeep deploy-hook",
         " was not pinned: its next",
@@ -182,7 +182,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "commands/export",
+        "cli/export",
         states.pinned,
         f"{EXPORT} ios -o {{root}}/pins",
         "What carries them is to be on record: ",
@@ -190,7 +190,7 @@ ROWS = [
         done,
     ),
     Row(
-        "commands/export",
+        "cli/export",
         states.unpinned_for_good,
         f"{EXPORT} ios",
         "To pin it again, run: certbot-pinkeep unpin ",
@@ -198,7 +198,7 @@ ROWS = [
         gone,
     ),
     Row(
-        "commands/export",
+        "cli/export",
         states.never_served,
         f"{EXPORT} ios",
         " publishes no pins. Run: certbot renew",
@@ -206,7 +206,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "commands/rollover",
+        "cli/rollover",
         states.renewed_by_another_installer,
         f"{ROLLOVER} --now",
         "Leave --now out, and then run: ",
@@ -214,7 +214,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "commands/rollover",
+        "cli/rollover",
         states.apache_stopped,
         f"{ROLLOVER} --now",
         "mend that and run: certbot renew",
@@ -223,7 +223,7 @@ ROWS = [
         by_hand=states.apache_runs,
     ),
     Row(
-        "commands/rollover",
+        "cli/rollover",
         states.ca_is_down,
         f"{ROLLOVER} --now",
         "--force-renewal --cert-name ",
@@ -232,7 +232,7 @@ ROWS = [
         by_hand=states.ca_is_back,
     ),
     Row(
-        "wishes",
+        "workflow/requests",
         states.never_served,
         CONFIRM,
         " publishes nothing yet. Run: certbot renew",
@@ -240,7 +240,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "releases",
+        "workflow/releases",
         states.pinned,
         f"{ADD} --pin {{strange}}",
         "Its pins: certbot-pinkeep status ",
@@ -248,7 +248,7 @@ ROWS = [
         done,
     ),
     Row(
-        "releases",
+        "workflow/releases",
         states.unpinned,
         ADD,
         " leaves pinning, so nothing is to carry its pins.",
@@ -256,7 +256,7 @@ ROWS = [
         gone,
     ),
     Row(
-        "releases",
+        "workflow/releases",
         states.never_served,
         ADD,
         " publishes no pins yet. Run: certbot renew",
@@ -264,7 +264,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "releases",
+        "workflow/releases",
         states.reload_by_hand,
         ADD,
         "yourself, run: certbot-pinkeep confirm ",
@@ -273,7 +273,7 @@ ROWS = [
         by_hand=states.reloaded,
     ),
     Row(
-        "releases",
+        "workflow/releases",
         states.replaced_without_pinkeep,
         ADD,
         "Go back to the pinned key first: certbot renew",
@@ -281,7 +281,12 @@ ROWS = [
         sound,
     ),
     Row(
-        "releases", states.compromised, ADD, "'certbot renew' takes it out of the pins", RENEW, done
+        "workflow/releases",
+        states.compromised,
+        ADD,
+        "'certbot renew' takes it out of the pins",
+        RENEW,
+        done,
     ),
     Row(
         "exports/hosts",
@@ -308,7 +313,7 @@ ROWS = [
         gone,
     ),
     Row(
-        "status",
+        "reports/status",
         states.reload_failed,
         STATUS,
         "reloads it, where its ",
@@ -317,7 +322,7 @@ ROWS = [
         by_hand=states.apache_runs,
     ),
     Row(
-        "status",
+        "reports/status",
         states.reload_by_hand,
         STATUS,
         "certbot-pinkeep confirm ",
@@ -326,7 +331,7 @@ ROWS = [
         by_hand=states.reloaded,
     ),
     Row(
-        "status",
+        "reports/status",
         states.pinned,
         STATUS,
         "safe now; to ask for it, run: certbot-pinkeep rollover ",
@@ -334,7 +339,7 @@ ROWS = [
         done,
     ),
     Row(
-        "status",
+        "reports/status",
         states.offline_backup_is_due,
         "certbot-pinkeep backup a.test list",
         " add --key FILE",
@@ -343,7 +348,7 @@ ROWS = [
         {"FILE": states.offline_key},
     ),
     Row(
-        "checks/hosts",
+        "check/site_rules",
         states.served_key_that_an_app_refuses,
         CHECK,
         " any more, run: certbot-pinkeep release ",
@@ -351,7 +356,7 @@ ROWS = [
         done,
     ),
     Row(
-        "checks/hosts",
+        "check/site_rules",
         states.moved_but_not_included,
         CHECK,
         "reload Apache, and run: certbot-pinkeep confirm",
@@ -359,20 +364,20 @@ ROWS = [
         sound,
         by_hand=states.included,
     ),
-    Row("checks/machine", states.keys_open_to_others, CHECK, "Run: chmod ", "chmod", sound),
-    Row("checks/machine", states.snippet_open_to_others, CHECK, "Run: chmod ", "chmod", sound),
-    Row("checks/machine", states.records_open_to_others, CHECK, "Run: chmod ", "chmod", sound),
+    Row("check/local_rules", states.keys_open_to_others, CHECK, "Run: chmod ", "chmod", sound),
+    Row("check/local_rules", states.snippet_open_to_others, CHECK, "Run: chmod ", "chmod", sound),
+    Row("check/local_rules", states.records_open_to_others, CHECK, "Run: chmod ", "chmod", sound),
     Row(
-        "checks/machine",
+        "check/local_rules",
         states.snippet_replaced,
         CHECK,
         " -- then run: ",
         "mv",
         gone,
     ),
-    Row("checks/machine", states.keys_of_a_stranger, CHECK, "Run: chown ", "chown", sound),
+    Row("check/local_rules", states.keys_of_a_stranger, CHECK, "Run: chown ", "chown", sound),
     Row(
-        "advice",
+        "core/explain",
         states.backups_lost,
         ROLLOVER,
         ": the next 'certbot renew' stages a backup key",
@@ -380,7 +385,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "pins",
+        "core/pem",
         states.pinned,
         f"{BACKUP} add --csr {{der}}",
         "openssl req -inform DER -in FILE",
@@ -389,7 +394,7 @@ ROWS = [
         {"FILE": states.der_csr},
     ),
     Row(
-        "pins",
+        "core/pem",
         states.pinned,
         f"{BACKUP} add --csr {{sha1}}",
         "openssl req -noout -pubkey -in FILE",
@@ -398,7 +403,7 @@ ROWS = [
         {"FILE": states.sha1_csr},
     ),
     Row(
-        "commands/check",
+        "cli/check",
         states.pinned,
         f"{CHECK} --connect",
         ". See: certbot-pinkeep check --help",
@@ -406,7 +411,7 @@ ROWS = [
         done,
     ),
     Row(
-        "renewals",
+        "adapters/renewal_conf",
         states.hook_for_damaged,
         "certbot-pinkeep deploy-hook",
         "See 'certbot certificates'",
@@ -414,7 +419,7 @@ ROWS = [
         done,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.forced,
         f"{APP} --pin {{live_pin}}",
         "before the next renewal, run: certbot-pinkeep rollover ",
@@ -422,7 +427,7 @@ ROWS = [
         done,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.pinned,
         f"{APP} --pin {{backup}}",
         "If nobody uses ",
@@ -430,7 +435,7 @@ ROWS = [
         done,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.backups_lost,
         RENEW,
         "If you restore the old files, the next 'certbot renew' stages",
@@ -438,7 +443,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "publishing",
+        "workflow/publish",
         states.key_of_another_before_it_is_pinned,
         "certbot renew -i pinkeep",
         "it was replaced. Renew the certificate. Run: ",
@@ -446,7 +451,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "commands/backup",
+        "cli/backup",
         states.not_pinned_yet,
         f"{BACKUP} add --key {{plain}}",
         "certbot-pinkeep pin ",
@@ -454,17 +459,17 @@ ROWS = [
         done,
     ),
     Row(
-        "commands/pin",
+        "cli/pin",
         states.unpinned,
         "certbot-pinkeep pin a.test",
         "leaves pinning. Nothing was changed. To stay pinned, run: ",
         UNPIN,
         gone,
     ),
-    Row("files", states.copies_open_to_others, STATUS, "chmod go-w ", "chmod go-w", sound),
-    Row("files", states.copies_of_a_stranger, STATUS, "chown -h ", "chown -h", sound),
+    Row("storage/atomic", states.copies_open_to_others, STATUS, "chmod go-w ", "chmod go-w", sound),
+    Row("storage/atomic", states.copies_of_a_stranger, STATUS, "chown -h ", "chown -h", sound),
     Row(
-        "status",
+        "reports/status",
         states.other_installer,
         STATUS,
         "certbot renew --cert-name ",
@@ -472,7 +477,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "commands/pin",
+        "cli/pin",
         states.not_pinned_yet,
         "certbot-pinkeep pin a.test --key {plain}",
         "or a later rollover locks it out. Run: ",
@@ -481,7 +486,7 @@ ROWS = [
         {"VERSION": "1", "DATE": "{next_year}"},
     ),
     Row(
-        "commands/pin",
+        "cli/pin",
         states.not_pinned_yet,
         "certbot-pinkeep pin a.test --key {plain}",
         "Run: certbot renew --cert-name ",

@@ -47,7 +47,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "publishing",
+        "workflow/publish",
         states.snippets_of_a_stranger,
         RENEW,
         ". See that nobody changed what is there. Run: ",
@@ -55,7 +55,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "errors",
+        "core/errors",
         states.records_of_a_stranger,
         FORCED,
         "See that nobody changed what is there. ",
@@ -63,7 +63,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.expanded_past_pinkeep,
         "certbot renew --cert-name b.test -i pinkeep",
         ", too. To go back to a key of ",
@@ -71,7 +71,7 @@ ROWS = [
         says_more,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.expanded_and_back,
         "certbot renew --cert-name b.test -i pinkeep",
         "--installer pinkeep --cert-name ",
@@ -79,7 +79,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.bad_option_on_the_command_line,
         "certbot renew --pinkeep-max-age sixty",
         " --installer pinkeep ",
@@ -88,7 +88,7 @@ ROWS = [
         {"VALUE": "60"},
     ),
     Row(
-        "advice",
+        "core/explain",
         states.bad_option_remembered,
         RENEW,
         " --installer pinkeep ",
@@ -96,9 +96,9 @@ ROWS = [
         sound,
         {"VALUE": "60"},
     ),
-    Row("advice", states.bad_switch_remembered, RENEW, " --installer pinkeep ", RENEW, sound),
+    Row("core/explain", states.bad_switch_remembered, RENEW, " --installer pinkeep ", RENEW, sound),
     Row(
-        "advice",
+        "core/explain",
         states.odd_name,
         "certbot renew -i pinkeep",
         " --installer pinkeep ",
@@ -116,7 +116,7 @@ ROWS = [
         by_hand=states.good_option_in_cli_ini,
     ),
     Row(
-        "apache",
+        "carriers/apache",
         states.apache_broken,
         "certbot renew --pinkeep-max-age 600",
         "Mend Apache's configuration, and run 'certbot renew",
@@ -125,7 +125,7 @@ ROWS = [
         by_hand=states.apache_mended,
     ),
     Row(
-        "apache",
+        "carriers/apache",
         states.apache_stopped,
         "certbot renew --pinkeep-max-age 600",
         "certbot renew",
@@ -134,7 +134,7 @@ ROWS = [
         by_hand=states.apache_runs,
     ),
     Row(
-        "errors",
+        "core/errors",
         states.keyring_file_edited,
         RENEW,
         "and run 'certbot renew --installer pinkeep', which adopts",
@@ -143,7 +143,7 @@ ROWS = [
         by_hand=states.keyring_file_moved_away,
     ),
     Row(
-        "errors",
+        "core/errors",
         states.one_below,
         "certbot renew --cert-name a.test --pinkeep-include-subdomains",
         "certbot renew --cert-name ",
@@ -151,7 +151,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "issuing",
+        "workflow/issue",
         states.not_pinned_yet,
         "certbot certonly -d a.test --new-key --force-renewal -i pinkeep",
         "certbot renew --installer pinkeep' first",
@@ -159,7 +159,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "issuing",
+        "workflow/issue",
         states.key_refused_and_record_lost,
         FORCED,
         "certbot install --installer pinkeep --cert-name ",
@@ -167,7 +167,7 @@ ROWS = [
         done,
     ),
     Row(
-        "keeper",
+        "workflow/enrol",
         states.record_lost,
         RENEW,
         " add --pin PIN",
@@ -176,7 +176,7 @@ ROWS = [
         states.A_RELEASE,
     ),
     Row(
-        "keeper",
+        "workflow/enrol",
         states.record_and_offline_backup_lost,
         RENEW,
         " add --csr FILE",
@@ -185,7 +185,7 @@ ROWS = [
         {"FILE": states.offline_csr},
     ),
     Row(
-        "keeper",
+        "workflow/enrol",
         states.record_lost_and_replaced,
         RENEW,
         "away and run: certbot renew",
@@ -194,7 +194,7 @@ ROWS = [
         by_hand=states.snippet_moved_away,
     ),
     Row(
-        "publishing",
+        "workflow/publish",
         states.replaced_without_pinkeep,
         RENEW,
         "To go back to the pinned key",
@@ -202,7 +202,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.compromised_and_unsafe,
         FORCED,
         "To renew now all the same, with ",
@@ -210,7 +210,7 @@ ROWS = [
         done,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.compromised_and_unsafe,
         "certbot certonly -d a.test --duplicate -i pinkeep --pinkeep-keyring a.test",
         "To have a certificate now all the same, with ",
@@ -218,7 +218,7 @@ ROWS = [
         gone,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.compromised_without_backup,
         FORCED,
         "To have one staged",
@@ -226,7 +226,7 @@ ROWS = [
         done,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.pinned,
         "certbot delete --cert-name a.test",
         "certbot certonly",
@@ -234,7 +234,7 @@ ROWS = [
         done,
     ),
     Row(
-        "advice",
+        "core/explain",
         states.pinned,
         "certbot delete --cert-name a.test",
         "so that clients forget the pins",
@@ -242,7 +242,7 @@ ROWS = [
         done,
     ),
     Row(
-        "files",
+        "storage/atomic",
         states.keys_open_to_others,
         FORCED,
         " Nothing was written. Run: chmod ",
@@ -250,7 +250,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "errors",
+        "core/errors",
         states.records_open_to_others,
         FORCED,
         "See that nobody changed what is there. Run: chmod ",
@@ -258,7 +258,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "files",
+        "storage/atomic",
         states.keys_open_to_others,
         FORCED,
         " Nothing was written. Run: chmod ",
@@ -266,7 +266,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "files",
+        "storage/atomic",
         states.keys_of_a_stranger,
         FORCED,
         " Nothing was written. Run: chown ",

@@ -21,16 +21,19 @@ from cryptography.x509.oid import NameOID
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from certbot_pinkeep import apache, lineage, pins
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.keyring import Key, Keyring, Member, Role
-from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.lineage import Live
-from certbot_pinkeep.options import Options
-from certbot_pinkeep.pins import KeyKind, PrivateKey
-from certbot_pinkeep.policy import Policy
-from certbot_pinkeep.publishing import Report
-from certbot_pinkeep.state import State
+from certbot_pinkeep.adapters import lineage
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.core import pins
+from certbot_pinkeep.core.keyring import Key, Keyring, Member, Role
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.core.pem import PrivateKey, load_private_key
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.publish import Report
 
 # Property tests try the same examples at every run: none fails by chance, none is timed or kept.
 settings.register_profile("unit", deadline=None, database=None, derandomize=True)
@@ -152,7 +155,7 @@ def pem_of(key: PrivateKey) -> bytes:
 
 def pin_of_key(pem: bytes) -> str:
     """The pin of a private key's public half."""
-    return pins.pin_of(pins.load_private_key(pem).public_key())
+    return pins.pin_of(load_private_key(pem).public_key())
 
 
 def sans(names: Iterable[str]) -> x509.SubjectAlternativeName:
@@ -168,7 +171,7 @@ def sans(names: Iterable[str]) -> x509.SubjectAlternativeName:
 
 def certificate(key_pem: bytes, names: Iterable[str], start: datetime = NOW - DAY) -> bytes:
     """A self-signed certificate."""
-    key = pins.load_private_key(key_pem)
+    key = load_private_key(key_pem)
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
     built = (
         x509.CertificateBuilder()
@@ -200,7 +203,7 @@ def csr_of(
         builder = builder.add_extension(stapling, critical=False)
     for extra in extras:
         builder = builder.add_extension(extra, critical=False)
-    return builder.sign(pins.load_private_key(key_pem), hashes.SHA256())
+    return builder.sign(load_private_key(key_pem), hashes.SHA256())
 
 
 def csr_pem(key_pem: bytes, names: Iterable[str], must_staple: bool = False) -> bytes:
@@ -216,7 +219,7 @@ _SIGNATURES = {
 
 def resigned(body: bytes, signer_pem: bytes, digest: hashes.HashAlgorithm) -> bytes:
     """A CSR in PEM with the given body (DER), signed as no library of today would sign it."""
-    signer = pins.load_private_key(signer_pem)
+    signer = load_private_key(signer_pem)
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
     algorithm = _der(0x30, _der(0x06, _SIGNATURES[digest.name]))
     signature = _der(0x03, b"\0" + signer.sign(body, ec.ECDSA(digest)))

@@ -10,15 +10,17 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 from helpers import DAY, NOW, SIXTY_DAYS, FakeApache, certificate, make_pem, pem_of, pin_of_key
 
-from certbot_pinkeep import apache, lineage, options
-from certbot_pinkeep.issuing import Handover
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.lineage import Live
-from certbot_pinkeep.options import Options
-from certbot_pinkeep.pins import KeyKind, KeyType
-from certbot_pinkeep.policy import Policy
-from certbot_pinkeep.publishing import Report
-from certbot_pinkeep.state import State
+from certbot_pinkeep.adapters import lineage
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.core import options
+from certbot_pinkeep.core.key_and_csr import KeyAndCsr
+from certbot_pinkeep.core.kinds import KeyKind, KeyType
+from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.publish import Report
 
 RSA_KEY = pem_of(rsa.generate_private_key(65537, 2048))
 
@@ -92,7 +94,7 @@ class Machine:
 
     def handed(
         self, name: str, keyring: str, now: datetime, asked: bool = False, **values: object
-    ) -> Handover:
+    ) -> KeyAndCsr:
         """What the renewal of a lineage is issued for."""
         live, chosen = self.look(name), self.options(keyring, **values)
         return self.keeper.handover(live, keyring, live.names, now, asked=asked, chosen=chosen)

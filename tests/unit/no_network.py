@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from certbot_pinkeep import probe
-from certbot_pinkeep.checks.seen import Shown
+from certbot_pinkeep.adapters import probe
+from certbot_pinkeep.core.observations import TlsObservation
 
 #: The real one.
 glance = probe.glance
 
 
-def _somebody_else(names: Sequence[str], connect: object = None) -> list[Shown]:
-    return [Shown(name, certificate=b"of somebody else") for name in names]
+def _somebody_else(names: Sequence[str], connect: object = None) -> list[TlsObservation]:
+    return [TlsObservation(name, certificate=b"of somebody else") for name in names]
 
 
 setattr(probe, "glance", _somebody_else)  # noqa: B010 - for good, in this process

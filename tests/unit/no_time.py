@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from certbot_pinkeep import moments
+from certbot_pinkeep.adapters import clock
 
 
 def _seconds() -> float:
@@ -19,5 +19,5 @@ def _fsync(descriptor: object) -> None:
     """What is written is there as long as the machine runs."""
 
 
-for _owner, _name, _instead in ((moments, "seconds", _seconds), (os, "fsync", _fsync)):
+for _owner, _name, _instead in ((clock, "seconds", _seconds), (os, "fsync", _fsync)):
     setattr(_owner, _name, _instead)  # for good, in this process

@@ -34,11 +34,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from helpers import csr_of, sans
 
-from certbot_pinkeep import apache, command, lineage, moments, options, pins, probe, renewals
-from certbot_pinkeep.checks.seen import Plain, Shown, Target
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.policy import Policy
-from certbot_pinkeep.state import State
+from certbot_pinkeep.adapters import clock, lineage, probe, renewal_conf
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.cli import main as command
+from certbot_pinkeep.core import options, pins
+from certbot_pinkeep.core.observations import HttpObservation, Target, TlsObservation
+from certbot_pinkeep.core.pem import load_certificate, usable
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.workflow.enrol import Keeper
 
 CERTBOT, PINKEEP = "certbot", "certbot-pinkeep"
 _DAY = timedelta(days=1)
@@ -165,11 +169,13 @@ class Server:
         path = self.loaded / "snippets" / f"{keyring}.conf"
         return apache.read_policy(path.read_text()) if path.exists() else None
 
-    def _look(self, targets: Sequence[Target], way: object) -> tuple[list[Shown], list[Plain]]:
+    def _look(
+        self, targets: Sequence[Target], way: object
+    ) -> tuple[list[TlsObservation], list[HttpObservation]]:
         return [shown for target in targets for shown in self._shown(target)], []
 
-    def _shown(self, target: Target) -> list[Shown]:
-        found: list[Shown] = []
+    def _shown(self, target: Target) -> list[TlsObservation]:
+        found: list[TlsObservation] = []
         for cert in sorted(self.loaded.glob("live/*/cert.pem")):
             names, _ = lineage.glance(str(cert))
             if target.name not in names:
@@ -181,10 +187,12 @@ class Server:
                 (apache.read_policy(one.read_text()) for one in snippets if one.exists()), None
             )
             headers = ((policy.header_name, policy.header_value),) if policy else ()
-            der = pins.load_certificate(cert.read_bytes()).public_bytes(serialization.Encoding.DER)
-            found.append(Shown(target.name, der, headers))
+            der = load_certificate(cert.read_bytes()).public_bytes(serialization.Encoding.DER)
+            found.append(TlsObservation(target.name, der, headers))
         wanted = max(len(target.key_types), 1)
-        return found[:wanted] or [Shown(target.name, stopped="unreachable", error="refused")]
+        return found[:wanted] or [
+            TlsObservation(target.name, stopped="unreachable", error="refused")
+        ]
 
     # Certbot and the command
 
@@ -256,7 +264,7 @@ class Server:
     def _prepare_fork(self) -> None:
         """What is not real."""
         moment = self.now
-        replace(moments, "now", lambda: moment)
+        replace(clock, "now", lambda: moment)
         replace(probe, "look", self._look)
         replace(eff, "handle_subscription", lambda *words: None)
         if hasattr(certbot_renewal, "_ari_renewal_time"):
@@ -331,8 +339,8 @@ class Server:
         keeper = Keeper(str(self.config), str(self.work))
         live = self.live(name)
         found = lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
-        renewals.remember(str(self.config), name, "pinkeep", {})
-        keeper.take_in(found, chosen, self.now)
+        renewal_conf.remember(str(self.config), name, "pinkeep", {})
+        keeper.enrol(found, chosen, self.now)
 
     def sound(self) -> None:
         """See that nothing is wrong."""
@@ -371,12 +379,12 @@ class Server:
 
     def serial(self, name: str = "a.test") -> int:
         """The serial number of the certificate that is live."""
-        return pins.load_certificate((self.live(name) / "cert.pem").read_bytes()).serial_number
+        return load_certificate((self.live(name) / "cert.pem").read_bytes()).serial_number
 
     def loaded_serial(self, name: str = "a.test") -> int:
         """The serial number of the certificate that Apache serves."""
         content = (self.loaded / "live" / name / "cert.pem").read_bytes()
-        return pins.load_certificate(content).serial_number
+        return load_certificate(content).serial_number
 
     def state(self, keyring: str = "a.test") -> State:
         """What the record of a keyring says."""
@@ -464,7 +472,7 @@ def _issued(age: int, refused: dict[str, str]) -> Callable[..., tuple[bytes, byt
         self: certbot_client.Client, csr: Any, orderr: object = None
     ) -> tuple[bytes, bytes]:
         request = _request(csr.data)
-        why = refused.get(pins.pin_of(pins.usable(request.public_key())))
+        why = refused.get(pins.pin_of(usable(request.public_key())))
         if why or "" in refused:
             code = "badPublicKey" if why else "serverInternal"
             raise messages.Error.with_code(code, detail=why or refused[""])
@@ -482,7 +490,7 @@ def sign(request: x509.CertificateSigningRequest, age: int) -> tuple[bytes, byte
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
         .issuer_name(root.subject)
-        .public_key(pins.usable(request.public_key()))
+        .public_key(usable(request.public_key()))
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
         .not_valid_after(begin + 90 * _DAY)

@@ -15,10 +15,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from certbot_pinkeep import lineage, options, pins
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.lineage import Live
-from certbot_pinkeep.publishing import Report
+from certbot_pinkeep.adapters import lineage
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.core import options
+from certbot_pinkeep.core.pem import PrivateKey
+from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.publish import Report
 
 NOW = datetime(2026, 11, 23, 9, 0, 0, tzinfo=timezone.utc)
 NAME = "www.pin.test"
@@ -35,7 +37,7 @@ def ec_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def pem_of(key: pins.PrivateKey) -> bytes:
+def pem_of(key: PrivateKey) -> bytes:
     """A private key as certbot writes it."""
     return key.private_bytes(
         serialization.Encoding.PEM,
@@ -44,7 +46,7 @@ def pem_of(key: pins.PrivateKey) -> bytes:
     )
 
 
-def certificate(key: pins.PrivateKey, names: list[str], begin: datetime = NOW - DAY) -> bytes:
+def certificate(key: PrivateKey, names: list[str], begin: datetime = NOW - DAY) -> bytes:
     """A self-signed certificate in PEM."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     return (
@@ -73,7 +75,7 @@ class Site:
         self.bad_word = folder / "bad-word"
         self.broken_reload = folder / "broken-reload"
         self.version = 0
-        self.key: pins.PrivateKey = ec_key()
+        self.key: PrivateKey = ec_key()
         self.names = [name]
         for part in ("live", "archive", "renewal"):
             (self.config / part).mkdir(parents=True, exist_ok=True)
@@ -100,7 +102,7 @@ class Site:
         """A new keeper, as every run has."""
         return Keeper(str(self.config))
 
-    def issue(self, key: pins.PrivateKey | None = None) -> None:
+    def issue(self, key: PrivateKey | None = None) -> None:
         """Put a new certificate live, as certbot does."""
         self.key = key or self.key
         self.version += 1

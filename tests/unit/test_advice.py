@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from helpers import DAY, NOW, A, B, C, policy, ring_key
 
-from certbot_pinkeep import advice, rollover
-from certbot_pinkeep.keyring import Keyring, Member
-from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.rollover import Decision
+from certbot_pinkeep.core import explain, rollover
+from certbot_pinkeep.core.keyring import Keyring, Member
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.rollover import Decision
 
 WEEK = 7 * 86400
 #: Without B: served for 50 days, then for 5 days with another max-age; B is safe in 50 days.
@@ -31,7 +31,7 @@ RING = Keyring(
     (Member("example.com", ("example.com",), A),),
     (ring_key(A, "primary"), ring_key(B)),
 )
-ASKED, REVOKED = RING.with_left("asked"), RING.with_revoked(A)
+ASKED, REVOKED = RING.mark_for_retirement("asked"), RING.with_revoked(A)
 COMPROMISED = RING.with_compromised(A)
 ALONE = Keyring("ring", RING.members, RING.keys[:1])
 
@@ -44,66 +44,66 @@ def decided(ring: Keyring, ledger: Ledger = LEDGER) -> Decision:
 Say = Callable[[], str]
 SENTENCES: dict[str, tuple[Say, list[str]]] = {
     "rolling, asked": (
-        lambda: advice.rolling("ring", decided(ASKED, Ledger())),
+        lambda: explain.rolling("ring", decided(ASKED, Ledger())),
         ["keyring ring", B, "you asked for it"],
     ),
     "rolling, revoked": (
-        lambda: advice.rolling("ring", decided(REVOKED, Ledger())),
+        lambda: explain.rolling("ring", decided(REVOKED, Ledger())),
         ["keyring ring", B, "its certificate was revoked"],
     ),
     "rolling, by age": (
-        lambda: advice.rolling(
+        lambda: explain.rolling(
             "ring",
             decided(replace(RING, rollover_days=0).served_since({A: NOW}), Ledger()),
         ),
         ["keyring ring", B, "--pinkeep-rollover-days"],
     ),
     "rolling, compromised": (
-        lambda: advice.rolling("ring", decided(COMPROMISED, Ledger())),
+        lambda: explain.rolling("ring", decided(COMPROMISED, Ledger())),
         ["keyring ring", B, "it is compromised"],
     ),
     "held": (
-        lambda: advice.held("ring", decided(REVOKED)),
+        lambda: explain.held("ring", decided(REVOKED)),
         ["keyring ring", "was revoked", f"safe from {UNTIL}", "keeps the key"],
     ),
     "held, unknown": (
-        lambda: advice.held("ring", decided(ASKED, UNKNOWN)),
+        lambda: explain.held("ring", decided(ASKED, UNKNOWN)),
         ["keyring ring", "may still be served", "not known yet", "certbot-pinkeep confirm"],
     ),
     "held, no backup": (
-        lambda: advice.held("ring", decided(ALONE.with_left("asked"))),
+        lambda: explain.held("ring", decided(ALONE.mark_for_retirement("asked"))),
         ["keyring ring", "no backup key"],
     ),
     "held, clock": (
-        lambda: advice.held("ring", decided(ASKED, Ledger().noticed(NOW + DAY))),
+        lambda: explain.held("ring", decided(ASKED, Ledger().noticed(NOW + DAY))),
         ["keyring ring", "2026-03-01T12:00:00Z", "2026-03-02T12:00:00Z was reached before"],
     ),
     "promise": (
-        lambda: advice.promise("ring", decided(ASKED, Ledger())),
+        lambda: explain.promise("ring", decided(ASKED, Ledger())),
         ["next renewal", "keyring ring", B],
     ),
     "promise, later": (
-        lambda: advice.promise("ring", decided(ASKED)),
+        lambda: explain.promise("ring", decided(ASKED)),
         ["first renewal that is safe", "keyring ring", B, UNTIL, "keep the present key"],
     ),
     "promise, forced": (
-        lambda: advice.promise("ring", decided(ASKED), force=True),
+        lambda: explain.promise("ring", decided(ASKED), force=True),
         ["next renewal", "keyring ring", B],
     ),
     "promise, compromised": (
-        lambda: advice.promise("ring", decided(COMPROMISED)),
+        lambda: explain.promise("ring", decided(COMPROMISED)),
         [B, UNTIL, "renewals fail", "certbot-pinkeep rollover ring --now --force"],
     ),
     "promise, no backup": (
-        lambda: advice.promise("ring", decided(ALONE.with_left("asked"))),
+        lambda: explain.promise("ring", decided(ALONE.mark_for_retirement("asked"))),
         ["keyring ring", "once it has a backup key", "certbot renew"],
     ),
     "refusal": (
-        lambda: advice.refusal("ring", decided(ASKED)),
+        lambda: explain.refusal("ring", decided(ASKED)),
         ["keyring ring", UNTIL, "Nothing was changed", "certbot-pinkeep rollover ring --when-safe"],
     ),
     "locked in": (
-        lambda: advice.locked_in("ring", decided(COMPROMISED), LEDGER, NOW),
+        lambda: explain.locked_in("ring", decided(COMPROMISED), LEDGER, NOW),
         [
             "keyring ring is compromised",
             "old certificate stays",
@@ -114,7 +114,7 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
         ],
     ),
     "locked in, no backup": (
-        lambda: advice.locked_in("ring", decided(ALONE.with_compromised(A)), LEDGER, NOW),
+        lambda: explain.locked_in("ring", decided(ALONE.with_compromised(A)), LEDGER, NOW),
         [
             "keyring ring is compromised",
             "certbot install --installer pinkeep",
@@ -122,10 +122,10 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
         ],
     ),
     "locked in, for a new certificate": (
-        lambda: advice.locked_in("ring", decided(COMPROMISED), LEDGER, NOW, True),
+        lambda: explain.locked_in("ring", decided(COMPROMISED), LEDGER, NOW, True),
         [B, UNTIL, "certbot-pinkeep rollover ring --force", "ask for the certificate again"],
     ),
-    "pinned": (lambda: advice.unpinning("ring", False, LEDGER, NOW), ["keyring ring is pinned"]),
+    "pinned": (lambda: explain.unpinning("ring", False, LEDGER, NOW), ["keyring ring is pinned"]),
 }
 
 
@@ -140,13 +140,13 @@ def test_sentence_names_the_keyring_the_time_and_the_command(name: str) -> None:
 
 def test_promise_of_a_rollover_that_can_be_says_nothing_of_waiting() -> None:
     """No time where none is to be waited for."""
-    assert "safe from" not in advice.promise("ring", decided(ASKED, Ledger()))
-    assert "safe from" not in advice.promise("ring", decided(ASKED), force=True)
+    assert "safe from" not in explain.promise("ring", decided(ASKED, Ledger()))
+    assert "safe from" not in explain.promise("ring", decided(ASKED), force=True)
 
 
 def test_g2_announcement_lists_exactly_the_victims() -> None:
     """Policy by policy: from when to when it was served, and until when clients hold it."""
-    assert advice.announcement(ring_key(B), LEDGER, NOW) == (
+    assert explain.announcement(ring_key(B), LEDGER, NOW) == (
         "It locks out: "
         "who noted the pins served from 2025-12-31T12:00:00Z to 2026-02-19T12:00:00Z, until "
         "2026-04-20T12:00:00Z; "
@@ -161,7 +161,7 @@ def test_g2_victims_are_those_who_hold_pins_then(days: int, count: int) -> None:
     at = NOW + days * DAY
     found = rollover.locked_out(B, LEDGER, at)
     assert found == LEDGER.entries[:count]
-    said = advice.announcement(ring_key(B), LEDGER, at)
+    said = explain.announcement(ring_key(B), LEDGER, at)
     assert said.count("until") == count and (said == "It locks nobody out.") == (count == 0)
 
 
@@ -169,7 +169,7 @@ def test_g2_victims_of_each_key_are_others() -> None:
     """Who notes what is served now, and it does not name C, is locked out by C, without end."""
     assert rollover.locked_out(A, LEDGER, NOW) == ()
     assert rollover.locked_out(C, LEDGER, NOW) == LEDGER.entries[2:]
-    assert advice.announcement(ring_key(C), LEDGER, NOW) == (
+    assert explain.announcement(ring_key(C), LEDGER, NOW) == (
         "It locks out: who notes the pins that may be served since 2026-02-24T12:00:00Z, until "
         "2026-04-30T12:00:00Z or later."
     )
@@ -179,15 +179,15 @@ def test_g8_announcement_says_what_is_not_known() -> None:
     """Blind, in doubt, or with a clock that is behind: not only the known ones are locked out."""
     blind = replace(LEDGER, blind_until=NOW + 9 * DAY)
     key = ring_key(A)
-    assert advice.announcement(key, blind, NOW) == (
+    assert explain.announcement(key, blind, NOW) == (
         "It locks out: who holds pins from before the record was lost, which ends by "
         "2026-03-10T12:00:00Z."
     )
-    assert advice.announcement(key, blind, NOW + 9 * DAY) == "It locks nobody out."
-    doubted = advice.announcement(ring_key(B), LEDGER.doubted("it was lost", []), NOW)
+    assert explain.announcement(key, blind, NOW + 9 * DAY) == "It locks nobody out."
+    doubted = explain.announcement(ring_key(B), LEDGER.doubted("it was lost", []), NOW)
     assert doubted.count("who noted") == 2
     assert doubted.endswith("who else is locked out is unknown: it was lost.")
-    behind = advice.announcement(key, LEDGER.noticed(NOW + DAY), NOW)
+    behind = explain.announcement(key, LEDGER.noticed(NOW + DAY), NOW)
     assert "unknown: the clock says 2026-03-01T12:00:00Z" in behind
 
 
@@ -210,13 +210,13 @@ LEAVING = LEDGER.record(policy(A, B, max_age=0), NOW - DAY).confirm(NOW - DAY)
 )
 def test_unpinning_tells_how_far_it_is(ledger: Ledger, days: int, parts: list[str]) -> None:
     """What is sent, until when pins are held, and what to do."""
-    said = advice.unpinning("ring", True, ledger, NOW + days * DAY)
+    said = explain.unpinning("ring", True, ledger, NOW + days * DAY)
     assert [part for part in ["keyring ring", *parts] if part not in said] == []
 
 
 def test_g8_unpinning_promises_no_time_that_is_not_known() -> None:
     """With a clock that is behind, or in doubt, nobody can say until when pins are held."""
     for ledger in (LEAVING.noticed(NOW + 999 * DAY), LEAVING.doubted("it was lost", [])):
-        said = advice.unpinning("ring", True, ledger, NOW + 100 * DAY)
+        said = explain.unpinning("ring", True, ledger, NOW + 100 * DAY)
         assert "at the latest" not in said
         assert "no header is sent" not in said

@@ -14,11 +14,11 @@ import pytest
 from helpers import A, B, C, FakeApache, mode_of, policy, policy_strategy, ring_key
 from hypothesis import given
 
-from certbot_pinkeep import apache
-from certbot_pinkeep.apache import Server
-from certbot_pinkeep.errors import BadOption, PublishFailed
-from certbot_pinkeep.keyring import Keyring, Member
-from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.carriers.apache import Server
+from certbot_pinkeep.core.errors import BadOption, PublishFailed
+from certbot_pinkeep.core.keyring import Keyring, Member
+from certbot_pinkeep.core.policy import Policy
 
 RING = Keyring(
     "ring",

@@ -42,28 +42,35 @@ from helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import apache, command, csrs, files, moments, probe, renewals, wishes
-from certbot_pinkeep.checks import certificates, check
-from certbot_pinkeep.checks.findings import Finding, Severity, exit_code, lines
-from certbot_pinkeep.checks.seen import (
+from certbot_pinkeep.adapters import clock, probe, renewal_conf
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.check import check
+from certbot_pinkeep.check.findings import Finding, Severity, exit_code, lines
+from certbot_pinkeep.check.local_files import CliIni, LocalFiles
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.core import certificate as certificates
+from certbot_pinkeep.core import times
+from certbot_pinkeep.core.errors import ApacheFailed, BadKey, BadOption
+from certbot_pinkeep.core.key_and_csr import csr_request
+from certbot_pinkeep.core.keyring import Keyring, Member
+from certbot_pinkeep.core.ledger import Ledger, Release
+from certbot_pinkeep.core.observations import (
     Certificate,
+    FileInfo,
+    HttpObservation,
     KeyFile,
     Lineage,
-    Place,
-    Plain,
     Seen,
-    Shown,
     Target,
+    TlsObservation,
     targets,
 )
-from certbot_pinkeep.errors import ApacheFailed, BadKey, BadOption
-from certbot_pinkeep.keyring import Keyring, Member
-from certbot_pinkeep.ledger import Ledger, Release
-from certbot_pinkeep.options import Options
-from certbot_pinkeep.policy import Policy
-from certbot_pinkeep.state import State
-from certbot_pinkeep.store import Store
-from certbot_pinkeep.survey import CliIni, Survey
+from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.storage.store import Store
+from certbot_pinkeep.workflow import requests as wishes
 
 OK, WARNING, CRITICAL, UNKNOWN = Severity
 HOST, OTHER, RING = "example.com", "other.example", "ring"
@@ -89,9 +96,9 @@ KEYS = (
 )
 KEYRING = Keyring(RING, (Member(HOST, (HOST,), LIVE),), KEYS)
 LEDGER = Ledger().record(POLICY, NOW - 10 * DAY, (HOST,)).confirm(NOW - 10 * DAY)
-SHOWN = Shown(HOST, LIVE_DER, ((PKP, POLICY.header_value),))
+SHOWN = TlsObservation(HOST, LIVE_DER, ((PKP, POLICY.header_value),))
 LINEAGE = Lineage(HOST, LIVE_CERTIFICATE, installer="pinkeep", reuse_key=True)
-REQUESTS = frozenset(csrs.request(pin, [HOST], False) for pin in (LIVE, B))
+REQUESTS = frozenset(csr_request(pin, [HOST], False) for pin in (LIVE, B))
 
 
 def sound(
@@ -103,12 +110,12 @@ def sound(
         state=State(keyring, ledger, "/s.conf", unpin=unpin),
         chosen=Options(RING),
         reloads=True,
-        reached=NOW,
+        latest_known=NOW,
         owner=0,
         snippet=apache.render(keyring, current.policy) if current else None,
         shown=(SHOWN,),
-        plain=(Plain(HOST),),
-        places=(Place("/keys", "keys", 0o700, 0),),
+        plain=(HttpObservation(HOST),),
+        places=(FileInfo("/keys", "keys", 0o700, 0),),
         keys=(KeyFile(LIVE, "/k/0"), KeyFile(B, "/k/1")),
         lineages=(LINEAGE,),
         requests=REQUESTS,
@@ -194,14 +201,14 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(ended(POLICY, policy(C, D))),
         WARNING,
         f"is pinned, but it is refused by clients that hold earlier pins, until "
-        f"{moments.text(NOW + 59 * DAY)} at the latest.",
+        f"{times.text(NOW + 59 * DAY)} at the latest.",
         "Nothing can take earlier pins back before that.",
     ),
     "key not in what an app carries": (
         sound(LEDGER.with_release(APP)),
         WARNING,
         "it is refused by whoever relies on the release ios 3 x, until "
-        f"{moments.text(NOW + 30 * DAY)}.",
+        f"{times.text(NOW + 30 * DAY)}.",
         f"Where nobody relies on the release ios 3 x any more, run: certbot-pinkeep release {RING} end "
         "--channel ios --label '3 x'",
     ),
@@ -209,7 +216,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(
             ended(policy(LIVE, BACKUP), policy(LIVE, C)),
             keyring=EARLY,
-            requests=frozenset(csrs.request(pin, [HOST], False) for pin in (LIVE, BACKUP)),
+            requests=frozenset(csr_request(pin, [HOST], False) for pin in (LIVE, BACKUP)),
             **lineage(live=BACKUP_CERTIFICATE),
             **shows((PKP, policy(LIVE, BACKUP).header_value), certificate=BACKUP_DER),
         ),
@@ -221,7 +228,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(
             ended(policy(LIVE, BACKUP), policy(LIVE, C)),
             keyring=EARLY,
-            requests=frozenset(csrs.request(pin, [HOST], False) for pin in (LIVE, BACKUP)),
+            requests=frozenset(csr_request(pin, [HOST], False) for pin in (LIVE, BACKUP)),
             **lineage(live=BACKUP_CERTIFICATE),
             **shows((PKP, policy(LIVE, BACKUP).header_value)),
         ),
@@ -244,7 +251,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(
             shown=(
                 SHOWN,
-                Shown(HOST, stopped="type", error="handshake failure", key_type="ecdsa"),
+                TlsObservation(HOST, stopped="type", error="handshake failure", key_type="ecdsa"),
             )
         ),
         WARNING,
@@ -295,25 +302,25 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     ),
     "not trusted": (sound(**shows(untrusted="no root")), WARNING, "(no root)", "--ca-file"),
     "not reached": (
-        sound(shown=(Shown(HOST, stopped="unreachable", error="refused"),)),
+        sound(shown=(TlsObservation(HOST, stopped="unreachable", error="refused"),)),
         UNKNOWN,
         "could not be reached: refused.",
         "--connect HOST:PORT",
     ),
     "no TLS in time": (
-        sound(shown=(Shown(HOST, stopped="slow", error="it took longer"),)),
+        sound(shown=(TlsObservation(HOST, stopped="slow", error="it took longer"),)),
         UNKNOWN,
         "no TLS connection came about in time: it took longer.",
         "--timeout SECONDS",
     ),
     "no TLS": (
-        sound(shown=(Shown(HOST, stopped="tls", error="alert"),)),
+        sound(shown=(TlsObservation(HOST, stopped="tls", error="alert"),)),
         CRITICAL,
         "no TLS connection came about: alert.",
         "Apache's error log",
     ),
     "no HTTP": (
-        sound(shown=(Shown(HOST, LIVE_DER, stopped="http", error="slow"),)),
+        sound(shown=(TlsObservation(HOST, LIVE_DER, stopped="http", error="slow"),)),
         UNKNOWN,
         "no answer came over TLS",
         "--timeout",
@@ -406,7 +413,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "Reload Apache",
     ),
     "sent over plain HTTP": (
-        sound(plain=(Plain(HOST, (TRUE_HEADER, TRUE_HEADER)),)),
+        sound(plain=(HttpObservation(HOST, (TRUE_HEADER, TRUE_HEADER)),)),
         WARNING,
         "over plain HTTP, where none must be sent (RFC 7469 §2.2.2)",
         "take out the other line",
@@ -425,7 +432,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         f"confirm {RING} --clock",
     ),
     "behind the witness": (
-        sound(reached=NOW + DAY),
+        sound(latest_known=NOW + DAY),
         WARNING,
         "was reached before",
         "Set the clock right",
@@ -453,7 +460,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
             PENDING, snippet=apache.render(KEYRING, POLICY), configtest="/sbin/apachectl configtest"
         ),
         WARNING,
-        f"what was to be published at {moments.text(NOW - HOUR)} is not in place: Apache's "
+        f"what was to be published at {times.text(NOW - HOUR)} is not in place: Apache's "
         "configuration test failed",
         "Run: /sbin/apachectl configtest -- mend what it finds, and run: certbot renew",
     ),
@@ -492,7 +499,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         f"certbot-pinkeep confirm {RING}",
     ),
     "compromised": (
-        sound(keyring=COMPROMISED, reached=NOW),
+        sound(keyring=COMPROMISED, latest_known=NOW),
         CRITICAL,
         f"the key with the pin {LIVE}, which is compromised",
         f"certbot-pinkeep rollover {RING} --now",
@@ -505,8 +512,8 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     ),
     "a rollover that waits for the admin": (
         sound(
-            keyring=with_key(path=None).with_left("asked"),
-            requests=frozenset({csrs.request(LIVE, [HOST], False)}),
+            keyring=with_key(path=None).mark_for_retirement("asked"),
+            requests=frozenset({csr_request(LIVE, [HOST], False)}),
             keys=(),
         ),
         WARNING,
@@ -555,14 +562,14 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "certbot renew -- it takes the key",
     ),
     "no CSR": (
-        sound(requests=frozenset({csrs.request(LIVE, [HOST], False)})),
+        sound(requests=frozenset({csr_request(LIVE, [HOST], False)})),
         WARNING,
         f"no CSR is saved with which {HOST} would be issued for the backup key",
         "certbot renew",
     ),
     "CSR for other names": (
         sound(
-            requests=frozenset(csrs.request(pin, [HOST, OTHER], False) for pin in (LIVE, B)),
+            requests=frozenset(csr_request(pin, [HOST, OTHER], False) for pin in (LIVE, B)),
             keyring=with_key(path=None),
         ),
         WARNING,
@@ -611,55 +618,55 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "Restore /k/0 from a backup.",
     ),
     "foreign owner of a key": (
-        sound(places=(Place("/k/0", "key", 0o600, 1000),)),
+        sound(places=(FileInfo("/k/0", "key", 0o600, 1000),)),
         CRITICAL,
         "belongs to the user 1000, not to the user 0",
         "Run: chown 0 /k/0",
     ),
     "foreign owner of the snippet": (
-        sound(places=(Place("/s.conf", "snippet", 0o644, 33),)),
+        sound(places=(FileInfo("/s.conf", "snippet", 0o644, 33),)),
         CRITICAL,
         "belongs to the user 33",
         "Run: chown 0 /s.conf",
     ),
     "record folder open": (
-        sound(places=(Place("/pinkeep", "records", 0o777, 0),)),
+        sound(places=(FileInfo("/pinkeep", "records", 0o777, 0),)),
         CRITICAL,
         "the folder of the keyring files and open to other users: its mode is 0777",
         "Run: chmod go-w /pinkeep",
     ),
     "foreign owner of the snippet's folder": (
-        sound(places=(Place("/pinkeep/apache", "snippets", 0o755, 33),)),
+        sound(places=(FileInfo("/pinkeep/apache", "snippets", 0o755, 33),)),
         CRITICAL,
         "belongs to the user 33",
         "Run: chown 0 /pinkeep/apache",
     ),
     "the admin's own folder open": (
-        sound(places=(Place("/snippets", "foreign snippets", 0o777, 0),), owner=1000),
+        sound(places=(FileInfo("/snippets", "foreign snippets", 0o777, 0),), owner=1000),
         CRITICAL,
         "its mode is 0777",
         "Run: chmod o-w /snippets",
     ),
     "keyring file readable": (
-        sound(places=(Place("/r.conf", "keyring", 0o644, 0),)),
+        sound(places=(FileInfo("/r.conf", "keyring", 0o644, 0),)),
         WARNING,
         "its mode is 0644",
         "Run: chmod 0600 /r.conf",
     ),
     "keyring file writable": (
-        sound(places=(Place("/r.conf", "keyring", 0o620, 0),)),
+        sound(places=(FileInfo("/r.conf", "keyring", 0o620, 0),)),
         CRITICAL,
         "its mode is 0620",
         "Run: chmod 0600 /r.conf",
     ),
     "key open": (
-        sound(places=(Place("/k/0", "key", 0o640, 0),)),
+        sound(places=(FileInfo("/k/0", "key", 0o640, 0),)),
         CRITICAL,
         "its mode is 0640",
         "Run: chmod 0600 /k/0",
     ),
     "folder of CSRs open": (
-        sound(places=(Place("/csr", "csrs", 0o777, 0),)),
+        sound(places=(FileInfo("/csr", "csrs", 0o777, 0),)),
         WARNING,
         "its mode is 0777",
         "Run: chmod 0755 /csr",
@@ -812,17 +819,21 @@ SOUND = {
     "pins in another order": sound(**shows((PKP, policy(B, LIVE).header_value))),
     "an offline backup": sound(keyring=with_key(path=None), requests=REQUESTS, keys=()),
     "an offline backup without a CSR": sound(
-        keyring=with_key(path=None), requests=frozenset({csrs.request(LIVE, [HOST], False)})
+        keyring=with_key(path=None),
+        requests=frozenset({csr_request(LIVE, [HOST], False)}),
     ),
     "a retired key": sound(keyring=KEYRING.with_keys([ring_key(C, "retired")])),
     "a rollover that is held": sound(
-        ended(POLICY, policy(LIVE, C)), keyring=KEYRING.with_left("asked")
+        ended(POLICY, policy(LIVE, C)), keyring=KEYRING.mark_for_retirement("asked")
     ),
     "another site for a wildcard": sound(
         shown=(SHOWN, replace(SHOWN, host=OTHER, guessed=True, headers=(), distrust="name"))
     ),
     "a type that no certificate has": sound(
-        shown=(SHOWN, Shown(HOST, stopped="type", error="handshake failure", key_type="rsa"))
+        shown=(
+            SHOWN,
+            TlsObservation(HOST, stopped="type", error="handshake failure", key_type="rsa"),
+        )
     ),
     "reports as well": sound(**shows(TRUE_HEADER, REPORTS)),
     "reports only": sound(REPORTING, **shows(REPORTS)),
@@ -834,9 +845,9 @@ SOUND = {
     ),
     "unpinned": sound(LEFT, unpin=True, shown=(replace(SHOWN, headers=()),), snippet="# nothing\n"),
     "a hook": sound(**lineage(installer="apache", hooked=True)),
-    "a group that reads the live key": sound(places=(Place("/l", "live key", 0o640, 0),)),
+    "a group that reads the live key": sound(places=(FileInfo("/l", "live key", 0o640, 0),)),
     "a group that writes the admin's own folder": sound(
-        places=(Place("/snippets", "foreign snippets", 0o775, 0),), owner=1000
+        places=(FileInfo("/snippets", "foreign snippets", 0o775, 0),), owner=1000
     ),
     "a late renewal that was chosen": sound(
         **lineage(
@@ -905,7 +916,7 @@ ROLLING = (
 def rolled(ledger: Ledger = ROLLING, **changes: Any) -> Seen:
     """A rollover that Apache has not loaded: it serves the old key and sends the old pins."""
     before = {"headers": ((PKP, policy(LIVE, BACKUP).header_value),), **changes}
-    requests = frozenset({csrs.request(BACKUP, [HOST], False)})
+    requests = frozenset({csr_request(BACKUP, [HOST], False)})
     live = lineage(live=BACKUP_CERTIFICATE)
     return sound(
         ledger, keyring=ROLLED, requests=requests, shown=(replace(SHOWN, **before),), **live
@@ -1049,15 +1060,17 @@ def test_lines_are_what_monitoring_takes() -> None:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A lineage that is pinned; its host shows what it should."""
     found = Site(tmp_path)
-    monkeypatch.setattr(moments, "now", lambda: NOW)
+    monkeypatch.setattr(clock, "now", lambda: NOW)
     found.keep()
-    renewals.remember(str(found.config), found.name, "pinkeep", {})
+    renewal_conf.remember(str(found.config), found.name, "pinkeep", {})
 
-    def look(wanted: list[Target], way: probe.Way) -> tuple[list[Shown], list[Plain]]:
+    def look(
+        wanted: list[Target], way: probe.Way
+    ) -> tuple[list[TlsObservation], list[HttpObservation]]:
         pem = (found.config / "live" / found.name / "cert.pem").read_bytes()
         der, _ = parsed(pem)
         header = (PKP, found.published().header_value)
-        return [Shown(target.name, der, (header,)) for target in wanted], []
+        return [TlsObservation(target.name, der, (header,)) for target in wanted], []
 
     monkeypatch.setattr(probe, "look", look)
     return found
@@ -1067,9 +1080,7 @@ def call(site: Site, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[i
     """The exit code and the lines; nothing on standard error."""
     folders = {"config": site.config, "work": site.work, "logs": site.root / "logs"}
     capsys.readouterr()
-    code = command.main(
-        ["check", *words, *(f"--{name}-dir={path}" for name, path in folders.items())]
-    )
+    code = main.main(["check", *words, *(f"--{name}-dir={path}" for name, path in folders.items())])
     out, err = capsys.readouterr()
     assert err == ""
     return code, out.splitlines()
@@ -1146,7 +1157,7 @@ def test_bad_usage_is_refused(site: Site, capsys: Said, word: str) -> None:
 def test_bad_usage_before_the_name_is_refused_as_well(words: list[str], capsys: Said) -> None:
     """Whoever wrote it meant this command."""
     with pytest.raises(SystemExit) as left:
-        command.main(words)
+        main.main(words)
     out, err = capsys.readouterr()
     assert (left.value.code, err) == (UNKNOWN, "") and len(out.splitlines()) == 1
 
@@ -1155,7 +1166,7 @@ def test_bad_usage_of_another_command_is_one(capsys: Said) -> None:
     """Also where a keyring is called so."""
     for words in (["rollover", "check", "--bogus"], ["roll", "check"]):
         with pytest.raises(SystemExit) as left:
-            command.main(words)
+            main.main(words)
         out, err = capsys.readouterr()
         assert (left.value.code, out) == (2, "") and err
 
@@ -1180,10 +1191,12 @@ def test_what_the_terminal_cannot_show_is_no_failure(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exit code is that of the finding."""
-    monkeypatch.setattr(probe, "look", lambda *_: ([], [Plain(site.name, (TRUE_HEADER,))]))
+    monkeypatch.setattr(
+        probe, "look", lambda *_: ([], [HttpObservation(site.name, (TRUE_HEADER,))])
+    )
     shown = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii", write_through=True))
-    assert command.main(["check", f"--config-dir={site.config}", f"--work-dir={site.work}"]) == 1
+    assert main.main(["check", f"--config-dir={site.config}", f"--work-dir={site.work}"]) == 1
     assert b"RFC 7469 \\xa72.2.2" in shown.getvalue()
 
 
@@ -1204,14 +1217,14 @@ def test_a_keyring_file_that_must_not_be_read_is_unknown(
     site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be sound: nobody is told to move it away."""
-    real = files.read_closed
+    real = atomic.read_closed
 
     def closed(path: str, largest: int, *more: Any) -> bytes:
         if path == str(site.file):
             raise PermissionError(13, "Permission denied", path)
         return real(path, largest, *more)
 
-    monkeypatch.setattr(files, "read_closed", closed)
+    monkeypatch.setattr(atomic, "read_closed", closed)
     code, said = call(site, capsys)
     assert code == UNKNOWN and len(said) == 2
     assert "Permission denied. Run this as the user who runs certbot" in said[1]
@@ -1264,11 +1277,11 @@ def test_a_run_that_holds_the_lock_is_waited_for(
     def look(wanted: Any, way: Any) -> Any:
         if not busy:
             return sound_look(wanted, way)
-        return [Shown(target.name, stopped="tls", error="busy") for target in wanted], []
+        return [TlsObservation(target.name, stopped="tls", error="busy") for target in wanted], []
 
     monkeypatch.setattr(probe, "look", look)
     monkeypatch.setattr(time, "sleep", waited.append)
-    with files.locked(str(site.config / "pinkeep")):
+    with atomic.locked(str(site.config / "pinkeep")):
         monkeypatch.setattr(time, "monotonic", iter(range(0, 10**6, 20)).__next__)
         assert call(site, capsys, "--timeout=30")[0] == CRITICAL
     assert len(waited) == 1
@@ -1281,7 +1294,7 @@ def test_a_run_that_holds_the_lock_is_waited_for(
 
     monkeypatch.setattr(time, "sleep", sleep)
     with lock:
-        lock.enter_context(files.locked(str(site.config / "pinkeep")))
+        lock.enter_context(atomic.locked(str(site.config / "pinkeep")))
         assert call(site, capsys, "--timeout=90")[0] == OK
 
 
@@ -1291,7 +1304,7 @@ def test_addresses_of_version_6_can_be_given(
     """In brackets, as in URLs."""
     ways: list[probe.Way] = []
 
-    def look(_: object, way: probe.Way) -> tuple[list[Shown], list[Plain]]:
+    def look(_: object, way: probe.Way) -> tuple[list[TlsObservation], list[HttpObservation]]:
         ways.append(way)
         return [], []
 
@@ -1303,7 +1316,7 @@ def test_addresses_of_version_6_can_be_given(
 def test_files_are_surveyed(site: Site) -> None:
     """Owners, links, hooks, other certificates: as they are, and nothing of it is changed."""
     before = site.tree()
-    survey = Survey(str(site.config), site.keeper.store)
+    survey = LocalFiles(str(site.config), site.keeper.store)
     seen = survey.look(site.state(), NOW, [], [])
     assert site.tree() == before
     assert {place.owner for place in seen.places} == {os.geteuid()} and seen.owner == os.geteuid()
@@ -1328,7 +1341,7 @@ def test_who_strayed_is_told_and_not_all_others(
     def told(user: int) -> list[str]:
         monkeypatch.setattr(os, "geteuid", lambda: user)
         monkeypatch.setattr(os, "stat", stat)
-        seen = Survey(str(site.config), site.keeper.store).look(site.state(), NOW, [], [])
+        seen = LocalFiles(str(site.config), site.keeper.store).look(site.state(), NOW, [], [])
         monkeypatch.undo()
         return [one.todo for one in check(seen, NOW) if "chown" in one.todo]
 
@@ -1344,7 +1357,7 @@ def test_the_admins_own_folder_of_snippets_is_looked_at(site: Site) -> None:
     own = site.root / "snippets"
     own.mkdir()
     site.keep(site.options(snippet_dir=str(own)))
-    seen = Survey(str(site.config), site.keeper.store).look(site.state(), NOW, [], [])
+    seen = LocalFiles(str(site.config), site.keeper.store).look(site.state(), NOW, [], [])
     assert [place.path for place in seen.places if place.kind == "foreign snippets"] == [str(own)]
 
 
@@ -1408,7 +1421,7 @@ def test_a_hook_counts_where_certbot_runs_it(
     hooks.mkdir(parents=True)
     plant(hooks / "10-certbot-pinkeep")
     for listened, expected in ((True, hooked), (False, False)):
-        survey = Survey(str(config), Store(str(config)), CliIni(directory_hooks=listened))
+        survey = LocalFiles(str(config), Store(str(config)), CliIni(directory_hooks=listened))
         (found,) = survey.look(keyring_in(config, site.name), NOW, [], []).lineages
         assert found.hooked == expected
 
@@ -1426,17 +1439,19 @@ def test_what_cli_ini_says_counts_for_each_renewal(
     site: Site, said: CliIni, expected: tuple[str, bool, bool]
 ) -> None:
     """It comes before what the renewal file says, in certbot as well."""
-    renewals.remember(str(site.config), site.name, "apache", {})
+    renewal_conf.remember(str(site.config), site.name, "apache", {})
     site.renewal.write_text(site.renewal.read_text().replace("reuse_key = True", ""))
     (found,) = (
-        Survey(str(site.config), site.keeper.store, said).look(site.state(), NOW, [], []).lineages
+        LocalFiles(str(site.config), site.keeper.store, said)
+        .look(site.state(), NOW, [], [])
+        .lineages
     )
     assert (found.installer, found.reuse_key, found.hooked) == expected
 
 
 def test_what_cli_ini_says_is_read_as_certbot_reads_it(site: Site, capsys: Said) -> None:
     """The hook and the key's reuse that are set there are no warning any more."""
-    renewals.remember(str(site.config), site.name, "apache", {})
+    renewal_conf.remember(str(site.config), site.name, "apache", {})
     site.renewal.write_text(site.renewal.read_text().replace("reuse_key = True", ""))
     code, said = call(site, capsys)
     assert code == CRITICAL and "a new key" in said[0]
@@ -1482,11 +1497,11 @@ def test_g10_a_bad_value_in_cli_ini_is_told_once(site: Site, capsys: Said) -> No
 def test_g10_a_bad_value_that_certbot_remembers_is_told(site: Site, capsys: Said) -> None:
     """Of its certificate; not where another installer renews that."""
     for values in ({"max-age": "soon"}, {"report-uri": f"https://{site.name}/"}):
-        renewals.remember(str(site.config), site.name, "pinkeep", values)
+        renewal_conf.remember(str(site.config), site.name, "pinkeep", values)
         code, said = call(site, capsys)
         assert (code, len(said)) == (WARNING, 2)
         assert f"--pinkeep-{next(iter(values))} VALUE" in said[1]
-    renewals.remember(str(site.config), site.name, "apache", {"max-age": "soon"})
+    renewal_conf.remember(str(site.config), site.name, "apache", {"max-age": "soon"})
     assert all("--pinkeep-max-age" not in line for line in call(site, capsys)[1])
 
 
@@ -1504,7 +1519,7 @@ def test_a_keyring_without_certificates_is_told_the_command_that_works(
     Path(site.state().snippet).write_text(snippet)
     said = call(site, capsys)[1][1]
     assert f"Run: certbot-pinkeep unpin {site.name} -- it writes" in said
-    command.main(["status", f"--config-dir={site.config}", f"--work-dir={site.work}"])
+    main.main(["status", f"--config-dir={site.config}", f"--work-dir={site.work}"])
     told = capsys.readouterr().out
     assert f"the first 'certbot-pinkeep unpin {site.name}' after that" in told
     assert "certbot renew" not in told
@@ -1526,7 +1541,9 @@ def test_g6_a_snippet_that_did_not_pass_is_not_told_as_edited(site: Site, capsys
 def test_a_late_renewal_that_is_set_is_read(site: Site) -> None:
     """certbot's own setting, for one certificate."""
     site.renewal.write_text("renew_before_expiry = 5 days\n" + site.renewal.read_text())
-    (found,) = Survey(str(site.config), site.keeper.store).look(site.state(), NOW, [], []).lineages
+    (found,) = (
+        LocalFiles(str(site.config), site.keeper.store).look(site.state(), NOW, [], []).lineages
+    )
     assert found.renew_before == 5 * DAY
 
 
@@ -1545,7 +1562,7 @@ def test_backups_whose_keys_are_elsewhere_are_sound(site: Site) -> None:
     path.chmod(0o644)
     sealed = replace(third, path=None, encrypted="keys/0009_key-certbot.pem")
     keyring = replace(state.keyring, keys=(first, replace(second, path=None), sealed))
-    survey = Survey(str(site.config), site.keeper.store)
+    survey = LocalFiles(str(site.config), site.keeper.store)
 
     def look() -> Seen:
         return survey.look(replace(state, keyring=keyring), NOW, [], [])
@@ -1563,7 +1580,7 @@ def test_backups_whose_keys_are_elsewhere_are_sound(site: Site) -> None:
 def test_what_cannot_be_read_is_told(site: Site) -> None:
     """A lineage's certificate, its private key, its renewal file."""
     live = site.config / "live" / site.name
-    survey = Survey(str(site.config), site.keeper.store)
+    survey = LocalFiles(str(site.config), site.keeper.store)
 
     def look() -> Lineage:
         (found,) = survey.look(site.state(), NOW, [], []).lineages

@@ -21,13 +21,18 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from helpers import DAY, NOW, Site, csr_pem, make_pem, pin_of_key, tree
 
-from certbot_pinkeep import apache, command, files, moments, renewals, status
-from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.adapters import clock as clocks
+from certbot_pinkeep.adapters import renewal_conf
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.reports import status
+from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.workflow.enrol import Keeper
 
 APART = [
     sys.executable,
     "-c",
-    "import sys; from certbot_pinkeep.command import main; sys.exit(main())",
+    "import sys; from certbot_pinkeep.cli.main import main; sys.exit(main())",
 ]
 
 
@@ -46,7 +51,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the machine."""
     found = Clock()
-    monkeypatch.setattr(moments, "now", lambda: found.time)
+    monkeypatch.setattr(clocks, "now", lambda: found.time)
     return found
 
 
@@ -67,7 +72,7 @@ def run(site: Site, days: int, by_hand: bool = False) -> None:
         "backup-keys": "1",
     }
     chosen = site.options(backup_keys=1, configtest=(), reload=() if by_hand else ("/bin/true",))
-    renewals.remember(str(site.config), site.name, "pinkeep", values)
+    renewal_conf.remember(str(site.config), site.name, "pinkeep", values)
     site.keeper.keep(site.look(), chosen, NOW + days * DAY)
 
 
@@ -116,7 +121,7 @@ Said = pytest.CaptureFixture[str]
 def call(site: Site, capsys: Said, *words: str) -> tuple[int, str, str]:
     """The exit code and what is said: on standard output, on standard error."""
     capsys.readouterr()
-    code = command.main([*words, *folders(site)])
+    code = main.main([*words, *folders(site)])
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -231,7 +236,7 @@ def test_g2_force_says_who_is_locked_out_before_certbot_runs(
     monkeypatch.setattr(subprocess, "run", renew)
     capsys.readouterr()
     words = ["rollover", site.name, "--force", "--now", *folders(site)]
-    assert command.main(words) == 0
+    assert main.main(words) == 0
     assert "It locks out: who noted" in told[0] and "2026-05-10T12:00:00Z" in told[0]
     assert len(certbots.calls) == 1
 
@@ -241,7 +246,7 @@ def test_now_needs_a_certificate_that_pinkeep_renews(
 ) -> None:
     """Another installer would keep the key: refused. A deleted certificate cannot be renewed: the
     wish is on record, for the next one."""
-    renewals.remember(str(site.config), site.name, "apache", {})
+    renewal_conf.remember(str(site.config), site.name, "apache", {})
     err = refused(site, capsys, "rollover", site.name, "--now")
     assert "the installer apache" in err and "--installer pinkeep" in err
     site.renewal.unlink()
@@ -425,7 +430,7 @@ def test_file_that_cannot_be_written_is_named(
     def refuse(path: str, *_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", path)
 
-    monkeypatch.setattr(files, "replace", refuse)
+    monkeypatch.setattr(atomic, "replace", refuse)
     err = refused(site, capsys, "rollover", site.name)
     assert f"{site.file} cannot be read or written: No space left on device." in err
 
@@ -526,7 +531,7 @@ def test_record_that_may_not_be_read_is_not_called_damaged(
     def refuse(path: str, *_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr(files, "read_closed", refuse)
+    monkeypatch.setattr(atomic, "read_closed", refuse)
     for words in (["status"], ["timeline", site.name], ["confirm", site.name]):
         err = refused(site, capsys, *words)
         assert f"{site.file} cannot be read: Permission denied" in err
@@ -568,7 +573,7 @@ COMMANDS = [
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """Those of the contract, each with what it is for."""
     with pytest.raises(SystemExit) as ended:
-        command.main(["--help"])
+        main.main(["--help"])
     told = capsys.readouterr().out
     assert ended.value.code == 0 and all(f"\n    {name} " in told for name in COMMANDS)
 
@@ -584,7 +589,7 @@ def test_each_command_has_examples(
     """In its help, and calls of itself; with exit codes, and no line too long for the terminal."""
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as ended:
-        command.main([*name.split(), "--help"])
+        main.main([*name.split(), "--help"])
     told, _, examples = capsys.readouterr().out.partition("examples:\n")
     assert ended.value.code == 0 and max(map(len, told.splitlines())) <= 80
     assert " ".join(name.replace(" x ", " example.com ").split()) in examples
@@ -608,7 +613,7 @@ def test_each_command_has_examples(
 def test_usage_errors_exit_with_two(words: list[str]) -> None:
     """As the contract has it; an option is not abbreviated."""
     with pytest.raises(SystemExit) as ended:
-        command.main(words)
+        main.main(words)
     assert ended.value.code == 2
 
 
@@ -618,7 +623,7 @@ def test_g7_passphrase_on_the_command_line_is_not_repeated(
 ) -> None:
     """Neither what follows an option that there is not, nor what is given in place of a file."""
     with pytest.raises(SystemExit) as ended:
-        command.main(["backup", "example.com", "add", "--key", "x", *words])
+        main.main(["backup", "example.com", "add", "--key", "x", *words])
     err = capsys.readouterr().err
     assert ended.value.code == 2 and "hunter2" not in err and "--pass" in err
     (site.root / "key.pem").write_bytes(sealed())

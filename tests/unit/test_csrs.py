@@ -12,14 +12,16 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from helpers import csr_of, csr_pem, make_pem, mode_of, pin_of_key, resigned, tree
 
-from certbot_pinkeep import csrs
-from certbot_pinkeep.csrs import Folders, Request, SavedCsr
-from certbot_pinkeep.errors import BadFolder, BadKey
-from certbot_pinkeep.pins import KeyKind, kind_of, load_private_key
+from certbot_pinkeep.core.errors import BadFolder, BadKey
+from certbot_pinkeep.core.key_and_csr import CsrRequest, SavedCsr, csr_request
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.pem import kind_of, load_private_key
+from certbot_pinkeep.storage import keys_and_csrs
+from certbot_pinkeep.storage.keys_and_csrs import Folders
 
 KEY, OTHER = make_pem(), make_pem()
 NAMES = ["example.com", "www.example.com"]
-WANTED = csrs.request(pin_of_key(KEY), NAMES, False)
+WANTED = csr_request(pin_of_key(KEY), NAMES, False)
 
 
 @pytest.fixture
@@ -84,15 +86,15 @@ def test_g1_csr_must_ask_for_exactly_this(folders: Folders, pem: bytes, found: b
 def test_must_staple_is_part_of_the_request(folders: Folders) -> None:
     """A lineage with must-staple gets its own CSR."""
     put(folders, "0000_csr-certbot.pem", csr_pem(KEY, NAMES, must_staple=True))
-    assert list(folders.saved_csrs()) == [csrs.request(pin_of_key(KEY), NAMES, True)]
+    assert list(folders.saved_csrs()) == [csr_request(pin_of_key(KEY), NAMES, True)]
 
 
 def test_ip_addresses_are_names_too(folders: Folders) -> None:
     """Addresses are compared in their usual form, beside DNS names."""
     names = ["192.0.2.1", "2001:db8::1", "example.com"]
     put(folders, "0000_csr-certbot.pem", csr_pem(KEY, names))
-    assert list(folders.saved_csrs()) == [csrs.request(pin_of_key(KEY), names, False)]
-    made = csrs.make_csr(KEY, names, must_staple=False)
+    assert list(folders.saved_csrs()) == [csr_request(pin_of_key(KEY), names, False)]
+    made = keys_and_csrs.make_csr(KEY, names, must_staple=False)
     put(folders, "0001_csr-certbot.pem", made)
     assert len(folders.saved_csrs()) == 1
 
@@ -150,21 +152,21 @@ def test_missing_folders_are_empty(tmp_path: Path) -> None:
 
 def test_made_csr_asks_for_what_it_should(folders: Folders) -> None:
     """The CSR that we make is found again for the same key and names."""
-    saved = folders.save_csr(csrs.make_csr(KEY, NAMES, must_staple=True))
-    assert folders.saved_csrs() == {Request(WANTED.pin, frozenset(NAMES), True): saved}
+    saved = folders.save_csr(keys_and_csrs.make_csr(KEY, NAMES, must_staple=True))
+    assert folders.saved_csrs() == {CsrRequest(WANTED.pin, frozenset(NAMES), True): saved}
 
 
 @pytest.mark.parametrize("curve", ["secp256r1", "secp384r1"])
 def test_made_key_is_of_the_kind_asked_for(curve: str) -> None:
     """A backup is of its primary's kind."""
     kind = KeyKind("ecdsa", curve)
-    assert kind_of(load_private_key(csrs.make_key(kind)).public_key()) == kind
+    assert kind_of(load_private_key(keys_and_csrs.make_key(kind)).public_key()) == kind
 
 
 def test_made_rsa_key_has_the_size_asked_for() -> None:
     """Two keys made one after the other differ, too."""
     kind = KeyKind("rsa", "2048")
-    first, second = csrs.make_key(kind), csrs.make_key(kind)
+    first, second = keys_and_csrs.make_key(kind), keys_and_csrs.make_key(kind)
     assert kind_of(load_private_key(first).public_key()) == kind
     assert pin_of_key(first) != pin_of_key(second)
 

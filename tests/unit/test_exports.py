@@ -24,12 +24,18 @@ from hypothesis import strategies as st
 from machine import Machine
 from zope.interface import implementer
 
-from certbot_pinkeep import apache, command, exports, moments, pins, wishes
-from certbot_pinkeep.errors import BadExport
-from certbot_pinkeep.exports import IExport, Pin, Pinned, Settings
+from certbot_pinkeep import exports
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.core.errors import BadExport
+from certbot_pinkeep.core.header import read_header
+from certbot_pinkeep.core.keyring import Role
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.exports import IExport
 from certbot_pinkeep.exports import hosts as export_hosts
-from certbot_pinkeep.keyring import Role
-from certbot_pinkeep.pins import KeyKind
+from certbot_pinkeep.exports.values import Pin, Pinned, Settings
+from certbot_pinkeep.workflow import requests
 
 SITE = "pin.test"
 OURS = ["android", "curl", "header", "ios", "json", "nginx", "okhttp", "tlsa", "trustkit"]
@@ -109,7 +115,7 @@ def test_header_is_the_one_that_apache_sends() -> None:
     text = exports.render("header", one, Settings())
     name, _, value = text.strip().partition(": ")
     assert name == "Public-Key-Pins" and value == one.policy.header_value
-    assert pins.read_header(value).pins == (A, B)
+    assert read_header(value).pins == (A, B)
 
 
 def test_ios_has_apples_keys() -> None:
@@ -410,7 +416,7 @@ def test_g10_broken_form_is_named(others: None, name: str, words: str) -> None:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A pinned lineage with two backups."""
-    monkeypatch.setattr(moments, "now", lambda: NOW)
+    monkeypatch.setattr(clock, "now", lambda: NOW)
     found = Machine(tmp_path)
     found.issue(SITE)
     found.keep(SITE, SITE)
@@ -420,7 +426,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def run(machine: Machine, *words: str) -> int:
     """Run the command on the machine."""
     dirs = ["--config-dir", str(machine.config), "--work-dir", str(machine.work)]
-    return command.main(["export", SITE, *words, *dirs])
+    return main.main(["export", SITE, *words, *dirs])
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -557,11 +563,11 @@ def test_unpinned_keyring_exports_nothing(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """There is no header any more."""
-    wishes.unpin(machine.keeper, SITE, NOW)
+    requests.unpin(machine.keeper, SITE, NOW)
     machine.keep(SITE, SITE, NOW, pinned=True)
     assert run(machine, "--format", "header") == 0
     assert "max-age=0" in capsys.readouterr().out
-    monkeypatch.setattr(moments, "now", lambda: NOW + 61 * DAY)
+    monkeypatch.setattr(clock, "now", lambda: NOW + 61 * DAY)
     assert run(machine, "--format", "header") == 1
     told = capsys.readouterr().err
     assert "publishes no pins" in told and f"certbot-pinkeep unpin {SITE} --undo" in told
@@ -652,7 +658,7 @@ def test_g2_nothing_is_exported_that_the_key_in_service_is_not_among(
 ) -> None:
     """Apache still serves the old key: the new pins are for when it has loaded them."""
     old = machine.members(SITE)[SITE]
-    wishes.ask(machine.keeper, SITE, NOW)
+    requests.ask(machine.keeper, SITE, NOW)
     new = machine.renew(SITE, SITE, NOW + DAY, reload_command="")
     assert new != old and old not in machine.published(SITE).pins
     for name in (*APPS, "curl", "tlsa"):
@@ -661,7 +667,7 @@ def test_g2_nothing_is_exported_that_the_key_in_service_is_not_among(
         assert f"certbot-pinkeep confirm {SITE}" in printed.err and printed.out == ""
     assert run(machine, "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["still_served"] == [old]
-    wishes.confirm(machine.keeper, SITE, NOW + DAY)
+    requests.confirm(machine.keeper, SITE, NOW + DAY)
     for name in OURS:
         assert run(machine, "--format", name) == 0
     capsys.readouterr()
@@ -674,14 +680,14 @@ def test_g2_key_counts_as_served_before_apache_is_known_to_serve_it(
     """Two rollovers that were forced, by an admin who has confirmed nothing yet."""
     machine.issue("new.test")
     machine.keep("new.test", "new", reload_command="")
-    wishes.ask(machine.keeper, "new", NOW, force=True)
+    requests.ask(machine.keeper, "new", NOW, force=True)
     second = machine.renew("new.test", "new", NOW + DAY, reload_command="")
-    wishes.ask(machine.keeper, "new", NOW + DAY, compromised=compromised, force=True)
+    requests.ask(machine.keeper, "new", NOW + DAY, compromised=compromised, force=True)
     assert machine.renew("new.test", "new", NOW + 2 * DAY, reload_command="") != second
     key = machine.state("new").keyring.key(second)
     assert key is not None and key.first_served is None
     dirs = ["--config-dir", str(machine.config), "--work-dir", str(machine.work)]
-    assert command.main(["export", "new", "--format", "curl", *dirs]) == 1
+    assert main.main(["export", "new", "--format", "curl", *dirs]) == 1
     assert second in capsys.readouterr().err
 
 
@@ -694,7 +700,7 @@ def test_pins_of_an_admin_who_reloads_apache_can_be_exported(
         machine.keep("new.test", "new", reload_command="", backup_keys=backups)
         assert machine.state("new").ledger.pending
         dirs = ["--config-dir", str(machine.config), "--work-dir", str(machine.work)]
-        assert command.main(["export", "new", "--format", "curl", *dirs]) == 0
+        assert main.main(["export", "new", "--format", "curl", *dirs]) == 0
         assert capsys.readouterr().out.count("sha256//") == backups + 1
     assert len(machine.state("new").ledger.entries) == 2
 

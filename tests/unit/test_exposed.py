@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from helpers import DAY, LATER, NOW, STATE, Site, mode_of
 
-from certbot_pinkeep import files, witness
-from certbot_pinkeep.errors import UntrustedState
-from certbot_pinkeep.stamps import Stamps
-from certbot_pinkeep.store import Store, write
-from certbot_pinkeep.witness import Witness
+from certbot_pinkeep.core.errors import UntrustedState
+from certbot_pinkeep.storage import atomic, shadow
+from certbot_pinkeep.storage.shadow import Shadow
+from certbot_pinkeep.storage.store import Store, write
+from certbot_pinkeep.storage.uptodate import UpToDate
 
 EVIL = "/tmp/evil"
 COMMANDS = {
@@ -33,7 +33,7 @@ COMMANDS = {
 @pytest.fixture(autouse=True)
 def untold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing was said yet."""
-    monkeypatch.setattr(witness, "_told", set())
+    monkeypatch.setattr(shadow, "_told", set())
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def test_g7_folders_are_made_with_their_mode_whatever_the_umask(tmp_path: Path, 
     """Each of them, not the last one only."""
     before = os.umask(umask)
     try:
-        files.make_folder(str(tmp_path / "a" / "b" / "c"), 0o700)
+        atomic.make_folder(str(tmp_path / "a" / "b" / "c"), 0o700)
         store = Store(str(tmp_path / "etc"), str(tmp_path / "work"))
         store.save(STATE)
-        Stamps(str(tmp_path / "stamped")).set("example.com", {}, [])
+        UpToDate(str(tmp_path / "stamped")).set("example.com", {}, [])
     finally:
         os.umask(before)
     assert [mode_of(tmp_path / name) for name in ("a", "a/b", "a/b/c")] == [0o755, 0o755, 0o700]
@@ -135,7 +135,7 @@ def test_g8_a_copy_that_others_can_change_is_as_if_it_was_not_there(
     assert fresh.load("ring") == first and fresh.known("ring") == [first]
     assert fresh.witness is not None and fresh.witness.read("ring") is None
     if level != "file":
-        assert fresh.witness.names() == [] and fresh.reached(NOW) == NOW
+        assert fresh.witness.names() == [] and fresh.latest_known(NOW) == NOW
     told = [one for one in caplog.messages if "does not use" in one]
     assert len(told) == 1
     assert ("Run: chown" if how == "owner" else "Run: chmod go-w") in told[0]
@@ -155,7 +155,7 @@ def test_the_named_command_helps(
 @pytest.mark.parametrize("level", ["work", "work/pinkeep", "work/pinkeep/example.com.json"])
 def test_g8_a_stamp_that_others_can_change_is_not_believed(tmp_path: Path, level: str) -> None:
     """Whoever could plant one would keep a lineage from ever being looked at."""
-    stamps = Stamps(str(tmp_path / "work"))
+    stamps = UpToDate(str(tmp_path / "work"))
     stamps.set("example.com", {}, [])
     assert stamps.in_step("example.com", {}, [])
     (tmp_path / level).chmod(0o777)
@@ -171,7 +171,7 @@ def test_g8_nothing_is_written_below_a_folder_of_others(
     opened(tmp_path / "work" / "pinkeep", "owner", monkeypatch)
     found.save(LATER)
     found.set_clock(datetime(2040, 1, 1, tzinfo=timezone.utc))
-    Stamps(str(tmp_path / "work")).set("example.com", {}, [])
+    UpToDate(str(tmp_path / "work")).set("example.com", {}, [])
     assert Path(found.witness.path("ring")).read_bytes() == before
     assert not (tmp_path / "work" / "pinkeep" / "example.com.json").exists()
 
@@ -195,9 +195,9 @@ def test_a_folder_with_the_sticky_bit_is_no_hole(tmp_path: Path) -> None:
     (tmp_path / "sticky").mkdir()
     (tmp_path / "sticky").chmod(0o1777)
     (tmp_path / "sticky" / "file").write_text("")
-    assert files.exposed(str(tmp_path / "sticky" / "file")) is None
+    assert atomic.exposed(str(tmp_path / "sticky" / "file")) is None
     (tmp_path / "sticky" / "file").chmod(0o666)
-    assert files.exposed(str(tmp_path / "sticky" / "file")) is not None
+    assert atomic.exposed(str(tmp_path / "sticky" / "file")) is not None
 
 
 def test_links_are_followed_to_where_they_lead(
@@ -209,15 +209,15 @@ def test_links_are_followed_to_where_they_lead(
     (tmp_path / "near").mkdir()
     link = tmp_path / "near" / "link"
     link.symlink_to("../far/away")
-    assert files.exposed(str(link / "file")) is None
+    assert atomic.exposed(str(link / "file")) is None
     (tmp_path / "far").chmod(0o775)
-    seen = files.exposed(str(link / "file"))
+    seen = atomic.exposed(str(link / "file"))
     assert seen is not None and seen.path == str(tmp_path / "far")
     (tmp_path / "far").chmod(0o755)
     (tmp_path / "round").symlink_to("round")
-    assert files.exposed(str(tmp_path / "round" / "file")) is None
+    assert atomic.exposed(str(tmp_path / "round" / "file")) is None
     opened(link, "owner", monkeypatch)
-    seen = files.exposed(str(link / "file"))
+    seen = atomic.exposed(str(link / "file"))
     assert seen is not None and seen.path == str(link) and "chown -h" in seen.mend
 
 
@@ -257,7 +257,7 @@ def test_g8_nobody_runs_a_command_by_planting_a_copy(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     (site.work / "pinkeep").chmod(0o777)  # as the earlier release left it
-    copy = Witness(str(site.work), str(site.config)).path("example.com")
+    copy = Shadow(str(site.work), str(site.config)).path("example.com")
     planted = replace(LATER, saved=900, settings=COMMANDS)
     Path(copy).write_bytes(
         write(replace(planted, keyring=replace(planted.keyring, name="example.com")))
@@ -269,19 +269,19 @@ def test_g8_nobody_runs_a_command_by_planting_a_copy(tmp_path: Path) -> None:
 
 def test_the_lock_is_for_its_owner_only(tmp_path: Path) -> None:
     """Whoever could open it could keep certbot waiting for ever."""
-    with files.locked(str(tmp_path)):
+    with atomic.locked(str(tmp_path)):
         lock = next(tmp_path.iterdir())
         assert mode_of(lock) == 0o600
-        asked = "import sys; from certbot_pinkeep import files; print(files.is_locked(sys.argv[1]))"
+        asked = "import sys; from certbot_pinkeep.storage import atomic; print(atomic.is_locked(sys.argv[1]))"
         words = [sys.executable, "-c", asked, str(tmp_path)]
         assert subprocess.check_output(words, text=True).strip() == "True"
-    assert not files.is_locked(str(tmp_path))
+    assert not atomic.is_locked(str(tmp_path))
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o666, 0o604])
 def test_g3_nobody_else_holds_the_lock(tmp_path: Path, mode: int) -> None:
     """After a 'chmod -R' others could open it, and certbot would wait for them for ever."""
-    with files.locked(str(tmp_path)):
+    with atomic.locked(str(tmp_path)):
         lock = next(tmp_path.iterdir())
     lock.chmod(mode)
     held = "import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_SH); print(1, flush=True); input()"
@@ -292,7 +292,10 @@ def test_g3_nobody_else_holds_the_lock(tmp_path: Path, mode: int) -> None:
         text=True,
     ) as other:
         assert other.stdout is not None and other.stdout.readline() == "1\n"
-        taken = "import sys; from certbot_pinkeep import files\nwith files.locked(sys.argv[1]): print(2)"
+        taken = (
+            "import sys; from certbot_pinkeep.storage import atomic\n"
+            "with atomic.locked(sys.argv[1]): print(2)"
+        )
         words = [sys.executable, "-c", taken, str(tmp_path)]
         try:
             assert subprocess.check_output(words, text=True, timeout=60) == "2\n"
@@ -314,9 +317,9 @@ def test_g5_a_lock_that_was_made_anew_is_waited_for(
             (tmp_path / ".lock").unlink()
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with files.locked(str(tmp_path)):
+    with atomic.locked(str(tmp_path)):
         assert not left and (tmp_path / ".lock").exists()
-        assert files.is_locked(str(tmp_path))
+        assert atomic.is_locked(str(tmp_path))
 
 
 @pytest.mark.parametrize("count", [2, 40])
@@ -328,8 +331,8 @@ def test_one_command_closes_everything(tmp_path: Path, count: int) -> None:
     for path in paths:
         path.touch()
         path.chmod(0o666)
-    found = files.all_exposed(map(str, paths))
-    command = files.mend_all(found, str(folder))
+    found = atomic.all_exposed(map(str, paths))
+    command = atomic.mend_all(found, str(folder))
     assert len(command) < 500 and ("-R" in command) == (count > 8)
     subprocess.run(["sh", "-c", command], check=True)
-    assert files.all_exposed(map(str, paths)) == []
+    assert atomic.all_exposed(map(str, paths)) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import mode_of, tree
 
-from certbot_pinkeep import files
+from certbot_pinkeep.storage import atomic
 
 # No process has this number.
 DEAD = ".pinkeep-999999999"
@@ -17,7 +17,7 @@ DEAD = ".pinkeep-999999999"
 def test_g5_what_a_killed_run_left_is_swept_away(tmp_path: Path) -> None:
     """By the next one that writes there."""
     (tmp_path / DEAD).write_text("half")
-    files.replace(str(tmp_path / "new"), b"whole", 0o600)
+    atomic.replace(str(tmp_path / "new"), b"whole", 0o600)
     assert os.listdir(tmp_path) == ["new"] and mode_of(tmp_path / "new") == 0o600
 
 
@@ -29,7 +29,7 @@ def test_g9_sweeping_takes_only_what_such_a_run_leaves(tmp_path: Path) -> None:
     (tmp_path / f"{DEAD}1").symlink_to("elsewhere")
     (tmp_path / f".pinkeep-{os.getppid()}").write_text("being written")
     before = tree(tmp_path)
-    files.sweep(str(tmp_path))
+    atomic.sweep(str(tmp_path))
     assert tree(tmp_path) == before
 
 
@@ -39,8 +39,8 @@ def test_g9_file_is_put_beside_others(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     before = tree(tmp_path)
     with pytest.raises(OSError):
-        files.put(str(tmp_path / "folder"), b"whole", 0o644)
+        atomic.put(str(tmp_path / "folder"), b"whole", 0o644)
     assert tree(tmp_path) == before
-    files.put(str(tmp_path / "new"), b"whole", 0o644)
+    atomic.put(str(tmp_path / "new"), b"whole", 0o644)
     after = tree(tmp_path)
     assert after.pop(str(tmp_path / "new"))[:2] == (0o100644, b"whole") and after == before

@@ -12,22 +12,26 @@ import pytest
 from helpers import NOW
 from machine import Machine
 
-from certbot_pinkeep import command, files, moments, options, servers
-from certbot_pinkeep.errors import PinkeepError
-from certbot_pinkeep.keyring import Keyring
-from certbot_pinkeep.rounds import Round
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.carriers import servers
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.core import options
+from certbot_pinkeep.core.errors import PinkeepError
+from certbot_pinkeep.core.keyring import Keyring
+from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.workflow.run import Run
 
 A, B = "a.pin.test", "b.pin.test"
 
 Trouble = Callable[[Machine, pytest.MonkeyPatch], None]
 
 
-class Run:
+class OneRun:
     """One run of certbot through both lineages, each on a keyring of its own."""
 
     def __init__(self, machine: Machine, **values: object) -> None:
         self.machine = machine
-        self.round = Round(str(machine.config), str(machine.work))
+        self.round = Run(str(machine.config), str(machine.work))
         self.values = values
 
     def turn(self, name: str, issued: bool = False) -> None:
@@ -37,7 +41,7 @@ class Run:
         self.round.note(name, path, name, given, issued)
         with suppress(PinkeepError, OSError, RuntimeError):
             chosen, live = options.parse(given, name), self.machine.look(name)
-            self.round.take_in(live, given, chosen, lambda: None, True, issued)
+            self.round.enrol(live, given, chosen, lambda: None, True, issued)
 
     def end(self) -> int:
         """The run ends; how often Apache was reloaded in it."""
@@ -49,7 +53,7 @@ class Run:
 
 def run(machine: Machine, issued: bool = False, /, **values: object) -> int:
     """A run for the first lineage; how often Apache was reloaded."""
-    one = Run(machine, **values)
+    one = OneRun(machine, **values)
     one.turn(A, issued)
     return one.end()
 
@@ -62,7 +66,7 @@ def renew(machine: Machine, name: str = A, hosts: tuple[str, ...] = ()) -> None:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Two lineages that are pinned; Apache refuses every snippet with ``max-age=5``."""
-    monkeypatch.setattr(moments, "now", lambda: NOW)
+    monkeypatch.setattr(clock, "now", lambda: NOW)
     found = Machine(tmp_path)
     snippets = found.config / "pinkeep" / "apache"
     found.apache.configtest = found.apache.script(
@@ -72,7 +76,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     )
     for name in (A, B):
         found.issue(name)
-        one = Run(found)
+        one = OneRun(found)
         one.turn(name)
         assert one.end() == 1
     return found
@@ -122,7 +126,7 @@ def full_disk(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*given: object, **named: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files, "replace", full)
+    monkeypatch.setattr(atomic, "replace", full)
 
 
 def no_lock(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +135,7 @@ def no_lock(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(folder: str) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(files, "locked", refuse)
+    monkeypatch.setattr(atomic, "locked", refuse)
 
 
 def mistake_of_ours(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +204,7 @@ def test_g12_default_counts_where_there_is_no_earlier_command(
     default = {("graceful",): machine.apache.reload, ("configtest",): machine.apache.configtest}
     monkeypatch.setattr(servers.Kind, "default", lambda kind, action: default.get(action, ()))
     machine.issue("d.pin.test")
-    one = Run(machine, **{"reload-command": "true && true"})
+    one = OneRun(machine, **{"reload-command": "true && true"})
     one.turn("d.pin.test", issued=True)
     assert one.end() == 1
 
@@ -209,7 +213,7 @@ def test_g12_loaded_once_for_two_keyrings_that_fail(machine: Machine) -> None:
     """One reload command, one reload."""
     for name in (A, B):
         renew(machine, name)
-    one = Run(machine, **{"max-age": "5"})
+    one = OneRun(machine, **{"max-age": "5"})
     for name in (A, B):
         one.turn(name, issued=True)
     assert one.end() == 1
@@ -220,7 +224,7 @@ def test_g12_what_the_publication_loaded_is_not_loaded_again(machine: Machine) -
     for name in (A, B):
         renew(machine, name)
     (machine.config / "pinkeep" / f"{A}.conf").write_bytes(b"junk")
-    one = Run(machine)
+    one = OneRun(machine)
     for name in (A, B):
         one.turn(name, issued=True)
     assert one.end() == 1
@@ -261,7 +265,7 @@ def test_g2_key_that_clients_refuse_is_not_loaded(machine: Machine) -> None:
 def test_g2_key_that_another_keyring_refuses_is_not_loaded(machine: Machine) -> None:
     """A lineage that was never pinned brings its own key for a host that is."""
     machine.issue("c.pin.test", hosts=(B,))
-    one = Run(machine)
+    one = OneRun(machine)
     one.turn("c.pin.test", issued=True)
     assert one.end() == 0
 
@@ -269,7 +273,7 @@ def test_g2_key_that_another_keyring_refuses_is_not_loaded(machine: Machine) -> 
 def test_g12_lineage_that_could_not_be_pinned(machine: Machine) -> None:
     """Where nobody holds pins for its names it is loaded."""
     machine.issue("d.pin.test")
-    one = Run(machine, **{"max-age": "junk"})
+    one = OneRun(machine, **{"max-age": "junk"})
     one.turn("d.pin.test", issued=True)
     assert one.end() == 1
 
@@ -292,6 +296,6 @@ def test_g12_hook_has_the_certificate_loaded(
     before = machine.apache.reloads
     folders = [f"--config-dir={machine.config}", f"--work-dir={machine.work}"]
     logs = f"--logs-dir={machine.work / 'logs'}"
-    assert command.main(["deploy-hook", *folders, logs]) == 1
+    assert main.main(["deploy-hook", *folders, logs]) == 1
     assert f"--pinkeep-{option}" in capsys.readouterr().err
     assert machine.apache.reloads == before + 1

@@ -14,13 +14,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from helpers import DAY, HOUR, NOW, A, certificate, csr_pem, make_pem, pin_of_key
 from machine import Machine
 
-from certbot_pinkeep import backups, earlier, pins, releases, rollover, status, wishes
-from certbot_pinkeep.backups import Brought
-from certbot_pinkeep.checks.seen import Headers, Shown
-from certbot_pinkeep.errors import NotSafe
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.pins import Header
-from certbot_pinkeep.policy import ENFORCED, REPORT_ONLY
+from certbot_pinkeep.core import earlier, rollover
+from certbot_pinkeep.core.errors import NotSafe
+from certbot_pinkeep.core.header import Header, write_header
+from certbot_pinkeep.core.observations import Headers, TlsObservation
+from certbot_pinkeep.core.pem import load_certificate, load_private_key
+from certbot_pinkeep.core.policy import ENFORCED, REPORT_ONLY
+from certbot_pinkeep.reports import status
+from certbot_pinkeep.workflow import offline_backups, releases, requests
+from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.offline_backups import Imported
 
 NAME = "www.pin.test"
 YEAR = 365 * DAY
@@ -43,7 +46,7 @@ class Visited(Machine):
     key: bytes = field(default_factory=make_pem)
     headers: Headers = ()
     asked: list[str] = field(default_factory=list)
-    reached: bool = True
+    latest_known: bool = True
     valid_for: tuple[str, ...] = ()
     sends: str = ""
 
@@ -54,32 +57,35 @@ class Visited(Machine):
     def keeper(self) -> Keeper:
         return Keeper(str(self.config), str(self.work), self.glance)
 
-    def glance(self, names: Sequence[str]) -> list[Shown]:
+    def glance(self, names: Sequence[str]) -> list[TlsObservation]:
         """What the hosts show."""
         self.asked += names
-        if not self.reached:
+        if not self.latest_known:
             return [
-                Shown(name, stopped="unreachable", error="nothing answers", address="192.0.2.1")
+                TlsObservation(
+                    name, stopped="unreachable", error="nothing answers", address="192.0.2.1"
+                )
                 for name in names
             ]
-        der = pins.load_certificate(certificate(self.key, self.valid_for or names)).public_bytes(
+        der = load_certificate(certificate(self.key, self.valid_for or names)).public_bytes(
             Encoding.DER
         )
         return [
-            Shown(name, der, self.headers if self.sends in ("", name) else ()) for name in names
+            TlsObservation(name, der, self.headers if self.sends in ("", name) else ())
+            for name in names
         ]
 
     def send(
         self, *listed: str, age: int = SECONDS, name: str = ENFORCED, subdomains: bool = False
     ) -> None:
         """Have the hosts send a header, behind what they send already."""
-        value = pins.write_header(Header(listed, age, subdomains))
+        value = write_header(Header(listed, age, subdomains))
         self.headers = (*self.headers, (name, value))
 
     def safe_from(self, now: datetime = NOW) -> datetime | None:
         """From when a rollover to a key that is here is safe."""
         state = self.state(NAME)
-        keys = state.keyring.without_elsewhere()
+        keys = state.keyring.without_offline()
         return rollover.best_backup(keys, state.ledger, now, "ecdsa")[1].since
 
 
@@ -96,12 +102,12 @@ def test_g2_header_of_before_binds_as_a_policy(site: Visited) -> None:
     site.send(pin_of_key(site.key), A)
     site.keep(NAME, NAME)
     with pytest.raises(NotSafe, match="2027-03-01"):
-        wishes.ask(site.keeper, NAME, NOW + HOUR)
+        requests.ask(site.keeper, NAME, NOW + HOUR)
     assert site.safe_from() == NOW + YEAR
-    backups.drop(site.keeper, NAME, A, NOW + HOUR)
+    offline_backups.drop(site.keeper, NAME, A, NOW + HOUR)
     with pytest.raises(NotSafe, match="clients may hold pins without it until 2027-03-01"):
-        wishes.ask(site.keeper, NAME, NOW + HOUR)
-    assert wishes.ask(site.keeper, NAME, NOW + YEAR).ready
+        requests.ask(site.keeper, NAME, NOW + HOUR)
+    assert requests.ask(site.keeper, NAME, NOW + YEAR).ready
 
 
 def test_g2_offline_backup_of_the_header_is_one(site: Visited) -> None:
@@ -111,9 +117,9 @@ def test_g2_offline_backup_of_the_header_is_one(site: Visited) -> None:
     site.keep(NAME, NAME)
     assert site.published(NAME).pins[-1] == pin
     assert site.state(NAME).keyring.missing_backups(2) == {}
-    brought = Brought("offline.key", pins.load_private_key(OFFLINE))
-    backups.add_private(site.keeper, NAME, brought, NOW + HOUR)
-    assert wishes.ask(site.keeper, NAME, NOW + HOUR).ready
+    brought = Imported("offline.key", load_private_key(OFFLINE))
+    offline_backups.add_private(site.keeper, NAME, brought, NOW + HOUR)
+    assert requests.ask(site.keeper, NAME, NOW + HOUR).ready
     assert site.renew(NAME, NAME, NOW + 2 * HOUR) == pin
 
 
@@ -124,7 +130,7 @@ def test_g2_key_of_the_header_that_is_here_is_a_backup(site: Visited) -> None:
     site.keep(NAME, NAME)
     key = site.state(NAME).keyring.key(saved.pin)
     assert key is not None and (key.role, key.path) == ("backup", saved.path)
-    assert wishes.ask(site.keeper, NAME, NOW + HOUR).ready
+    assert requests.ask(site.keeper, NAME, NOW + HOUR).ready
 
 
 @pytest.mark.parametrize(
@@ -169,7 +175,7 @@ def test_g2_which_headers_bind(site: Visited, what: str, held: timedelta) -> Non
     last = max((one.binds_until(NOW) for one in state.ledger.inherited), default=NOW)
     assert last == NOW + held or (held > YEAR and last > NOW + 90 * YEAR)
     if not held:
-        assert wishes.ask(site.keeper, NAME, NOW + 61 * DAY).ready
+        assert requests.ask(site.keeper, NAME, NOW + 61 * DAY).ready
     assert earlier.NOBODY not in site.published(NAME).pins
 
 
@@ -179,9 +185,9 @@ def test_g2_header_binds_until_it_is_seen_to_be_gone(site: Visited) -> None:
     assert not site.keep(NAME, NAME).settled
     assert not site.keep(NAME, NAME, NOW + DAY).settled
     assert site.safe_from(NOW + DAY) == NOW + DAY + YEAR
-    site.reached = False
+    site.latest_known = False
     assert not site.keep(NAME, NAME, NOW + 2 * DAY).settled
-    site.reached, site.headers = True, ()
+    site.latest_known, site.headers = True, ()
     assert site.keep(NAME, NAME, NOW + 3 * DAY).settled
     assert site.safe_from(NOW + 3 * DAY) == NOW + 3 * DAY + YEAR
     site.asked.clear()
@@ -218,7 +224,7 @@ def test_g3_nothing_that_goes_wrong_in_looking_stops_anything(
     """What could not be seen is said, with the command that records earlier pins; it works."""
 
     class Broken(Visited):
-        def glance(self, names: Sequence[str]) -> list[Shown]:
+        def glance(self, names: Sequence[str]) -> list[TlsObservation]:
             raise RuntimeError("broken")
 
     site = Broken(tmp_path)
@@ -248,10 +254,10 @@ def test_g2_offline_backup_of_another_kind_is_taken_as_it_is(site: Visited, how:
     site.send(pin_of_key(site.key), pin)
     site.keep(NAME, NAME)
     if how == "key":
-        brought = Brought("offline.key", pins.load_private_key(other))
-        backups.add_private(site.keeper, NAME, brought, NOW)
+        brought = Imported("offline.key", load_private_key(other))
+        offline_backups.add_private(site.keeper, NAME, brought, NOW)
     else:
-        backups.add_public(site.keeper, NAME, csr_pem(other, [NAME]), "offline.csr", NOW)
+        offline_backups.add_public(site.keeper, NAME, csr_pem(other, [NAME]), "offline.csr", NOW)
     key = site.state(NAME).keyring.key(pin)
     assert key is not None and key.kind.detail == "secp384r1"
 
@@ -272,7 +278,7 @@ def test_g2_every_key_that_is_here_proves_the_header(site: Visited, where: str) 
         keeper.brought = {pin_of_key(served): served}
     site.key = served
     site.send(pin_of_key(served), A)
-    taken = keeper.take_in(site.look(NAME), site.options(NAME), NOW)
+    taken = keeper.enrol(site.look(NAME), site.options(NAME), NOW)
     assert "already sends a Public-Key-Pins header" in taken.told[0]
     assert pin_of_key(served) not in taken.told[0] and A in taken.told[0]
     assert site.safe_from() == NOW  # to that key, which is a backup from now on
@@ -285,7 +291,7 @@ def test_g2_compromised_key_proves_nothing(site: Visited) -> None:
     site.issue("other.test", site.key)
     site.keep("other.test", "other.test")
     assert site.keeper.sent_at((NAME,)) == earlier.Found(without=(NAME,))
-    wishes.note_revoked(site.keeper, pin_of_key(site.key), True, NOW)
+    requests.note_revoked(site.keeper, pin_of_key(site.key), True, NOW)
     site.send(pin_of_key(site.key), A)
     assert site.keeper.sent_at((NAME,)) == earlier.Found(foreign=(NAME,))
 
@@ -308,9 +314,9 @@ def test_g2_header_of_its_own_is_no_earlier_one(site: Visited) -> None:
     site.keep(NAME, NAME)
     own, site.headers = site.published(NAME), ()
     site.send(*own.pins, age=own.max_age)
-    brought = Brought("offline.key", pins.load_private_key(OFFLINE))
-    backups.add_private(site.keeper, NAME, brought, NOW + HOUR)
-    wishes.ask(site.keeper, NAME, NOW + HOUR)
+    brought = Imported("offline.key", load_private_key(OFFLINE))
+    offline_backups.add_private(site.keeper, NAME, brought, NOW + HOUR)
+    requests.ask(site.keeper, NAME, NOW + HOUR)
     # Apache serves the key of before while its renewal is taken in.
     handed = site.handed(NAME, NAME, NOW + DAY)
     site.issue(NAME, handed.key_pem)
@@ -336,10 +342,10 @@ def test_g2_host_that_could_not_be_seen_is_not_safe(
 ) -> None:
     """What it sent before is unknown: it is looked at again, and until it is seen, or the admin says so,
     no rollover before the default max-age is over. Its renewals go on."""
-    site.reached = False
+    site.latest_known = False
     assert not site.keep(NAME, NAME).settled
     with pytest.raises(NotSafe, match=r"unknown: clients may hold .* until 2026-04-30") as told:
-        wishes.ask(site.keeper, NAME, NOW + HOUR)
+        requests.ask(site.keeper, NAME, NOW + HOUR)
     words = f"release {NAME} end --channel header --label not-seen"
     assert f"pins: 'certbot-pinkeep {words}'." in str(told.value)
     assert words in status.as_text([site.state(NAME)], NOW + HOUR)
@@ -350,7 +356,7 @@ def test_g2_host_that_could_not_be_seen_is_not_safe(
         site.send(pin_of_key(site.key), A)
     elif then == "the admin says so":
         releases.end(site.keeper, NAME, "header", "not-seen", NOW + HOUR)
-    site.reached = then not in ("down", "the admin says so")
+    site.latest_known = then not in ("down", "the admin says so")
     site.asked.clear()
     report = site.keep(NAME, NAME, NOW + DAY)
     assert bool(site.asked) == (then != "the admin says so")
@@ -363,16 +369,16 @@ def test_g2_lineage_joins_with_its_key_where_its_host_cannot_be_seen(site: Visit
     """The first renewal for the shared key waits until its visitors are known to take it."""
     site.issue("shared.pin.test", make_pem())
     site.keep("shared.pin.test", "shared")
-    site.reached = False
+    site.latest_known = False
     assert site.handed(NAME, "shared", NOW + 90 * DAY).pin == pin_of_key(site.key)
 
 
 def test_g2_key_that_is_brought_is_not_held_back_by_an_unseen_host(site: Visited) -> None:
     """Clients pin it already, says the admin."""
-    site.reached = False
+    site.latest_known = False
     keeper = site.keeper
     keeper.brought = {pin_of_key(OFFLINE): OFFLINE}
-    keeper.take_in(site.look(NAME), site.options(NAME), NOW)
+    keeper.enrol(site.look(NAME), site.options(NAME), NOW)
     keeper.pin_key(NAME, OFFLINE, NOW)
     keeper.publish_all([NAME], NOW)
     assert site.renew(NAME, NAME, NOW + HOUR) == pin_of_key(OFFLINE)
@@ -411,7 +417,7 @@ def test_g2_header_that_a_host_above_sends_with_include_subdomains_binds(
 
 def test_g2_host_above_that_could_not_be_seen_is_told_and_stays_free(tmp_path: Path) -> None:
     """It is not pinned with the one below, whose own name alone counts as unknown."""
-    site = Visited(tmp_path, reached=False)
+    site = Visited(tmp_path, latest_known=False)
     site.issue(NAME, site.key)
     site.issue("above", site.key, ("pin.test",))
     (taken,) = site.keep(NAME, NAME).taken

@@ -38,12 +38,16 @@ import pytest
 from sites import DAY, NAME, Site
 from sites import NOW as AFTER_A_DAY
 
-from certbot_pinkeep import apache, moments, pins, revocations, wishes
-from certbot_pinkeep.errors import NotSafe, PinkeepError, PublishFailed
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.options import Options
-from certbot_pinkeep.policy import Policy
-from certbot_pinkeep.revocations import Answer
+from certbot_pinkeep.adapters import revocation
+from certbot_pinkeep.adapters.revocation import Answer
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.core import times
+from certbot_pinkeep.core.errors import NotSafe, PinkeepError, PublishFailed
+from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.core.pem import load_private_key
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.workflow import requests
+from certbot_pinkeep.workflow.enrol import Keeper
 
 BEGIN = AFTER_A_DAY - DAY  # when the certificates of a Site begin
 _RELOADS: dict[str, tuple[str, ...]] = {
@@ -151,7 +155,7 @@ class Play:
         """What a message says of the time from which a rollover is safe."""
         found = re.search(r"It is safe from (\S+Z)\.", text)
         if found:
-            return f" before {self.day(moments.parse(found[1]))}"
+            return f" before {self.day(times.parse(found[1]))}"
         return ", time unknown" if "is not known yet" in text else ""
 
     def next(self, sentences: tuple[str, ...] | list[str]) -> str:
@@ -160,7 +164,7 @@ class Play:
         pin = re.search(r"with the pin (\S+?)[.:]", text)
         victims = re.findall(r"until (\S+Z)(?= or later|[.;])", text) if "locks out" in text else []
         when = "" if victims else self.when(text).replace(" before", ", not before")
-        told = max(map(moments.parse, victims), default=None)
+        told = max(map(times.parse, victims), default=None)
         locks = f"; locks out until {self.day(told)}" if told else ""
         return f"next: {self.letter(pin[1]) if pin else '?'}{when}{locks}"
 
@@ -201,7 +205,7 @@ def renew(
         except NotSafe as error:
             return f"refused{play.when(str(error))}"
         when = play.when(" ".join(play.told)).replace(" before", ", not before")
-        play.site.issue(pins.load_private_key(handed.key_pem))
+        play.site.issue(load_private_key(handed.key_pem))
         return f"{play.letter(handed.pin)}{when} | {play.keep()}"
 
     return step
@@ -220,7 +224,9 @@ def rollover(when_safe: bool = False, compromised: bool = False, force: bool = F
 
     def step(play: Play) -> str:
         try:
-            asked = wishes.ask(play.keeper, play.site.name, play.now, when_safe, compromised, force)
+            asked = requests.ask(
+                play.keeper, play.site.name, play.now, when_safe, compromised, force
+            )
         except NotSafe as error:
             return f"refused{play.when(str(error))}"
         return play.next(asked.told)
@@ -231,7 +237,7 @@ def rollover(when_safe: bool = False, compromised: bool = False, force: bool = F
 def confirm(play: Play) -> str:
     """``certbot-pinkeep confirm``."""
     try:
-        said = wishes.confirm(play.keeper, play.site.name, play.now)
+        said = requests.confirm(play.keeper, play.site.name, play.now)
     except PinkeepError:
         return "refused"
     return "nothing pending" if "nothing pending" in said else "confirmed"
@@ -241,7 +247,7 @@ def unpin(undo: bool = False) -> Step:
     """``certbot-pinkeep unpin``."""
 
     def step(play: Play) -> str:
-        wishes.unpin(play.keeper, play.site.name, play.now, undo)
+        requests.unpin(play.keeper, play.site.name, play.now, undo)
         return play.keep()
 
     return step
@@ -252,7 +258,7 @@ def certbot_revoke(reason: str = "") -> Step:
 
     def step(play: Play) -> str:
         pin, compromised = play.site.look().pin, reason == "keyCompromise"
-        return play.next(wishes.note_revoked(play.keeper, pin, compromised, play.now))
+        return play.next(requests.note_revoked(play.keeper, pin, compromised, play.now))
 
     return step
 
@@ -740,7 +746,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
         reason = found.revoked.get(live.fingerprint, "")
         return Answer(bool(reason), reason)
 
-    monkeypatch.setattr(revocations, "look", look)
+    monkeypatch.setattr(revocation, "look", look)
     handler = logging.Handler()
     monkeypatch.setattr(handler, "emit", lambda record: found.told.append(record.getMessage()))
     logger = logging.getLogger("certbot_pinkeep")

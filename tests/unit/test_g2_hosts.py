@@ -10,9 +10,11 @@ from helpers import DAY, HOUR, NOW, make_pem, pin_of_key
 from machine import RSA_KEY, Machine
 from test_g2_left_behind import foreign_certificate
 
-from certbot_pinkeep import command, moments, neighbours, wishes
-from certbot_pinkeep.errors import OtherKeyring, Unpinnable
-from certbot_pinkeep.rounds import Round
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.core.errors import OtherKeyring, Unpinnable
+from certbot_pinkeep.workflow import neighbours, requests
+from certbot_pinkeep.workflow.run import Run
 
 WWW, API, SHOP = "www.pin.test", "api.pin.test", "shop.pin.test"
 
@@ -20,7 +22,7 @@ WWW, API, SHOP = "www.pin.test", "api.pin.test", "shop.pin.test"
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A machine without any pins."""
-    monkeypatch.setattr(moments, "now", lambda: NOW)
+    monkeypatch.setattr(clock, "now", lambda: NOW)
     return Machine(tmp_path)
 
 
@@ -38,14 +40,14 @@ def keyring_of(machine: Machine, name: str, **given: object) -> object:
     return machine.keeper.values(name, {"keyring": None, **given}, {}, names, NOW)["keyring"]
 
 
-def run(machine: Machine, *names: str) -> Round:
+def run(machine: Machine, *names: str) -> Run:
     """A run of certbot that brings these lineages into step; the others are in step."""
-    one = Round(str(machine.config), str(machine.work))
+    one = Run(str(machine.config), str(machine.work))
     one.notice()
     for name in names:
         keyring = str(keyring_of(machine, name) or name)
         chosen = machine.options(keyring)
-        one.take_in(machine.look(name), {}, chosen, lambda: None, False, False)
+        one.enrol(machine.look(name), {}, chosen, lambda: None, False, False)
     one.finish()
     return one
 
@@ -202,7 +204,7 @@ def test_a_run_without_news_looks_at_file_stamps_only(
     pinned.issue("b", hosts=(WWW,))
     run(pinned)
     monkeypatch.setattr(neighbours, "_seen", _forbidden)
-    one = Round(str(pinned.config), str(pinned.work))
+    one = Run(str(pinned.config), str(pinned.work))
     one.notice()
     assert not one.waiting
 
@@ -234,7 +236,7 @@ def test_g3_neighbour_with_a_key_that_is_compromised_is_no_backup(machine: Machi
     """It is pinned while it is live, and never handed over."""
     machine.issue("old", hosts=(API,))
     machine.keep("old", "old")
-    wishes.ask(machine.keeper, "old", NOW + HOUR, when_safe=True, compromised=True)
+    requests.ask(machine.keeper, "old", NOW + HOUR, when_safe=True, compromised=True)
     pem = (machine.config / "live" / "old" / "privkey.pem").read_bytes()
     own = machine.issue("b", pem, (WWW,))
     machine.issue("a", hosts=(WWW,))
@@ -294,7 +296,7 @@ def test_g2_neighbour_goes_along_when_its_host_moves(machine: Machine) -> None:
     machine.keep("c", "one")
     machine.keep("a", "two", NOW + HOUR, pinned=True)
     assert machine.look("b").pin in machine.published("two").pins
-    wishes.confirm(machine.keeper, "two", NOW + HOUR)
+    requests.confirm(machine.keeper, "two", NOW + HOUR)
     assert machine.state("one").keyring.neighbours == ()
     assert machine.state("one").keyring.hosts == (SHOP,)
 
@@ -321,12 +323,12 @@ def test_g2_forced_rollover_tells_of_who_is_refused_already(
     pinned.issue("b", hosts=(WWW,))
     if enrolled:
         pinned.keep("b", "a", NOW + HOUR)
-    said = " ".join(wishes.ask(pinned.keeper, "a", NOW + DAY, force=True).told)
+    said = " ".join(requests.ask(pinned.keeper, "a", NOW + DAY, force=True).told)
     assert "locks nobody out" not in said
     assert "certbot renew --cert-name b --force-renewal --installer pinkeep" in said
-    wishes.take_back(pinned.keeper, "a", NOW + DAY)
+    requests.take_back(pinned.keeper, "a", NOW + DAY)
     assert pinned.renew("b", "a", NOW + DAY) == pinned.members("a")["a"]
-    said = " ".join(wishes.ask(pinned.keeper, "a", NOW + 2 * DAY, force=True).told)
+    said = " ".join(requests.ask(pinned.keeper, "a", NOW + 2 * DAY, force=True).told)
     assert "It locks nobody out." in said
 
 
@@ -337,7 +339,7 @@ def test_rollover_is_not_held_up_by_the_type_of_a_neighbour(machine: Machine) ->
     machine.issue("rsa", RSA_KEY, (WWW,))
     run(machine, "a")
     assert machine.state("a").keyring.key_types() == ("rsa", "ecdsa")
-    assert wishes.ask(machine.keeper, "a", NOW + DAY).ready
+    assert requests.ask(machine.keeper, "a", NOW + DAY).ready
 
 
 # Names that two keyrings pin
@@ -373,7 +375,7 @@ def test_g2_certificate_between_two_keyrings_is_enrolled_when_they_are_one(
         between.keep("both", keyring, NOW + DAY)
     between.keep(stays, keyring, NOW + DAY, pinned=True)
     between.keep("both", keyring, NOW + DAY)
-    wishes.confirm(between.keeper, keyring, NOW + DAY)
+    requests.confirm(between.keeper, keyring, NOW + DAY)
     assert set(between.members(keyring)) == {"one", "two", "both"}
 
 
@@ -438,7 +440,7 @@ def test_g2_g12_certificate_with_its_own_keyrings_key_is_loaded(expanded: Machin
     follow(expanded, (API, WWW))
     state = expanded.state("two")
     expanded.keeper.store.save(replace(state, keyring=state.keyring.loaded("two", "")))
-    one = Round(str(expanded.config), str(expanded.work))
+    one = Run(str(expanded.config), str(expanded.work))
     values = {
         "configtest-command": expanded.apache.configtest[0],
         "reload-command": expanded.apache.reload[0],
@@ -503,10 +505,10 @@ def test_g2_hook_pins_a_neighbour_that_another_installer_renews(
     renewal = pinned.renewal("b")
     renewal.write_text(renewal.read_text().replace("pinkeep", "apache"))
     monkeypatch.setenv("RENEWED_LINEAGE", str(pinned.config / "live" / "b"))
-    monkeypatch.setattr(moments, "now", lambda: NOW + HOUR)
+    monkeypatch.setattr(clock, "now", lambda: NOW + HOUR)
     state = pinned.state("a")
     pinned.keeper.store.save(replace(state, settings=pinned.options("a").settings))
-    assert command.main(["deploy-hook", "--work-dir", str(pinned.work)]) == 1
+    assert main.main(["deploy-hook", "--work-dir", str(pinned.work)]) == 1
     told = "certbot renew --cert-name b --force-renewal --installer pinkeep --pinkeep-keyring a"
     assert told in capsys.readouterr().err
     assert own in pinned.published("a").pins
@@ -517,7 +519,7 @@ def test_status_tells_of_neighbours(pinned: Machine, capsys: pytest.CaptureFixtu
     pinned.issue("b", hosts=(WWW,))
     run(pinned, "a")
     words = ["--config-dir", str(pinned.config), "--work-dir", str(pinned.work)]
-    assert command.main(["status", *words]) == 0
+    assert main.main(["status", *words]) == 0
     assert "certbot renew --cert-name b --installer pinkeep" in capsys.readouterr().out
-    assert command.main(["status", "--json", *words]) == 0
+    assert main.main(["status", "--json", *words]) == 0
     assert '"lineages": [\n        "a"\n      ]' in capsys.readouterr().out

@@ -8,8 +8,9 @@ import pytest
 from helpers import DAY, NOW, A, B, C, D, policy, ring_key
 from machine import Machine
 
-from certbot_pinkeep import rollover, wishes
-from certbot_pinkeep.ledger import Ledger
+from certbot_pinkeep.core import rollover
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.workflow import requests
 
 WWW, API, BARE = ("www.pin.test",), ("api.pin.test",), ("pin.test",)
 OLD = Ledger().record(policy(A, B), NOW, WWW).confirm(NOW)
@@ -101,9 +102,9 @@ def test_g2_keyring_that_was_left_and_binds_only_later_counts(
     machine.keep("b.test", "old", NOW, True, **{option: value})
     machine.keep("a.test", "new", later, pinned=True)
     machine.keep("b.test", "old", later + DAY, pinned=True)
-    wishes.ask(machine.keeper, "new", later + DAY, when_safe=True)
+    requests.ask(machine.keeper, "new", later + DAY, when_safe=True)
     handed = machine.handed("a.test", "new", later + 2 * DAY)
     assert handed.pin in machine.published("old").pins
-    wishes.confirm(machine.keeper, "new", later + 3 * DAY)
+    requests.confirm(machine.keeper, "new", later + 3 * DAY)
     assert machine.handed("a.test", "new", later + 62 * DAY).pin == handed.pin
     assert machine.handed("a.test", "new", later + 64 * DAY).pin != handed.pin

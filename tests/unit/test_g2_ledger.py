@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sites import DAY, NOW, fake_pin
 
-from certbot_pinkeep import ledger
-from certbot_pinkeep.errors import BadPolicy
-from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.core import ledger
+from certbot_pinkeep.core.errors import BadPolicy
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.policy import Policy
 
 POOL = [fake_pin(letter) for letter in "abcd"]
 POLICIES = st.builds(

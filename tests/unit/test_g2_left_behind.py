@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from helpers import DAY, HOUR, NOW, A, B, make_pem, pem_of, policy
 from machine import RSA_KEY, Machine
 
-from certbot_pinkeep import command, lineage, moments, renewals, wishes
-from certbot_pinkeep.errors import (
+from certbot_pinkeep.adapters import clock, lineage, renewal_conf
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.core.errors import (
     BadKey,
     BadOption,
     Compromised,
@@ -24,9 +25,10 @@ from certbot_pinkeep.errors import (
     TypeMissing,
     Unpinned,
 )
-from certbot_pinkeep.keyring import Keyring
-from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.pins import KeyKind
+from certbot_pinkeep.core.keyring import Keyring
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.workflow import requests
 
 RSA = KeyKind("rsa", "2048")
 WWW, API, BARE, OTHER = "www.pin.test", "api.pin.test", "pin.test", "other.test"
@@ -53,7 +55,7 @@ def renamed(pair: Machine) -> Machine:
     """Both have moved to ``two``, which was confirmed."""
     for name in (WWW, API):
         pair.keep(name, "two", NOW + DAY, pinned=True)
-    wishes.confirm(pair.keeper, "two", NOW + 2 * DAY)
+    requests.confirm(pair.keeper, "two", NOW + 2 * DAY)
     return pair
 
 
@@ -96,7 +98,7 @@ def test_lineage_that_is_deleted_while_it_moves_can_come_back(pair: Machine) -> 
     """To the keyring that it was moving to; the sentence at its deletion names that one only."""
     pair.keep(API, "two", NOW + DAY, pinned=True)
     pair.delete(API)
-    told = wishes.note_deleted(pair.keeper, NOW + 2 * DAY)
+    told = requests.note_deleted(pair.keeper, NOW + 2 * DAY)
     assert len(told) == 1 and "--pinkeep-keyring two" in told[0]
     pair.keep(WWW, "one", NOW + 2 * DAY, pinned=True)
     assert pair.new(API, "two", NOW + 2 * DAY) == pair.members("two")[API]
@@ -107,9 +109,9 @@ def test_last_lineage_that_is_deleted_names_the_way_to_be_forgotten(machine: Mac
     machine.issue(WWW)
     machine.keep(WWW, WWW)
     machine.delete(WWW)
-    (told,) = wishes.note_deleted(machine.keeper, NOW + DAY)
+    (told,) = requests.note_deleted(machine.keeper, NOW + DAY)
     assert f"certbot-pinkeep unpin {WWW}" in told
-    wishes.unpin(machine.keeper, WWW, NOW + DAY)
+    requests.unpin(machine.keeper, WWW, NOW + DAY)
     machine.keeper.publish(WWW, NOW + DAY)
     assert machine.new("again", "again", NOW + 62 * DAY, hosts=(WWW,))
 
@@ -119,8 +121,8 @@ def test_keyring_without_lineages_can_be_unpinned_with_a_single_pin(machine: Mac
     machine.issue(WWW)
     machine.keep(WWW, WWW, backup_keys=1)
     machine.delete(WWW)
-    wishes.ask(machine.keeper, WWW, NOW + HOUR, compromised=True)
-    wishes.unpin(machine.keeper, WWW, NOW + HOUR)
+    requests.ask(machine.keeper, WWW, NOW + HOUR, compromised=True)
+    requests.unpin(machine.keeper, WWW, NOW + HOUR)
     machine.keeper.publish(WWW, NOW + HOUR)
     assert machine.published(WWW).max_age == 0
 
@@ -135,15 +137,15 @@ def test_g2_what_the_old_keyring_publishes_meanwhile_counts(machine: Machine) ->
     for name in ("a.test", "d.test"):
         machine.new(name, "one", NOW)
     at = NOW + 70 * DAY
-    wishes.ask(machine.keeper, "one", at)
+    requests.ask(machine.keeper, "one", at)
     first = machine.renew("c.test", "one", at)
     machine.keep("c.test", "two", at + DAY, pinned=True)
-    wishes.confirm(machine.keeper, "two", at + 2 * DAY)
+    requests.confirm(machine.keeper, "two", at + 2 * DAY)
     at += 140 * DAY
     machine.keep("d.test", "one", at, pinned=True)
     machine.keep("a.test", "two", at, pinned=True)
     machine.renew("d.test", "one", at + DAY)
-    wishes.ask(machine.keeper, "one", at + 70 * DAY)
+    requests.ask(machine.keeper, "one", at + 70 * DAY)
     machine.renew("d.test", "one", at + 70 * DAY)
     assert first not in machine.published("one").pins
     assert machine.handed("a.test", "two", at + 71 * DAY).pin == old
@@ -156,7 +158,7 @@ def test_confirm_is_not_held_up_by_a_deleted_twin(pair: Machine) -> None:
     pair.keep("twin", "one", NOW + HOUR)
     pair.keep(WWW, "two", NOW + DAY, pinned=True)
     pair.delete("twin")
-    assert "has left the keyring one" in wishes.confirm(pair.keeper, "two", NOW + 2 * DAY)
+    assert "has left the keyring one" in requests.confirm(pair.keeper, "two", NOW + 2 * DAY)
 
 
 # Other keys for pinned hosts
@@ -259,7 +261,7 @@ def staged(pair: Machine) -> Machine:
 
 def test_staged_type_does_not_hold_up_a_rollover_of_the_served_one(staged: Machine) -> None:
     """Nor is it asked to roll over."""
-    asked = wishes.ask(staged.keeper, "one", NOW + 71 * DAY)
+    asked = requests.ask(staged.keeper, "one", NOW + 71 * DAY)
     assert asked.ready
     keys = staged.state("one").keyring
     assert {key.kind.key_type for key in keys.keys if key.leave} == {"ecdsa"}
@@ -267,7 +269,7 @@ def test_staged_type_does_not_hold_up_a_rollover_of_the_served_one(staged: Machi
 
 def test_staged_type_is_not_compromised_with_the_served_one(staged: Machine) -> None:
     """Nobody has seen its key."""
-    wishes.ask(staged.keeper, "one", NOW + 71 * DAY, compromised=True)
+    requests.ask(staged.keeper, "one", NOW + 71 * DAY, compromised=True)
     primary = staged.state("one").keyring.primary("rsa")
     assert primary is not None and primary.role == "primary"
 
@@ -324,10 +326,10 @@ def test_g5_options_are_told_before_they_are_recorded(
     pair: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that is killed in between leaves none of the old ones behind."""
-    monkeypatch.setattr("certbot_pinkeep.store.Store.save", _killed)
+    monkeypatch.setattr("certbot_pinkeep.storage.store.Store.save", _killed)
     with pytest.raises(KeyboardInterrupt):
         pair.keep(WWW, "one", NOW + DAY, pinned=True, max_age=5)
-    found = renewals.load(str(pair.config), API)
+    found = renewal_conf.load(str(pair.config), API)
     assert found is not None and found.options["max-age"] == "5"
 
 
@@ -337,7 +339,7 @@ def _killed(*given: object) -> None:
 
 def test_hook_lets_a_lineage_join_as_new(pair: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Certbot notes installer and keyring before the hook runs: that is no sign of earlier pins."""
-    monkeypatch.setattr(moments, "now", lambda: NOW + DAY)
+    monkeypatch.setattr(clock, "now", lambda: NOW + DAY)
     pair.issue(OTHER)
     pair.issue(OTHER)
     content = pair.renewal(OTHER).read_text()
@@ -346,14 +348,14 @@ def test_hook_lets_a_lineage_join_as_new(pair: Machine, monkeypatch: pytest.Monk
     pair.renewal(OTHER).write_text(content + "\n".join(given) + "\n")
     monkeypatch.setenv("RENEWED_LINEAGE", str(pair.config / "live" / OTHER))
     words = ["--config-dir", str(pair.config), "--work-dir", str(pair.work)]
-    assert command.main(["deploy-hook", *words]) == 0
+    assert main.main(["deploy-hook", *words]) == 0
     assert OTHER in pair.members("one")
     assert pair.state("one").ledger.blind_until is None
 
 
 def test_recommended_renewal_is_for_a_key_that_can_join(pair: Machine) -> None:
     """Also where the primary is compromised: for the backup that is safe."""
-    wishes.ask(pair.keeper, "one", NOW + 70 * DAY, compromised=True)
+    requests.ask(pair.keeper, "one", NOW + 70 * DAY, compromised=True)
     own = pair.issue(OTHER, make_pem())
     handed = pair.handed(OTHER, "one", NOW + 70 * DAY)
     assert handed.pin != own and handed.pin in pair.published("one").pins
@@ -372,10 +374,10 @@ def test_small_key_stays_out(machine: Machine) -> None:
 
 def test_g2_forced_choice_is_not_about_who_joins_later(pair: Machine) -> None:
     """Its clients were not announced: it keeps its key until the shared one is safe there."""
-    wishes.ask(pair.keeper, "one", NOW + 70 * DAY)
+    requests.ask(pair.keeper, "one", NOW + 70 * DAY)
     pair.renew(WWW, "one", NOW + 70 * DAY)
     pair.keep(API, "one", NOW + 70 * DAY, pinned=True)
-    wishes.ask(pair.keeper, "one", NOW + 71 * DAY, force=True)
+    requests.ask(pair.keeper, "one", NOW + 71 * DAY, force=True)
     forced = pair.renew(WWW, "one", NOW + 71 * DAY)
     own = pair.issue(OTHER)
     pair.keep(OTHER, "own", NOW + 72 * DAY)
@@ -385,7 +387,7 @@ def test_g2_forced_choice_is_not_about_who_joins_later(pair: Machine) -> None:
 
 def test_forced_choice_holds_until_all_have_followed(pair: Machine) -> None:
     """Those that were announced follow at once; then it is over."""
-    wishes.ask(pair.keeper, "one", NOW + DAY, force=True)
+    requests.ask(pair.keeper, "one", NOW + DAY, force=True)
     forced = pair.renew(WWW, "one", NOW + DAY)
     key = pair.state("one").keyring.key(forced)
     assert key is not None and pair.renew(API, "one", NOW + 2 * DAY) == forced
@@ -418,7 +420,7 @@ def test_g2_names_that_are_added_count(machine: Machine) -> None:
     machine.issue(API)
     machine.keep(API, "two", NOW + HOUR)
     machine.keep(API, "one", NOW + DAY, pinned=True)
-    wishes.confirm(machine.keeper, "one", NOW + DAY)
+    requests.confirm(machine.keeper, "one", NOW + DAY)
     live, at = machine.look(OTHER), NOW + 2 * DAY
     shared = machine.members("one")[WWW]
     assert machine.keeper.handover(live, "one", (OTHER,), at).pin == shared
@@ -442,7 +444,7 @@ def test_g3_compromised_key_stays_so_in_the_keyring_that_it_comes_to(machine: Ma
     machine.keep(WWW, "one")
     own = machine.issue(API)
     machine.keep(API, "two")
-    wishes.ask(machine.keeper, "two", NOW + HOUR, compromised=True)
+    requests.ask(machine.keeper, "two", NOW + HOUR, compromised=True)
     machine.keep(API, "one", NOW + DAY, pinned=True)
     assert machine.role("one", own) == "compromised"
 
@@ -454,7 +456,7 @@ def test_g2_confirm_waits_for_a_twin_that_stays_behind(pair: Machine) -> None:
     pair.keep("twin", "one", NOW + HOUR)
     pair.keep(WWW, "two", NOW + DAY, pinned=True)
     with pytest.raises(PinkeepError, match="--cert-name twin"):
-        wishes.confirm(pair.keeper, "two", NOW + 2 * DAY)
+        requests.confirm(pair.keeper, "two", NOW + 2 * DAY)
 
 
 def test_g5_move_that_was_killed_and_taken_up_again_after_a_renewal(
@@ -465,10 +467,10 @@ def test_g5_move_that_was_killed_and_taken_up_again_after_a_renewal(
     machine.issue(API)
     machine.keep(API, "one")
     with monkeypatch.context() as patch:
-        patch.setattr("certbot_pinkeep.keeper.Keeper._tell_left", _killed)
+        patch.setattr("certbot_pinkeep.workflow.enrol.Keeper._tell_left", _killed)
         with pytest.raises(KeyboardInterrupt):
             machine.keep(API, "two", NOW + HOUR, pinned=True)
-    wishes.ask(machine.keeper, "one", NOW + 70 * DAY)
+    requests.ask(machine.keeper, "one", NOW + 70 * DAY)
     handed = machine.handed(API, "one", NOW + 70 * DAY)
     machine.issue(API, handed.key_pem)
     machine.keep(API, "one", NOW + 70 * DAY, pinned=True)

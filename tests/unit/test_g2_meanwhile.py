@@ -17,9 +17,11 @@ from helpers import DAY, NOW, certificate, pin_of_key
 from machine import Machine
 from server import Server
 
-from certbot_pinkeep import backups, command, handoff, moments, releases, wishes
-from certbot_pinkeep.issuing import Handover
-from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.adapters import certbot_client, clock
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.core.key_and_csr import KeyAndCsr
+from certbot_pinkeep.workflow import offline_backups, releases, requests
+from certbot_pinkeep.workflow.enrol import Keeper
 
 SITE = "pin.test"
 LATER = NOW + DAY
@@ -31,14 +33,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine(tmp_path)
     found.issue(SITE)
     found.keep(SITE, SITE)
-    monkeypatch.setattr(moments, "now", lambda: LATER)
+    monkeypatch.setattr(clock, "now", lambda: LATER)
     return found
 
 
 def run(machine: Machine, *words: str) -> int:
     """The command on this machine."""
     folders = ["--config-dir", str(machine.config), "--work-dir", str(machine.work)]
-    return command.main([*words, *folders, "--logs-dir", str(machine.config.parent / "logs")])
+    return main.main([*words, *folders, "--logs-dir", str(machine.config.parent / "logs")])
 
 
 @contextmanager
@@ -111,7 +113,7 @@ def test_g12_what_promises_no_rollover_is_not_refused_in_a_hook(
 def test_g10_config_dir_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     """No lock is looked for in it."""
     missing = tmp_path / "missing"
-    assert command.main(["rollover", SITE, "--config-dir", str(missing)]) == 1
+    assert main.main(["rollover", SITE, "--config-dir", str(missing)]) == 1
     assert not missing.exists()
 
 
@@ -121,7 +123,7 @@ class Renewing:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
 
-    def handover(self, names: list[str], live_key_path: str | None, dry_run: bool) -> Handover:
+    def handover(self, names: list[str], live_key_path: str | None, dry_run: bool) -> KeyAndCsr:
         """What the keyring says."""
         return self.machine.handed(SITE, SITE, LATER)
 
@@ -161,17 +163,17 @@ def renewed(
             raise AssertionError("not for all names at once")
 
     keys: dict[bytes, bytes] = {}
-    original = handoff._obtain
+    original = certbot_client._obtain
 
-    def noted(client: Any, names: Any, path: Any, handed: Handover) -> Any:
+    def noted(client: Any, names: Any, path: Any, handed: KeyAndCsr) -> Any:
         keys[handed.csr.pem] = handed.key_pem
         return original(client, names, path, handed)
 
-    monkeypatch.setattr(handoff, "_obtain", noted)
-    monkeypatch.setattr(handoff, "certbot_client", SimpleNamespace(Client=Client))
+    monkeypatch.setattr(certbot_client, "_obtain", noted)
+    monkeypatch.setattr(certbot_client, "certbot_client", SimpleNamespace(Client=Client))
     conflicts = SimpleNamespace(_avoid_reuse_key_conflicts=lambda config, lineage: None)
-    monkeypatch.setattr(handoff, "certbot_renewal", conflicts)
-    handoff.wrap(Renewing)
+    monkeypatch.setattr(certbot_client, "certbot_renewal", conflicts)
+    certbot_client.wrap(Renewing)
 
     def renew(meanwhile: Any) -> tuple[str, list[str]]:
         client: Any = Client()
@@ -189,7 +191,7 @@ def test_g2_release_that_is_recorded_during_a_renewal_is_heeded(
     """The certificate for the next key is not stored: one for the key that the app carries is obtained in
     the same run (G3)."""
     live, backup, _ = machine.published(SITE).pins
-    wishes.ask(machine.keeper, SITE, LATER)
+    requests.ask(machine.keeper, SITE, LATER)
 
     def recorded(order: int) -> None:
         if order == 1:
@@ -219,15 +221,15 @@ def test_g2_g3_what_changes_during_a_renewal_counts(
 ) -> None:
     """What is stored is what is right by then; no renewal is lost."""
     pins = machine.published(SITE).pins
-    wishes.ask(machine.keeper, SITE, LATER)
+    requests.ask(machine.keeper, SITE, LATER)
     happens: dict[str, Callable[[], object]] = {
         "nothing": lambda: None,
-        "the wish is taken back": lambda: wishes.take_back(machine.keeper, SITE, LATER),
-        "the backup is dropped": lambda: backups.drop(machine.keeper, SITE, pins[1], LATER),
-        "the key is known to be compromised": lambda: wishes.note_revoked(
+        "the wish is taken back": lambda: requests.take_back(machine.keeper, SITE, LATER),
+        "the backup is dropped": lambda: offline_backups.drop(machine.keeper, SITE, pins[1], LATER),
+        "the key is known to be compromised": lambda: requests.note_revoked(
             machine.keeper, pins[1], True, LATER
         ),
-        "a safe backup more is wished for": lambda: wishes.ask(machine.keeper, SITE, LATER),
+        "a safe backup more is wished for": lambda: requests.ask(machine.keeper, SITE, LATER),
     }
 
     def once(order: int) -> None:
@@ -242,7 +244,7 @@ def test_g3_renewal_with_the_present_key_is_not_ordered_twice(
 ) -> None:
     """A rollover that is asked for meanwhile is done at the next renewal."""
     live = machine.published(SITE).pins[0]
-    asked = renewed(lambda order: wishes.ask(machine.keeper, SITE, LATER))
+    asked = renewed(lambda order: requests.ask(machine.keeper, SITE, LATER))
     assert asked == (live, [live])
 
 
@@ -257,11 +259,11 @@ def test_g1_record_that_changes_at_every_order_stores_nothing(
 
     def flips(order: int) -> None:
         if order % 2:
-            wishes.take_back(machine.keeper, SITE, LATER)
+            requests.take_back(machine.keeper, SITE, LATER)
         else:
-            wishes.ask(machine.keeper, SITE, LATER)
+            requests.ask(machine.keeper, SITE, LATER)
 
-    wishes.ask(machine.keeper, SITE, LATER)
+    requests.ask(machine.keeper, SITE, LATER)
     with pytest.raises(errors.Error, match="No new certificate was stored"):
         renewed(flips)
     assert machine.look(SITE).pin == live
@@ -280,7 +282,7 @@ def test_g2_record_of_the_keyring_of_its_hosts_is_looked_at_before_a_certificate
 
     def while_it_is_issued(age: int, refused: dict[str, str]) -> Callable[..., tuple[bytes, bytes]]:
         def obtained(self: object, csr: Any, orderr: object = None) -> tuple[bytes, bytes]:
-            wishes.note_revoked(
+            requests.note_revoked(
                 Keeper(str(server.config), str(server.work)), stolen, True, server.now
             )
             return issued(age, refused)(self, csr, orderr)

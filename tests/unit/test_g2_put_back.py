@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from helpers import DAY, NOW, Site, make_pem
 
-from certbot_pinkeep import backups, wishes
-from certbot_pinkeep.errors import NotSafe, Unpinned
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.publishing import Report
-from certbot_pinkeep.state import State
+from certbot_pinkeep.core.errors import NotSafe, Unpinned
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.workflow import offline_backups, requests
+from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.publish import Report
 
 
 class World(Site):
@@ -215,9 +215,9 @@ def test_g2_rolling_forward_after_a_machine_was_set_back(tmp_path: Path, rollove
     keeper = Keeper(str(world.config), str(world.work))
     for pin in world.published().pins[1:rollovers]:  # certbot-pinkeep backup NAME drop PIN
         assert pin != last
-        backups.drop(keeper, world.name, pin, now)
+        offline_backups.drop(keeper, world.name, pin, now)
         keeper.publish(world.name, now)
-    asked = wishes.ask(keeper, world.name, now)  # certbot-pinkeep rollover NAME --now
+    asked = requests.ask(keeper, world.name, now)  # certbot-pinkeep rollover NAME --now
     assert asked.ready and last in asked.told[-1]
     pin = world.next_pin(70 * rollovers + 1)
     assert pin == last and all(pin in pins for pins in held)

@@ -25,11 +25,11 @@ from helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import rollover
-from certbot_pinkeep.keyring import Key, Keyring, Member
-from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.policy import Policy
-from certbot_pinkeep.rollover import Decision, Safety
+from certbot_pinkeep.core import rollover
+from certbot_pinkeep.core.keyring import Key, Keyring, Member
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.core.rollover import Decision, Safety
 
 # Below, days are counted from now: -10 is ten days ago. KEY was made on day -400.
 KEY = D
@@ -362,25 +362,25 @@ def test_g2_age_is_not_that_of_the_keys_file() -> None:
 
 def with_forced(ring: Keyring, pin: str) -> Keyring:
     """The keyring with this backup chosen by the admin, who asked for a rollover."""
-    return ring.with_left("asked").with_forced(pin)
+    return ring.mark_for_retirement("asked").with_forced(pin)
 
 
 DECISIONS: dict[str, tuple[Keyring, Ledger, tuple[str | None, str | None, str]]] = {
     "nothing is due": (keyring(B), EMPTY, (A, None, "stays")),
     "nothing is due, and nothing would be safe": (keyring(B), WITHOUT_B, (A, None, "stays")),
     "nothing is due, and there is no backup": (keyring(), EMPTY, (A, None, "stays")),
-    "asked": (keyring(B).with_left("asked"), EMPTY, (B, "asked", "rolls over")),
-    "asked, not safe": (keyring(B).with_left("asked"), LATER_B, (A, "asked", "held")),
-    "asked, no backup": (keyring().with_left("asked"), EMPTY, (A, "asked", "held")),
+    "asked": (keyring(B).mark_for_retirement("asked"), EMPTY, (B, "asked", "rolls over")),
+    "asked, not safe": (keyring(B).mark_for_retirement("asked"), LATER_B, (A, "asked", "held")),
+    "asked, no backup": (keyring().mark_for_retirement("asked"), EMPTY, (A, "asked", "held")),
     "revoked": (keyring(B).with_revoked(A), EMPTY, (B, "revoked", "rolls over")),
     "revoked, not safe": (keyring(B).with_revoked(A), LATER_B, (A, "revoked", "held")),
     "revoked, though it was asked as well": (
-        keyring(B).with_left("asked").with_revoked(A),
+        keyring(B).mark_for_retirement("asked").with_revoked(A),
         EMPTY,
         (B, "revoked", "rolls over"),
     ),
     "asked of a key that is due by age": (
-        keyring(B, days=1).with_left("asked"),
+        keyring(B, days=1).mark_for_retirement("asked"),
         EMPTY,
         (B, "asked", "rolls over"),
     ),
@@ -398,16 +398,20 @@ DECISIONS: dict[str, tuple[Keyring, Ledger, tuple[str | None, str | None, str]]]
         (None, "compromised", "held"),
     ),
     "the first of two safe ones": (
-        keyring(B, C).with_left("asked"),
+        keyring(B, C).mark_for_retirement("asked"),
         EMPTY,
         (B, "asked", "rolls over"),
     ),
     "the first one is not safe, the second is": (
-        keyring(B, C).with_left("asked"),
+        keyring(B, C).mark_for_retirement("asked"),
         LATER_B,
         (C, "asked", "rolls over"),
     ),
-    "neither is safe": (keyring(B, C).with_left("asked"), LATER_BOTH, (A, "asked", "held")),
+    "neither is safe": (
+        keyring(B, C).mark_for_retirement("asked"),
+        LATER_BOTH,
+        (A, "asked", "held"),
+    ),
     "forced, not safe": (
         with_forced(keyring(B), B),
         LATER_B,
@@ -439,22 +443,22 @@ DECISIONS: dict[str, tuple[Keyring, Ledger, tuple[str | None, str | None, str]]]
         (A, "asked", "held"),
     ),
     "g8: in doubt": (
-        keyring(B).with_left("asked"),
+        keyring(B).mark_for_retirement("asked"),
         replace(EMPTY, doubt="it was lost"),
         (A, "asked", "held"),
     ),
     "g8: blind": (
-        keyring(B).with_left("asked"),
+        keyring(B).mark_for_retirement("asked"),
         Ledger(blind_until=NOW + SECOND),
         (A, "asked", "held"),
     ),
     "g8: blind until now": (
-        keyring(B).with_left("asked"),
+        keyring(B).mark_for_retirement("asked"),
         Ledger(blind_until=NOW),
         (B, "asked", "rolls over"),
     ),
     "g8: the clock is behind": (
-        keyring(B).with_left("asked"),
+        keyring(B).mark_for_retirement("asked"),
         Ledger().noticed(NOW + SECOND),
         (A, "asked", "held"),
     ),
@@ -482,10 +486,10 @@ def test_rollover_can_be_asked_for_without_a_record() -> None:
 
 def test_g2_held_rollover_tells_the_backup_that_is_safe_first() -> None:
     """Of two unsafe ones the one with the earlier time, and to the second."""
-    decision = decided(keyring(B, C).with_left("asked"), LATER_BOTH)
+    decision = decided(keyring(B, C).mark_for_retirement("asked"), LATER_BOTH)
     assert decision.best is not None and decision.best.pin == C
     assert decision.safety.since == day(20) and not decision.safety.at(NOW)
-    ring = keyring(B, C).with_left("asked")
+    ring = keyring(B, C).mark_for_retirement("asked")
     assert verdict(decided(ring, LATER_BOTH, at=day(20) - SECOND)) == (A, "asked", "held")
     assert verdict(decided(ring, LATER_BOTH, at=day(20))) == (C, "asked", "rolls over")
     assert verdict(decided(ring, LATER_BOTH, at=day(50))) == (B, "asked", "rolls over")
@@ -526,7 +530,7 @@ def test_next_due_is_now_where_a_key_is_to_be_left() -> None:
     """Whatever its age is; without a primary as well."""
     ring = keyring(B, days=730)
     assert rollover.next_due(ring, NOW, "ecdsa") == day(630)
-    assert rollover.next_due(ring.with_left("asked"), NOW, "ecdsa") == NOW
+    assert rollover.next_due(ring.mark_for_retirement("asked"), NOW, "ecdsa") == NOW
     assert rollover.next_due(ring.with_revoked(A), NOW, "ecdsa") == NOW
     assert rollover.next_due(ring.with_compromised(A), NOW, "ecdsa") == NOW
     assert rollover.next_due(keyring(B), NOW, "ecdsa") is None

@@ -8,15 +8,11 @@ import pytest
 from helpers import DAY, HOUR, NOW
 from machine import RSA_KEY, Machine
 
-from certbot_pinkeep import command, moments, wishes
-from certbot_pinkeep.errors import (
-    NotCovered,
-    NotSafe,
-    OtherKeyring,
-    TypeMissing,
-    Unpinned,
-)
-from certbot_pinkeep.pins import KeyKind
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.core.errors import NotCovered, NotSafe, OtherKeyring, TypeMissing, Unpinned
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.workflow import requests
 
 EC = KeyKind("ecdsa", "secp256r1")
 RSA = KeyKind("rsa", "2048")
@@ -89,7 +85,7 @@ def test_g2_lineage_that_was_pinned_elsewhere_keeps_its_key_until_that_has_run_o
     for day in (2, 100, 1000):
         assert shared.handed(API, KEYRING, NOW + day * DAY).pin == own
     assert shared.handed(WWW, KEYRING, NOW + 1000 * DAY, rollover_days="never").pin == primary
-    wishes.confirm(shared.keeper, KEYRING, NOW + 1000 * DAY)
+    requests.confirm(shared.keeper, KEYRING, NOW + 1000 * DAY)
     assert API not in shared.members("old")
     assert shared.handed(API, KEYRING, NOW + 1059 * DAY, rollover_days="never").pin == own
     assert shared.handed(API, KEYRING, NOW + 1061 * DAY, rollover_days="never").pin == primary
@@ -103,7 +99,7 @@ def test_g2_what_the_old_keyring_serves_after_the_move_counts(shared: Machine) -
     shared.keep("other.test", "old")
     shared.keep(API, KEYRING, NOW + DAY)
     shared.keep("other.test", "old", NOW + 2 * DAY, max_age=100 * 86400)
-    wishes.confirm(shared.keeper, KEYRING, NOW + 3 * DAY)
+    requests.confirm(shared.keeper, KEYRING, NOW + 3 * DAY)
     longest = max(e.policy.max_age for e in shared.state(KEYRING).ledger.inherited)
     assert longest == 100 * 86400
 
@@ -115,7 +111,7 @@ def test_move_can_be_taken_back(shared: Machine) -> None:
     shared.keep(API, KEYRING, NOW + DAY)
     shared.keep(API, "old", NOW + 2 * DAY)
     assert shared.keeper.store.keyring_of(API) == "old"
-    wishes.confirm(shared.keeper, "old", NOW + 3 * DAY)
+    requests.confirm(shared.keeper, "old", NOW + 3 * DAY)
     assert shared.members("old") == {API: own} and API not in shared.members(KEYRING)
 
 
@@ -126,7 +122,7 @@ def test_g5_move_that_was_killed_halfway_is_completed(
     shared.issue(API)
     shared.keep(API, "old")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("certbot_pinkeep.keeper.Keeper._tell_left", _kill)
+        patch.setattr("certbot_pinkeep.workflow.enrol.Keeper._tell_left", _kill)
         shared.keep(API, KEYRING, NOW + DAY)
     shared.keep(API, KEYRING, NOW + 2 * DAY)
     (member,) = shared.state("old").keyring.members
@@ -164,14 +160,14 @@ def test_last_lineage_leaves_its_keys_for_a_new_one(shared: Machine) -> None:
     """A new certificate of the keyring has its primary."""
     primary = shared.members(KEYRING)[WWW]
     shared.delete(WWW)
-    (said,) = wishes.note_deleted(shared.keeper, NOW + DAY)
+    (said,) = requests.note_deleted(shared.keeper, NOW + DAY)
     assert "the last one" in said and f"--pinkeep-keyring {KEYRING}" in said
     assert shared.new(WWW, KEYRING, NOW + DAY) == primary
 
 
 def test_nothing_is_said_where_nothing_was_deleted(shared: Machine) -> None:
     """Nor where no client holds pins any more, but that."""
-    assert wishes.note_deleted(shared.keeper, NOW) == []
+    assert requests.note_deleted(shared.keeper, NOW) == []
 
 
 # The same host twice, subdomains
@@ -240,7 +236,7 @@ def test_g2_every_key_in_service_stays_pinned(shared: Machine) -> None:
     """A rollover reaches the lineages one renewal at a time."""
     old = shared.new(API, KEYRING, NOW)
     assert shared.members(KEYRING) == {WWW: old, API: old}
-    wishes.ask(shared.keeper, KEYRING, NOW + DAY)
+    requests.ask(shared.keeper, KEYRING, NOW + DAY)
     new = shared.renew(WWW, KEYRING, NOW + DAY)
     assert new != old and shared.role(KEYRING, old) == "in-service"
     assert shared.published(KEYRING).pins[:2] == (new, old)
@@ -262,12 +258,12 @@ def test_g2_forced_rollover_takes_all_lineages_along(shared: Machine) -> None:
     shared.new(API, KEYRING, NOW)
     for name in (WWW, API):
         shared.keep(name, KEYRING, NOW + HOUR, backup_keys=1)
-    wishes.ask(shared.keeper, KEYRING, NOW + DAY)
+    requests.ask(shared.keeper, KEYRING, NOW + DAY)
     shared.renew(WWW, KEYRING, NOW + DAY, backup_keys=1)
     shared.renew(API, KEYRING, NOW + DAY, backup_keys=1)
     with pytest.raises(NotSafe):
-        wishes.ask(shared.keeper, KEYRING, NOW + 2 * DAY)
-    wishes.ask(shared.keeper, KEYRING, NOW + 2 * DAY, force=True)
+        requests.ask(shared.keeper, KEYRING, NOW + 2 * DAY)
+    requests.ask(shared.keeper, KEYRING, NOW + 2 * DAY, force=True)
     forced = shared.renew(WWW, KEYRING, NOW + 2 * DAY, backup_keys=1)
     assert shared.renew(API, KEYRING, NOW + 3 * DAY, backup_keys=1) == forced
 
@@ -365,8 +361,8 @@ def test_g2_hook_is_loud_about_a_covered_lineage_of_another_installer(
     machine.issue(name)
     machine.renewal(name).write_text(machine.renewal(name).read_text().replace("pinkeep", "apache"))
     monkeypatch.setenv("RENEWED_LINEAGE", str(machine.config / "live" / name))
-    monkeypatch.setattr(moments, "now", lambda: NOW + HOUR)
-    code = command.main(["deploy-hook", "--work-dir", str(machine.work)])
+    monkeypatch.setattr(clock, "now", lambda: NOW + HOUR)
+    code = main.main(["deploy-hook", "--work-dir", str(machine.work)])
     out, err = capsys.readouterr()
     assert code == (1 if below else 0)
     assert (f"--pinkeep-keyring {KEYRING}" in err) is below

@@ -10,19 +10,27 @@ import pytest
 from helpers import DAY, NOW, Site
 from machine import Machine
 
-from certbot_pinkeep import apache, moments
-from certbot_pinkeep.apache import Server
-from certbot_pinkeep.errors import NotSafe, TypeMissing
-from certbot_pinkeep.pins import KeyKind
+import certbot_pinkeep
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.carriers.apache import Server
+from certbot_pinkeep.core import times
+from certbot_pinkeep.core.errors import NotSafe, TypeMissing
+from certbot_pinkeep.core.kinds import KeyKind
 
 
 def test_g2_one_clock_says_how_long_a_run_takes() -> None:
     """All others who read the clock keep time limits: no test of pins depends on a busy machine."""
-    package = Path(moments.__file__).parent
+    package = Path(certbot_pinkeep.__file__).parent
     reading = {
         str(path.relative_to(package)) for path in package.rglob("*.py") if _reads_clock(path)
     }
-    assert reading == {"moments.py", "probe.py", "revocations.py", "commands/check.py"}
+    assert reading == {
+        "adapters/clock.py",
+        "adapters/probe.py",
+        "adapters/revocation.py",
+        "cli/check.py",
+    }
 
 
 def _reads_clock(path: Path) -> bool:
@@ -40,14 +48,14 @@ def test_g2_policy_is_replaced_when_the_run_comes_to_the_reload(
     """However long test and reload take: who came at the last moment is not locked out."""
     site = Site(tmp_path)
     site.keep(site.options(backup_keys=1))
-    clock = [1000.0]
+    ticks = [1000.0]
     real = getattr(apache, slow)
 
     def slowly(server: Server, *others: object) -> object:
-        clock[0] += 50
+        ticks[0] += 50
         return real(server, *others)
 
-    monkeypatch.setattr(moments, "seconds", lambda: clock[0])
+    monkeypatch.setattr(clock, "seconds", lambda: ticks[0])
     monkeypatch.setattr(apache, slow, slowly)
     site.issue(site.key_pem(site.published().pins[1]))
     at = NOW + 10 * DAY
@@ -75,9 +83,9 @@ def test_keys_of_another_type_that_were_pinned_slowly_are_safe_when_max_age_ran_
 
     machine.issue("a.test")
     machine.keep("a.test", "a.test")
-    monkeypatch.setattr(moments, "seconds", lambda: clock[0])
+    monkeypatch.setattr(clock, "seconds", lambda: clock[0])
     monkeypatch.setattr(apache, "reload", slowly)
     with pytest.raises(TypeMissing) as refused:
         machine.new("rsa", "a.test", NOW + DAY, "rsa", KeyKind("rsa", "2048"), ("a.test",))
     safe = NOW + DAY + timedelta(seconds=50) + 60 * DAY
-    assert f"safe from {moments.text(safe)}" in str(refused.value)
+    assert f"safe from {times.text(safe)}" in str(refused.value)

@@ -15,10 +15,11 @@ from certbot import errors, util
 from helpers import NOW, Site, certificate, csr_pem, make_pem, pin_of_key
 from test_wishes import AT, World, make_unsafe
 
-from certbot_pinkeep import handoff, wishes
-from certbot_pinkeep.csrs import Folders, SavedCsr
-from certbot_pinkeep.errors import Compromised, KeyRefused, PinkeepError
-from certbot_pinkeep.issuing import Handover
+from certbot_pinkeep.adapters import certbot_client
+from certbot_pinkeep.core.errors import Compromised, KeyRefused, PinkeepError
+from certbot_pinkeep.core.key_and_csr import KeyAndCsr, SavedCsr
+from certbot_pinkeep.storage.keys_and_csrs import Folders
+from certbot_pinkeep.workflow import requests
 
 
 @pytest.fixture
@@ -135,10 +136,10 @@ NAMES = ["example.com"]
 LIVE = "/live/example.com/privkey.pem"
 
 
-def handover_of(key: bytes, number: int) -> Handover:
+def handover_of(key: bytes, number: int) -> KeyAndCsr:
     """A key with its CSR."""
     csr = SavedCsr(f"/etc/csr/{number:04d}_csr-certbot.pem", csr_pem(key, NAMES))
-    return Handover(f"/etc/keys/{number:04d}_key-certbot.pem", key, csr, pin_of_key(key))
+    return KeyAndCsr(f"/etc/keys/{number:04d}_key-certbot.pem", key, csr, pin_of_key(key))
 
 
 class Pinning:
@@ -150,7 +151,7 @@ class Pinning:
         self.compromised = False
         self.refusals: list[KeyRefused] = []
 
-    def handover(self, names: list[str], live_key_path: str | None, dry_run: bool) -> Handover:
+    def handover(self, names: list[str], live_key_path: str | None, dry_run: bool) -> KeyAndCsr:
         """The first key that was not refused."""
         if self.error:
             raise self.error
@@ -163,7 +164,7 @@ class Pinning:
         """Note it."""
         self.refusals.append(refusal)
 
-    def not_taken(self, pin: str) -> bool:
+    def csr_rejected(self, pin: str) -> bool:
         """None of them is a backup."""
         return False
 
@@ -207,10 +208,10 @@ class Client:
 def client(monkeypatch: pytest.MonkeyPatch) -> type[Client]:
     """The class, wrapped."""
     found = type("Client", (Client,), {"obtain_certificate": Client.obtain_certificate})
-    monkeypatch.setattr(handoff, "certbot_client", SimpleNamespace(Client=found))
+    monkeypatch.setattr(certbot_client, "certbot_client", SimpleNamespace(Client=found))
     renewal = SimpleNamespace(_avoid_reuse_key_conflicts=lambda config, lineage: None)
-    monkeypatch.setattr(handoff, "certbot_renewal", renewal)
-    handoff.wrap(Pinning)
+    monkeypatch.setattr(certbot_client, "certbot_renewal", renewal)
+    certbot_client.wrap(Pinning)
     return found
 
 
@@ -295,7 +296,7 @@ def test_g3_second_refusal_ends_the_run(client: type[Client]) -> None:
 def test_g3_compromised_key_stays_so_when_pinning_was_left(world: World) -> None:
     """A live key that nobody is locked out by is adopted, but no compromise is forgotten."""
     pin = world.look().pin
-    wishes.unpin(world.keeper_(), world.name, AT)
+    requests.unpin(world.keeper_(), world.name, AT)
     world.run(21)
     world.run(400)
     backup = world.loaded().keyring.backups("ecdsa")[0].pin

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from helpers import DAY, NOW, Site, make_pem, pin_of_key, tree
 
-from certbot_pinkeep import revocations
-from certbot_pinkeep.errors import BadKey, Compromised, DamagedState, NotSafe
-from certbot_pinkeep.issuing import Handover
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.options import Options
-from certbot_pinkeep.revocations import Answer
-from certbot_pinkeep.store import Store
+from certbot_pinkeep.adapters import revocation
+from certbot_pinkeep.adapters.revocation import Answer
+from certbot_pinkeep.core.errors import BadKey, Compromised, DamagedState, NotSafe
+from certbot_pinkeep.core.key_and_csr import KeyAndCsr
+from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.storage.store import Store
+from certbot_pinkeep.workflow.enrol import Keeper
 
 REVOKED, COMPROMISED = Answer(True, "superseded"), Answer(True, "keyCompromise")
 GOOD, UNKNOWN, NOBODY = Answer(False), Answer(None, why="it does not answer"), Answer(None)
@@ -29,7 +29,7 @@ def ca_says(monkeypatch: pytest.MonkeyPatch) -> Says:
     """Makes the CA give an answer on the live certificate."""
 
     def say(answer: Answer) -> None:
-        monkeypatch.setattr(revocations, "look", lambda certificate, chain, now: answer)
+        monkeypatch.setattr(revocation, "look", lambda certificate, chain, now: answer)
 
     say(NOBODY)
     return say
@@ -75,7 +75,7 @@ def renewed(
     dry_run: bool = False,
     asked: bool = False,
     chosen: Options | None = None,
-) -> Handover:
+) -> KeyAndCsr:
     """What a renewal is issued for."""
     keeper = Keeper(str(site.config), str(site.work))
     at = NOW + days * DAY
@@ -97,7 +97,7 @@ def test_ca_is_asked_for_the_live_certificate(safe: Site, monkeypatch: pytest.Mo
         asked.append((certificate, chain, now))
         return GOOD
 
-    monkeypatch.setattr(revocations, "look", look)
+    monkeypatch.setattr(revocation, "look", look)
     live = safe.config / "live" / safe.name
     renewed(safe)
     assert asked == [

@@ -10,13 +10,13 @@ import pytest
 from helpers import DAY, NOW, Site, make_pem, pin_of_key
 from machine import RSA_KEY, Machine
 
-from certbot_pinkeep import wishes
-from certbot_pinkeep.csrs import Folders
-from certbot_pinkeep.errors import BadKey, Compromised, OtherKeyring
-from certbot_pinkeep.issuing import Handover
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.keyring import Key
-from certbot_pinkeep.publishing import Report
+from certbot_pinkeep.core.errors import BadKey, Compromised, OtherKeyring
+from certbot_pinkeep.core.key_and_csr import KeyAndCsr
+from certbot_pinkeep.core.keyring import Key
+from certbot_pinkeep.storage.keys_and_csrs import Folders
+from certbot_pinkeep.workflow import requests
+from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.publish import Report
 
 
 class World(Site):
@@ -43,7 +43,7 @@ class World(Site):
         assert path is not None
         return self.config / path
 
-    def new(self, days: int, *names: str, lineage: str | None = None) -> Handover | None:
+    def new(self, days: int, *names: str, lineage: str | None = None) -> KeyAndCsr | None:
         """What a new certificate is issued for; without names, for those that were there."""
         keeper = Keeper(str(self.config), str(self.work))
         lineage = lineage or self.name
@@ -150,12 +150,12 @@ def test_g4_keys_of_two_types_that_were_deleted_are_made_anew(tmp_path: Path) ->
 def test_g3_compromised_key_with_all_keys_deleted_needs_the_admin(world: World) -> None:
     """No key is left that clients accept; the commands that the error names help, in their order."""
     emptied(world)
-    wishes.note_revoked(world.keeper, world.look().pin, True, NOW + DAY)
+    requests.note_revoked(world.keeper, world.look().pin, True, NOW + DAY)
     with pytest.raises(Compromised, match=r"certbot install .*rollover example.com --now --force"):
         world.keeper.handover(world.look(), world.name, world.names, NOW + DAY)
     world.run(1)  # certbot install
     new = world.published().pins[1]
-    wishes.ask(world.keeper, world.name, NOW + DAY, force=True)
+    requests.ask(world.keeper, world.name, NOW + DAY, force=True)
     assert world.keeper.handover(world.look(), world.name, world.names, NOW + DAY).pin == new
 
 

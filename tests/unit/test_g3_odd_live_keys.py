@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from helpers import DAY, NOW, Site, make_pem, pin_of_key
 from server import Server
 
-from certbot_pinkeep import lineage
-from certbot_pinkeep.errors import BadKey
-from certbot_pinkeep.issuing import Handover
-from certbot_pinkeep.keeper import Keeper
+from certbot_pinkeep.adapters import lineage
+from certbot_pinkeep.core.errors import BadKey
+from certbot_pinkeep.core.key_and_csr import KeyAndCsr
+from certbot_pinkeep.workflow.enrol import Keeper
 
 OTHER = make_pem()
 
@@ -66,7 +66,7 @@ def live_key(site: Site) -> Path:
     return (site.config / "live" / site.name / "privkey.pem").resolve()
 
 
-def handed(site: Site, days: int = 1, pinned_before: bool = False) -> Handover:
+def handed(site: Site, days: int = 1, pinned_before: bool = False) -> KeyAndCsr:
     """What a renewal is issued for."""
     keeper = Keeper(str(site.config), str(site.work))
     live, at = site.look(), NOW + days * DAY

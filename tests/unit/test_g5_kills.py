@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from sites import DAY, NOW, Site, ec_key
 
-from certbot_pinkeep import apache, renewals
-from certbot_pinkeep.errors import PublishFailed
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.adapters import renewal_conf
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.core.errors import PublishFailed
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.workflow.enrol import Keeper
 
 STEPS = ("replace", "link", "unlink", "fsync", "mkdir", "open", "fchmod")
 
@@ -53,9 +54,9 @@ def run(site: Site, max_age: int) -> None:
     """A run as the plugin does it, with the options remembered."""
 
     def remember() -> None:
-        renewals.remember(str(site.config), site.name, "pinkeep", {"max-age": str(max_age)})
+        renewal_conf.remember(str(site.config), site.name, "pinkeep", {"max-age": str(max_age)})
 
-    from certbot_pinkeep import options
+    from certbot_pinkeep.core import options
 
     values = {
         "configtest-command": site.configtest(),
@@ -194,7 +195,7 @@ def test_g5_a_kill_after_publishing_does_not_skip_the_configtest(tmp_path: Path)
 
 def test_g1_the_counter_case_another_key_is_noticed(tmp_path: Path) -> None:
     """The checks above mean something: a key that was not pinned is not adopted quietly."""
-    from certbot_pinkeep.errors import Unpinned
+    from certbot_pinkeep.core.errors import Unpinned
 
     site = Site(tmp_path)
     run(site, 60)

@@ -18,17 +18,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from helpers import certificate, csr_pem, make_pem, pin_of_key
 
-from certbot_pinkeep import handoff
-from certbot_pinkeep.csrs import SavedCsr
-from certbot_pinkeep.errors import Compromised, KeyRefused, NotSafe, PinkeepError, Unsupported
-from certbot_pinkeep.issuing import Handover
+from certbot_pinkeep.adapters import certbot_client
+from certbot_pinkeep.core.errors import Compromised, KeyRefused, NotSafe, PinkeepError, Unsupported
+from certbot_pinkeep.core.key_and_csr import KeyAndCsr, SavedCsr
 
 NAMES = ["example.com", "www.example.com"]
 KEY, OTHER = make_pem(), make_pem()
 CSR = SavedCsr("/etc/csr/0000_csr-certbot.pem", csr_pem(KEY, NAMES))
-HANDED = Handover("/etc/keys/0000_key-certbot.pem", KEY, CSR, pin_of_key(KEY))
+HANDED = KeyAndCsr("/etc/keys/0000_key-certbot.pem", KEY, CSR, pin_of_key(KEY))
 #: The next one, where the CA refuses the first key.
-NEXT = Handover(
+NEXT = KeyAndCsr(
     "/etc/keys/0001_key-certbot.pem",
     OTHER,
     SavedCsr("/etc/csr/0001_csr-certbot.pem", csr_pem(OTHER, NAMES)),
@@ -40,20 +39,20 @@ CHAIN = b"chain"
 class Pinning:
     """An installer of ours."""
 
-    def __init__(self, handed: Handover | None = HANDED, error: Exception | None = None) -> None:
+    def __init__(self, handed: KeyAndCsr | None = HANDED, error: Exception | None = None) -> None:
         self.handed = handed
         self.error = error
         self.asked: list[tuple[list[str], str | None, bool]] = []
         self.stored: list[bytes] = []
         self.refusals: list[KeyRefused] = []
-        self.after_refusal: Handover | PinkeepError | None = None
-        self.without: dict[str, Handover] = {}
+        self.after_refusal: KeyAndCsr | PinkeepError | None = None
+        self.without: dict[str, KeyAndCsr] = {}
         self.told: list[tuple[str, str]] = []
         self.compromised = False
 
     def handover(
         self, names: list[str], live_key_path: str | None, dry_run: bool
-    ) -> Handover | None:
+    ) -> KeyAndCsr | None:
         """What the test says."""
         self.asked.append((names, live_key_path, dry_run))
         if self.error:
@@ -76,11 +75,11 @@ class Pinning:
         """Note it."""
         self.refusals.append(refusal)
 
-    def left_out(self, pin: str, why: str) -> None:
+    def report_rejected_backup(self, pin: str, why: str) -> None:
         """Note it."""
         self.told.append((pin, why))
 
-    def not_taken(self, pin: str) -> bool:
+    def csr_rejected(self, pin: str) -> bool:
         """Hand over what the test says in place of this backup."""
         backup = pin in self.without
         self.handed = self.without.get(pin, self.handed)
@@ -137,10 +136,10 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Any:
         def _get_order_and_authorizations(self, csr_pem: bytes, best_effort: bool) -> object:
             raise AssertionError("not for all names at once")
 
-    monkeypatch.setattr(handoff, "certbot_client", SimpleNamespace(Client=Client))
+    monkeypatch.setattr(certbot_client, "certbot_client", SimpleNamespace(Client=Client))
     renewal = SimpleNamespace(_avoid_reuse_key_conflicts=renewal_check)
-    monkeypatch.setattr(handoff, "certbot_renewal", renewal)
-    handoff.wrap(Pinning)
+    monkeypatch.setattr(certbot_client, "certbot_renewal", renewal)
+    certbot_client.wrap(Pinning)
     setattr(Client, "renewal", renewal)  # noqa: B010
     return Client
 
@@ -215,7 +214,7 @@ def test_our_errors_become_certbots(client: Any) -> None:
 def test_wrapping_twice_wraps_once(client: Any) -> None:
     """Certbot loads plugins more than once."""
     before = client.obtain_certificate
-    handoff.wrap(Pinning)
+    certbot_client.wrap(Pinning)
     assert client.obtain_certificate is before
 
 
@@ -234,12 +233,12 @@ def test_unknown_client_is_not_wrapped(monkeypatch: pytest.MonkeyPatch, name: st
     def changed(self: Any, orders: Any, of: Any, another: Any, kind: Any) -> None: ...
 
     known = SimpleNamespace(_avoid_reuse_key_conflicts=renewal_check)
-    monkeypatch.setattr(handoff, "certbot_renewal", known)
-    monkeypatch.setattr(handoff, "certbot_client", SimpleNamespace(Client=Client))
+    monkeypatch.setattr(certbot_client, "certbot_renewal", known)
+    monkeypatch.setattr(certbot_client, "certbot_client", SimpleNamespace(Client=Client))
     monkeypatch.setattr(Client, name, changed)
     before = Client.obtain_certificate
     with pytest.raises(Unsupported, match="reuse_key"):
-        handoff.wrap(Pinning)
+        certbot_client.wrap(Pinning)
     assert Client.obtain_certificate is before
 
 
@@ -479,10 +478,10 @@ def acme(monkeypatch: pytest.MonkeyPatch) -> Iterator[Acme]:
 
     main = SimpleNamespace(revoke=revoke)
     ClientV2.calls = []
-    monkeypatch.setattr(handoff, "acme_client", SimpleNamespace(ClientV2=ClientV2))
-    monkeypatch.setattr(handoff, "certbot_main", main)
+    monkeypatch.setattr(certbot_client, "acme_client", SimpleNamespace(ClientV2=ClientV2))
+    monkeypatch.setattr(certbot_client, "certbot_main", main)
     notice, original = Revoked(), ClientV2.revoke
-    handoff.watch_revocations(notice)
+    certbot_client.watch_revocations(notice)
     yield Acme(ClientV2, main, notice)
     assert ClientV2.revoke is original, "the client's own method is not back"
 
@@ -540,7 +539,7 @@ def test_key_that_cannot_be_pinned_is_not_told(
 
 def test_watching_twice_tells_once(acme: Acme) -> None:
     """Certbot adds our options more than once."""
-    handoff.watch_revocations(acme.notice)
+    certbot_client.watch_revocations(acme.notice)
     acme.revoke()
     assert len(acme.notice.notes) == 1
 
@@ -571,11 +570,11 @@ def test_unknown_revocation_is_not_watched(monkeypatch: pytest.MonkeyPatch, what
     main = SimpleNamespace(revoke=changed if what == "main" else revoke)
     if what == "client":
         monkeypatch.setattr(ClientV2, "revoke", changed)
-    monkeypatch.setattr(handoff, "acme_client", SimpleNamespace(ClientV2=ClientV2))
-    monkeypatch.setattr(handoff, "certbot_main", main)
+    monkeypatch.setattr(certbot_client, "acme_client", SimpleNamespace(ClientV2=ClientV2))
+    monkeypatch.setattr(certbot_client, "certbot_main", main)
     before = main.revoke
     with pytest.raises(Unsupported):
-        handoff.watch_revocations(Revoked())
+        certbot_client.watch_revocations(Revoked())
     assert main.revoke is before
 
 
@@ -586,7 +585,7 @@ def read_config(tmp_path: Path, content: str) -> Any:
     """What certbot makes of a ``cli.ini``."""
     (tmp_path / "cli.ini").write_text(content)
     folders = [f"--{name}-dir={tmp_path / name}" for name in ("config", "work", "logs")]
-    return handoff.read_config([f"--config={tmp_path / 'cli.ini'}", *folders])
+    return certbot_client.read_config([f"--config={tmp_path / 'cli.ini'}", *folders])
 
 
 def test_what_certbots_parser_refuses_is_an_error(

@@ -16,9 +16,11 @@ from certbot.display import util as display_util
 from cryptography import x509
 from helpers import NOW, Site, make_pem
 
-from certbot_pinkeep import handoff, installer, moments, renewals
-from certbot_pinkeep.errors import KeyRefused, Unsupported
-from certbot_pinkeep.installer import OPTIONS, Installer
+from certbot_pinkeep import installer
+from certbot_pinkeep.adapters import certbot_client, clock, renewal_conf
+from certbot_pinkeep.core.errors import KeyRefused, Unsupported
+from certbot_pinkeep.core.options import OPTIONS
+from certbot_pinkeep.installer import Installer
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,8 +35,8 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is said to the admin; certbot's own client stays unwrapped, and the time is NOW."""
     texts: list[str] = []
     monkeypatch.setattr(display_util, "notify", texts.append)
-    monkeypatch.setattr(moments, "now", lambda: NOW)
-    monkeypatch.setattr(handoff, "wrap", lambda installer_class: None)
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    monkeypatch.setattr(certbot_client, "wrap", lambda installer_class: None)
     return texts
 
 
@@ -161,7 +163,7 @@ def test_renew_adopts_what_is_not_due(site: Site, said: list[str]) -> None:
     """First sight: pinned, remembered for the next plain renewal, and told."""
     plugin(site, "renew", "--pinkeep-max-age", "60").generic_updates(lineage(site))
     assert site.published().max_age == 60 and site.apache.reloads == 1
-    renewal = renewals.load(str(site.config), site.name)
+    renewal = renewal_conf.load(str(site.config), site.name)
     assert renewal is not None and renewal.installer == "pinkeep" and renewal.reuse_key
     assert renewal.options["max-age"] == "60"
     assert len(said) == 1 and "Pinned the keyring example.com: 3 pins" in said[0]
@@ -261,8 +263,8 @@ def test_certbot_revoke_is_noticed(
     main = SimpleNamespace(revoke=revoke)
     plugin(site).generic_updates(lineage(site))
     said.clear()
-    monkeypatch.setattr(handoff, "certbot_main", main)
-    monkeypatch.setattr(handoff, "acme_client", SimpleNamespace(ClientV2=ClientV2))
+    monkeypatch.setattr(certbot_client, "certbot_main", main)
+    monkeypatch.setattr(certbot_client, "acme_client", SimpleNamespace(ClientV2=ClientV2))
     installer._watch()
     main.revoke(plugin(site, "revoke", installer=None).config, [])
     old, new = site.published().pins[:2]
@@ -282,7 +284,7 @@ def test_g9_certbot_whose_revocation_is_unknown_works_on(
         tried.append(notice)
         raise error
 
-    monkeypatch.setattr(handoff, "watch_revocations", refuse)
+    monkeypatch.setattr(certbot_client, "watch_revocations", refuse)
     installer._watch()
     assert len(tried) == 1
 
@@ -330,7 +332,7 @@ def test_run_does_not_say_that_https_is_enabled(
 ) -> None:
     """pinkeep makes no TLS site; it says so, and which command does."""
     shown = SimpleNamespace(success_installation=lambda domains: said.append("Congratulations!"))
-    main = vars(handoff)["certbot_main"]
+    main = vars(certbot_client)["certbot_main"]
     monkeypatch.setattr(main, "display_ops", shown)
     monkeypatch.setattr(Installer, "_keep_once", lambda self, name: None)
     live = Path(plugin(site).config.live_dir).resolve() / "example.com"
@@ -357,7 +359,7 @@ import certbot_pinkeep.installer
 assert hasattr(internal.revoke, "__wrapped__")
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
-    path = [str(Path(handoff.__file__).parent.parent)]
+    path = [str(Path(certbot_client.__file__).parent.parent)]
     run = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = {path}\n{code}"],
         capture_output=True,
@@ -367,9 +369,9 @@ print(json.dumps(sorted(set(sys.modules) - before)))
     found = {
         name for name in json.loads(run.stdout) if name.split(".")[0] not in sys.stdlib_module_names
     }
-    ours = {"certbot_pinkeep"} | {
-        f"certbot_pinkeep.{name}" for name in ("errors", "handoff", "installer", "pins", "text")
-    }
+    modules = ("adapters", "adapters.certbot_client", "adapters.clock", "core", "core.errors")
+    others = ("core.text", "installer")
+    ours = {"certbot_pinkeep", *(f"certbot_pinkeep.{name}" for name in (*modules, *others))}
     assert found <= ours and "certbot_pinkeep.installer" in found
 
 

@@ -10,9 +10,9 @@ from certbot.display import util as display_util
 from helpers import NOW, Site
 from test_installer import lineage, plugin
 
-from certbot_pinkeep import handoff, moments, renewals
+from certbot_pinkeep.adapters import certbot_client, clock, renewal_conf
+from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.installer import Installer
-from certbot_pinkeep.renewals import Renewal
 
 TRIAL = ("--pinkeep-report-only", "--pinkeep-max-age", "86400")
 
@@ -22,8 +22,8 @@ def at_exit(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What is to be done at certbot's exit; its own client stays unwrapped, and the time is NOW."""
     found: list[object] = []
     monkeypatch.setattr(display_util, "notify", lambda text: None)
-    monkeypatch.setattr(moments, "now", lambda: NOW)
-    monkeypatch.setattr(handoff, "wrap", lambda installer_class: None)
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    monkeypatch.setattr(certbot_client, "wrap", lambda installer_class: None)
     monkeypatch.setattr(util, "atexit_register", found.append)
     return found
 
@@ -45,7 +45,7 @@ def test_help_of_each_option_says_what_counts_where_it_is_left_out() -> None:
 
 def stored(site: Site) -> Renewal:
     """What certbot remembers."""
-    found = renewals.load(str(site.config), site.name)
+    found = renewal_conf.load(str(site.config), site.name)
     assert found is not None
     return found
 
@@ -123,7 +123,7 @@ def reconfigure(site: Site, at_exit: list[object], saved: bool, *words: str) -> 
             for name in ("max-age", "report-only")
             if (value := found.conf(name)) is not None
         }
-        renewals.remember(str(site.config), site.name, "pinkeep", values)
+        renewal_conf.remember(str(site.config), site.name, "pinkeep", values)
     (last,) = at_exit
     assert callable(last)
     last()

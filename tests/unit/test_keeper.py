@@ -23,8 +23,9 @@ from helpers import (
     pin_of_key,
 )
 
-from certbot_pinkeep import apache, csrs, rollover
-from certbot_pinkeep.errors import (
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.core import rollover
+from certbot_pinkeep.core.errors import (
     BadFolder,
     BadKey,
     BadOption,
@@ -34,8 +35,8 @@ from certbot_pinkeep.errors import (
     PublishFailed,
     Unpinned,
 )
-from certbot_pinkeep.issuing import Handover
-from certbot_pinkeep.options import Options
+from certbot_pinkeep.core.key_and_csr import KeyAndCsr, csr_request
+from certbot_pinkeep.core.options import Options
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def kept(site: Site) -> Site:
     return site
 
 
-def handed(site: Site, asked: bool = False, dry_run: bool = False, days: int = 1) -> Handover:
+def handed(site: Site, asked: bool = False, dry_run: bool = False, days: int = 1) -> KeyAndCsr:
     """What the next renewal is issued for."""
     return site.keeper.handover(
         site.look(), site.name, site.names, NOW + days * DAY, dry_run, asked
@@ -70,7 +71,7 @@ def test_adoption_pins_the_live_key_and_two_backups(site: Site) -> None:
     assert report.pins == site.published().pins == tuple(key.pin for key in keys)
     assert (report.adopted, report.published, report.reloaded) == (True, True, True)
     assert (report.pending, report.settled, site.apache.reloads) == (False, True, 1)
-    requests = {csrs.request(key.pin, site.names, False) for key in keys}
+    requests = {csr_request(key.pin, site.names, False) for key in keys}
     assert set(site.keeper.folders.saved_csrs()) == requests
     assert keys[0].created == keys[0].first_served == site.look().since
 
@@ -221,7 +222,7 @@ def test_changed_names_get_new_csrs_for_the_same_keys(kept: Site) -> None:
     kept.keep(now=NOW + DAY)
     assert kept.published().pins == pins
     saved = kept.keeper.folders.saved_csrs()
-    assert all(csrs.request(pin, kept.names, False) in saved for pin in pins)
+    assert all(csr_request(pin, kept.names, False) in saved for pin in pins)
     assert len(saved) == 6 and kept.state().keyring.hosts == kept.names
 
 

@@ -10,9 +10,9 @@ from helpers import DAY, EC, NOW, RSA, A, B, C, D, E, fake_pin, faulty, ring_key
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep.errors import BadPolicy
-from certbot_pinkeep.keyring import Key, Keyring, Member
-from certbot_pinkeep.pins import KeyKind
+from certbot_pinkeep.core.errors import BadPolicy
+from certbot_pinkeep.core.keyring import Key, Keyring, Member
+from certbot_pinkeep.core.kinds import KeyKind
 
 
 def member(pin: str, name: str = "example.com") -> Member:
@@ -220,21 +220,21 @@ def forced(keyring: Keyring) -> set[str]:
 
 def test_wish_to_leave_is_one_to_leave_the_primaries() -> None:
     """Of every key type, and of no backup; a revocation that was noted before stays the reason."""
-    assert leaves(FULL.with_left("asked")) == {A: "asked", D: "asked"}
-    assert leaves(FULL.with_revoked(A).with_left("asked")) == {A: "revoked", D: "asked"}
-    assert roles(FULL.with_left("asked")) == roles(FULL)
+    assert leaves(FULL.mark_for_retirement("asked")) == {A: "asked", D: "asked"}
+    assert leaves(FULL.with_revoked(A).mark_for_retirement("asked")) == {A: "revoked", D: "asked"}
+    assert roles(FULL.mark_for_retirement("asked")) == roles(FULL)
 
 
 def test_revocation_is_the_stronger_reason() -> None:
     """A key that is left on the admin's wish is a revoked one as soon as it is revoked."""
-    assert leaves(FULL.with_left("asked").with_revoked(D)) == {A: "asked", D: "revoked"}
+    assert leaves(FULL.mark_for_retirement("asked").with_revoked(D)) == {A: "asked", D: "revoked"}
     assert FULL.with_revoked("unknown") == FULL
 
 
 def test_g2_wish_is_fulfilled_by_another_primary() -> None:
     """After the rollover nothing is left to be left: the new primary stays. That it was forced
     is over where no lineage is still to follow."""
-    found = FULL.with_left("asked").with_forced(C).with_member(member(C, "0.example"))
+    found = FULL.mark_for_retirement("asked").with_forced(C).with_member(member(C, "0.example"))
     primary = found.primary("ecdsa")
     assert primary is not None
     assert (primary.pin, primary.leave, primary.forced) == (C, "", False)
@@ -243,7 +243,9 @@ def test_g2_wish_is_fulfilled_by_another_primary() -> None:
 
 def test_g2_key_that_was_left_is_not_staged_again() -> None:
     """Not even one that, as far as is known, was never served."""
-    found = FULL.with_left("asked").with_member(member(B, "0.example")).with_backup_count(3)
+    found = (
+        FULL.mark_for_retirement("asked").with_member(member(B, "0.example")).with_backup_count(3)
+    )
     assert roles(found)[A] == "retired"
     assert found.missing_backups(3)[EC] == 2
 
@@ -251,7 +253,7 @@ def test_g2_key_that_was_left_is_not_staged_again() -> None:
 @pytest.mark.parametrize("pin", [A, B])
 def test_compromised_key_has_no_role_any_more(pin: str) -> None:
     """Neither primary nor backup, whatever was wished of it before, and never staged again."""
-    found = FULL.with_left("asked").with_forced(B).with_compromised(pin)
+    found = FULL.mark_for_retirement("asked").with_forced(B).with_compromised(pin)
     key = found.key(pin)
     assert key is not None and (key.role, key.leave, key.forced) == ("compromised", "", False)
     again = found.with_backup_count(5).with_backup_count(1).with_backup_count(5)

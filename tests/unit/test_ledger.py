@@ -10,10 +10,10 @@ from helpers import DAY, HOUR, NOW, A, B, C, fake_pin, policy, policy_strategy, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import ledger
-from certbot_pinkeep.errors import BadPolicy
-from certbot_pinkeep.ledger import Entry, Ledger
-from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.core import ledger
+from certbot_pinkeep.core.errors import BadPolicy
+from certbot_pinkeep.core.ledger import Entry, Ledger
+from certbot_pinkeep.core.policy import Policy
 
 FIRST, SECOND, THIRD = policy(A, B), policy(B, C), policy(A, C)
 Step = tuple[Literal["record", "confirm", "prune"], timedelta, Policy]
@@ -231,11 +231,11 @@ def test_g8_ledger_that_is_set_right_is_blind_for_the_longest() -> None:
     found = Ledger().record(FIRST, NOW).confirm(NOW)
     ahead = found.record(SECOND, NOW + 500 * DAY).confirm(NOW + 500 * DAY).prune(NOW + 900 * DAY)
     assert ahead.is_ahead_of(NOW + DAY)
-    right = ahead.set_right(NOW + DAY)
+    right = ahead.accept_clock(NOW + DAY)
     assert not right.is_ahead_of(NOW + DAY)
     assert right.current is not None and right.current.confirmed == NOW + DAY
     assert right.blind_until == NOW + DAY + ahead.longest
-    assert found.set_right(NOW) == found
+    assert found.accept_clock(NOW) == found
 
 
 NOTHING = policy(A, B, max_age=0)

@@ -8,9 +8,9 @@ import pytest
 from helpers import DAY, NOW, RSA
 from machine import RSA_KEY, Machine
 
-from certbot_pinkeep import backups
-from certbot_pinkeep.errors import BadBackup, TypeMissing
-from certbot_pinkeep.pins import KeyType
+from certbot_pinkeep.core.errors import BadBackup, TypeMissing
+from certbot_pinkeep.core.kinds import KeyType
+from certbot_pinkeep.workflow import offline_backups
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_g4_type_that_is_staged_in_advance_can_be_dropped(both: Machine) -> None
     rsa_primary = both.state("ring").keyring.primary("rsa")
     assert rsa_primary is not None
     with pytest.raises(BadBackup, match="it is primary"):
-        backups.drop(both.keeper, "ring", rsa_primary.pin, NOW + 2 * DAY)
+        offline_backups.drop(both.keeper, "ring", rsa_primary.pin, NOW + 2 * DAY)
     both.delete("rsa.test")
     both.keep("ec.test", "ring", NOW + 2 * DAY)
     with pytest.raises(TypeMissing):
@@ -87,8 +87,10 @@ def test_g4_type_that_is_staged_in_advance_can_be_dropped(both: Machine) -> None
     staged = both.state("ring").keyring.primary("rsa")
     assert staged is not None and staged.pin != rsa_primary.pin
     for _ in range(2):  # a run that was killed before it published is no error
-        assert backups.drop(both.keeper, "ring", staged.pin, NOW + 4 * DAY).pin == staged.pin
+        assert (
+            offline_backups.drop(both.keeper, "ring", staged.pin, NOW + 4 * DAY).pin == staged.pin
+        )
     both.keeper.publish("ring", NOW + 4 * DAY)
     assert types(both) == {"ecdsa"}
     with pytest.raises(BadBackup):
-        backups.drop(both.keeper, "ring", staged.pin, NOW + 5 * DAY)
+        offline_backups.drop(both.keeper, "ring", staged.pin, NOW + 5 * DAY)

@@ -17,10 +17,13 @@ from helpers import DAY, EC, NOW, SIXTY_DAYS, A, B, Site, uri_strategy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import csrs, exports, pins, reach
-from certbot_pinkeep.errors import BadExport
-from certbot_pinkeep.exports import Pin, Pinned, Settings
-from certbot_pinkeep.policy import Policy
+from certbot_pinkeep import exports
+from certbot_pinkeep.core import hostnames
+from certbot_pinkeep.core.errors import BadExport
+from certbot_pinkeep.core.key_and_csr import names_of
+from certbot_pinkeep.core.pem import load_private_key
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.exports.values import Pin, Pinned, Settings
 
 LONG = "a" * 63
 #: What is a host, and its form.
@@ -77,14 +80,14 @@ NO_HOSTS = [
 @pytest.mark.parametrize(("name", "host"), HOSTS.items())
 def test_what_is_a_host(name: str, host: str) -> None:
     """In lower case, without the dot at its end."""
-    assert reach.host(name) == host == reach.host(host)
+    assert hostnames.host(name) == host == hostnames.host(host)
 
 
 @pytest.mark.parametrize("name", NO_HOSTS)
 def test_what_is_no_host(name: str) -> None:
     """It is passed over; what is beside it counts."""
-    assert reach.host(name) is None
-    assert reach.hosts([name, "a.example", name, "A.example"]) == ("a.example",)
+    assert hostnames.host(name) is None
+    assert hostnames.hosts([name, "a.example", name, "A.example"]) == ("a.example",)
 
 
 # In a certificate
@@ -98,7 +101,7 @@ def site(tmp_path: Path) -> Site:
 
 def odd(site: Site, common_name: str, *names: str) -> None:
     """Make a certificate with such names live."""
-    key = pins.load_private_key(site.key)
+    key = load_private_key(site.key)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     built = (
         x509.CertificateBuilder()
@@ -126,7 +129,7 @@ def test_g3_odd_names_are_not_pinned_and_still_asked_for(site: Site) -> None:
     assert site.state().keyring.hosts == ("a.example", "*.c.example")
     handed = site.keeper.handover(live, site.name, list(live.requested), NOW)
     asked = x509.load_pem_x509_csr(handed.csr.pem)
-    assert set(csrs.names_of(asked.subject, asked.extensions)) == {"my site", *names}
+    assert set(names_of(asked.subject, asked.extensions)) == {"my site", *names}
     assert handed.csr.path is not None  # the one that was saved beforehand
     assert handed.pin == live.pin
 
@@ -160,7 +163,7 @@ def is_valid(form: str, text: str, given_pins: Pinned) -> bool:
         return bool(plistlib.loads(text.encode()))
     if form == "android":
         found = [one.text or "" for one in ET.fromstring(text).iter("domain")]
-        return bool(found) and all(reach.host(one) == one for one in found)
+        return bool(found) and all(hostnames.host(one) == one for one in found)
     if form == "okhttp":
         return not re.search(r"[$\x00-\x09\x0b-\x1f\x7f-\U0010ffff]", text)
     if form == "json":
@@ -217,10 +220,10 @@ def test_exports_are_valid_or_refused(
 @given(st.text(max_size=40) | ODD)
 def test_a_host_is_an_address_or_ldh(name: str) -> None:
     """And its form is a host that stays as it is."""
-    found = reach.host(name)
+    found = hostnames.host(name)
     if found is None:
         return
-    assert reach.host(found) == found
+    assert hostnames.host(found) == found
     if not re.fullmatch(r"(\*\.)?[a-z0-9.-]{1,253}", found):
         assert str(ip_address(found)) == found
 
@@ -228,7 +231,7 @@ def test_a_host_is_an_address_or_ldh(name: str) -> None:
 def test_the_longest_host_has_no_room_for_a_port() -> None:
     """A name in DNS has 253 characters, with the labels of the port."""
     longest = ".".join([LONG, LONG, LONG, "a" * 61])
-    assert reach.host(longest) == longest
+    assert hostnames.host(longest) == longest
     with pytest.raises(BadExport, match="254 characters"):
         exports.render("tlsa", pinned((longest,)), Settings())
     assert exports.render("ios", pinned((longest,)), Settings())

@@ -17,24 +17,17 @@ from helpers import DAY, NOW, STATE, A, B, Site, fake_pin, policy
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import (
-    command,
-    files,
-    moments,
-    options,
-    releases,
-    rollover,
-    status,
-    store,
-    timeline,
-)
-from certbot_pinkeep.commands import check, common, export
-from certbot_pinkeep.commands import release as release_command
-from certbot_pinkeep.errors import BadExport, BadOption, BadRelease, DamagedState, PinkeepError
-from certbot_pinkeep.installer import OPTIONS
-from certbot_pinkeep.ledger import Release
-from certbot_pinkeep.state import State
-from certbot_pinkeep.store import Store
+from certbot_pinkeep.cli import check, context, export, main
+from certbot_pinkeep.cli import release as release_command
+from certbot_pinkeep.core import options, rollover, times
+from certbot_pinkeep.core.errors import BadExport, BadOption, BadRelease, DamagedState, PinkeepError
+from certbot_pinkeep.core.ledger import Release
+from certbot_pinkeep.core.options import OPTIONS
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.reports import status, timeline
+from certbot_pinkeep.storage import atomic, store
+from certbot_pinkeep.storage.store import Store
+from certbot_pinkeep.workflow import releases
 
 HUGE = "9" * 5000
 #: Digits that int() and strptime() read as well.
@@ -101,7 +94,7 @@ def test_g8_a_file_with_a_right_checksum_is_a_state_or_damaged(
     body = ("\n".join(lines) + "\n").encode(errors="surrogatepass")
     content = f"checksum = {hashlib.sha256(body).hexdigest()}\n".encode() + body
     with tempfile.TemporaryDirectory() as folder:
-        files.make_folder(f"{folder}/pinkeep", 0o755)
+        atomic.make_folder(f"{folder}/pinkeep", 0o755)
         Path(folder, "pinkeep", "ring.conf").write_bytes(content)
         try:
             state = Store(folder).load("ring")
@@ -117,8 +110,8 @@ def test_g8_a_file_with_a_right_checksum_is_a_state_or_damaged(
 def test_g8_moments_beyond_reckoning_are_none(moment: str) -> None:
     """Not in the clock either."""
     with pytest.raises(ValueError, match="moment"):
-        moments.parse(f"{moment}T00:00:00Z")
-    assert moments.within(NOW) == NOW
+        times.parse(f"{moment}T00:00:00Z")
+    assert times.within(NOW) == NOW
 
 
 @pytest.mark.parametrize(
@@ -127,9 +120,9 @@ def test_g8_moments_beyond_reckoning_are_none(moment: str) -> None:
 def test_g8_a_number_is_few_ascii_digits_and_small(written: str) -> None:
     """Whatever else Python takes for a number."""
     with pytest.raises(ValueError, match="number") as caught:
-        moments.number(written, 100)
+        times.number(written, 100)
     assert len(str(caught.value)) < 80
-    assert [moments.number(one, 100) for one in ("0", "007", "100")] == [0, 7, 100]
+    assert [times.number(one, 100) for one in ("0", "007", "100")] == [0, 7, 100]
 
 
 # Options and arguments
@@ -212,7 +205,7 @@ def test_g10_config_dir_that_is_not_there(
     """A slip of the finger is not taken for a machine without keyrings."""
     missing = str(tmp_path / "nowhere")
     folders = [f"--work-dir={tmp_path}/work", f"--logs-dir={tmp_path}/logs"]
-    assert command.main([*words, "--config-dir", missing, *folders]) == code
+    assert main.main([*words, "--config-dir", missing, *folders]) == code
     told = "".join(capsys.readouterr())
     assert missing in told and "no such folder" in told and "No keyring yet" not in told
     assert not os.path.exists(missing)
@@ -237,9 +230,9 @@ def test_g9_output_does_not_follow_somebody_elses_link(
     target.write_text("root")
     for link, leads in (("out", target), ("new", tmp_path / "fresh"), ("dir", tmp_path)):
         (shared / link).symlink_to(leads)
-    common.write(str(shared / "out"), b"followed")
+    context.write(str(shared / "out"), b"followed")
     assert target.read_bytes() == b"followed" and (shared / "out").is_symlink()
-    common.write(str(shared / "new"), b"new")
+    context.write(str(shared / "new"), b"new")
     assert (tmp_path / "fresh").read_bytes() == b"new"
     real = os.lstat
 
@@ -252,7 +245,7 @@ def test_g9_output_does_not_follow_somebody_elses_link(
     monkeypatch.setattr(os, "lstat", lstat)
     for path in ("out", "new", "dir/passwd"):
         with pytest.raises(PinkeepError, match="is a link of the user 4711"):
-            common.write(str(shared / path), b"evil")
+            context.write(str(shared / path), b"evil")
     assert target.read_bytes() == b"followed" and (tmp_path / "fresh").read_bytes() == b"new"
 
 
@@ -263,20 +256,20 @@ def test_output_is_written_where_it_leads(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "one").symlink_to("two")
     (tmp_path / "two").symlink_to("a/../a/three")
     for path in ("plain", "./a/here", "a/../up", "one"):
-        common.write(path, path.encode())
+        context.write(path, path.encode())
     assert Path("plain").read_text() == "plain" and Path("up").read_text() == "a/../up"
     assert Path("a/here").read_text() == "./a/here" and Path("a/three").read_text() == "one"
     for wrong in ("b/new", "plain/new", "a"):
         with pytest.raises(PinkeepError, match="cannot be written"):
-            common.write(wrong, b"")
+            context.write(wrong, b"")
     (tmp_path / "round").symlink_to("round")
     with pytest.raises(PinkeepError, match="cannot be written"):
-        common.write("round", b"")
+        context.write("round", b"")
 
 
 def test_a_certificate_from_the_end_of_time_is_looked_at(tmp_path: Path) -> None:
     """Its age is reckoned with."""
     site = Site(tmp_path)
-    site.start = moments.LATEST + timedelta(days=300)
+    site.start = times.LATEST + timedelta(days=300)
     site.issue(site.key)
-    assert site.look().since <= moments.LATEST
+    assert site.look().since <= times.LATEST

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import options
-from certbot_pinkeep.errors import BadOption
-from certbot_pinkeep.options import Options
+from certbot_pinkeep.core import options
+from certbot_pinkeep.core.errors import BadOption
+from certbot_pinkeep.core.options import Options
 
 LINEAGE = "example.com"
 

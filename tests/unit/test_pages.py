@@ -16,11 +16,15 @@ import pytest
 from helpers import DAY, NOW, A, B, policy, ring_key
 
 import certbot_pinkeep
-from certbot_pinkeep import command, exports, ledger, status, store
+from certbot_pinkeep import exports
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.core import ledger
+from certbot_pinkeep.core.keyring import Keyring, Member
+from certbot_pinkeep.core.ledger import Ledger, Release, Window
+from certbot_pinkeep.core.state import State
 from certbot_pinkeep.installer import Installer
-from certbot_pinkeep.keyring import Keyring, Member
-from certbot_pinkeep.ledger import Ledger, Release, Window
-from certbot_pinkeep.state import State
+from certbot_pinkeep.reports import status
+from certbot_pinkeep.storage import store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
@@ -53,7 +57,7 @@ def parsers(parser: argparse.ArgumentParser, path: str) -> Iterator[tuple[str, A
                 yield from parsers(below, f"{path} {name}")
 
 
-PARSERS = dict(parsers(command._parser(), "certbot-pinkeep"))
+PARSERS = dict(parsers(main._parser(), "certbot-pinkeep"))
 
 
 def documented() -> dict[str, set[str]]:
@@ -86,7 +90,7 @@ def test_command_page_has_every_command_and_option_and_no_other() -> None:
 def test_command_page_has_every_exit_code_and_no_other() -> None:
     """The codes that ``--help`` names, and those of a shell for Ctrl-C and a closed pipe."""
     codes: dict[str, set[str]] = {"Exit codes": {"130", "141"}, "Exit codes of check": set()}
-    assert {int(code) for code in codes["Exit codes"]} == {command._INTERRUPTED, command._UNREAD}
+    assert {int(code) for code in codes["Exit codes"]} == {main._INTERRUPTED, main._UNREAD}
     for path, parser in PARSERS.items():
         told = parser.epilog.partition("exit codes:")[2]
         title = "Exit codes of check" if path.endswith(" check") else "Exit codes"

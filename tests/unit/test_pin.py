@@ -13,11 +13,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from helpers import DAY, HOUR, NOW, certificate, csr_pem, make_pem, mode_of, pin_of_key, tree
 from machine import RSA_KEY, Machine
 
-from certbot_pinkeep import command, moments, pins, probe, renewals, rollover, wishes
-from certbot_pinkeep.checks.seen import Shown
-from certbot_pinkeep.errors import BadKey
-from certbot_pinkeep.pins import Header, KeyKind
-from certbot_pinkeep.policy import ENFORCED
+from certbot_pinkeep.adapters import clock, probe, renewal_conf
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.core import rollover
+from certbot_pinkeep.core.errors import BadKey
+from certbot_pinkeep.core.header import Header, write_header
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.observations import TlsObservation
+from certbot_pinkeep.core.pem import load_certificate
+from certbot_pinkeep.core.policy import ENFORCED
+from certbot_pinkeep.workflow import requests
 
 NAME = "www.pin.test"
 Said = pytest.CaptureFixture[str]
@@ -26,7 +31,7 @@ Said = pytest.CaptureFixture[str]
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A certificate that is not pinned."""
-    monkeypatch.setattr(moments, "now", lambda: NOW)
+    monkeypatch.setattr(clock, "now", lambda: NOW)
     found = Machine(tmp_path)
     found.issue(NAME)
     renewed_by(found, "None")
@@ -45,7 +50,7 @@ def call(site: Machine, capsys: Said, *words: str) -> tuple[int, str, str]:
     folders = ["--config-dir", str(site.config), "--work-dir", str(site.work)]
     folders += ["--logs-dir", str(site.work)]
     capsys.readouterr()
-    code = command.main(["pin", *words, *commands, *folders])
+    code = main.main(["pin", *words, *commands, *folders])
     out, err = capsys.readouterr()
     return code, " ".join(out.split()), err
 
@@ -72,7 +77,7 @@ def test_certificate_is_pinned_at_once(site: Machine, capsys: Said) -> None:
     assert (code, err) == (0, "") and f"{NAME} is renewed by pinkeep" in out
     policy = site.published(NAME)
     assert policy.max_age == 60 and len(policy.pins) == 2 and site.apache.reloads == 1
-    renewal = renewals.load(str(site.config), NAME)
+    renewal = renewal_conf.load(str(site.config), NAME)
     assert renewal is not None and renewal.reuse_key and renewal.installer == "pinkeep"
     assert renewal.options["max-age"] == "60"
 
@@ -93,7 +98,7 @@ def test_g9_another_installer_stays(site: Machine, capsys: Said) -> None:
     code, out, _ = call(site, capsys, NAME, "--max-age", "60")
     assert code == 0 and "installer apache" in out and "renewal-hooks/deploy" in out
     assert "pinkeep_" not in path.read_text()
-    renewal = renewals.load(str(site.config), NAME)
+    renewal = renewal_conf.load(str(site.config), NAME)
     assert renewal is not None and renewal.reuse_key and renewal.installer == "apache"
     assert site.published(NAME).max_age == 60
     call(site, capsys, NAME)
@@ -153,7 +158,7 @@ def test_g8_key_that_is_compromised_is_not_pinned_again(
     site.issue("other.test")
     site.keep("other.test", "other.test")
     other = site.look("other.test")
-    wishes.note_revoked(site.keeper, other.pin, True, NOW)
+    requests.note_revoked(site.keeper, other.pin, True, NOW)
     path = key_file(tmp_path, other.key_pem())
     assert "is compromised, and is never used again" in refused(site, capsys, NAME, "--key", path)
 
@@ -161,9 +166,9 @@ def test_g8_key_that_is_compromised_is_not_pinned_again(
 def test_keyring_that_leaves_pinning_names_the_command(site: Machine, capsys: Said) -> None:
     """It works as it is told."""
     site.keep(NAME, NAME)
-    wishes.unpin(site.keeper, NAME, NOW)
+    requests.unpin(site.keeper, NAME, NOW)
     assert f"certbot-pinkeep unpin {NAME} --undo" in refused(site, capsys, NAME)
-    wishes.unpin(site.keeper, NAME, NOW, undo=True)
+    requests.unpin(site.keeper, NAME, NOW, undo=True)
     assert call(site, capsys, NAME)[0] == 0
 
 
@@ -229,9 +234,11 @@ def test_g2_header_of_before_is_looked_at_where_it_is_said(
     """--connect names the place."""
     asked: list[object] = []
 
-    def glance(names: Sequence[str], connect: object = None) -> list[Shown]:
+    def glance(names: Sequence[str], connect: object = None) -> list[TlsObservation]:
         asked.append((tuple(names), connect))
-        return [Shown(name, stopped="unreachable", error="nothing answers") for name in names]
+        return [
+            TlsObservation(name, stopped="unreachable", error="nothing answers") for name in names
+        ]
 
     monkeypatch.setattr(probe, "glance", glance)
     code, out, _ = call(site, capsys, NAME, "--connect", "192.0.2.1:4433")
@@ -243,7 +250,7 @@ def test_g2_header_of_before_is_looked_at_where_it_is_said(
     live = site.look(NAME).pin
     folders = ["--config-dir", str(site.config), "--work-dir", str(site.work)]
     folders += ["--logs-dir", str(site.work)]
-    assert command.main(["release", NAME, *words.split(), live, *folders]) == 0
+    assert main.main(["release", NAME, *words.split(), live, *folders]) == 0
     state = site.state(NAME)
     best = rollover.best_backup(state.keyring, state.ledger, NOW, "ecdsa")[1]
     assert "the release header earlier carries pins without it until" in best.why
@@ -257,7 +264,7 @@ def test_backup_of_a_certificate_without_keyring_names_the_command(
     folders = ["--config-dir", str(site.config), "--work-dir", str(site.work)]
     folders += ["--logs-dir", str(site.work)]
     capsys.readouterr()
-    assert command.main(["backup", NAME, "add", "--key", path, *folders]) == 1
+    assert main.main(["backup", NAME, "add", "--key", path, *folders]) == 1
     told = capsys.readouterr().err
     words = f"certbot-pinkeep pin {NAME} --key {path}"
     assert f"run: {words} " in told
@@ -271,7 +278,7 @@ def test_backup_where_no_keyring_is_names_the_command(
     path = key_file(tmp_path, make_pem())
     folders = ["--config-dir", str(site.config), "--work-dir", str(site.work)]
     folders += ["--logs-dir", str(site.work)]
-    assert command.main(["backup", "other.test", "add", "--key", path, *folders]) == 1
+    assert main.main(["backup", "other.test", "add", "--key", path, *folders]) == 1
     assert f"run: certbot-pinkeep pin LINEAGE --key {path}" in capsys.readouterr().err
 
 
@@ -340,17 +347,17 @@ def test_g2_key_that_is_brought_proves_the_header_of_before(
     """The host serves the key that is given with --key: what it sends binds its visitors, and a later
     rollover waits for them."""
     old, other = make_pem(), pin_of_key(make_pem())
-    value = pins.write_header(Header((pin_of_key(old), other), 31536000))
-    der = pins.load_certificate(certificate(old, [NAME])).public_bytes(Encoding.DER)
+    value = write_header(Header((pin_of_key(old), other), 31536000))
+    der = load_certificate(certificate(old, [NAME])).public_bytes(Encoding.DER)
 
-    def glance(names: Sequence[str], connect: object = None) -> list[Shown]:
-        return [Shown(name, der, ((ENFORCED, value),)) for name in names]
+    def glance(names: Sequence[str], connect: object = None) -> list[TlsObservation]:
+        return [TlsObservation(name, der, ((ENFORCED, value),)) for name in names]
 
     monkeypatch.setattr(probe, "glance", glance)
     code, out, err = call(site, capsys, NAME, "--key", key_file(tmp_path, old))
     assert (code, err) == (0, "") and "already sends a Public-Key-Pins header" in out
     assert f"backup {NAME} drop {other}" in out and "does not believe" not in out
     assert site.renew(NAME, NAME, NOW + HOUR) == pin_of_key(old)
-    keys = site.state(NAME).keyring.without_elsewhere()
+    keys = site.state(NAME).keyring.without_offline()
     best = rollover.best_backup(keys, site.state(NAME).ledger, NOW + 2 * HOUR, "ecdsa")[1]
     assert best.since == NOW + 365 * DAY

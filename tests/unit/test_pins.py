@@ -11,9 +11,11 @@ from helpers import A, B, certificate, make_pem, pem_of, pin_of_key, uri_strateg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import pins
-from certbot_pinkeep.errors import BadHeader, BadKey
-from certbot_pinkeep.pins import Header, KeyKind
+from certbot_pinkeep.core import pins
+from certbot_pinkeep.core.errors import BadHeader, BadKey
+from certbot_pinkeep.core.header import Header, read_header, write_header
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.pem import kind_of, load_private_key, usable
 
 # openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64
 KNOWN = {
@@ -47,8 +49,8 @@ fQIDAQAB
 def test_pin_is_what_openssl_computes(key_type: str) -> None:
     """The pin and kind of a known key are those that openssl tells."""
     pem, pin, kind = KNOWN[key_type]
-    key = pins.usable(serialization.load_pem_public_key(pem))
-    assert (pins.pin_of(key), pins.kind_of(key)) == (pin, kind)
+    key = usable(serialization.load_pem_public_key(pem))
+    assert (pins.pin_of(key), kind_of(key)) == (pin, kind)
 
 
 def test_pin_of_certificate_is_that_of_its_key() -> None:
@@ -73,21 +75,21 @@ def test_keys_that_certbot_cannot_make_are_refused() -> None:
     ]
     for key in refused:
         with pytest.raises(BadKey):
-            pins.usable(key)
+            usable(key)
 
 
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()])
 def test_the_curves_of_certbot_are_usable(curve: ec.EllipticCurve) -> None:
     """Keys on each curve that certbot offers are loaded and told apart."""
-    key = pins.load_private_key(make_pem(curve))
-    assert pins.kind_of(key.public_key()) == KeyKind("ecdsa", curve.name)
+    key = load_private_key(make_pem(curve))
+    assert kind_of(key.public_key()) == KeyKind("ecdsa", curve.name)
 
 
 def test_g7_errors_never_quote_a_key() -> None:
     """What cannot be read as a key is not quoted: it might be one."""
     secret = make_pem().replace(b"PRIVATE KEY", b"PRIVATE KEYS")
     with pytest.raises(BadKey) as caught:
-        pins.load_private_key(secret)
+        load_private_key(secret)
     shown = str(caught.value) + repr(caught.value.__cause__)
     assert not any(line.decode() in shown for line in secret.splitlines()[1:-1])
 
@@ -100,9 +102,9 @@ def test_encrypted_private_key_is_refused() -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(b"secret"),
     )
-    assert pins.load_private_key(pem_of(key))
+    assert load_private_key(pem_of(key))
     with pytest.raises(BadKey, match="unencrypted"):
-        pins.load_private_key(pem)
+        load_private_key(pem)
 
 
 @given(
@@ -117,13 +119,13 @@ def test_header_round_trip(
     """What is written is read again as the same header, the order of pins included."""
     encoded = tuple(base64.b64encode(digest).decode() for digest in listed)
     header = Header(encoded, max_age, include_subdomains, report_uri)
-    assert pins.read_header(pins.write_header(header)) == header
+    assert read_header(write_header(header)) == header
 
 
 def test_header_is_written_as_the_contract_shows_it() -> None:
     """The directives stand in the order of the contract, pins and URI quoted, the rest not."""
     header = Header((A, B), 5184000, True, "https://report.example/r")
-    assert pins.write_header(header) == (
+    assert write_header(header) == (
         f'pin-sha256="{A}"; pin-sha256="{B}"; max-age=5184000; includeSubDomains; '
         'report-uri="https://report.example/r"'
     )
@@ -156,7 +158,7 @@ def test_header_is_written_as_the_contract_shows_it() -> None:
 def test_header_that_rfc_7469_forbids_is_rejected(value: str) -> None:
     """Twice-given directives, pins that are none, a missing max-age, broken syntax (§2.1)."""
     with pytest.raises(BadHeader):
-        pins.read_header(value)
+        read_header(value)
 
 
 @pytest.mark.parametrize(
@@ -175,4 +177,4 @@ def test_header_that_rfc_7469_forbids_is_rejected(value: str) -> None:
 )
 def test_header_is_read_as_a_user_agent_reads_it(value: str, expected: Header) -> None:
     """Names in any case, unknown and empty directives ignored, any order, optional blanks and quotes."""
-    assert pins.read_header(value) == expected
+    assert read_header(value) == expected

@@ -8,9 +8,9 @@ import pytest
 from helpers import A, B, policy, policy_strategy
 from hypothesis import given
 
-from certbot_pinkeep import pins
-from certbot_pinkeep.errors import BadPolicy
-from certbot_pinkeep.policy import Policy
+from certbot_pinkeep.core.errors import BadPolicy
+from certbot_pinkeep.core.header import read_header
+from certbot_pinkeep.core.policy import Policy
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_header_name_follows_report_only() -> None:
 @given(policy_strategy())
 def test_header_value_says_what_the_policy_says(given: Policy) -> None:
     """A user agent reads out of the header what the policy holds."""
-    header = pins.read_header(given.header_value)
+    header = read_header(given.header_value)
     assert (header.pins, header.max_age, header.include_subdomains, header.report_uri) == (
         given.pins,
         given.max_age,

@@ -21,10 +21,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from helpers import DAY, make_pem, pem_of, sans
 
-from certbot_pinkeep import pins, probe
-from certbot_pinkeep.checks.seen import Plain, Shown, Target
-from certbot_pinkeep.errors import PinkeepError
-from certbot_pinkeep.probe import Way
+from certbot_pinkeep.adapters import probe
+from certbot_pinkeep.adapters.probe import Way
+from certbot_pinkeep.core.errors import PinkeepError
+from certbot_pinkeep.core.observations import HttpObservation, Target, TlsObservation
+from certbot_pinkeep.core.pem import load_private_key
 
 NAME = "example.com"
 TARGET = Target(NAME)
@@ -119,7 +120,7 @@ def context(tmp_path: Path, *certificates: tuple[bytes, bytes]) -> ssl.SSLContex
 def cert(key: bytes = EC_KEY, name: str = NAME, start: datetime = TODAY - DAY) -> bytes:
     """A certificate that is its own root."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    signer = pins.load_private_key(key)
+    signer = load_private_key(key)
     return (
         x509.CertificateBuilder(subject, subject, signer.public_key(), 1)
         .not_valid_before(start.replace(tzinfo=None))
@@ -147,7 +148,7 @@ def site(
         yield Way(address, ca_file=str(roots))
 
 
-def look(way: Way, target: Target = TARGET) -> Shown:
+def look(way: Way, target: Target = TARGET) -> TlsObservation:
     """The one look over TLS."""
     (shown,), plain = probe.look([target], way)
     assert plain == []
@@ -308,7 +309,7 @@ def test_a_wildcard_that_nobody_uses_is_left_out(
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     optional = Target("pinkeep-check.example.com", True, guessed=True)
     shown, _ = probe.look([optional, TARGET], Way())
-    absent = Shown(NAME, stopped="unreachable", error="example.com: cannot be resolved")
+    absent = TlsObservation(NAME, stopped="unreachable", error="example.com: cannot be resolved")
     assert shown[-1] == absent and len(shown) == (1 if left_out else 2)
 
 
@@ -367,7 +368,7 @@ def test_every_address_of_a_host_is_looked_at(
         for known in ([free_port(), *servers[:2]], servers, [free_port()]):
             monkeypatch.setattr(socket, "getaddrinfo", Addresses(known).resolve)
             found, plain = probe.look([TARGET], Way())
-            assert plain == [Plain(NAME)]
+            assert plain == [HttpObservation(NAME)]
             looks.append([(one.stopped, one.headers, one.where) for one in found])
     a, b = ((PKP, "a"),), ((PKP, "b"),)
     assert looks == [
@@ -387,7 +388,7 @@ def test_plain_http_is_looked_at_at_every_address(monkeypatch: pytest.MonkeyPatc
 
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
         _, plain = probe.look([TARGET], Way(("127.0.0.1", 1), ("127.0.0.1", 2)))
-    assert plain == [Plain(NAME, ((PKP, "a"),))]
+    assert plain == [HttpObservation(NAME, ((PKP, "a"),))]
 
 
 def test_a_kernel_without_a_family_of_addresses_is_no_end(
@@ -409,7 +410,7 @@ def test_a_kernel_without_a_family_of_addresses_is_no_end(
                 patched.setattr(socket, "getaddrinfo", lambda *_, known=known, **__: known)
                 patched.setattr(socket, "socket", make)
                 (shown,), plain = probe.look([TARGET], Way(way.tls, way.tls, ca_file=way.ca_file))
-            assert plain == [Plain(NAME)]
+            assert plain == [HttpObservation(NAME)]
             assert shown.stopped == ("unreachable" if known == both[1:] else "")
 
 
@@ -446,7 +447,7 @@ def test_plain_http_is_looked_at_where_it_answers(tmp_path: Path) -> None:
         free.close()
         for address, headers in ((sends, ((PKP, "a"),)), (refused, ())):
             _, plain = probe.look([TARGET], Way(way.tls, address, ca_file=way.ca_file))
-            assert plain == [Plain(NAME, headers)]
+            assert plain == [HttpObservation(NAME, headers)]
         assert look(way).headers == ((PKP, "one"),)
 
 

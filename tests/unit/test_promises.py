@@ -9,7 +9,9 @@ import pytest
 from helpers import DAY, NOW
 from machine import Machine
 
-from certbot_pinkeep import command, moments, wishes
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.workflow import requests
 
 SITE = "pin.test"
 OURS = "installer = pinkeep"
@@ -22,7 +24,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine(tmp_path)
     found.issue(SITE)
     found.keep(SITE, SITE)
-    monkeypatch.setattr(moments, "now", lambda: NOW + DAY)
+    monkeypatch.setattr(clock, "now", lambda: NOW + DAY)
     return found
 
 
@@ -38,7 +40,7 @@ def run(machine: Machine, *words: str, cli_ini: str = "") -> int:
     ini.write_text(cli_ini)
     folders = ["--config-dir", str(machine.config), "--work-dir", str(machine.work)]
     logs = ["--logs-dir", str(machine.config.parent / "logs")]
-    return command.main([*words, *folders, *logs, "--config", str(ini)])
+    return main.main([*words, *folders, *logs, "--config", str(ini)])
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_promise_of_a_rollover_says_what_makes_it_happen(
     named: str,
 ) -> None:
     """Where 'certbot renew' does not roll a certificate over, the command that does is named."""
-    wishes.ask(machine.keeper, SITE, NOW + DAY)
+    requests.ask(machine.keeper, SITE, NOW + DAY)
     renewed_with(machine, line)
     assert run(machine, *words, cli_ini=cli_ini) == 0
     told = capsys.readouterr().out
@@ -87,8 +89,8 @@ def test_revocation_and_what_is_taken_back_say_it_as_well(machine: Machine, line
     """Each promise comes from one place."""
     renewed_with(machine, line)
     pin = machine.look(SITE).pin
-    assert HELPS in " ".join(wishes.note_revoked(machine.keeper, pin, False, NOW + DAY))
-    assert HELPS in wishes.take_back(machine.keeper, SITE, NOW + DAY)
+    assert HELPS in " ".join(requests.note_revoked(machine.keeper, pin, False, NOW + DAY))
+    assert HELPS in requests.take_back(machine.keeper, SITE, NOW + DAY)
 
 
 def test_status_says_it_though_nothing_is_due(

@@ -14,18 +14,21 @@ import pytest
 from helpers import NOW, STATE, Site, make_pem, pin_of_key
 
 import certbot_pinkeep
-from certbot_pinkeep import apache, files, lineage, probe, renewals, survey
-from certbot_pinkeep.apache import Server
-from certbot_pinkeep.commands import backup, common
-from certbot_pinkeep.csrs import Folders
-from certbot_pinkeep.errors import PinkeepError
-from certbot_pinkeep.probe import Way
-from certbot_pinkeep.stamps import Stamps
-from certbot_pinkeep.store import Store
+from certbot_pinkeep.adapters import lineage, probe, renewal_conf
+from certbot_pinkeep.adapters.probe import Way
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.carriers.apache import Server
+from certbot_pinkeep.check import local_files
+from certbot_pinkeep.cli import backup, context
+from certbot_pinkeep.core.errors import PinkeepError
+from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.storage.keys_and_csrs import Folders
+from certbot_pinkeep.storage.store import Store
+from certbot_pinkeep.storage.uptodate import UpToDate
 
 PACKAGE = Path(certbot_pinkeep.__file__).parent
 #: Uses of ``open`` that read no file: an URL, and the empty device in place of a closed stream.
-NO_FILES = {("revocations.py", "opener.open"), ("command.py", "open"), ("command.py", "os.open")}
+NO_FILES = {("revocation.py", "opener.open"), ("main.py", "open"), ("main.py", "os.open")}
 KINDS = ("FIFO", "device", "socket", "folder", "large")
 
 
@@ -69,17 +72,17 @@ def test_g3_reading_what_is_no_file_is_an_error_at_once(tmp_path: Path, kind: st
     """It says what is there."""
     plant(tmp_path / "it", kind)
     with pytest.raises(OSError, match="larger" if kind == "large" else "not a regular file"):
-        files.read(str(tmp_path / "it"), files.SMALL)
+        atomic.read(str(tmp_path / "it"), atomic.SMALL)
 
 
 def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
     """To its last byte, and one more is too much."""
     path = tmp_path / "it"
-    path.write_bytes(b"x" * files.MEDIUM)
-    assert len(files.read(str(path), files.MEDIUM)) == files.MEDIUM
-    path.write_bytes(b"x" * (files.MEDIUM + 1))
+    path.write_bytes(b"x" * atomic.MEDIUM)
+    assert len(atomic.read(str(path), atomic.MEDIUM)) == atomic.MEDIUM
+    path.write_bytes(b"x" * (atomic.MEDIUM + 1))
     with pytest.raises(OSError, match="larger"):
-        files.read(str(path), files.MEDIUM)
+        atomic.read(str(path), atomic.MEDIUM)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -96,13 +99,13 @@ def test_g3_no_place_where_a_file_is_expected_hangs_a_run(tmp_path: Path, kind: 
     plant(Path(store.witness.path("ring")), kind)
     plant(Path(store.witness.folder, "clock"), kind)
     fresh = Store(str(site.config), work)
-    assert fresh.load("ring") is not None and fresh.reached(NOW) == NOW
+    assert fresh.load("ring") is not None and fresh.latest_known(NOW) == NOW
 
     plant(Path(store.path("ring")), kind)
     with pytest.raises(PinkeepError, match=r"ring\.conf"):
         Store(str(site.config), work).load("ring")
 
-    stamps = Stamps(work)
+    stamps = UpToDate(work)
     stamps.set("example.com", {}, [])
     plant(Path(stamps.folder, "example.com.json"), kind)
     assert not stamps.in_step("example.com", {}, [])
@@ -132,11 +135,11 @@ def test_g3_no_place_where_a_file_is_expected_hangs_a_run(tmp_path: Path, kind: 
 
     hook = site.config / "renewal-hooks" / "deploy" / "hook"
     plant(hook, kind)
-    assert survey.Survey(str(site.config), store).without_record([], []) == []
+    assert local_files.LocalFiles(str(site.config), store).without_record([], []) == []
 
     plant(site.renewal, kind)
     with pytest.raises(PinkeepError, match=r"example\.com\.conf"):
-        renewals.load(str(site.config), "example.com")
+        renewal_conf.load(str(site.config), "example.com")
 
     for option in ("--csr", "--key", "--passphrase-file"):
         plant(tmp_path / "given", kind)
@@ -158,11 +161,11 @@ def calls() -> Iterator[tuple[str, ast.Call, str]]:
 
 
 def test_g3_there_is_one_way_of_opening_a_file() -> None:
-    """Nothing is opened outside of ``files.py``: not by another name, and not by a library."""
+    """Nothing is opened outside of ``storage/atomic.py``: not by another name, and not by a library."""
     found = []
     for module, call, called in calls():
         name = called.rpartition(".")[2]
-        if module == "files.py" or (module, called) in NO_FILES:
+        if module == "atomic.py" or (module, called) in NO_FILES:
             continue
         if name in ("open", "fdopen", "open_code", "read_text", "read_bytes"):
             found.append(f"{module}:{call.lineno} {called}")
@@ -198,8 +201,8 @@ def test_g8_a_file_that_appears_while_it_is_looked_for_is_not_believed(
 
     monkeypatch.setattr(os, "open", late)
     monkeypatch.setattr(os, "lstat", lstat)
-    with pytest.raises(files.ExposedFile, match="user 4711"):
-        files.read_closed(str(path), files.SMALL)
+    with pytest.raises(atomic.ExposedFile, match="user 4711"):
+        atomic.read_closed(str(path), atomic.SMALL)
 
 
 @pytest.mark.parametrize("left", ["other", "gone"])
@@ -222,7 +225,7 @@ def test_g8_what_was_opened_is_what_was_looked_at(
 
     monkeypatch.setattr(os, "open", swapping)
     with pytest.raises(OSError, match="replaced while it was opened"):
-        files.read_closed(str(path), files.SMALL)
+        atomic.read_closed(str(path), atomic.SMALL)
 
 
 # Paths that are given
@@ -251,14 +254,14 @@ def test_g9_nothing_is_written_to_a_fifo_of_others(
 
     monkeypatch.setattr(os, "fstat", fstat)
     with pytest.raises(PinkeepError, match="a FIFO of the user 4711"):
-        common.write(str(tmp_path / "out"), b"pins")
+        context.write(str(tmp_path / "out"), b"pins")
 
 
 def test_ours_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A FIFO that we made, and a pipe by its descriptor, as shells give it, whoever made that."""
     plant(tmp_path / "out", "FIFO")
     reader = os.open(tmp_path / "out", os.O_RDONLY | os.O_NONBLOCK)
-    common.write(str(tmp_path / "out"), b"pins")
+    context.write(str(tmp_path / "out"), b"pins")
     assert os.read(reader, 10) == b"pins"
     os.close(reader)
     reader, writer = os.pipe()
@@ -271,7 +274,7 @@ def test_ours_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return seen if mine else os.stat_result([*seen[:4], 4711, *seen[5:]])
 
     monkeypatch.setattr(os, "fstat", fstat)  # as behind sudo
-    common.write(f"/dev/fd/{writer}", b"more")
+    context.write(f"/dev/fd/{writer}", b"more")
     assert os.read(reader, 10) == b"more"
     for one in (reader, writer):
         os.close(one)

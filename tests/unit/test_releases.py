@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machine import Machine
 
-from certbot_pinkeep import advice, command, moments, releases, rollover, status, store, wishes
-from certbot_pinkeep.errors import (
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.core import explain, rollover, times
+from certbot_pinkeep.core.errors import (
     BadRelease,
     NotAccepted,
     NotSafe,
@@ -22,8 +24,11 @@ from certbot_pinkeep.errors import (
     PinkeepError,
     TypeMissing,
 )
-from certbot_pinkeep.ledger import PAST, Ledger, Release
-from certbot_pinkeep.state import State
+from certbot_pinkeep.core.ledger import PAST, Ledger, Release
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.reports import status
+from certbot_pinkeep.storage import store
+from certbot_pinkeep.workflow import releases, requests
 
 SITE = "pin.test"
 YEAR = NOW + 365 * DAY
@@ -52,7 +57,7 @@ def add(machine: Machine, label: str = "3.2", days: int = 0, ttl: int = 0) -> Re
 def roll(machine: Machine, days: int) -> str:
     """Ask for a rollover, and renew."""
     now = NOW + days * DAY
-    wishes.ask(machine.keeper, SITE, now)
+    requests.ask(machine.keeper, SITE, now)
     return machine.renew(SITE, SITE, now + HOUR)
 
 
@@ -107,7 +112,7 @@ def test_g2_release_ends_on_its_date_whatever_the_clock_did(ahead: int) -> None:
     book = book.with_release(release(A, B)).noticed(NOW + ahead * DAY).prune(NOW + ahead * DAY)
     assert bool(book.releases) == (ahead < 365)
     now = NOW + DAY
-    right = book.set_right(now)
+    right = book.accept_clock(now)
     assert [one.binds_until(now) for one in right.releases] == [YEAR]
     assert right.blind_until == (now + timedelta(seconds=60) if ahead else None)
     soon = NOW + 2 * DAY
@@ -122,7 +127,7 @@ def test_g8_releases_that_may_be_forgotten_are_waited_for() -> None:
     book = Ledger().record(policy(A, B, max_age=60), NOW).confirm(NOW)
     for day in range(1, PAST + 3):
         book = book.with_release(replace(release(A, B, days=100 + day), label=str(day)))
-    right = book.prune(NOW + 4000 * DAY).set_right(NOW + DAY)
+    right = book.prune(NOW + 4000 * DAY).accept_clock(NOW + DAY)
     assert len(right.releases) == PAST
     assert right.blind_until == NOW + 103 * DAY
 
@@ -156,7 +161,7 @@ def test_g2_rollovers_use_the_backups_that_a_release_carries_then_wait(machine: 
     carried = add(machine).pins
     assert [roll(machine, 1), roll(machine, 100)] == list(carried[1:])
     with pytest.raises(NotSafe, match=r"the release ios 3\.2 carries pins without it until 2027"):
-        wishes.ask(machine.keeper, SITE, NOW + 200 * DAY)
+        requests.ask(machine.keeper, SITE, NOW + 200 * DAY)
     told = status.release_lines(machine.state(SITE), NOW + 200 * DAY)
     assert "0 of its pins are backups now: no rollover before it ends" in told[0]
     releases.end(machine.keeper, SITE, "ios", "3.2", NOW + 200 * DAY)
@@ -179,7 +184,7 @@ def test_g2_forced_rollover_names_the_release(machine: Machine) -> None:
     add(machine)
     for days in (1, 100):
         roll(machine, days)
-    asked = wishes.ask(machine.keeper, SITE, NOW + 200 * DAY, force=True)
+    asked = requests.ask(machine.keeper, SITE, NOW + 200 * DAY, force=True)
     assert any("who relies on the release ios 3.2, until 2027" in told for told in asked.told)
 
 
@@ -203,10 +208,10 @@ def test_g2_later_date_of_a_release_that_a_key_locks_out_says_until_when(
     recorded, and whom that locks out until when is said, in place of a promise."""
     carried = machine.published(SITE).pins[:2]
     releases.add(machine.keeper, SITE, "ios", "3.2", NOW + 5 * DAY, None, NOW, carried[:1])
-    wishes.ask(machine.keeper, SITE, NOW, force=True)
+    requests.ask(machine.keeper, SITE, NOW, force=True)
     if renewed:
         machine.renew(SITE, SITE, NOW + HOUR)
-    monkeypatch.setattr(moments, "now", lambda: NOW + DAY)
+    monkeypatch.setattr(clock, "now", lambda: NOW + DAY)
     given = ["--pin", carried[0]] if verb == "add" else []
     assert run(machine, "release", SITE, verb, *IOS, "--until", "2027-03-01", *given) == 0
     told = capsys.readouterr().out
@@ -219,7 +224,7 @@ def test_g2_later_date_of_a_release_that_a_key_locks_out_says_until_when(
     assert machine.state(SITE).ledger.releases[0].until == datetime(2027, 3, 2, tzinfo=NOW.tzinfo)
     assert "--channel ios --label 3.2" in told
     if not renewed:
-        wishes.take_back(machine.keeper, SITE, NOW + DAY)
+        requests.take_back(machine.keeper, SITE, NOW + DAY)
         assert run(machine, "release", SITE, "extend", *IOS, "--until", "2027-03-02") == 0
         assert "no rollover locks it out" in capsys.readouterr().out
 
@@ -251,7 +256,7 @@ def test_release_can_be_prolonged_while_the_pins_are_the_same(machine: Machine) 
 def test_g2_unpinned_keyring_keeps_its_key_for_a_release(machine: Machine) -> None:
     """max-age=0 alone does not end what an app carries."""
     add(machine)
-    wishes.unpin(machine.keeper, SITE, NOW + DAY)
+    requests.unpin(machine.keeper, SITE, NOW + DAY)
     machine.keep(SITE, SITE, NOW + DAY, max_age=1)
     machine.keep(SITE, SITE, NOW + 90 * DAY, max_age=1)
     assert machine.published(SITE).max_age == 0
@@ -265,7 +270,7 @@ def test_g2_release_comes_along_where_a_lineage_moves(machine: Machine) -> None:
     machine.issue("other.test")
     machine.keep("other.test", "other")
     machine.keep(SITE, "other", NOW + DAY, pinned=True)
-    wishes.confirm(machine.keeper, "other", NOW + DAY)
+    requests.confirm(machine.keeper, "other", NOW + DAY)
     shared = machine.members("other")["other.test"]
     assert machine.renew(SITE, "other", NOW + 100 * DAY) != shared
     assert machine.renew(SITE, "other", YEAR + DAY) == shared
@@ -276,15 +281,15 @@ def test_g2_pins_that_are_not_served_yet_are_not_to_be_carried(machine: Machine)
     machine.keep(SITE, SITE, NOW + HOUR, pinned=True, reload_command="", max_age=5)
     with pytest.raises(BadRelease, match=r"certbot-pinkeep confirm pin\.test"):
         add(machine)
-    wishes.confirm(machine.keeper, SITE, NOW + 2 * HOUR)
+    requests.confirm(machine.keeper, SITE, NOW + 2 * HOUR)
     assert add(machine).pins == machine.published(SITE).pins
 
 
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (lambda m: wishes.unpin(m.keeper, SITE, NOW), "leaves pinning"),
-        (lambda m: wishes.ask(m.keeper, SITE, NOW, compromised=True), "compromised"),
+        (lambda m: requests.unpin(m.keeper, SITE, NOW), "leaves pinning"),
+        (lambda m: requests.ask(m.keeper, SITE, NOW, compromised=True), "compromised"),
     ],
 )
 def test_g10_nothing_is_to_carry_such_pins(machine: Machine, prepare: object, words: str) -> None:
@@ -319,8 +324,8 @@ def test_g10_date_that_cannot_be(written: str, words: str) -> None:
 
 def test_day_counts_to_its_end() -> None:
     """In UTC; a moment is taken as it is."""
-    assert moments.text(releases.until("2026-03-01", NOW)) == "2026-03-02T00:00:00Z"
-    assert moments.text(releases.until("2026-03-01T12:00:01Z", NOW)) == "2026-03-01T12:00:01Z"
+    assert times.text(releases.until("2026-03-01", NOW)) == "2026-03-02T00:00:00Z"
+    assert times.text(releases.until("2026-03-01T12:00:01Z", NOW)) == "2026-03-01T12:00:01Z"
 
 
 # The command
@@ -329,13 +334,13 @@ def test_day_counts_to_its_end() -> None:
 @pytest.fixture
 def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock stands at NOW."""
-    monkeypatch.setattr(moments, "now", lambda: NOW)
+    monkeypatch.setattr(clock, "now", lambda: NOW)
 
 
 def run(machine: Machine, *words: str) -> int:
     """Run the command on the machine."""
     dirs = ["--config-dir", str(machine.config), "--work-dir", str(machine.work)]
-    return command.main([*words, *dirs])
+    return main.main([*words, *dirs])
 
 
 IOS = ("--channel", "ios", "--label", "3.2")
@@ -531,7 +536,7 @@ def moved(tmp_path: Path) -> Machine:
     machine.issue("o.test")
     machine.keep("o.test", "B")
     machine.keep("b.test", "B", NOW + DAY, pinned=True)
-    wishes.confirm(machine.keeper, "B", NOW + DAY)
+    requests.confirm(machine.keeper, "B", NOW + DAY)
     return machine
 
 
@@ -540,7 +545,7 @@ def test_g2_later_date_counts_wherever_a_lineage_brought_the_release(
     moved: Machine, told: str
 ) -> None:
     """Whichever keyring is told, and after the pins have changed; also its end."""
-    wishes.ask(moved.keeper, "A", NOW + 2 * DAY)
+    requests.ask(moved.keeper, "A", NOW + 2 * DAY)
     moved.renew("a.test", "A", NOW + 2 * DAY)
     (found,) = releases.extend(
         moved.keeper, told, "ios", "1", YEAR + 100 * DAY, 30 * DAY, NOW + 3 * DAY
@@ -605,7 +610,7 @@ def test_g2_release_that_comes_along_twice_is_one(tmp_path: Path) -> None:
     machine.keep("o.test", "B")
     machine.keep("b.test", "B", NOW + DAY, pinned=True)
     releases.extend(machine.keeper, "A", "ios", "1", YEAR + DAY, None, NOW + DAY)
-    wishes.confirm(machine.keeper, "B", NOW + 2 * DAY)
+    requests.confirm(machine.keeper, "B", NOW + 2 * DAY)
     (one,) = machine.state("B").ledger.releases
     assert one.until == YEAR + DAY
     releases.end(machine.keeper, "B", "ios", "1", NOW + 3 * DAY)
@@ -634,7 +639,7 @@ def test_g8_confirmed_clock_waits_for_no_release(machine: Machine) -> None:
     add(machine)
     machine.keep(SITE, SITE, NOW + 500 * DAY, pinned=True)
     assert not machine.state(SITE).ledger.releases
-    wishes.confirm_clock(machine.keeper, SITE, NOW + DAY)
+    requests.confirm_clock(machine.keeper, SITE, NOW + DAY)
     ledger = machine.state(SITE).ledger
     assert [one.until for one in ledger.releases] == [YEAR]
     assert ledger.blind_until == NOW + DAY + timedelta(seconds=machine.max_age())
@@ -690,11 +695,11 @@ def test_what_only_a_release_forbids_is_said_with_its_name(tmp_path: Path) -> No
         machine.keep("b", "other", later)
     with pytest.raises(TypeMissing, match="the release my app 1 carries pins without it until"):
         machine.keeper.handover_new("r", "K", "rsa", ("a.test",), False, later, kind=RSA)
-    wishes.unpin(machine.keeper, "K", later)
+    requests.unpin(machine.keeper, "K", later)
     machine.keep("a.test", "K", later, pinned=True, max_age=60)
-    assert end_ in advice.unpinning("K", True, machine.state("K").ledger, later + DAY)
+    assert end_ in explain.unpinning("K", True, machine.state("K").ledger, later + DAY)
     machine.delete("a.test")
-    (told,) = wishes.note_deleted(machine.keeper, later)
+    (told,) = requests.note_deleted(machine.keeper, later)
     assert end_ in told
 
 

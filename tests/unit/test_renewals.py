@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from helpers import Site, mode_of, tree
 
-from certbot_pinkeep import renewals
-from certbot_pinkeep.errors import PinkeepError
-from certbot_pinkeep.renewals import Renewal
+from certbot_pinkeep.adapters import renewal_conf
+from certbot_pinkeep.adapters.renewal_conf import Renewal
+from certbot_pinkeep.core.errors import PinkeepError
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def site(tmp_path: Path) -> Site:
 
 def load(site: Site) -> Renewal:
     """The lineage's renewal file."""
-    found = renewals.load(str(site.config), site.name)
+    found = renewal_conf.load(str(site.config), site.name)
     assert found is not None
     return found
 
@@ -44,11 +44,11 @@ def test_renewal_file_is_read(site: Site) -> None:
 
 def test_missing_renewal_file_is_none_and_a_broken_one_an_error(site: Site) -> None:
     """The error names the file."""
-    assert renewals.load(str(site.config), "nobody") is None
+    assert renewal_conf.load(str(site.config), "nobody") is None
     for content in ("[renewalparams", "cert = x\n", "[renewalparams]\n"):
         site.renewal.write_text(content)
         with pytest.raises(PinkeepError, match=r"example\.com\.conf"):
-            renewals.load(str(site.config), site.name)
+            renewal_conf.load(str(site.config), site.name)
 
 
 def test_remember_notes_installer_key_and_options(site: Site) -> None:
@@ -58,7 +58,7 @@ def test_remember_notes_installer_key_and_options(site: Site) -> None:
         "report-uri": "http://r.example/%,#'",
         "keyring": None,
     }
-    renewals.remember(str(site.config), site.name, "pinkeep", options)
+    renewal_conf.remember(str(site.config), site.name, "pinkeep", options)
     found = load(site)
     assert (found.installer, found.reuse_key) == ("pinkeep", True)
     assert found.options == {"max-age": "60", "report-uri": "http://r.example/%,#'"}
@@ -68,7 +68,7 @@ def test_g9_remember_leaves_everything_else(site: Site) -> None:
     """Other lines, comments, the order and the mode stay; no other file is touched."""
     site.renewal.chmod(0o640)
     before, lines = tree(site.config), site.renewal.read_text().splitlines()
-    renewals.remember(str(site.config), site.name, "pinkeep", {"max-age": "60"})
+    renewal_conf.remember(str(site.config), site.name, "pinkeep", {"max-age": "60"})
     after = tree(site.config)
     changed = [path for path in after if after[path] != before.get(path)]
     assert changed == [str(site.renewal)] and mode_of(site.renewal) == 0o640
@@ -81,9 +81,11 @@ def test_g9_remember_leaves_everything_else(site: Site) -> None:
 def test_remember_twice_writes_once(site: Site) -> None:
     """What is noted already is not written again."""
     for _ in range(2):
-        renewals.remember(str(site.config), site.name, "pinkeep", {"report-uri": "http://a.b/,"})
+        renewal_conf.remember(
+            str(site.config), site.name, "pinkeep", {"report-uri": "http://a.b/,"}
+        )
         before = tree(site.config)
-    renewals.remember(str(site.config), site.name, "pinkeep", {"report-uri": "http://a.b/,"})
+    renewal_conf.remember(str(site.config), site.name, "pinkeep", {"report-uri": "http://a.b/,"})
     assert tree(site.config) == before
 
 
@@ -91,5 +93,5 @@ def test_g9_file_that_is_not_certbots_is_not_written(site: Site) -> None:
     """A file without certbot's section is left as it is."""
     site.renewal.write_text("cert = x\n")
     with pytest.raises(PinkeepError):
-        renewals.remember(str(site.config), site.name, "pinkeep", {})
+        renewal_conf.remember(str(site.config), site.name, "pinkeep", {})
     assert site.renewal.read_text() == "cert = x\n"

@@ -25,9 +25,10 @@ from helpers import DAY, HOUR, NOW, pem_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import __version__, revocations
-from certbot_pinkeep.pins import PrivateKey
-from certbot_pinkeep.revocations import Answer
+from certbot_pinkeep import __version__
+from certbot_pinkeep.adapters import revocation
+from certbot_pinkeep.adapters.revocation import Answer
+from certbot_pinkeep.core.pem import PrivateKey
 
 EC_KEY, OTHER_KEY, THIRD_KEY = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
 LEAF_KEY = ec.generate_private_key(ec.SECP256R1())
@@ -280,7 +281,7 @@ def distribution(
 
 def look(leaf: CA, chain: bytes = CHAIN, now: datetime = NOW, time_limit: float = 60) -> Answer:
     """Ask."""
-    return revocations.look(pem(leaf), chain, now, time_limit)
+    return revocation.look(pem(leaf), chain, now, time_limit)
 
 
 def unknown(answer: Answer, url: str, *words: str) -> bool:
@@ -410,12 +411,12 @@ def test_crl_forgets_certificates_that_expired(web: Web) -> None:
 def test_partitioned_crl_is_believed_for_its_own_certificates(web: Web, on_it: bool) -> None:
     """A part of the CRL says by its URL for whom it speaks (RFC 5280 §6.3.3 (b) (2) (i))."""
     leaf = by_crl(web)
-    here, elsewhere = f"{web.base}/crl", f"{web.base}/crl/2"
+    here, offline = f"{web.base}/crl", f"{web.base}/crl/2"
     listed = [leaf] * on_it
-    for part in (distribution(here, user=True), distribution(elsewhere, here)):
+    for part in (distribution(here, user=True), distribution(offline, here)):
         web.answers["/crl"] = revocation_list(*listed, extensions=part)
         assert look(leaf).revoked is on_it
-    for part in (distribution(elsewhere, user=True), distribution("http://127.0.0.1/crl")):
+    for part in (distribution(offline, user=True), distribution("http://127.0.0.1/crl")):
         web.answers["/crl"] = revocation_list(*listed, extensions=part)
         assert unknown(look(leaf), here, "another distribution point")
 
@@ -569,7 +570,7 @@ def test_nobody_to_ask_is_unknown_and_silent(extensions: Extensions) -> None:
 )
 def test_damaged_certificate_is_unknown(damaged: bytes) -> None:
     """What is live may be damaged; the renewal goes on."""
-    answer = revocations.look(damaged, CHAIN, NOW)
+    answer = revocation.look(damaged, CHAIN, NOW)
     assert unknown(answer, "the certificate cannot be read")
 
 
@@ -729,9 +730,9 @@ def test_crl_has_a_largest_size(web: Web, monkeypatch: pytest.MonkeyPatch) -> No
     """One byte more, and it is unknown."""
     leaf = by_crl(web)
     crl = web.answers["/crl"] = revocation_list(leaf)
-    monkeypatch.setattr(revocations, "LARGEST", len(crl))
+    monkeypatch.setattr(revocation, "LARGEST", len(crl))
     assert look(leaf) == Answer(True, "unspecified")
-    monkeypatch.setattr(revocations, "LARGEST", len(crl) - 1)
+    monkeypatch.setattr(revocation, "LARGEST", len(crl) - 1)
     assert unknown(look(leaf), f"{web.base}/crl", f"more than {len(crl) - 1} bytes")
 
 

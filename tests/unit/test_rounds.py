@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from machine import RSA_KEY, Machine
 
-from certbot_pinkeep import rounds
-from certbot_pinkeep.errors import BadPolicy, PinkeepError
-from certbot_pinkeep.keyring import Keyring
-from certbot_pinkeep.publishing import Failure
-from certbot_pinkeep.rounds import Round
+from certbot_pinkeep.core.errors import BadPolicy, PinkeepError
+from certbot_pinkeep.core.keyring import Keyring
+from certbot_pinkeep.workflow import run
+from certbot_pinkeep.workflow.publish import Failure
+from certbot_pinkeep.workflow.run import Run
 
 NAMES = ("a.pin.test", "b.pin.test", "c.pin.test")
 
@@ -25,12 +25,12 @@ def machine(tmp_path: Path) -> Machine:
     return found
 
 
-def take_in(machine: Machine, one: Round, issued: bool = False, keyring: str = "shared") -> None:
+def enrol(machine: Machine, one: Run, issued: bool = False, keyring: str = "shared") -> None:
     """All three have their turn."""
     for name in NAMES:
         chosen = machine.options(keyring)
         values = {**chosen.settings, "keyring": keyring}
-        one.take_in(machine.look(name), values, chosen, lambda: None, False, issued)
+        one.enrol(machine.look(name), values, chosen, lambda: None, False, issued)
 
 
 def renew(machine: Machine) -> None:
@@ -44,15 +44,15 @@ def shared(machine: Machine) -> dict[str, object]:
     return {**machine.options("shared").settings, "keyring": "shared"}
 
 
-def new_round(machine: Machine) -> Round:
+def new_round(machine: Machine) -> Run:
     """As a process of certbot's has it."""
-    return Round(str(machine.config), str(machine.work))
+    return Run(str(machine.config), str(machine.work))
 
 
 def test_all_is_published_at_once(machine: Machine) -> None:
     """Nothing before the end; then one reload, and all three keys are pinned."""
     one = new_round(machine)
-    take_in(machine, one)
+    enrol(machine, one)
     assert one.waiting and not machine.snippet("shared").exists() and machine.apache.reloads == 0
     (report,) = one.finish()
     assert len(report.taken) == 3 and len(report.pins) == 5
@@ -62,7 +62,7 @@ def test_all_is_published_at_once(machine: Machine) -> None:
 def test_second_round_is_in_step(machine: Machine) -> None:
     """Each lineage has its stamp."""
     one = new_round(machine)
-    take_in(machine, one)
+    enrol(machine, one)
     one.finish()
     for name in NAMES:
         values = {**machine.options("shared").settings, "keyring": "shared"}
@@ -75,11 +75,11 @@ def test_g3_renewed_certificates_are_loaded_once_though_nothing_can_be_published
 ) -> None:
     """One reload, not one for each certificate; the error is not lost."""
     one = new_round(machine)
-    take_in(machine, one)
+    enrol(machine, one)
     one.finish()
     before = machine.apache.reloads
     renew(machine)
-    take_in(machine, one, issued=True)
+    enrol(machine, one, issued=True)
 
     def refuse(keyring: Keyring) -> tuple[str, ...]:
         raise BadPolicy("no backup")
@@ -95,7 +95,7 @@ def test_g6_failures_of_several_keyrings_are_all_told(machine: Machine) -> None:
     one = new_round(machine)
     for name in NAMES[:2]:
         chosen = machine.options(name)
-        one.take_in(machine.look(name), {**chosen.settings}, chosen, lambda: None, False, True)
+        one.enrol(machine.look(name), {**chosen.settings}, chosen, lambda: None, False, True)
     machine.apache.break_config()
     with pytest.raises(PinkeepError) as caught:
         one.finish()
@@ -108,7 +108,7 @@ def test_g6_reload_that_fails_is_told_once(machine: Machine) -> None:
     one = new_round(machine)
     for name in NAMES[:2]:
         chosen = machine.options(name)
-        one.take_in(machine.look(name), {**chosen.settings}, chosen, lambda: None, False, False)
+        one.enrol(machine.look(name), {**chosen.settings}, chosen, lambda: None, False, False)
     machine.apache.stuck.touch()
     with pytest.raises(
         PinkeepError, match=r"The keyrings a\.pin\.test, b\.pin\.test could not"
@@ -123,12 +123,12 @@ def test_last_lineage_of_a_run(machine: Machine, everyone: bool) -> None:
     text = machine.renewal(NAMES[2]).read_text()
     machine.renewal(NAMES[2]).write_text(text.replace("pinkeep", "apache"))
     expected = NAMES[2] if everyone else NAMES[1]
-    assert rounds.last(str(machine.config), everyone) == expected
+    assert run.last(str(machine.config), everyone) == expected
 
 
 def test_no_lineage_is_the_last_where_there_is_none(tmp_path: Path) -> None:
     """Nor where a file cannot be read."""
-    assert rounds.last(str(tmp_path), True) is None
+    assert run.last(str(tmp_path), True) is None
 
 
 def test_g6_apache_is_not_reloaded_for_another_keyring_after_its_test_failed(
@@ -167,23 +167,23 @@ def test_g3_certificate_is_loaded_where_only_the_other_keyring_is_at_fault(
     assert machine.apache.reloads == before + 1
 
 
-def take_one(machine: Machine, one: Round, name: str, **values: object) -> None:
+def take_one(machine: Machine, one: Run, name: str, **values: object) -> None:
     """A lineage on a keyring of its own has its turn."""
     chosen = machine.options(name, **values)
-    one.take_in(machine.look(name), {**chosen.settings}, chosen, lambda: None, False, False)
+    one.enrol(machine.look(name), {**chosen.settings}, chosen, lambda: None, False, False)
 
 
 def test_g2_type_that_is_live_already_is_published_with_the_others(machine: Machine) -> None:
     """Its key and its backups, once, at the end."""
     one = new_round(machine)
-    take_in(machine, one)
+    enrol(machine, one)
     one.finish()
     before = machine.apache.reloads
     machine.issue("r.pin.test", RSA_KEY, (NAMES[0],))
     chosen = machine.options("shared")
-    take_in(machine, one, issued=True)
+    enrol(machine, one, issued=True)
     live, values = machine.look("r.pin.test"), {**chosen.settings, "keyring": "shared"}
-    one.take_in(live, values, chosen, lambda: None, False, False)
+    one.enrol(live, values, chosen, lambda: None, False, False)
     assert one.waiting and machine.apache.reloads == before
     (report,) = one.finish()
     assert len(report.taken) == 4 and machine.apache.reloads == before + 1
@@ -198,7 +198,7 @@ def test_certificate_that_appears_below_is_looked_for(machine: Machine, subdomai
     values = {**chosen.settings, "keyring": "shared"}
     one = new_round(machine)
     for name in NAMES:
-        one.take_in(machine.look(name), values, chosen, lambda: None, False, False)
+        one.enrol(machine.look(name), values, chosen, lambda: None, False, False)
     one.finish()
     assert one.stamps.in_step(NAMES[0], values, [])
     machine.issue("below.a.pin.test")
@@ -210,11 +210,11 @@ def test_g2_certificates_are_not_loaded_together_with_one_that_clients_refuse(
 ) -> None:
     """Nothing can be published, and one of the renewed certificates has a key that is not pinned."""
     one = new_round(machine)
-    take_in(machine, one)
+    enrol(machine, one)
     one.finish()
     before = machine.apache.reloads
     renew(machine)
-    take_in(machine, one, issued=True)
+    enrol(machine, one, issued=True)
     machine.issue(NAMES[1])
     one.note(NAMES[1], machine.look(NAMES[1]).cert_path, "shared", shared(machine), issued=True)
     failure = Failure("shared", (machine.look(NAMES[0]),), BadPolicy("no backup"))
@@ -227,7 +227,7 @@ def test_g2_certificates_are_not_loaded_together_with_one_that_clients_refuse(
 def test_renewal_file_that_was_changed_is_looked_at(machine: Machine) -> None:
     """It may name another installer now, which would make a new key."""
     one = new_round(machine)
-    take_in(machine, one)
+    enrol(machine, one)
     one.finish()
     chosen = machine.options("shared")
     values = {**chosen.settings, "keyring": "shared"}

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from helpers import DAY, NOW, Site
 
-from certbot_pinkeep import apache, moments, options, running
-from certbot_pinkeep.apache import Server
-from certbot_pinkeep.rounds import Round
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.carriers import apache, running
+from certbot_pinkeep.carriers.apache import Server
+from certbot_pinkeep.core import options
+from certbot_pinkeep.workflow.run import Run
 
 
 @pytest.fixture
@@ -239,9 +241,9 @@ def test_g12_stopped_server_is_not_started_where_something_else_is_wrong(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rule is the same."""
-    monkeypatch.setattr(moments, "now", lambda: NOW)
+    monkeypatch.setattr(clock, "now", lambda: NOW)
     monkeypatch.setattr(running, "is_stopped", lambda words: True)
-    one = Round(str(site.config), str(site.work))
+    one = Run(str(site.config), str(site.work))
     values = {"reload-command": site.apache.reload[0], "max-age": "junk"}
     one.note(site.name, site.look().cert_path, site.name, values, issued=True)
     assert one.waiting and one.finish() == []

@@ -11,13 +11,16 @@ from helpers import DAY, NOW, A, B, policy, policy_strategy, ring_key
 from hypothesis import given
 from machine import Machine
 
-from certbot_pinkeep import apache, nginx, options, pins, running, servers, status
-from certbot_pinkeep.checks import hosts
-from certbot_pinkeep.checks.seen import Seen, Shown
-from certbot_pinkeep.errors import BadOption, PublishFailed
-from certbot_pinkeep.keyring import Keyring, Member
-from certbot_pinkeep.policy import Policy
-from certbot_pinkeep.servers import APACHE, NGINX
+from certbot_pinkeep.carriers import apache, nginx, running, servers
+from certbot_pinkeep.carriers.servers import APACHE, NGINX
+from certbot_pinkeep.check import site_rules
+from certbot_pinkeep.core import options
+from certbot_pinkeep.core.errors import BadOption, PublishFailed
+from certbot_pinkeep.core.keyring import Keyring, Member
+from certbot_pinkeep.core.observations import Seen, TlsObservation
+from certbot_pinkeep.core.pem import load_certificate
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.reports import status
 
 RING = Keyring(
     "ring",
@@ -156,7 +159,7 @@ class Two:
 def two(tmp_path: Path, found: Path, monkeypatch: pytest.MonkeyPatch) -> Two:
     """Both servers run."""
     (tmp_path / "machine").mkdir()
-    monkeypatch.setattr("certbot_pinkeep.running.is_stopped", lambda words: False)
+    monkeypatch.setattr("certbot_pinkeep.carriers.running.is_stopped", lambda words: False)
     return Two(tmp_path, found)
 
 
@@ -305,10 +308,10 @@ def test_missing_header_of_nginx_is_mended_at_nginx(two: Two) -> None:
     two.keep(header="nginx")
     state = two.machine.state(SITE)
     text = two.snippet("nginx").read_text()
-    cert = pins.load_certificate(Path(two.machine.look(SITE).cert_path).read_bytes())
-    shown = Shown(SITE, certificate=cert.public_bytes(Encoding.DER))
+    cert = load_certificate(Path(two.machine.look(SITE).cert_path).read_bytes())
+    shown = TlsObservation(SITE, certificate=cert.public_bytes(Encoding.DER))
     seen = Seen(state, options.parse({}, SITE), True, NOW, 0, text, (shown,))
-    (finding,) = [one for one in hosts.check(seen, NOW) if "clients note no pins" in one.what]
+    (finding,) = [one for one in site_rules.check(seen, NOW) if "clients note no pins" in one.what]
     assert "nginx's http block" in finding.todo and "VirtualHost" not in finding.todo
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certbot_pinkeep.stamps import Stamps
+from certbot_pinkeep.storage.uptodate import UpToDate
 
 OPTIONS: dict[str, object] = {"max-age": "60", "keyring": None}
 
@@ -17,7 +17,7 @@ class Stamped:
     """A lineage that is stamped with two files and a folder."""
 
     def __init__(self, root: Path) -> None:
-        self.stamps = Stamps(str(root / "work"))
+        self.stamps = UpToDate(str(root / "work"))
         self.cert = root / "cert.pem"
         self.cert.write_text("one")
         self.snippet = root / "snippet.conf"

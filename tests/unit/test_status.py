@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from helpers import DAY, EC, FAULT, NOW, RSA, A, B, C, D, E, faulty, policy, ring_key
 
-from certbot_pinkeep import status
-from certbot_pinkeep.commands import common
-from certbot_pinkeep.keyring import Keyring, Member
-from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.state import State
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.core.keyring import Keyring, Member
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.reports import status
 
 RING = Keyring(
     "ring",
@@ -140,7 +140,7 @@ def test_rollover_tells_when_it_will_be_safe() -> None:
         (RING, False, False, None),
         (replace(RING, rollover_days=10), False, False, "2026-03-02T12:00:00Z"),
         (replace(RING, rollover_days=9), True, False, "2026-03-01T12:00:00Z"),
-        (RING.with_left("asked"), True, True, "2026-03-01T12:00:00Z"),
+        (RING.mark_for_retirement("asked"), True, True, "2026-03-01T12:00:00Z"),
         (RING.with_revoked(A), True, False, "2026-03-01T12:00:00Z"),
         (RING.with_compromised(A), True, False, "2026-03-01T12:00:00Z"),
     ],
@@ -323,7 +323,7 @@ def test_progress_is_for_terminals_and_long_lists(
 ) -> None:
     """Nothing of it stays, and nothing of it is piped."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    assert list(common.progress(range(count), "keyrings")) == list(range(count))
+    assert list(context.progress(range(count), "keyrings")) == list(range(count))
     printed = capsys.readouterr()
     assert printed.out == ""
     assert ("20 of 300 keyrings" in printed.err) == (terminal and count == 300)

@@ -29,12 +29,12 @@ from helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import files, store
-from certbot_pinkeep.errors import DamagedState, PinkeepError, UnreadableState
-from certbot_pinkeep.keyring import Key, Keyring, Member
-from certbot_pinkeep.ledger import Ledger
-from certbot_pinkeep.state import State
-from certbot_pinkeep.store import Store
+from certbot_pinkeep.core.errors import DamagedState, PinkeepError, UnreadableState
+from certbot_pinkeep.core.keyring import Key, Keyring, Member
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.storage import atomic, store
+from certbot_pinkeep.storage.store import Store
 
 HOST = st.text(alphabet="aZ0.-_*:,;#%=[]' $\u00fc", max_size=12)
 TEXT = st.text(alphabet="aZ0.-_*:,;#%=[]'\"\\ $/\u00fc\u20ac", max_size=12)
@@ -234,7 +234,7 @@ def test_g8_what_must_not_be_read_counts_as_damaged(
     def closed(path: str, *_: object) -> None:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(files, "read_closed", closed)
+    monkeypatch.setattr(atomic, "read_closed", closed)
     with pytest.raises(DamagedState) as caught:
         found.load("ring")
     assert isinstance(caught.value, UnreadableState) and caught.value.path == found.path("ring")

@@ -8,8 +8,11 @@ import pytest
 from helpers import DAY, NOW, make_pem, tree
 from test_wishes import AT, SAFE_FROM, World, lose_backup, make_unsafe
 
-from certbot_pinkeep import apache, command, moments, wishes
-from certbot_pinkeep.errors import Compromised, NotSafe, PinkeepError, Unpinned
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.core.errors import Compromised, NotSafe, PinkeepError, Unpinned
+from certbot_pinkeep.workflow import requests
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def world(tmp_path: Path) -> World:
 
 def undo(world: World) -> str:
     """Take back what was asked for, on day 20."""
-    return wishes.take_back(world.keeper_(), world.name, AT)
+    return requests.take_back(world.keeper_(), world.name, AT)
 
 
 @pytest.mark.parametrize("unsafe", [False, True])
@@ -64,7 +67,7 @@ def test_compromise_cannot_be_taken_back(world: World) -> None:
 def test_revocation_cannot_be_taken_back(world: World) -> None:
     """The CA says so, not the admin."""
     old, new = world.published().pins
-    wishes.note_revoked(world.keeper_(), old, False, AT)
+    requests.note_revoked(world.keeper_(), old, False, AT)
     assert new in undo(world)
     assert world.key_of(old).leave == "revoked" and world.next_pin(21) == new
 
@@ -74,7 +77,7 @@ def test_taking_back_what_was_not_asked_for_changes_no_decision(world: World) ->
     assert "is not asked to roll over" in undo(world)
     assert world.next_pin(21) == world.look().pin
     with pytest.raises(PinkeepError, match="elsewhere"):
-        wishes.take_back(world.keeper_(), "elsewhere", AT)
+        requests.take_back(world.keeper_(), "elsewhere", AT)
 
 
 def test_g2_force_that_locks_nobody_out_forces_nothing(world: World) -> None:
@@ -104,9 +107,9 @@ def test_command_takes_back(
     world.ask(force=True)
     new = world.published().pins[1]
     assert world.key_of(new).forced
-    monkeypatch.setattr(moments, "now", lambda: AT)
+    monkeypatch.setattr(clock, "now", lambda: AT)
     folders = ["--config-dir", str(world.config), "--work-dir", str(world.work)]
-    assert command.main(["rollover", world.name, "--undo", *folders]) == 0
+    assert main.main(["rollover", world.name, "--undo", *folders]) == 0
     said = capsys.readouterr()
     assert "is not asked to roll over" in said.out and said.err == ""
     assert not world.key_of(new).forced
@@ -120,7 +123,7 @@ def test_command_takes_back_nothing_else_at_once(
     before = tree(world.config, world.work)
     folders = ["--config-dir", str(world.config), "--work-dir", str(world.work)]
     with pytest.raises(SystemExit) as caught:
-        command.main(["rollover", world.name, "--undo", other, *folders])
+        main.main(["rollover", world.name, "--undo", other, *folders])
     assert caught.value.code == 2 and "--undo" in capsys.readouterr().err
     assert tree(world.config, world.work) == before
 
@@ -131,7 +134,7 @@ def test_command_takes_back_nothing_else_at_once(
 @pytest.fixture
 def left(world: World) -> World:
     """Nobody holds pins any more: pinning was left on day 20."""
-    wishes.unpin(world.keeper_(), world.name, AT)
+    requests.unpin(world.keeper_(), world.name, AT)
     world.run(20)
     world.run(100)
     text = world.snippet.read_text()
@@ -159,7 +162,7 @@ def test_g2_key_from_elsewhere_can_be_pinned_again(left: World) -> None:
     old = left.look().pin
     left.issue(make_pem())
     left.run(101)
-    wishes.unpin(left.keeper_(), left.name, NOW + 102 * DAY, undo=True)
+    requests.unpin(left.keeper_(), left.name, NOW + 102 * DAY, undo=True)
     left.run(102)
     pins = left.published().pins
     assert pins[0] == left.look().pin and old not in pins and len(pins) == 2
@@ -168,7 +171,7 @@ def test_g2_key_from_elsewhere_can_be_pinned_again(left: World) -> None:
 
 def test_g2_key_from_elsewhere_is_an_error_while_somebody_holds_pins(world: World) -> None:
     """Pinning is being left, but clients refuse the key until their pins have run out."""
-    wishes.unpin(world.keeper_(), world.name, AT)
+    requests.unpin(world.keeper_(), world.name, AT)
     world.run(20)
     world.issue(make_pem())
     with pytest.raises(Unpinned):

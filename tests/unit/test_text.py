@@ -8,12 +8,13 @@ from helpers import A, B, policy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep import errors, handoff, text
-from certbot_pinkeep.checks import hosts
-from certbot_pinkeep.checks.findings import Finding, Severity, lines
-from certbot_pinkeep.commands import common
-from certbot_pinkeep.errors import BadOption, PinkeepError
-from certbot_pinkeep.pins import Header
+from certbot_pinkeep.adapters import certbot_client
+from certbot_pinkeep.check import site_rules
+from certbot_pinkeep.check.findings import Finding, Severity, lines
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.core import errors, text
+from certbot_pinkeep.core.errors import BadOption, PinkeepError
+from certbot_pinkeep.core.header import Header
 
 #: What a terminal obeys: by its escape character, as C1 controls, by the direction of writing.
 EVIL = {
@@ -50,10 +51,10 @@ def test_errors_findings_and_usage_are_printable(
         text.short(evil),
         text.escaped(evil),
     ]
-    common.fail(evil)
+    context.fail(evil)
     with pytest.raises(SystemExit):
-        common.Parser(prog="x").error(evil)
-    common.tell(evil)
+        context.Parser(prog="x").error(evil)
+    context.tell(evil)
     told += capsys.readouterr()
     assert all(map(is_safe, told))
     assert not any("\n" in line for line in lines([Finding(Severity.WARNING, evil, evil, "")], ""))
@@ -92,7 +93,7 @@ def test_a_strangers_header_is_told_in_a_line() -> None:
     header = Header((A, B), 60, False, "https://x.example/\x1b[2J" + "a" * 185_000)
     many = Header(tuple(str(n) * 44 for n in range(2000)), 60, False, None)
     for sent in (header, many):
-        told = "; ".join(hosts._differences(sent, policy(A, B, max_age=60)))
+        told = "; ".join(site_rules._differences(sent, policy(A, B, max_age=60)))
         assert told.isprintable() and len(told) < 900
 
 
@@ -100,6 +101,6 @@ def test_a_strangers_header_is_told_in_a_line() -> None:
 def test_what_a_ca_says_is_told_in_a_line(evil: str) -> None:
     """Certbot logs it, to the terminal as well."""
     said = messages.Error.with_code("badCSR", detail=f"no: {evil}")
-    told = handoff._said_of_csr(said)
+    told = certbot_client._said_of_csr(said)
     assert told.startswith("no: ") and told.isprintable() and len(told) <= text.SHORT
-    assert is_safe(str(handoff._refusal(said, A) or errors.KeyRefused(A, evil)))
+    assert is_safe(str(certbot_client._refusal(said, A) or errors.KeyRefused(A, evil)))

@@ -18,10 +18,13 @@ from hypothesis import strategies as st
 from machine import Machine
 from matplotlib.figure import Figure
 
-from certbot_pinkeep import command, moments, plot, releases, timeline, wishes
-from certbot_pinkeep.keyring import Keyring, Member
-from certbot_pinkeep.ledger import Ledger, Release
-from certbot_pinkeep.state import State
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.core.keyring import Keyring, Member
+from certbot_pinkeep.core.ledger import Ledger, Release
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.reports import plot, timeline
+from certbot_pinkeep.workflow import releases, requests
 
 SITE = "pin.test"
 YEAR_AGO = NOW - 365 * DAY
@@ -224,16 +227,16 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine(tmp_path)
     found.issue(SITE)
     found.keep(SITE, SITE)
-    wishes.ask(found.keeper, SITE, NOW + 90 * DAY)
+    requests.ask(found.keeper, SITE, NOW + 90 * DAY)
     found.renew(SITE, SITE, NOW + 90 * DAY)
-    monkeypatch.setattr(moments, "now", lambda: NOW + 91 * DAY)
+    monkeypatch.setattr(clock, "now", lambda: NOW + 91 * DAY)
     return found
 
 
 def run(machine: Machine, *words: str) -> int:
     """Run the command on the machine."""
     dirs = ["--config-dir", str(machine.config), "--work-dir", str(machine.work)]
-    return command.main(["timeline", SITE, *words, *dirs])
+    return main.main(["timeline", SITE, *words, *dirs])
 
 
 def test_keys_life_ends_when_apache_has_loaded_the_next_one(machine: Machine) -> None:

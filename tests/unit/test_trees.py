@@ -15,11 +15,11 @@ from certbot.configuration import NamespaceConfig
 from helpers import NOW, Site, make_pem
 from server import Server
 
-from certbot_pinkeep import handoff
-from certbot_pinkeep.checks import machine
-from certbot_pinkeep.checks.findings import Severity, lines
-from certbot_pinkeep.survey import Survey
-from certbot_pinkeep.trees import PARTS, broken
+from certbot_pinkeep.adapters import certbot_client
+from certbot_pinkeep.check import local_rules
+from certbot_pinkeep.check.findings import Severity, lines
+from certbot_pinkeep.check.local_files import LocalFiles
+from certbot_pinkeep.check.trees import PARTS, broken
 
 Damage = Callable[[Site], object]
 #: Certbot 2.1 has another name for it.
@@ -134,7 +134,7 @@ def site(tmp_path: Path) -> Site:
 def certbot_takes(site: Site) -> bool:
     """Whether certbot would renew it, were it due."""
     folders = {"--config-dir": site.config, "--work-dir": site.work, "--logs-dir": site.root}
-    config = handoff.read_config([str(word) for pair in folders.items() for word in pair])
+    config = certbot_client.read_config([str(word) for pair in folders.items() for word in pair])
     assert RECONSTITUTE is not None
     try:
         if not isinstance(config, NamespaceConfig):  # certbot 2.1
@@ -158,8 +158,8 @@ def test_check_tells_what_certbot_skips_and_how_it_is_mended(damage: Damage, sit
     assert certbot_takes(site) and broken(str(site.config), site.name) is None
     damage(site)
     assert not certbot_takes(site)
-    seen = Survey(str(site.config), site.keeper.store).look(site.state(), NOW, [], [])
-    found = [one for one in machine.check(seen, NOW) if "Certbot skips this" in one.what]
+    seen = LocalFiles(str(site.config), site.keeper.store).look(site.state(), NOW, [], [])
+    found = [one for one in local_rules.check(seen, NOW) if "Certbot skips this" in one.what]
     assert [one.severity for one in found] == [Severity.CRITICAL]
     printed = lines(found, "")[1]  # as the command prints it
     mend(printed[printed.index("Run: ") :])

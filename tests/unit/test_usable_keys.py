@@ -13,12 +13,18 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from helpers import DAY, NOW, Site, make_pem, pin_of_key
 from machine import RSA_KEY, Machine
 
-from certbot_pinkeep import checks, command, moments, pins, rollover, wishes
-from certbot_pinkeep.csrs import Folders
-from certbot_pinkeep.errors import BadKey, Compromised, NotSafe
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.keyring import Key
-from certbot_pinkeep.survey import Survey
+from certbot_pinkeep import check
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.check.local_files import LocalFiles
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.core import pins, rollover
+from certbot_pinkeep.core.errors import BadKey, Compromised, NotSafe
+from certbot_pinkeep.core.keyring import Key
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.pem import quick_public_key
+from certbot_pinkeep.storage.keys_and_csrs import Folders
+from certbot_pinkeep.workflow import requests
+from certbot_pinkeep.workflow.enrol import Keeper
 
 LATER = NOW + 90 * DAY
 Damage = Callable[[Path], object]
@@ -92,20 +98,20 @@ class Pinned(Site):
         folders = {"--config-dir": self.config, "--work-dir": self.work, "--logs-dir": self.root}
         given = [str(word) for pair in folders.items() for word in pair]
         capsys.readouterr()
-        code = command.main([*words, *given])
+        code = main.main([*words, *given])
         return code, "".join(capsys.readouterr())
 
     def found(self) -> str:
         """What a check finds of it."""
-        survey = Survey(str(self.config), self.keeper.store)
-        seen = checks.check(survey.look(self.state(), NOW + DAY, [], []), NOW + DAY)
+        survey = LocalFiles(str(self.config), self.keeper.store)
+        seen = check.check(survey.look(self.state(), NOW + DAY, [], []), NOW + DAY)
         return "\n".join(f"{one.what} {one.todo}" for one in seen)
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pinned:
     """It is a day later."""
-    monkeypatch.setattr(moments, "now", lambda: NOW + DAY)
+    monkeypatch.setattr(clock, "now", lambda: NOW + DAY)
     return Pinned(tmp_path)
 
 
@@ -152,7 +158,7 @@ def test_g3_primary_whose_copy_cannot_be_used_is_live_all_the_same(
 def test_g3_no_rollover_from_a_compromised_key_is_promised_without_a_key(site: Pinned) -> None:
     """Neither 'certbot revoke' nor the check promise what the next renewal refuses."""
     site.file_of(site.backup).unlink()
-    said = wishes.note_revoked(site.keeper, site.look().pin, True, NOW + DAY)
+    said = requests.note_revoked(site.keeper, site.look().pin, True, NOW + DAY)
     for told in (*said, site.found()):
         assert "next renewal rolls" not in told and "rolls over once it has a backup key" in told
     with pytest.raises(Compromised, match="no backup key that could be"):
@@ -187,7 +193,7 @@ def test_g2_all_types_need_a_backup_that_can_be_used(tmp_path: Path) -> None:
         for path in files:
             path.write_bytes(b"")
         with pytest.raises(NotSafe):
-            wishes.ask(machine.keeper, "ring", LATER)
+            requests.ask(machine.keeper, "ring", LATER)
         for path, content in zip(files, contents, strict=True):
             path.write_bytes(content)
 
@@ -198,7 +204,7 @@ def test_g3_next_backup_is_taken_where_the_first_cannot_be_used(tmp_path: Path) 
     site.keep()
     _, first, second = site.published().pins
     (site.config / str(site.state().keyring.keys[1].path)).write_bytes(b"")
-    wishes.ask(site.keeper, site.name, NOW + DAY)
+    requests.ask(site.keeper, site.name, NOW + DAY)
     assert (
         site.keeper.handover(site.look(), site.name, site.names, NOW + DAY).pin == second != first
     )
@@ -216,14 +222,14 @@ def test_quick_look_at_an_rsa_key_gives_its_pin(form: str, bits: int) -> None:
     """Status looks at thousands of them, and proving one takes a twentieth of a second."""
     key = rsa.generate_private_key(65537, bits)
     pem = key.private_bytes(serialization.Encoding.PEM, FORMS[form], serialization.NoEncryption())
-    assert pins.pin_of(pins.quick_public_key(pem)) == pin_of_key(pem)
+    assert pins.pin_of(quick_public_key(pem)) == pin_of_key(pem)
 
 
 def test_quick_look_at_a_damaged_rsa_key_proves_nothing(tmp_path: Path) -> None:
     """Wherever a character of it was changed: it is no key, or another one."""
     (tmp_path / "keys").mkdir()
     folders, pem = Folders(str(tmp_path)), bytearray(RSA_KEY)
-    key = Key(pin_of_key(RSA_KEY), pins.KeyKind("rsa", "2048"), "backup", "keys/k.pem", NOW)
+    key = Key(pin_of_key(RSA_KEY), KeyKind("rsa", "2048"), "backup", "keys/k.pem", NOW)
     for place in range(40, 1500, 111):  # within the modulus, the exponents and the primes
         damaged = bytearray(pem)
         damaged[place] = ord("B") if damaged[place] != ord("B") else ord("C")
@@ -236,7 +242,7 @@ def test_quick_look_at_a_damaged_rsa_key_proves_nothing(tmp_path: Path) -> None:
 def test_quick_look_at_other_keys_is_the_usual_one() -> None:
     """ECDSA keys are loaded in no time; what is no key is refused."""
     pem = make_pem()
-    assert pins.pin_of(pins.quick_public_key(pem)) == pin_of_key(pem)
+    assert pins.pin_of(quick_public_key(pem)) == pin_of_key(pem)
     for wrong in (RSA_KEY.replace(b"PRIVATE", b"SECRET"), b""):
         with pytest.raises(BadKey):
-            pins.quick_public_key(wrong)
+            quick_public_key(wrong)

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from helpers import DAY, NOW, Site, make_pem, tree
 
-from certbot_pinkeep import apache, wishes
-from certbot_pinkeep.errors import Compromised, DamagedState, NotSafe, PinkeepError
-from certbot_pinkeep.keeper import Keeper
-from certbot_pinkeep.keyring import Key
-from certbot_pinkeep.publishing import Report
-from certbot_pinkeep.state import State
-from certbot_pinkeep.wishes import Asked
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.core.errors import Compromised, DamagedState, NotSafe, PinkeepError
+from certbot_pinkeep.core.keyring import Key
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.workflow import requests
+from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.publish import Report
+from certbot_pinkeep.workflow.requests import Asked
 
 AT = NOW + 20 * DAY
 SAFE_FROM = "2026-05-10T12:00:00Z"  # day 70
@@ -63,7 +64,7 @@ class World(Site):
 
     def ask(self, when_safe: bool = False, compromised: bool = False, force: bool = False) -> Asked:
         """Ask for a rollover on day 20."""
-        return wishes.ask(self.keeper_(), self.name, AT, when_safe, compromised, force)
+        return requests.ask(self.keeper_(), self.name, AT, when_safe, compromised, force)
 
     def next_pin(self, days: int) -> str:
         """The key that a renewal is issued for."""
@@ -72,7 +73,7 @@ class World(Site):
 
     def confirm(self, days: int) -> str:
         """The admin says that Apache has loaded what is published."""
-        return wishes.confirm(self.keeper_(), self.name, NOW + days * DAY)
+        return requests.confirm(self.keeper_(), self.name, NOW + days * DAY)
 
 
 @pytest.fixture
@@ -252,9 +253,9 @@ def test_unknown_keyring_is_an_error_that_names_the_known_ones(world: World) -> 
     before = tree(world.config, world.work)
     keeper = world.keeper_()
     for wish in (
-        lambda: wishes.ask(keeper, "other", AT),
-        lambda: wishes.confirm(keeper, "other", AT),
-        lambda: wishes.unpin(keeper, "other", AT),
+        lambda: requests.ask(keeper, "other", AT),
+        lambda: requests.confirm(keeper, "other", AT),
+        lambda: requests.unpin(keeper, "other", AT),
     ):
         with pytest.raises(PinkeepError, match=r"no keyring 'other'.*example\.com"):
             wish()
@@ -266,9 +267,9 @@ def test_g8_damaged_keyring_is_an_error(world: World) -> None:
     world.file.write_bytes(b"junk")
     keeper = world.keeper_()
     for wish in (
-        lambda: wishes.ask(keeper, world.name, AT, True, True),
-        lambda: wishes.confirm(keeper, world.name, AT),
-        lambda: wishes.unpin(keeper, world.name, AT),
+        lambda: requests.ask(keeper, world.name, AT, True, True),
+        lambda: requests.confirm(keeper, world.name, AT),
+        lambda: requests.unpin(keeper, world.name, AT),
     ):
         with pytest.raises(DamagedState):
             wish()
@@ -363,14 +364,14 @@ def test_g8_admin_can_say_that_the_clock_is_right(world: World) -> None:
     world.run(500)
     with pytest.raises(NotSafe, match=r"confirm example\.com --clock"):
         world.ask()
-    told = wishes.confirm_clock(world.keeper_(), world.name, AT)
+    told = requests.confirm_clock(world.keeper_(), world.name, AT)
     assert "2026-05-20T12:00:00Z" in told  # day 20 + 60
     world.run(21)
     assert not world.loaded().ledger.pending
     with pytest.raises(NotSafe, match="2026-05-20T12:00:00Z"):
-        wishes.ask(world.keeper_(), world.name, NOW + 79 * DAY)
-    assert wishes.ask(world.keeper_(), world.name, NOW + 81 * DAY).ready
-    assert "no later moment" in wishes.confirm_clock(world.keeper_(), world.name, NOW + 82 * DAY)
+        requests.ask(world.keeper_(), world.name, NOW + 79 * DAY)
+    assert requests.ask(world.keeper_(), world.name, NOW + 81 * DAY).ready
+    assert "no later moment" in requests.confirm_clock(world.keeper_(), world.name, NOW + 82 * DAY)
 
 
 def test_g8_confirmation_in_doubt_is_refused(waiting: World) -> None:
@@ -404,7 +405,7 @@ def test_keyring_without_a_snippet_has_nothing_to_confirm(
 
 def unpin(world: World, days: int, undo: bool = False) -> list[str]:
     """The admin leaves pinning."""
-    return wishes.unpin(world.keeper_(), world.name, NOW + days * DAY, undo)
+    return requests.unpin(world.keeper_(), world.name, NOW + days * DAY, undo)
 
 
 def header(world: World) -> list[str]:
@@ -486,7 +487,7 @@ def other_world(world: World, name: str) -> World:
 
 def note(world: World, pin: str, compromised: bool = False, days: int = 20) -> list[str]:
     """Note a revocation."""
-    return wishes.note_revoked(world.keeper_(), pin, compromised, NOW + days * DAY)
+    return requests.note_revoked(world.keeper_(), pin, compromised, NOW + days * DAY)
 
 
 def test_revocation_is_noted_and_told(world: World) -> None:

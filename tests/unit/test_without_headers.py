@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from server import Server
 
-from certbot_pinkeep import running
+from certbot_pinkeep.carriers import running
 
 LACKS = "Apache has not loaded mod_headers, so it does not send the header in "
 

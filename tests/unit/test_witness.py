@@ -23,12 +23,12 @@ from helpers import (
     tree,
 )
 
-from certbot_pinkeep import store
-from certbot_pinkeep.errors import DamagedState
-from certbot_pinkeep.keyring import Keyring
-from certbot_pinkeep.state import State
-from certbot_pinkeep.store import Store
-from certbot_pinkeep.witness import Witness
+from certbot_pinkeep.core.errors import DamagedState
+from certbot_pinkeep.core.keyring import Keyring
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.storage import store
+from certbot_pinkeep.storage.shadow import Shadow
+from certbot_pinkeep.storage.store import Store
 
 MINUTE = timedelta(minutes=1)
 
@@ -39,7 +39,7 @@ def found(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "etc"), str(tmp_path / "work"))
 
 
-def witness(of: Store) -> Witness:
+def witness(of: Store) -> Shadow:
     """Its witness."""
     assert of.witness is not None
     return of.witness
@@ -164,11 +164,11 @@ def test_g9_two_config_dirs_share_a_work_dir(tmp_path: Path) -> None:
     one, two = (Store(str(tmp_path / name), str(tmp_path / "work")) for name in ("one", "two"))
     one.save(STATE)
     one.tick(NOW)
-    assert two.load("ring") is None and two.reached(NOW - DAY) == NOW - DAY
+    assert two.load("ring") is None and two.latest_known(NOW - DAY) == NOW - DAY
     (tmp_path / "link").symlink_to(tmp_path / "one")
     (tmp_path / "one" / "pinkeep" / "ring.conf").unlink()
     linked = Store(str(tmp_path / "link"), str(tmp_path / "work"))
-    assert loaded(linked).keyring == STATE.keyring and linked.reached(NOW - DAY) == NOW
+    assert loaded(linked).keyring == STATE.keyring and linked.latest_known(NOW - DAY) == NOW
 
 
 @pytest.mark.parametrize(
@@ -190,8 +190,8 @@ def test_g8_clock_only_runs_forward(
     for moment in ticks:
         found.tick(moment)
     assert witness(found).latest() == latest
-    assert found.reached(NOW - 9 * DAY) == (latest or NOW - 9 * DAY)
-    assert found.reached(NOW + 9 * DAY) == NOW + 9 * DAY
+    assert found.latest_known(NOW - 9 * DAY) == (latest or NOW - 9 * DAY)
+    assert found.latest_known(NOW + 9 * DAY) == NOW + 9 * DAY
 
 
 def test_clock_is_not_written_more_than_once_a_minute(found: Store) -> None:
@@ -208,7 +208,7 @@ def test_unreadable_clock_is_unknown(found: Store, content: bytes) -> None:
     """It is no error, and it is mended by the next tick."""
     found.tick(NOW)
     (Path(witness(found).folder) / "clock").write_bytes(content)
-    assert witness(found).latest() is None and found.reached(NOW) == NOW
+    assert witness(found).latest() is None and found.latest_known(NOW) == NOW
     found.tick(NOW + DAY)
     assert witness(found).latest() == NOW + DAY
 
@@ -219,7 +219,7 @@ def test_store_without_a_work_dir_has_no_witness(tmp_path: Path) -> None:
     alone.save(STATE)
     alone.tick(NOW)
     os.unlink(alone.path("ring"))
-    assert alone.load("ring") is None and alone.reached(NOW - DAY) == NOW - DAY
+    assert alone.load("ring") is None and alone.latest_known(NOW - DAY) == NOW - DAY
 
 
 def test_g3_work_dir_that_cannot_be_written_does_not_hurt(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_g3_work_dir_that_cannot_be_written_does_not_hurt(tmp_path: Path) -> Non
     found = Store(str(tmp_path / "etc"), str(tmp_path / "work"))
     saved = found.save(STATE)
     found.tick(NOW)
-    assert loaded(found) == saved and found.reached(NOW - DAY) == NOW - DAY
+    assert loaded(found) == saved and found.latest_known(NOW - DAY) == NOW - DAY
     assert (tmp_path / "work").read_text() == "not a folder"
 
 
@@ -266,4 +266,4 @@ def test_g8_keeper_remembers_when_it_ran_last(tmp_path: Path) -> None:
     before = site.file.read_bytes()
     keeper.keep(site.look(), site.options(), NOW + 9 * DAY)
     assert site.file.read_bytes() == before
-    assert keeper.store.reached(NOW) == NOW + 9 * DAY
+    assert keeper.store.latest_known(NOW) == NOW + 9 * DAY

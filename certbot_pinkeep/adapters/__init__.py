@@ -1,0 +1,1 @@
+"""Certbot and the CA."""

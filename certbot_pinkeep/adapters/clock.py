@@ -1,0 +1,16 @@
+"""The clocks of this machine. Called at the edges only."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+
+
+def now() -> datetime:
+    """The present, read from the system's clock. Called at the edges only."""
+    return datetime.now(timezone.utc).replace(microsecond=0)
+
+
+def seconds() -> float:
+    """Read a clock that nobody sets: the difference of two readings is how long a run took so far."""
+    return time.monotonic()

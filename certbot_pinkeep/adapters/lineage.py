@@ -1,0 +1,191 @@
+"""What is live: a lineage's certificate as certbot's files show it."""
+
+from __future__ import annotations
+
+import glob
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from certbot_pinkeep.core import hostnames, pins, times
+from certbot_pinkeep.core.errors import BadKey
+from certbot_pinkeep.core.key_and_csr import names_of
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.pem import kind_of, load_certificate, load_private_key, usable
+from certbot_pinkeep.storage import atomic
+
+
+@dataclass(frozen=True)
+class Live:
+    """A lineage as it is now.
+
+    :ivar name: certbot's name for it
+    :ivar names: the hosts that its certificate is for
+    :ivar pin: the pin of its certificate's key
+    :ivar fingerprint: SHA-256 (hex) of its certificate
+    :ivar since: from when a certificate for this key was served: the earliest one that is kept
+    :ivar must_staple: whether its renewal asks for must-staple (RFC 7633)
+    :ivar versions: how many of its certificates are kept
+    :ivar asked: all names that a CSR for its renewal asks for; empty: the hosts
+    """
+
+    name: str
+    cert_path: str
+    key_path: str
+    names: tuple[str, ...]
+    pin: str
+    kind: KeyKind
+    fingerprint: str
+    since: datetime
+    must_staple: bool
+    versions: int = 1
+    asked: tuple[str, ...] = ()
+
+    @property
+    def requested(self) -> tuple[str, ...]:
+        """The names that a CSR for its renewal asks for, whether they are hosts or not."""
+        return self.asked or self.names
+
+    def key_pem(self) -> bytes:
+        """The live private key.
+
+        :raises OSError: when it cannot be read
+        """
+        return atomic.read(self.key_path, atomic.SMALL)
+
+    def certificates(self) -> tuple[bytes, bytes]:
+        """The certificate and its chain in PEM; empty where they cannot be read."""
+        chain = os.path.join(os.path.dirname(self.cert_path), "chain.pem")
+        return _content(self.cert_path), _content(chain)
+
+
+def look(name: str, cert_path: str, key_path: str, must_staple: bool) -> Live:
+    """Look at a lineage's live certificate.
+
+    :param cert_path: ``live/NAME/cert.pem``
+    :raises BadKey: when it cannot be read, or its key is of a kind that certbot cannot make
+    """
+    try:
+        certificate = load_certificate(atomic.read(cert_path, atomic.MEDIUM))
+        key = usable(certificate.public_key())
+        asked = _all_names(certificate)
+    except OSError as error:
+        raise BadKey(
+            f"The certificate {cert_path} of {name} cannot be read: {error.strerror}."
+        ) from error
+    except BadKey as error:
+        raise BadKey(f"The certificate {cert_path} of {name} cannot be pinned: {error}.") from error
+    return Live(
+        name=name,
+        cert_path=cert_path,
+        key_path=key_path,
+        names=hostnames.hosts(asked),
+        pin=pins.pin_of(key),
+        kind=kind_of(key),
+        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        since=min([_start(certificate), *_earlier(cert_path, pins.pin_of(key))]),
+        must_staple=must_staple,
+        versions=len(_kept(cert_path)),
+        asked=asked,
+    )
+
+
+def glance(cert_path: str) -> tuple[tuple[str, ...], str]:
+    """The hosts of a certificate and its key's pin; any lineage's, also one that is not ours, with
+    a key of any kind.
+
+    :raises BadKey: when it cannot be read
+    """
+    try:
+        certificate = load_certificate(_content(cert_path))
+        return hostnames.hosts(_all_names(certificate)), pins.pin_of(certificate.public_key())
+    except BadKey as error:
+        raise BadKey(f"The certificate {cert_path} cannot be read: {error}.") from error
+
+
+def _all_names(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        return tuple(names_of(certificate.subject, certificate.extensions))
+    except ValueError as error:  # the library reads extensions late
+        raise BadKey(f"its names cannot be read: {error}") from error
+
+
+def fingerprint_of(cert_path: str) -> str:
+    """SHA-256 (hex) of a certificate.
+
+    :raises BadKey: when it cannot be read
+    """
+    return load_certificate(_content(cert_path)).fingerprint(hashes.SHA256()).hex()
+
+
+def pin_of_version(cert_path: str, fingerprint: str) -> str | None:
+    """The pin of the certificate of this lineage with this fingerprint; ``None``: it is not kept.
+
+    :param cert_path: ``live/NAME/cert.pem``
+    """
+    for path in _kept(cert_path):
+        with suppress(BadKey):
+            certificate = load_certificate(_content(path))
+            if certificate.fingerprint(hashes.SHA256()).hex() == fingerprint:
+                return pins.pin_of(certificate.public_key())
+    return None
+
+
+def all_pins(config_dir: str) -> frozenset[str]:
+    """The pins of the keys of all certificates that are kept, live or not."""
+    found = set()
+    below = glob.escape(config_dir)
+    for path in glob.glob(os.path.join(below, "archive", "*", "cert*.pem")):
+        with suppress(BadKey):
+            found.add(glance(path)[1])
+    return frozenset(found)
+
+
+def kept_key(config_dir: str, pin: str) -> bytes | None:
+    """The private key with this pin, in PEM, where it is kept with a certificate, live or not."""
+    below = glob.escape(config_dir)
+    for path in glob.glob(os.path.join(below, "*ive", "*", "cert*.pem")):
+        with suppress(BadKey):
+            if glance(path)[1] == pin:
+                folder, name = os.path.split(path)
+                pem = _content(os.path.join(folder, name.replace("cert", "privkey")))
+                if pins.pin_of(load_private_key(pem).public_key()) == pin:
+                    return pem
+    return None
+
+
+def _content(path: str) -> bytes:
+    try:
+        return atomic.read(path, atomic.MEDIUM)
+    except OSError:
+        return b""
+
+
+def _kept(cert_path: str) -> list[str]:
+    """The certificates of this lineage that certbot keeps."""
+    archive = os.path.dirname(os.path.realpath(cert_path))
+    return glob.glob(os.path.join(glob.escape(archive), "cert*.pem"))
+
+
+def _earlier(cert_path: str, pin: str) -> list[datetime]:
+    """When the kept earlier certificates of this lineage for the same key began."""
+    found = []
+    for path in _kept(cert_path):
+        try:
+            certificate = load_certificate(atomic.read(path, atomic.MEDIUM))
+            if pins.pin_of(usable(certificate.public_key())) == pin:
+                found.append(_start(certificate))
+        except (OSError, BadKey):
+            continue  # not the live one, and says nothing about it
+    return found
+
+
+def _start(certificate: x509.Certificate) -> datetime:
+    # not_valid_before_utc is newer than the oldest cryptography that certbot 2.1 runs with.
+    if hasattr(certificate, "not_valid_before_utc"):
+        return times.within(certificate.not_valid_before_utc)
+    return times.within(certificate.not_valid_before.replace(tzinfo=timezone.utc))

@@ -1,0 +1,486 @@
+"""What hosts show over TLS and plain HTTP, seen from here.
+
+The rules:
+
+* Each look has a time limit for all of it, also against a server that sends a byte now and then, and
+  a name server that does not answer. Hosts are looked at together.
+* Every address of a host is looked at: another server may answer at each. One that takes no connection
+  counts only where none does, as clients go on to the next (RFC 8305).
+* The certificate is looked at whether it is trusted or not; whether it is, is told. A client verifies
+  first, so do we: only where that fails, a second connection shows the certificate.
+* A server may have a certificate of each key type beside the one that it shows first. They are looked
+  for with the ciphers of TLS 1.2, which choose between them; with TLS 1.3 alone the server chooses.
+* A name that is only guessed at, for a wildcard, is left out where it does not exist, unless there is
+  no other one.
+* Headers are read as they were sent: two equal ones are two, interim answers (RFC 9110 §15.2) and
+  lines that are no headers are passed over. The body is left unread.
+* Before a host is pinned, a glance is enough: its header at each address, whatever chain it shows.
+* A port for plain HTTP where nothing answers is a fine one.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from certbot_pinkeep.core.errors import PinkeepError
+from certbot_pinkeep.core.kinds import KeyType
+from certbot_pinkeep.core.observations import (
+    Distrust,
+    Headers,
+    HttpObservation,
+    Stopped,
+    Target,
+    TlsObservation,
+)
+from certbot_pinkeep.core.policy import ENFORCED, REPORT_ONLY
+from certbot_pinkeep.storage import atomic
+
+_TOGETHER = 64
+_LARGEST = 1 << 16
+#: Seconds.
+_GLANCE = 0.5
+_LOOK = 2.0
+_CIPHERS: dict[KeyType, str] = {"rsa": "aRSA", "ecdsa": "aECDSA"}
+# OpenSSL's X509_V_ERR_...
+_DISTRUST: dict[int, Distrust] = {9: "time", 10: "time", 62: "name"}
+_ABSENT = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+#: What servers answer that have no certificate for any of the ciphers.
+_NO_CIPHER = ("HANDSHAKE_FAILURE", "INSUFFICIENT_SECURITY")
+#: What the library says of answers that are no TLS.
+_NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "UNKNOWN_PROTOCOL",
+    "HTTP_REQUEST",
+    "PACKET_LENGTH_TOO_LONG",
+    "RECORD_LAYER_FAILURE",
+)
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_INTERIM = re.compile(rb"HTTP/[0-9.]+ 1(?!01)[0-9][0-9]\b")
+_Address = tuple[Any, ...]
+T = TypeVar("T")
+_Contexts = Mapping[KeyType | None, ssl.SSLContext]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How hosts are reached.
+
+    :ivar tls: host and port to connect to for every host; ``None``: the host itself, port 443
+    :ivar plain: the same for plain HTTP; ``None``: the host itself, port 80, unless ``tls`` is given
+    :ivar seconds: the time limit of each look
+    :ivar ca_file: further roots to trust, in PEM; ``None``: none
+    """
+
+    tls: tuple[str, int] | None = None
+    plain: tuple[str, int] | None = None
+    seconds: float = 10.0
+    ca_file: str | None = None
+
+
+class _Stop(Exception):
+    """A look that ends early."""
+
+    def __init__(self, stopped: Stopped, error: str, absent: bool = False) -> None:
+        super().__init__(error)
+        self.stopped = stopped
+        self.error = error
+        self.absent = absent
+
+
+class _Deadline:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds.
+
+        :raises TimeoutError: when none are left
+        """
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def why(self, error: Exception) -> str:
+        """What an error says, as a part of a sentence."""
+        if isinstance(error, TimeoutError):
+            return f"it took longer than {self._seconds:g} seconds"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError)):
+            return "it closed the connection"
+        if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+            return "nothing that speaks TLS answers there"
+        if isinstance(error, ssl.SSLError):
+            return (error.reason or str(error)).replace("_", " ").lower()
+        return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """A host at one of its addresses.
+
+    :ivar address: as :func:`socket.getaddrinfo` has it
+    """
+
+    target: Target
+    address: _Address
+
+    @property
+    def place(self) -> str:
+        """The address, to be told."""
+        return str(self.address[4][0])
+
+
+def look(targets: Sequence[Target], way: Way) -> tuple[list[TlsObservation], list[HttpObservation]]:
+    """Look at all targets at once.
+
+    :returns: what each showed over TLS, in their order, several times where it has several
+        certificates, or shows something else at another address; and over plain HTTP, where that was
+        looked at. One that does not exist, and need not, is left out.
+    :raises PinkeepError: when the file of roots cannot be read
+    """
+    contexts = _contexts(way.ca_file)
+    asked = [target for target in targets if way.tls is None or way.plain is not None]
+    with _pool() as pool:
+        spots = [pool.submit(_spots, target, way) for target in targets]
+        plain_spots = [pool.submit(_plain_spots, target, way) for target in asked]
+        looks = [
+            ([pool.submit(_at, spot, way, contexts) for spot in some], failed)
+            for some, failed in _results(spots)
+        ]
+        plain = [
+            [pool.submit(_over_http, spot, way) for spot in some] for some in _results(plain_spots)
+        ]
+        shown = [one for some, failed in looks for one in (*failed, *_as_one(_results(some)))]
+        sent = [next((one for one in _results(some) if one), ()) for some in plain]
+        return shown, [
+            HttpObservation(one.name, headers) for one, headers in zip(asked, sent, strict=True)
+        ]
+
+
+def glance(
+    names: Sequence[str], connect: tuple[str, int] | None = None, seconds: float = _LOOK
+) -> list[TlsObservation]:
+    """What hosts show first over TLS: key and headers, whether this machine trusts them or not.
+
+    :param connect: host and port to connect to for every host; ``None``: the host itself, port 443
+    :param seconds: the time limit for finding the hosts, and again for looking at them
+    :returns: several for a host that has several addresses
+    """
+    way = Way(connect, None, seconds)
+    with _pool() as pool:
+        spots = _results([pool.submit(_spots, Target(name), way) for name in names])
+        looks = [pool.submit(_glance_at, spot, way) for some, _ in spots for spot in some]
+        return [*(one for _, failed in spots for one in failed), *_results(looks)]
+
+
+def _glance_at(spot: _Spot, way: Way) -> TlsObservation:
+    deadline = _Deadline(way.seconds)
+    shown = _shown(spot.target, address=spot.place)
+    try:
+        with _wrapped(spot, _blind(None), deadline) as connection:
+            certificate = connection.getpeercert(binary_form=True)
+            shown = replace(shown, certificate=certificate)
+            return replace(shown, headers=_ask(connection, spot.target.name, deadline))
+    except _Stop as stop:
+        return replace(shown, stopped=stop.stopped, error=stop.error)
+    except OSError as error:  # ssl.SSLError and TimeoutError are such
+        return replace(shown, stopped="tls", error=deadline.why(error))
+
+
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads that nobody who interrupts it waits for."""
+    pool = ThreadPoolExecutor(_TOGETHER)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _results(futures: Sequence[Future[T]]) -> list[T]:
+    # An interruption that comes right before a wait is not noticed in it: none may be long.
+    while wait(futures, _GLANCE).not_done:
+        pass
+    return [future.result() for future in futures]
+
+
+def _as_one(places: list[list[TlsObservation]]) -> list[TlsObservation]:
+    """What a host showed at its addresses, once where it is the same at all that answered."""
+    answered = [some for some in places if some[0].stopped != "unreachable"]
+    if not answered:
+        return [replace(some[0], address="") for some in places[:1]]
+    where: dict[TlsObservation, list[str]] = {}
+    for one in (one for some in answered for one in some):
+        where.setdefault(replace(one, address=""), []).append(one.address)
+    return [
+        one if len(addresses) == len(answered) else replace(one, address=", ".join(addresses))
+        for one, addresses in where.items()
+    ]
+
+
+def _contexts(ca_file: str | None) -> _Contexts:
+    """Those that verify, by the key type that they ask for.
+
+    :raises PinkeepError: when the file of roots cannot be read
+    """
+    kinds: tuple[KeyType | None, ...] = (None, *_CIPHERS)
+    return {kind: _context(kind, ca_file) for kind in kinds}
+
+
+def _context(kind: KeyType | None, ca_file: str | None) -> ssl.SSLContext:
+    """One that verifies."""
+    # Not the default one, which is stricter than clients are, from Python 3.13 on.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    if ca_file is not None:
+        try:
+            # Not by its name: the library would wait for a FIFO. Certificates in PEM are ASCII; what
+            # stands between them need not be.
+            roots = atomic.read(ca_file, atomic.LARGE).decode("ascii", "ignore")
+            context.load_verify_locations(cadata=roots)
+        except OSError as error:  # ssl.SSLError is one
+            raise PinkeepError(
+                f"--ca-file {ca_file!r}: it cannot be read as certificates in PEM "
+                f"({error.strerror or error})."
+            ) from error
+    return _restricted(context, kind)
+
+
+def _blind(kind: KeyType | None) -> ssl.SSLContext:
+    """One that looks at any certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return _restricted(context, kind)
+
+
+def _restricted(context: ssl.SSLContext, kind: KeyType | None) -> ssl.SSLContext:
+    if kind is not None:
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(_CIPHERS[kind])
+    return context
+
+
+def _spots(target: Target, way: Way) -> tuple[list[_Spot], list[TlsObservation]]:
+    """Where a host is to be looked at; and what is known already, where it cannot be."""
+    if target.optional and way.tls is not None:
+        try:
+            _resolved((target.name, way.tls[1]), _Deadline(way.seconds))
+        except _Stop as stop:
+            if stop.absent:
+                return [], []
+    try:
+        address = way.tls or (target.name, 443)
+        return [_Spot(target, one) for one in _resolved(address, _Deadline(way.seconds))], []
+    except _Stop as stop:
+        if stop.absent and target.optional:
+            return [], []
+        return [], [_shown(target, stopped=stop.stopped, error=stop.error)]
+
+
+def _plain_spots(target: Target, way: Way) -> list[_Spot]:
+    """Where a host is to be looked at over plain HTTP."""
+    with suppress(_Stop):
+        address = way.plain or (target.name, 80)
+        return [_Spot(target, one) for one in _resolved(address, _Deadline(way.seconds))]
+    return []
+
+
+def _shown(target: Target, **more: Any) -> TlsObservation:
+    return TlsObservation(target.name, guessed=target.guessed, **more)
+
+
+def _at(spot: _Spot, way: Way, contexts: _Contexts) -> list[TlsObservation]:
+    """What a host shows at one address: what it shows first, and its other certificates."""
+    first = _over_tls(spot, None, way, contexts)
+    if first.certificate is None:
+        return [first]
+    others = [_over_tls(spot, kind, way, contexts, first.certificate) for kind in _CIPHERS]
+    return [
+        first,
+        *(
+            one
+            for one in others
+            if one.certificate not in (None, first.certificate)
+            or (one.stopped == "type" and one.key_type in spot.target.key_types)
+        ),
+    ]
+
+
+def _over_tls(
+    spot: _Spot,
+    kind: KeyType | None,
+    way: Way,
+    contexts: _Contexts,
+    known: bytes | None = None,
+) -> TlsObservation:
+    """What a host shows, with a certificate of a type of key; the headers, with another certificate
+    than the *known* one."""
+    deadline = _Deadline(way.seconds)
+    shown = _shown(spot.target, address=spot.place, key_type=kind)
+    try:
+        connection, distrust, untrusted = _handshake(spot, kind, contexts, deadline)
+        with connection:
+            shown = replace(
+                shown,
+                certificate=connection.getpeercert(binary_form=True),
+                distrust=distrust,
+                untrusted=untrusted,
+            )
+            if shown.certificate == known:
+                return shown
+            return replace(shown, headers=_ask(connection, spot.target.name, deadline))
+    except _Stop as stop:
+        return replace(shown, stopped=stop.stopped, error=stop.error)
+
+
+def _handshake(
+    spot: _Spot, kind: KeyType | None, contexts: _Contexts, deadline: _Deadline
+) -> tuple[ssl.SSLSocket, Distrust, str]:
+    """A connection, and why its certificate is not trusted.
+
+    :raises _Stop: where none comes about
+    """
+    distrust: Distrust = ""
+    untrusted = ""
+    try:
+        return _wrapped(spot, contexts[kind], deadline), distrust, untrusted
+    except ssl.SSLCertVerificationError as error:
+        distrust = _DISTRUST.get(error.verify_code, "chain")
+        untrusted = deadline.why(error)
+    except OSError as error:  # ssl.SSLError and TimeoutError are such
+        raise _no_tls(kind, error, deadline) from error
+    try:
+        return _wrapped(spot, _blind(kind), deadline), distrust, untrusted
+    except OSError as error:
+        raise _no_tls(kind, error, deadline) from error
+
+
+def _no_tls(kind: KeyType | None, error: OSError, deadline: _Deadline) -> _Stop:
+    if isinstance(error, TimeoutError):
+        return _Stop("slow", deadline.why(error))
+    reason = getattr(error, "reason", None) or ""
+    lacks = kind is not None and any(one in reason for one in _NO_CIPHER)
+    return _Stop("type" if lacks else "tls", deadline.why(error))
+
+
+def _wrapped(spot: _Spot, context: ssl.SSLContext, deadline: _Deadline) -> ssl.SSLSocket:
+    plain = _connected(spot, deadline)
+    try:
+        plain.settimeout(deadline.left())  # for the whole handshake
+        return context.wrap_socket(plain, server_hostname=spot.target.name)
+    except UnicodeError as error:
+        plain.close()
+        raise _Stop("tls", f"that is no host's name ({error})") from error
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _over_http(spot: _Spot, way: Way) -> Headers:
+    deadline = _Deadline(way.seconds)
+    with suppress(_Stop), _connected(spot, deadline) as connection:
+        return _ask(connection, spot.target.name, deadline)
+    return ()
+
+
+def _connected(spot: _Spot, deadline: _Deadline) -> socket.socket:
+    """A connection to an address.
+
+    :raises _Stop: where it takes none
+    """
+    family, kind, protocol, _, where = spot.address
+    connection = None
+    try:
+        connection = socket.socket(family, kind, protocol)  # the kernel may lack the family
+        connection.settimeout(deadline.left())
+        connection.connect(where)
+        return connection
+    except OSError as error:
+        if connection is not None:
+            connection.close()
+        why = f"{spot.place}, port {where[1]}: {deadline.why(error)}"
+        raise _Stop("unreachable", why) from error
+
+
+def _resolved(address: tuple[str, int], deadline: _Deadline) -> list[_Address]:
+    """The addresses of a name.
+
+    :raises _Stop: where there are none, in time
+    """
+    found: list[_Address] = []
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            found.extend(socket.getaddrinfo(*address, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            failed.append(error)
+
+    # The system's resolver takes no time limit, so it is left behind when ours is over.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    with suppress(TimeoutError):
+        asking.join(deadline.left())
+    if found:
+        return list(dict.fromkeys(found))
+    error = failed[0] if failed else TimeoutError()
+    absent = isinstance(error, socket.gaierror) and error.errno in _ABSENT
+    raise _Stop("unreachable", f"{address[0]}: {deadline.why(error)}", absent)
+
+
+def _ask(connection: socket.socket, host: str, deadline: _Deadline) -> Headers:
+    """The pin headers of the page at ``/``.
+
+    :raises _Stop: when no whole answer comes
+    """
+    request = f"GET / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: certbot-pinkeep\r\n"
+    try:
+        connection.settimeout(deadline.left())
+        connection.sendall(f"{request}Connection: close\r\n\r\n".encode("ascii"))
+        return _pin_headers(_head(connection, deadline))
+    except (OSError, UnicodeError) as error:
+        raise _Stop("http", deadline.why(error)) from error
+
+
+def _head(connection: socket.socket, deadline: _Deadline) -> bytes:
+    """The status line and headers of the first answer that is not an interim one.
+
+    :raises _Stop: when it is no HTTP
+    :raises OSError: when it does not come
+    """
+    received = b""
+    while True:
+        while not (end := _BLANK_LINE.search(received)):
+            connection.settimeout(deadline.left())
+            part = connection.recv(_LARGEST)
+            received += part
+            if not received:
+                raise _Stop("http", "it closed the connection")
+            if not part or len(received) > _LARGEST:
+                raise _Stop("http", "it sent no whole HTTP header")
+        head, received = received[: end.start()], received[end.end() :]
+        if not head.startswith(b"HTTP/"):
+            raise _Stop("http", "it does not speak HTTP")
+        if not _INTERIM.match(head):
+            return head
+
+
+def _pin_headers(head: bytes) -> Headers:
+    names = (ENFORCED.lower(), REPORT_ONLY.lower())
+    text = _FOLD.sub(b" ", head).decode("latin-1")
+    lines = (line.partition(":") for line in text.split("\n"))
+    return tuple((name, value.strip()) for name, _, value in lines if name.lower() in names)

@@ -1,0 +1,78 @@
+"""What a check finds, and how it is told to monitoring. Pure.
+
+The rules:
+
+* A finding says where, what is wrong, and what to do.
+* CRITICAL: visitors are locked out or will be by the next renewal, the pins are not sent as they are
+  on record, or a private key is open to others. WARNING: it works, and needs a look. UNKNOWN: it
+  could not be looked at.
+* The exit code is that of the worst finding, in the order of the monitoring plugins: critical before
+  warning before unknown before ok. What is known to be wrong counts more than what is not known.
+* The first line is a summary; it is all that many a monitoring shows. Then one line per finding, the
+  worst first. On a sound site the summary is all.
+* What is told comes from strangers as well: it is printable, and short.
+* A ``|`` would begin performance data for monitoring, so none is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from certbot_pinkeep.core import text
+
+
+class Severity(IntEnum):
+    """How bad it is; the value is the exit code of monitoring plugins."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+_WORST_FIRST = (Severity.CRITICAL, Severity.WARNING, Severity.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong.
+
+    :ivar where: a host, a keyring, a certificate or a file
+    :ivar what: what is wrong, as sentences
+    :ivar todo: what to do, as sentences
+    """
+
+    severity: Severity
+    where: str
+    what: str
+    todo: str
+
+
+def worst_first(found: Sequence[Finding]) -> list[Finding]:
+    """The findings in the order in which they are told, each once."""
+    return sorted(dict.fromkeys(found), key=lambda one: _WORST_FIRST.index(one.severity))
+
+
+def exit_code(found: Sequence[Finding]) -> int:
+    """The exit code: 0 ok, 1 warning, 2 critical, 3 unknown."""
+    return int(worst_first(found)[0].severity) if found else int(Severity.OK)
+
+
+def lines(found: Sequence[Finding], sound: str) -> list[str]:
+    """What is printed.
+
+    :param sound: what was looked at, for the summary of a sound site
+    """
+    if not found:
+        return [_line(f"PINKEEP OK - {sound}")]
+    first, *more = worst_first(found)
+    others = f" (and {len(more)} more)" if more else ""
+    summary = f"PINKEEP {first.severity.name} - {first.where}: {first.what}{others}"
+    told = (f"{one.severity.name}: {one.where}: {one.what} {one.todo}" for one in (first, *more))
+    return [_line(summary), *map(_line, told)]
+
+
+def _line(told: str) -> str:
+    return text.short(told.replace("|", "/"), text.LONGEST)

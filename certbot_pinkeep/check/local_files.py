@@ -1,0 +1,357 @@
+"""A look at the files of a keyring, for ``certbot-pinkeep check``.
+
+The rules:
+
+* Nothing is written, and no lock is taken: certbot may be running.
+* What cannot be read is told, not guessed at; other lineages' certificates that cannot are passed over.
+* The owner that files are to have is who runs this; where root looks, who owns most of them: one that
+  has strayed must not have all others given away.
+* What ``cli.ini`` says counts for every renewal, before what the renewal file says.
+* A hook counts where certbot runs it, and where it names certbot-pinkeep, itself or as its target.
+* Of private keys only whether they are what they should be gets any further (G7).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shlex
+import stat
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from certbot_pinkeep.adapters import renewal_conf
+from certbot_pinkeep.adapters.renewal_conf import Renewal
+from certbot_pinkeep.carriers import apache, servers
+from certbot_pinkeep.carriers.servers import Kind
+from certbot_pinkeep.check import local_rules, trees
+from certbot_pinkeep.check.findings import Finding, Severity
+from certbot_pinkeep.core import certificate, options, pins
+from certbot_pinkeep.core.errors import BadKey, BadOption, DamagedState, PinkeepError
+from certbot_pinkeep.core.keyring import Keyring, Member
+from certbot_pinkeep.core.observations import (
+    CERTBOT_RENEW,
+    Certificate,
+    FileInfo,
+    HttpObservation,
+    KeyFile,
+    Lineage,
+    PlaceKind,
+    Seen,
+    TlsObservation,
+)
+from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.core.pem import load_certificate, load_private_key
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.storage.keys_and_csrs import Folders
+from certbot_pinkeep.storage.store import Store
+
+_HOOK = "certbot-pinkeep"
+#: As it is named on a command line, and in the script that pip installs.
+_HOOKS = (_HOOK.encode(), b"certbot_pinkeep")
+
+
+@dataclass(frozen=True)
+class CliIni:
+    """What ``cli.ini`` says of every renewal.
+
+    :ivar reuse_key: ``None``: nothing
+    :ivar directory_hooks: whether the hooks in ``renewal-hooks/`` are run
+    :ivar options: those of pinkeep by their names without ``--pinkeep-``; ``None``: not there
+    """
+
+    installer: str | None = None
+    reuse_key: bool | None = None
+    deploy_hook: str = ""
+    directory_hooks: bool = True
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines that say by what, and with which key, is renewed."""
+        said = [f"installer = {self.installer}"] if self.installer else []
+        if self.reuse_key is not None:
+            said.append(f"reuse-key = {str(self.reuse_key).lower()}")
+        return tuple(said)
+
+    def refused(self) -> list[Finding]:
+        """What is to be told of an option that pinkeep does not take."""
+        bad = _refused(self.options, "any")
+        return [local_rules.refused_everywhere(bad)] if bad else []
+
+
+class LocalFiles:
+    """Looks at the keyrings of one config dir.
+
+    :param config_dir: certbot's ``--config-dir``
+    """
+
+    def __init__(self, config_dir: str, store: Store, cli_ini: CliIni = CliIni()) -> None:
+        self.config_dir = config_dir
+        self.store = store
+        self.cli_ini = cli_ini
+        self.folders = Folders(config_dir)
+        self._hooked = cli_ini.directory_hooks and self._has_hook()
+        self._others: dict[str, Certificate | None] = {}
+
+    def look(
+        self,
+        state: State,
+        now: datetime,
+        shown: Iterable[TlsObservation],
+        plain: Iterable[HttpObservation],
+        step: str = CERTBOT_RENEW,
+    ) -> Seen:
+        """All that there is to see of a keyring.
+
+        :param shown: what its hosts showed, in whichever way they were looked at
+        :param step: the command that brings it into step
+        :raises PinkeepError, OSError: when something cannot be read that has to be
+        """
+        keyring = self.folders.seen(state.keyring)
+        state = replace(state, keyring=keyring)
+        chosen = self._chosen(state)
+        text = apache.read_snippet(state.snippet) if state.snippet else None
+        kind = servers.chosen_kind(chosen.header, state.snippet, text)
+        members = keyring.drawing
+        lineages = [self._lineage(member) for member in members]
+        keys = tuple(self._keys(state))
+        places = tuple(self._places(state, keys, members))
+        return Seen(
+            state=state,
+            chosen=chosen,
+            reloads=_reloads(chosen, kind),
+            configtest=_configtest(chosen, kind),
+            step=step,
+            latest_known=self.store.latest_known(now),
+            owner=_owner(places),
+            snippet=text,
+            shown=tuple(shown),
+            plain=tuple(plain),
+            places=places,
+            keys=keys,
+            lineages=tuple(lineages),
+            requests=frozenset(self.folders.saved_csrs()),
+            others=tuple(self._other_certificates({member.lineage for member in members})),
+            came=tuple(self._came(keyring.name)),
+        )
+
+    def deleted(self, keyring: Keyring) -> list[str]:
+        """The lineages of the keyring that ``certbot delete`` has deleted."""
+        return [m.lineage for m in keyring.members if m.enrolled and self._is_deleted(m.lineage)]
+
+    def without_record(self, states: Iterable[State], damaged: Collection[str]) -> list[Finding]:
+        """What is to be told of lineages that pinkeep renews, and that no keyring has.
+
+        :param states: all keyrings
+        :param damaged: the files of those that cannot be read: they may have it
+        """
+        known = {m.lineage for state in states for m in state.keyring.members}
+        found = []
+        for name in renewal_conf.names(self.config_dir):
+            with suppress(PinkeepError):
+                renewal = None if name in known else renewal_conf.load(self.config_dir, name)
+                if renewal is None or renewal.installer != "pinkeep":
+                    continue
+                broken = trees.broken(self.config_dir, name)
+                if broken is not None:
+                    found.append(Finding(Severity.CRITICAL, name, broken.why, broken.mend))
+                elif self.store.path(renewal.options.get("keyring", name)) not in damaged:
+                    found.append(local_rules.without_record(name))
+        return found
+
+    def _is_deleted(self, name: str) -> bool:
+        left = (("renewal", f"{name}.conf"), ("live", name))
+        return not any(os.path.exists(os.path.join(self.config_dir, *one)) for one in left)
+
+    def _chosen(self, state: State) -> Options:
+        name = state.keyring.name
+        return options.parse({**state.settings, "keyring": name}, name)
+
+    def _keys(self, state: State) -> Iterator[KeyFile]:
+        for key in state.keyring.keys:
+            if key.role not in ("primary", "backup", "in-service"):
+                continue  # not to be handed over again
+            if key.encrypted:
+                path = self.folders.absolute(key.encrypted)
+                yield KeyFile(key.pin, path, key.fault, sealed=True)
+            if key.path is None:
+                continue  # kept elsewhere
+            yield KeyFile(key.pin, self.folders.absolute(key.path), key.fault)
+
+    def _places(
+        self, state: State, keys: Iterable[KeyFile], members: Iterable[Member]
+    ) -> Iterator[FileInfo]:
+        wanted: list[tuple[str, PlaceKind]] = [
+            (self.folders.keys, "keys"),
+            (self.folders.csrs, "csrs"),
+            (self.store.folder, "records"),
+            (self.store.path(state.keyring.name), "keyring"),
+        ]
+        if self.store.witness:
+            wanted.append((self.store.witness.folder, "records"))
+            exposed = atomic.exposed(self.store.witness.folder)
+            if exposed is not None and exposed.path != os.path.realpath(self.store.witness.folder):
+                yield FileInfo(exposed.path, "above records", exposed.mode, exposed.owner)
+        if state.snippet:
+            folder = os.path.dirname(state.snippet)
+            own = os.path.dirname(folder) == self.store.folder
+            wanted += [
+                (folder, "snippets" if own else "foreign snippets"),
+                (state.snippet, "snippet"),
+            ]
+        wanted += [(file.path, "key") for file in keys]
+        for member in members:
+            live = os.path.join(self.config_dir, "live", member.lineage, "privkey.pem")
+            wanted.append((live, "live key"))
+        for path, kind in wanted:
+            with suppress(OSError):  # what is not there is told by what it is needed for
+                found = os.stat(path)
+                yield FileInfo(path, kind, stat.S_IMODE(found.st_mode), found.st_uid)
+
+    def _lineage(self, member: Member) -> Lineage:
+        name = member.lineage
+        if self._is_deleted(name):
+            return Lineage(name, deleted=True)
+        broken = trees.broken(self.config_dir, name)
+        try:
+            renewal = renewal_conf.load(self.config_dir, name)
+            if renewal is None:
+                return Lineage(name, error=f"Certbot's renewal file of {name} is gone.")
+            live = _certificate(name, renewal.cert_path)
+        except PinkeepError as error:
+            return Lineage(name, error=str(error), broken=broken)
+        said = self.cli_ini
+        return Lineage(
+            name,
+            live=live,
+            broken=broken,
+            key_error=_key_error(renewal, live),
+            installer=said.installer or renewal.installer,
+            reuse_key=renewal.reuse_key if said.reuse_key is None else said.reuse_key,
+            hooked=self._hooked or _HOOK in (said.deploy_hook or renewal.deploy_hook),
+            must_staple=renewal.must_staple,
+            by_hand="" if renewal.autorenew else renewal_conf.path_of(self.config_dir, name),
+            renew_before=certificate.span(renewal.renew_before_expiry),
+            cli_ini=said.lines,
+            refused=self._refused(renewal, live),
+        )
+
+    def _refused(self, renewal: Renewal, live: Certificate) -> BadOption | None:
+        """Which of its options keeps a lineage from being brought into step."""
+        if (self.cli_ini.installer or renewal.installer) != "pinkeep":
+            return None
+        given = self.cli_ini.options
+        if _refused(given, "any"):
+            return None  # told once
+        values = self.store.values(renewal.name, given, renewal.options)
+        return _refused(values, renewal.name, live.names)
+
+    def _other_certificates(self, members: set[str]) -> Iterator[Certificate]:
+        for name in renewal_conf.names(self.config_dir):
+            if name in members:
+                continue
+            if name not in self._others:
+                self._others[name] = None
+                with suppress(PinkeepError):
+                    path = os.path.join(self.config_dir, "live", name, "cert.pem")
+                    self._others[name] = _certificate(name, path)
+            found = self._others[name]
+            if found is not None:
+                yield found
+
+    def _came(self, name: str) -> Iterator[str]:
+        for other in self.store.names():
+            with suppress(DamagedState):
+                state = self.store.load(other)
+                for member in state.keyring.members if state else ():
+                    if member.moved == name:
+                        yield member.lineage
+
+    def _has_hook(self) -> bool:
+        pattern = os.path.join(glob.escape(self.config_dir), "renewal-hooks", "deploy", "*")
+        return any(map(_is_hook, glob.glob(pattern)))
+
+
+def _refused(
+    values: Mapping[str, object], lineage: str, names: tuple[str, ...] = ()
+) -> BadOption | None:
+    """What pinkeep does not take of its options, for a lineage with these names."""
+    try:
+        chosen = options.parse(values, lineage)
+        options.check_report_host(chosen.report_uri, names, chosen.include_subdomains)
+        servers.server(None, "", chosen.configtest, chosen.reload)
+        if chosen.snippet_dir is not None:
+            apache.check_snippet_dir(chosen.snippet_dir)
+    except BadOption as error:
+        return error
+    return None
+
+
+def _is_hook(path: str) -> bool:
+    """Whether certbot runs it as a hook, and it is, or calls, ours."""
+    if path.endswith("~") or not os.path.isfile(path) or not os.access(path, os.X_OK):
+        return False
+    if os.path.basename(os.path.realpath(path)).startswith(_HOOK):
+        return True
+    try:
+        lines = atomic.read(path, atomic.MEDIUM).splitlines()
+    except OSError:
+        return False
+    return any(name in line for line in lines if not line.startswith(b"#") for name in _HOOKS)
+
+
+def _owner(places: Iterable[FileInfo]) -> int:
+    """The user whose the files have to be."""
+    me = os.geteuid()
+    if me != 0:
+        return me
+    owners = Counter(place.owner for place in places)
+    return max(owners, key=lambda user: (owners[user], user == me), default=me)
+
+
+def _certificate(name: str, path: str) -> Certificate:
+    """A live certificate.
+
+    :raises BadKey: when it cannot be read
+    """
+    try:
+        content = atomic.read(path, atomic.MEDIUM)
+        return certificate.read(name, load_certificate(content))
+    except OSError as error:
+        raise BadKey(f"The certificate {path} cannot be read: {error.strerror}.") from error
+    except BadKey as error:
+        raise BadKey(f"The certificate {path} cannot be read: {error}.") from error
+
+
+def _key_error(renewal: Renewal, live: Certificate) -> str:
+    """Why the live private key cannot be used; empty: it can."""
+    path = renewal.key_path
+    try:
+        key = load_private_key(atomic.read(path, atomic.SMALL)).public_key()
+    except OSError as error:
+        return f"The private key {path} cannot be read: {error.strerror}."
+    except BadKey as error:
+        return f"The private key {path} cannot be used: {error}."
+    if pins.pin_of(key) != live.pin:
+        return f"The private key {path} is not the one of the certificate beside it."
+    return ""
+
+
+def _reloads(chosen: Options, kind: Kind | None) -> bool:
+    """Whether pinkeep reloads the server itself."""
+    try:
+        return bool(servers.server(kind, "", None, chosen.reload).reload)
+    except BadOption:
+        return True  # it is meant to; the next run says what is wrong
+
+
+def _configtest(chosen: Options, kind: Kind | None) -> str:
+    """The command that tests the configuration; empty: none, or one that cannot be run."""
+    with suppress(BadOption):
+        return shlex.join(servers.server(kind, "", chosen.configtest, ()).configtest)
+    return ""

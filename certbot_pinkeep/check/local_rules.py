@@ -1,0 +1,463 @@
+"""What is on this machine: the record, the files, the live certificates. Pure.
+
+The rules:
+
+* While the record is in doubt, behind the clock, or waits for Apache, no key is exchanged (G8).
+* A compromised key is left (G3). A rollover that waits until it is safe is nothing to report; one that
+  waits for a private key that the admin has to bring is.
+* Every key that is staged or in service has its private key, and each staged one a saved CSR for
+  each certificate that it may be issued for; a backup whose key is kept elsewhere has none here. A
+  pin without a key is no backup (RFC 7469 §4.3).
+* Private keys are for their owner only (G7); nobody else writes the record or the snippet, or the
+  folders that they are in.
+* The snippet says what is on record, or Apache's next reload sends something else. What did not pass
+  Apache's test is not in it (G6): then it says what was served before, and nobody edited it.
+* Every live certificate has a pinned key and its own private key, is renewed in time, and by
+  pinkeep, of itself: by another installer it gets a new key, unless certbot reuses it. What ``cli.ini``
+  says counts before the renewal file, so that is where it is mended.
+* With an option that it does not take pinkeep brings nothing into step; renewals go on (G3), so nothing
+  else shows it.
+* A lineage that pinkeep renews is in a keyring, or the record was lost.
+* A certificate that was deleted leaves the keyring with the next publication; the last one does not.
+* includeSubDomains binds at the hosts of other certificates as well (RFC 7469 §2.6, §4.2): their keys
+  have to be pinned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from shlex import quote
+
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.carriers.servers import kind_of
+from certbot_pinkeep.check.findings import Finding, Severity
+from certbot_pinkeep.check.site_rules import put_back
+from certbot_pinkeep.core import explain, hostnames, rollover, times
+from certbot_pinkeep.core.certificate import is_overdue
+from certbot_pinkeep.core.errors import BadOption
+from certbot_pinkeep.core.key_and_csr import csr_request
+from certbot_pinkeep.core.ledger import Entry
+from certbot_pinkeep.core.observations import Certificate, FileInfo, Lineage, PlaceKind, Seen
+
+#: By kind: what it is called, the permission bits it must not have, the mode that it should have,
+#: how bad it is otherwise. What others can write is worse than what they can read.
+_MODES: dict[PlaceKind, tuple[str, int, str, Severity]] = {
+    "keys": ("the folder of the private keys", 0o077, "0700", Severity.CRITICAL),
+    "key": ("a private key", 0o077, "0600", Severity.CRITICAL),
+    # Certbot keeps a group that may read it.
+    "live key": ("a private key", 0o007, "o=", Severity.CRITICAL),
+    "records": ("the folder of the keyring files", 0o022, "go-w", Severity.CRITICAL),
+    "above records": ("above the copies of the keyring files", 0o022, "go-w", Severity.CRITICAL),
+    "keyring": ("the keyring file", 0o077, "0600", Severity.WARNING),
+    "snippets": ("the folder of the snippet", 0o022, "go-w", Severity.CRITICAL),
+    # The admin's own, with a group of its own.
+    "foreign snippets": ("the folder of the snippet", 0o002, "o-w", Severity.CRITICAL),
+    "snippet": ("the snippet, which Apache loads,", 0o022, "0644", Severity.CRITICAL),
+    "csrs": ("the folder of the CSRs", 0o022, "0755", Severity.WARNING),
+}
+
+
+def check(seen: Seen, now: datetime) -> Iterator[Finding]:
+    """What is wrong on this machine with a keyring."""
+    yield from _record(seen, now)
+    yield from _compromised(seen, now)
+    yield from _to_be_brought(seen, now)
+    yield from _snippet(seen, now)
+    yield from _keys(seen)
+    yield from _csrs(seen)
+    for place in seen.places:
+        yield from _place(place, seen.owner)
+    yield from _deleted(seen, now)
+    for lineage in seen.lineages:
+        yield from _lineage(seen, lineage, now)
+    yield from _subdomains(seen)
+
+
+def without_record(lineage: str) -> Finding:
+    """What is to be told of a lineage that pinkeep renews, and that no keyring has."""
+    return Finding(
+        Severity.WARNING,
+        lineage,
+        "pinkeep renews it, by its renewal file, but no keyring has it: it was not taken in, or the "
+        "record was lost.",
+        f"Run: certbot renew --cert-name {quote(lineage)} --installer pinkeep -- where the record was lost, "
+        "add the releases again that carry pins.",
+    )
+
+
+def refused_everywhere(error: BadOption) -> Finding:
+    """What is to be told of an option in ``cli.ini`` that pinkeep does not take."""
+    return Finding(
+        Severity.WARNING,
+        "cli.ini",
+        f"'certbot renew' fails, and brings no keys and no pins into step: {error}",
+        f"Mend {error.option.removeprefix('--')} there, and run: certbot renew",
+    )
+
+
+def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
+    ledger, name = seen.state.ledger, seen.name
+    if ledger.doubt:
+        yield _warning(
+            name,
+            f"what was served is in doubt: {ledger.doubt}. No key is exchanged.",
+            seen.mending,
+        )
+    elif ledger.is_ahead_of(now) or seen.latest_known > now:
+        told = rollover.clock(ledger.noticed(seen.latest_known), now)
+        yield Finding(
+            Severity.WARNING,
+            name,
+            f"{told}. No key is exchanged until then.",
+            "Set the clock right. Where it is right now, run: certbot-pinkeep confirm "
+            f"{name} --clock",
+        )
+    if ledger.current is None:
+        if seen.lineages:  # else all have moved away, and nothing is to be published
+            yield _warning(name, "nothing is published yet.", seen.mending)
+    elif _is_held_back(seen, now):
+        yield _held_back(seen, ledger.current)
+    elif ledger.pending and not seen.state.unpinned(now):
+        since = times.text(ledger.current.recorded)
+        include = ""
+        if ledger.confirmed_policy() is None:
+            include = f"See that the <VirtualHost> includes {seen.state.snippet}. "
+            if kind_of(seen.state.snippet, seen.snippet).name == "apache":
+                include += "See that mod_headers is on (a2enmod headers). "
+        yield Finding(
+            Severity.WARNING,
+            name,
+            f"Apache is not known to have loaded what was published at {since}.",
+            include + seen.loading,
+        )
+    if seen.came:
+        yield Finding(
+            Severity.WARNING,
+            name,
+            f"{', '.join(seen.came)} came from another keyring, whose pins may still be sent there.",
+            f"Include {seen.state.snippet} in the <VirtualHost>, reload Apache, and run: "
+            f"certbot-pinkeep confirm {name}",
+        )
+
+
+def _is_held_back(seen: Seen, now: datetime) -> bool:
+    """Whether what is on record has not passed Apache's test, and what was there before is back."""
+    state, ledger = seen.state, seen.state.ledger
+    if ledger.current is None or not ledger.pending or state.unpinned(now):
+        return False
+    kind = kind_of(state.snippet, seen.snippet)
+    wanted = kind.render(state.keyring, ledger.current.policy)
+    if state.tested == hashlib.sha256(wanted.encode()).hexdigest():
+        return False
+    if not state.snippet:
+        return True  # it is noted with the first one that passes
+    earlier = [entry.policy for entry in ledger.entries[:-1] if entry.replaced is None]
+    there = kind.directives(seen.snippet)
+    return there in [kind.directives(kind.render(state.keyring, one)) for one in earlier]
+
+
+def _held_back(seen: Seen, current: Entry) -> Finding:
+    test = f"Run: {seen.configtest} -- mend what it finds, and run" if seen.configtest else "Run"
+    then = "" if seen.reloads else f"; then {seen.loading[0].lower()}{seen.loading[1:]}"
+    return Finding(
+        Severity.WARNING,
+        seen.name,
+        f"what was to be published at {times.text(current.recorded)} is not in place: Apache's "
+        "configuration test failed, or the run was stopped. What was published before stays.",
+        f"{test}: {seen.mending}{then}",
+    )
+
+
+def _compromised(seen: Seen, now: datetime) -> Iterator[Finding]:
+    keyring = seen.state.keyring
+    for key in keyring.in_service():
+        if key.role != "compromised":
+            continue
+        decision = rollover.decide(keyring, seen.state.ledger, now, key.kind.key_type)
+        apart = {
+            one.name: f"installer = {one.installer or 'none'}"
+            for one in seen.lineages
+            if one.installer != "pinkeep" and not (one.deleted or one.error)
+        }
+        todo = explain.promise(keyring.name, decision, apart=apart)
+        if decision.rolls_over and not apart:
+            todo += f" To do it now, run: certbot-pinkeep rollover {keyring.name} --now"
+        serving = [member.lineage for member in keyring.members if member.pin == key.pin]
+        yield Finding(
+            Severity.CRITICAL,
+            ", ".join(serving),
+            f"it serves the key with the pin {key.pin}, which is compromised.",
+            todo,
+        )
+
+
+def _to_be_brought(seen: Seen, now: datetime) -> Iterator[Finding]:
+    keyring = seen.state.keyring
+    for key_type in () if seen.state.unpin else keyring.served_types():
+        decision = rollover.decide(keyring, seen.state.ledger, now, key_type)
+        if decision.held and decision.safety.cause == "elsewhere" and decision.key is not None:
+            yield _warning(
+                seen.name,
+                f"its key is to be exchanged because {explain.reason(decision)}, and renewals keep it: "
+                f"{decision.safety.why}.",
+                f"certbot-pinkeep backup {seen.name} add --key FILE",
+            )
+
+
+def _snippet(seen: Seen, now: datetime) -> Iterator[Finding]:
+    state = seen.state
+    if state.ledger.current is None or not state.snippet or _is_held_back(seen, now):
+        return
+    policy = state.ledger.current.policy
+    kind = kind_of(state.snippet, seen.snippet)
+    wanted = [kind.directives(kind.render(state.keyring, policy))]
+    if state.unpinned(now):
+        wanted += [
+            [],
+            kind.directives(kind.render(state.keyring, None)),
+        ]  # max-age=0 goes at the next renewal
+    if seen.snippet is None and [] not in wanted:
+        what = "the snippet is gone: once Apache is reloaded, it sends no pins."
+    elif kind.directives(seen.snippet) not in wanted:
+        what = "the snippet is not what was published: it was edited, or an older one put back."
+    else:
+        return
+    again = f"{seen.mending} -- it writes the snippet anew"
+    if seen.snippet and not seen.snippet.startswith(apache.first_line(seen.name)):
+        what = "another file is in the place of the snippet, and pinkeep does not overwrite it."
+        aside = quote(f"{state.snippet}.other")
+        again = f"mv {quote(state.snippet)} {aside} -- then run: {again}"
+    if not seen.reloads:
+        again += f"; then reload Apache, and run: certbot-pinkeep confirm {seen.name}"
+    yield replace(_warning(state.snippet, what, again), severity=Severity.CRITICAL)
+
+
+def _keys(seen: Seen) -> Iterator[Finding]:
+    for file in seen.keys:
+        key = seen.state.keyring.key(file.pin)
+        if not file.error or key is None:
+            continue
+        restore = f"Restore {file.path} from a backup."
+        if file.sealed:
+            what = f"{file.error} It is the encrypted key of a backup."
+            bring = f"certbot-pinkeep backup {seen.name} add --keep-encrypted --key FILE"
+            restore += f" Or bring it again: {bring}"
+        elif key.role == "backup":
+            what = f"{file.error} It is the key of a backup, which cannot be used."
+            restore += (
+                f" Where it is lost for good, run: {seen.mending} -- it stages another backup."
+            )
+        elif seen.lives:
+            what = f"{file.error} The next renewal is to be issued for that key."
+            restore += " Or run: certbot renew -- it takes the key from where it is live."
+        else:
+            what = f"{file.error} The next certificate is to be issued for that key."
+        yield Finding(Severity.CRITICAL, seen.name, what, restore)
+
+
+def _csrs(seen: Seen) -> Iterator[Finding]:
+    unusable = {file.pin for file in seen.keys if file.error}
+    for key in seen.state.keyring.keys:
+        if key.role not in ("primary", "backup") or key.path is None or key.pin in unusable:
+            continue
+        lacking = [
+            one.name
+            for one in seen.lineages
+            if one.live is not None
+            and one.live.key_type == key.kind.key_type
+            and csr_request(key.pin, one.live.names, one.must_staple) not in seen.requests
+        ]
+        if lacking:
+            yield _warning(
+                seen.name,
+                f"no CSR is saved with which {', '.join(lacking)} would be issued for the {key.role} "
+                f"key with the pin {key.pin}.",
+                "certbot renew -- it saves another one",
+            )
+
+
+def _place(place: FileInfo, owner: int) -> Iterator[Finding]:
+    what, forbidden, mode, severity = _MODES[place.kind]
+    if place.mode & forbidden:
+        written = place.kind == "keyring" and place.mode & 0o022
+        yield Finding(
+            Severity.CRITICAL if written else severity,
+            place.path,
+            f"it is {what} and open to other users: its mode is {place.mode:04o}.",
+            f"Run: chmod {mode} {quote(place.path)}",
+        )
+    # What is root's nobody else can change; that is as much as the admin's own folder needs.
+    if place.owner != owner and (place.kind, place.owner) != ("foreign snippets", 0):
+        yield Finding(
+            severity,
+            place.path,
+            f"it is {what} and belongs to the user {place.owner}, not to the user {owner} who runs "
+            "certbot.",
+            f"Run: chown {owner} {quote(place.path)}",
+        )
+
+
+def _deleted(seen: Seen, now: datetime) -> Iterator[Finding]:
+    """Without its last certificate a keyring is renewed no more, and its pins bind all the same."""
+    gone = [one.name for one in seen.lineages if one.deleted]
+    held = not seen.state.ledger.binds_nobody(now)
+    if gone and len(gone) == len(seen.lineages) and held and not seen.state.unpin:
+        yield _warning(
+            seen.name,
+            "certbot has no certificate of the keyring any more, and clients still hold its pins: they "
+            "refuse every other key.",
+            f"{explain.anew(seen.state.keyring, gone[0])} -- for a new one with a pinned key; or, to "
+            f"leave pinning: certbot-pinkeep unpin {seen.name}",
+        )
+
+
+def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
+    name = lineage.name
+    if lineage.deleted:
+        return  # told of the keyring, where it has no other
+    if lineage.broken is not None:
+        yield Finding(Severity.CRITICAL, name, lineage.broken.why, lineage.broken.mend)
+    elif lineage.error:
+        yield Finding(
+            Severity.CRITICAL,
+            name,
+            lineage.error,
+            f"Restore it from a backup. If it is lost for good, move renewal/{name}.conf, live/{name} and "
+            f"archive/{name} away, and run: {explain.anew(seen.state.keyring, name)}",
+        )
+    if lineage.key_error and not (lineage.broken and lineage.broken.skipped):
+        renew = f"certbot renew --cert-name {quote(name)} --force-renewal --installer pinkeep"
+        yield replace(_warning(name, lineage.key_error, renew), severity=Severity.CRITICAL)
+    if lineage.live is not None:
+        yield from _time(lineage.live, lineage.renew_before, seen, now)
+        yield from _live_key(seen, lineage.live, now)
+    if not lineage.error:
+        yield from _renewal(lineage)
+    if lineage.refused is not None:
+        yield _warning(
+            name,
+            f"'certbot renew' fails, and does not bring its keys and pins into step: {lineage.refused}",
+            explain.given_anew(name, lineage.refused),
+        )
+
+
+def _time(
+    live: Certificate, before: timedelta | None, seen: Seen, now: datetime
+) -> Iterator[Finding]:
+    renew = (
+        "See why 'certbot renew' does not renew it ('certbot certificates', certbot's log, its "
+        f"timer), and run: certbot renew --cert-name {quote(live.lineage)}"
+    )
+    end = times.text(live.end)
+    if live.end <= now:
+        what = f"its certificate expired at {end}."
+        yield Finding(Severity.CRITICAL, live.lineage, what, renew)
+    elif is_overdue(live, now, before):
+        what = f"its certificate expires at {end}, and should have been renewed by now."
+        yield Finding(Severity.WARNING, live.lineage, what, renew)
+    elif live.begin > now and not seen.state.ledger.is_ahead_of(now):
+        what = f"its certificate is not valid before {times.text(live.begin)}."
+        yield Finding(Severity.CRITICAL, live.lineage, what, "See that the clock is right.")
+
+
+def _live_key(seen: Seen, live: Certificate, now: datetime) -> Iterator[Finding]:
+    ledger = seen.state.ledger
+    if ledger.current is None or live.pin in ledger.current.policy.pins:
+        member = seen.state.keyring.member(live.lineage)
+        if member is not None and member.pin != live.pin:
+            yield from _other_key(seen, live, member.pin, now)
+        return
+    served = {shown.fingerprint for shown in seen.shown}
+    if live.fingerprint in served or seen.state.unpinned(now):
+        return  # told where the host is looked at
+    yield Finding(
+        Severity.CRITICAL,
+        live.lineage,
+        f"its live key, with the pin {live.pin}, is not among the pins of the keyring {seen.name}: "
+        "clients refuse it as soon as Apache serves it.",
+        f"Do not reload Apache, and run: certbot renew --cert-name {quote(live.lineage)} --force-renewal "
+        "--installer pinkeep",
+    )
+
+
+def _other_key(seen: Seen, live: Certificate, recorded: str, now: datetime) -> Iterator[Finding]:
+    """A pinned key that was put in service past the keyring."""
+    what = "its live certificate has another key than is on record"
+    if not rollover.locked_out(live.pin, seen.state.ledger, now, live.names):
+        yield _warning(live.lineage, f"{what}.", "certbot renew")
+    elif live.fingerprint not in {shown.fingerprint for shown in seen.shown}:
+        yield Finding(
+            Severity.CRITICAL,
+            live.lineage,
+            f"{what}, with the pin {live.pin}: clients that hold earlier pins refuse it as soon as "
+            "Apache serves it.",
+            f"Do not reload Apache. {put_back(recorded)}",
+        )
+
+
+def _renewal(lineage: Lineage) -> Iterator[Finding]:
+    name, ours = lineage.name, lineage.installer == "pinkeep"
+    if lineage.by_hand:
+        yield Finding(
+            Severity.WARNING,
+            name,
+            "its renewal file says 'autorenew = False': certbot does not renew it of itself.",
+            f"Run: sed -i 's/^autorenew = .*/autorenew = True/' {quote(lineage.by_hand)}",
+        )
+    wrong = [] if ours else [f"installer = {lineage.installer}"]
+    wrong += [] if lineage.reuse_key else ["reuse-key = false"]
+    said = [f"'{line}'" for line in wrong if line in lineage.cli_ini]
+    mend = f"Run: certbot renew --cert-name {quote(name)} --installer pinkeep"
+    if said:
+        mend = f"Take {' and '.join(said)} out of cli.ini. {mend}"
+    by = f"it will be renewed with the installer {lineage.installer or 'none'}"
+    if ours and not lineage.reuse_key:
+        where = f"cli.ini says {said[0]}" if said else "its renewal file has no 'reuse_key = True'"
+        what = f"{where}: without pinkeep, certbot would make a new key."
+        yield Finding(Severity.WARNING, name, what, mend)
+    elif not lineage.reuse_key:
+        what = f"{by} and a new key, which clients refuse."
+        yield Finding(Severity.CRITICAL, name, what, mend)
+    elif not ours and not lineage.hooked:
+        mend += "; or link certbot-pinkeep into renewal-hooks/deploy/"
+        yield Finding(Severity.WARNING, name, f"{by}: pinkeep is not told.", mend)
+
+
+def _subdomains(seen: Seen) -> Iterator[Finding]:
+    current, keyring = seen.state.ledger.current, seen.state.keyring
+    if current is None or seen.state.unpin:
+        return
+    policy = current.policy
+    below = [
+        other.lineage
+        for other in seen.others
+        if hostnames.covered(keyring.hosts, other.names, True) and other.pin not in policy.pins
+    ]
+    if policy.include_subdomains and below:
+        yield replace(
+            _warning(
+                seen.name,
+                f"includeSubDomains covers certificates whose keys are not pinned: {', '.join(below)}. "
+                "Clients that hold the pins refuse them.",
+                f"certbot renew --cert-name {quote(below[0])} --force-renewal --installer pinkeep "
+                f"--pinkeep-keyring {seen.name}",
+            ),
+            severity=Severity.CRITICAL if policy.binding else Severity.WARNING,
+        )
+    if seen.chosen.include_subdomains and not policy.include_subdomains:
+        named = f", which would cover {', '.join(below)}" if below else ""
+        yield _warning(
+            seen.name,
+            f"--pinkeep-include-subdomains is set, but includeSubDomains is left out{named}.",
+            f"certbot renew --cert-name {quote(below[0])} --force-renewal --installer pinkeep "
+            f"--pinkeep-keyring {seen.name}"
+            if below
+            else f"{seen.mending} -- it says what to do",
+        )
+
+
+def _warning(where: str, what: str, command: str) -> Finding:
+    return Finding(Severity.WARNING, where, what, f"Run: {command}")

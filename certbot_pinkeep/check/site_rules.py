@@ -1,0 +1,491 @@
+"""What visitors see, held against the pins and the ledger. Pure.
+
+The rules:
+
+* Who holds pins without the served key refuses the site (RFC 7469 §2.6): nobody may. It is critical
+  while it can be mended; what was forced, and cannot be taken back, is a warning.
+* That holds for every certificate that a host has, also for one of another type of key.
+* The served certificate is the live one; another one is an Apache that was not reloaded.
+* Exactly one header of the wanted name is sent: a client takes the first only (§2.3.1). It says what
+  is on record: another one is noted by clients (§2.3) while the ledger knows nothing of it.
+* What waits for Apache to load it may not be sent yet, and what it replaces may still be: neither the
+  key nor the header of before is a fault then, while nobody is sent the new ones.
+* A client notes a header only with the served key and a backup among its pins (§2.5, §4.3), and
+  only over TLS without errors (§2.5). A chain in which a certificate has expired is refused by all.
+* A name that is guessed at for a wildcard, and that another site answers, is nobody's: only where no
+  other name of the keyring can be looked at, that is told.
+* No pin header over plain HTTP (§2.2.2).
+* max-age=0, and then no header, is what leaving pinning looks like (§2.3.1).
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from certbot_pinkeep.carriers.servers import kind_of
+from certbot_pinkeep.check.findings import Finding, Severity
+from certbot_pinkeep.core import rollover, text, times
+from certbot_pinkeep.core.certificate import read
+from certbot_pinkeep.core.errors import BadHeader, BadKey
+from certbot_pinkeep.core.header import Header, read_header
+from certbot_pinkeep.core.ledger import Entry, Holding, Release
+from certbot_pinkeep.core.observations import Certificate, Seen, TlsObservation
+from certbot_pinkeep.core.options import NO_HEADER
+from certbot_pinkeep.core.policy import ENFORCED, Policy
+
+#: Pins of a stranger's header that are told.
+_MOST_PINS = 5
+#: What to do about a header that is not sent, by the server.
+_MISSING = {
+    "apache": "See that its <VirtualHost> has 'IncludeOptional {}' and mod_headers is on (a2enmod "
+    "headers), and reload Apache.",
+    "nginx": "See that nginx's http block has 'include {};' and the site has the line that its comment "
+    "names, and reload nginx.",
+}
+_NOT_THERE = {
+    "unreachable": (
+        Severity.UNKNOWN,
+        "it could not be reached",
+        "See that it can be reached from here, or say where: --connect HOST:PORT",
+    ),
+    "slow": (
+        Severity.UNKNOWN,
+        "no TLS connection came about in time",
+        "See whether it is overloaded. Where it is only slow, give it longer: --timeout SECONDS",
+    ),
+    "tls": (
+        Severity.CRITICAL,
+        "no TLS connection came about",
+        "See Apache's error log and 'apache2ctl configtest'. Where it asks visitors for a certificate "
+        "(SSLVerifyClient), it cannot be looked at from here.",
+    ),
+    "http": (
+        Severity.UNKNOWN,
+        "no answer came over TLS, so its header could not be looked at",
+        "See Apache's error log. Where it is slow, give it longer: --timeout SECONDS -- where it asks "
+        "visitors for a certificate (SSLVerifyClient), its header cannot be looked at from here.",
+    ),
+}
+
+
+def check(seen: Seen, now: datetime) -> Iterator[Finding]:
+    """What is wrong with what the hosts of a keyring show."""
+    for shown in seen.shown:
+        yield from _host(seen, shown, now)
+    for plain in seen.plain:
+        for name in dict.fromkeys(name for name, _ in plain.headers):
+            yield Finding(
+                Severity.WARNING,
+                plain.host,
+                f"it sends {name} over plain HTTP, where none must be sent (RFC 7469 §2.2.2).",
+                "The snippet sends it over TLS only: take out the other line of Apache's "
+                "configuration that sets it.",
+            )
+
+
+def _host(seen: Seen, shown: TlsObservation, now: datetime) -> Iterator[Finding]:
+    if shown.stopped == "type":
+        yield from _type_missing(seen, shown)
+    elif shown.stopped:
+        severity, what, todo = _NOT_THERE[shown.stopped]
+        yield Finding(severity, shown.where, f"{what}: {shown.error}.", todo)
+    if shown.certificate is None:
+        return
+    try:
+        served = read(shown.host, shown.certificate)
+    except BadKey as error:
+        yield Finding(
+            Severity.CRITICAL,
+            shown.where,
+            f"its certificate cannot be looked at, and visitors may refuse it: {error}.",
+            _reload([live for live in seen.lives if live.is_for(shown.host)]),
+        )
+        return
+    if shown.guessed and not served.is_for(shown.host):
+        yield from _another_site(seen, shown, served)
+        return
+    yield from _certificate(seen, shown, served, now)
+    yield from _key(seen, shown, served, now)
+    if shown.stopped != "http":
+        yield from _header(seen, shown, served.pin, now)
+
+
+def _type_missing(seen: Seen, shown: TlsObservation) -> Iterator[Finding]:
+    mine = [
+        live for live in seen.lives if live.is_for(shown.host) and live.key_type == shown.key_type
+    ]
+    if not mine:
+        return
+    kind = (shown.key_type or "").upper()
+    files = ", ".join(f"live/{live.lineage}/fullchain.pem" for live in mine)
+    yield Finding(
+        Severity.WARNING,
+        shown.where,
+        f"it serves no {kind} certificate, though there is {_names(mine)}: {shown.error}.",
+        f"Add SSLCertificateFile {files}, and its SSLCertificateKeyFile, to its <VirtualHost>, and see "
+        f"that SSLCipherSuite has ciphers for {kind}.",
+    )
+
+
+def _another_site(seen: Seen, shown: TlsObservation, served: Certificate) -> Iterator[Finding]:
+    if any(not other.guessed for other in seen.shown):
+        return
+    yield Finding(
+        Severity.WARNING,
+        shown.where,
+        f"it was looked at for a wildcard, and another site answers, for {_of(served)}: the keyring "
+        f"{seen.name} could not be looked at.",
+        f"Have {shown.host} answered by the site of the wildcard, or say where that is: --connect "
+        "HOST:PORT",
+    )
+
+
+def _certificate(
+    seen: Seen, shown: TlsObservation, served: Certificate, now: datetime
+) -> Iterator[Finding]:
+    host = shown.host
+    mine = _like(served, [live for live in seen.lives if live.is_for(host)])
+    if not served.is_for(host) or shown.distrust == "name":
+        yield Finding(
+            Severity.CRITICAL,
+            shown.where,
+            f"its certificate is for {_of(served)}, so visitors are refused and note no pins (RFC 7469 "
+            "§2.5).",
+            f"See that a <VirtualHost> with TLS has the name {host} and the certificate of "
+            f"{_names(mine) or seen.name}.",
+        )
+    elif shown.distrust == "time":
+        if served.begin <= now < served.end:
+            yield Finding(
+                Severity.CRITICAL,
+                shown.where,
+                f"a certificate that it sends along with its own is out of time ({shown.untrusted}), so "
+                "visitors are refused and note no pins (RFC 7469 §2.5).",
+                "See that Apache sends fullchain.pem as it is now, and that the clock is right. Where "
+                "the chain in it has expired, run: certbot renew --cert-name "
+                f"{_names(mine[:1]) or seen.name} --force-renewal --installer pinkeep",
+            )
+    elif shown.untrusted:
+        yield Finding(
+            Severity.WARNING,
+            shown.where,
+            f"its certificate is not trusted here ({shown.untrusted}); clients for whom that is so "
+            "note no pins (RFC 7469 §2.5).",
+            "See that Apache sends fullchain.pem; for a CA of your own give --ca-file FILE.",
+        )
+    if shown.fingerprint in {live.fingerprint for live in seen.lives}:
+        return  # whether it is in time is told where the files are looked at
+    if served.end <= now:
+        yield Finding(
+            Severity.CRITICAL,
+            shown.where,
+            f"its certificate expired at {times.text(served.end)} and is not the live one.",
+            _reload(mine),
+        )
+    elif shown.fingerprint in {other.fingerprint for other in seen.others}:
+        return  # the live certificate of a lineage that is not enrolled
+    elif mine and {served.pin, *(live.pin for live in mine)} <= set(_policy_pins(seen)):
+        yield Finding(
+            Severity.WARNING,
+            shown.where,
+            f"it does not serve the live certificate of {_names(mine)}, though one with a pinned "
+            "key.",
+            _reload(mine),
+        )
+
+
+def _key(
+    seen: Seen, shown: TlsObservation, served: Certificate, now: datetime
+) -> Iterator[Finding]:
+    known = served.pin in _policy_pins(seen)
+    locked = _locked_out(seen, shown, served.pin, now)
+    if not locked and (known or _waits(seen, served.pin) or seen.state.unpinned(now)):
+        return
+    if known:
+        yield _refused_by_some(seen, shown, served.pin, locked, now)
+        return
+    held = (
+        f"clients that hold the pins, until {_until(locked, now)} or longer, refuse it."
+        if locked
+        else "clients do not note such pins."
+    )
+    yield Finding(
+        Severity.CRITICAL if locked else Severity.WARNING,
+        shown.where,
+        f"it serves the key with the pin {served.pin}, which is not among the pins of the keyring "
+        f"{seen.name}: {held}",
+        _mend_key(seen, shown, served),
+    )
+
+
+def _locked_out(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> tuple[Holding, ...]:
+    """What locks out its holders by the key that is served."""
+    ledger = seen.state.ledger
+    locked = rollover.locked_out(pin, ledger, now, (shown.host,))
+    if not _waits(seen, pin):
+        return locked
+    sent = [value for one in seen.shown if one.host == shown.host for _, value in one.headers]
+    # What waits for Apache, and is not sent, nobody holds.
+    return tuple(
+        one
+        for one in locked
+        if not isinstance(one, Entry)
+        or one not in ledger.entries
+        or one.confirmed is not None
+        or any(_says(value, one.policy) for value in sent)
+    )
+
+
+def _waits(seen: Seen, pin: str) -> bool:
+    """Whether Apache may not have loaded what replaces the pins that have this one."""
+    ledger = seen.state.ledger
+    confirmed = ledger.confirmed_policy()
+    return ledger.pending and confirmed is not None and pin in confirmed.pins
+
+
+def _mend_key(seen: Seen, shown: TlsObservation, served: Certificate) -> str:
+    mine = [live for live in seen.lives if live.is_for(shown.host)]
+    pinned = [live for live in mine if live.pin in _policy_pins(seen)]
+    if pinned and served.key_type not in {live.key_type for live in mine}:
+        kind = (served.key_type or "other").upper()
+        return (
+            f"Take the {kind} certificate out of its <VirtualHost>, and reload Apache: the keyring has "
+            "no certificate with a key of that type there."
+        )
+    if pinned:
+        return _reload(_like(served, pinned))
+    if not mine:
+        return "Run: certbot renew"
+    name = shlex.quote(mine[0].lineage)
+    return f"Run: certbot renew --cert-name {name} --force-renewal --installer pinkeep"
+
+
+def _refused_by_some(
+    seen: Seen, shown: TlsObservation, pin: str, locked: tuple[Holding, ...], now: datetime
+) -> Finding:
+    """What is wrong with a key that is pinned, but is not in what some still hold."""
+    policies = [one for one in locked if isinstance(one, Entry)]
+    releases = [one for one in locked if isinstance(one, Release)]
+    told = [f"whoever relies on {one}, until {_until([one], now)}" for one in releases]
+    if policies:
+        who = f"clients that hold earlier pins, until {_until(policies, now)} at the latest"
+        told.insert(0, who)
+    what = f"its key, with the pin {pin}, is pinned, but it is refused by {'; '.join(told)}."
+    better = _accepted(seen, shown, pin, now)
+    if better is not None:
+        return Finding(Severity.CRITICAL, shown.where, what, put_back(better))
+    ends = "".join(
+        f" Where nobody relies on {one} any more, run: certbot-pinkeep release {seen.name} end "
+        f"--channel {shlex.quote(one.channel)} --label {shlex.quote(one.label)}"
+        for one in releases
+    )
+    todo = "Nothing can take earlier pins back before that." if policies else ""
+    return Finding(Severity.WARNING, shown.where, what, f"{todo}{ends}".strip())
+
+
+def _accepted(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> str | None:
+    """The pin of the key that is on record as served at the host, where that is another one and all
+    accept it."""
+    keyring = seen.state.keyring
+    pins_ = [member.pin for member in keyring.drawing if shown.host in member.hosts]
+    pins_ += [member.pin for member in keyring.neighbours]
+    other = next((one for one in pins_ if one != pin), None)
+    if pin in pins_ or other is None:
+        return None
+    locked = rollover.locked_out(other, seen.state.ledger, now, (shown.host,))
+    return None if locked else other
+
+
+def put_back(pin: str) -> str:
+    """What to do where a backup was put in service too early."""
+    return (
+        f"All of them accept the key that is on record, with the pin {pin}: serve a certificate for "
+        "that again, from a backup of archive/ or where an earlier one is there still, and reload "
+        "Apache. Run no certbot before: it would take the present key for good."
+    )
+
+
+def _header(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> Iterator[Finding]:
+    current = seen.state.ledger.current
+    if current is None:
+        return  # nothing was published yet, which is told once
+    if seen.chosen.header == NO_HEADER and not seen.state.snippet:
+        return  # a header that is sent is somebody else's
+    policy = current.policy
+    sent = [value for name, value in shown.headers if name.lower() == policy.header_name.lower()]
+    if seen.state.unpinned(now):
+        if any(not _says(value, policy) for value in sent):
+            yield Finding(
+                Severity.CRITICAL,
+                shown.where,
+                f"it sends pins though the keyring {seen.name} is unpinned: {sent[0]}",
+                "Reload Apache; where that does not help, take the line that sets it out of "
+                "Apache's configuration.",
+            )
+        return
+    if not sent:
+        yield from _missing(seen, shown, policy)
+        return
+    if len(sent) > 1:
+        same = len(set(sent)) == 1
+        yield Finding(
+            Severity.WARNING if same else Severity.CRITICAL,
+            shown.where,
+            f"it sends {policy.header_name} {len(sent)} times; clients take the first one only "
+            "(RFC 7469 §2.3.1).",
+            "Include the snippet once, and take out every other line of Apache's configuration "
+            "that sets it.",
+        )
+    if policy.report_only and any(name.lower() == ENFORCED.lower() for name, _ in shown.headers):
+        yield Finding(
+            Severity.CRITICAL,
+            shown.where,
+            f"it sends {ENFORCED}, which clients enforce, though the keyring {seen.name} only "
+            "reports.",
+            "Reload Apache; where that does not help, take the line that sets it out of Apache's "
+            "configuration.",
+        )
+    if not _may_be_sent(seen, sent[0]):
+        yield _differing(seen, shown, sent[0], policy, pin)
+
+
+def _missing(seen: Seen, shown: TlsObservation, policy: Policy) -> Iterator[Finding]:
+    ledger = seen.state.ledger
+    if ledger.pending and ledger.confirmed_policy() is None:
+        return  # Apache has never loaded any, which is told once
+    others = [name for name, value in shown.headers if _may_be_sent(seen, value, name)]
+    if ledger.pending and others:
+        return  # it goes from report-only to enforced, or back, once Apache is reloaded
+    instead = f", but {text.short(shown.headers[0][0])}" if shown.headers else ""
+    yield Finding(
+        Severity.CRITICAL,
+        shown.where,
+        f"it sends no {policy.header_name}{instead}: clients note no pins.",
+        _MISSING[kind_of(seen.state.snippet, seen.snippet).name].format(seen.state.snippet),
+    )
+
+
+def _differing(seen: Seen, shown: TlsObservation, value: str, policy: Policy, pin: str) -> Finding:
+    """What is wrong with a header that is not the one on record."""
+    reload = (
+        f"Reload Apache; where that does not help, see that its <VirtualHost> includes "
+        f"{seen.state.snippet}, and that no other line sets {policy.header_name}."
+    )
+    if any(_says(value, one.policy) for one in seen.state.ledger.inherited if one.replaced is None):
+        return Finding(
+            Severity.WARNING,
+            shown.where,
+            "it still sends the pins of the keyring that its certificate has left.",
+            f"Have its <VirtualHost> include {seen.state.snippet}, reload Apache, and run: "
+            f"certbot-pinkeep confirm {seen.name}",
+        )
+    if any(_says(value, one.policy) for one in seen.state.ledger.inherited):
+        return Finding(
+            Severity.CRITICAL,
+            shown.where,
+            f"it still sends the {policy.header_name} of before it was pinned by pinkeep, so clients note "
+            "that one, and hold it for longer than is on record.",
+            "Take the line that sends it out of the web server's configuration, see that its "
+            f"<VirtualHost> includes {seen.state.snippet}, reload the server, and run: certbot renew",
+        )
+    if any(_says(value, entry.policy) for entry in seen.state.ledger.entries):
+        return Finding(
+            Severity.CRITICAL,
+            shown.where,
+            f"it still sends an earlier {policy.header_name}, which is on record as replaced.",
+            reload,
+        )
+    try:
+        header = read_header(value)
+    except BadHeader as error:
+        return Finding(
+            Severity.CRITICAL,
+            shown.where,
+            f"it sends a {policy.header_name} that clients ignore (RFC 7469 §2.1): {text.short(error)}.",
+            reload,
+        )
+    why = _ignored(header, pin)
+    noted = f" Clients do not note it (RFC 7469 §2.5): {why}." if why else ""
+    return Finding(
+        Severity.CRITICAL,
+        shown.where,
+        f"its {policy.header_name} is not the one on record: "
+        f"{', '.join(_differences(header, policy))}.{noted}",
+        reload,
+    )
+
+
+def _ignored(header: Header, pin: str) -> str:
+    """Why a client does not note the header, as a part of a sentence; empty: it does."""
+    if pin not in header.pins:
+        return "the served key is not among its pins"
+    if set(header.pins) <= {pin}:
+        return "it has no backup pin"
+    return ""
+
+
+def _differences(header: Header, policy: Policy) -> list[str]:
+    lacking = [pin for pin in policy.pins if pin not in header.pins]
+    added = [pin for pin in dict.fromkeys(header.pins) if pin not in policy.pins]
+    found = [f"it lacks the pin {pin}" for pin in lacking]
+    found += [f"it has the pin {pin}" for pin in added[:_MOST_PINS]]
+    if len(added) > _MOST_PINS:
+        found.append(f"it has {len(added) - _MOST_PINS} more pins")
+    if header.max_age != policy.max_age:
+        found.append(f"max-age is {header.max_age}, not {policy.max_age}")
+    if header.include_subdomains != policy.include_subdomains:
+        found.append(f"includeSubDomains is {'' if header.include_subdomains else 'not '}there")
+    if header.report_uri != policy.report_uri:
+        uri = "not there" if header.report_uri is None else text.short(header.report_uri)
+        found.append(f"report-uri is {uri}, not {policy.report_uri}")
+    return found
+
+
+def _may_be_sent(seen: Seen, value: str, name: str | None = None) -> bool:
+    """Whether a header is on record as one that may be served now."""
+    ledger = seen.state.ledger
+    wanted = ledger.current.policy.header_name if ledger.current and name is None else name
+    return any(
+        _says(value, entry.policy)
+        for entry in ledger.entries
+        if entry.replaced is None and entry.policy.header_name.lower() == (wanted or "").lower()
+    )
+
+
+def _says(value: str, policy: Policy) -> bool:
+    """Whether a header's value says what the policy says."""
+    try:
+        header = read_header(value)
+    except BadHeader:
+        return False
+    return not _differences(header, policy)
+
+
+def _policy_pins(seen: Seen) -> tuple[str, ...]:
+    current = seen.state.ledger.current
+    return current.policy.pins if current else ()
+
+
+def _until(held: Sequence[Holding], now: datetime) -> str:
+    return times.text(max(one.binds_until(now) for one in held))
+
+
+def _of(served: Certificate) -> str:
+    return text.short(", ".join(served.names)) or "no name"
+
+
+def _like(served: Certificate, lives: list[Certificate]) -> list[Certificate]:
+    """Those with the same type of key, where there are some."""
+    return [live for live in lives if live.key_type == served.key_type] or lives
+
+
+def _names(lives: list[Certificate]) -> str:
+    return ", ".join(live.lineage for live in lives)
+
+
+def _reload(mine: list[Certificate]) -> str:
+    paths = ", ".join(f"live/{live.lineage}/fullchain.pem" for live in mine)
+    see = f"; where that does not help, see that SSLCertificateFile is {paths}" if paths else ""
+    return f"Reload Apache{see}."

@@ -1,0 +1,244 @@
+"""Whether certbot can renew a lineage: its renewal file, its links in live/, its files in archive/.
+
+The rules:
+
+* Certbot skips a lineage, night after night, whose renewal file lacks a reference, renewalparams or an
+  authenticator; whose files in live/ are not links to files that exist; or whose certificate it cannot
+  read. This module finds the same, and writes nothing.
+* What mends a tree is a command of the shell: certbot has none for it. It changes nothing where it
+  cannot tell which files belong together, and loses no key.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from contextlib import suppress
+
+import configobj
+
+from certbot_pinkeep.core import pins
+from certbot_pinkeep.core.errors import BadKey
+from certbot_pinkeep.core.observations import Broken
+from certbot_pinkeep.core.pem import load_certificate, load_private_key
+from certbot_pinkeep.storage import atomic
+
+PARTS = ("cert", "chain", "fullchain", "privkey")
+
+
+def broken(config_dir: str, name: str) -> Broken | None:
+    """What is wrong with the files of a lineage; ``None``: nothing.
+
+    :param name: of a lineage that has a renewal file
+    """
+    path = os.path.join(config_dir, "renewal", f"{name}.conf")
+    try:
+        content = configobj.ConfigObj(
+            io.BytesIO(atomic.read(path, atomic.MEDIUM)),
+            encoding="utf-8",
+            default_encoding="utf-8",
+            interpolation=False,
+        )
+    except (OSError, ValueError, SyntaxError) as error:
+        return _skipped(f"certbot cannot read {path}: {error}.", _restore(path, config_dir))
+    tree = _Tree(config_dir, name, path, content)
+    return tree.without_references() or tree.without_links() or tree.unrenewable() or tree.damaged()
+
+
+def _skipped(why: str, mend: str) -> Broken:
+    return Broken(True, f"{why[0].upper()}{why[1:]} Certbot skips this certificate.", mend)
+
+
+def _restore(what: str, config_dir: str) -> str:
+    return f"Restore {what} from a backup of {config_dir}."
+
+
+class _Tree:
+    """The files of one lineage."""
+
+    def __init__(
+        self, config_dir: str, name: str, path: str, content: Mapping[str, object]
+    ) -> None:
+        self.config_dir = config_dir
+        self.name = name
+        self.path = path
+        self.content = content
+        self.live = os.path.join(config_dir, "live", name)
+        self.archive = os.path.join(config_dir, "archive", name)
+
+    def without_references(self) -> Broken | None:
+        """References that the renewal file lacks, or that lead somewhere else."""
+        lacking = [part for part in PARTS if not isinstance(self.content.get(part), str)]
+        if lacking:
+            lines = [f"1i {part} = {self.live}/{part}.pem" for part in lacking]
+            mend = " ".join(f"-e {shlex.quote(line)}" for line in lines)
+            return _skipped(
+                f"{self.path} does not say where to find: {', '.join(lacking)}.",
+                f"Run: sed -i {mend} {shlex.quote(self.path)}",
+            )
+        offline = [
+            part
+            for part in PARTS
+            if not os.path.islink(str(self.content[part])) and os.path.islink(self._in_live(part))
+        ]
+        if offline:
+            lines = [f"s#^{part} = .*#{part} = {self._in_live(part)}#" for part in PARTS]
+            lines.append(f"s#^archive_dir = .*#archive_dir = {self.archive}#")
+            mend = " ".join(f"-e {shlex.quote(line)}" for line in lines)
+            return _skipped(
+                f"{self.path} names {self.content[offline[0]]}, which is not there; the file is in "
+                f"{self.live}.",
+                f"Run: sed -i {mend} {shlex.quote(self.path)}",
+            )
+        return None
+
+    def without_links(self) -> Broken | None:
+        """Files in live/ that are no links, or lead nowhere."""
+        wrong = []
+        for part in PARTS:
+            path = str(self.content[part])
+            if not os.path.lexists(path):
+                wrong.append(f"{path} is missing")
+            elif not os.path.islink(path):
+                wrong.append(f"{path} is not a symbolic link into {self.archive}")
+            elif not os.path.exists(path):
+                wrong.append(f"{path} leads to {os.readlink(path)}, which is missing")
+        if not wrong:
+            return None
+        mend, archive = self._relinked(), self.content.get("archive_dir")
+        if archive and not os.path.isdir(str(archive)) and mend.startswith("Run: "):
+            wrong.append(f"{self.path} names the folder {archive}, which is missing")
+            line = shlex.quote(f"s#^archive_dir = .*#archive_dir = {self.archive}#")
+            mend = f"Run: sed -i {line} {shlex.quote(self.path)} && {mend.removeprefix('Run: ')}"
+        return _skipped(f"{'; '.join(wrong)}.", mend)
+
+    def unrenewable(self) -> Broken | None:
+        """What certbot needs besides."""
+        parameters = self.content.get("renewalparams")
+        if not isinstance(parameters, Mapping) or "authenticator" not in parameters:
+            return _skipped(
+                f"{self.path} names no authenticator.",
+                f"Run: certbot certonly --cert-name {self.name} --force-renewal --installer pinkeep -- "
+                "with the authenticator that the certificate had, e.g. --webroot -w DIR",
+            )
+        if not _holds_certificate(self._in_live("cert")):
+            cert, full = self._in_live("cert"), self._in_live("fullchain")
+            mend = f"Run: openssl x509 -in {shlex.quote(full)} -out {shlex.quote(cert)}"
+            if not _holds_certificate(full):
+                mend = self._relinked(without=self._current())
+            return _skipped(f"certbot cannot read {cert}.", mend)
+        return None
+
+    def damaged(self) -> Broken | None:
+        """What certbot does not look at, and Apache loads."""
+        cert, chain, full = (self._in_live(part) for part in ("cert", "chain", "fullchain"))
+        if _first(full) == _first(cert):
+            return None
+        quoted = [shlex.quote(path) for path in (cert, chain, full)]
+        renew = f"Run: certbot renew --cert-name {self.name} --force-renewal"
+        return Broken(
+            False,
+            f"{full} does not begin with the certificate of {cert}: certbot may have been stopped while it "
+            "wrote the file. Apache cannot load it.",
+            f"Run: cat {quoted[0]} {quoted[1]} > {quoted[2]}"
+            if _holds_certificate(chain)
+            else renew,
+        )
+
+    def _in_live(self, part: str) -> str:
+        return os.path.join(self.live, f"{part}.pem")
+
+    def _in_archive(self, part: str, version: int) -> str:
+        return os.path.join(self.archive, f"{part}{version}.pem")
+
+    def _current(self) -> int | None:
+        """The version that live/ leads to."""
+        found = re.search(r"(\d+)\.pem$", os.path.realpath(self._in_live("cert")))
+        return int(found[1]) if found else None
+
+    def _relinked(self, without: int | None = None) -> str:
+        """What makes the links anew.
+
+        :param without: a version that is damaged
+        """
+        regular = [os.path.isfile(self._in_live(part)) for part in PARTS]
+        sound = [version for version in self._versions() if version != without]
+        shown = _content(self._in_live("cert"))
+        same = [n for n in sound if shown and _content(self._in_archive("cert", n)) == shown]
+        where, to = shlex.quote(self.live), shlex.quote(os.path.relpath(self.archive, self.live))
+        parts = " ".join(PARTS)
+        if without is None and all(regular) and not same:
+            # What is live is nowhere else: it becomes a version of its own.
+            number, archive = max(self._versions(), default=0) + 1, shlex.quote(self.archive)
+            return (
+                f"Run: mkdir -p -m 0700 {archive} && cd {where} && for part in {parts}; do mv "
+                f"$part.pem {archive}/${{part}}{number}.pem && ln -s {to}/${{part}}{number}.pem "
+                "$part.pem; done"
+            )
+        key = self._saved_key()
+        if without is None and key:
+            target = os.path.realpath(self._in_live("privkey"))
+            return f"Run: install -m 0600 {shlex.quote(key)} {shlex.quote(target)}"
+        if same or sound:
+            number = max(same or sound)
+            return (
+                f"Run: mkdir -p {where} && cd {where} && for part in {parts}; do ln -sfn "
+                f"{to}/${{part}}{number}.pem $part.pem; done"
+            )
+        return _restore(f"{self.live} and {self.archive}", self.config_dir)
+
+    def _saved_key(self) -> str | None:
+        """Where nothing but the live key's file is missing: the same key in keys/."""
+        link, cert = self._in_live("privkey"), self._in_live("cert")
+        there = all(_holds_certificate(self._in_live(part)) for part in PARTS[:-1])
+        if not there or not os.path.islink(link) or os.path.exists(link):
+            return None
+        pin = pins.pin_of_certificate(_content(cert))
+        for path in sorted(glob.glob(os.path.join(glob.escape(self.config_dir), "keys", "*.pem"))):
+            with suppress(BadKey):
+                if pins.pin_of(load_private_key(_content(path)).public_key()) == pin:
+                    return path
+        return None
+
+    def _versions(self) -> list[int]:
+        """The versions in archive/ that are whole, and whose key is the certificate's."""
+        try:
+            names = os.listdir(self.archive)
+        except OSError:
+            return []
+        numbers = [int(m[1]) for name in names if (m := re.fullmatch(r"cert(\d{1,9})\.pem", name))]
+        return sorted(number for number in numbers if self._is_sound(number))
+
+    def _is_sound(self, version: int) -> bool:
+        try:
+            certificate = load_certificate(_content(self._in_archive("cert", version)))
+            key = load_private_key(_content(self._in_archive("privkey", version)))
+            chains = [self._in_archive(part, version) for part in ("chain", "fullchain")]
+            return pins.pin_of(certificate.public_key()) == pins.pin_of(key.public_key()) and all(
+                map(_holds_certificate, chains)
+            )
+        except BadKey:
+            return False
+
+
+def _content(path: str) -> bytes:
+    try:
+        return atomic.read(path, atomic.MEDIUM)
+    except OSError:
+        return b""
+
+
+def _first(path: str) -> bytes | None:
+    """The fingerprint of the first certificate of a file."""
+    try:
+        return load_certificate(_content(path)).signature
+    except BadKey:
+        return None
+
+
+def _holds_certificate(path: str) -> bool:
+    return _first(path) is not None

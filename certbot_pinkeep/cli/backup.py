@@ -1,0 +1,214 @@
+"""``certbot-pinkeep backup``."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import shlex
+import sys
+
+from certbot_pinkeep.adapters import clock, renewal_conf
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.core import text
+from certbot_pinkeep.core.errors import BadBackup, BadKey
+from certbot_pinkeep.core.keyring import Key
+from certbot_pinkeep.core.pem import encrypted_block, is_encrypted, load_private_key
+from certbot_pinkeep.reports import status
+from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.workflow import offline_backups
+from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.offline_backups import Imported
+
+_HELP = "backup keys of your own: offline, known by a CSR or public key, or encrypted"
+_ADD_EXAMPLE = """\
+  certbot-pinkeep backup example.com add --csr offline.csr
+  certbot-pinkeep backup example.com add --key offline.key
+  certbot-pinkeep backup example.com add --key encrypted.pem --keep-encrypted --passphrase-file FILE
+"""
+_LIST_EXAMPLE = """\
+  certbot-pinkeep backup example.com list
+"""
+_DROP_EXAMPLE = """\
+  certbot-pinkeep backup example.com drop SRUtjoqQp9GXejx/iwi4EroSMCO+PZU/jqt0B3Ktg2Q=
+"""
+_EXAMPLE = """\
+  certbot-pinkeep backup example.com add --csr offline.csr
+  certbot-pinkeep backup example.com list
+  certbot-pinkeep backup example.com add --key offline.key
+  certbot-pinkeep backup example.com drop PIN
+"""
+
+
+def add(commands: context.Commands) -> None:
+    """Add its parser."""
+    command = context.add_command(commands, "backup", _HELP, _EXAMPLE)
+    context.add_name(command)
+    verbs = command.add_subparsers(required=True, metavar="add|list|drop")
+
+    verb = context.add_verb(
+        verbs, "list", "the backups, where their private keys are, which are safe", _LIST_EXAMPLE
+    )
+    verb.set_defaults(run=_list)
+
+    verb = context.add_verb(
+        verbs, "add", "pin a backup, or bring the private key of one", _ADD_EXAMPLE
+    )
+    what = verb.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--csr", metavar="FILE", help="a CSR or public key: its private key is brought when needed"
+    )
+    what.add_argument("--key", metavar="FILE", help="a private key")
+    verb.add_argument(
+        "--passphrase-file",
+        metavar="FILE",
+        help="the passphrase of an encrypted key, in the first line; left out: asked for",
+    )
+    verb.add_argument(
+        "--keep-encrypted", action="store_true", help="keep it as it is until it is needed"
+    )
+    verb.add_argument(
+        "--new", action="store_true", help="one more backup, though others wait for their keys"
+    )
+    verb.set_defaults(run=_add)
+
+    verb = context.add_verb(
+        verbs, "drop", "have a backup leave the pins; its file stays", _DROP_EXAMPLE
+    )
+    verb.add_argument("pin", metavar="PIN", help="as 'list' shows it")
+    verb.set_defaults(run=_drop)
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    keeper = context.keeper_of(context.certbots_config(parsed))
+    state = context.load_one(keeper, context.name_of(parsed))
+    found = status.backup_lines(state, clock.now())
+    print(text.escaped("\n".join(found)) or f"The keyring {state.keyring.name} has no backup.")
+    return 0
+
+
+def _add(parsed: argparse.Namespace) -> int:
+    if parsed.csr is not None and (parsed.passphrase_file or parsed.keep_encrypted or parsed.new):
+        raise BadBackup(
+            "--passphrase-file, --keep-encrypted and --new go with --key. Nothing was changed."
+        )
+    config = context.certbots_config(parsed)
+    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    if name not in keeper.store.names() and name in renewal_conf.names(config.config_dir):
+        raise BadBackup(_not_pinned(name, parsed))
+    if name not in keeper.store.names() and parsed.key is not None:
+        known = ", ".join(keeper.store.names()) or "none"
+        raise BadBackup(
+            f"There is no keyring {name!r}. Keyrings here: {known}. Nothing was changed. If clients pin this "
+            "key already, get a certificate with certbot first; then run: certbot-pinkeep pin LINEAGE "
+            f"--key {shlex.quote(parsed.key)}"
+        )
+    brought = None if parsed.csr is not None else _brought(parsed)
+    with context.holding_certbot(config):
+        _add_to(keeper, name, parsed, brought)
+    return 0
+
+
+def _add_to(
+    keeper: Keeper, name: str, parsed: argparse.Namespace, brought: Imported | None
+) -> None:
+    now = clock.now()
+    if brought is None:
+        key = offline_backups.add_public(keeper, name, _read("--csr", parsed.csr), parsed.csr, now)
+        told = (
+            _where(keeper, key) or "Keep its private key: it is asked for when its turn has come."
+        )
+    else:
+        key = offline_backups.add_private(keeper, name, brought, now, parsed.new)
+        told = _where(keeper, key)
+    context.tell(f"{key.pin} is a backup of the keyring {name}. {told}")
+    context.print_step(keeper.publish(name, now))
+    print("".join(f"{sentence}\n" for sentence in offline_backups.due(keeper, name, now)), end="")
+
+
+def _not_pinned(name: str, parsed: argparse.Namespace) -> str:
+    """What to do about a certificate that is to have a backup, and has no keyring."""
+    told = f"The certificate {name} is not pinned yet, so it has no keyring. Nothing was changed."
+    pin = f"certbot-pinkeep pin {name}"
+    if parsed.csr is not None:
+        return f"{told} Pin it first, and add the backup then. Run: {pin}"
+    return (
+        f"{told} If clients pin this key already, run: {pin} --key {shlex.quote(parsed.key)} -- if not, pin "
+        f"the certificate first, and add the backup then. Run: {pin}"
+    )
+
+
+def _where(keeper: Keeper, key: Key) -> str:
+    path = key.path or key.encrypted
+    return f"Its private key is in {keeper.folders.absolute(path)}." if path else ""
+
+
+def _brought(parsed: argparse.Namespace) -> Imported:
+    """The private key of the file, opened.
+
+    :raises BadBackup: when it cannot be
+    """
+    pem = _read("--key", parsed.key)
+    sealed = encrypted_block(pem)
+    if parsed.keep_encrypted and sealed is None:
+        raise BadBackup(
+            f"--keep-encrypted: {parsed.key!r} is not an encrypted key in PKCS#8. Nothing was changed. "
+            f"If it is a private key, run: openssl pkcs8 -topk8 -in {shlex.quote(parsed.key)} -out "
+            "encrypted.pem"
+        )
+    passphrase = _passphrase(parsed) if is_encrypted(pem) else None
+    try:
+        key = load_private_key(sealed or pem, passphrase)
+    except BadKey as error:
+        raise BadBackup(f"--key {parsed.key!r}: {error}. Nothing was changed.") from None
+    return Imported(parsed.key, key, sealed if parsed.keep_encrypted else None)
+
+
+def _passphrase(parsed: argparse.Namespace) -> bytes:
+    if parsed.passphrase_file:
+        lines = _read("--passphrase-file", parsed.passphrase_file).splitlines()
+        return lines[0] if lines else b""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise BadBackup(
+            f"--key {parsed.key!r}: it is encrypted, and there is no terminal to ask for the "
+            "passphrase. Give --passphrase-file. Nothing was changed."
+        )
+    try:
+        return getpass.getpass(f"Passphrase of {parsed.key}: ").encode()
+    except (EOFError, KeyboardInterrupt):
+        raise BadBackup("No passphrase was given. Nothing was changed.") from None
+    except UnicodeError:  # it would quote what it could not read (G7)
+        raise BadBackup(
+            "The passphrase has characters that this terminal does not send as it says. Give "
+            "--passphrase-file. Nothing was changed."
+        ) from None
+
+
+def _read(option: str, path: str) -> bytes:
+    # Where the passphrase was given in place of its file, it is not repeated (G7).
+    named = option if option == "--passphrase-file" else f"{option} {path!r}"
+    try:
+        return atomic.read(path, atomic.SMALL)
+    except OSError as error:
+        raise BadBackup(
+            f"{named}: the file cannot be read: {error.strerror}. Nothing was changed."
+        ) from None
+    except ValueError:
+        raise BadBackup(f"{named}: that is no file's name. Nothing was changed.") from None
+
+
+def _drop(parsed: argparse.Namespace) -> int:
+    config = context.certbots_config(parsed)
+    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    with context.holding_certbot(config):
+        _drop_from(keeper, name, parsed.pin)
+    return 0
+
+
+def _drop_from(keeper: Keeper, name: str, pin: str) -> None:
+    now = clock.now()
+    key = offline_backups.drop(keeper, name, pin, now)
+    carried = offline_backups.carriers(context.load_one(keeper, name), key.pin)
+    told = [f"{key.pin} is no backup of the keyring {name} any more.", *carried]
+    context.tell(" ".join(told))
+    context.print_step(keeper.publish(name, now))
+    print("".join(f"{sentence}\n" for sentence in offline_backups.due(keeper, name, now)), end="")

@@ -1,0 +1,270 @@
+"""``certbot-pinkeep check``: looks at the live sites and at the files, for monitoring.
+
+The rules:
+
+* What it prints, and its exit codes, are what monitoring expects (see ``checks.findings``). It writes
+  nothing and takes no lock. Whatever goes wrong in it is UNKNOWN, in one line on standard output, also
+  what is wrong with how it was called; one keyring that cannot be looked at does not keep it from the
+  others.
+* Certbot may be running. Where something is found, and files have changed meanwhile or a run is at work
+  on them, it looks again once that is over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
+
+from certbot_pinkeep.adapters import certbot_client, clock
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.core.errors import DamagedState, PinkeepError
+from certbot_pinkeep.storage import atomic
+
+if TYPE_CHECKING:
+    from certbot_pinkeep.check.findings import Finding
+    from certbot_pinkeep.check.local_files import CliIni, LocalFiles
+    from certbot_pinkeep.core.observations import HttpObservation, TlsObservation
+    from certbot_pinkeep.core.state import State
+
+_HELP = "look at the live sites and the files, for monitoring"
+_CODES = "as monitoring plugins have them: 0 ok, 1 warning, 2 critical, 3 unknown"
+_EXAMPLE = """\
+  certbot-pinkeep check
+  certbot-pinkeep check example.com --connect 192.0.2.1:443 --timeout 5
+"""
+_FOREVER = 86400.0
+#: How often it looks again, where what it sees changes, and seconds between two glances at a lock.
+_AGAIN = 2
+_PAUSE = 0.1
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    lines: list[str]
+    code: int
+
+
+def add(commands: context.Commands) -> None:
+    """Add its parser."""
+    command = context.add_command(commands, "check", _HELP, _EXAMPLE, codes=_CODES)
+    answer(command)
+    context.add_name(command, every=True)
+    command.add_argument(
+        "--connect",
+        metavar="HOST:PORT",
+        type=address,
+        help="connect to this for every host, in place of the host itself and port 443; plain HTTP "
+        "is looked at only with --connect-http then",
+    )
+    command.add_argument(
+        "--connect-http",
+        metavar="HOST:PORT",
+        type=address,
+        help="the same for plain HTTP, in place of the host itself and port 80",
+    )
+    command.add_argument(
+        "--ca-file", metavar="FILE", help="trust these root certificates (PEM) as well"
+    )
+    command.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=10.0,
+        help="the time limit for each look at a host (default: 10)",
+    )
+    command.set_defaults(run=_run)
+
+
+def answer(parser: context.Parser) -> None:
+    """Have a parser answer monitoring, which takes the exit code 2 for critical."""
+    parser.__class__ = _Parser
+
+
+class _Parser(context.Parser):
+    """One that answers monitoring: what it refuses is unknown."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the one line, and end."""
+        see = "" if "--help" in message else ". See: certbot-pinkeep check --help"
+        outcome = _unknown(None, PinkeepError(f"{message}{see}"))
+        _print(outcome)
+        self.exit(outcome.code)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    try:
+        outcome = _settled(parsed)
+    except Exception as error:  # monitoring takes a traceback for an answer
+        outcome = _unknown(parsed.name, error)
+    _print(outcome)
+    return outcome.code
+
+
+def _print(outcome: _Outcome) -> None:
+    print("\n".join(outcome.lines))
+
+
+def _settled(parsed: argparse.Namespace) -> _Outcome:
+    """What is found while no run of certbot's changes what is looked at."""
+    config = context.certbots_config(parsed)
+    end = time.monotonic() + parsed.timeout
+    before = _stamp(config)
+    outcome = _check(parsed, config)
+    for _ in range(_AGAIN):
+        if outcome.code == 0 or not (_is_locked(config) or _stamp(config) != before):
+            break
+        while _is_locked(config) and time.monotonic() < end:
+            time.sleep(_PAUSE)
+        before = _stamp(config)
+        outcome = _check(parsed, config)
+    return outcome
+
+
+def _is_locked(config: Any) -> bool:
+    """Whether a run is at work on the keyrings."""
+    try:
+        return atomic.is_locked(context.keeper_of(config).store.folder)
+    except OSError:
+        return False
+
+
+def _stamp(config: Any) -> dict[str, tuple[int, int]]:
+    """What shows that a run has changed something: records, snippets, live certificates."""
+    below = glob.escape(config.config_dir)
+    patterns = ("pinkeep/*.conf", "pinkeep/apache/*.conf", "live/*/cert.pem")
+    found = {}
+    for path in (path for one in patterns for path in glob.glob(f"{below}/{one}")):
+        with suppress(OSError):
+            seen = os.stat(path)
+            found[path] = (seen.st_ino, seen.st_mtime_ns)
+    return found
+
+
+def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
+    # Only here: it takes time to load, and no other command needs it.
+    from certbot_pinkeep.adapters import probe
+    from certbot_pinkeep.check.findings import exit_code, lines
+    from certbot_pinkeep.check.local_files import LocalFiles
+    from certbot_pinkeep.core.observations import targets
+
+    keeper = context.keeper_of(config)
+    store = keeper.store
+    names = [context.name_of(parsed)] if parsed.name else store.names()
+    if not names:
+        raise PinkeepError("there is no keyring yet. Run: certbot renew --installer pinkeep")
+    states, damaged = context.load(keeper, names)
+    survey = LocalFiles(config.config_dir, store, _cli_ini(config))
+    wanted = {
+        state.keyring.name: targets(state.keyring.without_members(survey.deleted(state.keyring)))
+        for state in states
+    }
+    way = probe.Way(parsed.connect, parsed.connect_http, parsed.timeout, parsed.ca_file)
+    every = list(dict.fromkeys(target for some in wanted.values() for target in some))
+    shown, plain = probe.look(every, way)
+    now = clock.now()
+    found = [_damaged(error) for error in damaged]
+    for state in states:
+        mine = {target.name for target in wanted[state.keyring.name]}
+        found += _judged(
+            survey,
+            state,
+            now,
+            [one for one in shown if one.host in mine],
+            [one for one in plain if one.host in mine],
+            keeper.step(state.keyring),
+        )
+    found += survey.cli_ini.refused()
+    if not parsed.name:
+        found += survey.without_record(states, [error.path for error in damaged])
+    hosts = len({one.host for one in shown})
+    sound = f"{_count(len(states), 'keyring')}, {_count(hosts, 'host')}: keys, headers and files are sound"
+    return _Outcome(lines(found, sound), exit_code(found))
+
+
+def _judged(
+    survey: LocalFiles,
+    state: State,
+    now: datetime,
+    shown: list[TlsObservation],
+    plain: list[HttpObservation],
+    step: str,
+) -> list[Finding]:
+    """What is wrong with a keyring; where that cannot be told, this."""
+    from certbot_pinkeep import check
+
+    try:
+        return check.check(survey.look(state, now, shown, plain, step), now)
+    except Exception as error:  # the other keyrings are looked at all the same
+        return [_failed(state.keyring.name, error)]
+
+
+def _damaged(error: DamagedState) -> Finding:
+    from certbot_pinkeep.check.findings import Finding, Severity
+
+    name = error.path.rpartition("/")[2].removesuffix(".conf")
+    unknown = isinstance(error.__cause__, PermissionError)  # certbot's user may be able to read it
+    return Finding(Severity.UNKNOWN if unknown else Severity.CRITICAL, name, str(error), "")
+
+
+def _cli_ini(config: Any) -> CliIni:
+    """What certbot's settings say of every renewal."""
+    from certbot_pinkeep.check.local_files import CliIni
+
+    # Older certbots call it renew_hook.
+    hook = getattr(config, "deploy_hook", None) or getattr(config, "renew_hook", None)
+    return CliIni(
+        config.installer,
+        config.reuse_key if certbot_client.is_given(config, "reuse_key") else None,
+        hook or "",
+        config.directory_hooks,
+        context.given(config),
+    )
+
+
+def _unknown(name: str | None, error: Exception) -> _Outcome:
+    from certbot_pinkeep.check.findings import exit_code, lines
+
+    found = [_failed(name or "check", error)]
+    return _Outcome(lines(found, "")[:1], exit_code(found))
+
+
+def _failed(where: str, error: Exception) -> Finding:
+    from certbot_pinkeep.check.findings import Finding, Severity
+
+    what = f"the check itself failed ({type(error).__name__}: {error})."
+    if isinstance(error, PinkeepError):
+        what = str(error)
+    elif isinstance(error, OSError):
+        what = f"{error.filename or 'a file'} cannot be read: {error.strerror or error}."
+    return Finding(Severity.UNKNOWN, where, what, "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT, also [2001:db8::1]:443."""
+    try:
+        # Some Pythons take other digits, signs and underscores for a port as well.
+        parts = urlsplit(f"//{text}" if re.search(r":[0-9]{1,5}\Z", text) else "")
+        if parts.hostname and parts.port and parts.netloc == text and "@" not in text:
+            return parts.hostname, parts.port
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, e.g. 192.0.2.1:443")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}", text) else 0.0
+    if 0 < seconds <= _FOREVER:
+        return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, e.g. 10")

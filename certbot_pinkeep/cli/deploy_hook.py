@@ -1,0 +1,93 @@
+"""``certbot-pinkeep deploy-hook``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from contextlib import suppress
+
+from certbot_pinkeep.adapters import certbot_client, clock, lineage, renewal_conf
+from certbot_pinkeep.adapters.renewal_conf import Renewal
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.core import options
+from certbot_pinkeep.core.errors import BadKey, PinkeepError
+from certbot_pinkeep.workflow import run
+
+_HELP = "for certbot's deploy hooks: bring the header into step with RENEWED_LINEAGE"
+_EXAMPLE = """\
+  certbot renew --deploy-hook "certbot-pinkeep deploy-hook"
+  ln -s "$(command -v certbot-pinkeep)" /etc/letsencrypt/renewal-hooks/deploy/
+"""
+
+
+def add(commands: context.Commands) -> None:
+    """Add its parser."""
+    command = context.add_command(commands, "deploy-hook", _HELP, _EXAMPLE)
+    command.set_defaults(run=_deploy_hook)
+
+
+def _deploy_hook(parsed: argparse.Namespace) -> int:
+    live_dir = os.environ.get("RENEWED_LINEAGE")
+    if not live_dir:
+        raise PinkeepError(
+            "RENEWED_LINEAGE is not set. This call is for certbot's deploy hooks: certbot sets it."
+        )
+    live_dir = os.path.normpath(live_dir)
+    config_dir = os.path.dirname(os.path.dirname(live_dir))
+    config = context.certbots_config(parsed, config_dir)
+    name = os.path.basename(live_dir)
+    renewal = renewal_conf.load(config.config_dir, name)
+    if renewal is None:
+        raise PinkeepError(
+            f"{live_dir} is not a lineage in {config.config_dir}. Give the hook certbot's "
+            "--config-dir."
+        )
+    keeper = context.keeper_of(config)
+    if keeper.store.keyring_of(name) is None and not _is_ours(renewal):
+        names: tuple[str, ...] = ()
+        with suppress(BadKey):  # of a kind that is never pinned
+            names, pin = lineage.glance(renewal.cert_path)
+            keyring = keeper.keyring_at(names, clock.now())
+            if keyring is not None:
+                context.print_step(keeper.publish(keyring, clock.now()))
+            keeper.check_accepted(name, names, pin, clock.now())
+        print(
+            f"{name} is not pinned. To pin it, run: certbot renew --cert-name {name} "
+            "--installer pinkeep"
+        )
+        return 0
+    given = context.given(config)
+    keyring, values = name, given
+    with suppress(PinkeepError, OSError):  # taking it in tells
+        values = keeper.store.values(name, given, renewal.options)
+        keyring = options.keyring_name(values["keyring"], name)
+    # Whatever goes wrong from here on, the certificate is loaded in the end (G12).
+    one = run.of(config.config_dir, config.work_dir)
+    one.note(name, renewal.cert_path, keyring, values, issued=True)
+    try:
+        context.enrol(config, one.keeper, renewal)
+    except Exception:
+        with suppress(PinkeepError, OSError):  # what went wrong first is told
+            one.finish()
+        raise
+    for report in one.finish():
+        context.print_step(report)
+    return 0
+
+
+def _is_ours(renewal: Renewal) -> bool:
+    """Whether a lineage that is in no keyring yet is to be adopted by the hook.
+
+    :raises PinkeepError: when it asks for it, but its next renewal would make a new key
+    """
+    if renewal.installer == certbot_client.INSTALLER:
+        return True
+    if "certbot-pinkeep" not in renewal.deploy_hook:
+        return False  # the hook runs for all lineages, and this one is none of ours (G9)
+    if renewal.reuse_key:
+        return True
+    raise PinkeepError(
+        f"{renewal.name} was not pinned: its next renewal would make a new key and lock out every "
+        "client that holds the pins. Run: certbot renew --cert-name "
+        f"{renewal.name} --installer pinkeep"
+    )

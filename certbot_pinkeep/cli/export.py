@@ -1,0 +1,190 @@
+"""``certbot-pinkeep export``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.core import text
+from certbot_pinkeep.core.errors import BadExport
+from certbot_pinkeep.core.state import State
+
+if TYPE_CHECKING:
+    from certbot_pinkeep.core.keyring import Key
+    from certbot_pinkeep.exports.values import Pinned, Settings
+    from certbot_pinkeep.workflow.enrol import Keeper
+
+_HELP = "what is pinned, for something else than Apache"
+_EXAMPLE = """\
+  certbot-pinkeep export example.com --format ios -o Pins.plist
+  certbot-pinkeep export example.com --format nginx -o /etc/nginx/conf.d/pins-example.com.conf
+  certbot-pinkeep export example.com --format tlsa --port 443 --port 25
+  curl --pinnedpubkey "$(certbot-pinkeep export example.com --format curl)" https://example.com/
+"""
+_FORMATS = (
+    "header, json, nginx, ios (to be merged into an Info.plist), android "
+    "(network_security_config.xml), okhttp, trustkit, curl (--pinnedpubkey), tlsa (DNS records), or one "
+    "that another package adds"
+)
+_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+#: For how many days an app pins that is not updated, where nothing else is said.
+_EXPIRES = 365
+
+
+def add(commands: context.Commands) -> None:
+    """Add its parser."""
+    command = context.add_command(commands, "export", _HELP, _EXAMPLE)
+    context.add_name(command)
+    command.add_argument("--format", metavar="FORMAT", required=True, help=_FORMATS)
+    command.add_argument(
+        "-o", "--output", metavar="FILE", help="where to; left out, or '-': printed"
+    )
+    command.add_argument(
+        "--host",
+        metavar="HOST",
+        action="append",
+        help="a host of the keyring, or one that it covers; can be repeated; left out: all of them",
+    )
+    command.add_argument(
+        "--port",
+        metavar="PORT[/udp]",
+        action="append",
+        help="for tlsa: a port; can be repeated; left out: 443",
+    )
+    command.add_argument(
+        "--expires",
+        metavar="DATE",
+        help="for android and trustkit: the day from which the app stops pinning, or 'never'; left "
+        "out: a year from now",
+    )
+    command.set_defaults(run=_export)
+
+
+def _export(parsed: argparse.Namespace) -> int:
+    from certbot_pinkeep import exports
+    from certbot_pinkeep.exports import hosts
+
+    now = clock.now()
+    settings = _settings(parsed, now)
+    keeper = context.keeper_of(context.certbots_config(parsed))
+    state = context.load_one(keeper, context.name_of(parsed))
+    pinned = _pinned(keeper, state, now)
+    pinned = hosts.chosen(pinned, parsed.host or ())
+    content = exports.render(parsed.format, pinned, settings).encode()
+    if parsed.output is None or context.is_printed(parsed.output):
+        # What the consumer is to read is UTF-8, whatever the terminal takes.
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+        return 0
+    context.write(parsed.output, content)
+    print(
+        f"{parsed.output} has the {len(pinned.pins)} pins of the keyring {pinned.name}. What carries "
+        f"them is to be on record: certbot-pinkeep release {pinned.name} add --help"
+    )
+    return 0
+
+
+def _pinned(keeper: Keeper, state: State, now: datetime) -> Pinned:
+    from certbot_pinkeep.exports.values import Pin, Pinned
+
+    keyring, current = state.keyring, state.ledger.current
+    if state.unpinned(now):
+        raise BadExport(
+            f"The keyring {keyring.name} has left pinning, and publishes no pins. To pin it again, run: "
+            f"certbot-pinkeep unpin {keyring.name} --undo. Nothing was written."
+        )
+    if current is None:
+        raise BadExport(
+            f"The keyring {keyring.name} publishes no pins. Run: certbot renew. Nothing was written."
+        )
+    served = {member.pin for member in keyring.members}
+    found = []
+    for pin in current.pins:
+        key = keyring.key(pin)
+        if key is None:
+            raise BadExport(
+                f"The keyring {keyring.name} publishes a pin whose key it does not have ({pin}). Run: "
+                "certbot renew"
+            )
+        in_service = pin in served and key.role != "compromised"
+        found.append(Pin(pin, key.kind, "in-service" if in_service else key.role))
+    live = (pin for pin in keeper.live_pins(keyring).values() if pin not in current.pins)
+    left = tuple(dict.fromkeys((*_still_served(state), *live)))
+    hosts = keeper.hosts_now(keyring)
+    return Pinned(keyring.name, hosts, current.policy, tuple(found), now, left, state.unpin)
+
+
+def _still_served(state: State) -> tuple[str, ...]:
+    """The pins of keys that Apache may still serve, though what it is to load next lacks them."""
+    *earlier, current = state.ledger.entries
+    listed = [pin for entry in earlier if entry.replaced is None for pin in entry.pins]
+    left = dict.fromkeys(pin for pin in listed if pin not in current.pins)
+    return tuple(pin for pin in left if _was_in_service(state.keyring.key(pin)))
+
+
+def _was_in_service(key: Key | None) -> bool:
+    """Whether a key that is pinned no more may have been served; one that is not known may have."""
+    if key is None or key.first_served is not None:
+        return True
+    # From when it was served is not noted until Apache is known to have loaded it.
+    return key.role in ("in-service", "compromised") or key.leave in ("asked", "revoked")
+
+
+def _settings(parsed: argparse.Namespace, now: datetime) -> Settings:
+    from certbot_pinkeep.exports.values import Settings
+
+    _check_known(parsed)
+    ports = dict.fromkeys(_port(written) for written in parsed.port or ["443"])
+    return Settings(tuple(ports), _expires(parsed.expires, now))
+
+
+def _check_known(parsed: argparse.Namespace) -> None:
+    """See that the format has a place for what is given.
+
+    :raises BadExport: when it has none
+    """
+    from certbot_pinkeep import exports
+
+    given = {"ports": ("--port", parsed.port), "expires": ("--expires", parsed.expires)}
+    asked = [name for name, (_, value) in given.items() if value is not None]
+    for name in exports.unknown(parsed.format, asked):
+        option, value = given[name]
+        raise BadExport(
+            f"{option} {_written(value)}: the format {parsed.format} has no place for that. Leave it out. "
+            "Nothing was written."
+        )
+
+
+def _written(value: str | list[str]) -> str:
+    return repr(value if isinstance(value, str) else value[0])
+
+
+def _port(written: str) -> str:
+    number, _, protocol = written.partition("/")
+    known = re.fullmatch("[0-9]{1,5}", number) is not None and 0 < int(number) < 65536
+    if not known or (protocol or "tcp") not in ("tcp", "udp", "sctp"):
+        given = text.short(written)
+        raise BadExport(f"--port {given!r}: write it as 443, or as 443/udp. Nothing was written.")
+    return f"{int(number)}/{protocol or 'tcp'}"
+
+
+def _expires(written: str | None, now: datetime) -> date | None:
+    if written is None:
+        return now.date() + timedelta(days=_EXPIRES)
+    if written == "never":
+        return None
+    try:
+        # Later Pythons read other forms of a date as well.
+        day = date.fromisoformat(written if _DAY.fullmatch(written) else "")
+    except ValueError:
+        raise BadExport(
+            f"--expires {written!r}: write it as 2027-11-24, or 'never'. Nothing was written."
+        ) from None
+    if day <= now.date():
+        raise BadExport(f"--expires {written!r}: that is over. Nothing was written.")
+    return day

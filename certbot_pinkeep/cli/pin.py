@@ -1,0 +1,269 @@
+"""``certbot-pinkeep pin``: enrols lineages at once, whatever installer renews them.
+
+The rules:
+
+* What is wrong with an option, a lineage or the key's file is said before anything is written.
+* A lineage without an installer is renewed by pinkeep from now on. Another installer stays, and keeps
+  the key (``reuse_key``): what is to be done so that its renewals bring the header into step is said.
+* The key that clients pin already, where it is not the live one, is what the next renewal is for. A key
+  of another type than the live one needs a certificate of that type first.
+* The key's file is a regular file of sane size, with one unencrypted private key; it is never printed
+  (G7).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from certbot_pinkeep.adapters import certbot_client, clock, lineage, renewal_conf
+from certbot_pinkeep.adapters.renewal_conf import Renewal
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli.check import address
+from certbot_pinkeep.core import options, pins, rollover
+from certbot_pinkeep.core.errors import BadBackup, BadKey, BadOption, PinkeepError
+from certbot_pinkeep.core.options import OPTIONS
+from certbot_pinkeep.core.pem import (
+    PrivateKey,
+    is_common,
+    is_encrypted,
+    kind_of,
+    load_private_key,
+    write_private_key,
+)
+from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.workflow.enrol import Keeper
+
+_HELP = "pin certificates now, whatever installer renews them"
+_MORE = (
+    "Clients that pin a key already, say an app in a store, go on being served: give that key as --key. "
+    "Hosts are looked at before they are pinned, and pins that they send already are recorded."
+)
+_EXAMPLE = """\
+  certbot-pinkeep pin example.com
+  certbot-pinkeep pin example.com www.example.com --keyring example.com --max-age 86400
+  certbot-pinkeep pin example.com --key old.key
+"""
+_SWITCHES = ("include-subdomains", "report-only")
+_TOLD = {
+    "keyring": ("NAME", "the keyring to draw on (default: the certificate's name)"),
+    "backup-keys": ("N", "backups to keep staged per key type (default: 2)"),
+    "max-age": ("SECONDS", "how long clients hold the pins (default: 5184000, 60 days)"),
+    "include-subdomains": ("", "add includeSubDomains to the header (default: off)"),
+    "report-uri": ("URI", "add report-uri to the header (default: none)"),
+    "report-only": ("", "publish Public-Key-Pins-Report-Only instead (default: off)"),
+    "rollover-days": ("DAYS", "the age at which a key is exchanged, or never (default: 730)"),
+    "header": ("SERVER", "the server that sends the header: apache, nginx, or none"),
+    "snippet-dir": ("DIR", "where KEYRING.conf is written"),
+    "configtest-command": ("CMD", "run before a changed snippet goes live"),
+    "reload-command": ("CMD", "makes Apache load snippet and certificates; '': you reload it"),
+}
+
+
+def add(commands: context.Commands) -> None:
+    """Add its parser."""
+    command = context.add_command(commands, "pin", _HELP, _EXAMPLE, _MORE)
+    command.add_argument(
+        "lineages", nargs="+", metavar="LINEAGE", help="as 'certbot certificates' names it"
+    )
+    command.add_argument(
+        "--key",
+        metavar="FILE",
+        help="the private key that clients pin already, where it is not the live one",
+    )
+    command.add_argument(
+        "--connect",
+        metavar="HOST:PORT",
+        type=address,
+        help="look at every host here, in place of the host itself and port 443",
+    )
+    for name in OPTIONS:
+        metavar, told = _TOLD.get(name, ("VALUE", f"as --pinkeep-{name}"))
+        if name in _SWITCHES:
+            dest = name.replace("-", "_")
+            command.add_argument(
+                f"--{name}", action="store_true", default=None, dest=dest, help=told
+            )
+            back = f"take back --{name}"
+            command.add_argument(
+                f"--no-{name}", action="store_false", default=None, dest=dest, help=back
+            )
+        else:
+            command.add_argument(f"--{name}", metavar=metavar, help=told)
+    command.set_defaults(run=_run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    key = None if parsed.key is None else _key(parsed.key)
+    config = context.certbots_config(parsed)
+    with context.holding_certbot(config):
+        return _pin(parsed, config, key)
+
+
+def _pin(parsed: argparse.Namespace, config: Any, key: PrivateKey | None) -> int:
+    also = {name: getattr(parsed, name.replace("-", "_")) for name in OPTIONS}
+    also = {name: value for name, value in also.items() if value is not None}
+    found = [_renewal(config, name) for name in dict.fromkeys(parsed.lineages)]
+    keeper = context.keeper_of(config, parsed.connect)
+    if key is not None:
+        keeper.brought = {pins.pin_of(key.public_key()): write_private_key(key)}
+    for renewal in found:
+        _check(config, keeper, renewal, also, key)
+    try:
+        for renewal in found:
+            noted = partial(_remember, config, renewal)
+            keyring = context.enrol(config, keeper, renewal, also, noted)
+            if key is not None:
+                keeper.pin_key(keyring, write_private_key(key), clock.now())
+    finally:
+        # Whatever comes next: what is on record by now is published.
+        reports, failures = keeper.publish_all(keeper.waiting, clock.now())
+        for report in reports:
+            context.print_step(report)
+    for renewal in found:
+        print(_renewed_by(renewal))
+    for report in reports if key is not None else ():
+        assert key is not None
+        print(_next(keeper, report.keyring, key, found))
+    if failures:
+        raise failures[0].error
+    return 0
+
+
+def _renewal(config: Any, name: str) -> Renewal:
+    known = renewal_conf.names(config.config_dir)
+    if name not in known:
+        raise PinkeepError(
+            f"There is no certificate {name!r} in {config.config_dir}. Certificates here: "
+            f"{', '.join(known) or 'none'}. Nothing was changed."
+        )
+    renewal = renewal_conf.load(config.config_dir, name)
+    assert renewal is not None
+    return renewal
+
+
+def _check(
+    config: Any,
+    keeper: Keeper,
+    renewal: Renewal,
+    also: Mapping[str, object],
+    key: PrivateKey | None,
+) -> None:
+    """See that what is asked for can be done.
+
+    :raises PinkeepError: when it cannot
+    """
+    given = {**context.given(config), **also}
+    live = lineage.look(renewal.name, renewal.cert_path, renewal.key_path, renewal.must_staple)
+    values = keeper.values(renewal.name, given, renewal.options, live.names, clock.now())
+    try:
+        keeper.check(options.parse(values, renewal.name))
+    except BadOption as error:
+        own = error.option.replace("--pinkeep-", "--") if set(also) & {error.option[10:]} else ""
+        raise BadOption(own or error.option, error.value, error.why) from error
+    name = str(values["keyring"] or renewal.name)
+    state = keeper.load_state(name, clock.now())
+    if state is not None and state.unpin:
+        raise PinkeepError(
+            f"The keyring {name} leaves pinning. Nothing was changed. To stay pinned, run: certbot-pinkeep "
+            f"unpin {name} --undo"
+        )
+    if key is None:
+        return
+    pin, kind = pins.pin_of(key.public_key()), kind_of(key.public_key())
+    if keeper.is_compromised(pin):
+        raise BadBackup(
+            f"--key: the key with the pin {pin} is compromised, and is never used again. Nothing was changed."
+        )
+    if kind.key_type != live.kind.key_type:
+        pinned = keeper.store.keyring_of(renewal.name) is not None
+        get = (
+            "A pinned certificate keeps its type: get a second certificate for the other type, under "
+            "another --cert-name, and pin that one."
+            if pinned
+            else f"Get one of that type first, and pin it then. Run: certbot renew --cert-name "
+            f"{renewal.name} --key-type {kind.key_type} --force-renewal"
+        )
+        raise BadBackup(
+            f"--key: it is an {kind.key_type.upper()} key, and the certificate of {renewal.name} has an "
+            f"{live.kind.key_type.upper()} key. Nothing was changed. {get}"
+        )
+
+
+def _remember(config: Any, renewal: Renewal, values: Mapping[str, object]) -> None:
+    if renewal.installer in (None, certbot_client.INSTALLER):
+        renewal_conf.remember(config.config_dir, renewal.name, certbot_client.INSTALLER, values)
+    else:
+        renewal_conf.keep_key(config.config_dir, renewal.name)
+
+
+def _renewed_by(renewal: Renewal) -> str:
+    name, installer = renewal.name, renewal.installer
+    if installer in (None, certbot_client.INSTALLER):
+        return f"{name} is renewed by pinkeep from now on, with pinned keys: certbot renew"
+    return (
+        f"{name} goes on being renewed by the installer {installer}, which keeps its key. Such renewals do "
+        "not roll over, and do not bring the header into step by themselves: link the deploy hook once. "
+        'Run: ln -s "$(command -v certbot-pinkeep)" /etc/letsencrypt/renewal-hooks/deploy/'
+    )
+
+
+def _next(keeper: Keeper, keyring: str, key: PrivateKey, found: list[Renewal]) -> str:
+    """What has to be done so that the key that clients pin is served."""
+    public, now = key.public_key(), clock.now()
+    pin = pins.pin_of(public)
+    state = context.load_one(keeper, keyring)
+    primary, names = state.keyring.primary(kind_of(public).key_type), state.keyring.drawing
+    waiting = [m.lineage for m in names if m.pin != pin and m.lineage in [r.name for r in found]]
+    app = (
+        "If an app carries this pin, record until when, or a later rollover locks it out. Run: "
+        f"certbot-pinkeep release {keyring} add --channel app --label VERSION --until DATE --pin {pin}"
+    )
+    if not waiting or primary is None:
+        return f"The key with the pin {pin} is live already. {app}"
+    told = f"The next renewal of {', '.join(waiting)} is issued for the key with the pin {pin}"
+    verdict = rollover.safety(primary, state.ledger, now)
+    if not verdict.at(now):
+        return f"{told}, once that locks nobody out: {verdict.why}. {app}"
+    renew = "".join(
+        f" Run: certbot renew --cert-name {name} --force-renewal --installer pinkeep"
+        for name in waiting
+    )
+    return f"{told}. Until then clients that pin this key refuse the site.{renew} -- {app}"
+
+
+def _key(path: str) -> PrivateKey:
+    """The private key in a file.
+
+    :raises BadBackup: when there is none that can be used
+    """
+    pem = _read(path)
+    if is_encrypted(pem):
+        raise BadBackup(
+            f"--key {path!r}: it is encrypted, and the web server needs it unencrypted. Nothing was "
+            "changed. Run: (umask 077; openssl pkey -in "
+            f"{shlex.quote(path)} -out decrypted.key) -- and give that file"
+        )
+    try:
+        key = load_private_key(pem)
+    except BadKey as error:
+        raise BadBackup(f"--key {path!r}: {error}. Nothing was changed.") from None
+    if not is_common(key.public_key()):
+        raise BadBackup(
+            f"--key {path!r}: it is an {kind_of(key.public_key())} key, which public CAs do not take. "
+            "Nothing was changed."
+        )
+    return key
+
+
+def _read(path: str) -> bytes:
+    try:
+        return atomic.read(path, atomic.SMALL)
+    except OSError as error:
+        why = f"the file cannot be read: {error.strerror}"
+    except ValueError:
+        why = "that is no file's name"
+    raise BadBackup(f"--key {path!r}: {why}. Nothing was changed.") from None

@@ -1,0 +1,159 @@
+"""``certbot-pinkeep release``."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime, timedelta
+
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.core import explain, text, times
+from certbot_pinkeep.core.errors import BadRelease
+from certbot_pinkeep.core.ledger import Release
+from certbot_pinkeep.reports import status
+from certbot_pinkeep.workflow import releases
+from certbot_pinkeep.workflow.enrol import Keeper
+
+_HELP = "apps and zones that carry the pins of today: no rollover locks them out"
+_ADD_EXAMPLE = """\
+  certbot-pinkeep release example.com add --channel ios --label 3.2 --until 2027-11-24
+  certbot-pinkeep release example.com add --channel dns --label tlsa --until 2027-11-24 --ttl 3600
+  certbot-pinkeep release example.com add --channel ios --label 3.1 --until 2027-06-30 --pin PIN --pin PIN
+"""
+_EXTEND_EXAMPLE = """\
+  certbot-pinkeep release example.com extend --channel ios --label 3.2 --until 2028-06-30
+"""
+_LIST_EXAMPLE = """\
+  certbot-pinkeep release example.com list
+"""
+_END_EXAMPLE = """\
+  certbot-pinkeep release example.com end --channel ios --label 3.2
+"""
+_EXAMPLE = """\
+  certbot-pinkeep export example.com --format ios -o Pins.plist
+  certbot-pinkeep release example.com add --channel ios --label 3.2 --until 2027-11-24
+  certbot-pinkeep release example.com list
+  certbot-pinkeep release example.com extend --channel ios --label 3.2 --until 2028-06-30
+  certbot-pinkeep release example.com end --channel ios --label 3.2
+"""
+
+
+def add(commands: context.Commands) -> None:
+    """Add its parser."""
+    command = context.add_command(commands, "release", _HELP, _EXAMPLE)
+    context.add_name(command)
+    verbs = command.add_subparsers(required=True, metavar="add|extend|list|end")
+
+    verb = context.add_verb(verbs, "add", "record what carries the pins of today", _ADD_EXAMPLE)
+    _add_names(verb)
+    _add_until(verb)
+    verb.add_argument(
+        "--pin",
+        metavar="PIN",
+        action="append",
+        default=[],
+        help="for one that is out already: a pin that it carries; repeat it for each; left out: "
+        "the pins of today",
+    )
+    verb.set_defaults(run=_add)
+
+    verb = context.add_verb(
+        verbs, "extend", "it is used for longer, with the pins that it carries", _EXTEND_EXAMPLE
+    )
+    _add_names(verb)
+    _add_until(verb)
+    verb.set_defaults(run=_extend)
+
+    verb = context.add_verb(
+        verbs, "list", "what is on record, and until when it binds", _LIST_EXAMPLE
+    )
+    verb.set_defaults(run=_list)
+
+    verb = context.add_verb(verbs, "end", "nobody uses it any more", _END_EXAMPLE)
+    _add_names(verb)
+    verb.set_defaults(run=_end)
+
+
+def _add_names(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--channel", metavar="C", required=True, help="where it is carried, e.g. ios, android, dns"
+    )
+    verb.add_argument("--label", metavar="L", required=True, help="which one, e.g. 3.2")
+
+
+def _add_until(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--until",
+        metavar="DATE",
+        required=True,
+        help="the last day on which anybody uses it, e.g. 2027-11-24",
+    )
+    verb.add_argument(
+        "--ttl",
+        metavar="SECONDS",
+        help="for how long it is held after that: for a zone, the TTL of its records",
+    )
+
+
+def _add(parsed: argparse.Namespace) -> int:
+    now = clock.now()
+    until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
+    config = context.certbots_config(parsed)
+    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    with context.holding_certbot(config):
+        release = releases.add(
+            keeper, name, parsed.channel, parsed.label, until, ttl, now, tuple(parsed.pin)
+        )
+        _tell(keeper, release, name, now)
+    return 0
+
+
+def _extend(parsed: argparse.Namespace) -> int:
+    now = clock.now()
+    until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
+    config = context.certbots_config(parsed)
+    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    channel, label = parsed.channel, parsed.label
+    with context.holding_certbot(config):
+        for release in releases.extend(keeper, name, channel, label, until, ttl, now):
+            _tell(keeper, release, name, now)
+    return 0
+
+
+def _tell(keeper: Keeper, release: Release, name: str, now: datetime) -> None:
+    told = explain.recorded(name, release, releases.refused(keeper, name, release), now)
+    print(f"{text.escaped(told)}\nSee that it carries these:")
+    print("\n".join(f"  {pin}" for pin in release.pins))
+
+
+def _seconds(written: str | None) -> timedelta | None:
+    if written is None:
+        return None
+    if not (written.isascii() and written.isdigit() and len(written) < 9):
+        raise BadRelease(
+            f"--ttl {written!r}: give a count of seconds, e.g. 3600. Nothing was changed."
+        )
+    return timedelta(seconds=int(written))
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    keeper = context.keeper_of(context.certbots_config(parsed))
+    state = context.load_one(keeper, context.name_of(parsed))
+    told = status.release_lines(state, clock.now())
+    for line, release in zip(told, state.ledger.releases, strict=True):
+        print("\n".join([text.escaped(line), *(f"  {pin}" for pin in release.pins)]))
+    if not told:
+        print(f"The keyring {state.keyring.name} has no release on record.")
+    return 0
+
+
+def _end(parsed: argparse.Namespace) -> int:
+    now = clock.now()
+    config = context.certbots_config(parsed)
+    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    with context.holding_certbot(config):
+        ended = releases.end(keeper, name, parsed.channel, parsed.label, now)
+    bound = max(release.binds_until(now) for release in ended)
+    still = f" It is held until {times.text(bound)}." if bound > now else ""
+    print(f"{parsed.channel} {parsed.label} carries pins of {name} no more.{still}")
+    return 0

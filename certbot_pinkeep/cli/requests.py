@@ -1,0 +1,78 @@
+"""``certbot-pinkeep confirm`` and ``unpin``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from certbot_pinkeep.adapters import clock, renewal_conf
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.core import explain
+from certbot_pinkeep.core.errors import PinkeepError
+from certbot_pinkeep.workflow import requests
+
+_CONFIRM = "you reloaded Apache yourself: what was pending is served"
+_CONFIRM_EXAMPLE = """\
+  systemctl reload apache2 && certbot-pinkeep confirm example.com
+"""
+_UNPIN = (
+    "leave pinning without locking anyone out: max-age=0 until nobody holds pins, then no header"
+)
+_UNPIN_EXAMPLE = """\
+  certbot-pinkeep unpin example.com
+  certbot-pinkeep unpin example.com --undo
+"""
+
+
+def add(commands: context.Commands) -> None:
+    """Add their parsers."""
+    command = context.add_command(commands, "confirm", _CONFIRM, _CONFIRM_EXAMPLE)
+    context.add_name(command)
+    command.add_argument(
+        "--clock",
+        action="store_true",
+        help="instead: the clock is right now, though later moments are on record",
+    )
+    command.set_defaults(run=_confirm)
+
+    command = context.add_command(commands, "unpin", _UNPIN, _UNPIN_EXAMPLE)
+    context.add_name(command)
+    command.add_argument("--undo", action="store_true", help="stay pinned after all")
+    command.set_defaults(run=_unpin)
+
+
+def _confirm(parsed: argparse.Namespace) -> int:
+    config = context.certbots_config(parsed)
+    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    if parsed.clock:
+        with context.holding_certbot(config):
+            told = requests.confirm_clock(keeper, name, clock.now())
+    else:
+        # Without certbot's lock: hooks of certbot that reload Apache confirm. It promises no rollover.
+        told = requests.confirm(keeper, name, clock.now())
+    print(told)
+    return 0
+
+
+def _unpin(parsed: argparse.Namespace) -> int:
+    config = context.certbots_config(parsed)
+    with context.holding_certbot(config):
+        return _unpinned(config, parsed)
+
+
+def _unpinned(config: Any, parsed: argparse.Namespace) -> int:
+    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    for one in requests.unpin(keeper, name, clock.now(), parsed.undo):
+        renewal = renewal_conf.load(config.config_dir, one)
+        if renewal is not None:
+            context.enrol(config, keeper, renewal)
+    step = keeper.step(context.load_one(keeper, name).keyring)
+    try:
+        context.print_step(keeper.publish(name, clock.now()))
+    except PinkeepError as error:
+        raise PinkeepError(
+            f"That is on record, but not published yet: {error} It is published by: {step}"
+        ) from error
+    state = context.load_one(keeper, name)
+    print(explain.unpinning(name, state.unpin, state.ledger, clock.now(), step))
+    return 0

@@ -1,0 +1,150 @@
+"""``certbot-pinkeep rollover``."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from functools import partial
+from typing import Any
+
+from certbot_pinkeep.adapters import certbot_client, clock, renewal_conf
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.core.errors import PinkeepError
+from certbot_pinkeep.workflow import requests
+from certbot_pinkeep.workflow.enrol import Keeper
+
+_HELP = "exchange the key at the next renewal; refused while that locks clients out"
+_MORE = (
+    "The next renewal is issued for the first backup that every client accepts, and the backup after it "
+    "is staged. Where none is safe yet, the earliest time is told and nothing is changed. --force takes "
+    "the backup that locks out for the shortest time: it says first which clients, and until when; "
+    "without --now that can be taken back by --undo until the next renewal."
+)
+_EXAMPLE = """\
+  certbot-pinkeep rollover example.com
+  certbot-pinkeep rollover example.com --when-safe
+  certbot-pinkeep rollover example.com --now
+  certbot-pinkeep rollover example.com --undo
+  certbot-pinkeep rollover example.com --compromised --now --force
+"""
+
+
+def add(commands: context.Commands) -> None:
+    """Add its parser."""
+    command = context.add_command(commands, "rollover", _HELP, _EXAMPLE, _MORE)
+    context.add_name(command)
+    how = command.add_mutually_exclusive_group()
+    how.add_argument(
+        "--when-safe",
+        action="store_true",
+        help="where it is not safe yet, let the first renewal do it at which it is",
+    )
+    how.add_argument(
+        "--force",
+        action="store_true",
+        help="do it though clients are locked out; says first who, and until when",
+    )
+    how.add_argument(
+        "--undo", action="store_true", help="do not exchange it after all, where nothing forces to"
+    )
+    command.add_argument(
+        "--compromised",
+        action="store_true",
+        help="the present key is known to others: never hand it over again",
+    )
+    command.add_argument(
+        "--now", action="store_true", help="renew the keyring's certificates at once"
+    )
+    command.set_defaults(run=partial(_rollover, command))
+
+
+def _rollover(command: context.Parser, parsed: argparse.Namespace) -> int:
+    if parsed.undo and (parsed.now or parsed.compromised):
+        command.error("--undo goes with neither --now nor --compromised")
+    config = context.certbots_config(parsed)
+    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    if parsed.undo:
+        with context.holding_certbot(config):
+            told = requests.take_back(keeper, name, clock.now())
+        print(told)
+        return 0
+    lineages = _renewable(config, keeper, name) if parsed.now else []
+    with context.holding_certbot(config):  # not as long as it renews: certbot takes the lock itself
+        asked = requests.ask(
+            keeper, name, clock.now(), parsed.when_safe, parsed.compromised, parsed.force
+        )
+    print("\n".join(asked.told), flush=True)
+    if not (parsed.now and asked.ready):
+        return 0
+    if not lineages:
+        print(
+            f"No certificate of the keyring {name} is left that certbot could renew. The next one "
+            "that you ask for with --installer pinkeep is issued for the new key."
+        )
+    before = keeper.live_pins(context.load_one(keeper, name).keyring)
+    failed = [one for one in lineages if _renew(one, context.folders(parsed)) != 0]
+    after = keeper.live_pins(context.load_one(keeper, name).keyring)
+    renewed = [one for one in lineages if after.get(one) != before.get(one)]
+    if failed:
+        raise PinkeepError(_what_failed(name, failed, [one for one in failed if one in renewed]))
+    kept = [one for one in lineages if one not in renewed]
+    if kept:
+        raise PinkeepError(
+            f"{', '.join(kept)} was renewed, but with the key that it had: see certbot's words above, which "
+            "say why. The rollover stays on record."
+        )
+    return 0
+
+
+def _what_failed(name: str, failed: list[str], renewed: list[str]) -> str:
+    """What there is to say where certbot failed.
+
+    :param renewed: those of the failed that have another key all the same
+    """
+    left = [one for one in failed if one not in renewed]
+    if not left:
+        return (
+            f"{', '.join(renewed)} has been renewed for the new key, but the keyring {name} is not in "
+            "step with it, or Apache has not loaded it. See certbot's words above, mend that and run: "
+            "certbot renew"
+        )
+    return (
+        f"The rollover of {name} is on record, but these certificates could not be renewed: "
+        f"{', '.join(left)}. See certbot's words above, mend that and run: certbot renew "
+        f"--force-renewal --cert-name {left[0]}"
+    )
+
+
+def _renewable(config: Any, keeper: Keeper, name: str) -> list[str]:
+    """The certificates of the keyring that certbot can renew at once, with pinkeep.
+
+    :raises PinkeepError: when there is one that another installer renews
+    """
+    state = keeper.store.load(name)
+    found = []
+    for member in state.keyring.drawing if state else ():
+        renewal = renewal_conf.load(config.config_dir, member.lineage)
+        if renewal is None:
+            continue  # deleted
+        installer = keeper.installer or renewal.installer
+        if installer != certbot_client.INSTALLER:
+            raise PinkeepError(
+                f"{member.lineage} is renewed with the installer {installer}, which would "
+                f"keep its key. Nothing was changed. Leave --now out, and then run: certbot renew "
+                f"--cert-name {member.lineage} --force-renewal --installer pinkeep"
+            )
+        found.append(member.lineage)
+    return found
+
+
+def _renew(lineage_name: str, folders: list[str]) -> int:
+    """Have certbot renew a certificate now, as it is set up; its words go where ours go."""
+    command = [sys.executable, "-c", "import sys; from certbot.main import main; sys.exit(main())"]
+    command += ["renew", "--cert-name", lineage_name, "--force-renewal", *folders]
+    command += ["--non-interactive", "--no-random-sleep-on-renew"]
+    # Python imports from the working directory first.
+    done = subprocess.run(
+        command, cwd="/", stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, check=False
+    )
+    return done.returncode

@@ -1,0 +1,76 @@
+"""``certbot-pinkeep status``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.core import text
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.reports import status
+from certbot_pinkeep.storage.keys_and_csrs import Folders
+from certbot_pinkeep.workflow.enrol import Keeper
+
+_HELP = "which key is served, which is next, from when it can be exchanged, and what is due"
+_EXAMPLE = """\
+  certbot-pinkeep status
+  certbot-pinkeep status example.com --json
+"""
+
+
+def add(commands: context.Commands) -> None:
+    """Add its parser."""
+    command = context.add_command(commands, "status", _HELP, _EXAMPLE)
+    context.add_name(command, every=True)
+    command.add_argument("--json", action="store_true", help="for scripts and monitoring")
+    command.set_defaults(run=_status)
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    config = context.certbots_config(parsed)
+    keeper = context.keeper_of(config)
+    store = keeper.store
+    names = [parsed.name] if parsed.name else store.names()
+    states, damaged = context.load(keeper, names)
+    now = clock.now()
+    if parsed.json:
+        index: dict[str, list[str]] = {}
+        for request, csr in Folders(config.config_dir).saved_csrs().items():
+            index.setdefault(request.pin, []).append(csr.path or "")
+        document = status.as_data(states, index, now, config.config_dir)
+        # Of many, nobody reads it, and indenting takes time.
+        print(json.dumps(document, indent=2 if len(states) <= status.MANY else None))
+    elif states:
+        steps, apart = _steps(keeper, states), _apart(keeper, states)
+        print(text.escaped(status.as_text(states, now, steps, apart, _hindrances(keeper, states))))
+    elif not damaged:
+        print("No keyring yet. Run: certbot renew --installer pinkeep")
+    for error in damaged:
+        context.fail(str(error))
+    return 1 if damaged else 0
+
+
+def _steps(keeper: Keeper, states: list[State]) -> dict[str, str]:
+    """What brings those keyrings into step that have no certificate."""
+    if len(states) > status.MANY:
+        return {}  # a line each, which does not say
+    rings = [state.keyring for state in states]
+    return {ring.name: keeper.step(ring) for ring in rings if not keeper.hosts_now(ring)}
+
+
+def _apart(keeper: Keeper, states: list[State]) -> dict[str, dict[str, str]]:
+    """The lineages that ``certbot renew`` does not roll over, by their keyrings."""
+    if len(states) > status.MANY:
+        return {}
+    rings = [state.keyring for state in states]
+    return {ring.name: keeper.apart(ring) for ring in rings}
+
+
+def _hindrances(keeper: Keeper, states: list[State]) -> dict[str, str]:
+    """Why ``certbot renew`` does not have Apache send what is pending, by keyring."""
+    if len(states) > status.MANY:
+        return {}
+    waiting = [state for state in states if state.ledger.pending]
+    return {state.keyring.name: keeper.hindrance(state) for state in waiting}

@@ -1,0 +1,58 @@
+"""``certbot-pinkeep timeline``."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.core import text
+from certbot_pinkeep.core.errors import PinkeepError
+from certbot_pinkeep.reports import timeline
+
+_HELP = "the keys' lives, and how long clients hold which pins"
+_EXAMPLE = """\
+  certbot-pinkeep timeline example.com
+  certbot-pinkeep timeline example.com -o example.svg
+"""
+
+
+def add(commands: context.Commands) -> None:
+    """Add its parser."""
+    command = context.add_command(commands, "timeline", _HELP, _EXAMPLE)
+    context.add_name(command)
+    command.add_argument(
+        "-o", "--output", metavar="FILE.svg", help="a picture; left out: text for the terminal"
+    )
+    command.set_defaults(run=_timeline)
+
+
+def _timeline(parsed: argparse.Namespace) -> int:
+    if parsed.output and not parsed.output.lower().endswith(".svg"):
+        raise PinkeepError(
+            f"-o {parsed.output!r}: the picture is SVG; give it a name that ends in .svg. Nothing was "
+            "written."
+        )
+    keeper = context.keeper_of(context.certbots_config(parsed))
+    state = context.load_one(keeper, context.name_of(parsed))
+    line = timeline.timeline(state, clock.now())
+    if not parsed.output:
+        width = shutil.get_terminal_size((100, 24)).columns
+        plain = not _takes("█▓░·", getattr(sys.stdout, "encoding", None))
+        print(text.escaped(timeline.as_text(line, width, plain)))
+        return 0
+    from certbot_pinkeep.reports import plot
+
+    context.write(parsed.output, plot.svg(line))
+    print(f"{parsed.output} shows the timeline of {line.name}. {timeline.verdict(line)}")
+    return 0
+
+
+def _takes(signs: str, encoding: str | None) -> bool:
+    try:
+        signs.encode(encoding or "ascii")
+    except (UnicodeError, LookupError):
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The core. Pure: bytes, values and ``now`` in, values out."""

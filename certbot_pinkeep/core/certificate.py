@@ -1,0 +1,97 @@
+"""What a certificate says, and until when it is in time. Pure.
+
+The rules:
+
+* certbot renews 30 days before a certificate expires, or when a third of its life is left, whichever
+  is later; or when ``renew_before_expiry`` says. Half of that time later, its renewals do not work.
+* A certificate that the library cannot make sense of is an error of that certificate alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+
+from certbot_pinkeep.core.errors import BadKey
+from certbot_pinkeep.core.key_and_csr import names_of
+from certbot_pinkeep.core.kinds import KeyType
+from certbot_pinkeep.core.observations import Certificate
+from certbot_pinkeep.core.pem import kind_of
+
+_LONGEST = timedelta(days=30)
+_SPAN = re.compile(r"(\d+)\s*(hour|day|week|month|year|[hdwy](?![a-z]))?s?", re.I)
+_HOURS = {"h": 1, "d": 24, "w": 168, "m": 720, "y": 8760}
+
+
+def read(lineage: str, certificate: x509.Certificate | bytes) -> Certificate:
+    """What a certificate says; its key may be of any kind.
+
+    :param certificate: as bytes: in DER
+    :raises BadKey: when it cannot be made sense of
+    """
+    try:
+        if isinstance(certificate, bytes):
+            certificate = x509.load_der_x509_certificate(certificate)
+        return _read(lineage, certificate)
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
+        raise BadKey(f"it is no certificate that can be read: {error}") from error
+
+
+def _read(lineage: str, certificate: x509.Certificate) -> Certificate:
+    key = certificate.public_key()
+    spki = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    key_type: KeyType | None = None
+    with suppress(BadKey):
+        key_type = kind_of(key).key_type
+    return Certificate(
+        lineage=lineage,
+        names=tuple(names_of(certificate.subject, certificate.extensions)),
+        pin=base64.b64encode(hashlib.sha256(spki).digest()).decode("ascii"),
+        key_type=key_type,
+        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        begin=_moment(certificate, "not_valid_before"),
+        end=_moment(certificate, "not_valid_after"),
+    )
+
+
+def span(text: str) -> timedelta | None:
+    """A time as certbot's ``renew_before_expiry`` has it, e.g. ``30 days`` or ``1 week 2 days``;
+    without a unit, days. ``None``: it is empty, or written in another way."""
+    found = _SPAN.findall(text)
+    if not found or _SPAN.sub("", text).strip(" ,"):
+        return None
+    return timedelta(
+        hours=sum(int(count) * _HOURS[(unit or "d")[0].lower()] for count, unit in found)
+    )
+
+
+def is_overdue(certificate: Certificate, now: datetime, before: timedelta | None = None) -> bool:
+    """Whether it should have been renewed well before *now*.
+
+    :param before: how long before it expires it is renewed; ``None``: certbot's default
+    """
+    window = min(_LONGEST, (certificate.end - certificate.begin) / 3) if before is None else before
+    return certificate.end - now < window / 2
+
+
+def _moment(certificate: x509.Certificate, name: str) -> datetime:
+    # The aware ones are newer than the oldest cryptography that certbot 2.1 runs with.
+    aware = getattr(certificate, f"{name}_utc", None)
+    found: datetime = aware or getattr(certificate, name).replace(tzinfo=timezone.utc)
+    return found

@@ -1,0 +1,244 @@
+"""What hosts sent before pinkeep pinned them: what was seen in, what is recorded out. Pure.
+
+The rules:
+
+* A client pins by the first Public-Key-Pins header only (RFC 7469 §2.3.1). The report-only header
+  binds nobody.
+* A header is believed only if the handshake proved a key whose private half this machine has: live, of
+  a keyring, kept from an earlier certificate, or brought along. Otherwise somebody else could block
+  rollovers with an absurd max-age. A compromised key proves nothing.
+* Behind a certificate that is not valid for the host's name (it falls into another virtual host) no
+  client notes anything (§2.5): that host sends nothing, and nothing is said.
+* What the keyring published itself is no earlier header, also where it is replaced already.
+* A header that does not list the served key is not recorded: clients ignore it, or it pins a CA
+  (§2.5).
+* A header with one pin is recorded, too: not every client insists on a backup (§2.5).
+* What is believed is recorded as a policy that was served until now. While the host goes on sending
+  it, each later look makes it "until then"; the first look that does not see it any more ends that.
+* A pin of that header without a key on this machine is a backup that is kept offline. Its type is
+  taken to be that of the live key until its key or CSR is brought.
+* A host that has an address, and that nobody could see there, may have sent anything: no rollover before
+  clients have forgotten that. It is looked at again in every run, until it is seen without pins, or
+  with others than pinkeep's own: those tell nothing of what was before.
+* A host above that this machine has a certificate for is looked at as well: what it sends with
+  includeSubDomains binds below, whichever of them is pinned first (§2.1.2).
+* Nobody looks at wildcards, nor at IP addresses, which clients do not pin (§2.3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from ipaddress import ip_address
+
+from certbot_pinkeep.core import certificate as certificates
+from certbot_pinkeep.core import explain, hostnames
+from certbot_pinkeep.core.errors import BadHeader, BadKey
+from certbot_pinkeep.core.header import Header, read_header
+from certbot_pinkeep.core.key_and_csr import SavedKey
+from certbot_pinkeep.core.keyring import Key
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.observations import TlsObservation
+from certbot_pinkeep.core.policy import ENFORCED, Policy
+from certbot_pinkeep.core.state import State
+
+#: How many hosts of a certificate are looked at.
+MOST = 20
+#: A pin that no key has, the digest of nothing: fills up a header with one pin.
+NOBODY = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A policy that a host sends."""
+
+    host: str
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the hosts of a certificate send.
+
+    :ivar sent: what is believed
+    :ivar without: the hosts with a key of ours that send nothing that binds
+    :ivar foreign: those that send pins, but did not prove a key of this machine
+    :ivar unlisted: those that send pins without the key that they serve
+    :ivar unseen: those that could not be looked at, and why
+    :ivar silent: of those, the names of the certificate itself that have an address
+    """
+
+    sent: tuple[Sent, ...] = ()
+    without: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    silent: tuple[str, ...] = ()
+
+
+def hosts_to_see(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the names that can be looked at; the first ones, where they are many."""
+    return tuple(name for name in names if not name.startswith("*.") and not _is_address(name))[
+        :MOST
+    ]
+
+
+def found(
+    names: Sequence[str],
+    shown: Iterable[TlsObservation],
+    is_held: Callable[[str], bool],
+    above: Sequence[str] = (),
+) -> Found:
+    """What was seen at the names of a certificate.
+
+    :param shown: what was seen; one host may be there several times
+    :param is_held: whether this machine has the private key of a pin
+    :param above: the hosts above, of which only what binds below counts
+    """
+    sent: dict[Sent, None] = {}
+    without, foreign, unlisted, silent, answered = [], [], [], [], set()
+    unseen = {name: "" for name in (*names, *above) if not _is_address(name)}
+    for one in shown:
+        if one.certificate is None or one.stopped:
+            if one.host not in answered and one.host in unseen:
+                unseen[one.host] = one.error
+                silent += [one.host] if one.address else []
+            continue
+        header = _first(one)
+        if header is not None and one.host in above and not header.include_subdomains:
+            header = None
+        valid_for, pin = _facts(one.certificate)
+        answered.add(one.host)
+        unseen.pop(one.host, None)
+        if not any(hostnames.holds(name, one.host, False) for name in valid_for):
+            continue
+        if not is_held(pin):
+            foreign += [one.host] if header is not None else []
+        elif header is None or not header.max_age:
+            without.append(one.host)
+        elif pin not in header.pins:
+            unlisted.append(one.host)
+        else:
+            sent[Sent(one.host, _policy(header))] = None
+    sending = {one.host for one in sent}
+    return Found(
+        tuple(sent),
+        tuple(dict.fromkeys(host for host in without if host not in sending)),
+        tuple(dict.fromkeys(foreign)),
+        tuple(dict.fromkeys(unlisted)),
+        unseen,
+        tuple(dict.fromkeys(host for host in silent if host in unseen and host not in above)),
+    )
+
+
+def recorded(
+    state: State,
+    seen: Found,
+    kind: KeyKind,
+    saved: Callable[[str], SavedKey | None],
+    no_backups: Iterable[str],
+    now: datetime,
+) -> State:
+    """The state with what the hosts of a certificate send.
+
+    :param kind: that of its live key
+    :param saved: finds the file of a key by its pin
+    :param no_backups: pins that are not those of backups: a CA's
+    """
+    served = [one.policy for one in state.ledger.known if not one.replaced]
+    others = [one for one in seen.sent if not _is_among(one.policy, served)]
+    still = {one.host for one in others}
+    ours = dict.fromkeys(one.host for one in seen.sent if one.host not in still)
+    ledger, keyring = state.ledger.not_sent((*seen.without, *ours), now), state.keyring
+    ledger = ledger.seen_at((*seen.without, *seen.unlisted, *still)) if ledger.releases else ledger
+    for policy, hosts in _together(others).items():
+        ledger = ledger.sent(policy, hosts, now)
+        for pin in () if _is_own(policy, state) else policy.pins:
+            if keyring.key(pin) is not None or pin == NOBODY or pin in set(no_backups):
+                continue
+            key = saved(pin)
+            path = key.path if key else None
+            keyring = keyring.with_backup(Key(pin, key.kind if key else kind, "backup", path, now))
+    return replace(state, keyring=keyring, ledger=ledger)
+
+
+def told(name: str, before: State, after: State, seen: Found, now: datetime) -> list[str]:
+    """What there is to say of headers that were seen, as sentences.
+
+    :param name: the keyring's
+    :param before: the state before they were recorded
+    """
+    sentences = []
+    known, had = before.ledger.inherited, {key.pin for key in before.keyring.keys}
+    added = [key.pin for key in after.keyring.keys if key.offline and key.pin not in had]
+    for policy, hosts in _together(seen.sent).items():
+        if _is_own(policy, before):
+            continue
+        new = [one for one in after.ledger.inherited if one not in known and one.policy == policy]
+        if new:
+            offline = [pin for pin in policy.pins if pin in added]
+            sentences.append(explain.sent_before(name, hosts, policy, offline, now))
+    if seen.foreign:
+        sentences.append(explain.sent_by_others(name, seen.foreign))
+    if seen.unlisted:
+        sentences.append(explain.sent_without_key(name, seen.unlisted))
+    return sentences
+
+
+def _together(sent: Iterable[Sent]) -> dict[Policy, tuple[str, ...]]:
+    found: dict[Policy, tuple[str, ...]] = {}
+    for one in sent:
+        found[one.policy] = (*found.get(one.policy, ()), one.host)
+    return found
+
+
+def _is_own(policy: Policy, state: State) -> bool:
+    """Whether the keyring published it itself."""
+    return _is_among(policy, [entry.policy for entry in state.ledger.entries])
+
+
+def _is_among(policy: Policy, others: Iterable[Policy]) -> bool:
+    return any(_is_the_same(policy, one) for one in others)
+
+
+def _is_the_same(one: Policy, other: Policy) -> bool:
+    """Whether they bind clients to the same."""
+    return (set(one.pins), one.binding, one.include_subdomains) == (
+        set(other.pins),
+        other.binding,
+        other.include_subdomains,
+    )
+
+
+def _first(shown: TlsObservation) -> Header | None:
+    """The header that clients take; ``None``: none, or none that they can read."""
+    values = [value for name, value in shown.headers if name.lower() == ENFORCED.lower()]
+    try:
+        return read_header(values[0]) if values else None
+    except BadHeader:
+        return None
+
+
+def _facts(certificate: bytes) -> tuple[tuple[str, ...], str]:
+    """The hosts and the pin of a certificate in DER; empty: it cannot be read."""
+    try:
+        read = certificates.read("", certificate)
+    except BadKey:
+        return (), ""
+    return hostnames.hosts(read.names), read.pin
+
+
+def _policy(header: Header) -> Policy:
+    listed = tuple(dict.fromkeys(header.pins))
+    if len(listed) < 2:
+        listed = (*listed, NOBODY)
+    return Policy(listed, header.max_age, header.include_subdomains)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,81 @@
+"""The pins as nginx reads them: a ``map`` with the header, and the line that a site adds. Pure.
+
+The rules:
+
+* nginx's lines stand beside the sites' own, in ``http``: there they hold for every answer, whatever a
+  server or a location does. What a site adds is one line that never changes.
+* nginx sends no header that has no value: that keeps it from plain HTTP (RFC 7469 §2.2.2).
+* The names of nginx's variables are the keyring's own, one for pins and one for report-only pins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from certbot_pinkeep.core.errors import BadPolicy
+from certbot_pinkeep.core.policy import ENFORCED, REPORT_ONLY, Policy
+
+#: The longest text between quotes that nginx reads, in bytes.
+_LONGEST = 4094
+
+
+#: The longest name of a variable with which nginx starts as it comes (its variables_hash_bucket_size is
+#: 64, which takes 46 bytes).
+_LONGEST_NAME = 40
+
+
+PREFIXES = {ENFORCED: "pinkeep_pins_", REPORT_ONLY: "pinkeep_report_only_"}
+
+
+def told(name: str, policy: Policy) -> str:
+    """Where a file with the pins of the keyring *name* belongs, and what the sites add, as comments."""
+    return (
+        "# Include this file in the http block; a file in /etc/nginx/conf.d as a rule is. Put this line\n"
+        "# into each server block that is to send them, and into each location there that has\n"
+        "# add_header lines of its own:\n"
+        "#\n"
+        f"#     add_header {policy.header_name} {variable(name, policy.header_name)} always;\n"
+        "#\n"
+    )
+
+
+def mapped(name: str, policy: Policy) -> str:
+    """What nginx reads of the pins of the keyring *name*.
+
+    :raises BadPolicy: when nginx would refuse it, or read something else
+    """
+    return mapping(variable(name, policy.header_name), f"    on {_quoted(policy)};\n")
+
+
+def mapping(variable: str, line: str) -> str:
+    return f'map $https {variable} {{\n    default "";\n{line}}}\n'
+
+
+def variable(name: str, header: str) -> str:
+    """The variable of a keyring. nginx knows letters of one case, digits and underscores."""
+    prefix = PREFIXES[header]
+    found = re.sub("[^a-z0-9]", "_", name.lower())
+    room = _LONGEST_NAME - len(prefix)
+    if len(found) > room or not re.fullmatch("[a-z0-9.]+", name):
+        # No other keyring may have the same one.
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        found = f"{found[: room - len(digest) - 1]}_{digest}"
+    return f"${prefix}{found}"
+
+
+def _quoted(policy: Policy) -> str:
+    value = policy.header_value
+    if "$" in value:
+        raise BadPolicy(
+            "nginx takes a '$' for the beginning of a variable, and the report-uri has one: "
+            f"{policy.report_uri}. Set another one with --pinkeep-report-uri."
+        )
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    if len(escaped) > _LONGEST:
+        raise BadPolicy(
+            f"nginx reads no more than {_LONGEST} bytes in one piece, and the header with "
+            f"{len(policy.pins)} pins is longer ({len(escaped)}). Have fewer with --pinkeep-backup-keys, or "
+            "a shorter --pinkeep-report-uri."
+        )
+    return f"'{escaped}'"

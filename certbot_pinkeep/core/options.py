@@ -1,0 +1,274 @@
+"""The plugin's options: text as it was typed, checked and turned into values. Pure.
+
+The rules:
+
+* A value that cannot be used is an error that names the option and the value (G10).
+* Nothing here asks the parser to refuse a value: a bad one in cli.ini would then stop every run of
+  certbot, also for the lineages of other installers (G3, G9).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from certbot_pinkeep.core import hostnames
+from certbot_pinkeep.core.errors import BadOption, NoKeyringName
+
+#: The options' names without ``--pinkeep-``.
+OPTIONS = (
+    "keyring",
+    "backup-keys",
+    "max-age",
+    "include-subdomains",
+    "report-uri",
+    "report-only",
+    "rollover-days",
+    "header",
+    "snippet-dir",
+    "configtest-command",
+    "reload-command",
+)
+#: Pins are for apps and zones: no server sends a header.
+NO_HEADER = "none"
+HEADERS = ("apache", "nginx", NO_HEADER)
+DEFAULT_BACKUP_KEYS = 2
+DEFAULT_MAX_AGE = 5184000
+DEFAULT_ROLLOVER_DAYS = 730
+MOST_BACKUP_KEYS = 100
+#: A hundred years; who means "not at all" writes never.
+MOST_ROLLOVER_DAYS = 36500
+#: Ten years: more is a slip of the finger that would bind clients for ever.
+MOST_MAX_AGE = 315360000
+
+#: The options that are given without a value, or taken back.
+SWITCHES = ("include-subdomains", "report-only")
+
+_KEYRING = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_LONGEST_NAME = 250  # with ".conf", what a file system takes
+_URI = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
+#: What only a shell would understand.
+_SHELL_WORDS = frozenset(("&&", "||", ";", "|", "&", ">", ">>", "<", "2>&1"))
+_ON = ("true", "yes", "on", "1")
+_OFF = ("false", "no", "off", "0")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the admin set, checked.
+
+    :ivar keyring: the keyring that the lineage draws on
+    :ivar max_age: seconds
+    :ivar rollover_days: the age at which a primary is left; ``None``: never
+    :ivar header: the server that sends the header, or :data:`NO_HEADER`; ``None``: the default
+    :ivar snippet_dir: absolute; ``None`` for the default below the config dir
+    :ivar configtest: words of the command; ``None`` for the default, empty for none
+    :ivar reload: words of the command; ``None`` for the default, empty for none
+    :ivar settings: what was given of all this but the keyring's name, as text; it counts for every
+        lineage of the keyring
+    """
+
+    keyring: str
+    backup_keys: int = DEFAULT_BACKUP_KEYS
+    max_age: int = DEFAULT_MAX_AGE
+    include_subdomains: bool = False
+    report_uri: str | None = None
+    report_only: bool = False
+    rollover_days: int | None = DEFAULT_ROLLOVER_DAYS
+    header: str | None = None
+    snippet_dir: str | None = None
+    configtest: tuple[str, ...] | None = None
+    reload: tuple[str, ...] | None = None
+    settings: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+def parse(values: Mapping[str, object], lineage: str) -> Options:
+    """Check the values of all options.
+
+    :param values: by the option's name without ``--pinkeep-``, e.g. ``max-age``; ``None`` and
+        missing ones are defaults
+    :param lineage: certbot's name for the lineage, the default name of its keyring
+    :raises BadOption: for the first value that cannot be used
+    """
+    return Options(
+        keyring=keyring_name(values.get("keyring"), lineage),
+        backup_keys=_number(values, "backup-keys", DEFAULT_BACKUP_KEYS, 1, MOST_BACKUP_KEYS),
+        max_age=_number(values, "max-age", DEFAULT_MAX_AGE, 0, MOST_MAX_AGE),
+        include_subdomains=_switch(values, "include-subdomains"),
+        report_uri=_report_uri(values.get("report-uri")),
+        report_only=_switch(values, "report-only"),
+        rollover_days=_rollover_days(values),
+        header=header(values),
+        snippet_dir=_folder(values, "snippet-dir"),
+        configtest=command(values, "configtest-command"),
+        reload=command(values, "reload-command"),
+        settings={
+            name: str(value)
+            for name, value in values.items()
+            if name != "keyring" and value is not None
+        },
+    )
+
+
+def unusable(values: Mapping[str, object]) -> list[str]:
+    """The options whose values cannot be used, whatever the others are."""
+    found = []
+    for name, value in values.items():
+        try:
+            parse({name: value}, "any")
+        except BadOption:
+            found.append(name)
+    return found
+
+
+def header(values: Mapping[str, object]) -> str | None:
+    """The server that sends the header, whatever the other options' values are.
+
+    :raises BadOption: when there is no such server
+    """
+    value = values.get("header")
+    if value is None:
+        return None
+    text = str(value).lower()
+    if text not in HEADERS:
+        raise BadOption("--pinkeep-header", value, f"give one of these: {', '.join(HEADERS)}.")
+    return text
+
+
+def command(values: Mapping[str, object], name: str) -> tuple[str, ...] | None:
+    """The words of one command, whatever the other options' values are.
+
+    :param name: of the option, e.g. ``reload-command``
+    :returns: ``None``: the default; empty: none
+    :raises BadOption: when it cannot be used
+    """
+    value = values.get(name)
+    if value is None:
+        return None
+    text = str(value)
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise BadOption(
+            f"--pinkeep-{name}", text, f"it cannot be split into words: {error}."
+        ) from error
+    shells = next((word for word in words if word in _SHELL_WORDS), None)
+    if shells is not None:
+        raise BadOption(
+            f"--pinkeep-{name}",
+            text,
+            f"no shell reads this, so {shells!r} has no effect. Write the commands into a script, and give "
+            f"the script's path; or give: sh -c {shlex.quote(text)}",
+        )
+    return words
+
+
+def keyring_name(value: object, lineage: str) -> str:
+    """The keyring's name: the option's value, or the lineage's name.
+
+    :raises BadOption: when it cannot be a file's name
+    """
+    name = lineage if value is None else str(value)
+    if not _KEYRING.fullmatch(name) or len(name) > _LONGEST_NAME:
+        why = (
+            "a keyring's name has letters, digits, '.', '_' and '-' only, begins with a letter, a "
+            f"digit or '_', and has {_LONGEST_NAME} characters at most"
+        )
+        if value is None:
+            better = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:_LONGEST_NAME]
+            raise NoKeyringName(lineage, f"{why}.", better or "pins")
+        raise BadOption("--pinkeep-keyring", name, f"{why}.")
+    return name
+
+
+def check_report_host(uri: str | None, hosts: tuple[str, ...], subdomains: bool) -> None:
+    """See that reports do not go to a host that the keyring covers: a client that refuses the host
+    could not report there (RFC 7469 §2.1.4).
+
+    :raises BadOption: when they would
+    """
+    if uri is None:
+        return
+    target = (urlsplit(uri).hostname or "").lower().rstrip(".")
+    for host in hosts:
+        if hostnames.covers(host, target, subdomains):
+            raise BadOption(
+                "--pinkeep-report-uri",
+                uri,
+                f"the host {target} is covered by the pins of {host}: a client that refuses them "
+                "could not report there (RFC 7469 §2.1.4). Name a host that is not pinned here.",
+            )
+
+
+def _number(values: Mapping[str, object], name: str, default: int, least: int, most: int) -> int:
+    value = values.get(name)
+    if value is None:
+        return default
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+        raise BadOption(f"--pinkeep-{name}", text, f"give a whole number from {least} to {most}.")
+    return int(text)
+
+
+def _rollover_days(values: Mapping[str, object]) -> int | None:
+    if str(values.get("rollover-days")).lower() == "never":
+        return None
+    try:
+        return _number(values, "rollover-days", DEFAULT_ROLLOVER_DAYS, 0, MOST_ROLLOVER_DAYS)
+    except BadOption as error:
+        raise BadOption(error.option, error.value, f"{error.why[:-1]}, or never.") from None
+
+
+def _switch(values: Mapping[str, object], name: str) -> bool:
+    value = values.get(name)
+    text = str(value).lower()
+    if value is None or text in _OFF:
+        return False
+    if text in _ON:
+        return True
+    raise BadOption(f"--pinkeep-{name}", value, "give true or false.")
+
+
+def is_report_uri(text: str) -> bool:
+    """Whether it is an http or https URI on a host (RFC 3986 §2, §3.2)."""
+    if not _URI.fullmatch(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        named, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    found = hostnames.host((named or "").replace("_", "a"))  # as some networks have them
+    if found is None or found.startswith("*.") or parts.scheme.lower() not in ("https", "http"):
+        return False
+    # What the library reads over, say "[::1]]": the authority is user, host and port, and no more.
+    _, _, place = parts.netloc.rpartition("@")
+    spelt = f"[{named}]" if ":" in (named or "") else named
+    return re.fullmatch(rf"{re.escape(spelt or '')}(?::\d*)?", place, re.I | re.A) is not None
+
+
+def _report_uri(value: object) -> str | None:
+    if value is None:
+        return None
+    text = str(value)
+    if not is_report_uri(text):
+        raise BadOption(
+            "--pinkeep-report-uri",
+            text,
+            "give an https or http URI with a host, without quotes, spaces or line breaks.",
+        )
+    return text
+
+
+def _folder(values: Mapping[str, object], name: str) -> str | None:
+    value = values.get(name)
+    if value is None:
+        return None
+    text = str(value)
+    if not posixpath.isabs(text) or any(ord(character) < 32 for character in text):
+        raise BadOption(f"--pinkeep-{name}", text, "give the absolute path of a folder.")
+    return posixpath.normpath(text)

@@ -1,0 +1,67 @@
+"""What is published for a keyring: its pins and how long they bind. Pure.
+
+The rules:
+
+* A policy has at least two pins, none of them twice (RFC 7469 §2.5, §4.3; G4).
+* A report-only policy is never noted by a client, so it binds nobody (RFC 7469 §2.3.2).
+* ``max-age=0`` makes a client forget; it binds nobody either (RFC 7469 §2.3.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from certbot_pinkeep.core import pins
+from certbot_pinkeep.core.errors import BadPolicy
+from certbot_pinkeep.core.header import Header, write_header
+
+ENFORCED = "Public-Key-Pins"
+REPORT_ONLY = "Public-Key-Pins-Report-Only"
+#: A hundred years in seconds: a max-age beyond it, which only an edited snippet can have, is for ever.
+_EVER = 3155760000
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy as it is served.
+
+    :ivar pins: in the order in which they are published
+    :ivar max_age: seconds
+    :raises BadPolicy: when it must not be published
+    """
+
+    pins: tuple[str, ...]
+    max_age: int
+    include_subdomains: bool = False
+    report_uri: str | None = None
+    report_only: bool = False
+
+    def __post_init__(self) -> None:
+        if len(set(self.pins)) != len(self.pins):
+            raise BadPolicy("A policy must not list a pin twice.")
+        if len(self.pins) < 2:
+            raise BadPolicy(
+                "A policy needs at least two pins, a served one and a backup (RFC 7469 §4.3)."
+            )
+        if not all(pins.is_pin(pin) for pin in self.pins):
+            raise BadPolicy(f"A policy lists what is not a pin: {', '.join(self.pins)}.")
+        if self.max_age < 0:
+            raise BadPolicy(f"A policy cannot have the max-age {self.max_age}.")
+
+    @property
+    def header_name(self) -> str:
+        """The name of the header that carries it (RFC 7469 §2.1)."""
+        return REPORT_ONLY if self.report_only else ENFORCED
+
+    @property
+    def header_value(self) -> str:
+        """The value of the header that carries it (RFC 7469 §2.1)."""
+        return write_header(
+            Header(self.pins, self.max_age, self.include_subdomains, self.report_uri)
+        )
+
+    @property
+    def binding(self) -> timedelta:
+        """How long it binds a client that noted it just now (RFC 7469 §2.3)."""
+        return timedelta(0) if self.report_only else timedelta(seconds=min(self.max_age, _EVER))

@@ -1,0 +1,327 @@
+"""Which key the next certificate is issued for. Pure: keyring, ledger and now in, decision out.
+
+The rules:
+
+* Switching to a key is safe when every policy and release that still binds contains its pin (G2,
+  RFC 7469 §2.6). For one certificate, those count that bind at its names. A policy that may still
+  be served has no known end: while one lacks the pin, the time from which switching is safe is
+  unknown.
+* A ledger that is in doubt, that is blind to what was served before, or that knows moments later
+  than now (a clock that ran backwards), makes nothing safe (G8).
+* The next certificate is issued for the primary, until a rollover is due: by the primary's age
+  since its first service, on the admin's wish, after a revocation, or because the key is
+  compromised. An unknown age is not due (G8).
+* Where a rollover is due, the first backup that is safe is taken. Where none is, the primary goes
+  on (G3), but for a compromised one, which is never handed over again.
+* A backup whose private key is elsewhere is safe as any other, but cannot be handed over: when its
+  turn has come, the primary goes on, and the admin is asked for the private key. Only in place of a
+  compromised key the next safe one at hand is taken.
+* A rollover of the keyring is one of all key types in service: it is safe once it is for each of
+  them.
+* A backup whose file cannot be used is passed over, here and nowhere else (see ``Key.fault``).
+* A certificate that does not serve the primary yet (it joined with a key of its own, or another one
+  was rolled over first) is issued for the primary as soon as that is safe at its names; until then
+  it keeps its key. Age is no reason to exchange a primary that it does not serve.
+* A new certificate is issued for the primary, unless policies are known to bind at its names that
+  lack it: then it is not issued.
+* The admin can force a backup. It is taken whoever is locked out; who that is, and until when,
+  follows from the ledger. That holds for the certificates of that time, until they have followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from certbot_pinkeep.core import times
+from certbot_pinkeep.core.keyring import Key, Keyring
+from certbot_pinkeep.core.kinds import KeyType
+from certbot_pinkeep.core.ledger import Holding, Ledger, Release
+
+#: What keeps it unknown from when switching is safe.
+Cause = Literal["", "doubt", "clock", "pending", "moved", "none", "elsewhere", "unseen"]
+Reason = Literal["age", "asked", "revoked", "compromised", "shared"]
+Hosts = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The certificate that a key is looked for.
+
+    :ivar hosts: its names
+    :ivar pin: the pin of the key that it has now; ``None``: it is a new one
+    """
+
+    hosts: Hosts
+    pin: str | None
+
+
+@dataclass(frozen=True)
+class Safety:
+    """When switching to a key locks nobody out.
+
+    :ivar since: the earliest such time, which may lie ahead; ``None`` while unknown
+    :ivar why: the reason while it is not safe, as a part of a sentence; empty when it is
+    :ivar cause: what keeps the time unknown
+    """
+
+    since: datetime | None
+    why: str = ""
+    cause: Cause = ""
+
+    def at(self, now: datetime) -> bool:
+        """Whether switching is safe at *now*."""
+        return not self.why and self.since is not None and self.since <= now
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the next certificate is issued for, and why.
+
+    :ivar key: the key; ``None`` when there is none that may be handed over
+    :ivar due: why a rollover is due; ``None``: none is
+    :ivar best: the backup to switch to, now or as soon as it is safe; ``None`` without a backup
+    :ivar safety: when switching to that one is safe
+    :ivar available: where the private key of the best one is elsewhere: the best one that is here
+    :ivar at_hand_since: from when switching to that one is safe; ``None``: unknown, or it is
+    """
+
+    key: Key | None
+    due: Reason | None
+    best: Key | None
+    safety: Safety
+    available: Key | None = None
+    at_hand_since: datetime | None = None
+
+    @property
+    def rolls_over(self) -> bool:
+        """Whether the next certificate is issued for another key than the primary."""
+        return self.key is not None and self.key is self.best and self.due is not None
+
+    @property
+    def held(self) -> bool:
+        """Whether a rollover is due that is not safe yet."""
+        return self.due is not None and not self.rolls_over
+
+
+def decide(
+    keyring: Keyring,
+    ledger: Ledger,
+    now: datetime,
+    key_type: KeyType,
+    asked: bool = False,
+    certificate: Certificate | None = None,
+) -> Decision:
+    """What the next certificate of *key_type* is issued for.
+
+    :param asked: whether a rollover is asked for, beyond what the keyring says
+    :param certificate: which one; ``None``: all that serve the primary
+    """
+    decision = _decide(keyring, ledger, now, key_type, asked, certificate)
+    if decision.best is None or not decision.best.offline:
+        return decision
+    hosts = certificate.hosts if certificate else None
+    here, ready = best_backup(keyring.without_offline(), ledger, now, key_type, hosts)
+    since = None if here is None or ready.at(now) else ready.since
+    return replace(decision, available=here, at_hand_since=since)
+
+
+def _decide(
+    keyring: Keyring,
+    ledger: Ledger,
+    now: datetime,
+    key_type: KeyType,
+    asked: bool,
+    certificate: Certificate | None,
+) -> Decision:
+    primary = keyring.primary(key_type)
+    hosts = certificate.hosts if certificate else None
+    follows = _follows(keyring, primary, certificate)
+    due = _due(keyring, now, key_type, follows) or ("asked" if asked else None)
+    best, verdict = _next_backup(keyring, ledger, now, key_type, hosts)
+    if due and best is not None and (best.forced or verdict.at(now)):
+        return Decision(best, due, best, verdict)
+    if certificate is None or (primary is not None and not follows):
+        return Decision(primary, due, best, verdict)
+    kept = _kept(keyring, certificate)
+    if primary is None or (due and kept is not None):
+        return Decision(kept, due, best, verdict)
+    ready = _ready_to_follow(primary, ledger, now, certificate)
+    if ready.at(now):
+        return Decision(primary, due, best, verdict)
+    if kept is not None or certificate.pin is None:
+        return Decision(kept, "shared", primary, ready)
+    return Decision(None, "compromised", best or primary, verdict if best else ready)
+
+
+def decide_all(keyring: Keyring, ledger: Ledger, now: datetime) -> dict[KeyType, Decision]:
+    """What the next certificates are issued for, of each type in service."""
+    return {key_type: decide(keyring, ledger, now, key_type) for key_type in keyring.served_types()}
+
+
+def last(decisions: Mapping[KeyType, Decision]) -> Safety:
+    """When a rollover of the keyring is safe: when it is for the type for which it is last.
+
+    :param decisions: those of all types in service
+    """
+    verdicts = [decision.safety for decision in decisions.values()]
+    return max(verdicts, key=_lateness, default=Safety(None, "there is no key", "none"))
+
+
+def _lateness(verdict: Safety) -> tuple[bool, bool, datetime]:
+    """What is unknown comes last, and before that what waits for the admin."""
+    since = verdict.since
+    return since is None, verdict.cause == "elsewhere", since or datetime.max
+
+
+def _follows(keyring: Keyring, primary: Key | None, certificate: Certificate | None) -> bool:
+    """Whether the certificate is to follow others to the primary. One with a key that was retired, or
+    is unknown, came past the keyring: it goes back to the primary."""
+    if certificate is None or primary is None or certificate.pin == primary.pin:
+        return False
+    if certificate.pin is None:
+        return True
+    key = keyring.key(certificate.pin)
+    return key is not None and key.role != "retired"
+
+
+def _kept(keyring: Keyring, certificate: Certificate) -> Key | None:
+    """The key that the certificate has, where it can go on with it."""
+    key = keyring.key(certificate.pin) if certificate.pin else None
+    return key if key is not None and key.role not in ("compromised", "retired") else None
+
+
+def _ready_to_follow(
+    primary: Key, ledger: Ledger, now: datetime, certificate: Certificate
+) -> Safety:
+    """When a certificate that does not serve the primary can be issued for it.
+
+    Where it is new, only what is known stands against it.
+    """
+    accepted = not locked_out(primary.pin, ledger, now, certificate.hosts)
+    new = certificate.pin is None
+    if (primary.forced and not new) or (new and accepted):
+        return Safety(now)
+    return safety(primary, ledger, now, certificate.hosts)
+
+
+def _next_backup(
+    keyring: Keyring, ledger: Ledger, now: datetime, key_type: KeyType, hosts: Hosts | None
+) -> tuple[Key | None, Safety]:
+    """The backup to switch to, as :func:`best_backup`; one that is elsewhere has to be brought."""
+    best, verdict = best_backup(keyring, ledger, now, key_type, hosts)
+    if best is None or not best.offline:
+        return best, verdict
+    if keyring.primary(key_type) is None:
+        other, ready = best_backup(keyring.without_offline(), ledger, now, key_type, hosts)
+        if other is not None and ready.at(now):
+            return other, ready
+    if not verdict.at(now):
+        return best, verdict
+    where = f"is encrypted, in {best.encrypted}" if best.encrypted else "is not on this machine"
+    why = f"the private key of its next backup, with the pin {best.pin}, {where}"
+    return best, Safety(verdict.since, why, "elsewhere")
+
+
+def best_backup(
+    keyring: Keyring,
+    ledger: Ledger,
+    now: datetime,
+    key_type: KeyType,
+    hosts: Hosts | None = None,
+) -> tuple[Key | None, Safety]:
+    """The backup to switch to: the forced one, else the first one that is safe, else the one that
+    is safe first; ``None`` where there is no backup that can be used."""
+    backups = keyring.backups(key_type)
+    verdicts = [(key, safety(key, ledger, now, hosts)) for key in backups if not key.is_lost]
+    for key, verdict in verdicts:
+        if key.forced:
+            return key, verdict
+    for key, verdict in verdicts:
+        if verdict.at(now):
+            return key, verdict
+    known = [(verdict.since, key, verdict) for key, verdict in verdicts if verdict.since]
+    if known:
+        _, key, verdict = min(known, key=lambda one: one[0])
+        return key, verdict
+    why = "no backup key can be used" if backups else "there is no backup key"
+    return verdicts[0] if verdicts else (None, Safety(None, why, "none"))
+
+
+def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) -> Safety:
+    """When switching to *key* is safe, seen from *now*.
+
+    :param hosts: the names at which it is to be served; ``None``: at all that are pinned
+    """
+    if ledger.doubt:
+        return Safety(None, ledger.doubt, "doubt")
+    if ledger.is_ahead_of(now):
+        return Safety(None, clock(ledger, now), "clock")
+    since, who = key.created, "clients may hold"
+    cause: Cause = ""
+    if ledger.blind_until is not None and ledger.blind_until > now:
+        since, who = (
+            max(since, ledger.blind_until),
+            "the record is not whole: clients may hold",
+        )
+    for one in lacking(key.pin, ledger, hosts):
+        if isinstance(one, Release):
+            if one.binds_until(now) > since:
+                cause = "unseen" if one.is_unseen else ""
+                who = f"{one} carries"
+                if one.is_unseen:
+                    who = f"what {', '.join(one.hosts)} sent before is unknown: clients may hold"
+        elif one.replaced is None and one in ledger.inherited:
+            return Safety(None, "pins of the keyring that was left may still be served", "moved")
+        elif one.replaced is None:
+            return Safety(None, "pins without it may still be served", "pending")
+        elif one.binds_until(now) > since:
+            who, cause = "clients may hold", ""
+        since = max(since, one.binds_until(now))
+    why = "" if since <= now else f"{who} pins without it until {times.text(since)}"
+    return Safety(since, why, cause if why else "")
+
+
+def clock(ledger: Ledger, now: datetime) -> str:
+    """Why nothing follows from a ledger that is ahead of *now*, as a part of a sentence."""
+    latest = times.text(ledger.latest() or now)
+    return f"the clock says {times.text(now)}, but {latest} was reached before"
+
+
+def lacking(pin: str, ledger: Ledger, hosts: Hosts | None = None) -> tuple[Holding, ...]:
+    """What is on record that binds at the hosts and lacks *pin*: who holds it is locked out by the
+    key of that pin (RFC 7469 §2.6)."""
+    return tuple(one for one in ledger.holdings if pin not in one.pins and one.binds_at(hosts))
+
+
+def locked_out(
+    pin: str, ledger: Ledger, now: datetime, hosts: Hosts | None = None
+) -> tuple[Holding, ...]:
+    """What locks out its holders by the key of *pin*, served at *now*."""
+    return tuple(one for one in lacking(pin, ledger, hosts) if one.may_bind(now))
+
+
+def next_due(keyring: Keyring, now: datetime, key_type: KeyType) -> datetime | None:
+    """From when the next rollover is due; ``None``: never, or unknown."""
+    primary = keyring.primary(key_type)
+    if primary is None or primary.leave:
+        return now
+    if keyring.rollover_days is None or primary.first_served is None:
+        return None
+    return primary.first_served + timedelta(days=keyring.rollover_days)
+
+
+def _due(
+    keyring: Keyring, now: datetime, key_type: KeyType, follows: bool = False
+) -> Reason | None:
+    primary = keyring.primary(key_type)
+    if primary is None:
+        return "compromised"
+    if primary.leave and primary.leave != "lost":  # that is said of retired ones
+        return primary.leave
+    if follows:
+        return None
+    since = next_due(keyring, now, key_type)
+    return "age" if since is not None and since <= now else None

@@ -1,0 +1,58 @@
+"""Points in time: aware UTC datetimes in whole seconds, written as RFC 3339.
+
+A moment that is read is one with which can be reckoned: a century more or less is still a date.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+#: The moments that are read.
+EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
+LATEST = datetime(9000, 1, 1, tzinfo=timezone.utc)
+#: A hundred years: the longest span that is read.
+LONGEST = timedelta(seconds=3155760000)
+
+
+def text(moment: datetime) -> str:
+    """Write *moment* as RFC 3339, e.g. ``2026-11-23T09:00:00Z``."""
+    return moment.astimezone(timezone.utc).strftime(FORMAT)
+
+
+def parse(written: str) -> datetime:
+    """Read what :func:`text` wrote.
+
+    :raises ValueError: for anything else
+    """
+    if not written.isascii():
+        raise ValueError(f"not a moment: {written!r}")  # other scripts have digits as well
+    moment = datetime.strptime(written, FORMAT).replace(tzinfo=timezone.utc)
+    if not EARLIEST <= moment <= LATEST:
+        raise ValueError(f"not a moment that can be reckoned with: {written!r}")
+    return moment
+
+
+def within(moment: datetime) -> datetime:
+    """The moment, or the nearest one with which can be reckoned."""
+    return min(max(moment, EARLIEST), LATEST)
+
+
+def span(written: str) -> timedelta:
+    """Read a span in seconds.
+
+    :raises ValueError: for anything else, and for more than a hundred years
+    """
+    return timedelta(seconds=number(written, round(LONGEST.total_seconds())))
+
+
+def number(written: str, most: int) -> int:
+    """Read a whole number from 0 to *most*, in ASCII digits.
+
+    :raises ValueError: for anything else
+    """
+    if not (written.isascii() and written.isdigit() and len(written) <= len(str(most))):
+        raise ValueError(f"not a number: {written[:40]!r}")
+    if int(written) > most:
+        raise ValueError(f"too large a number: {written}")
+    return int(written)

@@ -1,0 +1,80 @@
+"""A timeline as a picture, drawn by matplotlib: the extra ``timeline``."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import sys
+import warnings
+from datetime import datetime, timezone
+from typing import Any
+
+from certbot_pinkeep.core.errors import PinkeepError
+from certbot_pinkeep.reports import timeline
+from certbot_pinkeep.reports.timeline import Bar, Timeline
+
+_COLOURS = {"staged": "#b8c4d6", "service": "#1f4e8c", "served": "#c9731d", "held": "#f2cfa4"}
+_LABELS = {
+    "staged": "key staged",
+    "service": "key in service",
+    "served": "pins served or carried",
+    "held": "pins held by clients",
+}
+
+
+def svg(line: Timeline) -> bytes:
+    """The timeline as SVG; the same one gives the same bytes.
+
+    :raises PinkeepError: when matplotlib is not installed
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PinkeepError(
+            "The picture is drawn by matplotlib, which is not installed. Nothing was written. Without -o "
+            f"the timeline is printed as text. To install it, run: {shlex.quote(sys.executable)} -m pip "
+            "install 'matplotlib>=3.7'"
+        ) from error
+    rows = (*line.keys, *line.holdings)
+    # Text stays text, and ids do not change from run to run.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "certbot-pinkeep"}):
+        figure = Figure(figsize=(10, 1.6 + 0.26 * len(rows)), layout="constrained")
+        axes: Any = figure.add_subplot()
+        for place, row in enumerate(rows):
+            for bar in row.bars:
+                _draw(axes, place, bar)
+        axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xlim(_naive(line.start), _naive(line.end))
+        axes.axhline(len(line.keys) - 0.5, color="#888888", linewidth=0.8)
+        axes.axvline(_naive(line.now), color="#333333", linewidth=1, label="now")
+        if line.safe is not None and line.safe > line.now:
+            axes.axvline(
+                _naive(line.safe), color="#2a8a3e", linestyle="--", label="rollover safe from"
+            )
+        axes.set_title(f"Keyring {line.name}: {timeline.verdict(line)}", fontsize=10)
+        _legend(figure, axes)
+        drawn = io.BytesIO()
+        with warnings.catch_warnings():
+            # Of letters that its own fonts lack: as text, they are drawn by who shows the picture.
+            warnings.simplefilter("ignore")
+            figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()
+
+
+def _draw(axes: Any, place: int, bar: Bar) -> None:
+    start, end = _naive(bar.start), _naive(bar.end)
+    axes.barh(place, end - start, left=start, height=0.7, color=_COLOURS[bar.kind])
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    from matplotlib.patches import Patch
+
+    marks, _ = axes.get_legend_handles_labels()
+    patches = [Patch(color=colour, label=_LABELS[kind]) for kind, colour in _COLOURS.items()]
+    figure.legend(handles=[*patches, *marks], loc="outside lower center", ncols=6, fontsize=8)
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(timezone.utc).replace(tzinfo=None)

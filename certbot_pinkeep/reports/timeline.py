@@ -1,0 +1,186 @@
+"""The keys' lives and the time for which pins are held, as rows of bars, and as text. Pure.
+
+The rules:
+
+* A key is staged from when it was made until it is first served, and in service until it is left.
+* Pins are served from when they were recorded until they were replaced, and held for their max-age
+  after that (RFC 7469 §2.3.1); a release is carried until its date, and held for its TTL after that.
+* What is served now is held until now plus its max-age, at least. What begins in the future, by a clock
+  that was set back, is shown from then.
+* What has run out is shown, whether the ledger has dropped it or not; the last ones of it.
+* The picture ends where nothing of it goes on. What nobody ever used is left out.
+* From when a rollover is safe is what ``status`` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from certbot_pinkeep.core import rollover, times
+from certbot_pinkeep.core.keyring import Key
+from certbot_pinkeep.core.ledger import Window
+from certbot_pinkeep.core.state import State
+
+#: What a bar shows: a key that is staged, or in service; pins that are served, or only held.
+Kind = Literal["staged", "service", "served", "held"]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A span of time in a row."""
+
+    kind: Kind
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class Row:
+    """A key, a policy or a release."""
+
+    label: str
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A keyring's history, and what follows from it.
+
+    :ivar keys: a row each, in the order in which they were made
+    :ivar holdings: the policies and releases, in the order of time
+    :ivar safe: from when a rollover is safe; ``None``: unknown
+    """
+
+    name: str
+    keys: tuple[Row, ...]
+    holdings: tuple[Row, ...]
+    start: datetime
+    end: datetime
+    now: datetime
+    safe: datetime | None
+    why: str
+
+
+def timeline(state: State, now: datetime) -> Timeline:
+    """The timeline of a keyring, seen from *now*.
+
+    :param lost: the pins of backups whose files are lost
+    """
+    keyring, ledger = state.keyring, state.ledger
+    keys = sorted(keyring.keys, key=lambda key: (key.created, key.first_served or now))
+    served = {member.pin for member in keyring.members}
+    windows = [*ledger.past, *(one.window(max(now, one.recorded)) for one in ledger.holdings)]
+    windows.sort(key=lambda window: (window.since, window.until))
+    rows = tuple(row for key in keys if (row := _key(key, key.pin in served, now)).bars)
+    held = tuple(_window(window, now) for window in windows if window.until > window.since)
+    bars = [bar for row in (*rows, *held) for bar in row.bars]
+    verdict = rollover.last(rollover.decide_all(keyring, ledger, now))
+    safe = None if verdict.cause == "elsewhere" else verdict.since
+    ends = [bar.end for bar in bars] + ([safe] if safe else [])
+    return Timeline(
+        keyring.name,
+        rows,
+        held,
+        min([now, *(bar.start for bar in bars)]),
+        max([*ends, now + timedelta(days=1)]),
+        now,
+        safe,
+        verdict.why,
+    )
+
+
+def _key(key: Key, served: bool, now: datetime) -> Row:
+    bars = []
+    if key.first_served is not None:
+        end = now if served or key.last_served is None else key.last_served
+        bars.append(Bar("service", key.first_served, max(end, key.first_served)))
+    gone = key.role in ("retired", "compromised") and key.first_served is None
+    # By a clock that was set back it may have been made in the future.
+    staged = key.first_served or max(now, key.created)
+    if not gone and (key.created < staged or key.first_served is None):
+        bars.insert(0, Bar("staged", key.created, staged))
+    return Row(f"{key.pin[:10]} {key.role}", tuple(bars))
+
+
+def _window(window: Window, now: datetime) -> Row:
+    # By a clock that was set back it may begin in the future.
+    ended = max(window.ended or min(now, window.until), window.since)
+    bars = [Bar("served", window.since, ended)] if ended > window.since else []
+    if window.until > ended:
+        bars.append(Bar("held", ended, window.until))
+    return Row(window.what or _policy(window, now), tuple(bars))
+
+
+def _policy(window: Window, now: datetime) -> str:
+    """Which one it was: how many pins, and how long they are held."""
+    held = window.until - (window.ended or max(now, window.since))
+    days = f"{held.days} day{'s' if held.days > 1 else ''}"
+    return f"{len(window.pins)} pins, {days if held.days else f'{held.seconds} s'}"
+
+
+def verdict(line: Timeline) -> str:
+    """From when a rollover is safe, as a sentence."""
+    if line.safe is None:
+        return f"From when a rollover is safe is not known: {line.why}."
+    when = times.text(line.safe)
+    return (
+        "A rollover is safe now." if line.safe <= line.now else f"A rollover is safe from {when}."
+    )
+
+
+_SIGNS: dict[Kind, tuple[str, str]] = {
+    "staged": ("·", "."),
+    "service": ("█", "#"),
+    "served": ("▓", "="),
+    "held": ("░", "-"),
+}
+_MEANINGS: dict[Kind, str] = {
+    "staged": "staged",
+    "service": "in service",
+    "served": "served or carried",
+    "held": "held by clients",
+}
+
+
+def as_text(line: Timeline, width: int, plain: bool = False) -> str:
+    """The timeline for a terminal.
+
+    :param width: in columns
+    :param plain: whether only ASCII may be used
+    """
+    rows = (*line.keys, *line.holdings)
+    left = max([len(row.label) for row in rows], default=0)
+    room = max(width - left - 4, 20)
+    out = [f"Keyring {line.name}, {times.text(line.start)[:10]} to {times.text(line.end)[:10]}"]
+    for title, part in (("Keys", line.keys), ("Pins that clients hold", line.holdings)):
+        out += ["", title]
+        out += [f"  {row.label:{left}}  {_drawn(line, row.bars, room, plain)}" for row in part]
+    out.append(f"  {'':{left}}  {_marked(line, room)}")
+    signs = [f"{sign[plain]} {_MEANINGS[kind]}" for kind, sign in _SIGNS.items()]
+    out += ["", f"{'  '.join(signs)}  ^ now  S safe", verdict(line)]
+    return "\n".join(out)
+
+
+def _drawn(line: Timeline, bars: Iterable[Bar], room: int, plain: bool) -> str:
+    cells = [" "] * room
+    for bar in bars:
+        start, end = _column(line, bar.start, room), _column(line, bar.end, room)
+        for column in range(start, max(end, start + 1)):
+            cells[min(column, room - 1)] = _SIGNS[bar.kind][plain]
+    return "".join(cells).rstrip()
+
+
+def _marked(line: Timeline, room: int) -> str:
+    cells = [" "] * room
+    if line.safe is not None and line.safe > line.now:
+        cells[_column(line, line.safe, room)] = "S"
+    cells[_column(line, line.now, room)] = "^"
+    return "".join(cells).rstrip()
+
+
+def _column(line: Timeline, moment: datetime, room: int) -> int:
+    share = (moment - line.start) / (line.end - line.start)
+    return min(max(int(share * room), 0), room - 1)

@@ -1,0 +1,548 @@
+"""Reading and writing files: whole ones (G5), regular ones, and none that other users can change.
+
+The rules:
+
+* A file is written beside its place, flushed to the disk, and moved or linked into place; then its
+  folder is flushed. A reader sees the old file or the new one, never a part.
+* A temporary file has its final mode from its first byte (G7). What a kill left behind in certbot's
+  folders is swept away by the next run that writes there. Elsewhere nothing is swept: what is there is
+  not ours (G9).
+* A numbered file is linked into place, which fails when the number is taken: nothing is ever
+  overwritten.
+* Every file is opened for reading here. Only a regular file of a sane size is read: a FIFO would
+  hang certbot with its lock held, a device would eat the memory.
+* A folder is made with its mode, whatever the umask says; so is each folder above it.
+* Only root and the user who runs this may be able to change what is believed: each folder and link
+  from ``/`` down to the file, and the file itself. Everything else is as if it was not there. What
+  was looked at is what is read: it is opened first.
+* Nothing is written to a FIFO that is somebody else's.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import itertools
+import os
+import secrets
+import shlex
+import shutil
+import stat
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from certbot_pinkeep.core.errors import BadFolder
+
+#: Bytes that a key, a CSR, a stamp or a clock may have.
+SMALL = 1 << 16
+#: Bytes that a certificate, a chain, a snippet, a script or a renewal file may have.
+MEDIUM = 1 << 20
+#: Bytes that a keyring file may have: hundreds of lineages, and years of history.
+LARGE = 1 << 26
+_TEMPORARY = ".pinkeep-"
+_LOCK = ".lock"
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_MOST_LINKS = 40
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+}
+
+
+def read(path: str, largest: int) -> bytes:
+    """Read a regular file.
+
+    :param largest: how many bytes it may have
+    :raises OSError: when it cannot be read, is not a regular file, or is larger
+    """
+    descriptor = _opened(path)
+    try:
+        return _read(descriptor, path, largest)
+    finally:
+        os.close(descriptor)
+
+
+def read_closed(path: str, largest: int, trusted: Collection[int] = ()) -> bytes:
+    """Read a regular file that other users can change neither itself nor on the way to it. It is looked
+    at after it was opened, and what was looked at is what is read: nobody can swap them in between.
+
+    :param largest: as for :func:`read`
+    :param trusted: as for :func:`exposed`
+    :raises ExposedFile: when others can
+    :raises OSError: as :func:`read`
+    """
+    found = exposed(path, trusted)
+    if found is not None:  # it need not be there, nor be a file
+        raise ExposedFile(found)
+    descriptor = _opened(path)
+    try:
+        found, latest_known = _looked_at(path, trusted)
+        if found is not None:
+            raise ExposedFile(found)
+        if latest_known is None or not os.path.samestat(latest_known, os.fstat(descriptor)):
+            raise OSError(errno.EAGAIN, "it was replaced while it was opened", path)
+        return _read(descriptor, path, largest)
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: str) -> int:
+    try:
+        # Without O_NONBLOCK, opening a FIFO waits until somebody writes to it.
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.EINVAL, "it is a socket, not a regular file", path) from error
+        raise
+
+
+def _read(descriptor: int, path: str, largest: int) -> bytes:
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", path)
+    content = bytearray()
+    while chunk := os.read(descriptor, min(largest + 1 - len(content), MEDIUM)):
+        content += chunk
+        if len(content) > largest:
+            raise OSError(errno.EFBIG, f"it is larger than {largest} bytes", path)
+    return bytes(content)
+
+
+#: Paths that a command lists.
+_MOST_LISTED = 8
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """What other users can change.
+
+    :ivar path: a folder, a link or a file
+    :ivar mode: its permission bits
+    :ivar owner: the user whose it is
+    :ivar mend: the command that closes it
+    """
+
+    path: str
+    mode: int
+    owner: int
+    mend: str
+
+    def __str__(self) -> str:
+        return f"other users can change {self.path} (mode {self.mode:04o}, user {self.owner})"
+
+
+def exposed(path: str, trusted: Collection[int] = ()) -> Exposed | None:
+    """What other users can change of the way from ``/`` to *path*; ``None``: nothing that is there.
+
+    In a folder with the sticky bit nobody can replace what is another user's.
+
+    :param trusted: users who count as the one who runs this
+    """
+    return _looked_at(path, trusted)[0]
+
+
+class ExposedFile(OSError):
+    """A file that is not believed.
+
+    :ivar found: what other users can change
+    """
+
+    def __init__(self, found: Exposed) -> None:
+        super().__init__(errno.EPERM, str(found), found.path)
+        self.found = found
+
+
+def _looked_at(path: str, trusted: Collection[int]) -> tuple[Exposed | None, os.stat_result | None]:
+    """What other users can change of the way, and where it ends; ``None``: nothing is there."""
+    users = {0, os.geteuid(), *trusted}
+    found = None
+    try:
+        for latest_known, found in _way(path):
+            if _is_exposed(found, users):
+                return _exposed(latest_known, found), found
+    except OSError:
+        return None, None
+    return None, found
+
+
+def all_exposed(paths: Iterable[str], trusted: Collection[int] = ()) -> list[Exposed]:
+    """What other users can change of the ways from ``/`` to these paths.
+
+    :param trusted: as for :func:`exposed`
+    """
+    users = {0, os.geteuid(), *trusted}
+    found: dict[str, Exposed] = {}
+    for path in paths:
+        with suppress(OSError):
+            for latest_known, stated in _way(path):
+                if latest_known not in found and _is_exposed(stated, users):
+                    found[latest_known] = _exposed(latest_known, stated)
+    return list(found.values())
+
+
+def mend_all(found: Sequence[Exposed], folder: str = "") -> str:
+    """The one command that closes all of it.
+
+    :param folder: where there is too much to list, all that is in it
+    """
+    inside = [one for one in found if folder and f"{one.path}/".startswith(f"{folder}/")]
+    many = len(inside) > _MOST_LISTED
+    listed = [one for one in found if not many or one not in inside]
+    commands = []
+    for command, is_needed in (
+        (f"chown -h {os.geteuid()} ", lambda one: one.mend.startswith("chown")),
+        ("chmod go-w ", lambda one: "chmod" in one.mend),
+    ):
+        paths = [one.path for one in listed if is_needed(one)]
+        if paths:
+            commands.append(command + shlex.join(paths))
+        if many and any(map(is_needed, inside)):
+            program, _, rest = command.partition(" ")
+            commands.append(f"{program} -R {rest}{shlex.quote(folder)}")
+    return " && ".join(commands)
+
+
+def _is_exposed(found: os.stat_result, users: Collection[int]) -> bool:
+    open_to_all = found.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(found.st_mode)
+    if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
+        open_to_all = False
+    return bool(found.st_uid not in users or open_to_all)
+
+
+def resolved(path: str) -> str:
+    """The file that *path* leads to, which may not be there yet. Only root's links and ours are
+    followed: in a folder like ``/tmp`` anybody can put one.
+
+    :raises OSError: when another user's link is on the way, or the folder is not there
+    """
+    latest_known = path
+    try:
+        for latest_known, found in _way(path):
+            if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+                told = f"{latest_known} is a link of the user {found.st_uid}, which is not followed"
+                raise OSError(errno.EPERM, told, path)
+    except _Missing as missing:
+        if missing.rest:
+            raise
+        latest_known = str(missing.filename)
+    return latest_known
+
+
+class _Missing(FileNotFoundError):
+    """Something on the way is not there.
+
+    :ivar rest: whether more comes after it
+    """
+
+    rest = False
+
+
+def _way(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Each folder and link from ``/`` down to *path*, and what is there.
+
+    :raises OSError: when the way ends before
+    """
+    todo = _parts(os.path.join(os.getcwd(), path))
+    latest_known, links = os.sep, 0
+    while True:
+        try:
+            found = os.lstat(latest_known)
+        except FileNotFoundError:
+            missing = _Missing(errno.ENOENT, os.strerror(errno.ENOENT), latest_known)
+            missing.rest = bool(todo)
+            raise missing from None
+        yield latest_known, found
+        if stat.S_ISLNK(found.st_mode):
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            target = os.readlink(latest_known)
+            todo += _parts(target)
+            latest_known = os.sep if os.path.isabs(target) else os.path.dirname(latest_known)
+        if not todo:
+            return
+        # There is no link in what was reached.
+        latest_known = os.path.normpath(os.path.join(latest_known, todo.pop()))
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in reversed(path.split(os.sep)) if part]
+
+
+def _exposed(path: str, found: os.stat_result) -> Exposed:
+    mode = stat.S_IMODE(found.st_mode)
+    commands = []
+    if found.st_uid not in (0, os.geteuid()):
+        commands.append(f"chown -h {os.geteuid()} {shlex.quote(path)}")
+    if mode & _OTHERS_WRITE and not stat.S_ISLNK(found.st_mode):
+        commands.append(f"chmod go-w {shlex.quote(path)}")
+    return Exposed(path, mode, found.st_uid, " && ".join(commands))
+
+
+def replace(path: str, data: bytes, mode: int, sync: bool = True) -> None:
+    """Put *data* at *path*, in place of what was there.
+
+    :param mode: the permissions, e.g. ``0o600``
+    :param sync: whether it has to outlast a power failure; what is a mere cache need not
+    :raises OSError: when the folder is missing or cannot be written; the old file is still there
+    """
+    folder = os.path.dirname(path)
+    sweep(folder)
+    with _temporary(folder, data, mode, sync) as temporary:
+        os.replace(temporary, path)
+    if sync:
+        _sync_folder(folder)
+
+
+def put(path: str, data: bytes, mode: int) -> None:
+    """Put *data* at *path* as :func:`replace` does, in a folder that is not certbot's.
+
+    :raises OSError: when it cannot be written; what was there is still there
+    """
+    folder = os.path.dirname(path)
+    with _temporary(
+        folder, data, mode, sync=True, name=f"{_TEMPORARY}{secrets.token_hex(8)}"
+    ) as new:
+        os.replace(new, path)
+    _sync_folder(folder)
+
+
+def write_through(path: str, data: bytes) -> None:
+    """Write *data* to what is at *path* and is no regular file, say a device or a pipe. Not to somebody
+    else's FIFO, which could keep us waiting for ever.
+
+    :raises OSError: when it cannot be written
+    """
+    found = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    opened = f"/proc/self/fd/{found}"
+    try:
+        seen = os.fstat(found)
+        # A pipe without a name is one that we were given, also where sudo's caller made it.
+        named = stat.S_ISFIFO(seen.st_mode) and os.readlink(opened).startswith(os.sep)
+        if named and seen.st_uid not in (0, os.geteuid()):
+            told = f"it is a FIFO of the user {seen.st_uid}, which is not written to"
+            raise OSError(errno.EPERM, told, path)
+        # What was looked at is what is opened.
+        descriptor = os.open(opened, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    finally:
+        os.close(found)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+def create_numbered(
+    folder: str, name: str, data: bytes, mode: int, taken: Collection[str] = ()
+) -> str:
+    """Save *data* as ``NNNN_name`` in *folder*, under the first number that is free, as certbot
+    numbers its keys and CSRs.
+
+    :param taken: names that are not to be used, though no file may be there
+    :returns: the file's path
+    :raises OSError: when the folder is missing or cannot be written
+    """
+    sweep(folder)
+    with _temporary(folder, data, mode) as temporary:
+        used = {*taken, *os.listdir(folder)}
+        for number in itertools.count():
+            numbered = f"{number:04d}_{name}"
+            if numbered in used:
+                continue
+            path = os.path.join(folder, numbered)
+            with suppress(FileExistsError):
+                os.link(temporary, path, follow_symlinks=False)
+                break
+    _sync_folder(folder)
+    return path
+
+
+def remove(path: str) -> None:
+    """Remove the file at *path*."""
+    os.unlink(path)
+    _sync_folder(os.path.dirname(path))
+
+
+@contextmanager
+def _temporary(
+    folder: str, data: bytes, mode: int, sync: bool = True, name: str = ""
+) -> Iterator[str]:
+    path = os.path.join(folder, name or f"{_TEMPORARY}{os.getpid()}")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)  # whatever the umask says
+            file.write(data)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        yield path
+    finally:
+        with suppress(FileNotFoundError):  # moved into place
+            os.unlink(path)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that is being written, or was left half-written."""
+    process = name.removeprefix(_TEMPORARY)
+    return process != name and process.isascii() and process.isdigit()
+
+
+def sweep(folder: str) -> None:
+    """Remove what runs that were killed left half-written in *folder*."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if is_temporary(name) and not _is_running(name.removeprefix(_TEMPORARY)):
+            with suppress(FileNotFoundError):
+                if stat.S_ISREG(os.lstat(path).st_mode):
+                    os.unlink(path)
+
+
+def _is_running(process: str) -> bool:
+    return int(process) != os.getpid() and os.path.exists(f"/proc/{process}")
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """Hold the folder's lock: one process at a time works below it.
+
+    The lock is a file that only its owner can open. A folder could be locked by everybody who may
+    read it, and certbot would wait. So it would where the mode was changed, say by ``chmod -R``:
+    such a lock is made anew.
+
+    :raises OSError: when the lock cannot be had
+    """
+    descriptor = _lock(os.path.join(folder, _LOCK))
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    while True:
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            if not os.fstat(descriptor).st_mode & _OTHERS:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if _is_at(path, descriptor):
+                    return descriptor
+            elif _is_at(path, descriptor):
+                os.unlink(path)  # who holds it may be anybody
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    return False
+
+
+def is_locked(folder: str) -> bool:
+    """Whether another process holds the folder's lock.
+
+    :raises OSError: when the folder cannot be opened
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(os.path.join(folder, _LOCK), flags)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, and given back at once: who looks at the same time does not count, who works waits
+        # for a moment at most.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def make_folder(path: str, mode: int) -> None:
+    """Make the folder with this mode, and those above it with 0755, unless they are there.
+
+    :raises OSError: when that cannot be done
+    """
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(os.path.abspath(path))
+    if not os.path.lexists(above):
+        make_folder(above, 0o755)
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+        return  # another run was faster
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, mode)  # whatever the umask says
+    finally:
+        os.close(descriptor)
+
+
+def make_closed_folder(path: str) -> bool:
+    """Make the folder with the mode 0700. One of ours that other users could write to is closed and
+    emptied: what is in it may be theirs.
+
+    :returns: whether it was emptied
+    :raises OSError: when it cannot be made or closed
+    """
+    make_folder(path, 0o700)
+    found = os.lstat(path)
+    if (
+        not stat.S_ISDIR(found.st_mode)
+        or found.st_uid != os.geteuid()
+        or not found.st_mode & _OTHERS_WRITE
+    ):
+        return False
+    os.chmod(path, 0o700)  # first: nothing can be added any more
+    for name in os.listdir(path):
+        inside = os.path.join(path, name)
+        if os.path.isdir(inside) and not os.path.islink(inside):
+            shutil.rmtree(inside, ignore_errors=True)
+        else:
+            os.unlink(inside)
+    return True
+
+
+def check_folder(path: str, forbidden: int, advice: str) -> None:
+    """See that a folder, where it exists, is ours and closed enough.
+
+    :param forbidden: the permission bits that it must not have
+    :param advice: the mode that it should have, as chmod takes it
+    :raises BadFolder: when it is not
+    """
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        raise BadFolder(f"{path} is not a folder. Move it away; it is made anew when needed.")
+    if found.st_uid != os.geteuid():
+        raise BadFolder(
+            f"The folder {path} belongs to user {found.st_uid}, not to the user {os.geteuid()} "
+            f"who runs certbot. Nothing was written. Run: chown {os.geteuid()} {path}"
+        )
+    if found.st_mode & forbidden:
+        raise BadFolder(
+            f"The folder {path} has the mode {stat.S_IMODE(found.st_mode):04o} and is open to "
+            f"other users. Nothing was written. Run: chmod {advice} {path}"
+        )

@@ -1,0 +1,307 @@
+"""Keys and CSRs in certbot's own folders, ``keys/`` and ``csr/``.
+
+The rules:
+
+* A CSR is matched by what it says, never by its file's name: its public key, its names, whether it
+  asks for must-staple (RFC 7633), and its own signature, which must be valid and not of a kind
+  that CAs refuse.
+* Files that are no CSRs, damaged ones, and those of other keys are passed over.
+* Whether a key of a keyring can be used is found here, once each time a keyring is loaded: its file is
+  there, is a regular one, and holds that key. All else asks ``Key.fault``.
+* Key files are 0600 in a 0700 folder, CSR files 0644 in one that only we write in (G7).
+* Every file is numbered and named as certbot does it, and never overwritten or deleted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from ipaddress import ip_address
+
+from acme import crypto_util as acme_crypto
+from certbot import crypto_util
+from cryptography import x509
+
+from certbot_pinkeep.core import pins
+from certbot_pinkeep.core.errors import BadKey
+from certbot_pinkeep.core.key_and_csr import CsrRequest, SavedCsr, SavedKey, names_of
+from certbot_pinkeep.core.keyring import Key, Keyring
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.pem import (
+    encrypted_block,
+    is_encrypted,
+    kind_of,
+    load_private_key,
+    quick_public_key,
+    usable,
+)
+from certbot_pinkeep.storage import atomic
+
+_REFUSED_HASHES = ("md5", "sha1")
+
+
+class Folders:
+    """The folders ``keys/`` and ``csr/`` of one config dir.
+
+    :param config_dir: certbot's ``--config-dir``
+    """
+
+    def __init__(self, config_dir: str) -> None:
+        self.config_dir = config_dir
+        self.keys = os.path.join(config_dir, "keys")
+        self.csrs = os.path.join(config_dir, "csr")
+        self._index: tuple[int, dict[CsrRequest, SavedCsr]] | None = None
+
+    def check(self) -> None:
+        """See that both, where they exist, are ours and closed enough.
+
+        :raises BadFolder: when one is not
+        """
+        atomic.check_folder(self.keys, forbidden=0o077, advice="0700")
+        atomic.check_folder(self.csrs, forbidden=0o022, advice="0755")
+
+    def absolute(self, path: str) -> str:
+        """The absolute form of a path that is kept relative to the config dir."""
+        return os.path.join(self.config_dir, path)
+
+    def load_key(self, path: str, pin: str) -> SavedKey:
+        """Read a key's file and compare it with its pin.
+
+        :param path: below the config dir
+        :raises BadKey: when it is missing, unreadable or another key
+        """
+        saved = self.read_key(path)
+        if saved.pin != pin:
+            raise BadKey(_other_key(self.absolute(path), pin))
+        return saved
+
+    def read_key(self, path: str) -> SavedKey:
+        """Read a key's file, whichever key it holds.
+
+        :param path: below the config dir
+        :raises BadKey: when it is missing, unreadable or no key that can be used
+        """
+        where = self.absolute(path)
+        try:
+            pem = atomic.read(where, atomic.SMALL)
+            return SavedKey(path, pem, *_key_facts(pem))
+        except OSError as error:
+            why = error.strerror or error
+            raise BadKey(f"The key file {where} cannot be read: {why}.") from error
+        except BadKey as error:
+            raise BadKey(f"The key file {where} cannot be used: {error}.") from error
+
+    def seen(self, keyring: Keyring) -> Keyring:
+        """The keyring with what is wrong with the files of its keys, but for those that are never used
+        again."""
+        spare = {key.pin for key in keyring.spare()}
+        used = ("primary", "backup", "in-service")
+        keys = (
+            replace(key, fault=self.fault(key) if key.role in used or key.pin in spare else "")
+            for key in keyring.keys
+        )
+        return replace(keyring, keys=tuple(keys))
+
+    def fault(self, key: Key) -> str:
+        """Why the file of a key cannot be used, as a sentence; empty: it can, or there is none here."""
+        if key.path is None:
+            return self._sealed_fault(key.encrypted) if key.encrypted else ""
+        where = self.absolute(key.path)
+        try:
+            pem = atomic.read(where, atomic.SMALL)
+            if not pem:
+                return f"The key file {where} is empty."
+            if is_encrypted(pem):
+                return f"The key file {where} is encrypted, and there is no passphrase for it here."
+            found = _quick_pin(pem)
+        except OSError as error:
+            return f"The key file {where} cannot be read: {error.strerror or error}."
+        except BadKey as error:
+            return f"The key file {where} cannot be used: {error}."
+        return "" if found == key.pin else _other_key(where, key.pin)
+
+    def _sealed_fault(self, path: str) -> str:
+        """The same of an encrypted private key that the admin brought."""
+        where = self.absolute(path)
+        try:
+            if encrypted_block(atomic.read(where, atomic.SMALL)):
+                return ""
+        except OSError as error:
+            return f"The key file {where} cannot be read: {error.strerror or error}."
+        return f"The key file {where} holds no encrypted private key any more."
+
+    def find_key(self, pin: str) -> SavedKey | None:
+        """The key with this pin, where a file in ``keys/`` holds it."""
+        for path, content in _small_files(self.keys):
+            try:
+                found, kind = _key_facts(content)
+            except BadKey:
+                continue
+            if found == pin:
+                return SavedKey(os.path.relpath(path, self.config_dir), content, pin, kind)
+        return None
+
+    def save_key(self, pem: bytes, taken: Iterable[str] = ()) -> SavedKey:
+        """Save a private key.
+
+        :param taken: paths below the config dir whose numbers are not to be used, though no file
+            may be there
+        :raises BadKey: when it is none that can be used
+        :raises OSError: when it cannot be written
+        """
+        pin, kind = _key_facts(pem)
+        atomic.make_folder(self.keys, 0o700)
+        names = {os.path.basename(path) for path in taken}
+        path = atomic.create_numbered(self.keys, "key-certbot.pem", pem, 0o600, names)
+        return SavedKey(os.path.relpath(path, self.config_dir), pem, pin, kind)
+
+    def save_encrypted(self, pem: bytes, taken: Iterable[str] = ()) -> str:
+        """Save an encrypted private key as it is.
+
+        :param taken: as for :meth:`save_key`
+        :returns: its path below the config dir
+        :raises OSError: when it cannot be written
+        """
+        atomic.make_folder(self.keys, 0o700)
+        names = {os.path.basename(path) for path in taken}
+        path = atomic.create_numbered(self.keys, "key-certbot.pem", pem, 0o600, names)
+        return os.path.relpath(path, self.config_dir)
+
+    def find_copy(self, pem: bytes) -> SavedKey | None:
+        """The file in ``keys/`` that is a copy of this private key, to the byte.
+
+        :raises BadKey: when *pem* is no key that can be used
+        """
+        for path, content in _small_files(self.keys):
+            if content == pem:
+                return SavedKey(os.path.relpath(path, self.config_dir), pem, *_key_facts(pem))
+        return None
+
+    def saved_csrs(self) -> dict[CsrRequest, SavedCsr]:
+        """All saved CSRs by what they ask for; of several that ask for the same, the one whose name
+        sorts first."""
+        # Read once per run: files come and go by names, which changes the folder.
+        stamp = _changed(self.csrs)
+        if self._index is not None and self._index[0] == stamp:
+            return self._index[1]
+        found: dict[CsrRequest, SavedCsr] = {}
+        for path, content in _small_files(self.csrs):
+            facts = _csr_facts(content)
+            if facts is not None:
+                found.setdefault(facts, SavedCsr(path, content))
+        self._index = (stamp, found)
+        return found
+
+    def save_csr(self, pem: bytes) -> SavedCsr:
+        """Save a CSR.
+
+        :raises OSError: when it cannot be written
+        """
+        atomic.make_folder(self.csrs, 0o755)
+        self._index = None
+        return SavedCsr(atomic.create_numbered(self.csrs, "csr-certbot.pem", pem, 0o644), pem)
+
+
+def make_key(kind: KeyKind) -> bytes:
+    """A new private key in PEM, of the given kind."""
+    if kind.key_type == "rsa":
+        return crypto_util.make_key(bits=int(kind.detail), key_type="rsa")
+    return crypto_util.make_key(key_type="ecdsa", elliptic_curve=kind.detail)
+
+
+def make_csr(key_pem: bytes, names: Iterable[str], must_staple: bool) -> bytes:
+    """A new CSR in PEM for the names, in their order; IP addresses among them."""
+    domains, addresses = [], []
+    for name in names:
+        try:
+            addresses.append(ip_address(name))
+        except ValueError:
+            domains.append(name)
+    return acme_crypto.make_csr(key_pem, domains, must_staple=must_staple, ipaddrs=addresses)
+
+
+def _small_files(folder: str) -> Iterator[tuple[str, bytes]]:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return  # none that could be used
+    for name in names:
+        if atomic.is_temporary(name):
+            continue  # it is going to be swept away
+        path = os.path.join(folder, name)
+        try:
+            content = atomic.read(path, atomic.SMALL)
+        except OSError:
+            continue  # gone, not ours to read, or no file of that kind: passed over
+        yield path, content
+
+
+def _other_key(where: str, pin: str) -> str:
+    return f"The key file {where} holds another key than the one with the pin {pin}."
+
+
+def _changed(folder: str) -> int:
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=4096)
+def _key_facts(pem: bytes) -> tuple[str, KeyKind]:
+    """A private key's pin and kind.
+
+    :raises BadKey: when it is none that can be used
+    """
+    key = load_private_key(pem).public_key()
+    return pins.pin_of(key), kind_of(key)
+
+
+@lru_cache(maxsize=4096)
+def _quick_pin(pem: bytes) -> str:
+    """A private key's pin. Of an RSA key not all is proven that loading it for use proves, which takes a
+    thousand times as long.
+
+    :raises BadKey: when it is none that can be used
+    """
+    return pins.pin_of(quick_public_key(pem))
+
+
+@lru_cache(maxsize=65536)
+def _csr_facts(pem: bytes) -> CsrRequest | None:
+    try:
+        csr = x509.load_pem_x509_csr(pem)
+        if not csr.is_signature_valid:
+            return None
+        digest = csr.signature_hash_algorithm
+        if digest is None or digest.name in _REFUSED_HASHES:
+            return None
+        extensions = csr.extensions
+        if _names_something_else(extensions):
+            return None
+        return CsrRequest(
+            pins.pin_of(usable(csr.public_key())),
+            frozenset(names_of(csr.subject, extensions)),
+            _asks_for_stapling(extensions),
+        )
+    except Exception:  # whatever a stranger's file makes the library raise: it is passed over
+        return None
+
+
+def _names_something_else(extensions: x509.Extensions) -> bool:
+    """Whether a CSR also asks for a mail address, a URI or the like, which certbot never does."""
+    try:
+        sans = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
+    return not all(isinstance(name, (x509.DNSName, x509.IPAddress)) for name in sans)
+
+
+def _asks_for_stapling(extensions: x509.Extensions) -> bool:
+    try:
+        features = extensions.get_extension_for_class(x509.TLSFeature).value
+    except x509.ExtensionNotFound:
+        return False
+    return x509.TLSFeatureType.status_request in features

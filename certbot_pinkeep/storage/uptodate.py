@@ -1,0 +1,119 @@
+"""Knowing at a glance that a lineage is in step: ``certbot renew`` looks at all, twice a day.
+
+The rules:
+
+* A stamp holds the state (as ``stat`` sees it) of every file that the last run looked at, and the
+  options. While none of it differs, a run would change nothing, and is left out.
+* Of a folder its owner and mode are looked at; where its path ends with a slash, also whether files
+  in it came, went or were replaced.
+* One more file has the certificates of all lineages, to tell which of them are others than before.
+* Stamps are a cache below certbot's work dir. A missing or unreadable one, and one that other users
+  can change, costs a full run only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from certbot_pinkeep.storage import atomic, shadow
+
+_VERSION = 1
+
+
+class UpToDate:
+    """The stamps below one work dir.
+
+    :param work_dir: certbot's ``--work-dir``
+    """
+
+    def __init__(self, work_dir: str) -> None:
+        self.folder = os.path.join(work_dir, "pinkeep")
+
+    def in_step(self, lineage: str, options: Mapping[str, object], watched: Iterable[str]) -> bool:
+        """Whether nothing differs from what was stamped.
+
+        :param watched: files that must be among the stamped ones: those of the live certificate
+        """
+        try:
+            path = self._path(lineage)
+            if not shadow.is_trusted(path):
+                return False
+            stamp = json.loads(atomic.read_closed(path, atomic.MEDIUM))
+            return bool(
+                stamp["version"] == _VERSION
+                and stamp["options"] == _plain(options)
+                and set(watched) <= stamp["files"].keys()
+                and all(_stat(path) == seen for path, seen in stamp["files"].items())
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return False
+
+    def set(self, lineage: str, options: Mapping[str, object], paths: Iterable[str]) -> None:
+        """Note that the lineage is in step with these options and files."""
+        stamp = {
+            "version": _VERSION,
+            "options": _plain(options),
+            "files": {path: _stat(path) for path in paths},
+        }
+        shadow.make_base(self.folder)
+        if not shadow.is_trusted(self.folder):
+            return
+        atomic.replace(self._path(lineage), json.dumps(stamp).encode(), 0o600, sync=False)
+
+    def clear(self, lineage: str) -> None:
+        """Forget the stamp, so that the next run looks at everything."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path(lineage))
+
+    def certificates(self) -> dict[str, object]:
+        """The certificates as :meth:`set_certificates` noted them, by lineage."""
+        try:
+            if not shadow.is_trusted(self._certificates):
+                return {}
+            noted = json.loads(atomic.read_closed(self._certificates, atomic.LARGE))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return noted if isinstance(noted, dict) else {}
+
+    def set_certificates(self, seen: Mapping[str, object]) -> None:
+        """Note the certificates of this run."""
+        content = json.dumps(dict(seen), sort_keys=True)
+        with suppress(OSError):  # they count as changed at the next run
+            if seen != self.certificates():
+                shadow.make_base(self.folder)
+                if not shadow.is_trusted(self.folder):
+                    return
+                atomic.replace(self._certificates, content.encode(), 0o600, sync=False)
+
+    @property
+    def _certificates(self) -> str:
+        return os.path.join(self.folder, "certificates")  # no lineage's: those end with .json
+
+    def _path(self, lineage: str) -> str:
+        return os.path.join(self.folder, f"{lineage}.json")
+
+
+def _plain(options: Mapping[str, object]) -> dict[str, str]:
+    return {name: repr(value) for name, value in options.items()}
+
+
+def _stat(path: str) -> list[int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    if path.endswith(os.sep):
+        return [found.st_mode, found.st_uid, found.st_mtime_ns]
+    if os.path.isdir(path):
+        return [found.st_mode, found.st_uid]  # what is in a folder changes with other lineages
+    return [
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+        found.st_size,
+        found.st_ino,
+        found.st_mode,
+        found.st_uid,
+    ]

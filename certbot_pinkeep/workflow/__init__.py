@@ -1,0 +1,1 @@
+"""What is done, once for every entry point."""

@@ -1,0 +1,276 @@
+"""A renewed certificate is loaded by the server, whatever else is wrong (G12).
+
+The rules:
+
+* At the end of a run every lineage that had its turn is looked at once more: one that was renewed in
+  this run, or whose certificate Apache is not known to have loaded, because a run was killed. What was
+  wrong with its pins, options, folders or files does not matter.
+* Apache is tested as it is then, and reloaded where the test passes (G6); once for each reload command,
+  and not again where the publication has done so. An option that cannot be used counts as not given: the
+  keyring's earlier one counts, else the default.
+* Only a certificate whose key is known to be refused is not loaded (G2): somebody holds pins at its
+  names that lack the key, and Apache is not known to have served that key for the same lineage before.
+  What another keyring pins does not count where the lineage's own accepts the key.
+  Where it was renewed in this run, the same command is not run for the others either.
+* Nothing here raises: what could not be loaded is told, beside what went wrong before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from certbot_pinkeep.adapters import lineage
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.carriers import apache, servers
+from certbot_pinkeep.carriers.apache import Server
+from certbot_pinkeep.core import options, rollover
+from certbot_pinkeep.core.errors import BadKey, BadOption, PinkeepError
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.issue import draws
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """A lineage that had its turn, as it is live.
+
+    :ivar names: of its certificate, in lower case
+    :ivar pin: of its key, of whatever kind
+    :ivar fingerprint: SHA-256 (hex) of its certificate
+    :ivar issued: whether the certificate is new in this run
+    """
+
+    lineage: str
+    cert_path: str
+    names: tuple[str, ...]
+    pin: str
+    fingerprint: str
+    keyring: str
+    server: Server
+    issued: bool
+
+
+class Loader:
+    """Has Apache load what was renewed in one run.
+
+    :param keeper: the one that publishes in this run
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.keeper = keeper
+        self._renewed: dict[str, Renewed] = {}
+        self._issued: set[str] = set()  # the certificates of this run, by their fingerprints
+        self._loaded: dict[
+            str, bool
+        ] = {}  # the lineages whose loading was tried, and whether it worked
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a certificate was issued that nobody has loaded."""
+        return any(one.issued for one in self._renewed.values())
+
+    def is_new(self, live: Live) -> bool:
+        """Whether the certificate was issued in this run."""
+        return live.fingerprint in self._issued
+
+    def told(self, name: str) -> str:
+        """Whether a lineage was renewed in this run, and whether its certificate is loaded, as a
+        sentence; empty: it was not."""
+        path = os.path.join(self.keeper.config_dir, "live", name, "cert.pem")
+        with suppress(BadKey):
+            if lineage.fingerprint_of(path) in self._issued:
+                done = ""
+                if name in self._loaded:
+                    done = " and loaded" if self._loaded[name] else ", but not loaded"
+                return f"{name} was renewed. Its new certificate is stored{done}."
+        return ""
+
+    def note(
+        self,
+        name: str,
+        cert_path: str,
+        keyring: str,
+        values: Mapping[str, object],
+        issued: bool,
+    ) -> None:
+        """Remember a lineage that has its turn.
+
+        :param keyring: the one that it draws on, or is to draw on
+        :param values: the options as text
+        """
+        try:
+            names, pin = lineage.glance(cert_path)
+            fingerprint = lineage.fingerprint_of(cert_path)
+        except BadKey as error:
+            logger.debug("%s", error)
+            return
+        if issued and fingerprint not in self._issued:
+            self._issued.add(fingerprint)
+            self.keeper.tried.clear()  # whatever was loaded before, this certificate was not
+        issued = fingerprint in self._issued
+        lowered = tuple(one.lower() for one in names)
+        server = self._server(keyring, values)
+        self._renewed[name] = Renewed(
+            name, cert_path, lowered, pin, fingerprint, keyring, server, issued
+        )
+
+    def load(self, now: datetime) -> list[PinkeepError]:
+        """Have Apache load what it is not known to have loaded.
+
+        :returns: what went wrong
+        """
+        waiting: dict[tuple[str, ...], list[Renewed]] = {}
+        for one in self._renewed.values():
+            loaded = self._is_loaded(one)
+            if one.server.reload:
+                self._loaded[one.lineage] = bool(loaded)
+            if one.server.reload and (loaded is False or (loaded is None and one.issued)):
+                waiting.setdefault(one.server.reload, []).append(one)
+        self._renewed.clear()
+        wrong = []
+        for command, together in waiting.items():
+            refused = [one for one in together if self.is_refused(one, now)]
+            accepted = [one for one in together if one not in refused]
+            if not accepted or any(one.issued for one in refused):
+                continue
+            try:
+                self._load(command, accepted)
+            except PinkeepError as error:
+                wrong.append(error)
+                continue
+            for one in accepted:
+                self._loaded[one.lineage] = self.keeper.tried.get(command, False)
+                with suppress(PinkeepError, OSError):  # it is loaded once more then
+                    self._record(one, now)
+        return wrong
+
+    def is_refused(self, one: Renewed, now: datetime) -> bool:
+        """Whether clients are known to refuse the key that the lineage has now."""
+        store = self.keeper.store
+        if not os.path.exists(store.path(one.keyring)) and not store.known(one.keyring):
+            path = self.keeper.snippet_of(one.keyring, None)
+            text = _text(path) if path else None
+            published = servers.kind_of(path, text).read_policy(text) if text else None
+            if published is not None and one.pin not in published.pins:
+                return True
+        states = list(self._states())
+        refusing = [state.keyring.name for state in states if _refuses(state, one, now)]
+        own = [s.keyring.name for s in states if draws(s, one.lineage)]
+        if own and not set(own) & set(refusing):
+            return False
+        return bool(refusing) and not self._was_served(one)
+
+    def _server(self, keyring: str, values: Mapping[str, object]) -> Server:
+        """How the server is tested and loaded, by those options that can be used."""
+        before: Mapping[str, object] = {}
+        with suppress(PinkeepError, OSError):
+            state = self.keeper.store.load(keyring)
+            before = state.settings if state is not None else {}
+        kind = self.keeper.kind_of(keyring, _sound(options.header, values, before))
+        configtest = _sound(partial(_command, name="configtest-command"), values, before)
+        reload = _sound(partial(_command, name="reload-command"), values, before)
+        return servers.server(kind, "", configtest, reload)
+
+    def _load(self, command: tuple[str, ...], together: list[Renewed]) -> None:
+        if command not in self.keeper.tried:
+            self.keeper.tried[command] = False
+            for configtest in dict.fromkeys(one.server.configtest for one in together):
+                apache.test(replace(together[0].server, configtest=configtest))
+            if not apache.reload(together[0].server):
+                return  # it loads everything when it starts
+            self.keeper.tried[command] = True
+            logger.info(
+                "Reloaded %s with the renewed certificates of %s.",
+                together[0].server.title,
+                ", ".join(one.lineage for one in together),
+            )
+
+    def _record(self, one: Renewed, now: datetime) -> None:
+        """Note what was loaded. Not the policy: Apache may have loaded another one."""
+        if not self.keeper.tried.get(one.server.reload):
+            return
+        with self.keeper.store.locked():
+            name = self.keeper.store.keyring_of(one.lineage, one.keyring)
+            state = self.keeper.load_state(name, now) if name else None
+            member = state.keyring.member(one.lineage) if state else None
+            if state is None or member is None or member.pin != one.pin:
+                return
+            keyring = state.keyring.loaded(one.lineage, one.fingerprint)
+            if not state.ledger.is_ahead_of(now):
+                keyring = keyring.served_since({one.pin: now}).left_at(now)
+            if keyring != state.keyring:
+                self.keeper.store.save(replace(state, keyring=keyring))
+
+    def _is_loaded(self, one: Renewed) -> bool | None:
+        """Whether Apache is known to have loaded the certificate; ``None``: no keyring tells."""
+        store = self.keeper.store
+        with suppress(PinkeepError, OSError):
+            name = store.keyring_of(one.lineage, one.keyring)
+            state = store.load(name) if name else None
+            member = state.keyring.member(one.lineage) if state else None
+            return None if member is None else member.loaded == one.fingerprint
+        return None
+
+    def _was_served(self, one: Renewed) -> bool:
+        """Whether a certificate of the lineage with the same key is known to have been loaded."""
+        for state in self._states():
+            member = state.keyring.member(one.lineage)
+            loaded = member.loaded if member is not None else None
+            if loaded and lineage.pin_of_version(one.cert_path, loaded) == one.pin:
+                return True
+        return False
+
+    def _states(self) -> Iterator[State]:
+        store = self.keeper.store
+        names: list[str] = []
+        with suppress(OSError):
+            names = list(store.names())
+        for name in names:
+            with suppress(PinkeepError, OSError):
+                state = store.load(name)
+                if state is not None:
+                    yield state
+
+
+def _refuses(state: State, one: Renewed, now: datetime) -> bool:
+    """Whether somebody holds pins of the keyring that lack the key. One that is published is what the
+    admin wants to have served, also where a forced rollover locks somebody out."""
+    key, current = state.keyring.key(one.pin), state.ledger.current
+    published = current is not None and one.pin in current.policy.pins
+    if published and (key is None or key.role != "retired"):
+        return False
+    return bool(rollover.locked_out(one.pin, state.ledger, now, one.names))
+
+
+def _sound(
+    option: Callable[[Mapping[str, object]], _T | None], *given: Mapping[str, object]
+) -> _T | None:
+    """An option's value in the first of these in which it can be used; ``None``: the default."""
+    for values in given:
+        try:
+            return option(values)
+        except BadOption as error:
+            logger.debug("%s", error)  # who takes the lineage in tells
+    return None
+
+
+def _command(values: Mapping[str, object], name: str) -> tuple[str, ...] | None:
+    words = options.command(values, name)
+    return None if words is None else apache.command(f"--pinkeep-{name}", words)
+
+
+def _text(path: str) -> str | None:
+    with suppress(PinkeepError):
+        return apache.read_snippet(path)
+    return None

@@ -1,0 +1,253 @@
+"""Backups that the admin brings: known by a CSR or a public key alone, encrypted, or whole.
+
+The rules:
+
+* A pin is all that a backup needs to be published: its kind is known once its CSR or key is brought.
+  Its private key is needed when it is to be used (see ``rollover``), and is compared with the pin then.
+* A key that is compromised, or was in service and left, is no backup; nor is one of a type that the
+  keyring does not serve.
+* Files are saved before the keyring file names them (G5); nothing is saved of what is refused (G10).
+* A dropped backup leaves the pins at once, and another one is made where the admin wants as many
+  (G4). Its file stays, and it can be added again.
+* To drop the first key of a type that is staged for certificates to come drops all keys of that type.
+* A key of a kind that public CAs do not take is no backup, unless one of that kind is in service: its
+  turn would come in vain (G3).
+* What is on record and not published yet, because a run was killed or Apache refused, is no error: it
+  is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from certbot_pinkeep.core import explain, pins, rollover
+from certbot_pinkeep.core.errors import BadBackup, BadKey
+from certbot_pinkeep.core.keyring import Key
+from certbot_pinkeep.core.pem import (
+    PrivateKey,
+    PublicKey,
+    is_common,
+    kind_of,
+    load_public_key,
+    write_private_key,
+)
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.workflow import requests
+from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.publish import paths_of
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A private key that the admin brings.
+
+    :ivar source: its file, as the admin named it
+    :ivar sealed: the encrypted key in PEM, where it is to be kept as it is
+    """
+
+    source: str
+    key: PrivateKey = field(repr=False)
+    sealed: bytes | None = field(default=None, repr=False)
+
+
+def add_public(keeper: Keeper, name: str, pem: bytes, source: str, now: datetime) -> Key:
+    """Stage a backup of which only the CSR or the public key is here.
+
+    :param source: the file, as the admin named it
+    :raises BadBackup: when it cannot be one
+    """
+    try:
+        public = load_public_key(pem)
+    except BadKey as error:
+        raise BadBackup(f"--csr {source!r}: {error}. Nothing was changed.") from error
+    with requests.loaded(keeper, name, now) as state:
+        key = _new(keeper, state, public, f"--csr {source!r}", now)
+        known = state.keyring.key(key.pin)
+        if known is not None and not _is_left(state, key.pin):
+            if known.kind != key.kind:  # a pin alone did not say of which kind it is
+                known = replace(known, kind=key.kind)
+                _save(keeper, state, known)
+                return known
+            if _is_done(state, key.pin, True):
+                raise BadBackup(f"--csr {source!r}: {key.pin} is a backup of {name} already.")
+            return known
+        saved = keeper.folders.find_key(key.pin)  # its private key may be here all the same
+        key = replace(key, path=saved.path if saved else None)
+        _save(keeper, state, key)
+    return key
+
+
+def add_private(
+    keeper: Keeper, name: str, brought: Imported, now: datetime, new: bool = False
+) -> Key:
+    """Bring the private key of a backup that waits for it, or stage a new one.
+
+    :param new: whether it may be new though others wait for theirs
+    :raises BadBackup: when it cannot be one, or is none of those that wait
+    """
+    option = f"--key {brought.source!r}"
+    with requests.loaded(keeper, name, now) as state:
+        key = _new(keeper, state, brought.key.public_key(), option, now)
+        known = state.keyring.key(key.pin)
+        waiting = [one.pin for one in state.keyring.backups(key.kind.key_type) if one.offline]
+        staged = known is not None and known.role == "backup"
+        if known is not None and staged and not known.offline and not known.fault:
+            if _is_done(state, key.pin, True):
+                raise BadBackup(f"{option}: {key.pin} is a backup of {name} already, with its key.")
+            return known
+        if waiting and key.pin not in waiting and not new:
+            raise BadBackup(
+                f"{option}: it is the key with the pin {key.pin}, but what waits for its private key "
+                f"is {', '.join(waiting)}. Nothing was changed. To have it as one more backup, add --new."
+            )
+        keeper.folders.check()
+        taken = paths_of(state.keyring)
+        if brought.sealed is not None:
+            key = replace(key, encrypted=keeper.folders.save_encrypted(brought.sealed, taken))
+        else:
+            pem = write_private_key(brought.key)
+            saved = keeper.folders.find_copy(pem) or keeper.folders.save_key(pem, taken)
+            key = replace(key, path=saved.path)
+        if known is not None and staged:
+            key = replace(
+                known, kind=key.kind, path=key.path, encrypted=key.encrypted or "", fault=""
+            )
+        _save(keeper, state, key)
+    return key
+
+
+def drop(keeper: Keeper, name: str, pin: str, now: datetime) -> Key:
+    """Have a backup leave the pins.
+
+    :raises BadBackup: when it is none
+    """
+    with requests.loaded(keeper, name, now) as state:
+        key = state.keyring.key(pin)
+        if (
+            key is not None
+            and (key.leave == "asked" or key.kind.key_type not in state.keyring.key_types())
+            and _is_left(state, pin)
+            and not _is_done(state, pin, False)
+        ):
+            return key
+        in_advance = key is not None and state.keyring.is_in_advance(key.kind.key_type)
+        first = key is not None and state.keyring.primary(key.kind.key_type) in (None, key)
+        if key is not None and key.role in ("primary", "backup") and in_advance and first:
+            keyring = state.keyring.without_type(key.kind.key_type)
+            keeper.store.save(replace(state, keyring=keyring))
+            return key
+        if key is None or key.role != "backup":
+            known = [one.pin for one in state.keyring.keys if one.role == "backup"]
+            what = f"it is {key.role}" if key else "there is no such key"
+            raise BadBackup(
+                f"{pin!r} is no backup of the keyring {name}: {what}. Its backups: "
+                f"{', '.join(known) or 'none'}. Nothing was changed."
+            )
+        keeper.folders.check()
+        left = replace(state, keyring=state.keyring.without_backup(pin))
+        why = _is_needed(keeper, state, left, key, now)
+        if why:
+            raise BadBackup(f"{pin} cannot be dropped: {why} Nothing was changed.")
+        keyring = keeper.replenished(left, now)
+        keeper.save_csrs(keyring)
+        keeper.store.save(replace(left, keyring=keyring))
+    return key
+
+
+def carriers(state: State, pin: str) -> list[str]:
+    """Which releases carry a dropped pin, as a sentence; empty: none."""
+    told = [
+        f"{one}, with {len(_staged(state).intersection(one.pins))} of its pins still staged"
+        for one in state.ledger.releases
+        if pin in one.pins
+    ]
+    return [f"It goes on being carried by {'; '.join(told)}."] if told else []
+
+
+def due(keeper: Keeper, name: str, now: datetime) -> list[str]:
+    """What is due of the keyring now, as sentences."""
+    state = keeper.load_state(name, now)
+    if state is None:
+        return []
+    keyring, ledger = state.keyring, state.ledger
+    found = rollover.decide_all(keyring, ledger, now).values()
+    apart = keeper.apart(keyring)
+    return [explain.promise(name, decision, apart=apart) for decision in found if decision.due]
+
+
+def _is_needed(keeper: Keeper, state: State, left: State, key: Key, now: datetime) -> str:
+    """Why a backup cannot be dropped, as a sentence; empty: it can."""
+    name, pin, key_type = state.keyring.name, key.pin, key.kind.key_type
+    for lineage, live in keeper.live_pins(state.keyring).items():
+        if live == pin:
+            return f"the certificate of {lineage} is issued for it already. Run: certbot renew."
+    decided, then = (
+        rollover.decide(one.keyring, one.ledger, now, key_type) for one in (state, left)
+    )
+    if decided.due == "compromised" and decided.key == key and not then.rolls_over:
+        return (
+            f"the present key of the keyring {name} is compromised, and this is the only backup that "
+            "locks nobody out. Renew first: certbot renew --force-renewal."
+        )
+    return ""
+
+
+def _is_done(state: State, pin: str, listed: bool) -> bool:
+    """Whether it is published, and loaded, that the pin is listed, or is not."""
+    current = state.ledger.current
+    settled = current is not None and not state.ledger.pending
+    return settled and current is not None and (pin in current.pins) == listed
+
+
+def _staged(state: State) -> set[str]:
+    return {key.pin for key in state.keyring.keys if key.role == "backup"}
+
+
+def _is_left(state: State, pin: str) -> bool:
+    """Whether it was a backup that was dropped, or not needed any more."""
+    key = state.keyring.key(pin)
+    return key is not None and key.role == "retired" and key.first_served is None
+
+
+def _new(keeper: Keeper, state: State, public: PublicKey, option: str, now: datetime) -> Key:
+    """The backup as it is to be staged.
+
+    :raises BadBackup: when it cannot be one
+    """
+    try:
+        pin, kind = pins.pin_of(public), kind_of(public)
+    except BadKey as error:
+        raise BadBackup(f"{option}: {error}. Nothing was changed.") from error
+    keyring = state.keyring
+    known = keyring.key(pin)
+    why = ""
+    if keeper.is_compromised(pin):
+        why = "that key is compromised, and is never used again"
+    elif not is_common(public) and kind not in {one.kind for one in keyring.in_service()}:
+        why = (
+            f"it is an {kind} key, which public CAs do not take: they take RSA keys of 2048, 3072 or "
+            "4096 bits with the exponent 65537, and ECDSA keys on P-256 and P-384"
+        )
+    elif kind.key_type not in keyring.key_types():
+        served = " and ".join(one.upper() for one in keyring.key_types()) or "no"
+        why = f"it is an {kind.key_type.upper()} key, and the keyring {keyring.name} has {served} keys"
+    elif known is not None and known.role in ("primary", "in-service"):
+        why = f"the keyring {keyring.name} serves that key already"
+    elif known is not None and known.role == "retired" and not _is_left(state, pin):
+        why = f"the keyring {keyring.name} served that key before and left it"
+    if why:
+        raise BadBackup(f"{option}: {why} (pin {pin}). Nothing was changed.")
+    return Key(pin, kind, "backup", None, now)
+
+
+def _save(keeper: Keeper, state: State, key: Key) -> None:
+    known = state.keyring.key(key.pin)
+    if known is not None and known.role == "backup":
+        keys: Iterable[Key] = (key if one is known else one for one in state.keyring.keys)
+        keyring = replace(state.keyring, keys=tuple(keys))
+    else:
+        keyring = state.keyring.with_backup(key)
+    keeper.save_csrs(keyring)
+    keeper.store.save(replace(state, keyring=keyring))

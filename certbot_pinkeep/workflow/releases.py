@@ -1,0 +1,292 @@
+"""Releases: versions of apps, and zones, that carry the pins of today.
+
+The rules:
+
+* A release carries what is published when it is recorded, all of it: that is what ``export`` gives.
+  One that is out already with other pins (the record was lost, or it is to bind for longer) is
+  recorded with the pins that the admin names, whatever is published now.
+* It pins the names of the certificates that draw on the keyring then, and those that it had before.
+* What is published has to be served: while Apache may still serve a key that is not among the pins,
+  nothing is to carry them.
+* Nothing is to carry pins of a compromised key, or of a keyring that leaves pinning.
+* It binds until its date, then for its TTL (see ``ledger``); ending it early is the admin's word
+  that nobody has it any more, but for the TTL.
+* A later date, and the end, count in every keyring that a lineage which moved brought it to.
+* A release is on record as it is, also where the key that is served is not among its pins (a rollover
+  was forced, or the admin names other pins): then whom that locks out, until when, is said (G2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
+
+from certbot_pinkeep.core import pins, times
+from certbot_pinkeep.core.errors import BadRelease, DamagedState
+from certbot_pinkeep.core.ledger import Ledger, Release
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.workflow import requests
+from certbot_pinkeep.workflow.enrol import Keeper
+
+#: The longest time for which a release may bind, in days: ten years.
+LONGEST = 3653
+
+
+def until(written: str, now: datetime) -> datetime:
+    """The end of a release as the admin writes it: a date, which counts to its end, or a moment.
+
+    :param written: e.g. ``2027-11-24`` or ``2027-11-24T12:00:00Z``
+    :raises BadRelease: when it is neither, in the past, or beyond ten years
+    """
+    try:
+        moment = _moment(written)
+    except ValueError:
+        raise BadRelease(
+            f"--until {written!r}: write the last day as 2027-11-24, or a moment in UTC as "
+            "2027-11-24T12:00:00Z. Nothing was changed."
+        ) from None
+    if moment <= now:
+        raise BadRelease(f"--until {written!r}: that is over. Nothing was changed.")
+    if moment - now > timedelta(days=LONGEST):
+        raise BadRelease(
+            f"--until {written!r}: no key can be promised for more than ten years. Nothing was changed."
+        )
+    return moment
+
+
+def _moment(written: str) -> datetime:
+    if "T" in written:
+        return times.parse(written)
+    if not written.isascii():
+        raise ValueError(written)  # other scripts have digits as well
+    day = datetime.strptime(written, "%Y-%m-%d").replace(tzinfo=timezone.utc)
+    return day + timedelta(days=1) if day.date() < date.max else day
+
+
+def add(
+    keeper: Keeper,
+    name: str,
+    channel: str,
+    label: str,
+    end: datetime,
+    ttl: timedelta | None,
+    now: datetime,
+    named: tuple[str, ...] = (),
+) -> Release:
+    """Record a release that carries the pins of today; one that is known gets a later date.
+
+    :param ttl: for how long it is held after its end; ``None``: as known, else not at all
+    :param named: the pins that it carries, where those are not the ones of today
+    :raises BadRelease: when there is nothing to carry, or it is known with other pins
+    """
+    for option, value in (("--channel", channel), ("--label", label)):
+        _check_word(option, value)
+    with requests.loaded(keeper, name, now) as state:
+        ledger = state.ledger.prune(now)
+        carried = _named(state, named) if named else _carried(keeper, state)
+        hosts = keeper.hosts_now(state.keyring)
+        if not hosts:
+            raise BadRelease(
+                f"No certificate draws on the keyring {name} any more, so there is no name that a "
+                "release could pin. Nothing was changed. Where its certificates moved, give the name of "
+                "the keyring that they draw on now."
+            )
+        known = ledger.named(channel, label)
+        held = ttl if ttl is not None else known[0].ttl if known else timedelta(0)
+        subdomains = any(one.subdomains for one in ledger.entries[-1:])
+        release = Release(channel, label, carried, hosts, now, end, held, subdomains)
+        ledger = ledger.with_release(release)
+        _save_all(keeper, state, ledger, (release,), now, _extended(end, held))
+    return next(one for one in ledger.releases if one.is_the_same_as(release))
+
+
+def extend(
+    keeper: Keeper,
+    name: str,
+    channel: str,
+    label: str,
+    end: datetime,
+    ttl: timedelta | None,
+    now: datetime,
+) -> tuple[Release, ...]:
+    """Record that a release is carried for longer, with the pins that it has.
+
+    :param ttl: for how long it is held after its end; ``None``: as known
+    :returns: all of this name
+    :raises BadRelease: when there is none of this name, or it binds for longer already
+    """
+    with requests.loaded(keeper, name, now) as state:
+        ledger = state.ledger.prune(now)
+        known = _known(ledger, name, channel, label)
+        for release in known:
+            ledger = ledger.extended(release, end, release.ttl if ttl is None else ttl)
+        _save_all(keeper, state, ledger, known, now, _extended(end, ttl))
+    return ledger.named(channel, label)
+
+
+def end(keeper: Keeper, name: str, channel: str, label: str, now: datetime) -> tuple[Release, ...]:
+    """Record that nobody has a release any more, but for its TTL.
+
+    :returns: all of this name
+    :raises BadRelease: when there is none of this name
+    """
+    with requests.loaded(keeper, name, now) as state:
+        ledger = state.ledger
+        known = _known(ledger, name, channel, label)
+        for release in known:
+            ledger = ledger.ended(release, now)
+        _save_all(
+            keeper, state, ledger.prune(now), known, now, lambda book, one: book.ended(one, now)
+        )
+    return ledger.named(channel, label)
+
+
+def refused(keeper: Keeper, name: str, release: Release) -> dict[str, tuple[str, ...]]:
+    """The keys that lock out whoever relies on a release: those in service, and those that a rollover
+    is forced to.
+
+    :returns: the pins, and which lineages serve each of them; none: it is forced, and not served yet
+    """
+    found: dict[str, list[str]] = {}
+    for keyring in keeper.store.names():
+        try:
+            state = keeper.store.load(keyring)
+        except DamagedState:
+            continue
+        releases = state.ledger.releases if state else ()
+        if state is None or not (
+            keyring == name or any(one.is_the_same_as(release) for one in releases)
+        ):
+            continue
+        live, gone = keeper.live_pins(state.keyring), keeper.deleted(state.keyring)
+        for member in state.keyring.drawing:
+            if member.lineage in gone or not release.binds_at(member.hosts):
+                continue
+            # Also the one on record: Apache may not have loaded a later one yet.
+            for pin in dict.fromkeys((live.get(member.lineage, member.pin), member.pin)):
+                if pin not in release.pins:
+                    found.setdefault(pin, []).append(member.lineage)
+        for key in state.keyring.keys:
+            if key.forced and key.pin not in release.pins:
+                found.setdefault(key.pin, [])
+    return {pin: tuple(lineages) for pin, lineages in found.items()}
+
+
+Change = Callable[[Ledger, Release], Ledger]
+
+
+def _extended(end: datetime, ttl: timedelta | None) -> Change:
+    def change(ledger: Ledger, release: Release) -> Ledger:
+        held = release.ttl if ttl is None else ttl
+        if end + held < release.until + release.ttl:
+            return ledger  # it binds for longer there
+        return ledger.extended(release, end, held)
+
+    return change
+
+
+def _save_all(
+    keeper: Keeper,
+    state: State,
+    ledger: Ledger,
+    releases: tuple[Release, ...],
+    now: datetime,
+    change: Change,
+) -> None:
+    """Save the ledger, and change the releases where a lineage that moved brought them along.
+
+    :raises DamagedState: when a keyring file cannot be trusted that may have them
+    """
+    own, store = state.keyring.name, keeper.store
+    changed = []
+    for name in store.names():
+        other = None if name == own else store.load(name)
+        if other is None:
+            continue
+        book = other.ledger
+        for one in other.ledger.releases:
+            if any(one.is_the_same_as(release) for release in releases):
+                book = change(book, one)
+        if book != other.ledger:
+            changed.append(replace(other, ledger=book.prune(now)))
+    # Its own file last: what was killed before is seen as not done, and can be done again.
+    for one_state in (*changed, replace(state, ledger=ledger)):
+        store.save(one_state)
+
+
+def _known(ledger: Ledger, name: str, channel: str, label: str) -> tuple[Release, ...]:
+    """The releases of this name.
+
+    :raises BadRelease: when there is none
+    """
+    found = ledger.named(channel, label)
+    if not found:
+        known = ", ".join(f"{one.channel} {one.label}" for one in ledger.releases)
+        raise BadRelease(
+            f"The keyring {name} has no release {channel} {label}. Releases on record: "
+            f"{known or 'none'}. Nothing was changed."
+        )
+    return found
+
+
+def _named(state: State, named: tuple[str, ...]) -> tuple[str, ...]:
+    """The pins that the admin says it carries.
+
+    :raises BadRelease: when one is none, or none is the keyring's
+    """
+    for pin in named:
+        if not pins.is_pin(pin):
+            raise BadRelease(
+                f"--pin {pin!r}: that is not the base64 of a SHA-256 digest. Nothing was changed."
+            )
+    if not any(state.keyring.key(pin) for pin in named):
+        raise BadRelease(
+            f"--pin {named[0]!r}: none of these pins is that of a key of the keyring "
+            f"{state.keyring.name}. Nothing was changed. Its pins: certbot-pinkeep status "
+            f"{state.keyring.name} --json"
+        )
+    return tuple(dict.fromkeys(named))
+
+
+def _check_word(option: str, value: str) -> None:
+    if not value.strip() or not value.isprintable() or len(value) > 100:
+        raise BadRelease(
+            f"{option} {value!r}: give it a short name, e.g. --channel ios --label 3.2. Nothing was "
+            "changed."
+        )
+
+
+def _carried(keeper: Keeper, state: State) -> tuple[str, ...]:
+    """The pins that are published."""
+    name, current = state.keyring.name, state.ledger.current
+    if state.unpin:
+        raise BadRelease(
+            f"The keyring {name} leaves pinning, so nothing is to carry its pins. Where it is to stay, "
+            f"run: certbot-pinkeep unpin {name} --undo"
+        )
+    if current is None:
+        raise BadRelease(f"The keyring {name} publishes no pins yet. Run: certbot renew")
+    if state.ledger.pending:
+        raise BadRelease(
+            f"Apache is not known to have loaded the pins of the keyring {name} that were published at "
+            f"{times.text(current.recorded)}, and may serve a key that is not among them. Nothing was "
+            "changed. See that it has loaded them ('certbot renew' reloads it; where you reload it "
+            f"yourself, run: certbot-pinkeep confirm {name}), export again, and add the release then."
+        )
+    for lineage, pin in keeper.live_pins(state.keyring).items():
+        if pin not in current.pins:
+            raise BadRelease(
+                f"{lineage} has a key that is not among the pins of the keyring {name} (pin {pin}), and what "
+                "carries them would refuse it. Nothing was changed. Go back to the pinned key first: certbot "
+                f"renew --cert-name {lineage} --force-renewal --installer pinkeep"
+            )
+    for pin in current.pins:
+        key = state.keyring.key(pin)
+        if key is not None and key.role == "compromised":
+            raise BadRelease(
+                f"The keyring {name} still pins a compromised key ({pin}), which no release is to "
+                "carry. Nothing was changed. 'certbot renew' takes it out of the pins once it is not served "
+                "any more, and says where it has to be left first."
+            )
+    return current.pins

@@ -1,0 +1,309 @@
+"""What is asked of a keyring between renewals: a rollover, confirm, unpin; revocations noticed.
+
+The rules:
+
+* A wish is recorded and nothing else: the next renewal fulfils it, when that is safe.
+* What would lock clients out is refused with nothing recorded, but for one fact: that a key is
+  compromised.
+* A lineage that moved to the keyring leaves the one that it came from when it is confirmed that
+  Apache sends this one's header.
+* Confirming counts only for what is published: where the snippet is not what is on record, there
+  is nothing to confirm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from certbot_pinkeep.carriers import apache, servers
+from certbot_pinkeep.core import explain, hostnames, rollover, times
+from certbot_pinkeep.core.errors import Compromised, DamagedState, NotSafe, PinkeepError
+from certbot_pinkeep.core.keyring import Keyring
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.rollover import Decision
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.storage.store import Store
+from certbot_pinkeep.workflow.enrol import Keeper
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a wish leads to.
+
+    :ivar told: as sentences; where forced, who is locked out
+    :ivar ready: whether the next renewal fulfils it
+    """
+
+    told: tuple[str, ...]
+    ready: bool
+
+
+def ask(
+    keeper: Keeper,
+    name: str,
+    now: datetime,
+    when_safe: bool = False,
+    compromised: bool = False,
+    force: bool = False,
+) -> Asked:
+    """Record that the keyring is to roll over, every key type of it.
+
+    :param when_safe: whether it may wait for a renewal at which it is safe
+    :param compromised: whether the present keys must never be handed over again
+    :param force: whether clients may be locked out
+    :returns: what is going to happen
+    :raises NotSafe: when it would lock clients out, or there is no backup
+    """
+    with loaded(keeper, name, now) as state:
+        keyring = _left(state.keyring, compromised)
+        served = keyring.served_types()
+        lost = [explain.lost(key) for key in keyring.lost() if key.kind.key_type in served]
+        usable = keyring.without_offline() if force else keyring
+        decisions = _decisions(usable, state.ledger, now)
+        impossible = [one for one in decisions if one.held and (one.best is None or not force)]
+        if impossible and (not when_safe or force):
+            if compromised:
+                keeper.store.save(replace(state, keyring=keyring))
+                keeper.store.spread(keyring)
+            if any(one.due == "compromised" for one in impossible):
+                one = next((member.lineage for member in keyring.drawing), "NAME")
+                why = explain.locked_in(name, impossible[0], state.ledger, now, lineage=one)
+                raise Compromised(" ".join([*lost, why]))
+            raise NotSafe(" ".join([*lost, explain.refusal(name, impossible[0])]))
+        told = list(lost)
+        refused = keeper.refused(state, now) if force else []
+        for decision in decisions:
+            who = explain.NOBODY
+            if force and decision.best is not None and not decision.rolls_over:
+                keyring = keyring.with_forced(decision.best.pin)
+                who = explain.announcement(decision.best, state.ledger, now)
+            if force:
+                more = refused and who == explain.NOBODY
+                told.append(explain.refused_already(name, refused) if more else who)
+            told.append(explain.promise(name, decision, force, keeper.apart(keyring)))
+        keeper.store.save(replace(state, keyring=keyring))
+        keeper.store.spread(keyring)
+    ready = all(decision.rolls_over for decision in decisions)
+    return Asked(tuple(told), ready or force)
+
+
+def take_back(keeper: Keeper, name: str, now: datetime) -> str:
+    """Record that no rollover is asked for, nor forced, after all.
+
+    :returns: what remains to be done, as a sentence
+    :raises PinkeepError: when there is no such keyring
+    """
+    with loaded(keeper, name, now) as state:
+        state = keeper.store.save(replace(state, keyring=state.keyring.without_wishes()))
+    for decision in _decisions(state.keyring, state.ledger, now):
+        if decision.due:
+            return explain.promise(name, decision, apart=keeper.apart(state.keyring))
+    return f"The keyring {name} is not asked to roll over."
+
+
+def confirm_clock(keeper: Keeper, name: str, now: datetime) -> str:
+    """Record that the clock is right, though later moments are on record (G8).
+
+    :returns: what follows from it, as a sentence
+    :raises PinkeepError: when there is no such keyring
+    """
+    with loaded(keeper, name, now) as state:
+        if not state.ledger.is_ahead_of(now):
+            return f"The keyring {name} knows of no later moment than {times.text(now)}."
+        ledger = state.ledger.accept_clock(now)
+        keyring = state.keyring.served_by(now)
+        keeper.store.save(replace(state, keyring=keyring, ledger=ledger))
+        keeper.store.set_clock(now)
+    until = times.text(ledger.blind_until or now)
+    return (
+        f"The clock of the keyring {name} is taken to be right. What a wrong clock may have dropped "
+        f"from the record binds until {until}: the key is not exchanged before that."
+    )
+
+
+def confirm(keeper: Keeper, name: str, now: datetime) -> str:
+    """Record that Apache has loaded what is published, and serves it.
+
+    :returns: what is served now, as a sentence
+    :raises PinkeepError: when that cannot be so
+    """
+    with loaded(keeper, name, now) as state:
+        ledger = state.ledger
+        if ledger.current is not None and not ledger.pending and not state.snippet:
+            return f"The keyring {name} has nothing pending: no server sends its header."
+        if ledger.current is None or not state.snippet:
+            raise PinkeepError(f"The keyring {name} publishes nothing yet. Run: certbot renew")
+        if ledger.doubt or ledger.is_ahead_of(now):
+            raise PinkeepError(explain.unconfirmed(name, ledger, now))
+        policy = None if state.unpinned(now) else ledger.current.policy
+        text = apache.read_snippet(state.snippet)
+        kind = servers.kind_of(state.snippet, text)
+        if kind.directives(text) != kind.directives(kind.render(state.keyring, policy)):
+            raise PinkeepError(
+                f"{state.snippet} is not what was published last, so it cannot be confirmed. Run "
+                f"'{keeper.step(state.keyring)}', reload Apache, and confirm again."
+            )
+        came = _came_to(keeper.store, name)
+        for other, hosts in came:
+            behind = _left_behind(keeper, other, hosts)
+            if behind:
+                raise PinkeepError(explain.left_behind(name, other.keyring.name, behind))
+        if not ledger.pending and not came:
+            return f"The keyring {name} has nothing pending: Apache serves what is published."
+        served = {member.pin: now for member in state.keyring.members}
+        keyring = state.keyring.served_since(served).left_at(now)
+        for other, hosts in came:
+            # What that one served since the lineage moved is inherited as well.
+            ledger = ledger.inherit(other.ledger, hosts)
+        ledger = ledger.confirm(now).moved(now).prune(now)
+        keeper.store.save(replace(state, keyring=keyring, ledger=ledger))
+        for other, hosts in came:
+            gone = [m.lineage for m in other.keyring.members if m.moved == name]
+            left = other.ledger.without_hosts(hosts)
+            keyring = other.keyring.without_members(gone).without_hosts(hosts)
+            keeper.store.save(replace(other, keyring=keyring, ledger=left))
+    assert ledger.current is not None
+    since = times.text(ledger.current.recorded)
+    told = f"Apache serves the pins of the keyring {name} that were published at {since}."
+    for other, hosts in came:
+        told += f" {', '.join(dict.fromkeys(hosts))} has left the keyring {other.keyring.name}."
+    return told
+
+
+def _left_behind(keeper: Keeper, state: State, hosts: tuple[str, ...]) -> list[str]:
+    """The lineages of a keyring by which its pins go on binding at hosts that have moved away: they
+    serve the same hosts, or cover them with includeSubDomains."""
+    subdomains = any(
+        entry.policy.include_subdomains and entry.policy.binding and entry.replaced is None
+        for entry in state.ledger.entries
+    )
+    deleted = keeper.deleted(state.keyring)
+    return [
+        member.lineage
+        for member in state.keyring.members
+        if member.enrolled
+        and not member.moved
+        and member.lineage not in deleted
+        and hostnames.covered(member.hosts, hosts, subdomains)
+    ]
+
+
+def _came_to(store: Store, name: str) -> list[tuple[State, tuple[str, ...]]]:
+    """The keyrings from which lineages have moved to this one, and the hosts of these.
+
+    :raises DamagedState: when a keyring file cannot be trusted: it may be one of them
+    """
+    found = []
+    for other in store.names():
+        state = store.load(other)
+        moved = [m for m in state.keyring.members if m.moved == name] if state else []
+        if state is not None and moved:
+            found.append((state, tuple(host for member in moved for host in member.hosts)))
+    return found
+
+
+def unpin(keeper: Keeper, name: str, now: datetime, undo: bool = False) -> list[str]:
+    """Record that the keyring leaves pinning, or with *undo* that it stays pinned.
+
+    :returns: the certificates of the keyring: it has an effect once they are brought into step
+    :raises PinkeepError: when there is no such keyring
+    """
+    with loaded(keeper, name, now) as state:
+        if state.unpin == undo:
+            keeper.store.save(replace(state, unpin=not undo))
+        return [member.lineage for member in state.keyring.drawing]
+
+
+def note_deleted(keeper: Keeper, now: datetime) -> list[str]:
+    """What becomes of the pins of lineages that were deleted.
+
+    :returns: as sentences, for admins
+    """
+    told = []
+    for name in keeper.store.names():
+        with suppress(DamagedState):
+            state = keeper.load_state(name, now)
+            gone = keeper.deleted(state.keyring) if state else ()
+            if state is not None and gone:
+                told.append(explain.deleted(state.keyring, gone, state.ledger, now))
+    return told
+
+
+def note_revoked(keeper: Keeper, pin: str, compromised: bool, now: datetime) -> list[str]:
+    """Note that a certificate of this key was revoked, in each keyring that has it.
+
+    :returns: what follows from it, as sentences
+    :raises DamagedState: when a keyring file cannot be trusted; the others are seen to first
+    """
+    told, damaged = [], []
+    for name in keeper.store.names():
+        try:
+            told += _note_revoked(keeper, name, pin, compromised, now)
+        except DamagedState as error:
+            damaged.append(error)
+    if damaged:
+        raise damaged[0]
+    return told
+
+
+def _note_revoked(
+    keeper: Keeper, name: str, pin: str, compromised: bool, now: datetime
+) -> list[str]:
+    store = keeper.store
+    with store.locked():
+        state = store.load(name)
+        key = state.keyring.key(pin) if state else None
+        if state is None or key is None:
+            return []
+        state = keeper.seen(store.save(state.with_revoked(pin, compromised)))
+    key_type = key.kind.key_type
+    if key_type not in state.keyring.key_types():
+        return []
+    decision = rollover.decide(state.keyring, state.ledger, now, key_type)
+    apart = keeper.apart(state.keyring)
+    return [explain.promise(name, decision, apart=apart)] if decision.due else []
+
+
+def backup_of(store: Store, pin: str) -> list[str]:
+    """The keyrings of which this key is a backup, as far as their files can be trusted."""
+    found = []
+    for name in store.names():
+        with suppress(DamagedState):
+            state = store.load(name)
+            key = state.keyring.key(pin) if state else None
+            if key is not None and key.role == "backup":
+                found.append(name)
+    return found
+
+
+@contextmanager
+def loaded(keeper: Keeper, name: str, now: datetime) -> Iterator[State]:
+    """The keyring's state, with the lock on it held."""
+    store = keeper.store
+    if store.load(name) is None:
+        known = ", ".join(store.names()) or "none"
+        raise PinkeepError(f"There is no keyring {name!r}. Keyrings here: {known}.")
+    with store.locked():
+        state = store.load(name)
+        assert state is not None  # nobody removes one
+        state = keeper.seen(keeper.mark_for_retirement(state))
+        yield replace(state, ledger=state.ledger.noticed(store.latest_known(now)))
+
+
+def _left(keyring: Keyring, compromised: bool) -> Keyring:
+    """The keyring with its present keys to be left."""
+    if not compromised:
+        return keyring.mark_for_retirement("asked")
+    enrolled = {member.pin for member in keyring.members if member.enrolled}
+    present = [key for key in keyring.in_service() if key.pin in enrolled]
+    present += [p for one in keyring.served_types() if (p := keyring.primary(one)) is not None]
+    for key in present:
+        keyring = keyring.with_compromised(key.pin)
+    return keyring
+
+
+def _decisions(keyring: Keyring, ledger: Ledger, now: datetime) -> list[Decision]:
+    return list(rollover.decide_all(keyring, ledger, now).values())

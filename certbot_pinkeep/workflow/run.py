@@ -1,0 +1,210 @@
+"""One run of certbot through its lineages: taken in one by one, published together.
+
+The rules:
+
+* Within ``certbot renew`` the snippets are published, and Apache is reloaded, when the last lineage
+  that pinkeep keeps has had its turn; should that one fail before, when certbot ends. All other
+  verbs have one lineage, and publish at once.
+* Whatever went wrong, Apache loads what was renewed after that: see ``loading`` (G12).
+* A run looks once whether a certificate has come, changed or gone that is not enrolled. If it is for a
+  host of a keyring, that is published, though all of its own lineages are in step.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, NoReturn
+
+from certbot_pinkeep.adapters import clock, renewal_conf
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.core.errors import DamagedState, PinkeepError
+from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.storage.uptodate import UpToDate
+from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.load import Loader
+from certbot_pinkeep.workflow.publish import Failure, Report, Taken
+
+if TYPE_CHECKING:
+    from certbot_pinkeep.core.observations import TlsObservation
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """What one process does with the lineages of one config dir.
+
+    :param config_dir: certbot's ``--config-dir``
+    :param work_dir: certbot's ``--work-dir``
+    """
+
+    def __init__(self, config_dir: str, work_dir: str) -> None:
+        self.config_dir = config_dir
+        self.keeper = Keeper(config_dir, work_dir, _glance)
+        self.stamps = UpToDate(work_dir)
+        self._values: dict[str, Mapping[str, object]] = {}
+        self._loader = Loader(self.keeper)
+        self._noticed: dict[str, object] | None = None
+
+    def enrol(
+        self,
+        live: Live,
+        values: Mapping[str, object],
+        chosen: Options,
+        remember: Callable[[], None],
+        pinned_before: bool,
+        issued: bool,
+    ) -> Taken:
+        """Record what is live; :meth:`finish` publishes it.
+
+        :param values: the options as text, for the stamp
+        :param issued: whether the certificate is new in this run
+        :raises PinkeepError, OSError: as :meth:`Keeper.enrol`
+        """
+        self.note(live.name, live.cert_path, chosen.keyring, values, issued)
+        self._values[live.name] = values
+        return self.keeper.enrol(live, chosen, clock.now(), remember, pinned_before)
+
+    def notice(self) -> None:
+        """Have the keyrings published at whose hosts a certificate is another than at the last run."""
+        if self._noticed is not None:
+            return
+        certificates = self.keeper.certificates
+        before, self._noticed = self.stamps.certificates(), certificates.stamps()
+        changed = {
+            name
+            for name in self._noticed.keys() | before.keys()
+            if self._noticed.get(name) != before.get(name)
+        }
+        if changed:
+            certificates.refresh(changed)
+            self.keeper.notice(self._concerned(changed))
+
+    def _concerned(self, changed: set[str]) -> list[str]:
+        """The keyrings that have one of these lineages as a neighbour, or are to have it."""
+        found = []
+        for name in self.keeper.store.names():
+            with suppress(DamagedState):  # told by its own lineages
+                state = self.keeper.store.load(name)
+                if state is None or not state.keyring.drawing:
+                    continue
+                near = {one.lineage for one in self.keeper.certificates.at(state.keyring.hosts)}
+                near |= {member.lineage for member in state.keyring.neighbours}
+                enrolled = {member.lineage for member in state.keyring.drawing}
+                if changed & near - enrolled:
+                    found.append(name)
+        return found
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is to be published or loaded."""
+        return bool(self.keeper.waiting) or self._loader.waiting
+
+    def finish(self) -> list[Report]:
+        """Publish what was taken in, and have renewed certificates loaded in any case.
+
+        :raises PinkeepError, OSError: when something of it could not be published; the rest is
+        """
+        waiting = self.keeper.waiting
+        try:
+            reports, failures = self.keeper.publish_all(waiting, clock.now())
+        finally:
+            for error in self._loader.load(clock.now()):
+                logger.error("%s", error)
+        reports = [
+            replace(one, issued=any(self._loader.is_new(taken.live) for taken in one.taken))
+            for one in reports
+        ]
+        for report in reports:
+            self._stamp(report)
+        if failures:
+            _raise(failures, len(waiting) > 1)
+        if self._noticed is not None:
+            self.stamps.set_certificates(self._noticed)
+        return reports
+
+    def renewed(self, name: str) -> str:
+        """Whether a lineage was renewed in this run, as a sentence; empty: it was not."""
+        return self._loader.told(name)
+
+    def note(
+        self,
+        name: str,
+        cert_path: str,
+        keyring: str,
+        values: Mapping[str, object],
+        issued: bool,
+    ) -> None:
+        """Remember a lineage that has its turn: :meth:`finish` sees that its certificate is loaded,
+        whatever goes wrong from here on (G12)."""
+        self._loader.note(name, cert_path, keyring, values, issued)
+
+    def _stamp(self, report: Report) -> None:
+        folders = [os.path.join(self.config_dir, name) for name in ("keys", "csr")]
+        for taken in report.taken:
+            live = taken.live
+            if live.name not in self._values:
+                continue  # a hook's: certbot's own run is still to come
+            watched = [os.path.join(os.path.dirname(live.key_path), "cert.pem"), live.key_path]
+            # By whom it is renewed is noted there.
+            watched.append(os.path.join(self.config_dir, "renewal", f"{live.name}.conf"))
+            paths = [*watched, *report.files, *taken.csr_paths, *folders]
+            if taken.chosen.include_subdomains:
+                # Whatever certificate comes to this machine may be below it.
+                paths.append(os.path.join(self.config_dir, "renewal", ""))
+            try:
+                if report.settled:
+                    self.stamps.set(live.name, self._values[live.name], paths)
+                else:
+                    self.stamps.clear(live.name)
+            except OSError as error:
+                logger.debug("No stamp: %s", error)
+
+
+def _glance(names: Sequence[str]) -> list[TlsObservation]:
+    from certbot_pinkeep.adapters import probe
+
+    return probe.glance(names)
+
+
+@lru_cache(maxsize=16)
+def of(config_dir: str, work_dir: str) -> Run:
+    """The round of this process. Certbot makes an installer for each lineage; this is what they
+    share."""
+    return Run(config_dir, work_dir)
+
+
+@lru_cache(maxsize=16)
+def last(config_dir: str, everyone: bool) -> str | None:
+    """The lineage of which pinkeep hears last in ``certbot renew``, if all goes well.
+
+    :param everyone: whether all lineages are pinkeep's in this run, because the admin says so
+    """
+    for name in reversed(renewal_conf.names(config_dir)):
+        with suppress(PinkeepError):
+            renewal = renewal_conf.load(config_dir, name)
+            if everyone or (renewal is not None and renewal.installer == "pinkeep"):
+                return name
+    return None
+
+
+def _raise(failures: list[Failure], several: bool) -> NoReturn:
+    """Tell what went wrong, each thing once.
+
+    :param several: whether keyrings have to be named: certbot blames the last lineage of the run
+    """
+    told: dict[str, list[str]] = {}
+    for failure in failures:
+        told.setdefault(str(failure.error), []).append(failure.keyring)
+    if not several and len(told) == 1:
+        raise failures[0].error
+    parts = [
+        f"The keyring{'s' if len(names) > 1 else ''} {', '.join(dict.fromkeys(names))} could not be "
+        f"brought into step: {text}"
+        for text, names in told.items()
+    ]
+    raise PinkeepError(" ".join(parts)) from failures[0].error

@@ -1,0 +1,191 @@
+"""The house: which folder may import which, that nothing goes in circles, and that the core is pure."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+import certbot_pinkeep
+
+PACKAGE = "certbot_pinkeep"
+#: The floors, from the top down: a folder imports from lower floors and from itself, nothing else.
+FLOORS = (
+    ("installer", "cli"),
+    ("workflow", "check"),
+    ("carriers", "adapters"),
+    ("storage",),
+    ("reports", "exports"),
+    ("core",),
+)
+FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in folders}
+#: What the core may import beside itself: values in, values out.
+PURE = {
+    "__future__",
+    "base64",
+    "binascii",
+    "collections",
+    "contextlib",
+    "cryptography",
+    "dataclasses",
+    "datetime",
+    "enum",
+    "functools",
+    "hashlib",
+    "ipaddress",
+    "itertools",
+    "posixpath",
+    "re",
+    "shlex",
+    "typing",
+    "unicodedata",
+    "urllib.parse",
+}
+#: What would bring a clock, a file or the terminal in, whatever is imported.
+IMPURE_CALLS = {"open", "input", "print", "now", "today", "utcnow"}
+
+Sources = Mapping[str, str]
+
+
+def sources() -> dict[str, str]:
+    """Every module of the package by its dotted name."""
+    root = Path(certbot_pinkeep.__file__).parent
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = (PACKAGE, *path.relative_to(root).with_suffix("").parts)
+        found[".".join(parts).removesuffix(".__init__")] = path.read_text("utf-8")
+    return found
+
+
+def imported(text: str, names: Sources) -> Iterator[str]:
+    """The modules that a module imports, at its top or in a function, for its types as well."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, "imports are absolute"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in names else node.module
+
+
+def folder_of(module: str) -> str:
+    """The folder of a module, or the name of one at the top."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def wrong_arrows(names: Sources) -> list[str]:
+    """The imports that go up or sideways, and the modules that are on no floor."""
+    wrong = []
+    for module, text in names.items():
+        folder = folder_of(module)
+        if folder and folder not in FLOOR:
+            wrong.append(f"{module} is on no floor")
+            continue
+        for target in imported(text, names):
+            below = folder_of(target)
+            if not target.startswith(f"{PACKAGE}.") or below == folder:
+                continue
+            if not folder or below not in FLOOR or FLOOR[below] <= FLOOR[folder]:
+                wrong.append(f"{module} -> {target}")
+    return wrong
+
+
+def circles(names: Sources) -> list[str]:
+    """The modules that import themselves in the end; what is for types alone, or within a function,
+    counts as well."""
+    arrows = {module: set(imported(text, names)) & set(names) for module, text in names.items()}
+    found = []
+    for module in arrows:
+        latest_known: set[str] = set()
+        waiting = set(arrows[module])
+        while waiting:
+            one = waiting.pop()
+            if one not in latest_known:
+                latest_known.add(one)
+                waiting |= arrows[one]
+        if module in latest_known:
+            found.append(module)
+    return found
+
+
+def impure(names: Sources) -> list[str]:
+    """What the modules of the core import or call that is not pure."""
+    found = []
+    for module, text in names.items():
+        if folder_of(module) != "core":
+            continue
+        for target in imported(text, names):
+            inside = target.startswith(f"{PACKAGE}.core.") or target == f"{PACKAGE}.core"
+            pure = any(target == one or target.startswith(f"{one}.") for one in PURE)
+            if not inside and not pure:
+                found.append(f"{module} imports {target}")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call):
+                function = node.func
+                name = getattr(function, "attr", getattr(function, "id", ""))
+                if name in IMPURE_CALLS:
+                    found.append(f"{module} calls {name}")
+    return found
+
+
+def test_arrows_go_down_only() -> None:
+    """No module is left out."""
+    assert wrong_arrows(sources()) == []
+
+
+def test_nothing_goes_in_circles() -> None:
+    """Neither among folders nor within one."""
+    assert circles(sources()) == []
+
+
+def test_core_is_pure() -> None:
+    """No files, no clock, no certbot, no logging."""
+    assert impure(sources()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "why"),
+    [
+        ("core.planted", "from certbot_pinkeep.storage import store", "up from the core"),
+        ("workflow.planted", "from certbot_pinkeep.cli import main", "up to the command"),
+        ("storage.planted", "from certbot_pinkeep.carriers import apache", "up by one floor"),
+        ("check.planted", "from certbot_pinkeep.workflow import run", "sideways"),
+        ("cli.planted", "def f():\n    from certbot_pinkeep import installer", "in a function"),
+        ("new.planted", "x = 1", "a folder on no floor"),
+        ("planted", "x = 1", "a module beside the folders"),
+    ],
+)
+def test_planted_arrow_is_found(module: str, text: str, why: str) -> None:
+    """The test above would fail."""
+    planted = {**sources(), f"{PACKAGE}.{module}": text}
+    assert len(wrong_arrows(planted)) == len(wrong_arrows(sources())) + 1, why
+
+
+def test_planted_circle_is_found() -> None:
+    """The test above would fail."""
+    one, other = f"{PACKAGE}.core.one", f"{PACKAGE}.core.other"
+    planted = {
+        one: "from certbot_pinkeep.core import other",
+        other: "if TYPE_CHECKING:\n    from certbot_pinkeep.core.one import X",
+    }
+    assert circles({**sources(), **planted}) == [*circles(sources()), one, other]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os",
+        "import logging",
+        "import certbot",
+        "from time import monotonic",
+        "from datetime import datetime\nx = datetime.now()",
+        "x = open('x')",
+    ],
+)
+def test_planted_impurity_is_found(text: str) -> None:
+    """The test above would fail."""
+    planted = {**sources(), f"{PACKAGE}.core.planted": text}
+    assert len(impure(planted)) == len(impure(sources())) + 1
