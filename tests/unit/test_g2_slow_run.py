@@ -74,16 +74,16 @@ def test_keys_of_another_type_that_were_pinned_slowly_are_safe_when_max_age_ran_
 ) -> None:
     """The time is named, however long the publication took: the clock was not set back."""
     machine = Machine(tmp_path)
-    clock = [1000.0]
+    reading = [1000.0]
     real = apache.reload
 
     def slowly(server: Server) -> object:
-        clock[0] += 50
+        reading[0] += 50
         return real(server)
 
     machine.issue("a.test")
     machine.keep("a.test", "a.test")
-    monkeypatch.setattr(clock, "seconds", lambda: clock[0])
+    monkeypatch.setattr(clock, "seconds", lambda: reading[0])
     monkeypatch.setattr(apache, "reload", slowly)
     with pytest.raises(TypeMissing) as refused:
         machine.new("rsa", "a.test", NOW + DAY, "rsa", KeyKind("rsa", "2048"), ("a.test",))
