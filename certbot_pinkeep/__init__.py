@@ -1,6 +1,6 @@
 """
 The ``pinkeep`` plugin keeps the pinned key of a certificate through its renewals, stages backup
-keys, and writes the ``Public-Key-Pins`` header that lists them, for Apache.
+keys, and writes the ``Public-Key-Pins`` header that lists them, for Apache or nginx.
 
 
 Named Arguments
@@ -8,7 +8,8 @@ Named Arguments
 
 ========================================  =====================================================
 ``--pinkeep-keyring``                     The keyring that this certificate draws its key from.
-                                          (Default: the certificate's name)
+                                          (Default: the keyring that pins any of its names,
+                                          else the certificate's name)
 ``--pinkeep-backup-keys``                 How many backup keys to keep staged, at least 1.
                                           (Default: 2)
 ``--pinkeep-max-age``                     How long clients hold the pins, in seconds.
@@ -17,8 +18,8 @@ Named Arguments
 ``--pinkeep-report-uri``                  Add ``report-uri``; an ``https`` or ``http`` URI on a
                                           host that the keyring does not cover.
 ``--pinkeep-report-only``                 Publish ``Public-Key-Pins-Report-Only`` instead.
-``--pinkeep-rollover-days``               A key in service for longer is exchanged at its next
-                                          renewal, as soon as that locks nobody out; ``0``: at
+``--pinkeep-rollover-days``               After so many days in service a key rolls over at its
+                                          next renewal, as soon as that locks nobody out; ``0``: at
                                           every renewal; or ``never``. (Default: 730)
 ``--pinkeep-header``                      The server that sends the header: ``apache``, ``nginx``,
                                           or ``none``, if pins are for apps or zones only.
@@ -75,7 +76,7 @@ Then include the snippet in the site's ``<VirtualHost>`` and reload Apache:
 .. caution::
    A certificate that is renewed with another installer, or by another tool, may get a new key. Link
    the command ``certbot-pinkeep`` into ``renewal-hooks/deploy/``, or give ``--deploy-hook
-   "certbot-pinkeep deploy-hook"``, and you are told when it happens.
+   "certbot-pinkeep deploy-hook"``. The hook then tells you when it happens.
 """
 
 __version__ = "0.1.0"
