@@ -15,7 +15,7 @@ import certbot_pinkeep
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from e2e.world import API, DOMAIN, KEYRING, NAME, SHOP, Bot, Family, Pinned, snippet_of
+from e2e.world import API, DOMAIN, KEYRING, NAME, SHOP, ZYGOTE, Bot, Family, Pinned, snippet_of
 from lab import Apache, Ca, Certbot, LabError, Site, Wget2
 
 # Which certbot the tox environment promises: "newest" (PyPI's) or "debian" (Debian's own package).
@@ -38,6 +38,15 @@ def pytest_report_header() -> str:
     return f"certbot: {certbot.__version__} ({FLAVOUR}) from {certbot.__file__}"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose what runs with this certbot; long tests begin first."""
+    if FLAVOUR != "newest":
+        left_out = [item for item in items if item.get_closest_marker("one_certbot")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def flavour() -> str:
     """The certbot under test, which must be the promised one, and the plugin as it was installed."""
@@ -47,6 +56,13 @@ def flavour() -> str:
     if "LAB_CERTBOT" in os.environ and not certbot_pinkeep.__file__.startswith(sys.prefix):
         raise LabError(f"not the installed plugin is tested, but {certbot_pinkeep.__file__}")
     return FLAVOUR
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clocks() -> Iterator[None]:
+    """End the process that runs certbot under other clocks."""
+    with ZYGOTE:
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -118,8 +134,7 @@ def template(quick_ca: Ca, tmp_path_factory: pytest.TempPathFactory) -> Certbot:
 def empty_bot(quick_ca: Ca, tmp_path: Path) -> Iterator[Bot]:
     """A certbot with empty folders; the machine's own Apache must not be reached for by it."""
     bot = Bot(tmp_path / "bot", quick_ca)
-    with bot.running:
-        yield bot
+    yield bot
     assert not bot.told.exists(), bot.told.read_text()
 
 

@@ -122,7 +122,6 @@ class World(ABC):
             host = Site((NAME,), (self.bot.live(NAME),), snippet_of(self.bot, NAME))
             server = running.enter_context(Apache(self.folder / "apache", [host]))
             self.site = Pinned(self.bot, server)
-            running.enter_context(self.bot.running)
             for week, acts in enumerate(weeks):
                 self.day = 7 * week
                 for act in acts:

@@ -113,7 +113,6 @@ def once(
     folder = tmp_path_factory.mktemp("check")
     with ExitStack() as running:
         bot = Bot(folder / "bot", quick_ca)
-        running.enter_context(bot.running)
         bot.copy_of(template)
         host = Site((NAME,), (bot.live(NAME),), snippet_of(bot, NAME))
         site = Checked(bot, running.enter_context(Apache(folder / "apache", [host])))

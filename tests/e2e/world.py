@@ -8,11 +8,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from lab import Apache, Ca, Certbot, Completed, Site, Wget2, wait_for
 from lab.certbot import COMMAND_MAIN
 from lab.look import pin_of
-from lab.zygote import Zygote, be, load
+from lab.zygote import Order, Zygote, fork
 
 NAME = "www.pin.test"
 OTHER = "other.pin.test"
@@ -60,15 +58,17 @@ DAY = timedelta(days=1)
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
+#: Runs what needs a clock of its own. The session ends it.
+ZYGOTE = Zygote()
+
+
 class Bot(Certbot):
     """A certbot to whom the machine's own Apache is out of reach."""
 
     def __init__(self, folder: Path, ca: Ca) -> None:
         super().__init__(folder, ca)
         self.real = False
-        self.running = ExitStack()
         self.told = folder / "reached-out"
-        self._zygote: Zygote | None = None
         self._bin = folder / "bin"
         self._bin.mkdir()
         for name in ("apache2ctl", "apachectl", "nginx"):
@@ -114,23 +114,20 @@ class Bot(Certbot):
         seconds: float = 120,
     ) -> Completed:
         """Run certbot: in a fork of this process, which is quicker, unless it has to be a real one
-        (:attr:`real`) or needs an environment of its own. One with a clock of its own is a fork of a
-        process that has such clocks; :attr:`running` is to be closed in the end."""
+        (:attr:`real`) or needs an environment of its own. One with a clock of its own is a fork of
+        :data:`ZYGOTE`, which has such clocks."""
         if self.real or env:
             return super().run(*args, faketime=faketime, env=env, seconds=seconds)
         if not faketime:
             return self.fork(*args)
-        if self._zygote is None:
-            self._zygote = self.running.enter_context(Zygote(self))
-        return self._zygote.run(args, self.env(faketime), seconds)
+        return ZYGOTE.run(self._order(self.arguments(*args), faketime=faketime), seconds)
 
     def fork(self, *args: str, before: Callable[[], None] | None = None) -> Completed:
         """Run certbot in a fork of this process, after ``before``: it may patch what it likes.
 
         The answer's ``returncode`` is negative where a signal ended it.
         """
-        out = self.folder / "forked.out"
-        return self._fork(load(), self.arguments(*args), out, out, before)
+        return fork(self._order(self.arguments(*args)), before)
 
     def pinkeep(
         self,
@@ -138,40 +135,25 @@ class Bot(Certbot):
         faketime: timedelta | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Completed:
-        """Run the plugin's own command: as certbot, but for other clocks, which are real ones."""
-        if self.real or faketime or env:
+        """Run the plugin's own command, in the same ways as certbot."""
+        if self.real or env:
             return super().pinkeep(*args, faketime=faketime, env=env)
-        err = self.folder / "forked.err"
-        return self._fork(_load_command(), [*args, *self.folders], self.folder / "forked.out", err)
+        order = self._order([*args, *self.folders], "certbot-pinkeep", faketime)
+        return ZYGOTE.run(order) if faketime else fork(order)
 
-    def _fork(
+    def _order(
         self,
-        main: Callable[[list[str]], Any],
-        command: list[str],
-        out: Path,
-        err: Path,
-        before: Callable[[], None] | None = None,
-    ) -> Completed:
-        child = os.fork()
-        if not child:
-            be(main, command, env=self.env(), home=self.home, out=out, err=err, before=before)
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        said = [path.read_text(errors="replace") for path in dict.fromkeys((out, err))]
-        return Completed(("forked", *command), code, said[0], "".join(said[1:]))
+        command: Sequence[str],
+        program: str = "certbot",
+        faketime: timedelta | None = None,
+    ) -> Order:
+        out = self.folder / "forked.out"
+        err = out if program == "certbot" else self.folder / "forked.err"
+        return Order(program, tuple(command), self.env(faketime), self.home, out, err)
 
     def fork_renew(self, *args: str, before: Callable[[], None] | None = None) -> Completed:
         """The same for ``renew``."""
         return self.fork("renew", *self.account, *args, before=before)
-
-
-@cache
-def _load_command() -> Callable[[list[str]], Any]:
-    """The main function of the plugin's own command; certbot is loaded for it, too."""
-    load()
-    from certbot_pinkeep.cli.main import main
-
-    return main
 
 
 @dataclass

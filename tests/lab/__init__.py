@@ -7,7 +7,7 @@ end-to-end tests and the demo are built from the same parts:
 - :class:`~lab.apache.Apache` - a web server with a configuration of its own
 - :class:`~lab.wget2.Wget2` - a visitor that notes pins and refuses a key that it does not know
 - :class:`~lab.certbot.Certbot` - the certbot of this Python environment
-- :class:`~lab.zygote.Zygote` - the same, loaded once for many runs
+- :class:`~lab.zygote.Zygote` - certbot and the plugin's command, loaded once for many runs
 - :mod:`lab.clients` - clients that take RSA or ECDSA certificates only
 - :mod:`lab.look` - what a plain TLS or HTTP connection gets to see
 

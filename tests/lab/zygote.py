@@ -1,4 +1,4 @@
-"""Certbots that are forked from one that is loaded: many runs, each under a clock of its own.
+"""Fork certbots from one that is loaded: many runs, each under a clock of its own.
 
 Python and certbot take most of a second to start, under libfaketime more. Here they start once, and
 every run is a fork, as good as a process of its own: it has its own environment, folders, output
@@ -14,38 +14,31 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from lab.certbot import Certbot
-from lab.processes import Completed, LabError
+from lab.processes import Completed, LabError, clean_env, preload
+
+Main = Callable[[list[str]], Any]
 
 # The folder that holds this package comes last: it must hide nothing.
 SERVE = "import sys; sys.path.append(sys.argv[1]); from lab.zygote import serve; serve()"
 
 
 class Zygote:
-    """A process in which certbot and all plugins are loaded. Use it as a context manager."""
+    """A process in which certbot and all plugins are loaded. Use it as a context manager.
 
-    def __init__(self, certbot: Certbot) -> None:
-        self._certbot = certbot
-        self._out = certbot.folder / "forked.out"
-        # The clock is read from the environment at every look at it: that is how a fork sets it.
-        env = certbot.env(faketime=timedelta(0)) | {"FAKETIME_NO_CACHE": "1"}
-        self._process = subprocess.Popen(
-            # When this process is gone, however it ended, so is the input, and that ends it.
-            [sys.executable, "-c", SERVE, str(Path(__file__).parents[1])],
-            env=env,
-            cwd=certbot.home,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    It starts with the first run.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Zygote:
         return self
@@ -56,53 +49,102 @@ class Zygote:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
         try:
-            self._process.communicate(timeout=10)
+            process.communicate(timeout=10)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            process.kill()
+            process.wait()
 
-    def run(self, args: Sequence[str], env: Mapping[str, str], seconds: float = 120) -> Completed:
-        """Run certbot to its end, in an environment and with the clock of ``Certbot.env()``."""
-        command = self._certbot.arguments(*args)
-        order = {
-            "command": command,
-            "env": {"FAKETIME": "+0s", **env},
-            "home": str(self._certbot.home),
-            "out": str(self._out),
-            "seconds": int(seconds),
-        }
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
+    def run(self, order: Order, seconds: float = 120) -> Completed:
+        """Run a program to its end, with the clock of its environment."""
+        process = self._process = self._process or _start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(order.text(int(seconds)) + "\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
         if not answer:
-            raise LabError(f"the process that forks certbots is gone: {self._process.wait()}")
-        output = self._out.read_text(errors="replace")
-        return Completed(("forked", *command), int(answer), output, "")
+            raise LabError(f"the process that forks certbots is gone: {process.wait()}")
+        return order.completed(int(answer))
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run of certbot, or of the plugin's own command.
+
+    :ivar program: a name of :data:`PROGRAMS`
+    :ivar env: that of ``Certbot.env()``
+    :ivar err: the file for standard error; it may be the one for standard output
+    """
+
+    program: str
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    home: Path
+    out: Path
+    err: Path
+
+    def text(self, seconds: int) -> str:
+        """Write it as a line of JSON."""
+        # Without a clock of its own it has that of the machine.
+        fields = {**vars(self), "env": {"FAKETIME": "+0s", **self.env}, "seconds": seconds}
+        return json.dumps(fields, default=str)
+
+    def completed(self, returncode: int) -> Completed:
+        """Read what it printed. ``returncode`` is negative where a signal ended it."""
+        said = [path.read_text(errors="replace") for path in dict.fromkeys((self.out, self.err))]
+        return Completed(("forked", *self.command), returncode, said[0], "".join(said[1:]))
+
+
+def fork(order: Order, before: Callable[[], None] | None = None) -> Completed:
+    """Run it in a fork of this process, after ``before``."""
+    main = PROGRAMS[order.program]()
+    child = os.fork()
+    if not child:
+        be(main, order, before)
+    _, status = os.waitpid(child, 0)
+    return order.completed(os.waitstatus_to_exitcode(status))
+
+
+def _start() -> subprocess.Popen[str]:
+    # The clock is read from the environment at every look at it: that is how a fork sets it.
+    env = clean_env(**preload(faketime=timedelta(0))) | {"FAKETIME_NO_CACHE": "1"}
+    return subprocess.Popen(
+        # When this process is gone, however it ended, so is the input, and that ends it.
+        [sys.executable, "-c", SERVE, str(Path(__file__).parents[1])],
+        env=env,
+        # Python imports from the working directory first: the work tree must not hide the wheel.
+        cwd="/",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def serve() -> None:
-    """Fork a certbot for each order (a line of JSON) from standard input; answer its exit code.
+    """Fork for each order (a line of JSON) from standard input; answer its exit code.
 
     The answer is negative where a signal ended it; one that hangs is ended by the alarm.
     """
-    main = load()
     for line in sys.stdin:
-        order = json.loads(line)
+        told: dict[str, Any] = json.loads(line)
+        home, out, err = (Path(told[name]) for name in ("home", "out", "err"))
+        order = Order(told["program"], told["command"], told["env"], home, out, err)
+        main = PROGRAMS[order.program]()
         child = os.fork()
         if not child:
-            signal.alarm(order["seconds"])
-            home, out = Path(order["home"]), Path(order["out"])
-            be(main, order["command"], env=order["env"], home=home, out=out, err=out)
+            signal.alarm(told["seconds"])
+            be(main, order)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
 @cache
-def load() -> Callable[[list[str]], Any]:
-    """Certbot's main function, itself and all plugins loaded."""
+def load() -> Main:
+    """Load certbot and all plugins; return its main function."""
     from certbot._internal.plugins import disco
     from certbot.main import main
 
@@ -110,43 +152,49 @@ def load() -> Callable[[list[str]], Any]:
     return main
 
 
-def be(
-    main: Callable[[list[str]], Any],
-    command: list[str],
-    *,
-    env: Mapping[str, str],
-    home: Path,
-    out: Path,
-    err: Path,
-    before: Callable[[], None] | None = None,
-) -> NoReturn:
-    """In a fork: be the program ``main``, called with ``command``, after ``before``, and end.
+@cache
+def load_command() -> Main:
+    """Load the plugin's own command, and certbot for it; return its main function."""
+    load()
+    from certbot_pinkeep.cli.main import main
 
-    What it prints goes to the files ``out`` and ``err``, which may be the same.
-    """
+    return main
+
+
+#: What can be run, by the name of its program.
+PROGRAMS: dict[str, Callable[[], Main]] = {"certbot": load, "certbot-pinkeep": load_command}
+
+
+def be(main: Main, order: Order, before: Callable[[], None] | None = None) -> NoReturn:
+    """In a fork: be the ordered program, after ``before``, and end."""
+    import certbot.compat.os
     import certbot.util
 
     code = 70
     try:
         atexit._clear()  # those of the process that was forked
         vars(certbot.util)["_INITIAL_PID"] = os.getpid()  # else certbot skips its own
-        os.chdir(home)
+        os.chdir(order.home)
         os.environ.clear()
-        os.environ.update(env)
+        os.environ.update(order.env)
         # Nobody has to wait for a CA next door as long as for one far away.
         time.sleep = partial(_nap, time.sleep)
-        files = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) for path in (out, err)]
+        # No power failure is tried: a process that is killed loses nothing that it has written.
+        for module in (os, certbot.compat.os):
+            vars(module)["fsync"] = _already_synced
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        files = [os.open(path, flags, 0o600) for path in (order.out, order.err)]
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(files[0], 1)
-        os.dup2(files[0 if err == out else 1], 2)
-        sys.argv = ["certbot", *command]
+        os.dup2(files[0 if order.err == order.out else 1], 2)
+        sys.argv = [order.program, *order.command]
         sys.stdin = os.fdopen(0, "r", closefd=False)
         sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         if before is not None:
             before()
         try:
-            said = main(command)
+            said = main(list(order.command))
             code = said if isinstance(said, int) else int(bool(said))
             if isinstance(said, str):
                 print(said, file=sys.stderr)
@@ -164,6 +212,10 @@ def be(
     except BaseException as error:
         os.write(2, repr(error).encode())
     os._exit(code)
+
+
+def _already_synced(descriptor: int) -> None:
+    """Stand in for ``os.fsync``, for which a slow disk would have to be waited."""
 
 
 def _nap(sleep: Callable[[float], None], seconds: float) -> None:
