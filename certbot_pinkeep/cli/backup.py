@@ -122,7 +122,10 @@ def _add_to(
         told = _where(keeper, key)
     context.tell(f"{key.pin} is a backup of the keyring {name}. {told}")
     context.print_step(keeper.publish(name, now))
-    print("".join(f"{sentence}\n" for sentence in offline_backups.due(keeper, name, now)), end="")
+    print(
+        "".join(f"{sentence}\n" for sentence in offline_backups.due(keeper, name, clock.now())),
+        end="",
+    )
 
 
 def _not_pinned(name: str, parsed: argparse.Namespace) -> str:
@@ -211,4 +214,7 @@ def _drop_from(keeper: Keeper, name: str, pin: str) -> None:
     told = [f"{key.pin} is no backup of the keyring {name} any more.", *carried]
     context.tell(" ".join(told))
     context.print_step(keeper.publish(name, now))
-    print("".join(f"{sentence}\n" for sentence in offline_backups.due(keeper, name, now)), end="")
+    print(
+        "".join(f"{sentence}\n" for sentence in offline_backups.due(keeper, name, clock.now())),
+        end="",
+    )

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -410,6 +411,28 @@ def test_g5_what_is_begun_is_done_though_nobody_reads_of_it(site: Site) -> None:
     words = ("backup", site.name, "add", "--csr", str(given))
     done = run_apart(site, *words, shell=UNREAD, FIFO=str(site.root / "fifo"))
     assert done.stderr == "141\n" and pin_of_key(pem) in site.published().pins
+
+
+def test_what_is_due_after_a_backup_was_added_is_told_at_the_time_of_its_publication(
+    site: Site, clock: Clock, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Apache took its time to reload: the clock was not set back."""
+    make_unsafe(site, clock)
+    commands = {"configtest-command": "", "reload-command": "/bin/true"}
+    site.keeper.store.save(replace(site.state(), settings=commands))
+    assert call(site, capsys, "rollover", site.name, "--when-safe")[0] == 0
+    real = apache.reload
+
+    def slowly(server: apache.Server) -> bool:
+        clock.time += timedelta(seconds=50)
+        return real(server)
+
+    monkeypatch.setattr(clocks, "seconds", lambda: clock.time.timestamp())
+    monkeypatch.setattr(apache, "reload", slowly)
+    given = site.root / "offline.csr"
+    given.write_bytes(csr_pem(make_pem(), [site.name]))
+    code, out, err = call(site, capsys, "backup", site.name, "add", "--csr", str(given))
+    assert (code, err) == (0, "") and "It is safe from " in out and "the clock says" not in out
 
 
 def test_warnings_are_no_outcome(site: Site) -> None:
