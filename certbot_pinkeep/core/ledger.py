@@ -39,11 +39,9 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import cast
-from urllib.parse import unquote
 
 from certbot_pinkeep.core import hostnames, times
 from certbot_pinkeep.core.errors import BadRelease
@@ -51,8 +49,6 @@ from certbot_pinkeep.core.policy import Policy
 
 #: How many windows are kept of what binds nobody any more.
 PAST = 24
-#: The largest max-age that is read: what a header may say is for ever already.
-_LONGEST_AGE = 10**20
 #: Channel and label of the release that stands for headers that could not be seen.
 UNSEEN = ("header", "not-seen")
 
@@ -618,175 +614,3 @@ def _set_right(entry: Entry, now: datetime) -> Entry:
 
 def _is_needed(entry: Entry, now: datetime) -> bool:
     return entry.replaced is None or entry.binds_until(now) > now
-
-
-def write(entries: Iterable[Entry]) -> dict[str, dict[str, str | list[str]]]:
-    """The entries as sections of text, in order (see :func:`read`)."""
-    return {str(number): _write_entry(entry) for number, entry in enumerate(entries, 1)}
-
-
-def write_releases(releases: Iterable[Release]) -> dict[str, dict[str, str | list[str]]]:
-    """The releases as sections of text, in order (see :func:`read_releases`)."""
-    return {
-        str(number): {
-            "release": [_escaped(release.channel), _escaped(release.label)],
-            "pins": list(release.pins),
-            "hosts": list(release.hosts),
-            "recorded": times.text(release.recorded),
-            "until": times.text(release.until),
-            "ttl": str(round(release.ttl.total_seconds())),
-            "subdomains": str(release.subdomains),
-        }
-        for number, release in enumerate(releases, 1)
-    }
-
-
-def read_releases(
-    sections: Mapping[str, Mapping[str, str | list[str]]],
-) -> tuple[Release, ...]:
-    """Read what :func:`write_releases` wrote.
-
-    :raises ValueError, KeyError: when a section is not one of ours
-    """
-    return tuple(_read_release(section) for section in sections.values())
-
-
-def _read_release(section: Mapping[str, str | list[str]]) -> Release:
-    channel, label = _several(section, "release")
-    return Release(
-        channel=unquote(channel),
-        label=unquote(label),
-        pins=_several(section, "pins"),
-        hosts=_several(section, "hosts"),
-        recorded=times.parse(_one(section, "recorded")),
-        until=times.parse(_one(section, "until")),
-        ttl=times.span(_one(section, "ttl")),
-        subdomains=read_bool(_one(section, "subdomains")),
-    )
-
-
-def write_past(past: Iterable[Window]) -> dict[str, list[str]]:
-    """The windows as lists of text, in order (see :func:`read_past`)."""
-    return {
-        str(number): [
-            _escaped(one.what),
-            times.text(one.since),
-            times.text(one.ended) if one.ended else "",
-            times.text(one.until),
-            *one.pins,
-        ]
-        for number, one in enumerate(past, 1)
-    }
-
-
-def read_past(written: Mapping[str, list[str]]) -> tuple[Window, ...]:
-    """Read what :func:`write_past` wrote.
-
-    :raises ValueError: for anything else
-    """
-    return tuple(_read_window(*values) for values in written.values())
-
-
-def _read_window(what: str, since: str, ended: str, until: str, *pins: str) -> Window:
-    several(list(pins))
-    end = times.parse(ended) if ended else None
-    return Window(unquote(what), pins, times.parse(since), end, times.parse(until))
-
-
-def _escaped(text: str) -> str:
-    # A list in the file can hold no value that has quotes of both kinds.
-    return text.replace("%", "%25").replace('"', "%22")
-
-
-def _one(section: Mapping[str, str | list[str]], name: str) -> str:
-    value = section[name]
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is a list")
-    return value
-
-
-def _several(section: Mapping[str, str | list[str]], name: str) -> tuple[str, ...]:
-    return several(section[name])
-
-
-def several(value: object) -> tuple[str, ...]:
-    """What a file has as a list of text; ConfigObj reads one of one item as that item.
-
-    :raises ValueError: for anything else
-    """
-    found = tuple(value) if isinstance(value, list) else (value,)
-    if not all(isinstance(one, str) for one in found):
-        raise ValueError("a section is where a list of text has to be")
-    return cast("tuple[str, ...]", found)
-
-
-def _write_entry(entry: Entry) -> dict[str, str | list[str]]:
-    policy = entry.policy
-    return {
-        "pins": list(policy.pins),
-        "max_age": str(policy.max_age),
-        "include_subdomains": str(policy.include_subdomains),
-        "report_uri": policy.report_uri or "",
-        "report_only": str(policy.report_only),
-        "hosts": list(entry.hosts),
-        "recorded": times.text(entry.recorded),
-        "confirmed": times.text(entry.confirmed) if entry.confirmed else "",
-        "replaced": times.text(entry.replaced) if entry.replaced else "",
-    }
-
-
-def read(
-    sections: Mapping[str, Mapping[str, str | list[str]]], ordered: bool = True
-) -> tuple[Entry, ...]:
-    """Read what :func:`write` wrote.
-
-    :param ordered: whether they are one keyring's, and follow each other
-    :raises ValueError, KeyError, BadPolicy: when a section is not one of ours, or they contradict
-        each other
-    """
-    entries = tuple(_read_entry(section) for section in sections.values())
-    for entry in entries:
-        known = [m for m in (entry.recorded, entry.confirmed, entry.replaced) if m is not None]
-        if known != sorted(known):
-            raise ValueError("a policy was replaced or confirmed before it was recorded")
-    if ordered:
-        _check_order(entries)
-    return entries
-
-
-def _check_order(entries: tuple[Entry, ...]) -> None:
-    recorded = [entry.recorded for entry in entries]
-    if recorded != sorted(recorded):
-        raise ValueError("the policies are not in the order of time")
-    if entries and entries[-1].replaced is not None:
-        raise ValueError("the last policy was replaced by none")
-
-
-def _read_entry(section: Mapping[str, str | list[str]]) -> Entry:
-    def moment(name: str) -> datetime | None:
-        written = _one(section, name)
-        return times.parse(written) if written else None
-
-    return Entry(
-        Policy(
-            pins=_several(section, "pins"),
-            max_age=times.number(_one(section, "max_age"), _LONGEST_AGE),
-            include_subdomains=read_bool(_one(section, "include_subdomains")),
-            report_uri=_one(section, "report_uri") or None,
-            report_only=read_bool(_one(section, "report_only")),
-        ),
-        recorded=times.parse(_one(section, "recorded")),
-        confirmed=moment("confirmed"),
-        replaced=moment("replaced"),
-        hosts=_several(section, "hosts"),
-    )
-
-
-def read_bool(written: str) -> bool:
-    """``True`` or ``False`` as :func:`str` writes them.
-
-    :raises ValueError: for anything else
-    """
-    if written not in ("True", "False"):
-        raise ValueError(f"neither True nor False: {written!r}")
-    return written == "True"

@@ -1,10 +1,7 @@
-"""The keyring file: a keyring's state and ledger, kept whole (ConfigObj, like certbot's own).
+"""Keyring files: found, locked, loaded and saved. What is in them is in ``keyring_file``.
 
 The rules:
 
-* The first line is the SHA-256 of all that follows: a file that was cut short or edited is
-  damaged, and what is damaged is not guessed at (G8).
-* A file that contradicts itself is damaged as well.
 * Only whole new versions are moved into place (G5), with mode 0600.
 * Each version has a number. Where the witness below the work dir has a higher one, the file was
   lost or an older one put back: what the witness has is used then, in doubt (G8).
@@ -14,8 +11,6 @@ The rules:
 
 from __future__ import annotations
 
-import hashlib
-import io
 import logging
 import os
 import shlex
@@ -23,31 +18,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, cast
 
-import configobj
-
-from certbot_pinkeep.core import ledger, times
-from certbot_pinkeep.core.errors import DamagedState, PinkeepError, UnreadableState, UntrustedState
-from certbot_pinkeep.core.keyring import Key, Keyring, Leave, Member, Role
-from certbot_pinkeep.core.kinds import KeyKind, KeyType
-from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.errors import DamagedState, UnreadableState, UntrustedState
+from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.options import HEADERS
-from certbot_pinkeep.core.pem import CURVES
-from certbot_pinkeep.core.pins import is_pin
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.storage import atomic, keyring_file
 from certbot_pinkeep.storage.shadow import Shadow
 
 logger = logging.getLogger(__name__)
 
-VERSION = "1"
-_ROLES = ("primary", "backup", "in-service", "retired", "compromised")
-_LEAVES = ("", "asked", "revoked", "lost")
-_NEIGHBOUR = "neighbour"
-_CHECKSUM = "checksum = "
-#: No number in a file is larger than what pinkeep writes; nothing has to reckon with such a one.
-_MOST_DAYS, _MOST_SAVED, _MOST_BITS = 36500, 10**12, 65536
 #: Options by which root runs something, or writes somewhere.
 _COMMANDS = ("configtest-command", "reload-command", "snippet-dir")
 
@@ -170,7 +150,7 @@ class Store:
 
     def _read(self, name: str, content: bytes) -> State:
         try:
-            return read(name, content)
+            return keyring_file.read(name, content)
         except Exception as error:  # whatever a file makes the library raise
             why = f"is damaged ({error})" if isinstance(error, ValueError) else "is damaged"
             raise DamagedState(self.path(name), why) from error
@@ -179,7 +159,7 @@ class Store:
         """What the witness has, where that differs from the file."""
         content = self.witness.read(name) if self.witness else None
         try:
-            return None if content is None or content == own else read(name, content)
+            return None if content is None or content == own else keyring_file.read(name, content)
         except Exception:
             return None  # a witness that nobody needs to mend
 
@@ -190,7 +170,7 @@ class Store:
         :raises OSError: when it cannot be written; the old state is still there then
         """
         state = replace(state, saved=state.saved + 1)
-        content = write(state)
+        content = keyring_file.write(state)
         atomic.make_folder(self.folder, 0o755)
         atomic.replace(self.path(state.keyring.name), content, 0o600)
         if self.witness:
@@ -335,184 +315,3 @@ def _stamp(path: str) -> tuple[int, ...] | None:
     except OSError:
         return None
     return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode)
-
-
-def write(state: State) -> bytes:
-    """The state as the keyring file's content.
-
-    :raises PinkeepError: for text that no such file can hold
-    """
-    keyring = state.keyring
-    content = configobj.ConfigObj(interpolation=False, encoding="utf-8")
-    content["version"] = VERSION
-    content["keyring"] = keyring.name
-    content["snippet"] = state.snippet
-    content["tested"] = state.tested
-    content["unpin"] = str(state.unpin)
-    content["saved"] = str(state.saved)
-    days = keyring.rollover_days
-    content["rollover_days"] = "never" if days is None else str(days)
-    content["doubt"] = state.ledger.doubt
-    content["longest"] = str(round(state.ledger.longest.total_seconds()))
-    blind = state.ledger.blind_until
-    content["blind_until"] = times.text(blind) if blind else ""
-    content["seen"] = times.text(state.ledger.seen) if state.ledger.seen else ""
-    content["lineages"] = {str(n): _write_member(m) for n, m in enumerate(keyring.members, 1)}
-    content["keys"] = {str(n): _write_key(k) for n, k in enumerate(keyring.keys, 1)}
-    content["ledger"] = ledger.write(state.ledger.entries)
-    content["inherited"] = ledger.write(state.ledger.inherited)
-    content["releases"] = ledger.write_releases(state.ledger.releases)
-    content["over"] = ledger.write_releases(state.ledger.over)
-    content["past"] = ledger.write_past(state.ledger.past)
-    content["options"] = dict(state.settings)
-    written = io.BytesIO()
-    try:
-        content.write(written)
-    except configobj.ConfigObjError as error:
-        raise PinkeepError(
-            f"The keyring file of {keyring.name} cannot hold what is to be kept in it: {error}. Nothing "
-            "was changed."
-        ) from error
-    body = b"# Written by certbot-pinkeep. Do not edit: an edited file counts as damaged.\n"
-    body += written.getvalue()
-    return f"{_CHECKSUM}{hashlib.sha256(body).hexdigest()}\n".encode() + body
-
-
-def read(name: str, content: bytes) -> State:
-    """Read what :func:`write` wrote for the keyring *name*.
-
-    :raises ValueError, KeyError, TypeError, PinkeepError: for anything else
-    """
-    first, _, body = content.partition(b"\n")
-    if first != f"{_CHECKSUM}{hashlib.sha256(body).hexdigest()}".encode():
-        raise ValueError("it was cut short or edited: its checksum is wrong")
-    try:
-        parsed = cast(
-            "Mapping[str, Any]",
-            configobj.ConfigObj(
-                io.BytesIO(body), interpolation=False, encoding="utf-8", default_encoding="utf-8"
-            ),
-        )
-    except configobj.ConfigObjError as error:
-        raise ValueError(str(error)) from error
-    if parsed["version"] != VERSION:
-        raise ValueError(f"it has the version {parsed['version']}, not {VERSION}")
-    if parsed["keyring"] != name:
-        raise ValueError(f"it is the file of the keyring {parsed['keyring']}")
-    keyring = Keyring(
-        name,
-        tuple(_read_member(section) for section in parsed["lineages"].values()),
-        tuple(_read_key(section) for section in parsed["keys"].values()),
-        None
-        if parsed["rollover_days"] == "never"
-        else times.number(parsed["rollover_days"], _MOST_DAYS),
-    )
-    _check(keyring)
-    return State(
-        keyring,
-        Ledger(
-            ledger.read(parsed["ledger"]),
-            _read_moment(parsed["blind_until"]),
-            _read_moment(parsed["seen"]),
-            _one(parsed, "doubt"),
-            times.span(_one(parsed, "longest")),
-            ledger.read(parsed["inherited"], ordered=False),
-            ledger.read_releases(parsed["releases"]),
-            ledger.read_past(parsed["past"]),
-            ledger.read_releases(parsed.get("over", {})),
-        ),
-        _one(parsed, "snippet"),
-        _one(parsed, "tested"),
-        ledger.read_bool(parsed["unpin"]),
-        times.number(_one(parsed, "saved"), _MOST_SAVED),
-        {option: _one(parsed["options"], option) for option in parsed["options"]},
-    )
-
-
-def _read_moment(written: str) -> datetime | None:
-    return times.parse(written) if written else None
-
-
-def _check(keyring: Keyring) -> None:
-    pins = [key.pin for key in keyring.keys]
-    if len(set(pins)) != len(pins):
-        raise ValueError("a key is listed twice")
-    for key_type in {key.kind.key_type for key in keyring.keys}:
-        if sum(k.role == "primary" and k.kind.key_type == key_type for k in keyring.keys) > 1:
-            raise ValueError(f"two {key_type} keys are primary")
-    if any(member.pin not in pins for member in keyring.members):
-        raise ValueError("a lineage has a key that is not listed")
-
-
-def _write_member(member: Member) -> dict[str, str | list[str]]:
-    # In few lines: there may be hundreds of lineages, and all is written anew with each change.
-    return {
-        "lineage": member.lineage,
-        "key": [
-            *(member.pin, member.loaded or "", member.moved),
-            *(() if member.enrolled else (_NEIGHBOUR,)),
-        ],
-        "hosts": list(member.hosts),
-    }
-
-
-def _read_member(section: Mapping[str, Any]) -> Member:
-    pin, loaded, moved, *more = ledger.several(section["key"])
-    if more not in ([], [_NEIGHBOUR]):
-        raise ValueError(f"not what a lineage is: {more!r}")
-    hosts = ledger.several(section["hosts"])
-    return Member(_one(section, "lineage"), hosts, pin, loaded or None, moved, not more)
-
-
-def _one(section: Mapping[str, Any], name: str) -> str:
-    value = section[name]
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is no text")
-    return value
-
-
-def _write_key(key: Key) -> dict[str, str]:
-    return {
-        "pin": key.pin,
-        "type": key.kind.key_type,
-        "kind": key.kind.detail,
-        "role": key.role,
-        "path": key.path or "",
-        "created": times.text(key.created),
-        "first_served": times.text(key.first_served) if key.first_served else "",
-        "leave": key.leave,
-        "forced": str(key.forced),
-        "last_served": times.text(key.last_served) if key.last_served else "",
-        "added": str(key.added),
-        "encrypted": key.encrypted,
-    }
-
-
-def _read_key(section: Mapping[str, Any]) -> Key:
-    if not is_pin(section["pin"]):
-        raise ValueError(f"not a pin: {section['pin']!r}")
-    if section["role"] not in _ROLES:
-        raise ValueError(f"not a role: {section['role']!r}")
-    if section["leave"] not in _LEAVES:
-        raise ValueError(f"not a wish to leave a key: {section['leave']!r}")
-    return Key(
-        pin=section["pin"],
-        kind=_read_kind(section["type"], section["kind"]),
-        role=cast(Role, section["role"]),
-        path=_one(section, "path") or None,
-        created=times.parse(section["created"]),
-        first_served=_read_moment(section["first_served"]),
-        leave=cast(Leave, section["leave"]),
-        forced=ledger.read_bool(section["forced"]),
-        last_served=_read_moment(section["last_served"]),
-        added=ledger.read_bool(section["added"]),
-        encrypted=_one(section, "encrypted"),
-    )
-
-
-def _read_kind(key_type: str, detail: str) -> KeyKind:
-    if not (key_type == "rsa" and times.number(detail, _MOST_BITS)) and not (
-        key_type == "ecdsa" and detail in CURVES
-    ):
-        raise ValueError(f"not a kind of key: {key_type} {detail}")
-    return KeyKind(cast(KeyType, key_type), detail)

@@ -37,7 +37,7 @@ from certbot_pinkeep.core.ledger import Entry, Holding, Ledger
 from certbot_pinkeep.core.options import DEFAULT_MAX_AGE, Options
 from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.policy import Policy
-from certbot_pinkeep.storage import keys_and_csrs, store
+from certbot_pinkeep.storage import keyring_file, keys_and_csrs
 from certbot_pinkeep.workflow import offline_backups, releases, requests
 from certbot_pinkeep.workflow.enrol import Keeper
 
@@ -45,7 +45,7 @@ NAME = "www.pin.test"
 EC = KeyKind("ecdsa", "secp256r1")
 BEGIN = datetime(2030, 1, 1, tzinfo=timezone.utc)
 #: The same files are read again and again: each content is parsed once.
-_READ = lru_cache(maxsize=512)(store.read)
+_READ = lru_cache(maxsize=512)(keyring_file.read)
 _STEPS = ("replace", "link", "unlink", "mkdir", "open")
 
 
@@ -429,7 +429,7 @@ class World:
         with contextlib.ExitStack() as patches:
             for step in _STEPS:
                 patches.enter_context(mock.patch.object(os, step, killer.counted(step)))
-            patches.enter_context(mock.patch.object(store, "read", _READ))
+            patches.enter_context(mock.patch.object(keyring_file, "read", _READ))
             patches.enter_context(mock.patch.object(keys_and_csrs, "make_key", self.make_key))
             patches.enter_context(mock.patch.object(os, "fsync", lambda descriptor: None))
             patches.enter_context(mock.patch.object(apache, "_run", partial(self._command, killer)))

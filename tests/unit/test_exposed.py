@@ -17,8 +17,9 @@ from helpers import DAY, LATER, NOW, STATE, Site, mode_of
 
 from certbot_pinkeep.core.errors import UntrustedState
 from certbot_pinkeep.storage import atomic, shadow
+from certbot_pinkeep.storage.keyring_file import write
 from certbot_pinkeep.storage.shadow import Shadow
-from certbot_pinkeep.storage.store import Store, write
+from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.storage.uptodate import UpToDate
 
 EVIL = "/tmp/evil"

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sites import DAY, NOW, fake_pin
 
-from certbot_pinkeep.core import ledger
 from certbot_pinkeep.core.errors import BadPolicy
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.storage import keyring_file
 
 POOL = [fake_pin(letter) for letter in "abcd"]
 POLICIES = st.builds(
@@ -119,7 +119,7 @@ def test_pruning_keeps_the_ledger_small(events: list[tuple[int, Policy | None]])
 def test_a_ledger_is_read_as_it_was_written(events: list[tuple[int, Policy | None]]) -> None:
     """Writing and reading are inverse."""
     book, _ = lived(events)
-    assert ledger.read(ledger.write(book.entries)) == book.entries
+    assert keyring_file.read_entries(keyring_file.write_entries(book.entries)) == book.entries
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_ledger_is_read_as_it_was_written(events: list[tuple[int, Policy | Non
 )
 def test_g8_a_contradictory_ledger_is_refused(damage: dict[str, str]) -> None:
     """A ledger that cannot be true is not guessed at."""
-    sections = ledger.write(Ledger().record(policy("a", "b"), NOW).entries)
+    sections = keyring_file.write_entries(Ledger().record(policy("a", "b"), NOW).entries)
     sections["1"].update(damage)
     with pytest.raises((ValueError, BadPolicy)):
-        ledger.read(sections)
+        keyring_file.read_entries(sections)

@@ -10,10 +10,10 @@ from helpers import DAY, HOUR, NOW, A, B, C, fake_pin, policy, policy_strategy, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certbot_pinkeep.core import ledger
 from certbot_pinkeep.core.errors import BadPolicy
 from certbot_pinkeep.core.ledger import Entry, Ledger
 from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.storage import keyring_file
 
 FIRST, SECOND, THIRD = policy(A, B), policy(B, C), policy(A, C)
 Step = tuple[Literal["record", "confirm", "prune"], timedelta, Policy]
@@ -309,7 +309,7 @@ def test_g2_prune_never_drops_what_binds(taken: list[Step], wait: timedelta) -> 
 def test_text_round_trip(taken: list[Step]) -> None:
     """What is written is read again as the same entries."""
     found, _ = history(taken)
-    assert ledger.read(ledger.write(found.entries)) == found.entries
+    assert keyring_file.read_entries(keyring_file.write_entries(found.entries)) == found.entries
 
 
 WHOLE = Ledger().record(FIRST, NOW).confirm(NOW + HOUR).record(SECOND, NOW + DAY).confirm(NOW + DAY)
@@ -343,33 +343,33 @@ def test_g8_sections_that_contradict_are_rejected(
     number: str, name: str, value: str | list[str]
 ) -> None:
     """No end before its beginning, no disorder, no policy that could not have been published."""
-    written = sections(ledger.write(WHOLE.entries))
-    assert ledger.read(written) == WHOLE.entries
+    written = sections(keyring_file.write_entries(WHOLE.entries))
+    assert keyring_file.read_entries(written) == WHOLE.entries
     written[number][name] = value
     with pytest.raises((ValueError, KeyError, BadPolicy)):
-        ledger.read(written)
+        keyring_file.read_entries(written)
 
 
-@pytest.mark.parametrize("name", list(ledger.write(WHOLE.entries)["1"]))
+@pytest.mark.parametrize("name", list(keyring_file.write_entries(WHOLE.entries)["1"]))
 def test_g8_sections_with_something_missing_are_rejected(name: str) -> None:
     """Nothing that is missing is guessed at."""
-    written = sections(ledger.write(WHOLE.entries))
+    written = sections(keyring_file.write_entries(WHOLE.entries))
     del written["1"][name]
     with pytest.raises(KeyError):
-        ledger.read(written)
+        keyring_file.read_entries(written)
 
 
 @pytest.mark.parametrize("written", ["true", "1", "", "FALSE", "None"])
 def test_read_bool_takes_only_what_str_writes(written: str) -> None:
     """True and False, and nothing that looks like them."""
-    assert ledger.read_bool("True") and not ledger.read_bool("False")
+    assert keyring_file.read_bool("True") and not keyring_file.read_bool("False")
     with pytest.raises(ValueError, match="neither"):
-        ledger.read_bool(written)
+        keyring_file.read_bool(written)
 
 
 def test_one_pin_in_a_section_is_not_taken_for_letters() -> None:
     """ConfigObj reads a list of one as text: that is one pin, too few, not 44 of them."""
-    written = sections(ledger.write(WHOLE.entries))
+    written = sections(keyring_file.write_entries(WHOLE.entries))
     written["1"]["pins"] = fake_pin("one")
     with pytest.raises(BadPolicy, match="two pins"):
-        ledger.read(written)
+        keyring_file.read_entries(written)

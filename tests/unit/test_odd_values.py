@@ -25,7 +25,7 @@ from certbot_pinkeep.core.ledger import Release
 from certbot_pinkeep.core.options import OPTIONS
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.reports import status, timeline
-from certbot_pinkeep.storage import atomic, store
+from certbot_pinkeep.storage import atomic, keyring_file
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.workflow import releases
 
@@ -46,7 +46,7 @@ def rich() -> State:
     return replace(STATE, ledger=ledger, settings={"max-age": "60", "rollover-days": "1"}, saved=3)
 
 
-TEXT = store.write(rich()).partition(b"\n")[2].decode()
+TEXT = keyring_file.write(rich()).partition(b"\n")[2].decode()
 LINES = [n for n, line in enumerate(TEXT.splitlines()) if " = " in line]
 VALUES = st.one_of(
     st.sampled_from(
@@ -72,7 +72,7 @@ def used(state: State) -> None:
         timeline.as_text(line, 100, True)
         for key_type in state.keyring.key_types():
             rollover.decide(state.keyring, state.ledger, now, key_type)
-    store.write(state)
+    keyring_file.write(state)
 
 
 @given(st.sampled_from(LINES), VALUES, st.sampled_from(["value", "section", "gone", "twice"]))

@@ -24,7 +24,7 @@ from certbot_pinkeep.core.ledger import Ledger, Release, Window
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.installer import Installer
 from certbot_pinkeep.reports import status
-from certbot_pinkeep.storage import store
+from certbot_pinkeep.storage import keyring_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
@@ -191,7 +191,7 @@ FULL = State(
 
 def test_format_page_has_every_field_of_the_keyring_file_and_no_other() -> None:
     """What the writer writes is on the page, section by section."""
-    written = configobj.ConfigObj(io.BytesIO(store.write(FULL)), encoding="utf-8")
+    written = configobj.ConfigObj(io.BytesIO(keyring_file.write(FULL)), encoding="utf-8")
     there: dict[str, set[str]] = {"Top": set(written.scalars) - {"checksum"}}
     for name in written.sections:
         there[name] = {field for item in written[name].sections for field in written[name][item]}

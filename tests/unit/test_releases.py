@@ -27,7 +27,7 @@ from certbot_pinkeep.core.errors import (
 from certbot_pinkeep.core.ledger import PAST, Ledger, Release
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.reports import status
-from certbot_pinkeep.storage import store
+from certbot_pinkeep.storage import keyring_file, store
 from certbot_pinkeep.workflow import releases, requests
 
 SITE = "pin.test"
@@ -149,7 +149,7 @@ def test_ledger_with_releases_is_read_as_it_was_written(machine: Machine) -> Non
         one = Release("my app", label, (A, B), (SITE,), NOW, YEAR, 60 * DAY, True)
         state = State(state.keyring, state.ledger.with_release(one))
     state = State(state.keyring, state.ledger.prune(NOW + 4000 * DAY).with_release(release(A)))
-    read = store.read(SITE, store.write(state))
+    read = keyring_file.read(SITE, keyring_file.write(state))
     assert read == state and read.ledger.past == state.ledger.past and len(state.ledger.past) == 5
 
 

@@ -33,7 +33,7 @@ from certbot_pinkeep.core.errors import DamagedState, PinkeepError, UnreadableSt
 from certbot_pinkeep.core.keyring import Key, Keyring, Member
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage import atomic, store
+from certbot_pinkeep.storage import atomic, keyring_file
 from certbot_pinkeep.storage.store import Store
 
 HOST = st.text(alphabet="aZ0.-_*:,;#%=[]' $\u00fc", max_size=12)
@@ -94,7 +94,7 @@ def states(draw: st.DrawFn) -> State:
 @given(states())
 def test_round_trip(state: State) -> None:
     """Odd host names, URIs with %, # and commas, empty lists: all come back as they were."""
-    assert store.read("ring", store.write(state)) == state
+    assert keyring_file.read("ring", keyring_file.write(state)) == state
 
 
 WHOLE = State(
@@ -129,7 +129,7 @@ def damaged(found: Store, content: bytes) -> str:
 
 def test_g8_every_truncation_is_damaged(tmp_path: Path) -> None:
     """A file that was cut short anywhere is never read, however whole it looks."""
-    found, content = saved(tmp_path), store.write(WHOLE)
+    found, content = saved(tmp_path), keyring_file.write(WHOLE)
     assert found.load("ring") == replace(WHOLE, saved=1)
     for size in range(len(content)):
         damaged(found, content[:size])
@@ -137,7 +137,7 @@ def test_g8_every_truncation_is_damaged(tmp_path: Path) -> None:
 
 def test_g8_every_changed_byte_is_damaged(tmp_path: Path) -> None:
     """A single changed bit anywhere, in the checksum too, is noticed."""
-    found, content = saved(tmp_path), store.write(WHOLE)
+    found, content = saved(tmp_path), keyring_file.write(WHOLE)
     for position in range(len(content)):
         changed = bytearray(content)
         changed[position] ^= 1 << position % 8
@@ -146,7 +146,7 @@ def test_g8_every_changed_byte_is_damaged(tmp_path: Path) -> None:
 
 def test_g8_appended_and_foreign_content_is_damaged(tmp_path: Path) -> None:
     """Something added at the end, nothing at all, or another program's file."""
-    found, content = saved(tmp_path), store.write(WHOLE)
+    found, content = saved(tmp_path), keyring_file.write(WHOLE)
     for other in (content + b"\n", content + content, b"", b"\0" * 4096, b"a = b\n[c]\n"):
         damaged(found, other)
 
@@ -170,7 +170,7 @@ def test_g8_damaged_folder_is_left_untouched(tmp_path: Path) -> None:
 
 def sealed(change: Callable[[str], str]) -> bytes:
     """The file with a change and a right checksum: a contradiction that no accident makes."""
-    body = store.write(WHOLE).partition(b"\n")[2].decode()
+    body = keyring_file.write(WHOLE).partition(b"\n")[2].decode()
     changed = change(body)
     assert changed != body
     digest = hashlib.sha256(changed.encode()).hexdigest()

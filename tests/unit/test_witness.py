@@ -26,7 +26,7 @@ from helpers import (
 from certbot_pinkeep.core.errors import DamagedState
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage import store
+from certbot_pinkeep.storage import keyring_file
 from certbot_pinkeep.storage.shadow import Shadow
 from certbot_pinkeep.storage.store import Store
 
@@ -155,7 +155,9 @@ def test_g8_damaged_file_is_damaged_though_there_is_a_copy(found: Store) -> None
 
 def test_copy_of_another_keyring_is_no_witness(found: Store) -> None:
     """A copy that says that it is another one's."""
-    witness(found).copy("ring", store.write(replace(STATE, keyring=Keyring("other"), saved=9)))
+    witness(found).copy(
+        "ring", keyring_file.write(replace(STATE, keyring=Keyring("other"), saved=9))
+    )
     assert found.load("ring") is None
 
 
