@@ -19,24 +19,16 @@ The rules:
   clients accept is handed over at once, at last the present one (G3).
 * This module is loaded at every certbot run: what is needed only when it acts, is imported there.
 * ``certbot run`` praises itself for HTTPS, whatever the installer did. With pinkeep it does not.
-* ``certbot delete`` makes no installer either: once it is done, it is told what becomes of the pins.
-* ``certbot revoke`` makes no installer. It is wrapped where certbot starts it; what the CA accepted
-  as revoked is told, and nothing that goes wrong in telling it stops certbot (G9).
 """
 
 from __future__ import annotations
 
-import inspect
-import io
 import logging
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
-from acme import client as acme_client
 from acme import errors as acme_errors
 from acme import messages
 from certbot import errors, util
@@ -45,12 +37,12 @@ from certbot._internal import main as certbot_main
 from certbot._internal import renewal as certbot_renewal
 from certbot.display import util as display_util
 
+from certbot_pinkeep.adapters.certbot_config import INSTALLER, expect
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import (
     BadKey,
     KeyRefused,
     PinkeepError,
-    Unsupported,
     WrongKeyIssued,
 )
 
@@ -60,14 +52,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Obtained = tuple[bytes, bytes, util.Key, util.CSR]
-INSTALLER = "pinkeep"
-COMMAND_LINE, CLI_INI, EITHER = "the command line", "cli.ini", "the command line, or cli.ini"
 _MARK = "_pinkeep"
 #: How often a certificate is obtained anew because the record changed meanwhile.
 _TRIES = 3
-_MARK_DELETED = "_pinkeep_deleted"
-#: RFC 5280 §5.3.1, as certbot passes it on.
-_KEY_COMPROMISE = 1
 # RFC 8555 §6.7 has no type of its own for it. Boulder says "badCSR" and "public key is forbidden".
 _REFUSING = ("badPublicKey", "badCSR")
 _REFUSED = re.compile(
@@ -106,57 +93,48 @@ class Pinning(Protocol):
         """Whether the live key is known to be compromised."""
 
 
-def wrap(installer_class: type) -> None:
-    """Make certbot's client ask installers of *installer_class* for a key and a CSR.
+def wrap(pinning_of: Callable[[Any], Pinning | None]) -> None:
+    """Make certbot's client ask for a key and a CSR.
 
+    :param pinning_of: whom to ask, by the client's installer; ``None``: nobody
     :raises Unsupported: when this certbot's client is not one that is known
     """
     if hasattr(certbot_client.Client.obtain_certificate, _MARK):
         return
-    _expect(certbot_client.Client.obtain_certificate, ["self", None, "old_keypath"])
-    _expect(certbot_client.Client.obtain_certificate_from_csr, ["self", "csr", "orderr"])
-    _expect(certbot_client.Client._get_order_and_authorizations, ["self", "csr_pem", "best_effort"])
-    _expect(certbot_renewal._avoid_reuse_key_conflicts, ["config", "lineage"])
-    _wrap_client(installer_class)
+    expect(certbot_client.Client.obtain_certificate, ["self", None, "old_keypath"])
+    expect(certbot_client.Client.obtain_certificate_from_csr, ["self", "csr", "orderr"])
+    expect(certbot_client.Client._get_order_and_authorizations, ["self", "csr_pem", "best_effort"])
+    expect(certbot_renewal._avoid_reuse_key_conflicts, ["config", "lineage"])
+    _wrap_client(pinning_of)
     _wrap_key_conflicts()
     _wrap_key_parameters()
 
 
-def _expect(function: Callable[..., Any], parameters: list[str | None]) -> None:
-    found = list(inspect.signature(function).parameters)
-    if len(found) != len(parameters) or any(
-        name not in (None, there) for name, there in zip(parameters, found, strict=True)
-    ):
-        raise Unsupported(
-            f"This certbot cannot be handed a saved CSR: {function.__qualname__} takes "
-            f"{', '.join(found)}. The renewal keeps the live key all the same (reuse_key). Install "
-            "a certbot-pinkeep that supports this certbot."
-        )
-
-
-def _wrap_client(installer_class: type) -> None:
+def _wrap_client(pinning_of: Callable[[Any], Pinning | None]) -> None:
     original: Callable[..., Any] = certbot_client.Client.obtain_certificate
 
     @wraps(original)
     def obtain_certificate(self: Any, names: Sequence[Any], old_keypath: str | None = None) -> Any:
-        if not isinstance(self.installer, installer_class):
+        pinning = pinning_of(self.installer)
+        if pinning is None:
             return original(self, names, old_keypath)
-        installer = cast(Pinning, self.installer)
         try:
             # The client's own config: certbot reconfigure simulates with a copy of the plugin's.
             dry_run = bool(self.config.dry_run)
-            handover = _ask(installer, names, old_keypath, dry_run, self.config)
+            handover = _ask(pinning, names, old_keypath, dry_run, self.config)
             if handover is None:
                 obtained = original(self, names, old_keypath)
             else:
-                obtained = _obtain_somehow(self, names, old_keypath, handover)
+                obtained = _obtain_somehow(self, pinning, names, old_keypath, handover)
                 if not dry_run:
                     own_way = partial(original, self, names, old_keypath)
-                    obtained = _looked_at_again(self, names, old_keypath, obtained, own_way)
+                    obtained = _looked_at_again(
+                        self, pinning, names, old_keypath, obtained, own_way
+                    )
         except PinkeepError as error:
             raise errors.Error(str(error)) from error
         if not dry_run:
-            installer.issued(obtained[0])
+            pinning.issued(obtained[0])
         return obtained
 
     setattr(obtain_certificate, _MARK, True)
@@ -164,17 +142,17 @@ def _wrap_client(installer_class: type) -> None:
 
 
 def _ask(
-    installer: Pinning, names: Sequence[Any], old_keypath: str | None, dry_run: bool, config: Any
+    pinning: Pinning, names: Sequence[Any], old_keypath: str | None, dry_run: bool, config: Any
 ) -> KeyAndCsr | None:
     try:
-        return installer.handover([str(name) for name in names], old_keypath, dry_run)
+        return pinning.handover([str(name) for name in names], old_keypath, dry_run)
     except PinkeepError:
         raise
     except Exception as error:
         # A renewal goes on with the live key (G3), but not where certbot 2.1 would delete it.
         if old_keypath is None or config.allow_subset_of_names:
             raise
-        if installer.is_compromised(old_keypath):
+        if pinning.is_compromised(old_keypath):
             raise PinkeepError(
                 f"The key {old_keypath} is compromised and is not handed over again, and which "
                 f"other one is to be used cannot be told: {error}"
@@ -185,7 +163,7 @@ def _ask(
 
 
 def _obtain_somehow(
-    client: Any, names: Sequence[Any], old_keypath: str | None, handed: KeyAndCsr
+    client: Any, pinning: Pinning, names: Sequence[Any], old_keypath: str | None, handed: KeyAndCsr
 ) -> Obtained:
     """Obtain a certificate for the key, or for the next one where the CA refuses it.
 
@@ -197,12 +175,12 @@ def _obtain_somehow(
     except (messages.Error, acme_errors.Error) as error:
         refusal = _refusal(error, handed.pin)
         if refusal is None:
-            return _obtain_without(client, names, old_keypath, handed, error)
+            return _obtain_without(client, pinning, names, old_keypath, handed, error)
         if dry_run:
             raise refusal from error
         logger.error("%s", refusal)
-        client.installer.refused(refusal)
-        again = _ask(client.installer, names, old_keypath, dry_run, client.config)
+        pinning.refused(refusal)
+        again = _ask(pinning, names, old_keypath, dry_run, client.config)
         if again is None or again.pin == handed.pin:
             raise refusal from error
     return _obtain(client, names, old_keypath, again)
@@ -210,6 +188,7 @@ def _obtain_somehow(
 
 def _looked_at_again(
     client: Any,
+    pinning: Pinning,
     names: Sequence[Any],
     old_keypath: str | None,
     obtained: Obtained,
@@ -225,9 +204,9 @@ def _looked_at_again(
 
     for _ in range(_TRIES):
         pin = pins.pin_of_certificate(obtained[0])
-        if _is_still_chosen(client.installer, names, old_keypath, pin):
+        if _is_still_chosen(pinning, names, old_keypath, pin):
             return obtained
-        again = _ask(client.installer, names, old_keypath, False, client.config)
+        again = _ask(pinning, names, old_keypath, False, client.config)
         if again is not None and again.pin == pin:
             return obtained
         logger.warning(
@@ -237,10 +216,12 @@ def _looked_at_again(
             pin,
         )
         obtained = (
-            own_way() if again is None else _obtain_somehow(client, names, old_keypath, again)
+            own_way()
+            if again is None
+            else _obtain_somehow(client, pinning, names, old_keypath, again)
         )
     pin = pins.pin_of_certificate(obtained[0])
-    if _is_still_chosen(client.installer, names, old_keypath, pin):
+    if _is_still_chosen(pinning, names, old_keypath, pin):
         return obtained
     raise PinkeepError(
         "The record of the pinned keys changed each time that the CA issued a certificate. No new "
@@ -249,17 +230,22 @@ def _looked_at_again(
 
 
 def _is_still_chosen(
-    installer: Any, names: Sequence[Any], old_keypath: str | None, pin: str
+    pinning: Pinning, names: Sequence[Any], old_keypath: str | None, pin: str
 ) -> bool:
     try:
-        return bool(installer.is_still_chosen([str(name) for name in names], old_keypath, pin))
+        return bool(pinning.is_still_chosen([str(name) for name in names], old_keypath, pin))
     except Exception as error:  # it is asked again which key to use, which tells what is wrong
         logger.debug("Whether the key %s is still the right one is unknown: %s", pin, error)
         return False
 
 
 def _obtain_without(
-    client: Any, names: Sequence[Any], old_keypath: str | None, handed: KeyAndCsr, error: Exception
+    client: Any,
+    pinning: Pinning,
+    names: Sequence[Any],
+    old_keypath: str | None,
+    handed: KeyAndCsr,
+    error: Exception,
 ) -> Obtained:
     """Obtain a certificate for another key than backups whose CSRs the CA does not take.
 
@@ -267,9 +253,9 @@ def _obtain_without(
     """
     dry_run = bool(client.config.dry_run)
     report_rejected_backup: dict[str, str] = {}
-    while _said_of_csr(error) and client.installer.csr_rejected(handed.pin):
+    while _said_of_csr(error) and pinning.csr_rejected(handed.pin):
         report_rejected_backup[handed.pin] = _said_of_csr(error)
-        again = _ask(client.installer, names, old_keypath, dry_run, client.config)
+        again = _ask(pinning, names, old_keypath, dry_run, client.config)
         if again is None or again.pin == handed.pin:
             break
         handed = again
@@ -280,7 +266,7 @@ def _obtain_without(
             continue
         # Only now: what the CA takes for no key at all is the request.
         for pin, why in report_rejected_backup.items():
-            client.installer.report_rejected_backup(pin, why)
+            pinning.report_rejected_backup(pin, why)
         return obtained
     raise error
 
@@ -421,169 +407,9 @@ def _wrap_key_parameters() -> None:
     setattr(certbot_renewal, "_update_renewal_params_from_key", update_renewal_params_from_key)  # noqa: B010
 
 
-def is_given(config: Any, option: str) -> bool:
-    """Whether the admin gave an option, on the command line or in cli.ini.
-
-    :param option: as certbot's configuration names it, e.g. ``key_type``
-    """
-    if hasattr(config, "set_by_user"):
-        # What certbot restores from a renewal file counts as set there, but as RUNTIME.
-        source = (config.argument_sources or {}).get(option)
-        return bool(config.set_by_user(option)) and getattr(source, "name", "") != "RUNTIME"
-    from certbot._internal import cli
-
-    return bool(cli.set_by_cli(option))  # type: ignore[attr-defined]  # as certbot 2.1 has it
-
-
-def source(config: Any, option: str) -> str:
-    """Where the admin gave an option: :data:`COMMAND_LINE`, :data:`CLI_INI`, or :data:`EITHER`, as
-    certbot 2 does not tell; empty: it was not given, or is unknown.
-
-    :param option: as certbot's configuration names it, e.g. ``key_type``
-    """
-    if not hasattr(config, "set_by_user"):
-        return EITHER if is_given(config, option) else ""
-    name = getattr((config.argument_sources or {}).get(option), "name", "")
-    return {"COMMAND_LINE": COMMAND_LINE, "CONFIG_FILE": CLI_INI}.get(name, "")
-
-
-def watch_deletions(notice: Callable[[Any], None]) -> None:
-    """Have *notice* called when ``certbot delete`` or ``certbot revoke`` has done its work.
-
-    :param notice: takes certbot's configuration
-    :raises Unsupported: when this certbot's functions are not the ones that are known
-    """
-    for verb in ("delete", "revoke"):
-        original: Callable[..., Any] = getattr(certbot_main, verb)
-        if hasattr(original, _MARK_DELETED):
-            continue
-        _expect(original, [None, None])
-        setattr(certbot_main, verb, _followed(original, notice))
-
-
-def _followed(original: Callable[..., Any], notice: Callable[[Any], None]) -> Callable[..., Any]:
-    @wraps(original)
-    def followed(config: Any, plugins: Any) -> Any:
-        result = original(config, plugins)
-        try:
-            notice(config)
-        except Exception as error:
-            logger.error("What becomes of the pins of a deleted certificate is unknown: %s", error)
-        return result
-
-    setattr(followed, _MARK_DELETED, True)
-    return followed
-
-
-def watch_revocations(notice: Callable[[Any, str, bool], None]) -> None:
-    """Have *notice* called for each certificate that ``certbot revoke`` revokes.
-
-    :param notice: takes certbot's configuration, the pin of the certificate's key, and whether the
-        key is compromised
-    :raises Unsupported: when this certbot's revocation is not one that is known
-    """
-    if hasattr(certbot_main.revoke, _MARK):
-        return
-    _expect(certbot_main.revoke, [None, None])
-    _expect(acme_client.ClientV2.revoke, ["self", "cert", "rsn"])
-    original: Callable[..., Any] = certbot_main.revoke
-
-    @wraps(original)
-    def revoke(config: Any, plugins: Any) -> Any:
-        # No context manager: contextlib cannot pass on the errors of acme 2.1.
-        unwatch = _watch(partial(_notice, notice, config))
-        try:
-            return original(config, plugins)
-        finally:
-            unwatch()
-
-    setattr(revoke, _MARK, True)
-    setattr(certbot_main, "revoke", revoke)  # noqa: B010 - read-only to type checkers only
-
-
-def _watch(told: Callable[[Any, int], None]) -> Callable[[], None]:
-    """Have each revocation that the CA accepts told; return what ends that."""
-    original = acme_client.ClientV2.revoke
-
-    @wraps(original)
-    def revoke(self: acme_client.ClientV2, cert: Any, rsn: int) -> None:
-        original(self, cert, rsn)
-        told(cert, rsn)
-
-    setattr(acme_client.ClientV2, "revoke", revoke)  # noqa: B010
-    return partial(setattr, acme_client.ClientV2, "revoke", original)
-
-
-def _notice(
-    notice: Callable[[Any, str, bool], None], config: Any, certificate: Any, reason: int
-) -> None:
-    from certbot_pinkeep.core import pins
-    from certbot_pinkeep.core.pem import usable
-
-    try:
-        if hasattr(certificate, "wrapped"):  # as acme 2.1 has it
-            certificate = certificate.wrapped.to_cryptography()
-        pin = pins.pin_of(usable(certificate.public_key()))
-        notice(config, pin, reason == _KEY_COMPROMISE)
-    except BadKey:
-        return  # a key that could not have been pinned
-    except Exception as error:
-        logger.error(
-            "The certificate is revoked, but that could not be noted for the pinned keys: %s "
-            "Where its key is pinned, run: certbot-pinkeep rollover NAME --when-safe, with "
-            "--compromised where the key is known to others.",
-            error,
-        )
-
-
-@contextmanager
-def locked(config_dir: str) -> Iterator[None]:
-    """Hold certbot's lock on its config dir, as long as it lasts.
-
-    :raises errors.LockError: when a certbot holds it
-    :raises OSError: when it cannot be had
-    """
-    from certbot._internal import lock
-
-    held = lock.lock_dir(config_dir)
-    try:
-        yield
-    finally:
-        held.release()
-
-
 def tell_instead(tell: Callable[[], None]) -> None:
     """Have *tell* called where ``certbot run`` would say that HTTPS is enabled; once it has installed
     with pinkeep, which does not set up any."""
     shown = getattr(certbot_main, "display_ops", None)
     if hasattr(shown, "success_installation"):
         setattr(shown, "success_installation", lambda *_: tell())  # noqa: B010
-
-
-def read_config(arguments: list[str]) -> Any:
-    """Certbot's configuration as certbot itself reads it, ``cli.ini`` included.
-
-    :param arguments: such as ``["--config-dir", "/etc/letsencrypt"]``
-    :raises PinkeepError: when certbot refuses it
-    """
-    from certbot._internal import cli
-    from certbot._internal.plugins import disco
-
-    plugins = disco.PluginsRegistry.find_all()
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):
-            config = cli.prepare_and_parse_args(
-                plugins, ["certificates", "--disable-hook-validation", *arguments]
-            )
-    except (errors.Error, UnicodeDecodeError) as error:
-        raise PinkeepError(f"Certbot does not accept its configuration: {error}") from error
-    except SystemExit as ended:  # it prints its usage, and last what is wrong
-        why = said.getvalue().strip().rpartition("\n")[2].rpartition(" error: ")[2]
-        raise PinkeepError(
-            f"Certbot does not accept its configuration, cli.ini or what was given here: {why}"
-        ) from ended
-    sys.stderr.write(said.getvalue())
-    if hasattr(cli, "set_by_cli"):
-        cli.set_by_cli.detector = None  # certbot 2 remembers what an earlier configuration had set
-    return config

@@ -23,7 +23,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from certbot_pinkeep.adapters import certbot_client, clock
+from certbot_pinkeep.adapters import certbot_config, clock
 from certbot_pinkeep.cli import context
 from certbot_pinkeep.core.errors import DamagedState, PinkeepError
 from certbot_pinkeep.storage import atomic
@@ -222,7 +222,7 @@ def _cli_ini(config: Any) -> CliIni:
     hook = getattr(config, "deploy_hook", None) or getattr(config, "renew_hook", None)
     return CliIni(
         config.installer,
-        config.reuse_key if certbot_client.is_given(config, "reuse_key") else None,
+        config.reuse_key if certbot_config.is_given(config, "reuse_key") else None,
         hook or "",
         config.directory_hooks,
         context.given(config),

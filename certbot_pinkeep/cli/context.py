@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from certbot import errors
 
-from certbot_pinkeep.adapters import certbot_client, clock, lineage
+from certbot_pinkeep.adapters import certbot_config, clock, lineage
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.core import options, text
 from certbot_pinkeep.core.errors import BadOption, DamagedState, PinkeepError
@@ -170,7 +170,7 @@ def certbots_config(parsed: argparse.Namespace, config_dir: str | None = None) -
 
     :raises PinkeepError: when they cannot be read, or the config dir that was named is not there
     """
-    config = certbot_client.read_config(folders(parsed, config_dir))
+    config = certbot_config.read_config(folders(parsed, config_dir))
     if parsed.config_dir and not os.path.isdir(config.config_dir):
         raise PinkeepError(
             f"--config-dir {parsed.config_dir!r}: there is no such folder. Name the one that certbot "
@@ -188,7 +188,7 @@ def holding_certbot(config: Any) -> Iterator[None]:
     """
     with ExitStack() as held:
         try:
-            held.enter_context(certbot_client.locked(config.config_dir))
+            held.enter_context(certbot_config.locked(config.config_dir))
         except FileNotFoundError:
             pass  # no certbot has such a config dir, and it has no keyring
         except errors.LockError as error:
@@ -303,7 +303,7 @@ def enrol(
     values = keeper.values(name, also, renewal.options, live.names, now)
     chosen = options.parse(values, name)
     # With one certificate ever, there was none before whose pins could be forgotten.
-    ours = renewal.installer == certbot_client.INSTALLER and live.versions > 1
+    ours = renewal.installer == certbot_config.INSTALLER and live.versions > 1
     pinned_before = ours and keeper.store.may_have_had(name, renewal.options)
     noted = partial(remember, values) if remember else None
     taken = keeper.enrol(live, chosen, now, noted, pinned_before)

@@ -6,7 +6,7 @@ import argparse
 import os
 from contextlib import suppress
 
-from certbot_pinkeep.adapters import certbot_client, clock, lineage, renewal_conf
+from certbot_pinkeep.adapters import certbot_config, clock, lineage, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.cli import context
 from certbot_pinkeep.core import options
@@ -80,7 +80,7 @@ def _is_ours(renewal: Renewal) -> bool:
 
     :raises PinkeepError: when it asks for it, but its next renewal would make a new key
     """
-    if renewal.installer == certbot_client.INSTALLER:
+    if renewal.installer == certbot_config.INSTALLER:
         return True
     if "certbot-pinkeep" not in renewal.deploy_hook:
         return False  # the hook runs for all lineages, and this one is none of ours (G9)

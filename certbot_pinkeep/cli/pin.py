@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from certbot_pinkeep.adapters import certbot_client, clock, lineage, renewal_conf
+from certbot_pinkeep.adapters import certbot_config, clock, lineage, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.cli import context
 from certbot_pinkeep.cli.check import address
@@ -194,15 +194,15 @@ def _check(
 
 
 def _remember(config: Any, renewal: Renewal, values: Mapping[str, object]) -> None:
-    if renewal.installer in (None, certbot_client.INSTALLER):
-        renewal_conf.remember(config.config_dir, renewal.name, certbot_client.INSTALLER, values)
+    if renewal.installer in (None, certbot_config.INSTALLER):
+        renewal_conf.remember(config.config_dir, renewal.name, certbot_config.INSTALLER, values)
     else:
         renewal_conf.keep_key(config.config_dir, renewal.name)
 
 
 def _renewed_by(renewal: Renewal) -> str:
     name, installer = renewal.name, renewal.installer
-    if installer in (None, certbot_client.INSTALLER):
+    if installer in (None, certbot_config.INSTALLER):
         return f"{name} is renewed by pinkeep from now on, with pinned keys: certbot renew"
     return (
         f"{name} goes on being renewed by the installer {installer}, which keeps its key. Such renewals do "

@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from typing import Any
 
-from certbot_pinkeep.adapters import certbot_client, clock, renewal_conf
+from certbot_pinkeep.adapters import certbot_config, clock, renewal_conf
 from certbot_pinkeep.cli import context
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.workflow import requests
@@ -128,7 +128,7 @@ def _renewable(config: Any, keeper: Keeper, name: str) -> list[str]:
         if renewal is None:
             continue  # deleted
         installer = keeper.installer or renewal.installer
-        if installer != certbot_client.INSTALLER:
+        if installer != certbot_config.INSTALLER:
             raise PinkeepError(
                 f"{member.lineage} is renewed with the installer {installer}, which would "
                 f"keep its key. Nothing was changed. Leave --now out, and then run: certbot renew "

@@ -211,7 +211,8 @@ def client(monkeypatch: pytest.MonkeyPatch) -> type[Client]:
     monkeypatch.setattr(certbot_client, "certbot_client", SimpleNamespace(Client=found))
     renewal = SimpleNamespace(_avoid_reuse_key_conflicts=lambda config, lineage: None)
     monkeypatch.setattr(certbot_client, "certbot_renewal", renewal)
-    certbot_client.wrap(Pinning)
+    pinning: Any = Pinning
+    certbot_client.wrap(lambda one: one if isinstance(one, pinning) else None)
     return found
 
 

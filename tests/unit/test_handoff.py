@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from helpers import certificate, csr_pem, make_pem, pin_of_key
 
-from certbot_pinkeep.adapters import certbot_client
+from certbot_pinkeep.adapters import certbot_client, certbot_config, certbot_watch
 from certbot_pinkeep.core.errors import Compromised, KeyRefused, NotSafe, PinkeepError, Unsupported
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr, SavedCsr
 
@@ -139,7 +139,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(certbot_client, "certbot_client", SimpleNamespace(Client=Client))
     renewal = SimpleNamespace(_avoid_reuse_key_conflicts=renewal_check)
     monkeypatch.setattr(certbot_client, "certbot_renewal", renewal)
-    certbot_client.wrap(Pinning)
+    certbot_client.wrap(lambda one: one if isinstance(one, Pinning) else None)
     setattr(Client, "renewal", renewal)  # noqa: B010
     return Client
 
@@ -214,7 +214,7 @@ def test_our_errors_become_certbots(client: Any) -> None:
 def test_wrapping_twice_wraps_once(client: Any) -> None:
     """Certbot loads plugins more than once."""
     before = client.obtain_certificate
-    certbot_client.wrap(Pinning)
+    certbot_client.wrap(lambda one: one if isinstance(one, Pinning) else None)
     assert client.obtain_certificate is before
 
 
@@ -238,7 +238,7 @@ def test_unknown_client_is_not_wrapped(monkeypatch: pytest.MonkeyPatch, name: st
     monkeypatch.setattr(Client, name, changed)
     before = Client.obtain_certificate
     with pytest.raises(Unsupported, match="reuse_key"):
-        certbot_client.wrap(Pinning)
+        certbot_client.wrap(lambda one: one if isinstance(one, Pinning) else None)
     assert Client.obtain_certificate is before
 
 
@@ -478,10 +478,10 @@ def acme(monkeypatch: pytest.MonkeyPatch) -> Iterator[Acme]:
 
     main = SimpleNamespace(revoke=revoke)
     ClientV2.calls = []
-    monkeypatch.setattr(certbot_client, "acme_client", SimpleNamespace(ClientV2=ClientV2))
-    monkeypatch.setattr(certbot_client, "certbot_main", main)
+    monkeypatch.setattr(certbot_watch, "acme_client", SimpleNamespace(ClientV2=ClientV2))
+    monkeypatch.setattr(certbot_watch, "certbot_main", main)
     notice, original = Revoked(), ClientV2.revoke
-    certbot_client.watch_revocations(notice)
+    certbot_watch.watch_revocations(notice)
     yield Acme(ClientV2, main, notice)
     assert ClientV2.revoke is original, "the client's own method is not back"
 
@@ -539,7 +539,7 @@ def test_key_that_cannot_be_pinned_is_not_told(
 
 def test_watching_twice_tells_once(acme: Acme) -> None:
     """Certbot adds our options more than once."""
-    certbot_client.watch_revocations(acme.notice)
+    certbot_watch.watch_revocations(acme.notice)
     acme.revoke()
     assert len(acme.notice.notes) == 1
 
@@ -570,11 +570,11 @@ def test_unknown_revocation_is_not_watched(monkeypatch: pytest.MonkeyPatch, what
     main = SimpleNamespace(revoke=changed if what == "main" else revoke)
     if what == "client":
         monkeypatch.setattr(ClientV2, "revoke", changed)
-    monkeypatch.setattr(certbot_client, "acme_client", SimpleNamespace(ClientV2=ClientV2))
-    monkeypatch.setattr(certbot_client, "certbot_main", main)
+    monkeypatch.setattr(certbot_watch, "acme_client", SimpleNamespace(ClientV2=ClientV2))
+    monkeypatch.setattr(certbot_watch, "certbot_main", main)
     before = main.revoke
     with pytest.raises(Unsupported):
-        certbot_client.watch_revocations(Revoked())
+        certbot_watch.watch_revocations(Revoked())
     assert main.revoke is before
 
 
@@ -585,7 +585,7 @@ def read_config(tmp_path: Path, content: str) -> Any:
     """What certbot makes of a ``cli.ini``."""
     (tmp_path / "cli.ini").write_text(content)
     folders = [f"--{name}-dir={tmp_path / name}" for name in ("config", "work", "logs")]
-    return certbot_client.read_config([f"--config={tmp_path / 'cli.ini'}", *folders])
+    return certbot_config.read_config([f"--config={tmp_path / 'cli.ini'}", *folders])
 
 
 def test_what_certbots_parser_refuses_is_an_error(

@@ -17,10 +17,11 @@ from cryptography import x509
 from helpers import NOW, Site, make_pem
 
 from certbot_pinkeep import installer
-from certbot_pinkeep.adapters import certbot_client, clock, renewal_conf
+from certbot_pinkeep.adapters import certbot_client, certbot_watch, clock, renewal_conf
 from certbot_pinkeep.core.errors import KeyRefused, Unsupported
 from certbot_pinkeep.core.options import OPTIONS
 from certbot_pinkeep.installer import Installer
+from certbot_pinkeep.workflow.guard import given
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,7 +37,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts: list[str] = []
     monkeypatch.setattr(display_util, "notify", texts.append)
     monkeypatch.setattr(clock, "now", lambda: NOW)
-    monkeypatch.setattr(certbot_client, "wrap", lambda installer_class: None)
+    monkeypatch.setattr(certbot_client, "wrap", lambda pinning_of: None)
     return texts
 
 
@@ -128,7 +129,7 @@ def test_prepare_turns_new_key_into_a_rollover(site: Site) -> None:
     found = plugin(site, "certonly", new_key=True)
     found.prepare()
     assert found.config.new_key is False
-    handed = found.handover(list(site.names), lineage(site).key_path, False)
+    handed = found.guard.handover(list(site.names), lineage(site).key_path, False)
     assert handed is not None and handed.pin == site.published().pins[1]
 
 
@@ -145,7 +146,7 @@ def test_g3_prepare_lets_a_renewal_go_on_with_bad_options(site: Site) -> None:
     """The renewal goes on with the live key; only the pinning says what is wrong."""
     found = plugin(site, "renew", "--pinkeep-max-age", "junk")
     found.prepare()
-    handed = found.handover(list(site.names), lineage(site).key_path, True)
+    handed = found.guard.handover(list(site.names), lineage(site).key_path, True)
     assert handed is not None and handed.key_pem == site.key
     with pytest.raises(errors.PluginError, match="--pinkeep-max-age 'junk'"):
         found.generic_updates(lineage(site))
@@ -176,7 +177,8 @@ def test_second_renew_looks_at_nothing(site: Site, said: list[str]) -> None:
     site.apache.break_config()
     plugin(site).generic_updates(lineage(site))
     assert site.tree() == before and len(said) == 1
-    assert plugin(site)._stamps().in_step(site.name, plugin(site)._values(), [])
+    guard = plugin(site).guard
+    assert guard.run.stamps.in_step(site.name, given(guard.config), [])
 
 
 def test_renewed_lineage_is_brought_into_step(site: Site) -> None:
@@ -208,7 +210,7 @@ def test_certonly_finds_its_lineage_at_the_restart(site: Site) -> None:
     found = plugin(site, "certonly")
     found.restart()
     assert not site.snippet.exists()
-    found.issued(site.issue(site.key))
+    found.guard.issued(site.issue(site.key))
     found.restart()
     assert site.snippet.exists()
 
@@ -239,11 +241,11 @@ def test_g3_key_that_the_ca_refuses_is_never_handed_over_again(site: Site) -> No
     old, new = site.published().pins[:2]
     found = plugin(site)
     found.prepare()
-    handed = found.handover(list(site.names), lineage(site).key_path, False)
+    handed = found.guard.handover(list(site.names), lineage(site).key_path, False)
     assert handed is not None and handed.pin == old
-    found.refused(KeyRefused(old, "public key is forbidden"))
+    found.guard.refused(KeyRefused(old, "public key is forbidden"))
     for one in (found, plugin(site)):
-        handed = one.handover(list(site.names), lineage(site).key_path, False)
+        handed = one.guard.handover(list(site.names), lineage(site).key_path, False)
         assert handed is not None and handed.pin == new
 
 
@@ -263,8 +265,8 @@ def test_certbot_revoke_is_noticed(
     main = SimpleNamespace(revoke=revoke)
     plugin(site).generic_updates(lineage(site))
     said.clear()
-    monkeypatch.setattr(certbot_client, "certbot_main", main)
-    monkeypatch.setattr(certbot_client, "acme_client", SimpleNamespace(ClientV2=ClientV2))
+    monkeypatch.setattr(certbot_watch, "certbot_main", main)
+    monkeypatch.setattr(certbot_watch, "acme_client", SimpleNamespace(ClientV2=ClientV2))
     installer._watch()
     main.revoke(plugin(site, "revoke", installer=None).config, [])
     old, new = site.published().pins[:2]
@@ -284,7 +286,7 @@ def test_g9_certbot_whose_revocation_is_unknown_works_on(
         tried.append(notice)
         raise error
 
-    monkeypatch.setattr(certbot_client, "watch_revocations", refuse)
+    monkeypatch.setattr(certbot_watch, "watch_revocations", refuse)
     installer._watch()
     assert len(tried) == 1
 
@@ -299,7 +301,7 @@ def test_rollover_days_of_the_command_line_count(site: Site) -> None:
         (["--pinkeep-rollover-days", "never"], old),
         ([], old),
     ):
-        handed = plugin(site, "renew", *words).handover(
+        handed = plugin(site, "renew", *words).guard.handover(
             list(site.names), lineage(site).key_path, False
         )
         assert handed is not None and handed.pin == pin, words
@@ -334,7 +336,7 @@ def test_run_does_not_say_that_https_is_enabled(
     shown = SimpleNamespace(success_installation=lambda domains: said.append("Congratulations!"))
     main = vars(certbot_client)["certbot_main"]
     monkeypatch.setattr(main, "display_ops", shown)
-    monkeypatch.setattr(Installer, "_keep_once", lambda self, name: None)
+    monkeypatch.setattr(Installer, "_keep", lambda self, name: None)
     live = Path(plugin(site).config.live_dir).resolve() / "example.com"
     for verb, told in (("install", False), ("run", True)):
         found = plugin(site, verb, **given)
@@ -369,9 +371,9 @@ print(json.dumps(sorted(set(sys.modules) - before)))
     found = {
         name for name in json.loads(run.stdout) if name.split(".")[0] not in sys.stdlib_module_names
     }
-    modules = ("adapters", "adapters.certbot_client", "adapters.clock", "core", "core.errors")
-    others = ("core.text", "installer")
-    ours = {"certbot_pinkeep", *(f"certbot_pinkeep.{name}" for name in (*modules, *others))}
+    adapters = [f"adapters.{name}" for name in ("certbot_config", "certbot_watch", "clock")]
+    modules = [*adapters, "adapters", "core", "core.errors", "core.text", "installer"]
+    ours = {"certbot_pinkeep", *(f"certbot_pinkeep.{name}" for name in modules)}
     assert found <= ours and "certbot_pinkeep.installer" in found
 
 

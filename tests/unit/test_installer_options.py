@@ -23,7 +23,7 @@ def at_exit(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     found: list[object] = []
     monkeypatch.setattr(display_util, "notify", lambda text: None)
     monkeypatch.setattr(clock, "now", lambda: NOW)
-    monkeypatch.setattr(certbot_client, "wrap", lambda installer_class: None)
+    monkeypatch.setattr(certbot_client, "wrap", lambda pinning_of: None)
     monkeypatch.setattr(util, "atexit_register", found.append)
     return found
 
@@ -62,8 +62,8 @@ def deploy(site: Site, verb: str, *words: str) -> None:
     found = plugin(site, verb, *words)
     found.prepare()
     if verb != "install":
-        assert found.handover(list(site.names), lineage(site).key_path, False) is not None
-        found.issued(site.issue(site.key))
+        assert found.guard.handover(list(site.names), lineage(site).key_path, False) is not None
+        found.guard.issued(site.issue(site.key))
         write_anew(site)
     live = site.config / "live" / site.name
     paths = [str(live / f"{part}.pem") for part in ("cert", "privkey", "chain", "fullchain")]
@@ -176,8 +176,8 @@ def renewed(site: Site) -> None:
     """A renewal with the same key, brought into step."""
     found = plugin(site, "renew", *TRIAL)
     found.prepare()
-    assert found.handover(list(site.names), lineage(site).key_path, False) is not None
-    found.issued(site.issue(site.key))
+    assert found.guard.handover(list(site.names), lineage(site).key_path, False) is not None
+    found.guard.issued(site.issue(site.key))
     found.renew_deploy(lineage(site))
 
 

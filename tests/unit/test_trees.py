@@ -15,7 +15,7 @@ from certbot.configuration import NamespaceConfig
 from helpers import NOW, Site, make_pem
 from server import Server
 
-from certbot_pinkeep.adapters import certbot_client
+from certbot_pinkeep.adapters import certbot_config
 from certbot_pinkeep.check import local_rules
 from certbot_pinkeep.check.findings import Severity, lines
 from certbot_pinkeep.check.local_files import LocalFiles
@@ -134,7 +134,7 @@ def site(tmp_path: Path) -> Site:
 def certbot_takes(site: Site) -> bool:
     """Whether certbot would renew it, were it due."""
     folders = {"--config-dir": site.config, "--work-dir": site.work, "--logs-dir": site.root}
-    config = certbot_client.read_config([str(word) for pair in folders.items() for word in pair])
+    config = certbot_config.read_config([str(word) for pair in folders.items() for word in pair])
     assert RECONSTITUTE is not None
     try:
         if not isinstance(config, NamespaceConfig):  # certbot 2.1

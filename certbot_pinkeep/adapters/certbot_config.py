@@ -1,0 +1,100 @@
+"""What certbot was told, and its lock."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from typing import Any
+
+from certbot import errors
+
+from certbot_pinkeep.core.errors import PinkeepError, Unsupported
+
+INSTALLER = "pinkeep"
+COMMAND_LINE, CLI_INI, EITHER = "the command line", "cli.ini", "the command line, or cli.ini"
+
+
+def is_given(config: Any, option: str) -> bool:
+    """Whether the admin gave an option, on the command line or in cli.ini.
+
+    :param option: as certbot's configuration names it, e.g. ``key_type``
+    """
+    if hasattr(config, "set_by_user"):
+        # What certbot restores from a renewal file counts as set there, but as RUNTIME.
+        source = (config.argument_sources or {}).get(option)
+        return bool(config.set_by_user(option)) and getattr(source, "name", "") != "RUNTIME"
+    from certbot._internal import cli
+
+    return bool(cli.set_by_cli(option))  # type: ignore[attr-defined]  # as certbot 2.1 has it
+
+
+def source(config: Any, option: str) -> str:
+    """Where the admin gave an option: :data:`COMMAND_LINE`, :data:`CLI_INI`, or :data:`EITHER`, as
+    certbot 2 does not tell; empty: it was not given, or is unknown.
+
+    :param option: as certbot's configuration names it, e.g. ``key_type``
+    """
+    if not hasattr(config, "set_by_user"):
+        return EITHER if is_given(config, option) else ""
+    name = getattr((config.argument_sources or {}).get(option), "name", "")
+    return {"COMMAND_LINE": COMMAND_LINE, "CONFIG_FILE": CLI_INI}.get(name, "")
+
+
+@contextmanager
+def locked(config_dir: str) -> Iterator[None]:
+    """Hold certbot's lock on its config dir, as long as it lasts.
+
+    :raises errors.LockError: when a certbot holds it
+    :raises OSError: when it cannot be had
+    """
+    from certbot._internal import lock
+
+    held = lock.lock_dir(config_dir)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def read_config(arguments: list[str]) -> Any:
+    """Certbot's configuration as certbot itself reads it, ``cli.ini`` included.
+
+    :param arguments: such as ``["--config-dir", "/etc/letsencrypt"]``
+    :raises PinkeepError: when certbot refuses it
+    """
+    from certbot._internal import cli
+    from certbot._internal.plugins import disco
+
+    plugins = disco.PluginsRegistry.find_all()
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            config = cli.prepare_and_parse_args(
+                plugins, ["certificates", "--disable-hook-validation", *arguments]
+            )
+    except (errors.Error, UnicodeDecodeError) as error:
+        raise PinkeepError(f"Certbot does not accept its configuration: {error}") from error
+    except SystemExit as ended:  # it prints its usage, and last what is wrong
+        why = said.getvalue().strip().rpartition("\n")[2].rpartition(" error: ")[2]
+        raise PinkeepError(
+            f"Certbot does not accept its configuration, cli.ini or what was given here: {why}"
+        ) from ended
+    sys.stderr.write(said.getvalue())
+    if hasattr(cli, "set_by_cli"):
+        cli.set_by_cli.detector = None  # certbot 2 remembers what an earlier configuration had set
+    return config
+
+
+def expect(function: Callable[..., Any], parameters: list[str | None]) -> None:
+    found = list(inspect.signature(function).parameters)
+    if len(found) != len(parameters) or any(
+        name not in (None, there) for name, there in zip(parameters, found, strict=True)
+    ):
+        raise Unsupported(
+            f"This certbot cannot be handed a saved CSR: {function.__qualname__} takes "
+            f"{', '.join(found)}. The renewal keeps the live key all the same (reuse_key). Install "
+            "a certbot-pinkeep that supports this certbot."
+        )

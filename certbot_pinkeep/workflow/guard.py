@@ -1,0 +1,565 @@
+"""What pinkeep does with a lineage within one command of certbot, whatever installer it has.
+
+The rules:
+
+* Both doors lead here: the plugin, where certbot calls it as an installer, and the guard in
+  ``certbot_client``, where another installer or none is chosen. No decision is taken in either of them.
+* Certbot makes a configuration for each lineage, so there is a guard for each; what they share is the
+  :class:`Run`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from certbot import util
+from certbot.display import util as display_util
+
+from certbot_pinkeep.adapters import certbot_config, clock, renewal_conf
+from certbot_pinkeep.adapters import lineage as lineage_
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.adapters.renewal_conf import Renewal
+from certbot_pinkeep.carriers import servers
+from certbot_pinkeep.core import explain, options, pins
+from certbot_pinkeep.core.errors import (
+    BadKey,
+    BadOption,
+    Compromised,
+    KeyRefused,
+    NoKeyringName,
+    PinkeepError,
+)
+from certbot_pinkeep.core.key_and_csr import KeyAndCsr
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.options import OPTIONS, Options
+from certbot_pinkeep.core.pem import load_private_key
+from certbot_pinkeep.storage import atomic, shadow
+from certbot_pinkeep.workflow import requests
+from certbot_pinkeep.workflow import run as runs
+from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.publish import Report, Taken
+from certbot_pinkeep.workflow.run import Run
+
+logger = logging.getLogger(__name__)
+
+INSTALLER = certbot_config.INSTALLER
+
+
+class Guard:
+    """What one command of certbot does with its lineage.
+
+    :param config: certbot's configuration
+    :ivar rollover_asked: whether the admin asked for another key
+    """
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.rollover_asked = False
+        self._certificate: bytes | None = None  # issued in this run, not yet brought into step
+        self._kept: set[str] = set()
+        self._refused: set[str] = set()
+        self._not_taken: set[str] = set()
+        self._renewals: dict[str, Renewal | None] = {}
+        self._pinned_before: bool | None = None
+
+    @property
+    def run(self) -> Run:
+        """What the lineages of this process share."""
+        return runs.of(self.config.config_dir, self.config.work_dir)
+
+    @property
+    def keeper(self) -> Keeper:
+        """The keeper of the config dir."""
+        return self.run.keeper
+
+    def check_options(self) -> None:
+        """See that what is given can be used.
+
+        :raises BadOption: when it cannot
+        """
+        lineage = self.config.certname or "any"
+        chosen = options.parse(given(self.config), lineage)
+        hosts = tuple(str(name).lower() for name in self.config.domains or ())
+        options.check_report_host(chosen.report_uri, hosts, chosen.include_subdomains)
+        self.keeper.check(chosen)
+
+    # What the client asks
+
+    def handover(
+        self, names: list[str], live_key_path: str | None, dry_run: bool
+    ) -> KeyAndCsr | None:
+        """The key and CSR for a certificate; ``None``: certbot makes them as ever.
+
+        :param live_key_path: the live key's path where a lineage is renewed; its folder names it
+        :raises PinkeepError: when there is no key that clients accept
+        """
+        if live_key_path is None:
+            self._pinned_before = False
+            return self._handover_new(names, dry_run)
+        name = os.path.basename(os.path.dirname(live_key_path))
+        pinned_before = self._was_pinned(name)  # before certbot notes us in the renewal file
+        try:
+            live = self._look(name)
+        except BadKey as error:
+            logger.error("%s", error)
+            folder = os.path.dirname(live_key_path)
+            known = self.keeper.on_record(
+                name,
+                self._keyring(name),
+                os.path.join(folder, "cert.pem"),
+                live_key_path,
+                bool(self.config.must_staple),
+            )
+            if known is None:
+                # It could not be pinned, and is not: certbot keeps its key (G3).
+                return None
+            live = known
+        try:
+            return self.keeper.handover(
+                live,
+                self._keyring(name, [*live.names, *names]),
+                names,
+                clock.now(),
+                dry_run,
+                self.rollover_asked,
+                self._options_if_sound(name),
+                pinned_before,
+                frozenset(self._refused),
+                frozenset(self._not_taken),
+            )
+        except Compromised:
+            if not dry_run:
+                self._stage(name)
+            raise
+
+    def _stage(self, name: str) -> None:
+        """Have backups published that are lacking, though the lineage is not renewed: the sooner they
+        are, the sooner the compromised key can be left."""
+        util.atexit_register(self.finish_late)
+        try:
+            self._take_in(name)
+        except PinkeepError as error:
+            logger.debug("%s", error)  # it is told when the lineage is renewed
+
+    def _handover_new(self, names: list[str], dry_run: bool) -> KeyAndCsr | None:
+        name, config = self._new_lineage(names), self.config
+        rsa = str(config.key_type).lower() == "rsa"
+        kind = KeyKind("rsa", str(config.rsa_key_size)) if rsa else None
+        kind = kind or KeyKind("ecdsa", str(config.elliptic_curve))
+        handed = self.keeper.handover_new(
+            name,
+            self._keyring(name, names),
+            kind.key_type,
+            names,
+            bool(config.must_staple),
+            clock.now(),
+            dry_run,
+            kind if certbot_config.is_given(config, "key_type") else None,
+        )
+        if handed is not None and handed.waited:
+            display_util.notify(
+                f"{handed.csr.path} asks for exactly these names, and its key is in {handed.key_path}: the "
+                f"certificate is issued for this key, with the pin {handed.pin}."
+            )
+        return handed
+
+    def is_still_chosen(self, names: list[str], live_key_path: str | None, pin: str) -> bool:
+        """Whether the key of this pin may still be used, by what is on record now.
+
+        :raises PinkeepError: when that cannot be told
+        """
+        name = os.path.basename(os.path.dirname(live_key_path or ""))
+        live = self._look(name) if live_key_path else None
+        hosts = [*(live.names if live else ()), *names]
+        keyring = self._keyring(name or self._new_lineage(names), hosts)
+        now, asked = clock.now(), self.rollover_asked
+        return self.keeper.is_still_chosen(live, keyring, names, pin, now, asked)
+
+    def issued(self, certificate: bytes) -> None:
+        """Remember what ``certonly`` is about to store; certbot tells no lineage."""
+        self._certificate = certificate
+
+    def is_compromised(self, live_key_path: str) -> bool:
+        """Whether the live key is known to be compromised. Never an error."""
+        name = os.path.basename(os.path.dirname(live_key_path))
+        try:
+            pem = atomic.read(live_key_path, atomic.SMALL)
+            pin = pins.pin_of(load_private_key(pem).public_key())
+            return self.keeper.is_compromised(pin)
+        except Exception as error:
+            logger.debug("Whether the key of %s is compromised is unknown: %s", name, error)
+            return False
+
+    def refused(self, refusal: KeyRefused) -> None:
+        """Never hand this key over again."""
+        self._refused.add(refusal.pin)
+        for sentence in requests.note_revoked(self.keeper, refusal.pin, True, clock.now()):
+            logger.warning("%s", sentence)
+
+    def csr_rejected(self, pin: str) -> bool:
+        """Do not hand this backup over again in this run; whether it is one."""
+        self._not_taken.add(pin)
+        return bool(requests.backup_of(self.keeper.store, pin))
+
+    def report_rejected_backup(self, pin: str, why: str) -> None:
+        """Tell of a backup that the CA does not take, though it takes others."""
+        for name in requests.backup_of(self.keeper.store, pin):
+            logger.error(
+                "The CA does not take the backup of the keyring %s with the pin %s: %s. The certificate was "
+                "issued without it. Take it out of the pins: certbot-pinkeep backup %s drop %s",
+                name,
+                pin,
+                why,
+                name,
+                pin,
+            )
+
+    # What happens to a lineage
+
+    def look_once(self, name: str, cert_path: str, key_path: str) -> None:
+        """Bring a lineage into step that may not be due; at once where it is already.
+
+        :raises PinkeepError: as :meth:`keep_once`
+        """
+        self.run.notice()
+        shadow.Shadow(self.config.work_dir, self.config.config_dir).tick(clock.now())
+        if not self.run.stamps.in_step(name, self._values(), [cert_path, key_path]):
+            self.keep_once(name)
+        if not self._more_to_come(name):
+            self._finish()
+
+    def keep_issued(self) -> None:
+        """Bring the lineage into step whose certificate was just issued, if any was.
+
+        :raises PinkeepError: as :meth:`keep_once`
+        """
+        name = self._lineage_of(self._certificate) if self._certificate else None
+        if name is not None:
+            self.keep_once(name)
+
+    def reconfiguring(self, name: str) -> None:
+        """Have the lineage brought into step when ``certbot reconfigure`` has saved its new options.
+
+        :raises PinkeepError: when its renewal file cannot be read
+        """
+        self._renewal(name)
+        util.atexit_register(self.after_reconfigure)
+
+    def keep_once(self, name: str) -> None:
+        """Bring a lineage into step, once however often certbot tells of it; what its keyring
+        publishes follows when the last lineage of this run has had its turn.
+
+        :raises PinkeepError: with what is wrong and what to do; certbot takes it for a renewal that
+            failed, so it begins with what was done
+        """
+        try:
+            self._keep(name)
+        except PinkeepError as error:
+            done = self.run.renewed(name)
+            if not done:
+                raise
+            raise PinkeepError(f"{done} {error}") from error
+
+    def _keep(self, name: str) -> None:
+        later = self._more_to_come(name)
+        if name not in self._kept:
+            if later:
+                util.atexit_register(self.finish_late)
+            try:
+                self._take_in(name)
+            except Exception:
+                if not later:
+                    self.finish_late()  # what else was recorded in this run, or by this attempt
+                raise
+            self._kept.add(name)
+        self._certificate = None
+        if not later:
+            self._finish()
+
+    def _more_to_come(self, name: str) -> bool:
+        """Whether ``certbot renew`` comes to another lineage of ours after this one."""
+        if self.config.verb != "renew" or self.config.certname:
+            return False
+
+        try:
+            everyone = certbot_config.is_given(self.config, "installer")
+        except (ImportError, AttributeError) as error:
+            logger.debug("Which lineage is the last one is unknown: %s", error)
+            return False
+        return name != runs.last(self.config.config_dir, everyone)
+
+    def _take_in(self, name: str) -> None:
+        issued = self._certificate is not None
+        with _plain_errors():
+            self._note(name, issued)
+            values = self._values(name)
+            try:
+                live = self._look(name)
+                chosen = self._options(name)
+                taken = self.run.enrol(
+                    live,
+                    values,
+                    chosen,
+                    partial(renewal_conf.remember, self.config.config_dir, name, INSTALLER, values),
+                    self._was_pinned(name),
+                    issued,
+                )
+            except BadOption as error:
+                told = _how_to_mend(self.config, name, error, self._renewal(name))
+                self._forget_unusable(name, error)
+                raise PinkeepError(f"{error}{told}") from error
+        _tell_taken(taken)
+
+    def _forget_unusable(self, name: str, error: BadOption) -> None:
+        """Have certbot not remember what cannot be used."""
+        option = error.option.removeprefix("--pinkeep-")
+        try:
+            renewal_conf.forget_unusable(self.config.config_dir, name, option)
+        except (PinkeepError, OSError) as why:
+            logger.error("%s", why)
+
+    def _note(self, name: str, issued: bool) -> None:
+        """Have the certificate loaded in the end, whatever goes wrong from here on (G12)."""
+        cert_path = os.path.join(self.config.live_dir, name, "cert.pem")
+        keyring, values = name, given(self.config)
+        try:
+            keyring, values = self._keyring(name), self._values(name)
+        except (PinkeepError, OSError) as error:
+            logger.debug("%s", error)  # taking it in tells
+        self.run.note(name, cert_path, keyring, values, issued)
+
+    def _finish(self) -> None:
+        """Publish what was taken in.
+
+        :raises PinkeepError: with what is wrong and what to do
+        """
+        with _plain_errors():
+            reports = self.run.finish()
+            for report in reports:
+                _tell(report)
+            for sentence in _of_stopped(reports):
+                display_util.notify(sentence)
+
+    def finish_late(self) -> None:
+        """The same when certbot ends, where the last lineage did not come so far."""
+        try:
+            if self.run.waiting:
+                self._finish()
+        except PinkeepError as error:
+            logger.error("%s", error)
+
+    def _was_pinned(self, name: str) -> bool:
+        """Whether the lineage was pinned before this run."""
+        if self._pinned_before is None:
+            renewal = self._renewal(name)
+            ours = renewal is not None and renewal.installer == INSTALLER
+            options = renewal.options if renewal is not None else {}
+            self._pinned_before = ours and self.keeper.store.may_have_had(name, options)
+        return self._pinned_before
+
+    def _look(self, name: str) -> Live:
+        folder = os.path.join(self.config.live_dir, name)
+        return lineage_.look(
+            name,
+            os.path.join(folder, "cert.pem"),
+            os.path.join(folder, "privkey.pem"),
+            bool(self.config.must_staple),
+        )
+
+    def _lineage_of(self, certificate: bytes) -> str | None:
+        """The lineage that has this certificate live."""
+        for name in sorted(os.listdir(self.config.live_dir)):
+            path = os.path.join(self.config.live_dir, name, "cert.pem")
+            try:
+                if atomic.read(path, atomic.MEDIUM) == certificate:
+                    return str(name)
+            except OSError:
+                continue
+        return None
+
+    def _new_lineage(self, names: list[str]) -> str:
+        """The name that certbot will give to a new lineage."""
+        wanted = str(self.config.certname or names[0].removeprefix("*."))
+        path = os.path.join(self.config.renewal_configs_dir, "{}.conf")
+        number, name = 0, wanted
+        while os.path.exists(path.format(name)):
+            number += 1
+            name = f"{wanted}-{number:04d}"
+        return name
+
+    def _keyring(self, lineage: str, names: Sequence[str] | None = None) -> str:
+        """The name of the lineage's keyring; where the option's value is bad, its own name.
+
+        :param names: of its certificate; ``None``: of the one that is live
+        """
+        try:
+            return options.keyring_name(self._values(lineage, names)["keyring"], lineage)
+        except BadOption as error:
+            # Where something is written, taking the lineage in tells.
+            logger.log(logging.ERROR if self.config.dry_run else logging.DEBUG, "%s", error)
+            return lineage
+
+    def _options(self, lineage: str) -> Options:
+        return options.parse(self._values(lineage), lineage)
+
+    def _options_if_sound(self, lineage: str) -> Options | None:
+        """The options; ``None`` where one is bad, which is told once the renewal is done (G3)."""
+        try:
+            return self._options(lineage)
+        except BadOption:
+            return None
+
+    def _values(
+        self, lineage: str | None = None, names: Sequence[str] | None = None
+    ) -> dict[str, object]:
+        """The options as they were given.
+
+        :param lineage: adds what certbot remembers for it, and what counts for its keyring
+        :param names: of its certificate; ``None``: of the one that is live
+        """
+        own = given(self.config)
+        if lineage is None:
+            return own
+        renewal = self._renewal(lineage)
+        remembered = renewal.options if renewal is not None else {}
+        if names is None:
+            names = self._live_names(lineage)
+        return self.keeper.values(lineage, own, remembered, names, clock.now())
+
+    def _live_names(self, lineage: str) -> tuple[str, ...]:
+        try:
+            return lineage_.glance(os.path.join(self.config.live_dir, lineage, "cert.pem"))[0]
+        except BadKey as error:
+            logger.debug("%s", error)
+            return ()
+
+    def _renewal(self, name: str) -> Renewal | None:
+        """The lineage's renewal file as it was before this run; certbot may write it anew."""
+        if name not in self._renewals:
+            self._renewals[name] = renewal_conf.load(self.config.config_dir, name)
+        return self._renewals[name]
+
+    def after_reconfigure(self) -> None:
+        """Bring the lineage into step once ``certbot reconfigure`` has saved its new options."""
+        name = self.config.certname
+        try:
+            renewal = renewal_conf.load(self.config.config_dir, name)
+            before = self._renewals.pop(name, None)
+            saved = renewal != before  # else the simulated renewal failed, or changed nothing
+            if saved and renewal is not None and renewal.installer == INSTALLER:
+                self._take_in(name)
+                self._finish()
+        except PinkeepError as error:
+            logger.error("%s", error)
+
+
+def given(config: Any) -> dict[str, object]:
+    """The plugin's options in this run, by their names without ``--pinkeep-``; ``None``: not given."""
+    return {option: getattr(config, f"pinkeep_{option.replace('-', '_')}") for option in OPTIONS}
+
+
+def _how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | None) -> str:
+    """Where an option comes from that cannot be used, and what to do."""
+
+    option = error.option.removeprefix("--")
+    given = certbot_config.source(config, option.replace("-", "_"))
+    told, mend = "", explain.given_anew(name, error)
+    if given == certbot_config.COMMAND_LINE:
+        told = " It was given on the command line."
+    elif given == certbot_config.CLI_INI:
+        told, mend = f" It stands in cli.ini, as {option!r}. Mend it there.", "certbot renew"
+    elif given:
+        told = f" It was given on the command line, or stands in cli.ini as {option!r}."
+    elif renewal is not None and option.removeprefix("pinkeep-") in renewal.options:
+        path = os.path.join(config.renewal_configs_dir, f"{name}.conf")
+        told = f" It was given at an earlier run, and certbot remembered it. It is removed from {path}."
+    elif not isinstance(error, NoKeyringName):
+        told = " It was given at an earlier run, and counts for the keyring since."
+    return f"{told}\nRun: {mend}"
+
+
+def _tell_taken(taken: Taken) -> None:
+    for sentence in taken.told:
+        display_util.notify(sentence)
+    name, keyring = taken.live.name, taken.chosen.keyring
+    if taken.moved_from:
+        display_util.notify(
+            f"{name} draws on the keyring {keyring} from now on. When that is so for every "
+            "certificate of its <VirtualHost>, include there the "
+            f"snippet of {keyring} in place of that of {taken.moved_from}, reload Apache, and then "
+            f"run: certbot-pinkeep confirm {keyring} -- until then, and until nobody holds pins of "
+            f"{taken.moved_from} any more, it keeps its present key."
+        )
+    elif taken.joined and not taken.adopted:
+        display_util.notify(f"{name} joined the keyring {keyring}.")
+
+
+def _tell(report: Report) -> None:
+
+    for name in report.dropped:
+        display_util.notify(f"{name} was deleted, and has left the keyring {report.keyring}.")
+    for name in report.neighbours:
+        display_util.notify(
+            f"{name} is a certificate for a host of the keyring {report.keyring} as well, and pinkeep does "
+            "not renew it. Its key is pinned, too. Its next renewal may bring a key that clients refuse. "
+            f"To renew {name} with pinned keys, run: certbot renew --cert-name {name} --installer pinkeep"
+        )
+    if report.rolled_over:
+        display_util.notify(
+            f"Rolled the keyring {report.keyring} over to the key with the pin {report.rolled_over}."
+        )
+    if report.adopted or report.published:
+        where = f"in {report.snippet}" if report.snippet else "no server sends a header"
+        display_util.notify(f"{_published(report)}{' ' if report.snippet else ', '}{where}")
+    title, kind = report.server.title, servers.KINDS.get(report.server.kind)
+    if report.published and report.pending and not report.server.reload and kind:
+        display_util.notify(
+            f"{title} was not reloaded, because there is no --pinkeep-reload-command. {kind.include}, "
+            f"reload {title}, and then run: certbot-pinkeep confirm {report.keyring}"
+        )
+
+
+def _of_stopped(reports: list[Report]) -> Iterator[str]:
+    """What there is to say of servers that do not run, once each."""
+
+    told: dict[str, list[Report]] = {}
+    for report in reports:
+        if report.stopped and (report.published or report.issued):
+            told.setdefault(report.server.title, []).append(report)
+    for title, those in told.items():
+        yield (
+            f"{title} does not run, so pinkeep did not reload it. {title} loads the pins and the "
+            "certificates when it starts; the next 'certbot renew' after that notes it."
+        )
+        for beside in servers.running_beside(those[0].server.kind):
+            for taken in (one for report in those for one in report.taken):
+                yield (
+                    f"{beside.title} runs on this machine. If {beside.title} serves {taken.live.name}, "
+                    "pinkeep has to publish for it, and to reload it.\nRun: certbot renew --cert-name "
+                    f"{shlex.quote(taken.live.name)} --installer pinkeep --pinkeep-header {beside.name}"
+                )
+
+
+def _published(report: Report) -> str:
+    if report.unpinned:
+        return f"Nobody holds pins of the keyring {report.keyring} any more: no header is left"
+    what = "Pinned" if report.adopted else "Changed the pins of"
+    return f"{what} the keyring {report.keyring}: {len(report.pins)} pins"
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PinkeepError(
+            f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}. Mend "
+            "that, and run 'certbot renew --installer pinkeep' "
+            "again."
+        ) from error
