@@ -269,7 +269,7 @@ class LocalFiles:
             with suppress(DamagedState):
                 state = self.store.load(other)
                 for member in state.keyring.members if state else ():
-                    if member.moved == name:
+                    if member.transferred == name:
                         yield member.lineage
 
     def _has_hook(self) -> bool:

@@ -107,7 +107,7 @@ def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
             seen.mending,
         )
     elif ledger.is_ahead_of(now) or seen.latest_known > now:
-        told = rollover.clock(ledger.noticed(seen.latest_known), now)
+        told = rollover.clock(ledger.with_latest_known(seen.latest_known), now)
         yield Finding(
             Severity.WARNING,
             name,
@@ -198,7 +198,7 @@ def _to_be_brought(seen: Seen, now: datetime) -> Iterator[Finding]:
     keyring = seen.state.keyring
     for key_type in () if seen.state.unpin else keyring.served_types():
         decision = rollover.decide(keyring, seen.state.ledger, now, key_type)
-        if decision.held and decision.safety.cause == "elsewhere" and decision.key is not None:
+        if decision.held and decision.safety.cause == "offline" and decision.key is not None:
             yield _warning(
                 seen.name,
                 f"its key is to be exchanged because {explain.reason(decision)}, and renewals keep it: "

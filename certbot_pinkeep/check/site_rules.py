@@ -373,7 +373,7 @@ def _differing(seen: Seen, shown: TlsObservation, value: str, policy: Policy, pi
         f"Reload Apache; where that does not help, see that its <VirtualHost> includes "
         f"{seen.state.snippet}, and that no other line sets {policy.header_name}."
     )
-    if any(_says(value, one.policy) for one in seen.state.ledger.inherited if one.replaced is None):
+    if any(_says(value, one.policy) for one in seen.state.ledger.imported if one.replaced is None):
         return Finding(
             Severity.WARNING,
             shown.where,
@@ -381,7 +381,7 @@ def _differing(seen: Seen, shown: TlsObservation, value: str, policy: Policy, pi
             f"Have its <VirtualHost> include {seen.state.snippet}, reload Apache, and run: "
             f"certbot-pinkeep confirm {seen.name}",
         )
-    if any(_says(value, one.policy) for one in seen.state.ledger.inherited):
+    if any(_says(value, one.policy) for one in seen.state.ledger.imported):
         return Finding(
             Severity.CRITICAL,
             shown.where,

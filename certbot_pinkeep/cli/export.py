@@ -132,7 +132,7 @@ def _was_in_service(key: Key | None) -> bool:
     if key is None or key.first_served is not None:
         return True
     # From when it was served is not noted until Apache is known to have loaded it.
-    return key.role in ("in-service", "compromised") or key.leave in ("asked", "revoked")
+    return key.role in ("in-service", "compromised") or key.retire_reason in ("asked", "revoked")
 
 
 def _settings(parsed: argparse.Namespace, now: datetime) -> Settings:

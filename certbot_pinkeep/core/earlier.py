@@ -170,12 +170,12 @@ def told(name: str, before: State, after: State, seen: Found, now: datetime) -> 
     :param before: the state before they were recorded
     """
     sentences = []
-    known, had = before.ledger.inherited, {key.pin for key in before.keyring.keys}
+    known, had = before.ledger.imported, {key.pin for key in before.keyring.keys}
     added = [key.pin for key in after.keyring.keys if key.offline and key.pin not in had]
     for policy, hosts in _together(seen.sent).items():
         if _is_own(policy, before):
             continue
-        new = [one for one in after.ledger.inherited if one not in known and one.policy == policy]
+        new = [one for one in after.ledger.imported if one not in known and one.policy == policy]
         if new:
             offline = [pin for pin in policy.pins if pin in added]
             sentences.append(explain.sent_before(name, hosts, policy, offline, now))

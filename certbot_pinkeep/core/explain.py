@@ -314,7 +314,7 @@ def _promise(name: str, decision: Decision, force: bool, which: str) -> str:
         return (
             f"The next renewal{which} rolls the keyring {name} over to the key with the pin {pin}."
         )
-    if decision.safety.cause == "elsewhere":
+    if decision.safety.cause == "offline":
         goes_on = (
             "Until then renewals keep the present key."
             if decision.key
@@ -389,7 +389,7 @@ def record_earlier(name: str) -> str:
 
 def refusal(name: str, decision: Decision) -> str:
     """Said when a rollover that was asked for would lock clients out (G2)."""
-    offline = decision.safety.cause == "elsewhere"
+    offline = decision.safety.cause == "offline"
     locks_out = "" if decision.best is None or offline else " without locking clients out"
     lost = f" {_if_lost(name, decision)}{here(decision)}" if offline else ""
     return (
@@ -420,7 +420,7 @@ def locked_in(
             f"pinkeep --cert-name {shlex.quote(lineage)} -- and then, to renew for it: certbot-pinkeep "
             f"rollover {name} --now --force"
         )
-    if decision.safety.cause == "elsewhere":
+    if decision.safety.cause == "offline":
         stays = "Then ask for it again." if new else "The old certificate stays until then."
         here = decision.available
         forced = f" {_forced(name, here, ledger, now, new)}" if here else ""
@@ -452,7 +452,7 @@ def _forced(name: str, best: Key, ledger: Ledger, now: datetime, new: bool) -> s
 
 def here(decision: Decision) -> str:
     """From when a backup can be used whose private key is here, as a sentence; empty: unknown."""
-    backup, since = decision.available, decision.at_hand_since
+    backup, since = decision.available, decision.available_since
     if backup is None or since is None:
         return ""
     return f" The backup with the pin {backup.pin} is here, and is not safe before {times.text(since)}."
@@ -591,7 +591,7 @@ def _unknown(ledger: Ledger, now: datetime) -> str:
 
 def when_safe(name: str, safety: Safety) -> str:
     """From when it is safe, or what has to be done so that it is known."""
-    if safety.cause == "elsewhere":
+    if safety.cause == "offline":
         return f"Bring it: 'certbot-pinkeep backup {name} add --key FILE'."
     if safety.since is not None:
         mend = _MENDS[safety.cause].format(name=name)
@@ -602,7 +602,7 @@ def when_safe(name: str, safety: Safety) -> str:
 _MENDS: dict[Cause, str] = {
     "": "",
     "none": ": the next 'certbot renew' stages a backup key",
-    "elsewhere": "",
+    "offline": "",
     "unseen": (
         " If clients hold no earlier pins: 'certbot-pinkeep release {name} end --channel header "
         "--label not-seen'."
@@ -613,7 +613,7 @@ _MENDS: dict[Cause, str] = {
         ": see that Apache has loaded the present pins ('certbot renew' reloads it; where you reload "
         "it yourself, run: certbot-pinkeep confirm {name})"
     ),
-    "moved": (
+    "transferred": (
         ": once Apache sends the header of {name} there, run: certbot-pinkeep confirm {name}"
     ),
 }

@@ -22,7 +22,7 @@ The rules:
 * Keys are never deleted. One that is not needed any more is retired; a retired one that was never
   served is staged again before a new key is made.
 * A backup that the admin added keeps its place until it is used or dropped, and does not count
-  among those that are made. Its private key may be elsewhere, offline or encrypted.
+  among those that are made. Its private key may be offline or encrypted.
 * A backup whose file cannot be used is none (see ``csrs``). It is staged again once the file is there,
   beside what took its place.
 * A wish to leave a key belongs to the key: it is fulfilled once another one is primary. A key that
@@ -42,7 +42,7 @@ from certbot_pinkeep.core.kinds import KeyKind, KeyType
 Role = Literal["primary", "backup", "in-service", "retired", "compromised"]
 #: Why a key is to be left as soon as that is safe; empty: it is not. "lost": it was a backup, and is one
 #: again once its file is there.
-Leave = Literal["", "asked", "revoked", "lost"]
+RetireReason = Literal["", "asked", "revoked", "lost"]
 KEY_TYPES: tuple[KeyType, ...] = ("rsa", "ecdsa")
 
 
@@ -51,16 +51,16 @@ class Key:
     """A key of a keyring.
 
     :ivar pin: its pin (RFC 7469 §2.4)
-    :ivar path: its private key's file, below certbot's config dir; ``None`` while it is elsewhere
+    :ivar path: its private key's file, below certbot's config dir; ``None`` while it is offline
     :ivar created: when it was made or, for an adopted one, the earliest certificate seen for it
     :ivar first_served: from when a certificate for it was served; ``None``: never yet, or unknown
     :ivar last_served: until when it was; ``None``: it still is, or never was, or unknown
-    :ivar leave: why it is to be left as soon as that is safe
+    :ivar retire_reason: why it is to be left as soon as that is safe
     :ivar forced: whether the admin chose to switch to it, whoever is locked out
     :ivar added: whether it is kept beyond the backups that are made: the admin brought it, or its file
         was lost for a while
     :ivar encrypted: the file of its encrypted private key, below the config dir; empty: there is none
-    :ivar fault: why its file cannot be used, as a sentence; empty: it can, or is elsewhere. It is found
+    :ivar fault: why its file cannot be used, as a sentence; empty: it can, or is offline. It is found
         on loading, and is no part of the record
     """
 
@@ -70,7 +70,7 @@ class Key:
     path: str | None
     created: datetime
     first_served: datetime | None = None
-    leave: Leave = ""
+    retire_reason: RetireReason = ""
     forced: bool = False
     last_served: datetime | None = None
     added: bool = False
@@ -96,7 +96,7 @@ class Member:
     :ivar hosts: the names of its certificate; of a neighbour's, the hosts that the keyring pins
     :ivar pin: the pin of its live key
     :ivar loaded: SHA-256 (hex) of the certificate that Apache is known to have loaded
-    :ivar moved: the keyring that it draws on now; until Apache is known to send that one's header
+    :ivar transferred: the keyring that it draws on now; until Apache is known to send that one's header
         for it, its key stays in service here; empty: this one
     :ivar enrolled: whether it draws on the keyring, or did so until it moved; else it is a neighbour
     """
@@ -105,7 +105,7 @@ class Member:
     hosts: tuple[str, ...]
     pin: str
     loaded: str | None = None
-    moved: str = ""
+    transferred: str = ""
     enrolled: bool = True
 
 
@@ -129,7 +129,7 @@ class Keyring:
     @property
     def drawing(self) -> tuple[Member, ...]:
         """The lineages that draw on it now: those that have moved draw on another one."""
-        return tuple(one for one in self.members if one.enrolled and not one.moved)
+        return tuple(one for one in self.members if one.enrolled and not one.transferred)
 
     @property
     def neighbours(self) -> tuple[Member, ...]:
@@ -245,7 +245,9 @@ class Keyring:
             return self.with_keys([replace(key, role=role)])
         if known.role != "retired":
             return self
-        back = replace(known, role=role, leave="revoked" if known.leave == "revoked" else "")
+        back = replace(
+            known, role=role, retire_reason="revoked" if known.retire_reason == "revoked" else ""
+        )
         return self._changed(lambda k: back if k is known else k)
 
     def with_next(self, key: Key) -> Keyring:
@@ -257,10 +259,12 @@ class Keyring:
         def after(old: Key) -> Key:
             if old.role != "primary" or old.kind.key_type != key.kind.key_type:
                 return old
-            return replace(old, role="in-service" if old.pin in served else "backup", leave="")
+            return replace(
+                old, role="in-service" if old.pin in served else "backup", retire_reason=""
+            )
 
         first = replace(
-            known or key, role="primary", path=key.path, leave="", encrypted="", fault=""
+            known or key, role="primary", path=key.path, retire_reason="", encrypted="", fault=""
         )
         others = (after(old) for old in self.keys if old.pin != key.pin)
         return replace(self, keys=(first, *others))
@@ -269,10 +273,10 @@ class Keyring:
         """The keyring with the first key of a type, for certificates to come."""
         return self.with_keys([replace(key, role="primary")])
 
-    def with_moved(self, lineage: str, keyring: str) -> Keyring:
+    def with_transferred(self, lineage: str, keyring: str) -> Keyring:
         """The keyring with a lineage noted that draws on another one now."""
         return self._with_members(
-            replace(m, moved=keyring) if m.lineage == lineage else m for m in self.members
+            replace(m, transferred=keyring) if m.lineage == lineage else m for m in self.members
         )
 
     def without_members(self, lineages: Iterable[str]) -> Keyring:
@@ -337,10 +341,12 @@ class Keyring:
         back = [
             key
             for key in self.spare()
-            if key.leave == "lost" and not key.fault and key.kind.key_type in types
+            if key.retire_reason == "lost" and not key.fault and key.kind.key_type in types
         ]
         return self._changed(
-            lambda key: replace(key, role="backup", leave="", added=True) if key in back else key
+            lambda key: (
+                replace(key, role="backup", retire_reason="", added=True) if key in back else key
+            )
         )
 
     def missing_backups(self, wanted: int) -> dict[KeyKind, int]:
@@ -355,38 +361,41 @@ class Keyring:
 
     # What is to become of a key
 
-    def mark_for_retirement(self, leave: Leave) -> Keyring:
+    def mark_for_retirement(self, reason: RetireReason) -> Keyring:
         """The keyring with the wish to leave the primaries of the types in service; an earlier wish
         stays."""
         served = self.served_types()
         return self._changed(
             lambda key: (
-                replace(key, leave=key.leave or leave)
+                replace(key, retire_reason=key.retire_reason or reason)
                 if key.role == "primary" and key.kind.key_type in served
                 else key
             )
         )
 
-    def without_wishes(self) -> Keyring:
+    def without_requests(self) -> Keyring:
         """The keyring without what the admin asked for or forced; what is revoked stays so."""
-        return self._changed(
-            lambda key: replace(
-                key,
-                forced=False,
-                leave="" if key.role == "primary" and key.leave == "asked" else key.leave,
-            )
-        )
+
+        def calmed(key: Key) -> Key:
+            asked = key.role == "primary" and key.retire_reason == "asked"
+            return replace(key, forced=False, retire_reason="" if asked else key.retire_reason)
+
+        return self._changed(calmed)
 
     def with_revoked(self, pin: str) -> Keyring:
         """The keyring with the certificate of this key revoked: it is left as soon as that is
         safe."""
-        return self._changed(lambda key: replace(key, leave="revoked") if key.pin == pin else key)
+        return self._changed(
+            lambda key: replace(key, retire_reason="revoked") if key.pin == pin else key
+        )
 
     def with_compromised(self, pin: str) -> Keyring:
         """The keyring with this key compromised: it is never handed over again."""
         return self._changed(
             lambda key: (
-                replace(key, role="compromised", leave="", forced=False) if key.pin == pin else key
+                replace(key, role="compromised", retire_reason="", forced=False)
+                if key.pin == pin
+                else key
             )
         )
 
@@ -407,7 +416,9 @@ class Keyring:
         one takes the place of each; clients and apps may know of both by then."""
         return self._changed(
             lambda key: (
-                replace(key, role="retired", forced=False, leave="lost") if key.is_lost else key
+                replace(key, role="retired", forced=False, retire_reason="lost")
+                if key.is_lost
+                else key
             )
         )
 
@@ -415,8 +426,8 @@ class Keyring:
         """The backups whose files cannot be used."""
         return tuple(key for key in self.keys if key.is_lost)
 
-    def moved(self, pin: str, path: str) -> Keyring:
-        """The keyring with the file of a key in another place, or with one that was elsewhere."""
+    def with_file(self, pin: str, path: str) -> Keyring:
+        """The keyring with the file of a key in another place, or with one that was offline."""
         return self._changed(
             lambda key: replace(key, path=path, encrypted="", fault="") if key.pin == pin else key
         )
@@ -430,14 +441,14 @@ class Keyring:
         """The keyring with a backup retired, and not staged again."""
         return self._changed(
             lambda key: (
-                replace(key, role="retired", leave="asked", forced=False)
+                replace(key, role="retired", retire_reason="asked", forced=False)
                 if key.pin == pin and key.role == "backup"
                 else key
             )
         )
 
     def without_offline(self) -> Keyring:
-        """The keyring without the backups whose private keys are elsewhere."""
+        """The keyring without the backups whose private keys are offline."""
         return self.without(key.pin for key in self.keys if key.offline)
 
     def with_primary(self, key: Key) -> Keyring:
@@ -447,7 +458,9 @@ class Keyring:
         if known is not None and known.role == "compromised":
             return self
         old = self.primary(key.kind.key_type)
-        left = self._changed(lambda k: replace(k, role="retired", leave="asked") if k is old else k)
+        left = self._changed(
+            lambda k: replace(k, role="retired", retire_reason="asked") if k is old else k
+        )
         return replace(left.without([key.pin]), keys=(key, *left.without([key.pin]).keys))
 
     def spare(self) -> tuple[Key, ...]:
@@ -457,7 +470,7 @@ class Keyring:
             for key in self.keys
             if key.role == "retired"
             and key.first_served is None
-            and key.leave in ("", "lost")
+            and key.retire_reason in ("", "lost")
             and key.path
         )
 
@@ -473,9 +486,11 @@ class Keyring:
         old = self.primary(key.kind.key_type)
         return self._changed(
             lambda k: (
-                replace(k, role="primary", leave="")
+                replace(k, role="primary", retire_reason="")
                 if k is key
-                else replace(k, role="in-service", leave=k.leave or "asked", forced=False)
+                else replace(
+                    k, role="in-service", retire_reason=k.retire_reason or "asked", forced=False
+                )
                 if k is old
                 else k
             )
@@ -556,7 +571,7 @@ class Keyring:
             if key.kind == kind and not key.added and not key.fault and key.pin not in served
         ][: max(lack, 0)]
         kept = tuple(key for key in self.keys if key not in spare)
-        staged = (replace(key, role="backup", leave="") for key in spare)
+        staged = (replace(key, role="backup", retire_reason="") for key in spare)
         return replace(self, keys=(*kept, *staged))
 
     def _changed(self, change: Callable[[Key], Key]) -> Keyring:

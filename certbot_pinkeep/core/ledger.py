@@ -19,10 +19,10 @@ The rules:
   while, made the ledger forget too much (G8).
 * After a loss of state the ledger is blind to what was served before: until ``blind_until``
   nothing follows from it. While it is in ``doubt``, nothing follows from it either (G8).
-* What other keyrings served at hosts that are now this one's is inherited: it binds there as it did.
+* What other keyrings served at hosts that are now this one's is imported: it binds there as it did.
   It may be served until it is known that Apache sends this keyring's header there; also what binds
   nobody now is noted until then, because what follows it may.
-* What a host was seen sending though no keyring publishes it is kept with what is inherited, as
+* What a host was seen sending though no keyring publishes it is kept with what is imported, as
   served until it was seen last. The look that does not see it any more confirms its end.
 * What a host sent before it was pinned, where it has an address and could not be seen there, is unknown: a
   release stands for it, with the keys that were live then, for the default max-age. A look that sees
@@ -204,7 +204,7 @@ def _binds_at(served: tuple[str, ...], hosts: Iterable[str] | None, subdomains: 
 class Ledger:
     """All policies that may still bind somebody, oldest first.
 
-    :ivar inherited: those of other keyrings
+    :ivar imported: those of other keyrings
     :ivar blind_until: until when policies that are not in here may bind; ``None``: none do
     :ivar seen: the latest moment of what is not on record any more
     :ivar doubt: why nothing follows from it for now, as a part of a sentence; empty: no doubt
@@ -221,7 +221,7 @@ class Ledger:
     seen: datetime | None = None
     doubt: str = ""
     longest: timedelta = timedelta(0)
-    inherited: tuple[Entry, ...] = ()
+    imported: tuple[Entry, ...] = ()
     releases: tuple[Release, ...] = ()
     past: tuple[Window, ...] = field(default=(), compare=False)
     over: tuple[Release, ...] = ()
@@ -234,7 +234,7 @@ class Ledger:
     @property
     def known(self) -> tuple[Entry, ...]:
         """Every policy on record, this keyring's own ones last."""
-        return (*self.inherited, *self.entries)
+        return (*self.imported, *self.entries)
 
     @property
     def current(self) -> Entry | None:
@@ -292,14 +292,14 @@ class Ledger:
 
         :param hosts: the names; what does not bind there is left out
         """
-        known = {(entry.policy, entry.recorded, entry.hosts): entry for entry in self.inherited}
+        known = {(entry.policy, entry.recorded, entry.hosts): entry for entry in self.imported}
         for entry in other.known:
             if entry.binds_at(hosts) or entry.is_served_at(hosts):
                 known[entry.policy, entry.recorded, hosts] = replace(entry, hosts=hosts)
         blind = max(filter(None, (self.blind_until, other.blind_until)), default=None)
         result = replace(
             self,
-            inherited=tuple(known.values()),
+            imported=tuple(known.values()),
             blind_until=blind,
             doubt=self.doubt or other.doubt,
             longest=max(self.longest, other.longest),
@@ -381,8 +381,8 @@ class Ledger:
         """The ledger without what was served at hosts that another keyring has now, and knows of."""
         gone = set(hosts)
         entries = [replace(e, hosts=_others(e.hosts, gone)) for e in self.entries if _left(e, gone)]
-        inherited = [
-            replace(e, hosts=_others(e.hosts, gone)) for e in self.inherited if _left(e, gone)
+        imported = [
+            replace(e, hosts=_others(e.hosts, gone)) for e in self.imported if _left(e, gone)
         ]
         releases, over = (
             tuple(replace(r, hosts=_others(r.hosts, gone)) for r in known if _left(r, gone))
@@ -390,37 +390,37 @@ class Ledger:
         )
         if entries and self.current is not None and not _left(self.current, gone):
             # Nothing is served any more; what was, still binds.
-            inherited, entries = [*inherited, *entries], []
+            imported, entries = [*imported, *entries], []
         return replace(
             self,
             entries=tuple(entries),
-            inherited=tuple(inherited),
+            imported=tuple(imported),
             releases=releases,
             over=over,
             seen=self.latest(),
         )
 
-    def moved(self, at: datetime) -> Ledger:
+    def transferred(self, at: datetime) -> Ledger:
         """Note that Apache sends this keyring's header where others' were sent; at a moment before
         the latest known one: no change."""
         if self.is_ahead_of(at):
             return self
         ended = tuple(
-            entry if entry.replaced else replace(entry, replaced=at) for entry in self.inherited
+            entry if entry.replaced else replace(entry, replaced=at) for entry in self.imported
         )
-        return replace(self, inherited=ended)
+        return replace(self, imported=ended)
 
     def sent(self, policy: Policy, hosts: tuple[str, ...], at: datetime) -> Ledger:
         """Note that hosts were seen sending a policy that no keyring publishes: until now."""
         seen = self._not_before(at)
         known = [
-            e for e in self.inherited if e.policy == policy and e.hosts == hosts and _awaited(e)
+            e for e in self.imported if e.policy == policy and e.hosts == hosts and _awaited(e)
         ]
-        others = tuple(entry for entry in self.inherited if entry not in known)
+        others = tuple(entry for entry in self.imported if entry not in known)
         recorded = min((entry.recorded for entry in known), default=seen)
         entry = Entry(policy, recorded, None, seen, hosts)
         longest = max(self.longest, policy.binding)
-        return replace(self, inherited=(*others, entry), longest=longest)
+        return replace(self, imported=(*others, entry), longest=longest)
 
     def not_sent(self, hosts: Iterable[str], at: datetime) -> Ledger:
         """Note that hosts were seen without what they had been seen sending: until now at most."""
@@ -429,9 +429,9 @@ class Ledger:
             replace(entry, confirmed=end, replaced=end)
             if _awaited(entry) and silent.issuperset(entry.hosts)
             else entry
-            for entry in self.inherited
+            for entry in self.imported
         )
-        return replace(self, inherited=ended)
+        return replace(self, imported=ended)
 
     def unseen(
         self, pins: Iterable[str], hosts: tuple[str, ...], at: datetime, held: timedelta
@@ -459,7 +459,7 @@ class Ledger:
     def sending(self, now: datetime) -> tuple[str, ...]:
         """The hosts that may still send what they were seen sending, or could not be seen yet."""
         waiting: list[Holding] = [
-            one for one in self.inherited if _awaited(one) and one.may_bind(now)
+            one for one in self.imported if _awaited(one) and one.may_bind(now)
         ]
         waiting += [one for one in self.releases if one.is_unseen and one.may_bind(now)]
         return tuple(dict.fromkeys(host for entry in waiting for host in entry.hosts))
@@ -469,7 +469,7 @@ class Ledger:
         latest = self.latest()
         return latest is not None and latest > now
 
-    def noticed(self, moment: datetime) -> Ledger:
+    def with_latest_known(self, moment: datetime) -> Ledger:
         """Note that *moment* has been reached; no change where a later one is known."""
         latest = self.latest()
         if latest is not None and latest >= moment:
@@ -508,7 +508,7 @@ class Ledger:
         return replace(
             self,
             entries=tuple(_set_right(entry, now) for entry in self.entries),
-            inherited=tuple(_set_right(entry, now) for entry in self.inherited),
+            imported=tuple(_set_right(entry, now) for entry in self.imported),
             releases=tuple(replace(r, recorded=min(r.recorded, now)) for r in releases),
             over=tuple(one for one in self.over if not one.may_bind(now)),
             seen=None,
@@ -542,13 +542,13 @@ class Ledger:
     def prune(self, now: datetime) -> Ledger:
         """Drop what can bind nobody any more; the current policy stays."""
         kept = tuple(entry for entry in self.entries[:-1] if _is_needed(entry, now))
-        inherited = tuple(entry for entry in self.inherited if _is_needed(entry, now))
+        imported = tuple(entry for entry in self.imported if _is_needed(entry, now))
         releases = tuple(release for release in self.releases if release.may_bind(now))
         blind = self.blind_until if self.blind_until and self.blind_until > now else None
         pruned = replace(
             self,
             entries=(*kept, *self.entries[-1:]),
-            inherited=inherited,
+            imported=imported,
             blind_until=blind,
             releases=releases,
         )

@@ -260,7 +260,7 @@ def targets(keyring: Keyring) -> list[Target]:
     found: dict[str, set[KeyType]] = {}
     for member in keyring.members:
         key = keyring.key(member.pin)
-        for host in () if member.moved else member.hosts:
+        for host in () if member.transferred else member.hosts:
             found.setdefault(host, set()).update([key.kind.key_type] if key else [])
     wildcards = {host for host in found if host.startswith("*.")}
     names = [host for host in found if not _is_address(host)]

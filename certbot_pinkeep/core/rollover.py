@@ -13,9 +13,9 @@ The rules:
   compromised. An unknown age is not due (G8).
 * Where a rollover is due, the first backup that is safe is taken. Where none is, the primary goes
   on (G3), but for a compromised one, which is never handed over again.
-* A backup whose private key is elsewhere is safe as any other, but cannot be handed over: when its
+* A backup whose private key is offline is safe as any other, but cannot be handed over: when its
   turn has come, the primary goes on, and the admin is asked for the private key. Only in place of a
-  compromised key the next safe one at hand is taken.
+  compromised key the next safe one that is available is taken.
 * A rollover of the keyring is one of all key types in service: it is safe once it is for each of
   them.
 * A backup whose file cannot be used is passed over, here and nowhere else (see ``Key.fault``).
@@ -41,7 +41,7 @@ from certbot_pinkeep.core.kinds import KeyType
 from certbot_pinkeep.core.ledger import Holding, Ledger, Release
 
 #: What keeps it unknown from when switching is safe.
-Cause = Literal["", "doubt", "clock", "pending", "moved", "none", "elsewhere", "unseen"]
+Cause = Literal["", "doubt", "clock", "pending", "transferred", "none", "offline", "unseen"]
 Reason = Literal["age", "asked", "revoked", "compromised", "shared"]
 Hosts = tuple[str, ...]
 
@@ -84,8 +84,8 @@ class Decision:
     :ivar due: why a rollover is due; ``None``: none is
     :ivar best: the backup to switch to, now or as soon as it is safe; ``None`` without a backup
     :ivar safety: when switching to that one is safe
-    :ivar available: where the private key of the best one is elsewhere: the best one that is here
-    :ivar at_hand_since: from when switching to that one is safe; ``None``: unknown, or it is
+    :ivar available: where the private key of the best one is offline: the best one that is here
+    :ivar available_since: from when switching to that one is safe; ``None``: unknown, or it is
     """
 
     key: Key | None
@@ -93,7 +93,7 @@ class Decision:
     best: Key | None
     safety: Safety
     available: Key | None = None
-    at_hand_since: datetime | None = None
+    available_since: datetime | None = None
 
     @property
     def rolls_over(self) -> bool:
@@ -125,7 +125,7 @@ def decide(
     hosts = certificate.hosts if certificate else None
     here, ready = best_backup(keyring.without_offline(), ledger, now, key_type, hosts)
     since = None if here is None or ready.at(now) else ready.since
-    return replace(decision, available=here, at_hand_since=since)
+    return replace(decision, available=here, available_since=since)
 
 
 def _decide(
@@ -173,7 +173,7 @@ def last(decisions: Mapping[KeyType, Decision]) -> Safety:
 def _lateness(verdict: Safety) -> tuple[bool, bool, datetime]:
     """What is unknown comes last, and before that what waits for the admin."""
     since = verdict.since
-    return since is None, verdict.cause == "elsewhere", since or datetime.max
+    return since is None, verdict.cause == "offline", since or datetime.max
 
 
 def _follows(keyring: Keyring, primary: Key | None, certificate: Certificate | None) -> bool:
@@ -210,7 +210,7 @@ def _ready_to_follow(
 def _next_backup(
     keyring: Keyring, ledger: Ledger, now: datetime, key_type: KeyType, hosts: Hosts | None
 ) -> tuple[Key | None, Safety]:
-    """The backup to switch to, as :func:`best_backup`; one that is elsewhere has to be brought."""
+    """The backup to switch to, as :func:`best_backup`; one that is offline has to be imported."""
     best, verdict = best_backup(keyring, ledger, now, key_type, hosts)
     if best is None or not best.offline:
         return best, verdict
@@ -222,7 +222,7 @@ def _next_backup(
         return best, verdict
     where = f"is encrypted, in {best.encrypted}" if best.encrypted else "is not on this machine"
     why = f"the private key of its next backup, with the pin {best.pin}, {where}"
-    return best, Safety(verdict.since, why, "elsewhere")
+    return best, Safety(verdict.since, why, "offline")
 
 
 def best_backup(
@@ -273,8 +273,10 @@ def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) 
                 who = f"{one} carries"
                 if one.is_unseen:
                     who = f"what {', '.join(one.hosts)} sent before is unknown: clients may hold"
-        elif one.replaced is None and one in ledger.inherited:
-            return Safety(None, "pins of the keyring that was left may still be served", "moved")
+        elif one.replaced is None and one in ledger.imported:
+            return Safety(
+                None, "pins of the keyring that was left may still be served", "transferred"
+            )
         elif one.replaced is None:
             return Safety(None, "pins without it may still be served", "pending")
         elif one.binds_until(now) > since:
@@ -306,7 +308,7 @@ def locked_out(
 def next_due(keyring: Keyring, now: datetime, key_type: KeyType) -> datetime | None:
     """From when the next rollover is due; ``None``: never, or unknown."""
     primary = keyring.primary(key_type)
-    if primary is None or primary.leave:
+    if primary is None or primary.retire_reason:
         return now
     if keyring.rollover_days is None or primary.first_served is None:
         return None
@@ -319,8 +321,8 @@ def _due(
     primary = keyring.primary(key_type)
     if primary is None:
         return "compromised"
-    if primary.leave and primary.leave != "lost":  # that is said of retired ones
-        return primary.leave
+    if primary.retire_reason and primary.retire_reason != "lost":  # that is said of retired ones
+        return primary.retire_reason
     if follows:
         return None
     since = next_due(keyring, now, key_type)

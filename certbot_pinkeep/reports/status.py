@@ -137,7 +137,7 @@ def _table(views: list[_View]) -> str:
 def _cells(view: _View) -> tuple[str, ...]:
     rolls, verdict = _rollover(view), view.verdict
     when = f"from {rolls['safe_from']}" if verdict.since else "not known from when"
-    if verdict.cause == "elsewhere":
+    if verdict.cause == "offline":
         when = "needs its private key"
     later = "never" if view.keyring.rollover_days is None else "not known yet"
     return (
@@ -256,7 +256,7 @@ def _rollover(view: _View) -> dict[str, Any]:
         "requested": any(decision.due == "asked" for decision in decisions.values()),
         "safe": verdict.at(view.now),
         # Whoever compares it with the time must not be told that a rollover is safe that is refused.
-        "safe_from": _time(None if verdict.cause == "elsewhere" else verdict.since),
+        "safe_from": _time(None if verdict.cause == "offline" else verdict.since),
         "next_due": _time(min(known, default=None)),
     }
 
@@ -323,10 +323,10 @@ def _lineage(member: Member) -> str:
     if not member.enrolled:
         enrol = f"certbot renew --cert-name {member.lineage} --installer pinkeep"
         return f"{member.lineage} (not renewed by pinkeep, its key is pinned too; to enrol it, run: {enrol})"
-    if not member.moved:
+    if not member.transferred:
         return member.lineage
-    confirm = f"certbot-pinkeep confirm {member.moved}"
-    return f"{member.lineage} (moved to {member.moved}; once Apache sends its pins, run: {confirm})"
+    confirm = f"certbot-pinkeep confirm {member.transferred}"
+    return f"{member.lineage} (moved to {member.transferred}; once Apache sends its pins, run: {confirm})"
 
 
 def _rollover_lines(view: _View) -> list[str]:

@@ -78,7 +78,7 @@ def timeline(state: State, now: datetime) -> Timeline:
     held = tuple(_window(window, now) for window in windows if window.until > window.since)
     bars = [bar for row in (*rows, *held) for bar in row.bars]
     verdict = rollover.last(rollover.decide_all(keyring, ledger, now))
-    safe = None if verdict.cause == "elsewhere" else verdict.since
+    safe = None if verdict.cause == "offline" else verdict.since
     ends = [bar.end for bar in bars] + ([safe] if safe else [])
     return Timeline(
         keyring.name,

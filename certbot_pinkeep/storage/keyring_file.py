@@ -21,7 +21,7 @@ import configobj
 
 from certbot_pinkeep.core import times
 from certbot_pinkeep.core.errors import PinkeepError
-from certbot_pinkeep.core.keyring import Key, Keyring, Leave, Member, Role
+from certbot_pinkeep.core.keyring import Key, Keyring, Member, RetireReason, Role
 from certbot_pinkeep.core.kinds import KeyKind, KeyType
 from certbot_pinkeep.core.ledger import Entry, Ledger, Release, Window
 from certbot_pinkeep.core.pem import CURVES
@@ -63,7 +63,7 @@ def write(state: State) -> bytes:
     content["lineages"] = {str(n): _write_member(m) for n, m in enumerate(keyring.members, 1)}
     content["keys"] = {str(n): _write_key(k) for n, k in enumerate(keyring.keys, 1)}
     content["ledger"] = write_entries(state.ledger.entries)
-    content["inherited"] = write_entries(state.ledger.inherited)
+    content["inherited"] = write_entries(state.ledger.imported)
     content["releases"] = _write_releases(state.ledger.releases)
     content["over"] = _write_releases(state.ledger.over)
     content["past"] = _write_past(state.ledger.past)
@@ -152,7 +152,7 @@ def _write_member(member: Member) -> dict[str, str | list[str]]:
     return {
         "lineage": member.lineage,
         "key": [
-            *(member.pin, member.loaded or "", member.moved),
+            *(member.pin, member.loaded or "", member.transferred),
             *(() if member.enrolled else (_NEIGHBOUR,)),
         ],
         "hosts": list(member.hosts),
@@ -183,7 +183,7 @@ def _write_key(key: Key) -> dict[str, str]:
         "path": key.path or "",
         "created": times.text(key.created),
         "first_served": times.text(key.first_served) if key.first_served else "",
-        "leave": key.leave,
+        "leave": key.retire_reason,
         "forced": str(key.forced),
         "last_served": times.text(key.last_served) if key.last_served else "",
         "added": str(key.added),
@@ -205,7 +205,7 @@ def _read_key(section: Mapping[str, Any]) -> Key:
         path=_one(section, "path") or None,
         created=times.parse(section["created"]),
         first_served=_read_moment(section["first_served"]),
-        leave=cast(Leave, section["leave"]),
+        retire_reason=cast(RetireReason, section["leave"]),
         forced=read_bool(section["forced"]),
         last_served=_read_moment(section["last_served"]),
         added=read_bool(section["added"]),

@@ -371,7 +371,7 @@ class Keeper(Publishing):
             self._tell_refused(state, live, now)
         if key is None or key.path is None or self.folders.fault(key):
             key = self.adopted_key(live, paths_of(keyring))
-            keyring = keyring.moved(live.pin, key.path or "")
+            keyring = keyring.with_file(live.pin, key.path or "")
         keyring = keyring.with_joined(key).with_member(member_of(live))
         if self.is_compromised(live.pin):
             keyring = keyring.with_compromised(live.pin)  # where it comes from
@@ -413,16 +413,18 @@ class Keeper(Publishing):
         """Note in the keyrings that a lineage has moved from that it has, and which key it serves;
         also where a run was killed before it came to that."""
         name = state.keyring.name
-        moving = origin is not None or bool(state.ledger.inherited)
+        moving = origin is not None or bool(state.ledger.imported)
         for other in self.store.names() if moving else ():
             left = None if other == name else self.store.load(other)
             there = left.keyring.member(live.name) if left else None
             if left is None or there is None or not there.enrolled:
                 continue
-            member = replace(member_of(live), moved=name)
+            member = replace(member_of(live), transferred=name)
             keyring = left.keyring
             known = keyring.key(live.pin) is not None
-            keyring = keyring.with_member(member) if known else keyring.with_moved(live.name, name)
+            keyring = (
+                keyring.with_member(member) if known else keyring.with_transferred(live.name, name)
+            )
             if keyring != left.keyring:
                 self.store.save(replace(left, keyring=keyring))
 
@@ -499,7 +501,7 @@ class Keeper(Publishing):
             return keyring
         saved = self.folders.find_key(live.pin)
         path = saved.path if saved else self.adopted_key(live, paths_of(keyring)).path
-        return keyring.moved(live.pin, path) if path else keyring
+        return keyring.with_file(live.pin, path) if path else keyring
 
     def _restaged(
         self, state: State, wanted: int, now: datetime, by_hand: bool | None = None
@@ -557,7 +559,7 @@ class Keeper(Publishing):
         if old is None or old.settings == state.settings:
             return
         for member in state.keyring.members:
-            if member.lineage == live.name or member.moved or not member.enrolled:
+            if member.lineage == live.name or member.transferred or not member.enrolled:
                 continue
             try:
                 renewal_conf.agree(self.config_dir, member.lineage, state.settings)

@@ -571,7 +571,7 @@ class Issuing:
             return None
         state = self.mark_for_retirement(state)
         return (
-            replace(state, ledger=state.ledger.noticed(latest_known))
+            replace(state, ledger=state.ledger.with_latest_known(latest_known))
             if latest_known > now
             else state
         )
@@ -580,7 +580,7 @@ class Issuing:
         """The state told of what the keyrings that lineages are moving from have published since:
         Apache may still send that at their hosts."""
         name, ledger = state.keyring.name, state.ledger
-        if all(entry.replaced for entry in ledger.inherited):
+        if all(entry.replaced for entry in ledger.imported):
             return state
         for other in self.store.names():
             try:
@@ -591,8 +591,8 @@ class Issuing:
             for member in left.keyring.members if left else ():
                 # Not noted yet where a run was killed: then both have the lineage.
                 here = state.keyring.member(member.lineage)
-                both = member.enrolled and not member.moved and bool(here and here.enrolled)
-                if left is not None and (both or member.moved == name):
+                both = member.enrolled and not member.transferred and bool(here and here.enrolled)
+                if left is not None and (both or member.transferred == name):
                     ledger = ledger.inherit(left.ledger, member.hosts)
         return replace(state, ledger=ledger) if ledger != state.ledger else state
 
@@ -811,7 +811,7 @@ class Issuing:
         keyring = as_live(state, live)
         if chosen is not None and chosen.keyring == keyring.name:
             keyring = replace(keyring, rollover_days=chosen.rollover_days)
-        ledger = state.ledger.noticed(self.store.latest_known(now))
+        ledger = state.ledger.with_latest_known(self.store.latest_known(now))
         state = replace(state, keyring=keyring, ledger=ledger)
         types = keyring.key_types()
         key_type = live.kind.key_type if live.kind.key_type in types else types[0]
@@ -1029,7 +1029,7 @@ def _has_come_from(state: State, lineage: str, keyring: str, pin: str | None) ->
     member = state.keyring.member(lineage)
     if member is None or not member.enrolled:
         return False
-    return member.moved == keyring or (pin is not None and state.keyring.key(pin) is not None)
+    return member.transferred == keyring or (pin is not None and state.keyring.key(pin) is not None)
 
 
 def draws(state: State, lineage: str) -> bool:
@@ -1055,7 +1055,10 @@ def _has_moved(state: State, names: Names, keyring: str) -> bool:
     """Whether lineages have moved from this keyring to the other with all of these names, which has
     inherited what binds there."""
     moved = [
-        host for member in state.keyring.members if member.moved == keyring for host in member.hosts
+        host
+        for member in state.keyring.members
+        if member.transferred == keyring
+        for host in member.hosts
     ]
     return len(hostnames.covered(moved, names, False)) == len(names)
 

@@ -127,7 +127,7 @@ def drop(keeper: Keeper, name: str, pin: str, now: datetime) -> Key:
         key = state.keyring.key(pin)
         if (
             key is not None
-            and (key.leave == "asked" or key.kind.key_type not in state.keyring.key_types())
+            and (key.retire_reason == "asked" or key.kind.key_type not in state.keyring.key_types())
             and _is_left(state, pin)
             and not _is_done(state, pin, False)
         ):

@@ -366,7 +366,7 @@ class Publishing(Issuing):
         :raises Unpinned: when clients do not accept one of them
         """
         for member in state.keyring.members:
-            if member.lineage in taken or member.moved or not member.enrolled:
+            if member.lineage in taken or member.transferred or not member.enrolled:
                 continue
             folder = os.path.join(self.config_dir, "live", member.lineage)
             cert, key = (os.path.join(folder, f"{part}.pem") for part in ("cert", "privkey"))

@@ -97,7 +97,7 @@ def take_back(keeper: Keeper, name: str, now: datetime) -> str:
     :raises PinkeepError: when there is no such keyring
     """
     with loaded(keeper, name, now) as state:
-        state = keeper.store.save(replace(state, keyring=state.keyring.without_wishes()))
+        state = keeper.store.save(replace(state, keyring=state.keyring.without_requests()))
     for decision in _decisions(state.keyring, state.ledger, now):
         if decision.due:
             return explain.promise(name, decision, apart=keeper.apart(state.keyring))
@@ -158,10 +158,10 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
         for other, hosts in came:
             # What that one served since the lineage moved is inherited as well.
             ledger = ledger.inherit(other.ledger, hosts)
-        ledger = ledger.confirm(now).moved(now).prune(now)
+        ledger = ledger.confirm(now).transferred(now).prune(now)
         keeper.store.save(replace(state, keyring=keyring, ledger=ledger))
         for other, hosts in came:
-            gone = [m.lineage for m in other.keyring.members if m.moved == name]
+            gone = [m.lineage for m in other.keyring.members if m.transferred == name]
             left = other.ledger.without_hosts(hosts)
             keyring = other.keyring.without_members(gone).without_hosts(hosts)
             keeper.store.save(replace(other, keyring=keyring, ledger=left))
@@ -185,7 +185,7 @@ def _left_behind(keeper: Keeper, state: State, hosts: tuple[str, ...]) -> list[s
         member.lineage
         for member in state.keyring.members
         if member.enrolled
-        and not member.moved
+        and not member.transferred
         and member.lineage not in deleted
         and hostnames.covered(member.hosts, hosts, subdomains)
     ]
@@ -199,7 +199,7 @@ def _came_to(store: Store, name: str) -> list[tuple[State, tuple[str, ...]]]:
     found = []
     for other in store.names():
         state = store.load(other)
-        moved = [m for m in state.keyring.members if m.moved == name] if state else []
+        moved = [m for m in state.keyring.members if m.transferred == name] if state else []
         if state is not None and moved:
             found.append((state, tuple(host for member in moved for host in member.hosts)))
     return found
@@ -290,7 +290,7 @@ def loaded(keeper: Keeper, name: str, now: datetime) -> Iterator[State]:
         state = store.load(name)
         assert state is not None  # nobody removes one
         state = keeper.seen(keeper.mark_for_retirement(state))
-        yield replace(state, ledger=state.ledger.noticed(store.latest_known(now)))
+        yield replace(state, ledger=state.ledger.with_latest_known(store.latest_known(now)))
 
 
 def _left(keyring: Keyring, compromised: bool) -> Keyring:

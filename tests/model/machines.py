@@ -193,7 +193,7 @@ class Machine:
         if policy is None or behind or not all(pin in policy.pins for pin in live.values()):
             return  # it is not published what the admin was told to include
         for member in members:
-            if member.lineage in live and not member.moved:
+            if member.lineage in live and not member.transferred:
                 self.included[self.sites[member.lineage].host] = keyring
         with self._process():
             self.reload()

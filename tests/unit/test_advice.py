@@ -75,7 +75,7 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
         ["keyring ring", "no backup key"],
     ),
     "held, clock": (
-        lambda: explain.held("ring", decided(ASKED, Ledger().noticed(NOW + DAY))),
+        lambda: explain.held("ring", decided(ASKED, Ledger().with_latest_known(NOW + DAY))),
         ["keyring ring", "2026-03-01T12:00:00Z", "2026-03-02T12:00:00Z was reached before"],
     ),
     "promise": (
@@ -187,7 +187,7 @@ def test_g8_announcement_says_what_is_not_known() -> None:
     doubted = explain.announcement(ring_key(B), LEDGER.doubted("it was lost", []), NOW)
     assert doubted.count("who noted") == 2
     assert doubted.endswith("who else is locked out is unknown: it was lost.")
-    behind = explain.announcement(key, LEDGER.noticed(NOW + DAY), NOW)
+    behind = explain.announcement(key, LEDGER.with_latest_known(NOW + DAY), NOW)
     assert "unknown: the clock says 2026-03-01T12:00:00Z" in behind
 
 
@@ -216,7 +216,7 @@ def test_unpinning_tells_how_far_it_is(ledger: Ledger, days: int, parts: list[st
 
 def test_g8_unpinning_promises_no_time_that_is_not_known() -> None:
     """With a clock that is behind, or in doubt, nobody can say until when pins are held."""
-    for ledger in (LEAVING.noticed(NOW + 999 * DAY), LEAVING.doubted("it was lost", [])):
+    for ledger in (LEAVING.with_latest_known(NOW + 999 * DAY), LEAVING.doubted("it was lost", [])):
         said = explain.unpinning("ring", True, ledger, NOW + 100 * DAY)
         assert "at the latest" not in said
         assert "no header is sent" not in said

@@ -119,7 +119,7 @@ def test_backup_that_is_elsewhere_is_asked_for_in_its_turn() -> None:
     decision = rollover.decide(ring((B, None), (C, "keys/1")), KNOWN, NOW, "ecdsa")
     assert decision.key is not None and decision.key.pin == A and decision.held
     assert decision.best is not None and decision.best.pin == B
-    assert decision.safety.cause == "elsewhere" and "not on this machine" in decision.safety.why
+    assert decision.safety.cause == "offline" and "not on this machine" in decision.safety.why
 
 
 def test_backup_that_is_elsewhere_waits_for_its_turn() -> None:

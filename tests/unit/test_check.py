@@ -426,7 +426,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "Run: certbot renew",
     ),
     "behind the ledger": (
-        sound(LEDGER.noticed(NOW + DAY)),
+        sound(LEDGER.with_latest_known(NOW + DAY)),
         WARNING,
         "was reached before. No key is exchanged",
         f"confirm {RING} --clock",
@@ -950,7 +950,7 @@ def test_hosts_are_looked_at_by_name_and_key_type() -> None:
         Target(HOST, key_types=("ecdsa", "rsa")),
         Target("pinkeep-check.example.com", optional=True, guessed=True),
     ]
-    moved = replace(TYPES, members=tuple(replace(m, moved="other") for m in TYPES.members))
+    moved = replace(TYPES, members=tuple(replace(m, transferred="other") for m in TYPES.members))
     assert targets(moved) == []
 
 

@@ -143,7 +143,7 @@ def test_rollover_is_recorded_and_told(site: Site, capsys: Said, certbots: Certb
     code, out, err = call(site, capsys, "rollover", site.name)
     assert (code, err) == (0, "") and new in out and certbots.calls == []
     key = site.state().keyring.key(old)
-    assert key is not None and key.leave == "asked"
+    assert key is not None and key.retire_reason == "asked"
 
 
 @pytest.mark.parametrize("words", [[], ["--now"], ["--compromised"], ["--compromised", "--now"]])
@@ -161,7 +161,9 @@ def test_g2_unsafe_rollover_is_refused_in_one_line(
     key = site.state().keyring.key(old)
     assert key is not None
     assert key.role == ("compromised" if "--compromised" in words else "primary")
-    assert key.leave == "" and (words[:1] == ["--compromised"] or tree(site.config) == before)
+    assert key.retire_reason == "" and (
+        words[:1] == ["--compromised"] or tree(site.config) == before
+    )
 
 
 def test_rollover_that_waits_is_no_error(
@@ -254,7 +256,7 @@ def test_now_needs_a_certificate_that_pinkeep_renews(
     code, out, _ = call(site, capsys, "rollover", site.name, "--now")
     assert code == 0 and "No certificate of the keyring example.com is left" in out
     key = site.state().keyring.key(site.published().pins[0])
-    assert key is not None and key.leave == "asked" and certbots.calls == []
+    assert key is not None and key.retire_reason == "asked" and certbots.calls == []
 
 
 def test_force_and_when_safe_exclude_each_other(site: Site, capsys: Said) -> None:

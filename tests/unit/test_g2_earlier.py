@@ -172,7 +172,7 @@ def test_g2_which_headers_bind(site: Visited, what: str, held: timedelta) -> Non
         site.send(live, A, age=10**19)
     site.keep(NAME, NAME)
     state = site.state(NAME)
-    last = max((one.binds_until(NOW) for one in state.ledger.inherited), default=NOW)
+    last = max((one.binds_until(NOW) for one in state.ledger.imported), default=NOW)
     assert last == NOW + held or (held > YEAR and last > NOW + 90 * YEAR)
     if not held:
         assert requests.ask(site.keeper, NAME, NOW + 61 * DAY).ready
@@ -214,7 +214,7 @@ def test_g2_host_that_a_lineage_newly_brings_is_looked_at(site: Visited) -> None
     site.send(pin_of_key(site.key), A)
     site.keep(NAME, NAME, NOW + HOUR)
     assert site.asked == ["new.pin.test"]
-    (entry,) = site.state(NAME).ledger.inherited
+    (entry,) = site.state(NAME).ledger.imported
     assert entry.hosts == ("new.pin.test",)
 
 
@@ -301,7 +301,7 @@ def test_g2_host_behind_a_certificate_for_another_name_sends_nothing(site: Visit
     site.valid_for = ("default.pin.test",)
     site.send(pin_of_key(site.key), A)
     (taken,) = site.keep(NAME, NAME).taken
-    assert taken.told == () and site.state(NAME).ledger.inherited == ()
+    assert taken.told == () and site.state(NAME).ledger.imported == ()
     site.valid_for = ("*.pin.test",)
     seen = site.keeper.sent_at((NAME,))
     assert seen is not None and [one.host for one in seen.sent] == [NAME]
@@ -323,7 +323,7 @@ def test_g2_header_of_its_own_is_no_earlier_one(site: Visited) -> None:
     report = site.keep(NAME, NAME, NOW + DAY)
     assert site.asked and [taken.told for taken in report.taken] == [()]
     assert report.settled
-    (entry,) = site.state(NAME).ledger.inherited
+    (entry,) = site.state(NAME).ledger.imported
     assert entry.binds_until(NOW) == NOW + DAY + YEAR
 
 

@@ -34,39 +34,39 @@ def test_what_is_inherited_ends_when_that_is_known() -> None:
     """Not with a reload: Apache may go on sending the other header."""
     found = NEW.inherit(OLD, WWW).record(policy(A, C, D), DURING, API).confirm(DURING)
     assert safe_from(found, WWW) is None
-    assert safe_from(found.moved(DURING), WWW) == DURING + 60 * DAY
+    assert safe_from(found.transferred(DURING), WWW) == DURING + 60 * DAY
 
 
 def test_g8_moment_that_is_too_early_ends_nothing() -> None:
     """How long it was served cannot be told from a clock that was set back."""
-    found = NEW.inherit(OLD, WWW).noticed(NOW + 9 * DAY)
-    assert found.moved(DURING) == found
+    found = NEW.inherit(OLD, WWW).with_latest_known(NOW + 9 * DAY)
+    assert found.transferred(DURING) == found
 
 
 def test_each_lineage_inherits_for_itself() -> None:
     """That one lineage comes later does not end what the first one brought along."""
     both = Ledger().record(policy(A, B), NOW, (*WWW, *API))
     found = Ledger().inherit(both, WWW).inherit(both, API)
-    assert [entry.hosts for entry in found.inherited] == [WWW, API]
+    assert [entry.hosts for entry in found.imported] == [WWW, API]
 
 
 def test_what_does_not_bind_is_left_out() -> None:
     """Neither what was served elsewhere, nor what clients did not note; subdomains count."""
     mute = Ledger().record(policy(A, B, report_only=True), NOW, WWW).confirm(NOW)
     replaced = mute.record(policy(A, B, max_age=0), NOW, WWW).confirm(NOW)
-    assert [entry.policy.max_age for entry in Ledger().inherit(replaced, WWW).inherited] == [0]
+    assert [entry.policy.max_age for entry in Ledger().inherit(replaced, WWW).imported] == [0]
     above = Ledger().record(policy(A, B), NOW, BARE)
-    assert Ledger().inherit(above, WWW).inherited == ()
+    assert Ledger().inherit(above, WWW).imported == ()
     above = Ledger().record(policy(A, B, include_subdomains=True), NOW, BARE)
-    assert len(Ledger().inherit(above, WWW).inherited) == 1
+    assert len(Ledger().inherit(above, WWW).imported) == 1
 
 
 def test_what_may_be_served_is_noted_though_it_binds_nobody_yet() -> None:
     """What follows it may: then it is looked at again. It holds nothing up, and ends with the move."""
     mute = Ledger().record(policy(A, B, report_only=True), NOW, WWW).confirm(NOW)
     found = NEW.inherit(mute, WWW)
-    assert len(found.inherited) == 1 and safe_from(found, WWW) == safe_from(NEW, WWW)
-    assert found.moved(DURING).prune(DURING).inherited == ()
+    assert len(found.imported) == 1 and safe_from(found, WWW) == safe_from(NEW, WWW)
+    assert found.transferred(DURING).prune(DURING).imported == ()
 
 
 def test_g8_doubt_is_inherited() -> None:
@@ -78,9 +78,9 @@ def test_g8_doubt_is_inherited() -> None:
 
 def test_inherited_is_pruned_when_it_binds_nobody() -> None:
     """Sixty days after its end."""
-    found = NEW.inherit(OLD, WWW).moved(DURING)
-    assert len(found.prune(DURING + 59 * DAY).inherited) == 1
-    assert found.prune(DURING + 61 * DAY).inherited == ()
+    found = NEW.inherit(OLD, WWW).transferred(DURING)
+    assert len(found.prune(DURING + 59 * DAY).imported) == 1
+    assert found.prune(DURING + 61 * DAY).imported == ()
 
 
 def test_hosts_of_what_is_current_grow() -> None:

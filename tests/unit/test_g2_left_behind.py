@@ -264,7 +264,7 @@ def test_staged_type_does_not_hold_up_a_rollover_of_the_served_one(staged: Machi
     asked = requests.ask(staged.keeper, "one", NOW + 71 * DAY)
     assert asked.ready
     keys = staged.state("one").keyring
-    assert {key.kind.key_type for key in keys.keys if key.leave} == {"ecdsa"}
+    assert {key.kind.key_type for key in keys.keys if key.retire_reason} == {"ecdsa"}
 
 
 def test_staged_type_is_not_compromised_with_the_served_one(staged: Machine) -> None:
@@ -478,5 +478,5 @@ def test_g5_move_that_was_killed_and_taken_up_again_after_a_renewal(
     assert machine.members("two") == {API: handed.pin}
     assert machine.published("two").pins[0] == handed.pin
     assert machine.state("one").keyring.member(API) == replace(
-        machine.state("two").keyring.members[0], loaded=None, moved="two"
+        machine.state("two").keyring.members[0], loaded=None, transferred="two"
     )

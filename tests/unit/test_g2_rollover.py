@@ -211,9 +211,9 @@ def test_g2_history_decides_when_a_key_is_safe(case: Case) -> None:
 
 def test_g8_moment_that_was_only_noticed_makes_the_clock_wrong() -> None:
     """Pinkeep ran tomorrow already, though nothing was recorded then."""
-    verdict = rollover.safety(ring_key(KEY), Ledger().noticed(NOW + SECOND), NOW)
+    verdict = rollover.safety(ring_key(KEY), Ledger().with_latest_known(NOW + SECOND), NOW)
     assert verdict.since is None and "2026-03-01T12:00:01Z was reached before" in verdict.why
-    assert rollover.safety(ring_key(KEY), Ledger().noticed(NOW), NOW).at(NOW)
+    assert rollover.safety(ring_key(KEY), Ledger().with_latest_known(NOW), NOW).at(NOW)
 
 
 def test_g8_key_from_the_future_is_not_safe() -> None:
@@ -459,12 +459,12 @@ DECISIONS: dict[str, tuple[Keyring, Ledger, tuple[str | None, str | None, str]]]
     ),
     "g8: the clock is behind": (
         keyring(B).mark_for_retirement("asked"),
-        Ledger().noticed(NOW + SECOND),
+        Ledger().with_latest_known(NOW + SECOND),
         (A, "asked", "held"),
     ),
     "g8: compromised, and the clock is behind": (
         keyring(B).with_compromised(A),
-        Ledger().noticed(NOW + SECOND),
+        Ledger().with_latest_known(NOW + SECOND),
         (None, "compromised", "held"),
     ),
 }
@@ -575,7 +575,7 @@ def test_rollover_waits_for_the_admin_rather_than_for_the_time() -> None:
     """One type needs a private key, the other one time: the first is told."""
     keys = tuple(replace(key, path=None) if key.pin == B else key for key in TYPES.keys)
     found = rollover.decide_all(replace(TYPES, keys=keys), SAFE_B.confirm(day(-1)), NOW)
-    assert rollover.last(found).cause == "elsewhere" and not rollover.last(found).at(NOW)
+    assert rollover.last(found).cause == "offline" and not rollover.last(found).at(NOW)
 
 
 def test_lost_backup_is_not_rolled_over_to() -> None:

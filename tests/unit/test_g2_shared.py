@@ -100,7 +100,7 @@ def test_g2_what_the_old_keyring_serves_after_the_move_counts(shared: Machine) -
     shared.keep(API, KEYRING, NOW + DAY)
     shared.keep("other.test", "old", NOW + 2 * DAY, max_age=100 * 86400)
     requests.confirm(shared.keeper, KEYRING, NOW + 3 * DAY)
-    longest = max(e.policy.max_age for e in shared.state(KEYRING).ledger.inherited)
+    longest = max(e.policy.max_age for e in shared.state(KEYRING).ledger.imported)
     assert longest == 100 * 86400
 
 
@@ -126,7 +126,7 @@ def test_g5_move_that_was_killed_halfway_is_completed(
         shared.keep(API, KEYRING, NOW + DAY)
     shared.keep(API, KEYRING, NOW + 2 * DAY)
     (member,) = shared.state("old").keyring.members
-    assert member.moved == KEYRING
+    assert member.transferred == KEYRING
 
 
 def _kill(*_: object) -> None:

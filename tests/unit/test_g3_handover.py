@@ -86,7 +86,7 @@ def leave_of(site: Site, pin: str) -> tuple[str, str]:
     """The role of a key, and why it is to be left."""
     key = site.state().keyring.key(pin)
     assert key is not None
-    return key.role, key.leave
+    return key.role, key.retire_reason
 
 
 def test_ca_is_asked_for_the_live_certificate(safe: Site, monkeypatch: pytest.MonkeyPatch) -> None:

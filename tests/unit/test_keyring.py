@@ -210,7 +210,7 @@ FULL = ring(
 
 def leaves(keyring: Keyring) -> dict[str, str]:
     """The wish to leave each key that is to be left."""
-    return {key.pin: key.leave for key in keyring.keys if key.leave}
+    return {key.pin: key.retire_reason for key in keyring.keys if key.retire_reason}
 
 
 def forced(keyring: Keyring) -> set[str]:
@@ -237,7 +237,7 @@ def test_g2_wish_is_fulfilled_by_another_primary() -> None:
     found = FULL.mark_for_retirement("asked").with_forced(C).with_member(member(C, "0.example"))
     primary = found.primary("ecdsa")
     assert primary is not None
-    assert (primary.pin, primary.leave, primary.forced) == (C, "", False)
+    assert (primary.pin, primary.retire_reason, primary.forced) == (C, "", False)
     assert leaves(found) == {A: "asked", D: "asked"} and forced(found) == set()
 
 
@@ -255,7 +255,11 @@ def test_compromised_key_has_no_role_any_more(pin: str) -> None:
     """Neither primary nor backup, whatever was wished of it before, and never staged again."""
     found = FULL.mark_for_retirement("asked").with_forced(B).with_compromised(pin)
     key = found.key(pin)
-    assert key is not None and (key.role, key.leave, key.forced) == ("compromised", "", False)
+    assert key is not None and (key.role, key.retire_reason, key.forced) == (
+        "compromised",
+        "",
+        False,
+    )
     again = found.with_backup_count(5).with_backup_count(1).with_backup_count(5)
     assert roles(again)[pin] == "compromised"
     assert found.primary("ecdsa") == (None if pin == A else found.key(A))

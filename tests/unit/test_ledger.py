@@ -185,12 +185,12 @@ def test_g2_policy_that_was_served_is_not_merged_with_a_pending_one(ended: bool)
 def test_g8_noticed_moment_stays_known() -> None:
     """A moment that was reached makes an earlier clock wrong; an earlier one is nothing new."""
     found = Ledger().record(FIRST, NOW)
-    assert found.noticed(NOW) == found.noticed(NOW - DAY) == found
-    later = found.noticed(NOW + DAY)
+    assert found.with_latest_known(NOW) == found.with_latest_known(NOW - DAY) == found
+    later = found.with_latest_known(NOW + DAY)
     assert later.latest() == NOW + DAY and later.entries == found.entries
     assert later.is_ahead_of(NOW + DAY - HOUR) and not later.is_ahead_of(NOW + DAY)
-    assert later.noticed(NOW + HOUR) == later
-    assert Ledger().noticed(NOW).latest() == NOW
+    assert later.with_latest_known(NOW + HOUR) == later
+    assert Ledger().with_latest_known(NOW).latest() == NOW
 
 
 def test_g8_doubted_ledger_has_what_may_be_served_as_well() -> None:
@@ -256,8 +256,8 @@ LEFT = SERVED.record(NOTHING, NOW + DAY).confirm(NOW + DAY)
         (LEFT.doubted("it was lost", []), 99, False),
         (LEFT.blinded(NOW + 70 * DAY), 69, False),
         (LEFT.blinded(NOW + 70 * DAY), 70, True),
-        (LEFT.noticed(NOW + 80 * DAY), 79, False),
-        (LEFT.noticed(NOW + 80 * DAY), 80, True),
+        (LEFT.with_latest_known(NOW + 80 * DAY), 79, False),
+        (LEFT.with_latest_known(NOW + 80 * DAY), 80, True),
         (Ledger().record(policy(A, B, report_only=True), NOW), 0, True),
     ],
 )

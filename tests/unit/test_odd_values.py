@@ -41,7 +41,7 @@ def rich() -> State:
     """A keyring with something of everything."""
     carried = Release("ios", "3.2", (A, B), ("example.com",), NOW, NOW + 90 * DAY, 30 * DAY)
     ledger = STATE.ledger.record(policy(A, fake_pin(1)), NOW + DAY).confirm(NOW + DAY)
-    ledger = replace(ledger, inherited=STATE.ledger.entries, releases=(carried,))
+    ledger = replace(ledger, imported=STATE.ledger.entries, releases=(carried,))
     ledger = replace(ledger, blind_until=NOW, seen=NOW, longest=DAY).prune(NOW + DAY)
     return replace(STATE, ledger=ledger, settings={"max-age": "60", "rollover-days": "1"}, saved=3)
 

@@ -182,7 +182,7 @@ FULL = State(
                 NOW,
             ),
         ),
-        inherited=(ledger.Entry(policy(A, B), NOW - DAY, NOW - DAY, NOW, ("a.test",)),),
+        imported=(ledger.Entry(policy(A, B), NOW - DAY, NOW - DAY, NOW, ("a.test",)),),
         longest=timedelta(days=60),
     ).record(policy(A, B), NOW, ("a.test",)),
     settings={"max-age": "86400"},

@@ -109,7 +109,11 @@ def test_g2_release_ends_on_its_date_whatever_the_clock_did(ahead: int) -> None:
     """A clock far ahead may have ended it too early; once the clock is right the release binds again until
     its own date, and nothing else is waited for longer than policies bind."""
     book = Ledger().record(policy(A, B, max_age=60), NOW).confirm(NOW)
-    book = book.with_release(release(A, B)).noticed(NOW + ahead * DAY).prune(NOW + ahead * DAY)
+    book = (
+        book.with_release(release(A, B))
+        .with_latest_known(NOW + ahead * DAY)
+        .prune(NOW + ahead * DAY)
+    )
     assert bool(book.releases) == (ahead < 365)
     now = NOW + DAY
     right = book.accept_clock(now)

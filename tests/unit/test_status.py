@@ -117,7 +117,7 @@ def test_keyring_that_publishes_nothing_has_a_policy_of_the_same_shape() -> None
 
 def test_keyring_that_all_certificates_have_left_is_not_rolled_over() -> None:
     """Nor is it said to be due; for programs as ever."""
-    moved = replace(RING.members[0], moved="other")
+    moved = replace(RING.members[0], transferred="other")
     for members in ((), (moved,)):
         text = status.as_text([State(replace(RING, members=members), LIVE)], NOW)
         assert "Rollover:  nothing to roll over: no certificate draws on it" in text
@@ -183,7 +183,7 @@ def test_rollover_that_is_not_dated_yet_is_not_said_to_be_never_due() -> None:
 
 def rolled_over() -> State:
     """A is left for B, and Apache has yet to load it."""
-    left = replace(RING.keys[0], role="retired", leave="asked")
+    left = replace(RING.keys[0], role="retired", retire_reason="asked")
     ring = replace(RING, keys=(replace(RING.keys[1], role="primary"), left, RING.keys[2]))
     ring = replace(ring, members=(replace(RING.members[0], pin=B),))
     return State(ring, LIVE.record(policy(B, D), NOW))
@@ -210,7 +210,7 @@ def test_what_is_loaded_is_said_to_be_served() -> None:
 
 def test_hosts_that_moved_are_listed_nowhere() -> None:
     """Neither in the text nor for scripts; their lineage is, with what is to be done."""
-    moved = Member("api", ("api.example.com",), A, moved="other")
+    moved = Member("api", ("api.example.com",), A, transferred="other")
     state = State(replace(RING, members=(*RING.members, moved)), LIVE)
     assert "api.example.com" not in status.as_text([state], NOW)
     assert "certbot-pinkeep confirm other" in status.as_text([state], NOW)

@@ -69,7 +69,7 @@ def test_revocation_cannot_be_taken_back(world: World) -> None:
     old, new = world.published().pins
     requests.note_revoked(world.keeper_(), old, False, AT)
     assert new in undo(world)
-    assert world.key_of(old).leave == "revoked" and world.next_pin(21) == new
+    assert world.key_of(old).retire_reason == "revoked" and world.next_pin(21) == new
 
 
 def test_taking_back_what_was_not_asked_for_changes_no_decision(world: World) -> None:

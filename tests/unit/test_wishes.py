@@ -182,7 +182,7 @@ def test_g2_g3_wish(
         assert len(changed) == 2 and all(path.endswith("/example.com.conf") for path in changed)
     assert world.key_of(old).role == ("compromised" if compromised else "primary")
     assert world.key_of(new).forced == expected.forced
-    assert bool(world.key_of(old).leave) == (error is None and not compromised)
+    assert bool(world.key_of(old).retire_reason) == (error is None and not compromised)
     try:
         issued_for = {old: "old", new: "new"}[world.next_pin(21)]
     except Compromised:
@@ -494,7 +494,7 @@ def test_revocation_is_noted_and_told(world: World) -> None:
     """The next renewal rolls over."""
     old, new = world.published().pins
     assert [new in sentence for sentence in note(world, old)] == [True]
-    assert world.key_of(old).leave == "revoked" and world.next_pin(21) == new
+    assert world.key_of(old).retire_reason == "revoked" and world.next_pin(21) == new
 
 
 def test_g3_revocation_while_nothing_is_safe(world: World) -> None:
@@ -534,7 +534,7 @@ def test_revocation_is_noted_in_each_keyring_that_has_the_key(world: World) -> N
     before = third.file.read_bytes()
     assert len(note(world, world.published().pins[0])) == 2
     for one in (world, second):
-        assert one.key_of(world.published().pins[0]).leave == "revoked"
+        assert one.key_of(world.published().pins[0]).retire_reason == "revoked"
     assert third.file.read_bytes() == before
 
 
