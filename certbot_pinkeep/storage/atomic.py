@@ -81,10 +81,10 @@ def read_closed(path: str, largest: int, trusted: Collection[int] = ()) -> bytes
         raise ExposedFile(found)
     descriptor = _opened(path)
     try:
-        found, latest_known = _looked_at(path, trusted)
+        found, reached = _looked_at(path, trusted)
         if found is not None:
             raise ExposedFile(found)
-        if latest_known is None or not os.path.samestat(latest_known, os.fstat(descriptor)):
+        if reached is None or not os.path.samestat(reached, os.fstat(descriptor)):
             raise OSError(errno.EAGAIN, "it was replaced while it was opened", path)
         return _read(descriptor, path, largest)
     finally:
@@ -163,9 +163,9 @@ def _looked_at(path: str, trusted: Collection[int]) -> tuple[Exposed | None, os.
     users = {0, os.geteuid(), *trusted}
     found = None
     try:
-        for latest_known, found in _way(path):
+        for reached, found in _way(path):
             if _is_exposed(found, users):
-                return _exposed(latest_known, found), found
+                return _exposed(reached, found), found
     except OSError:
         return None, None
     return None, found
@@ -180,9 +180,9 @@ def all_exposed(paths: Iterable[str], trusted: Collection[int] = ()) -> list[Exp
     found: dict[str, Exposed] = {}
     for path in paths:
         with suppress(OSError):
-            for latest_known, stated in _way(path):
-                if latest_known not in found and _is_exposed(stated, users):
-                    found[latest_known] = _exposed(latest_known, stated)
+            for reached, stated in _way(path):
+                if reached not in found and _is_exposed(stated, users):
+                    found[reached] = _exposed(reached, stated)
     return list(found.values())
 
 
@@ -221,17 +221,17 @@ def resolved(path: str) -> str:
 
     :raises OSError: when another user's link is on the way, or the folder is not there
     """
-    latest_known = path
+    reached = path
     try:
-        for latest_known, found in _way(path):
+        for reached, found in _way(path):
             if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
-                told = f"{latest_known} is a link of the user {found.st_uid}, which is not followed"
+                told = f"{reached} is a link of the user {found.st_uid}, which is not followed"
                 raise OSError(errno.EPERM, told, path)
     except _Missing as missing:
         if missing.rest:
             raise
-        latest_known = str(missing.filename)
-    return latest_known
+        reached = str(missing.filename)
+    return reached
 
 
 class _Missing(FileNotFoundError):
@@ -249,26 +249,26 @@ def _way(path: str) -> Iterator[tuple[str, os.stat_result]]:
     :raises OSError: when the way ends before
     """
     todo = _parts(os.path.join(os.getcwd(), path))
-    latest_known, links = os.sep, 0
+    reached, links = os.sep, 0
     while True:
         try:
-            found = os.lstat(latest_known)
+            found = os.lstat(reached)
         except FileNotFoundError:
-            missing = _Missing(errno.ENOENT, os.strerror(errno.ENOENT), latest_known)
+            missing = _Missing(errno.ENOENT, os.strerror(errno.ENOENT), reached)
             missing.rest = bool(todo)
             raise missing from None
-        yield latest_known, found
+        yield reached, found
         if stat.S_ISLNK(found.st_mode):
             links += 1
             if links > _MOST_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-            target = os.readlink(latest_known)
+            target = os.readlink(reached)
             todo += _parts(target)
-            latest_known = os.sep if os.path.isabs(target) else os.path.dirname(latest_known)
+            reached = os.sep if os.path.isabs(target) else os.path.dirname(reached)
         if not todo:
             return
         # There is no link in what was reached.
-        latest_known = os.path.normpath(os.path.join(latest_known, todo.pop()))
+        reached = os.path.normpath(os.path.join(reached, todo.pop()))
 
 
 def _parts(path: str) -> list[str]:

@@ -223,7 +223,7 @@ class Keeper(Publishing):
         for failure in failures:
             if not isinstance(failure.error, NotCovered):
                 raise failure.error
-        done = now + timedelta(seconds=round(clock.seconds() - began))
+        done = clock.after(now, began)
         return self._type_safe(keyring, kind, names, done)
 
     def _stage_type(self, keyring: str, kind: KeyKind, now: datetime) -> None:

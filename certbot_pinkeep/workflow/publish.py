@@ -26,7 +26,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from certbot_pinkeep.adapters import clock, lineage, renewal_conf
 from certbot_pinkeep.adapters.lineage import Live
@@ -574,7 +574,7 @@ class Publishing(Issuing):
                     continue
                 self.tried[command] = True
                 # The earlier policies were served until the reload was done.
-                done = now + timedelta(seconds=round(clock.seconds() - began))
+                done = clock.after(now, began)
                 for one in together:
                     one.state = self.store.save(_as_loaded(one, done))
                     one.reloaded = True

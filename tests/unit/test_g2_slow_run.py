@@ -89,3 +89,11 @@ def test_keys_of_another_type_that_were_pinned_slowly_are_safe_when_max_age_ran_
         machine.new("rsa", "a.test", NOW + DAY, "rsa", KeyKind("rsa", "2048"), ("a.test",))
     safe = NOW + DAY + timedelta(seconds=50) + 60 * DAY
     assert f"safe from {times.text(safe)}" in str(refused.value)
+
+
+def test_g8_run_of_parts_of_a_second_is_not_ahead_of_the_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next run begins in the second in which this one ended."""
+    monkeypatch.setattr(clock, "seconds", lambda: 1000.9)
+    assert clock.after(NOW, 999.2) == NOW + timedelta(seconds=1)
