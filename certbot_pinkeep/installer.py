@@ -48,7 +48,7 @@ class Installer(
             "keyring",
             metavar="NAME",
             help="the keyring that this certificate draws its key from "
-            "(default: the certificate's name)",
+            "(default: the keyring that pins any of its names, else the certificate's name)",
         )
         add("backup-keys", metavar="N", help="backups to keep staged per key type (default: 2)")
         add(
@@ -62,13 +62,13 @@ class Installer(
         add(
             "rollover-days",
             metavar="DAYS",
-            help="a key in service for longer is exchanged at its next renewal, as soon as that "
+            help="after so many days in service a key rolls over at its next renewal, as soon as that "
             "locks nobody out; 0: at every renewal; never (default: 730)",
         )
         add(
             "header",
             metavar="SERVER",
-            help="the server that sends the header: apache, nginx, or none, where pins are for apps or "
+            help="the server that sends the header: apache, nginx, or none, if pins are for apps or "
             "zones only (default: what is installed; both or neither: apache)",
         )
         add(

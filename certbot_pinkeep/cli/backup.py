@@ -19,7 +19,7 @@ from certbot_pinkeep.workflow import offline_backups
 from certbot_pinkeep.workflow.enrol import Keeper
 from certbot_pinkeep.workflow.offline_backups import Imported
 
-_HELP = "backup keys of your own: offline, known by a CSR or public key, or encrypted"
+_HELP = "keep backup keys of your own: offline, known by a CSR or public key, or encrypted"
 _ADD_EXAMPLE = """\
   certbot-pinkeep backup example.com add --csr offline.csr
   certbot-pinkeep backup example.com add --key offline.key
@@ -46,33 +46,40 @@ def add(commands: context.Commands) -> None:
     verbs = command.add_subparsers(required=True, metavar="add|list|drop")
 
     verb = context.add_verb(
-        verbs, "list", "the backups, where their private keys are, which are safe", _LIST_EXAMPLE
+        verbs,
+        "list",
+        "show the backups, where their private keys are, and which are safe",
+        _LIST_EXAMPLE,
     )
     verb.set_defaults(run=_list)
 
     verb = context.add_verb(
-        verbs, "add", "pin a backup, or bring the private key of one", _ADD_EXAMPLE
+        verbs, "add", "pin a backup, or bring the private key of a backup", _ADD_EXAMPLE
     )
     what = verb.add_mutually_exclusive_group(required=True)
     what.add_argument(
-        "--csr", metavar="FILE", help="a CSR or public key: its private key is brought when needed"
+        "--csr", metavar="FILE", help="a CSR or public key: you bring its private key later"
     )
     what.add_argument("--key", metavar="FILE", help="a private key")
     verb.add_argument(
         "--passphrase-file",
         metavar="FILE",
-        help="the passphrase of an encrypted key, in the first line; left out: asked for",
+        help="its first line is the passphrase of an encrypted key; left out: you are asked",
     )
     verb.add_argument(
-        "--keep-encrypted", action="store_true", help="keep it as it is until it is needed"
+        "--keep-encrypted",
+        action="store_true",
+        help="keep an encrypted key as it is until its turn comes",
     )
     verb.add_argument(
-        "--new", action="store_true", help="one more backup, though others wait for their keys"
+        "--new",
+        action="store_true",
+        help="add one more backup, though others wait for their private keys",
     )
     verb.set_defaults(run=_add)
 
     verb = context.add_verb(
-        verbs, "drop", "have a backup leave the pins; its file stays", _DROP_EXAMPLE
+        verbs, "drop", "take a backup out of the pins; its file stays", _DROP_EXAMPLE
     )
     verb.add_argument("pin", metavar="PIN", help="as 'list' shows it")
     verb.set_defaults(run=_drop)

@@ -61,14 +61,14 @@ def add(commands: context.Commands) -> None:
         "--connect",
         metavar="HOST:PORT",
         type=address,
-        help="connect to this for every host, in place of the host itself and port 443; plain HTTP "
-        "is looked at only with --connect-http then",
+        help="connect to this for every host, not to the host itself and port 443; then only "
+        "--connect-http looks at plain HTTP",
     )
     command.add_argument(
         "--connect-http",
         metavar="HOST:PORT",
         type=address,
-        help="the same for plain HTTP, in place of the host itself and port 80",
+        help="the same for plain HTTP, not the host itself and port 80",
     )
     command.add_argument(
         "--ca-file", metavar="FILE", help="trust these root certificates (PEM) as well"

@@ -13,7 +13,7 @@ from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import BadKey, PinkeepError
 from certbot_pinkeep.workflow import run
 
-_HELP = "for certbot's deploy hooks: bring the header into step with RENEWED_LINEAGE"
+_HELP = "bring the header into step with RENEWED_LINEAGE, in certbot's deploy hooks"
 _EXAMPLE = """\
   certbot renew --deploy-hook "certbot-pinkeep deploy-hook"
   ln -s "$(command -v certbot-pinkeep)" /etc/letsencrypt/renewal-hooks/deploy/

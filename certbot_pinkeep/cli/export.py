@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from certbot_pinkeep.exports.values import Pinned, Settings
     from certbot_pinkeep.workflow.enrol import Keeper
 
-_HELP = "what is pinned, for something else than Apache"
+_HELP = "write the pins in the form that an app, another server or a zone takes"
 _EXAMPLE = """\
   certbot-pinkeep export example.com --format ios -o Pins.plist
   certbot-pinkeep export example.com --format nginx -o /etc/nginx/conf.d/pins-example.com.conf
@@ -42,19 +42,19 @@ def add(commands: context.Commands) -> None:
     context.add_name(command)
     command.add_argument("--format", metavar="FORMAT", required=True, help=_FORMATS)
     command.add_argument(
-        "-o", "--output", metavar="FILE", help="where to; left out, or '-': printed"
+        "-o", "--output", metavar="FILE", help="the file to write; left out, or '-': print it"
     )
     command.add_argument(
         "--host",
         metavar="HOST",
         action="append",
-        help="a host of the keyring, or one that it covers; can be repeated; left out: all of them",
+        help="a host of the keyring, or one that it covers; repeat it for more; left out: all hosts",
     )
     command.add_argument(
         "--port",
         metavar="PORT[/udp]",
         action="append",
-        help="for tlsa: a port; can be repeated; left out: 443",
+        help="for tlsa: a port; repeat it for more; left out: 443",
     )
     command.add_argument(
         "--expires",

@@ -33,13 +33,13 @@ from certbot_pinkeep.cli import (
 )
 from certbot_pinkeep.core.errors import PinkeepError
 
-_HELP = "see to the pinned keys that the certbot installer 'pinkeep' keeps"
+_HELP = "show and change the pinned keys that the certbot installer 'pinkeep' keeps"
 _MORE = (
-    "Each command tells more: certbot-pinkeep COMMAND --help. NAME is a keyring: the name of its "
-    "certificate, or what --pinkeep-keyring says. Run it as the user who runs certbot."
+    "certbot-pinkeep COMMAND --help tells more of a command. NAME is a keyring: it has the name of its "
+    "first certificate, or the name that --pinkeep-keyring gave. Run this as the user who runs certbot."
 )
 _EXAMPLE = """\
-  certbot renew --installer pinkeep
+  certbot-pinkeep pin example.com
   certbot-pinkeep status
   certbot-pinkeep check
   certbot-pinkeep rollover example.com --when-safe

@@ -39,8 +39,8 @@ from certbot_pinkeep.workflow.enrol import Keeper
 
 _HELP = "pin certificates now, whatever installer renews them"
 _MORE = (
-    "Clients that pin a key already, say an app in a store, go on being served: give that key as --key. "
-    "Hosts are looked at before they are pinned, and pins that they send already are recorded."
+    "pinkeep looks at each host before it pins the host, and records pins that the host sends already. "
+    "If clients pin a key already, say an app in a store, give that key as --key."
 )
 _EXAMPLE = """\
   certbot-pinkeep pin example.com
@@ -49,17 +49,17 @@ _EXAMPLE = """\
 """
 _SWITCHES = ("include-subdomains", "report-only")
 _TOLD = {
-    "keyring": ("NAME", "the keyring to draw on (default: the certificate's name)"),
-    "backup-keys": ("N", "backups to keep staged per key type (default: 2)"),
+    "keyring": ("NAME", "the keyring to draw on (default: that of its names, else a new one)"),
+    "backup-keys": ("N", "how many backups to keep staged for each key type (default: 2)"),
     "max-age": ("SECONDS", "how long clients hold the pins (default: 5184000, 60 days)"),
     "include-subdomains": ("", "add includeSubDomains to the header (default: off)"),
     "report-uri": ("URI", "add report-uri to the header (default: none)"),
     "report-only": ("", "publish Public-Key-Pins-Report-Only instead (default: off)"),
-    "rollover-days": ("DAYS", "the age at which a key is exchanged, or never (default: 730)"),
+    "rollover-days": ("DAYS", "the age at which a key rolls over, or never (default: 730)"),
     "header": ("SERVER", "the server that sends the header: apache, nginx, or none"),
-    "snippet-dir": ("DIR", "where KEYRING.conf is written"),
+    "snippet-dir": ("DIR", "the folder of the snippet KEYRING.conf"),
     "configtest-command": ("CMD", "run before a changed snippet goes live"),
-    "reload-command": ("CMD", "makes Apache load snippet and certificates; '': you reload it"),
+    "reload-command": ("CMD", "makes the server load its files; '': you reload the server"),
 }
 
 
@@ -72,13 +72,13 @@ def add(commands: context.Commands) -> None:
     command.add_argument(
         "--key",
         metavar="FILE",
-        help="the private key that clients pin already, where it is not the live one",
+        help="the private key that clients pin already, if that is not the live key",
     )
     command.add_argument(
         "--connect",
         metavar="HOST:PORT",
         type=address,
-        help="look at every host here, in place of the host itself and port 443",
+        help="look at every host here, not at the host itself and port 443",
     )
     for name in OPTIONS:
         metavar, told = _TOLD.get(name, ("VALUE", f"as --pinkeep-{name}"))

@@ -14,7 +14,7 @@ from certbot_pinkeep.reports import status
 from certbot_pinkeep.workflow import releases
 from certbot_pinkeep.workflow.enrol import Keeper
 
-_HELP = "apps and zones that carry the pins of today: no rollover locks them out"
+_HELP = "record apps and zones that carry pins, so that no rollover locks them out"
 _ADD_EXAMPLE = """\
   certbot-pinkeep release example.com add --channel ios --label 3.2 --until 2027-11-24
   certbot-pinkeep release example.com add --channel dns --label tlsa --until 2027-11-24 --ttl 3600
@@ -44,7 +44,9 @@ def add(commands: context.Commands) -> None:
     context.add_name(command)
     verbs = command.add_subparsers(required=True, metavar="add|extend|list|end")
 
-    verb = context.add_verb(verbs, "add", "record what carries the pins of today", _ADD_EXAMPLE)
+    verb = context.add_verb(
+        verbs, "add", "record an app version or a zone that carries pins", _ADD_EXAMPLE
+    )
     _add_names(verb)
     _add_until(verb)
     verb.add_argument(
@@ -52,31 +54,39 @@ def add(commands: context.Commands) -> None:
         metavar="PIN",
         action="append",
         default=[],
-        help="for one that is out already: a pin that it carries; repeat it for each; left out: "
-        "the pins of today",
+        help="a pin that the release carries, if it is out already; repeat it for each pin; left "
+        "out: the pins of today",
     )
     verb.set_defaults(run=_add)
 
     verb = context.add_verb(
-        verbs, "extend", "it is used for longer, with the pins that it carries", _EXTEND_EXAMPLE
+        verbs,
+        "extend",
+        "record that a release is used for longer, with the pins that it has",
+        _EXTEND_EXAMPLE,
     )
     _add_names(verb)
     _add_until(verb)
     verb.set_defaults(run=_extend)
 
     verb = context.add_verb(
-        verbs, "list", "what is on record, and until when it binds", _LIST_EXAMPLE
+        verbs, "list", "show the releases on record, and until when each binds", _LIST_EXAMPLE
     )
     verb.set_defaults(run=_list)
 
-    verb = context.add_verb(verbs, "end", "nobody uses it any more", _END_EXAMPLE)
+    verb = context.add_verb(
+        verbs, "end", "record that nobody uses a release any more", _END_EXAMPLE
+    )
     _add_names(verb)
     verb.set_defaults(run=_end)
 
 
 def _add_names(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--channel", metavar="C", required=True, help="where it is carried, e.g. ios, android, dns"
+        "--channel",
+        metavar="C",
+        required=True,
+        help="what carries the pins, e.g. ios, android, dns",
     )
     verb.add_argument("--label", metavar="L", required=True, help="which one, e.g. 3.2")
 
@@ -86,12 +96,12 @@ def _add_until(verb: argparse.ArgumentParser) -> None:
         "--until",
         metavar="DATE",
         required=True,
-        help="the last day on which anybody uses it, e.g. 2027-11-24",
+        help="the last day on which anybody uses the release, e.g. 2027-11-24",
     )
     verb.add_argument(
         "--ttl",
         metavar="SECONDS",
-        help="for how long it is held after that: for a zone, the TTL of its records",
+        help="how long the pins are held after that day: for a zone, the TTL of its records",
     )
 
 

@@ -11,7 +11,7 @@ from certbot_pinkeep.core import explain
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.workflow import requests
 
-_CONFIRM = "you reloaded Apache yourself: what was pending is served"
+_CONFIRM = "record that you reloaded the server yourself: what was pending is served"
 _CONFIRM_EXAMPLE = """\
   systemctl reload apache2 && certbot-pinkeep confirm example.com
 """
@@ -31,7 +31,7 @@ def add(commands: context.Commands) -> None:
     command.add_argument(
         "--clock",
         action="store_true",
-        help="instead: the clock is right now, though later moments are on record",
+        help="instead, record that the clock is right now, though later times are on record",
     )
     command.set_defaults(run=_confirm)
 

@@ -14,12 +14,12 @@ from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.workflow import requests
 from certbot_pinkeep.workflow.enrol import Keeper
 
-_HELP = "exchange the key at the next renewal; refused while that locks clients out"
+_HELP = "roll over to a backup at the next renewal; refused while that locks clients out"
 _MORE = (
-    "The next renewal is issued for the first backup that every client accepts, and the backup after it "
-    "is staged. Where none is safe yet, the earliest time is told and nothing is changed. --force takes "
-    "the backup that locks out for the shortest time: it says first which clients, and until when; "
-    "without --now that can be taken back by --undo until the next renewal."
+    "The next renewal is issued for the first backup that every client accepts, and pinkeep stages a new "
+    "backup. If no backup is safe yet, the command names the earliest time and changes nothing. --force "
+    "takes the backup that locks clients out for the shortest time. It first says which clients, and until "
+    "when. Without --now, --undo takes that back until the next renewal."
 )
 _EXAMPLE = """\
   certbot-pinkeep rollover example.com
@@ -38,20 +38,22 @@ def add(commands: context.Commands) -> None:
     how.add_argument(
         "--when-safe",
         action="store_true",
-        help="where it is not safe yet, let the first renewal do it at which it is",
+        help="if a rollover is not safe yet, let the first renewal after that time roll over",
     )
     how.add_argument(
         "--force",
         action="store_true",
-        help="do it though clients are locked out; says first who, and until when",
+        help="roll over though that locks clients out; first says which, and until when",
     )
     how.add_argument(
-        "--undo", action="store_true", help="do not exchange it after all, where nothing forces to"
+        "--undo",
+        action="store_true",
+        help="take the request back, unless something forces the rollover",
     )
     command.add_argument(
         "--compromised",
         action="store_true",
-        help="the present key is known to others: never hand it over again",
+        help="other people know the present key: never use it again",
     )
     command.add_argument(
         "--now", action="store_true", help="renew the keyring's certificates at once"

@@ -13,7 +13,7 @@ from certbot_pinkeep.reports import status
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.workflow.enrol import Keeper
 
-_HELP = "which key is served, which is next, from when it can be exchanged, and what is due"
+_HELP = "show which key is served, which is next, and from when a rollover is due and safe"
 _EXAMPLE = """\
   certbot-pinkeep status
   certbot-pinkeep status example.com --json
@@ -24,7 +24,9 @@ def add(commands: context.Commands) -> None:
     """Add its parser."""
     command = context.add_command(commands, "status", _HELP, _EXAMPLE)
     context.add_name(command, every=True)
-    command.add_argument("--json", action="store_true", help="for scripts and monitoring")
+    command.add_argument(
+        "--json", action="store_true", help="print JSON, for scripts and monitoring"
+    )
     command.set_defaults(run=_status)
 
 

@@ -12,7 +12,7 @@ from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.reports import timeline
 
-_HELP = "the keys' lives, and how long clients hold which pins"
+_HELP = "show the keys' lives, and how long clients hold which pins"
 _EXAMPLE = """\
   certbot-pinkeep timeline example.com
   certbot-pinkeep timeline example.com -o example.svg
@@ -24,7 +24,7 @@ def add(commands: context.Commands) -> None:
     command = context.add_command(commands, "timeline", _HELP, _EXAMPLE)
     context.add_name(command)
     command.add_argument(
-        "-o", "--output", metavar="FILE.svg", help="a picture; left out: text for the terminal"
+        "-o", "--output", metavar="FILE.svg", help="draw a picture; left out: text in the terminal"
     )
     command.set_defaults(run=_timeline)
 
