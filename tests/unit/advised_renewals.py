@@ -21,7 +21,7 @@ ROWS = [
         {"NAME": "a.test"},
     ),
     Row(
-        "installer",
+        "workflow/guard",
         states.two,
         MOVE,
         ", reload Apache, and then run: certbot-pinkeep confirm ",
@@ -30,7 +30,7 @@ ROWS = [
         by_hand=states.included,
     ),
     Row(
-        "installer",
+        "workflow/guard",
         states.by_hand,
         "certbot certonly -d a.test -i pinkeep",
         ", and then run: certbot-pinkeep confirm ",
@@ -39,7 +39,7 @@ ROWS = [
         by_hand=states.reloaded,
     ),
     Row(
-        "installer",
+        "workflow/guard",
         states.refused_by_the_ca,
         FORCED,
         "Take it out of the pins: certbot-pinkeep backup ",
@@ -106,7 +106,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "installer",
+        "workflow/guard",
         states.bad_option_in_cli_ini,
         RENEW,
         "certbot renew",
