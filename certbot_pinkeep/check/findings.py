@@ -75,4 +75,4 @@ def lines(found: Sequence[Finding], sound: str) -> list[str]:
 
 
 def _line(told: str) -> str:
-    return text.short(told.replace("|", "/"), text.LONGEST)
+    return text.short(text.one_line(told.replace("|", "/")), text.LONGEST)

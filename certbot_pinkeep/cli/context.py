@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import stat
 import sys
@@ -86,8 +85,8 @@ def fail(sentence: str) -> int:
 
     :returns: the exit code
     """
-    lines = [" ".join(line.split()) for line in re.split(r"\n(?=Run: )", text.printable(sentence))]
-    print("\n".join([f"certbot-pinkeep: {lines[0]}", *lines[1:]]), file=sys.stderr)
+    lines = text.paragraphs(text.printable(sentence))
+    print("\n".join(["certbot-pinkeep: " + lines[0], *lines[1:]]), file=sys.stderr)
     return 1
 
 

@@ -1,11 +1,13 @@
-"""What can go wrong, as sentences for admins.
+"""What can go wrong, as data: what happened, why, and which command helps.
 
-Rules of every message:
+The rules:
 
-* it says what happened, with the option, value or file concerned;
-* it says what to do, as a command where there is one;
-* it never contains key material (G7);
-* it can be printed, and is short, whatever text from outside is in it.
+* ``what`` says what happened, and names the option, the value, the file, the keyring or the pin.
+* ``why`` says why, and what the admin has to decide. ``run`` is a command that the admin can run as it is.
+* ``str()`` makes the text, for the command and for the plugin: what happened, why, and the command on a
+  line of its own, after ``Run:``. No error says that nothing was changed: ``cli.output`` knows that.
+* No error contains key material (G7).
+* Every text can be printed, and is short, whatever text from outside it contains.
 """
 
 from __future__ import annotations
@@ -17,30 +19,47 @@ from certbot_pinkeep.core import text
 if TYPE_CHECKING:
     from certbot_pinkeep.core.kinds import KeyKind
 
+_GOES_ON = "Renewals keep the current key, but pinkeep publishes nothing and rolls no key over."
+
 
 class PinkeepError(Exception):
-    """Base of all errors of certbot-pinkeep; ``str()`` is a sentence for admins."""
+    """Base of all errors of certbot-pinkeep.
+
+    :ivar what: what happened, as sentences
+    :ivar why: why, as sentences; may be empty
+    :ivar run: the command that helps; empty: there is none
+    """
+
+    def __init__(self, what: str, why: str = "", *, run: str = "") -> None:
+        super().__init__(what, why, run)
+        self.what = what
+        self.why = why
+        self.run = run
 
     def __str__(self) -> str:
-        return text.printable(super().__str__())
+        return text.printable(self.message)
+
+    @property
+    def message(self) -> str:
+        """All of it, as it was given."""
+        return text.joined(self.what, self.why, text.command(self.run))
 
 
 class BadOption(PinkeepError):
     """An option has a value that cannot be used (G10).
 
-    :ivar option: the option as it is typed, e.g. ``--pinkeep-max-age``
+    :ivar option: the option as the admin types it, e.g. ``--pinkeep-max-age``
     :ivar value: the value that was given
     :ivar why: what is wrong with it, and what to give
     """
 
     def __init__(self, option: str, value: object, why: str) -> None:
+        super().__init__(f"{option} {str(value)!r}:", why)
         self.option = option
         self.value = value
-        self.why = why
-        super().__init__(f"{option} {str(value)!r}: {why}")
 
     def __str__(self) -> str:
-        return text.escaped(Exception.__str__(self))  # whole: the admin typed it
+        return text.escaped(self.message)  # whole: the admin typed it
 
 
 class NoKeyringName(BadOption):
@@ -52,10 +71,8 @@ class NoKeyringName(BadOption):
     def __init__(self, lineage: str, why: str, better: str) -> None:
         super().__init__("--pinkeep-keyring", lineage, why)
         self.better = better
-        self.args = (
-            f"The name of the certificate, {lineage!r}, cannot name its keyring: {why} Give the "
-            f"keyring another name, with --pinkeep-keyring {better}.",
-        )
+        self.what = f"The name of the certificate, {lineage!r}, cannot name its keyring:"
+        self.why = f"{why} Give the keyring another name, with --pinkeep-keyring {better}."
 
 
 class BadPolicy(PinkeepError):
@@ -73,41 +90,39 @@ class DamagedState(PinkeepError):
     """
 
     def __init__(self, path: str, why: str) -> None:
-        self.path = path
         super().__init__(
-            f"The keyring file {path} {why}. Renewals go on with the current key, but nothing is "
-            "published and no key is rolled over. Restore the file from a backup, or move it away "
-            "and run 'certbot renew --installer pinkeep', which adopts what is live anew; then add the "
-            "releases and the backups of your own again."
+            f"The keyring file {path} {why}.",
+            f"{_GOES_ON} Restore the file from a backup. If you have no backup, move the file away: the "
+            "command below adopts the live keys anew. After that, record every release again, listing its "
+            "pins with --pin, and add your own backups again.",
+            run="certbot renew --installer pinkeep",
         )
+        self.path = path
 
 
 class UnreadableState(DamagedState):
     """A keyring file that cannot be read at all; whether it can be trusted is not known."""
 
     def __init__(self, path: str, error: OSError) -> None:
-        self.path = path
-        mend = (
-            "Run this as the user who runs certbot, which is root mostly."
+        super().__init__(path, f"cannot be read: {error.strerror or error}")
+        self.why = (
+            "Run this as the user who runs certbot, usually root."
             if isinstance(error, PermissionError)
-            else "See to the disk. Until then renewals go on with the current key, but nothing is "
-            "published and no key is rolled over."
+            else f"Check the disk. {_GOES_ON}"
         )
-        told = f"The keyring file {path} cannot be read: {error.strerror or error}. {mend}"
-        Exception.__init__(self, told)
+        self.run = ""
 
 
 class UntrustedState(DamagedState):
-    """A keyring file that other users can change."""
+    """A keyring file that other users can change.
+
+    :param mend: the command that keeps other users from changing it
+    """
 
     def __init__(self, path: str, why: str, mend: str) -> None:
-        self.path = path
-        told = (
-            f"The keyring file {path} cannot be trusted: {why}. Renewals go on with the current key, "
-            "but nothing is published and no key is rolled over. See that nobody changed what is there. "
-            f"Run: {mend}"
-        )
-        Exception.__init__(self, told)
+        super().__init__(path, f"cannot be trusted: {why}")
+        self.why = f"{_GOES_ON} See that nobody changed what is there."
+        self.run = mend
 
 
 class BadFolder(PinkeepError):
@@ -119,7 +134,7 @@ class BadKey(PinkeepError):
 
 
 class LocksOut(PinkeepError):
-    """What is asked for, or live, locks clients out (G2): it is not to be served."""
+    """What was asked for, or is live, locks clients out (G2), so nobody may be served it."""
 
 
 class Unpinned(LocksOut):
@@ -127,17 +142,22 @@ class Unpinned(LocksOut):
 
     :ivar lineage: the certificate that serves it
     :ivar pin: the pin of the live key
+    :param until: for how long clients hold the pins, as a part of a sentence
+    :param mend: what to do, as sentences
     """
 
     def __init__(self, lineage: str, pin: str, keyring: str, until: str, mend: str) -> None:
+        super().__init__(
+            f"The live key of {lineage} (pin {pin}) is not among the pins of the keyring {keyring}.",
+            text.joined(
+                f"{lineage} was probably renewed or restored without pinkeep. Clients that hold the pins "
+                f"({until}) refuse this certificate as soon as the web server serves it. pinkeep does not "
+                "change the pins.",
+                mend,
+            ),
+        )
         self.lineage = lineage
         self.pin = pin
-        super().__init__(
-            f"The live key of {lineage} (pin {pin}) is not among the pins of the keyring "
-            f"{keyring}: it came past pinkeep, by a renewal or from a backup. Clients that hold the "
-            f"pins ({until}) refuse this certificate as soon as Apache serves it. The pins stay as they "
-            f"are. {mend}"
-        )
 
 
 class Unpinnable(PinkeepError):
@@ -149,48 +169,52 @@ class Unpinnable(PinkeepError):
     def __init__(self, keyring: str, lineage: str, why: str, command: str) -> None:
         super().__init__(
             f"The certificate {lineage} is for a host of the keyring {keyring}, and its key cannot be "
-            f"pinned: {why} Clients that note the pins refuse it. Run: {command}"
+            "pinned:",
+            f"{why} Clients that note the pins refuse {lineage}.",
+            run=command,
         )
 
 
 class OtherKeyring(LocksOut):
     """A lineage has a host that another keyring pins (G2).
 
-    In a user agent the header that is noted first counts, and it lacks the other keyring's keys.
+    A user agent keeps the header that it notes first, which lacks the other keyring's keys.
 
-    :param run: what to do, which ends with a command
+    :param mend: what to do, as sentences that end with a command
     :param carried: which releases hold its pins there, as sentences
     """
 
     def __init__(
-        self, host: str, pinned_by: str, keyring: str, run: str, carried: str = ""
+        self, host: str, pinned_by: str, keyring: str, mend: str, carried: str = ""
     ) -> None:
         super().__init__(
-            f"{host} is pinned by the keyring {pinned_by}: clients that hold its pins refuse a "
-            f"certificate of the keyring {keyring}.{carried} {run}"
+            f"The keyring {pinned_by} pins {host}. Clients that hold its pins refuse a certificate of the "
+            f"keyring {keyring}.",
+            text.joined(carried, mend),
         )
 
 
 class NotCovered(PinkeepError):
-    """includeSubDomains would lock out clients of other lineages of this machine (G2)."""
+    """Publishing includeSubDomains would lock out clients of other lineages of this machine (G2)."""
 
     def __init__(self, keyring: str, others: list[str], published: bool) -> None:
         happens = (
-            "Clients that hold the pins of the hosts above refuse them. includeSubDomains is "
-            "published already and stays"
+            "Clients that hold the pins of the hosts above refuse them. pinkeep published includeSubDomains "
+            "already, and goes on with it."
             if published
-            else "includeSubDomains is left out of the header until that is mended"
+            else "pinkeep leaves includeSubDomains out of the header until that is mended."
         )
         super().__init__(
             f"--pinkeep-include-subdomains 'true': the keyring {keyring} would cover certificates "
-            f"whose keys are not among its pins: {', '.join(others)}. {happens}. Have each of them "
-            f"draw on the keyring: certbot renew --cert-name {others[0]} --force-renewal --installer "
-            f"pinkeep --pinkeep-keyring {keyring}"
+            f"whose keys are not among its pins: {', '.join(others)}.",
+            f"{happens} Move each of them to this keyring.",
+            run=f"certbot renew --cert-name {others[0]} --force-renewal --installer pinkeep "
+            f"--pinkeep-keyring {keyring}",
         )
 
 
 class BadRelease(PinkeepError):
-    """A release cannot be recorded as it was asked for (G10)."""
+    """A release cannot be recorded as the admin asked (G10)."""
 
 
 class BadBackup(PinkeepError):
@@ -198,7 +222,7 @@ class BadBackup(PinkeepError):
 
 
 class BadExport(PinkeepError):
-    """Pins cannot be exported as it was asked for (G10)."""
+    """Pins cannot be exported as the admin asked (G10)."""
 
 
 class NotSafe(LocksOut):
@@ -206,27 +230,32 @@ class NotSafe(LocksOut):
 
 
 class TypeMissing(NotSafe):
-    """The keyring has no key of the type that is asked for, and its pins bind at the names (G2).
+    """The keyring has no key of the type that the admin asked for, and its pins bind at the names (G2).
 
     :ivar kind: of the keys that it lacks
+    :param until: from when it has one, as sentences; empty: nothing was pinned in advance
     """
 
     def __init__(self, keyring: str, kind: KeyKind, until: str = "") -> None:
+        key_type = kind.key_type.upper()
+        super().__init__(
+            f"The pins of the keyring {keyring} have no {key_type} key.",
+            text.joined(
+                "Clients hold these pins for the names of the certificate, and refuse a certificate with "
+                f"an {key_type} key.",
+                until or "Without --dry-run, pinkeep pins such keys in advance.",
+            ),
+        )
         self.keyring = keyring
         self.kind = kind
-        super().__init__(
-            f"The pins of the keyring {keyring} have no {kind.key_type.upper()} key, and clients "
-            "hold them for these names: they refuse a certificate of that type. "
-            + (until or "Without --dry-run, such keys are pinned in advance.")
-        )
 
 
 class NotAccepted(LocksOut):
-    """A lineage is to join a keyring with a key that clients refuse at its hosts (G2)."""
+    """A lineage would join a keyring with a key that clients refuse at its hosts (G2)."""
 
 
 class Compromised(NotSafe):
-    """A compromised key is not handed over, and no backup is safe (G3)."""
+    """The key is compromised, so pinkeep does not hand it over, and no backup is safe (G3)."""
 
 
 class KeyRefused(PinkeepError):
@@ -236,8 +265,8 @@ class KeyRefused(PinkeepError):
     """
 
     def __init__(self, pin: str, why: str) -> None:
+        super().__init__(f"The CA refuses the key with the pin {pin}:", why)
         self.pin = pin
-        super().__init__(f"The CA refuses the key with the pin {pin}: {why}")
 
 
 class PublishFailed(PinkeepError):
@@ -253,4 +282,4 @@ class WrongKeyIssued(PinkeepError):
 
 
 class Unsupported(PinkeepError):
-    """This certbot cannot be handed a saved CSR."""
+    """This certbot has no place to hand over a saved CSR."""

@@ -1,13 +1,15 @@
-"""Text from outside, made printable and short. Pure.
+"""Put messages together, and make text from outside printable and short. Pure.
 
 The rules:
 
-* What a stranger sent or wrote is never printed as it is: headers, names in certificates, answers of a
-  CA, output of commands, contents of files. A terminal, a log or a mail would obey it.
-* Control characters, format characters (they turn the direction of writing) and what Unicode does not
-  know are escaped as Python does it. Letters of all scripts stay.
-* A value from outside is one line of at most 200 characters. A message has at most 2,000; the middle
-  is left out, because the command that helps is at the end.
+* A message says what happened, then why, then on a line of its own ``Run: <command>``. A line that
+  begins so is a command and nothing else.
+* Nothing that a stranger sent or wrote is printed unchanged: headers, names in certificates, answers of
+  a CA, output of commands, contents of files. A terminal, a log or a mail would obey it.
+* Control characters, format characters (they turn the direction of writing) and unknown characters are
+  escaped as Python escapes them. Letters of all scripts stay.
+* A value from outside is one line of at most 200 characters. A message has at most 2,000. If a message
+  is longer, its middle is left out: the command at its end stays.
 * Every error and every finding of ``check`` passes through here on its way out.
 """
 
@@ -19,6 +21,43 @@ import re
 LONGEST, SHORT = 2000, 200
 _CUT = " [{} characters] "
 _LAYOUT = "\n"
+_RUN = "Run: "
+
+
+def command(line: str) -> str:
+    """Write a command as a message has it; empty for an empty one."""
+    return f"{_RUN}{line}" if line else ""
+
+
+def joined(*parts: str) -> str:
+    """Join sentences and commands to a message: each command has a line of its own."""
+    message = ""
+    for part in filter(None, (one.strip() for one in parts)):
+        apart = part.startswith(_RUN) or _ends_with_command(message)
+        message += ("\n" if apart else " ") + part if message else part
+    return message
+
+
+def paragraphs(message: str) -> list[str]:
+    """Split a message into lines: what is told is one line, and so is each command."""
+    lines: list[str] = []
+    for line in (" ".join(one.split()) for one in message.split("\n")):
+        if lines and not line.startswith(_RUN) and not lines[-1].startswith(_RUN):
+            lines[-1] = f"{lines[-1]} {line}".strip()
+        elif line:
+            lines.append(line)
+    return lines
+
+
+def one_line(message: str) -> str:
+    """Write a message in one line: a dash stands where a command ends."""
+    lines = paragraphs(message)
+    ends = [" -- " if line.startswith(_RUN) else " " for line in lines]
+    return "".join(f"{line}{end}" for line, end in zip(lines, [*ends[:-1], ""], strict=True))
+
+
+def _ends_with_command(message: str) -> bool:
+    return message.rpartition("\n")[2].startswith(_RUN)
 
 
 def escaped(text: str) -> str:

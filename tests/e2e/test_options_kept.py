@@ -100,7 +100,7 @@ def test_g2_a_new_name_for_a_pinned_host_draws_on_its_keyring(bot: Bot) -> None:
     call = ["-d", NAME, "-d", OTHER, "--cert-name", "renamed", "--duplicate", *OFFLINE]
     done = bot.certonly(*call, "--pinkeep-keyring", "renamed")
     assert done.returncode == 1
-    assert f"{NAME} is pinned by the keyring {NAME}" in said(done)
+    assert f"The keyring {NAME} pins {NAME}" in said(done)
     assert f"--pinkeep-keyring {NAME}" in said(done)
     assert changed(before, tree(bot.config_dir)) == []
     bot.certonly(*call).check()

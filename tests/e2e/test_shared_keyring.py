@@ -373,13 +373,13 @@ def test_g2_two_keyrings_for_one_host(neighbours: Family) -> None:
     before = tree(bot.config_dir)
     done = bot.certonly("-d", NAME, "--cert-name", "second", "--duplicate", *other)
     assert done.returncode == 1
-    assert f"{NAME} is pinned by the keyring {KEYRING}" in said(done)
+    assert f"The keyring {KEYRING} pins {NAME}" in said(done)
     assert "keyring other" in said(done)
     assert changed(before, tree(bot.config_dir)) == []
     bot.certonly("-d", NAME, "--cert-name", "second", "--duplicate").check()
     done = bot.renew("--cert-name", "second", *other)
     assert done.returncode == 1
-    assert f"{NAME} is pinned by the keyring {KEYRING}" in said(done)
+    assert f"The keyring {KEYRING} pins {NAME}" in said(done)
     assert not snippet_of(bot, "other").exists()
     with family.server.reloading():
         bot.certonly("-d", SHOP, *other).check()  # a host of its own
@@ -394,7 +394,7 @@ def test_g2_a_keyring_below_a_domain_whose_pins_cover_it(merged: Family) -> None
     own = ["--installer", "pinkeep", *merged.commands]
     done = bot.certonly("-d", SHOP, *own, "--pinkeep-keyring", "own")
     assert done.returncode == 1
-    assert f"{SHOP} is pinned by the keyring {KEYRING}" in said(done)
+    assert f"The keyring {KEYRING} pins {SHOP}" in said(done)
     assert f"--pinkeep-keyring {KEYRING}" in said(done)
     assert changed(before, tree(bot.config_dir)) == []
     bot.certonly("-d", SHOP, *own).check()

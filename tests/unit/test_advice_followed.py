@@ -71,31 +71,34 @@ def test_command_that_a_message_names_helps(server: Server, row: Row) -> None:
     row.follow(server)
 
 
+def literal(node: ast.AST) -> str:
+    """Return a string as far as it is literal; the parts of a call are joined."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        parts = (literal(part) or "\N{BULLET}" for part in node.values)
+        return "".join(parts)
+    return " ".join(filter(None, map(literal, ast.iter_child_nodes(node))))
+
+
+def is_message(node: ast.AST) -> bool:
+    """Say whether a call puts a message together: an error with its command, or ``text.joined``."""
+    if not isinstance(node, ast.Call):
+        return False
+    joined = isinstance(node.func, ast.Attribute) and node.func.attr == "joined"
+    return joined or any(keyword.arg == "run" for keyword in node.keywords)
+
+
 def texts(module: Path) -> Iterator[str]:
-    """The strings of a module that name a command, as far as they are literal; no docstrings."""
-    tree = ast.parse(module.read_text())
-    parts = {
-        part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values
-    }
-    documents = {
-        node.body[0].value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr):
-            text = "".join(
-                str(part.value) if isinstance(part, ast.Constant) else "\N{BULLET}"
-                for part in node.values
-            )
-        elif isinstance(node, ast.Constant) and node not in parts and node not in documents:
-            text = str(node.value)
-        else:
-            continue
-        if COMMAND.search(text):
-            yield text
+    """Yield the messages of a module that name a command, as far as they are literal; no docstrings."""
+    left: list[ast.AST] = [ast.parse(module.read_text())]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.JoinedStr | ast.Constant) or is_message(node):
+            if COMMAND.search(text := literal(node)):
+                yield text
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            left += ast.iter_child_nodes(node)
 
 
 def lacking() -> Iterator[str]:

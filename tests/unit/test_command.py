@@ -128,11 +128,13 @@ def call(site: Site, capsys: Said, *words: str) -> tuple[int, str, str]:
 
 
 def refused(site: Site, capsys: Said, *words: str) -> str:
-    """The one line that is said where nothing is done; nothing has changed then."""
+    """Return what is said where nothing is done: a line, and commands; nothing has changed then."""
     before = tree(site.config, site.work)
     code, out, err = call(site, capsys, *words)
     assert (code, out) == (1, "")
-    assert err.startswith("certbot-pinkeep: ") and err.count("\n") == 1 and err.endswith("\n")
+    told, *commands = err.splitlines()
+    assert told.startswith("certbot-pinkeep: ") and err.endswith("\n")
+    assert all(line.startswith("Run: ") for line in commands)
     assert tree(site.config, site.work) == before
     return err
 
@@ -568,7 +570,7 @@ def test_record_that_the_disk_does_not_give(site: Site, capsys: Said) -> None:
     site.file.unlink()
     site.file.mkdir()
     err = refused(site, capsys, "status")
-    assert "cannot be read: it is a folder" in err and "renewals go on with the current key" in err
+    assert "cannot be read: it is a folder" in err and "Renewals keep the current key" in err
 
 
 def test_completion_tells_the_commands(site: Site) -> None:
