@@ -26,7 +26,7 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from certbot_pinkeep.core import options
-from certbot_pinkeep.core.errors import BadExport
+from certbot_pinkeep.core.errors import BadExport as BadExport
 from certbot_pinkeep.core.text import short
 from certbot_pinkeep.exports import hosts
 from certbot_pinkeep.exports.values import Pin as Pin

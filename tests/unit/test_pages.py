@@ -6,14 +6,17 @@ import argparse
 import io
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import configobj
 import pytest
-from helpers import DAY, NOW, A, B, policy, ring_key
+from helpers import DAY, EC, NOW, RSA, A, B, policy, ring_key
+from zope.interface.verify import verifyObject
 
 import certbot_pinkeep
 from certbot_pinkeep import exports
@@ -223,6 +226,22 @@ def test_json_page_has_every_field_of_status_and_no_other() -> None:
     assert named == {title: set(fields) for title, fields in there.items()}
 
 
+def test_format_on_the_page_of_formats_works() -> None:
+    """Its code provides the interface, and gives what the page says; no field is missing there."""
+    text = page("reference/export-formats.rst")
+    code = re.findall(r"^\.\. code-block:: python\n\n((?:   .*\n|\n)+)", text, re.M)
+    found: dict[str, Any] = {"__name__": "my_package"}
+    exec(textwrap.dedent(code[0]), found)
+    assert verifyObject(exports.IExport, found["lines"])
+    pins = (exports.Pin(A, EC, "in-service"), exports.Pin(B, RSA, "backup"))
+    pinned = exports.Pinned("ring", ("a.test",), policy(A, B), pins, NOW)
+    told = found["lines"].render(pinned, exports.Settings())
+    assert told == f"in-service ecdsa {A}\nbackup rsa {B}\n"
+    assert issubclass(exports.BadExport, Exception)
+    named = sections(text)["What a format is given"]
+    assert set(_FIELD.findall(named)) == {field.name for field in fields(pinned)}
+
+
 # The first page, and the promises
 
 
@@ -231,6 +250,8 @@ def test_readme_is_short_and_says_first_that_no_browser_enforces_pins() -> None:
     lines = (REPOSITORY / "README.rst").read_text("utf-8").splitlines()
     assert len(lines) <= 150
     assert "No browser enforces" in "\n".join(lines[:25])
+    named = re.findall(r"``(docs/[^`]*)``", "\n".join(lines))
+    assert named and all((REPOSITORY / path).exists() for path in named)
 
 
 def test_every_guarantee_on_the_page_has_tests_that_name_it() -> None:
