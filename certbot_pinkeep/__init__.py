@@ -39,8 +39,9 @@ Named Arguments
                                           ``nginx -s reload``)
 ========================================  =====================================================
 
-Certbot remembers these options for each certificate, and reads them from ``cli.ini`` as well. What
-stands alone is taken back by ``--pinkeep-no-include-subdomains`` and ``--pinkeep-no-report-only``.
+pinkeep keeps these options for each keyring, and reads them from ``cli.ini`` as well. Options that you
+give later take the place of the earlier ones. No option of pinkeep stays in certbot's renewal files. To
+take back options without a value, give ``--pinkeep-no-include-subdomains`` or ``--pinkeep-no-report-only``.
 
 
 Examples

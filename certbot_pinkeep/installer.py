@@ -6,6 +6,7 @@ it is, is imported where it is used. Loading it also has ``certbot revoke`` watc
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import shlex
@@ -44,51 +45,60 @@ class Installer(
     def add_parser_arguments(cls, add: Callable[..., None]) -> None:
         """Add the options; their values are checked when they are used, not by the parser, so that
         a bad one in cli.ini does not stop certbot for everybody (G3)."""
-        add(
+        from certbot_pinkeep.core import options
+
+        def option(name: str, metavar: str, does: str) -> None:
+            add(name, metavar=metavar, dest=options.destination(name), help=does)
+
+        option(
             "keyring",
-            metavar="NAME",
-            help="the keyring that this certificate draws its key from "
+            "NAME",
+            "the keyring that this certificate draws its key from "
             "(default: the keyring that pins any of its names, else the certificate's name)",
         )
-        add("backup-keys", metavar="N", help="backups to keep staged per key type (default: 2)")
-        add(
-            "max-age",
-            metavar="SECONDS",
-            help="how long clients hold the pins (default: 5184000, 60 days)",
-        )
+        option("backup-keys", "N", "backups to keep staged per key type (default: 2)")
+        option("max-age", "SECONDS", "how long clients hold the pins (default: 5184000, 60 days)")
         _add_switch(add, "include-subdomains", "add includeSubDomains to the header")
-        add("report-uri", metavar="URI", help="add report-uri to the header (default: none)")
+        option("report-uri", "URI", "add report-uri to the header (default: none)")
         _add_switch(add, "report-only", "publish Public-Key-Pins-Report-Only instead")
-        add(
+        option(
             "rollover-days",
-            metavar="DAYS",
-            help="after so many days in service a key rolls over at its next renewal, as soon as that "
+            "DAYS",
+            "after so many days in service a key rolls over at its next renewal, as soon as that "
             "locks nobody out; 0: at every renewal; never (default: 730)",
         )
-        add(
+        option(
             "header",
-            metavar="SERVER",
-            help="the server that sends the header: apache, nginx, or none, if pins are for apps or "
+            "SERVER",
+            "the server that sends the header: apache, nginx, or none, if pins are for apps or "
             "zones only (default: what is installed; both or neither: apache)",
         )
-        add(
+        option(
             "snippet-dir",
-            metavar="DIR",
-            help="where KEYRING.conf is written (default: CONFIG_DIR/pinkeep/apache or .../nginx)",
+            "DIR",
+            "where KEYRING.conf is written (default: CONFIG_DIR/pinkeep/apache or .../nginx)",
         )
-        add(
+        option(
             "configtest-command",
-            metavar="CMD",
-            help="run before a changed snippet goes live (default: apache2ctl configtest, else "
+            "CMD",
+            "run before a changed snippet goes live (default: apache2ctl configtest, else "
             "apachectl configtest, else none; for nginx: nginx -t)",
         )
-        add(
+        option(
             "reload-command",
-            metavar="CMD",
-            help="makes the server load the snippet and certificates; '' if you reload it yourself "
+            "CMD",
+            "makes the server load the snippet and certificates; '' if you reload it yourself "
             "(default: only if the server runs, systemctl reload, else apache2ctl graceful or apachectl "
             "graceful; for nginx: nginx -s reload)",
         )
+        for name in options.OPTIONS:
+            add(f"0-1-{name}", dest=options.stored_name(name), help=argparse.SUPPRESS)
+
+    def dest(self, var: str) -> str:
+        """The name of an option in certbot's configuration, where certbot does not store it."""
+        from certbot_pinkeep.core import options
+
+        return options.destination(var)
 
     @property
     def guard(self) -> Guard:
@@ -271,15 +281,17 @@ def _notice_deletion(config: Any) -> None:
 
 
 def _add_switch(add: Callable[..., None], name: str, does: str) -> None:
-    """A flag, and one to take it back: certbot remembers the first."""
-    dest = f"pinkeep_{name.replace('-', '_')}"
+    """A flag, and one to take it back: the keyring keeps the first."""
+    from certbot_pinkeep.core import options
+
+    dest = options.destination(name)
     add(name, action="store_true", default=None, dest=dest, help=f"{does} (default: off)")
     add(
         f"no-{name}",
         action="store_false",
         default=None,
         dest=dest,
-        help=f"take back --pinkeep-{name} (default: as certbot remembers)",
+        help=f"take back --pinkeep-{name} (default: as the keyring has it)",
     )
 
 

@@ -3,13 +3,15 @@
 The rules:
 
 * A lineage that is pinned must be renewed by pinkeep, or at least with the same key, also by the
-  next plain ``certbot renew``. Certbot notes its options at a renewal only; a lineage that is not
-  due is adopted all the same, so the options are noted here, before anything is published.
+  next plain ``certbot renew``. Certbot notes at a renewal only who renews with which key. A lineage that is
+  not due is adopted all the same, so both are noted here, before anything is published.
 * ``certbot renew`` rolls a lineage over only if pinkeep is its installer, by ``cli.ini`` or else by its file,
   and only if certbot renews it of itself.
-* A value that cannot be used does not stay there: else it would count again once the admin has mended it
-  where it was given.
-* Only the files of lineages that pinkeep keeps are written, and only these options in them (G9).
+* No option of pinkeep stays there: the keyring file has the options. Those that pinkeep 0.1 had certbot
+  store are taken over, and taken out, when the lineage has its turn. They would stop a certbot without
+  the plugin (G11).
+* Only the files of lineages that pinkeep keeps are written, and only these lines of them (G9). Each is
+  written whole or not at all.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from __future__ import annotations
 import glob
 import io
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import configobj
@@ -25,8 +28,6 @@ import configobj
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.storage import atomic
-
-_PREFIX = "pinkeep_"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Renewal:
     :ivar cert_path: ``live/NAME/cert.pem``
     :ivar renew_before_expiry: as it is written, e.g. ``30 days``; empty: certbot's default
     :ivar autorenew: whether certbot renews it of itself
-    :ivar options: the stored options of pinkeep by their names without ``--pinkeep-``
+    :ivar options: what pinkeep 0.1 had certbot store, by the options' names without ``--pinkeep-``
     """
 
     name: str
@@ -76,7 +77,7 @@ def load(config_dir: str, name: str) -> Renewal | None:
     if not os.path.exists(path):
         return None
     try:
-        content = _read(path)
+        content = _parsed(atomic.read(path, atomic.MEDIUM))
         parameters = content["renewalparams"]
         return Renewal(
             name=name,
@@ -92,7 +93,8 @@ def load(config_dir: str, name: str) -> Renewal | None:
             options={
                 _option(item): value
                 for item in parameters
-                if item.startswith(_PREFIX) and (value := _text(parameters, item)) is not None
+                if item.startswith(options.STORED_PREFIX)
+                and (value := _text(parameters, item)) is not None
             },
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, SyntaxError) as error:
@@ -101,102 +103,121 @@ def load(config_dir: str, name: str) -> Renewal | None:
         ) from error
 
 
-def remember(config_dir: str, name: str, installer: str, given: Mapping[str, object]) -> None:
-    """Note in a lineage's renewal file that *installer* renews it, with its present key.
+def written(config_dir: str, name: str) -> object:
+    """Return a value that differs once certbot has written the renewal file of a lineage anew."""
+    try:
+        found = os.stat(path_of(config_dir, name))
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
-    :param given: options by their names without ``--pinkeep-``; those that are ``None`` are removed
+
+def remember(config_dir: str, name: str, installer: str) -> None:
+    """Note in a lineage's renewal file that *installer* renews the lineage, with its present key; take
+    the options of pinkeep 0.1 out.
+
     :raises PinkeepError: when the file is not one of certbot's
     :raises OSError: when it cannot be written
     """
-    path = path_of(config_dir, name)
-    wanted = {"installer": installer, "reuse_key": "True"} | _items(given)
-    _change(path, _content(path), wanted)
+    _change(path_of(config_dir, name), {"installer": installer, "reuse_key": "True"}, None)
 
 
 def keep_key(config_dir: str, name: str) -> None:
-    """Note in a lineage's renewal file that it is renewed with its present key, by the installer that
-    it has.
+    """Note in a lineage's renewal file that the lineage is renewed with its present key, by the
+    installer that it has.
 
     :raises PinkeepError: when the file is not one of certbot's
     :raises OSError: when it cannot be written
     """
-    path = path_of(config_dir, name)
-    content = _content(path)
-    parameters = content["renewalparams"]
-    remembered = {k: str(v) for k, v in parameters.items() if k.startswith(_PREFIX)}
-    _change(path, content, {"reuse_key": "True"} | remembered)
+    _change(path_of(config_dir, name), {"reuse_key": "True"}, ())
 
 
-def forget_unusable(config_dir: str, name: str, also: str = "") -> None:
-    """Remove options from a lineage's renewal file whose values cannot be used. Certbot notes each option
-    that is given at a renewal, and reads it again when the admin has mended it elsewhere.
+def take_out(config_dir: str, name: str, only: Collection[str] | None = None) -> None:
+    """Take the options out of a lineage's renewal file that pinkeep 0.1 had certbot store there.
 
-    :param also: an option more to remove, by its name without ``--pinkeep-``
+    :param only: those to take out, by their names without ``--pinkeep-``; ``None``: all
     :raises PinkeepError: when the file is not one of certbot's
     :raises OSError: when it cannot be written
     """
     path = path_of(config_dir, name)
-    content = _content(path)
-    parameters = content["renewalparams"]
-    items = {item: _text(parameters, item) for item in parameters if item.startswith(_PREFIX)}
-    values = {_option(item): value for item, value in items.items()}
-    bad = {*options.unusable(values), also}
-    kept = {item: str(value) for item, value in items.items() if _option(item) not in bad}
-    _change(path, content, kept)
-
-
-def agree(config_dir: str, name: str, settings: Mapping[str, str]) -> None:
-    """Note the options of its keyring in the renewal file of a lineage that pinkeep renews.
-
-    :param settings: by their names without ``--pinkeep-``; others that are stored are removed, but
-        for the keyring
-    :raises PinkeepError: when the file is not one of certbot's
-    :raises OSError: when it cannot be written
-    """
-    path = path_of(config_dir, name)
-    if not os.path.exists(path):
-        return
-    content = _content(path)
-    parameters = content["renewalparams"]
-    if _text(parameters, "installer") != "pinkeep":
-        return
-    keyring = _text(parameters, f"{_PREFIX}keyring")
-    _change(path, content, _items({**settings, "keyring": keyring}))
-
-
-def _option(item: str) -> str:
-    return item.removeprefix(_PREFIX).replace("_", "-")
-
-
-def _items(given: Mapping[str, object]) -> dict[str, str]:
-    return {
-        _PREFIX + option.replace("-", "_"): str(value)
-        for option, value in given.items()
-        if value is not None
-    }
-
-
-def _content(path: str) -> configobj.ConfigObj:
     try:
-        content = _read(path)
-        content["renewalparams"]
-    except (configobj.ConfigObjError, KeyError) as error:
+        stored = options.STORED_PREFIX.encode() in atomic.read(path, atomic.MEDIUM)
+    except FileNotFoundError:
+        return
+    if stored:
+        _change(path, {}, only)
+
+
+def _change(path: str, wanted: Mapping[str, str], gone: Collection[str] | None) -> None:
+    """Change lines of a renewal file; every other byte, the mode and the owner stay.
+
+    :param wanted: values by their names in the file
+    :param gone: the stored options of pinkeep to take out; ``None``: all
+    """
+    before = atomic.read(path, atomic.MEDIUM)
+    content = _content(path, before)
+    parameters = content["renewalparams"]
+    wanted = {item: value for item, value in wanted.items() if _text(parameters, item) != value}
+    out = [
+        item
+        for item in parameters
+        if item.startswith(options.STORED_PREFIX) and (gone is None or _option(item) in gone)
+    ]
+    if not wanted and not out:
+        return
+    parameters.update(wanted)
+    for item in out:
+        del parameters[item]
+    after = _edited(before, wanted, out)
+    if not _says(after, content):  # values over several lines, or in quotes that are not certbot's
+        written = io.BytesIO()
+        content.write(written)
+        after = written.getvalue()
+    found = os.stat(path)
+    owner = (found.st_uid, found.st_gid)
+    atomic.replace(path, after, found.st_mode & 0o777, owner=owner)
+
+
+def _edited(content: bytes, wanted: Mapping[str, str], out: Collection[str]) -> bytes:
+    """Change lines of the section ``[renewalparams]``, where each value has one line."""
+    lines, left, inside, first = [], dict(wanted), False, -1
+    for line in content.splitlines(keepends=True):
+        section = re.match(rb"\s*\[+\s*([^\]]*?)\s*\]", line)
+        if section:
+            inside = section[1] == b"renewalparams"
+        item = re.match(rb"\s*(\w+)\s*=", line) if inside else None
+        name = item[1].decode() if item else ""
+        if name in out:
+            continue
+        if item and name in left:
+            line = item[0] + b" " + left.pop(name).encode() + _line_end(line)
+        lines.append(line)
+        first = len(lines) if section and inside else first
+    if first < 0 or not lines[first - 1].endswith(b"\n"):
+        return content
+    end = _line_end(lines[first - 1])
+    lines[first:first] = [f"{item} = {value}".encode() + end for item, value in left.items()]
+    return b"".join(lines)
+
+
+def _line_end(line: bytes) -> bytes:
+    return line[len(line.rstrip(b"\r\n")) :]
+
+
+def _says(written: bytes, content: configobj.ConfigObj) -> bool:
+    try:
+        return bool(_parsed(written) == content)
+    except (configobj.ConfigObjError, ValueError):
+        return False
+
+
+def _content(path: str, written: bytes) -> configobj.ConfigObj:
+    try:
+        content = _parsed(written)
+        content["renewalparams"].items()
+    except (configobj.ConfigObjError, KeyError, AttributeError) as error:
         raise PinkeepError(f"Certbot's renewal file {path} cannot be read: {error}.") from error
     return content
-
-
-def _change(path: str, content: configobj.ConfigObj, wanted: Mapping[str, str]) -> None:
-    """Have the file say what is wanted, and nothing else of pinkeep's options."""
-    parameters = content["renewalparams"]
-    gone = [item for item in parameters if item.startswith(_PREFIX) and item not in wanted]
-    if not gone and all(_text(parameters, item) == value for item, value in wanted.items()):
-        return
-    for item in gone:
-        del parameters[item]
-    parameters.update(wanted)
-    written = io.BytesIO()
-    content.write(written)
-    atomic.replace(path, written.getvalue(), os.stat(path).st_mode & 0o777)
 
 
 def path_of(config_dir: str, name: str) -> str:
@@ -204,13 +225,14 @@ def path_of(config_dir: str, name: str) -> str:
     return os.path.join(config_dir, "renewal", f"{name}.conf")
 
 
-def _read(path: str) -> configobj.ConfigObj:
+def _parsed(written: bytes) -> configobj.ConfigObj:
     return configobj.ConfigObj(
-        io.BytesIO(atomic.read(path, atomic.MEDIUM)),
-        encoding="utf-8",
-        default_encoding="utf-8",
-        interpolation=False,
+        io.BytesIO(written), encoding="utf-8", default_encoding="utf-8", interpolation=False
     )
+
+
+def _option(item: str) -> str:
+    return item.removeprefix(options.STORED_PREFIX).replace("_", "-")
 
 
 def _text(parameters: Mapping[str, object], item: str) -> str | None:

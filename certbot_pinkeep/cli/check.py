@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from certbot_pinkeep.adapters import certbot_config, clock
 from certbot_pinkeep.cli import context
+from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import DamagedState, PinkeepError
 from certbot_pinkeep.storage import atomic
 
@@ -225,7 +226,7 @@ def _cli_ini(config: Any) -> CliIni:
         config.reuse_key if certbot_config.is_given(config, "reuse_key") else None,
         hook or "",
         config.directory_hooks,
-        context.given(config),
+        options.given(config),
     )
 
 

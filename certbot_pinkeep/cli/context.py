@@ -10,7 +10,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from certbot import errors
@@ -19,7 +18,6 @@ from certbot_pinkeep.adapters import certbot_config, clock, lineage
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.core import options, text
 from certbot_pinkeep.core.errors import BadOption, DamagedState, PinkeepError
-from certbot_pinkeep.core.options import OPTIONS
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.workflow.enrol import Keeper
@@ -277,35 +275,29 @@ def load_one(keeper: Keeper, name: str) -> State:
     return states[0]
 
 
-def given(config: Any) -> dict[str, object]:
-    """The plugin's options in ``cli.ini``, by their names without ``--pinkeep-``; ``None``: not there."""
-    return {option: getattr(config, f"pinkeep_{option.replace('-', '_')}") for option in OPTIONS}
-
-
 def enrol(
     config: Any,
     keeper: Keeper,
     renewal: Renewal,
     also: Mapping[str, object] | None = None,
-    remember: Callable[[Mapping[str, object]], None] | None = None,
+    remember: Callable[[], None] | None = None,
 ) -> str:
-    """Record what is live of a lineage, with the options that certbot remembers for it.
+    """Record what is live of a lineage, with the options that count for it.
 
     :param also: options that are given, beside those in ``cli.ini``
-    :param remember: notes the options for its renewals; ``None``: nothing is noted
+    :param remember: notes how the lineage is renewed; ``None``: nothing is noted
     :returns: its keyring
     """
     name = renewal.name
     live = lineage.look(name, renewal.cert_path, renewal.key_path, renewal.must_staple)
     now = clock.now()
-    also = {**given(config), **(also or {})}
+    also = {**options.given(config), **(also or {})}
     values = keeper.values(name, also, renewal.options, live.names, now)
     chosen = options.parse(values, name)
     # With one certificate ever, there was none before whose pins could be forgotten.
     ours = renewal.installer == certbot_config.INSTALLER and live.versions > 1
     pinned_before = ours and keeper.store.may_have_had(name, renewal.options)
-    noted = partial(remember, values) if remember else None
-    taken = keeper.enrol(live, chosen, now, noted, pinned_before)
+    taken = keeper.enrol(live, chosen, now, remember, pinned_before)
     for sentence in taken.told:
         tell(sentence)
     return chosen.keyring

@@ -56,7 +56,7 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
             "--installer pinkeep"
         )
         return 0
-    given = context.given(config)
+    given = options.given(config)
     keyring, values = name, given
     with suppress(PinkeepError, OSError):  # taking it in tells
         values = keeper.store.values(name, given, renewal.options)

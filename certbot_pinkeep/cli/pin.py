@@ -156,7 +156,7 @@ def _check(
 
     :raises PinkeepError: when it cannot
     """
-    given = {**context.given(config), **also}
+    given = {**options.given(config), **also}
     live = lineage.look(renewal.name, renewal.cert_path, renewal.key_path, renewal.must_staple)
     values = keeper.values(renewal.name, given, renewal.options, live.names, clock.now())
     try:
@@ -193,9 +193,9 @@ def _check(
         )
 
 
-def _remember(config: Any, renewal: Renewal, values: Mapping[str, object]) -> None:
+def _remember(config: Any, renewal: Renewal) -> None:
     if renewal.installer in (None, certbot_config.INSTALLER):
-        renewal_conf.remember(config.config_dir, renewal.name, certbot_config.INSTALLER, values)
+        renewal_conf.remember(config.config_dir, renewal.name, certbot_config.INSTALLER)
     else:
         renewal_conf.keep_key(config.config_dir, renewal.name)
 

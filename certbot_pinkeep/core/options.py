@@ -5,6 +5,12 @@ The rules:
 * A value that cannot be used is an error that names the option and the value (G10).
 * Nothing here asks the parser to refuse a value: a bad one in cli.ini would then stop every run of
   certbot, also for the lineages of other installers (G3, G9).
+* Options are kept in the keyring file, and nowhere else. Certbot stores in renewal files each option
+  whose name in its configuration begins with the plugin's. So the names there begin otherwise: a renewal
+  file with options of a plugin that is not installed would stop certbot 2 (G11). For the same reason a
+  configuration has only those options that are given in this run, on the command line or in ``cli.ini``.
+* pinkeep 0.1 had certbot store the options. Certbot 2 restores only options that it knows, so the names
+  of 0.1 stay known.
 """
 
 from __future__ import annotations
@@ -48,6 +54,10 @@ MOST_MAX_AGE = 315360000
 #: The options that are given without a value, or taken back.
 SWITCHES = ("include-subdomains", "report-only")
 
+#: How the names of 0.1 begin, in renewal files.
+STORED_PREFIX = "pinkeep_"
+_PREFIX = "for_keyring_"
+
 _KEYRING = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LONGEST_NAME = 250  # with ".conf", what a file system takes
 _URI = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
@@ -84,6 +94,27 @@ class Options:
     configtest: tuple[str, ...] | None = None
     reload: tuple[str, ...] | None = None
     settings: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+def destination(option: str) -> str:
+    """Return the name of an option in certbot's configuration.
+
+    :param option: its name without ``--pinkeep-``
+    """
+    return _PREFIX + option.replace("-", "_")
+
+
+def stored_name(option: str) -> str:
+    """Return the name by which certbot stored an option of pinkeep 0.1 in renewal files."""
+    return STORED_PREFIX + option.replace("-", "_")
+
+
+def given(config: object) -> dict[str, object]:
+    """Return the options that are given in this run; ``None``: not given.
+
+    :param config: certbot's configuration
+    """
+    return {option: getattr(config, destination(option)) for option in OPTIONS}
 
 
 def parse(values: Mapping[str, object], lineage: str) -> Options:

@@ -285,16 +285,26 @@ def _exposed(path: str, found: os.stat_result) -> Exposed:
     return Exposed(path, mode, found.st_uid, " && ".join(commands))
 
 
-def replace(path: str, data: bytes, mode: int, sync: bool = True) -> None:
+def replace(
+    path: str,
+    data: bytes,
+    mode: int,
+    sync: bool = True,
+    owner: tuple[int, int] | None = None,
+) -> None:
     """Put *data* at *path*, in place of what was there.
 
     :param mode: the permissions, e.g. ``0o600``
     :param sync: whether it has to outlast a power failure; what is a mere cache need not
+    :param owner: the user and the group, where the system lets us choose them; ``None``: ours
     :raises OSError: when the folder is missing or cannot be written; the old file is still there
     """
     folder = os.path.dirname(path)
     sweep(folder)
     with _temporary(folder, data, mode, sync) as temporary:
+        if owner is not None:
+            with suppress(PermissionError):
+                os.chown(temporary, *owner)
         os.replace(temporary, path)
     if sync:
         _sync_folder(folder)

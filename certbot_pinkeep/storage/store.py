@@ -256,11 +256,11 @@ class Store:
         remembered: Mapping[str, str],
         by_host: Callable[[], str | None] | None = None,
     ) -> dict[str, object]:
-        """The options that count for a lineage: those given for it, else what certbot remembers of
-        it, else what counts for its keyring. What is remembered from before it joins does not count.
+        """The options that count for a lineage: those given in this run, else what pinkeep 0.1 had certbot
+        store for it, else what its keyring's file has. What was stored before it joins does not count.
 
         :param given: by their names without ``--pinkeep-``; ``None``: not given
-        :param remembered: what its renewal file has
+        :param remembered: what its renewal file has from 0.1
         :param by_host: finds the keyring of its hosts, where none is named for it and none has it
         """
         named = given.get("keyring")
@@ -272,9 +272,7 @@ class Store:
         with suppress(DamagedState):
             state = self.load(keyring)
         if state is not None and not self.has(keyring, lineage):
-            # It joins: certbot remembers these from another keyring, or from nowhere.
-            given = {n: None if str(v) == remembered.get(n) else v for n, v in given.items()}
-            remembered = {}
+            remembered = {}  # it joins: these are from another keyring, or from nowhere
         settings = state.settings if state else {}
         values = {
             name: remembered.get(name, settings.get(name)) if value is None else value

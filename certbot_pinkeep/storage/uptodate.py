@@ -2,8 +2,9 @@
 
 The rules:
 
-* A stamp holds the state (as ``stat`` sees it) of every file that the last run looked at, and the
-  options. While none of it differs, a run would change nothing, and is left out.
+* A stamp holds the state (as ``stat`` sees it) of every file that the last run looked at, and the options
+  that count. While no file differs, and no option is given that differs, a run would change nothing, and
+  is left out. What is not given is in the keyring file, which is one of those files.
 * Of a folder its owner and mode are looked at; where its path ends with a slash, also whether files
   in it came, went or were replaced.
 * One more file has the certificates of all lineages, to tell which of them are others than before.
@@ -20,7 +21,7 @@ from contextlib import suppress
 
 from certbot_pinkeep.storage import atomic, shadow
 
-_VERSION = 1
+_VERSION = 2
 
 
 class UpToDate:
@@ -32,9 +33,10 @@ class UpToDate:
     def __init__(self, work_dir: str) -> None:
         self.folder = os.path.join(work_dir, "pinkeep")
 
-    def in_step(self, lineage: str, options: Mapping[str, object], watched: Iterable[str]) -> bool:
+    def in_step(self, lineage: str, given: Mapping[str, object], watched: Iterable[str]) -> bool:
         """Whether nothing differs from what was stamped.
 
+        :param given: options; ``None``: not given
         :param watched: files that must be among the stamped ones: those of the live certificate
         """
         try:
@@ -44,7 +46,7 @@ class UpToDate:
             stamp = json.loads(atomic.read_closed(path, atomic.MEDIUM))
             return bool(
                 stamp["version"] == _VERSION
-                and stamp["options"] == _plain(options)
+                and _plain(given).items() <= stamp["options"].items()
                 and set(watched) <= stamp["files"].keys()
                 and all(_stat(path) == seen for path, seen in stamp["files"].items())
             )
@@ -52,7 +54,7 @@ class UpToDate:
             return False
 
     def set(self, lineage: str, options: Mapping[str, object], paths: Iterable[str]) -> None:
-        """Note that the lineage is in step with these options and files."""
+        """Note that the lineage is in step with these files, and with these options, which count for it."""
         stamp = {
             "version": _VERSION,
             "options": _plain(options),
@@ -97,7 +99,7 @@ class UpToDate:
 
 
 def _plain(options: Mapping[str, object]) -> dict[str, str]:
-    return {name: repr(value) for name, value in options.items()}
+    return {name: str(value) for name, value in options.items() if value is not None}
 
 
 def _stat(path: str) -> list[int] | None:

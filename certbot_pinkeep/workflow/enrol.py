@@ -146,13 +146,14 @@ class Keeper(Publishing):
             state, csr_paths = self._staged(state, chosen, live, now)
             state, told = self._with_sent(old, state, live, sent, now)
             # First: a run that is killed must not leave the others with options that are no more.
-            self._tell_members(old, state, live)
+            self._take_out_options(old, state, live)
             if state != old:
                 state = self.store.save(state)
             self.store.mend_copy(chosen.keyring)
             self._tell_left(live, state, origin)
             if remember is not None:
                 remember()
+            renewal_conf.take_out(self.config_dir, live.name)
         joined = old is None or not draws(old, live.name)
         taken = Taken(
             live,
@@ -554,17 +555,17 @@ class Keeper(Publishing):
                 raise self.unpinned_error(old, live)
         return replace(old, keyring=keyring.with_member(member))
 
-    def _tell_members(self, old: State | None, state: State, live: Live) -> None:
-        """Note options that were given with one lineage in the renewal files of the others."""
+    def _take_out_options(self, old: State | None, state: State, live: Live) -> None:
+        """Take the options of pinkeep 0.1 out of the renewal files of the other lineages, if the keyring's
+        options change: their turn would bring the earlier ones back."""
         if old is None or old.settings == state.settings:
             return
-        for member in state.keyring.members:
-            if member.lineage == live.name or member.transferred or not member.enrolled:
-                continue
-            try:
-                renewal_conf.agree(self.config_dir, member.lineage, state.settings)
-            except (PinkeepError, OSError) as error:
-                logger.error("The options of %s could not be noted: %s", member.lineage, error)
+        for member in state.keyring.drawing:
+            if member.lineage != live.name:
+                try:
+                    renewal_conf.take_out(self.config_dir, member.lineage)
+                except (PinkeepError, OSError) as error:
+                    logger.error("%s", error)
 
 
 def _safety_once_published(

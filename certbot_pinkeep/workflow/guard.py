@@ -37,7 +37,7 @@ from certbot_pinkeep.core.errors import (
 )
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.kinds import KeyKind
-from certbot_pinkeep.core.options import OPTIONS, Options
+from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.storage import atomic, shadow
 from certbot_pinkeep.workflow import requests
@@ -67,6 +67,7 @@ class Guard:
         self._not_taken: set[str] = set()
         self._renewals: dict[str, Renewal | None] = {}
         self._pinned_before: bool | None = None
+        self._written: object = None  # the renewal file before certbot reconfigure
 
     @property
     def run(self) -> Run:
@@ -84,7 +85,7 @@ class Guard:
         :raises BadOption: when it cannot
         """
         lineage = self.config.certname or "any"
-        chosen = options.parse(given(self.config), lineage)
+        chosen = options.parse(options.given(self.config), lineage)
         hosts = tuple(str(name).lower() for name in self.config.domains or ())
         options.check_report_host(chosen.report_uri, hosts, chosen.include_subdomains)
         self.keeper.check(chosen)
@@ -249,6 +250,7 @@ class Guard:
         :raises PinkeepError: when its renewal file cannot be read
         """
         self._renewal(name)
+        self._written = renewal_conf.written(self.config.config_dir, name)
         util.atexit_register(self.after_reconfigure)
 
     def keep_once(self, name: str) -> None:
@@ -306,7 +308,7 @@ class Guard:
                     live,
                     values,
                     chosen,
-                    partial(renewal_conf.remember, self.config.config_dir, name, INSTALLER, values),
+                    partial(renewal_conf.remember, self.config.config_dir, name, INSTALLER),
                     self._was_pinned(name),
                     issued,
                 )
@@ -317,17 +319,19 @@ class Guard:
         _tell_taken(taken)
 
     def _forget_unusable(self, name: str, error: BadOption) -> None:
-        """Have certbot not remember what cannot be used."""
-        option = error.option.removeprefix("--pinkeep-")
+        """Take those options of pinkeep 0.1 out of the renewal file that cannot be used."""
+        renewal = self._renewal(name)
+        stored = renewal.options if renewal is not None else {}
+        bad = {*options.unusable(stored), error.option.removeprefix("--pinkeep-")}
         try:
-            renewal_conf.forget_unusable(self.config.config_dir, name, option)
+            renewal_conf.take_out(self.config.config_dir, name, bad)
         except (PinkeepError, OSError) as why:
             logger.error("%s", why)
 
     def _note(self, name: str, issued: bool) -> None:
         """Have the certificate loaded in the end, whatever goes wrong from here on (G12)."""
         cert_path = os.path.join(self.config.live_dir, name, "cert.pem")
-        keyring, values = name, given(self.config)
+        keyring, values = name, options.given(self.config)
         try:
             keyring, values = self._keyring(name), self._values(name)
         except (PinkeepError, OSError) as error:
@@ -418,12 +422,12 @@ class Guard:
     def _values(
         self, lineage: str | None = None, names: Sequence[str] | None = None
     ) -> dict[str, object]:
-        """The options as they were given.
+        """The options that are given in this run.
 
-        :param lineage: adds what certbot remembers for it, and what counts for its keyring
+        :param lineage: adds what counts for its keyring
         :param names: of its certificate; ``None``: of the one that is live
         """
-        own = given(self.config)
+        own = options.given(self.config)
         if lineage is None:
             return own
         renewal = self._renewal(lineage)
@@ -450,8 +454,9 @@ class Guard:
         name = self.config.certname
         try:
             renewal = renewal_conf.load(self.config.config_dir, name)
-            before = self._renewals.pop(name, None)
-            saved = renewal != before  # else the simulated renewal failed, or changed nothing
+            self._renewals.pop(name, None)
+            # Certbot writes the file anew, also with the same content, unless the simulated renewal fails.
+            saved = renewal_conf.written(self.config.config_dir, name) != self._written
             if saved and renewal is not None and renewal.installer == INSTALLER:
                 self._take_in(name)
                 self._finish()
@@ -459,16 +464,11 @@ class Guard:
             logger.error("%s", error)
 
 
-def given(config: Any) -> dict[str, object]:
-    """The plugin's options in this run, by their names without ``--pinkeep-``; ``None``: not given."""
-    return {option: getattr(config, f"pinkeep_{option.replace('-', '_')}") for option in OPTIONS}
-
-
 def _how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | None) -> str:
     """Where an option comes from that cannot be used, and what to do."""
 
     option = error.option.removeprefix("--")
-    given = certbot_config.source(config, option.replace("-", "_"))
+    given = certbot_config.source(config, options.destination(option.removeprefix("pinkeep-")))
     told, mend = "", explain.given_anew(name, error)
     if given == certbot_config.COMMAND_LINE:
         told = " It was given on the command line."
@@ -478,7 +478,7 @@ def _how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | No
         told = f" It was given on the command line, or stands in cli.ini as {option!r}."
     elif renewal is not None and option.removeprefix("pinkeep-") in renewal.options:
         path = os.path.join(config.renewal_configs_dir, f"{name}.conf")
-        told = f" It was given at an earlier run, and certbot remembered it. It is removed from {path}."
+        told = f" It was given at an earlier run, and certbot stored it. pinkeep has taken it out of {path}."
     elif not isinstance(error, NoKeyringName):
         told = " It was given at an earlier run, and counts for the keyring since."
     return f"{told}\nRun: {mend}"

@@ -158,7 +158,8 @@ class Run:
                 paths.append(os.path.join(self.config_dir, "renewal", ""))
             try:
                 if report.settled:
-                    self.stamps.set(live.name, self._values[live.name], paths)
+                    values = {**self._values[live.name], "keyring": taken.chosen.keyring}
+                    self.stamps.set(live.name, values, paths)
                 else:
                     self.stamps.clear(live.name)
             except OSError as error:

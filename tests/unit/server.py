@@ -339,7 +339,7 @@ class Server:
         keeper = Keeper(str(self.config), str(self.work))
         live = self.live(name)
         found = lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
-        renewal_conf.remember(str(self.config), name, "pinkeep", {})
+        renewal_conf.remember(str(self.config), name, "pinkeep")
         keeper.enrol(found, chosen, self.now)
 
     def sound(self) -> None:

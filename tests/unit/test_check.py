@@ -1062,7 +1062,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     found = Site(tmp_path)
     monkeypatch.setattr(clock, "now", lambda: NOW)
     found.keep()
-    renewal_conf.remember(str(found.config), found.name, "pinkeep", {})
+    renewal_conf.remember(str(found.config), found.name, "pinkeep")
 
     def look(
         wanted: list[Target], way: probe.Way
@@ -1439,7 +1439,7 @@ def test_what_cli_ini_says_counts_for_each_renewal(
     site: Site, said: CliIni, expected: tuple[str, bool, bool]
 ) -> None:
     """It comes before what the renewal file says, in certbot as well."""
-    renewal_conf.remember(str(site.config), site.name, "apache", {})
+    renewal_conf.remember(str(site.config), site.name, "apache")
     site.renewal.write_text(site.renewal.read_text().replace("reuse_key = True", ""))
     (found,) = (
         LocalFiles(str(site.config), site.keeper.store, said)
@@ -1451,7 +1451,7 @@ def test_what_cli_ini_says_counts_for_each_renewal(
 
 def test_what_cli_ini_says_is_read_as_certbot_reads_it(site: Site, capsys: Said) -> None:
     """The hook and the key's reuse that are set there are no warning any more."""
-    renewal_conf.remember(str(site.config), site.name, "apache", {})
+    renewal_conf.remember(str(site.config), site.name, "apache")
     site.renewal.write_text(site.renewal.read_text().replace("reuse_key = True", ""))
     code, said = call(site, capsys)
     assert code == CRITICAL and "a new key" in said[0]
@@ -1494,14 +1494,16 @@ def test_g10_a_bad_value_in_cli_ini_is_told_once(site: Site, capsys: Said) -> No
     assert call(site, capsys, f"--config={ini}")[0] == OK
 
 
-def test_g10_a_bad_value_that_certbot_remembers_is_told(site: Site, capsys: Said) -> None:
+def test_g10_a_bad_value_that_certbot_stored_is_told(site: Site, capsys: Said) -> None:
     """Of its certificate; not where another installer renews that."""
-    for values in ({"max-age": "soon"}, {"report-uri": f"https://{site.name}/"}):
-        renewal_conf.remember(str(site.config), site.name, "pinkeep", values)
+    text = site.renewal.read_text()
+    for option, value in (("max-age", "soon"), ("report-uri", f"https://{site.name}/")):
+        site.renewal.write_text(f"{text}pinkeep_{option.replace('-', '_')} = {value}\n")
         code, said = call(site, capsys)
         assert (code, len(said)) == (WARNING, 2)
-        assert f"--pinkeep-{next(iter(values))} VALUE" in said[1]
-    renewal_conf.remember(str(site.config), site.name, "apache", {"max-age": "soon"})
+        assert f"--pinkeep-{option} VALUE" in said[1]
+    other = text.replace("installer = pinkeep", "installer = apache")
+    site.renewal.write_text(f"{other}pinkeep_max_age = soon\n")
     assert all("--pinkeep-max-age" not in line for line in call(site, capsys)[1])
 
 

@@ -26,6 +26,7 @@ from certbot_pinkeep.adapters import clock as clocks
 from certbot_pinkeep.adapters import renewal_conf
 from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.cli import main
+from certbot_pinkeep.core import options
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.workflow.enrol import Keeper
@@ -66,15 +67,14 @@ def site(tmp_path: Path, clock: Clock) -> Site:
 
 
 def run(site: Site, days: int, by_hand: bool = False) -> None:
-    """A run as the plugin does it, with the options remembered."""
+    """A run as the plugin does it."""
     values = {
         "configtest-command": "",
         "reload-command": "" if by_hand else "/bin/true",
         "backup-keys": "1",
     }
-    chosen = site.options(backup_keys=1, configtest=(), reload=() if by_hand else ("/bin/true",))
-    renewal_conf.remember(str(site.config), site.name, "pinkeep", values)
-    site.keeper.keep(site.look(), chosen, NOW + days * DAY)
+    renewal_conf.remember(str(site.config), site.name, "pinkeep")
+    site.keeper.keep(site.look(), options.parse(values, site.name), NOW + days * DAY)
 
 
 def make_unsafe(site: Site, clock: Clock) -> None:
@@ -251,7 +251,7 @@ def test_now_needs_a_certificate_that_pinkeep_renews(
 ) -> None:
     """Another installer would keep the key: refused. A deleted certificate cannot be renewed: the
     wish is on record, for the next one."""
-    renewal_conf.remember(str(site.config), site.name, "apache", {})
+    renewal_conf.remember(str(site.config), site.name, "apache")
     err = refused(site, capsys, "rollover", site.name, "--now")
     assert "the installer apache" in err and "--installer pinkeep" in err
     site.renewal.unlink()

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from helpers import DAY, HOUR, NOW, A, B, make_pem, pem_of, policy
 from machine import RSA_KEY, Machine
 
-from certbot_pinkeep.adapters import clock, lineage, renewal_conf
+from certbot_pinkeep.adapters import clock, lineage
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core.errors import (
     BadKey,
@@ -320,17 +320,6 @@ def test_g10_reports_do_not_go_to_a_host_of_another_lineage(pair: Machine) -> No
     with pytest.raises(BadOption, match="--pinkeep-report-uri"):
         pair.keep(WWW, "one", NOW + DAY, pinned=True, report_uri=f"https://{API}/r")
     assert pair.published("one").report_uri is None
-
-
-def test_g5_options_are_told_before_they_are_recorded(
-    pair: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run that is killed in between leaves none of the old ones behind."""
-    monkeypatch.setattr("certbot_pinkeep.storage.store.Store.save", _killed)
-    with pytest.raises(KeyboardInterrupt):
-        pair.keep(WWW, "one", NOW + DAY, pinned=True, max_age=5)
-    found = renewal_conf.load(str(pair.config), API)
-    assert found is not None and found.options["max-age"] == "5"
 
 
 def _killed(*given: object) -> None:

@@ -328,10 +328,12 @@ def test_new_type_for_a_host_without_pins_is_made_at_once(shared: Machine) -> No
 
 
 def test_options_belong_to_the_keyring(shared: Machine) -> None:
-    """The last change counts, and the other lineages' renewal files have it."""
+    """The last change counts, also where pinkeep 0.1 stored another value for one of its lineages."""
     shared.new(API, KEYRING, NOW)
+    with shared.renewal(API).open("a") as file:
+        file.write("pinkeep_max_age = 98\n")
     shared.keep(WWW, KEYRING, NOW + HOUR, max_age=99)
-    assert "pinkeep_max_age = 99" in shared.renewal(API).read_text()
+    assert "pinkeep_" not in shared.renewal(API).read_text()
     values = shared.keeper.store.values(API, {"keyring": KEYRING, "max-age": None}, {})
     assert values["max-age"] == "99"
 
@@ -339,7 +341,7 @@ def test_options_belong_to_the_keyring(shared: Machine) -> None:
 def test_options_from_before_do_not_count_for_the_keyring_that_is_joined(shared: Machine) -> None:
     """What is given with the joining itself does."""
     store = shared.keeper.store
-    given = {"keyring": KEYRING, "max-age": "77", "backup-keys": "3"}
+    given = {"keyring": KEYRING, "max-age": None, "backup-keys": "3"}
     values = store.values(API, given, {"max-age": "77"})
     assert (values["max-age"], values["backup-keys"]) == (None, "3")
 

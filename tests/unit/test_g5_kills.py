@@ -54,7 +54,7 @@ def run(site: Site, max_age: int) -> None:
     """A run as the plugin does it, with the options remembered."""
 
     def remember() -> None:
-        renewal_conf.remember(str(site.config), site.name, "pinkeep", {"max-age": str(max_age)})
+        renewal_conf.remember(str(site.config), site.name, "pinkeep")
 
     from certbot_pinkeep.core import options
 

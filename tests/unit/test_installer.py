@@ -18,10 +18,10 @@ from helpers import NOW, Site, make_pem
 
 from certbot_pinkeep import installer
 from certbot_pinkeep.adapters import certbot_client, certbot_watch, clock, renewal_conf
+from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import KeyRefused, Unsupported
 from certbot_pinkeep.core.options import OPTIONS
 from certbot_pinkeep.installer import Installer
-from certbot_pinkeep.workflow.guard import given
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,9 +87,8 @@ def lineage(site: Site) -> Any:
 
 
 def test_options_are_registered_as_in_the_contract() -> None:
-    """Every option of the table that is there yet, none with a default that certbot would store."""
-    found = vars(parser().parse_args([]))
-    assert found == {f"pinkeep_{name.replace('-', '_')}": None for name in OPTIONS}
+    """Every option of the table that is there yet, none with a default."""
+    assert options.given(parser().parse_args([])) == dict.fromkeys(OPTIONS)
     assert {"keyring", "backup-keys", "max-age", "snippet-dir", "report-only"} <= set(OPTIONS)
 
 
@@ -103,14 +102,15 @@ def test_options_are_registered_as_in_the_contract() -> None:
     ],
 )
 def test_switches_can_be_turned_off_again(words: list[str], value: bool | None) -> None:
-    """Certbot remembers options, so a switch has one that takes it back."""
-    assert parser().parse_args(words).pinkeep_report_only is value
+    """The keyring keeps options, so a switch has one that takes it back."""
+    assert parser().parse_args(words).for_keyring_report_only is value
 
 
 def test_g3_parser_refuses_no_value() -> None:
     """A bad value in cli.ini does not stop certbot for other lineages (G9)."""
     found = parser().parse_args(["--pinkeep-max-age", "junk", "--pinkeep-backup-keys", "-1"])
-    assert (found.pinkeep_max_age, found.pinkeep_backup_keys) == ("junk", "-1")
+    given = options.given(found)
+    assert (given["max-age"], given["backup-keys"]) == ("junk", "-1")
 
 
 @pytest.mark.parametrize("verb", ["renew", "certonly", "run", "install", "certificates"])
@@ -161,12 +161,12 @@ def test_g10_key_path_names_the_command_that_takes_a_key(site: Site, verb: str) 
 
 
 def test_renew_adopts_what_is_not_due(site: Site, said: list[str]) -> None:
-    """First sight: pinned, remembered for the next plain renewal, and told."""
+    """First sight: pinned, noted for the next plain renewal, and told."""
     plugin(site, "renew", "--pinkeep-max-age", "60").generic_updates(lineage(site))
     assert site.published().max_age == 60 and site.apache.reloads == 1
     renewal = renewal_conf.load(str(site.config), site.name)
     assert renewal is not None and renewal.installer == "pinkeep" and renewal.reuse_key
-    assert renewal.options["max-age"] == "60"
+    assert renewal.options == {} and site.state().settings["max-age"] == "60"
     assert len(said) == 1 and "Pinned the keyring example.com: 3 pins" in said[0]
 
 
@@ -178,7 +178,7 @@ def test_second_renew_looks_at_nothing(site: Site, said: list[str]) -> None:
     plugin(site).generic_updates(lineage(site))
     assert site.tree() == before and len(said) == 1
     guard = plugin(site).guard
-    assert guard.run.stamps.in_step(site.name, given(guard.config), [])
+    assert guard.run.stamps.in_step(site.name, options.given(guard.config), [])
 
 
 def test_renewed_lineage_is_brought_into_step(site: Site) -> None:

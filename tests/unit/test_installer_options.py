@@ -1,7 +1,8 @@
-"""Which options count, by verb: those that are given, else those that certbot remembers (G10)."""
+"""Which options count, by verb: those that are given, else those that the keyring has (G10)."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
@@ -40,21 +41,15 @@ def test_help_of_each_option_says_what_counts_where_it_is_left_out() -> None:
     """Certbot adds its own word for that where none is there, and it is None."""
     told: dict[str, str] = {}
     Installer.add_parser_arguments(lambda name, **settings: told.update({name: settings["help"]}))
-    assert len(told) > 10 and all("(default: " in text for text in told.values())
+    shown = [text for text in told.values() if text != argparse.SUPPRESS]
+    assert len(shown) > 10 and all("(default: " in text for text in shown)
 
 
 def stored(site: Site) -> Renewal:
-    """What certbot remembers."""
+    """The renewal file."""
     found = renewal_conf.load(str(site.config), site.name)
     assert found is not None
     return found
-
-
-def write_anew(site: Site) -> None:
-    """Certbot's certonly writes the renewal file without options that were not given."""
-    text = site.renewal.read_text()
-    lines = [line for line in text.splitlines() if not line.startswith("pinkeep_")]
-    site.renewal.write_text("\n".join(lines) + "\n")
 
 
 def deploy(site: Site, verb: str, *words: str) -> None:
@@ -64,7 +59,6 @@ def deploy(site: Site, verb: str, *words: str) -> None:
     if verb != "install":
         assert found.guard.handover(list(site.names), lineage(site).key_path, False) is not None
         found.guard.issued(site.issue(site.key))
-        write_anew(site)
     live = site.config / "live" / site.name
     paths = [str(live / f"{part}.pem") for part in ("cert", "privkey", "chain", "fullchain")]
     if verb != "certonly":
@@ -73,38 +67,55 @@ def deploy(site: Site, verb: str, *words: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["certonly", "run", "install"])
-def test_remembered_options_count_where_certbot_does_not_read_them(site: Site, verb: str) -> None:
+def test_options_of_the_keyring_count_where_none_are_given(site: Site, verb: str) -> None:
     """Not the defaults: pins that bind for 60 days cannot be taken back."""
-    before = stored(site).options
     deploy(site, verb)
     assert (site.published().report_only, site.published().max_age) == (True, 86400)
-    assert stored(site).options == before and before["max-age"] == "86400"
+    assert stored(site).options == {}
 
 
 @pytest.mark.parametrize("verb", ["certonly", "run", "install"])
 def test_option_that_is_given_counts_and_leaves_the_others_alone(site: Site, verb: str) -> None:
-    """A switch can be turned off, a number changed; both are remembered."""
+    """A switch can be turned off, a number changed; the keyring keeps both."""
     deploy(site, verb, "--pinkeep-no-report-only")
     assert (site.published().report_only, site.published().max_age) == (False, 86400)
     deploy(site, verb, "--pinkeep-max-age", "60")
     assert (site.published().report_only, site.published().max_age) == (False, 60)
-    assert stored(site).options["max-age"] == "60"
-    assert stored(site).options["report-only"] == "False"
+    settings = site.state().settings
+    assert (settings["max-age"], settings["report-only"]) == ("60", "False")
 
 
 @pytest.mark.parametrize("verb", ["certonly", "run", "install"])
-def test_remembered_keyring_counts(tmp_path: Path, verb: str) -> None:
+def test_keyring_that_was_named_counts(tmp_path: Path, verb: str) -> None:
     """A name of its own is no other keyring's the next time."""
     site = Site(tmp_path)
     plugin(site, "renew", "--pinkeep-keyring", "shared").generic_updates(lineage(site))
     deploy(site, verb)
     folder = site.config / "pinkeep"
     assert [path.name for path in folder.glob("*.conf")] == ["shared.conf"]
-    assert stored(site).options["keyring"] == "shared"
+
+
+def test_g11_options_that_certbot_stored_are_taken_over_once(site: Site) -> None:
+    """By pinkeep 0.1, in the renewal file: the keyring has them from then on, and the file has none."""
+    text = site.renewal.read_text()
+    site.renewal.write_text(f"{text}pinkeep_max_age = 3600\npinkeep_backup_keys = 1\n")
+    plugin(site, "renew").generic_updates(lineage(site))
+    assert site.renewal.read_text() == text
+    assert (site.published().max_age, len(site.published().pins)) == (3600, 2)
+    deploy(site, "certonly")
+    assert site.published().max_age == 3600
+
+
+def test_g11_options_that_are_given_are_not_what_certbot_stored(site: Site) -> None:
+    """The admin's word of now counts."""
+    with site.renewal.open("a") as file:
+        file.write("pinkeep_max_age = 3600\n")
+    plugin(site, "renew", "--pinkeep-max-age", "60").generic_updates(lineage(site))
+    assert site.published().max_age == 60 and stored(site).options == {}
 
 
 def test_new_lineage_has_the_defaults(tmp_path: Path) -> None:
-    """Nothing is remembered of it."""
+    """Nothing is known of it."""
     site = Site(tmp_path)
     deploy(site, "run")
     assert (site.published().report_only, site.published().max_age) == (False, 5184000)
@@ -117,13 +128,11 @@ def reconfigure(site: Site, at_exit: list[object], saved: bool, *words: str) -> 
     """``certbot reconfigure``, whose simulated renewal succeeds or fails."""
     found = plugin(site, "reconfigure", *words)
     found.prepare()
-    if saved:
-        values = {
-            name: value
-            for name in ("max-age", "report-only")
-            if (value := found.conf(name)) is not None
-        }
-        renewal_conf.remember(str(site.config), site.name, "pinkeep", values)
+    if saved:  # as a new file, whatever it says
+        renewal_conf.remember(str(site.config), site.name, "pinkeep")
+        new = site.renewal.with_suffix(".new")
+        new.write_bytes(site.renewal.read_bytes())
+        new.replace(site.renewal)
     (last,) = at_exit
     assert callable(last)
     last()
@@ -134,7 +143,7 @@ WORDS = ("--pinkeep-no-report-only", "--pinkeep-max-age", "99999")
 
 
 def test_g10_failed_reconfigure_writes_nothing(site: Site, at_exit: list[object]) -> None:
-    """Certbot saved nothing, so nothing is published and nothing remembered."""
+    """Certbot saved nothing, so nothing is published and nothing recorded."""
     before, reloads = site.tree(), site.apache.reloads
     reconfigure(site, at_exit, False, *WORDS)
     assert site.tree() == before and site.apache.reloads == reloads
@@ -144,11 +153,10 @@ def test_reconfigure_that_was_saved_is_published(site: Site, at_exit: list[objec
     """At once, at certbot's end."""
     reconfigure(site, at_exit, True, *WORDS)
     assert (site.published().report_only, site.published().max_age) == (False, 99999)
-    assert stored(site).options["max-age"] == "99999"
 
 
 def test_reconfigure_keeps_what_is_not_given(site: Site, at_exit: list[object]) -> None:
-    """It is remembered as before."""
+    """The keyring has it as before."""
     reconfigure(site, at_exit, True, "--pinkeep-max-age", "99999")
     assert (site.published().report_only, site.published().max_age) == (True, 99999)
 

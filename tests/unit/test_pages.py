@@ -112,14 +112,15 @@ def test_command_page_has_every_export_format_and_no_other() -> None:
 
 
 def plugin_options() -> set[str]:
-    """The plugin's options as certbot has them."""
+    """The plugin's options as certbot shows them."""
     parser = argparse.ArgumentParser()
 
     def add(name: str, **given: Any) -> None:
         parser.add_argument(f"--pinkeep-{name}", **given)
 
     Installer.add_parser_arguments(add)
-    return {w for action in parser._actions for w in action.option_strings} - {"-h", "--help"}
+    shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
+    return {w for action in shown for w in action.option_strings} - {"-h", "--help"}
 
 
 def test_plugin_page_has_every_option() -> None:

@@ -51,47 +51,69 @@ def test_missing_renewal_file_is_none_and_a_broken_one_an_error(site: Site) -> N
             renewal_conf.load(str(site.config), site.name)
 
 
-def test_remember_notes_installer_key_and_options(site: Site) -> None:
-    """The next plain renewal is ours, keeps the key, and knows the options."""
-    options: dict[str, object] = {
-        "max-age": "60",
-        "report-uri": "http://r.example/%,#'",
-        "keyring": None,
-    }
-    renewal_conf.remember(str(site.config), site.name, "pinkeep", options)
+def test_remember_notes_installer_and_key(site: Site) -> None:
+    """The next plain renewal is ours, and keeps the key."""
+    renewal_conf.remember(str(site.config), site.name, "pinkeep")
     found = load(site)
-    assert (found.installer, found.reuse_key) == ("pinkeep", True)
-    assert found.options == {"max-age": "60", "report-uri": "http://r.example/%,#'"}
+    assert (found.installer, found.reuse_key, found.options) == ("pinkeep", True, {})
 
 
-def test_g9_remember_leaves_everything_else(site: Site) -> None:
-    """Other lines, comments, the order and the mode stay; no other file is touched."""
+#: Files as certbot, pinkeep 0.1 and people leave them, with the lines that are pinkeep's.
+FILES = {
+    "as 0.1 left it": ["pinkeep_max_age = 60", 'pinkeep_report_uri = "https://r.example/%41#x,y"'],
+    "written by hand": ["  pinkeep_max_age=60   # a week", "pinkeep_reload_command = 'a b', c"],
+    "without any": [],
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_g9_every_other_byte_of_a_renewal_file_stays(site: Site, name: str, end: str) -> None:
+    """Certbot's lines, comments, sections and the mode stay; pinkeep's two lines are changed or added."""
+    lines = [
+        "# pinkeep_x = 1",
+        "version = 2.1.0",
+        "pinkeep_y = 2",
+        "",
+        "[renewalparams]",
+        "\tserver=a",
+    ]
+    more = ["installer  =  None", *FILES[name], "# the end", "[[webroot_map]]", "pinkeep_z = 3"]
+    site.renewal.write_bytes("".join(line + end for line in (*lines, *more)).encode())
     site.renewal.chmod(0o640)
-    before, lines = tree(site.config), site.renewal.read_text().splitlines()
-    renewal_conf.remember(str(site.config), site.name, "pinkeep", {"max-age": "60"})
-    after = tree(site.config)
-    changed = [path for path in after if after[path] != before.get(path)]
-    assert changed == [str(site.renewal)] and mode_of(site.renewal) == 0o640
-    left = [line for line in lines if "installer" not in line and "_uri" not in line]
-    now = site.renewal.read_text().splitlines()
-    kept = [line for line in now if line in left]
-    assert [" ".join(line.split()) for line in kept] == left
+    renewal_conf.remember(str(site.config), site.name, "pinkeep")
+    lines.insert(5, "reuse_key = True")
+    more = ["installer  = pinkeep", "# the end", "[[webroot_map]]", "pinkeep_z = 3"]
+    assert site.renewal.read_bytes() == "".join(line + end for line in (*lines, *more)).encode()
+    assert mode_of(site.renewal) == 0o640
+    before = tree(site.config)
+    renewal_conf.remember(str(site.config), site.name, "pinkeep")
+    assert tree(site.config) == before, "what is noted already is written again"
 
 
-def test_remember_twice_writes_once(site: Site) -> None:
-    """What is noted already is not written again."""
-    for _ in range(2):
-        renewal_conf.remember(
-            str(site.config), site.name, "pinkeep", {"report-uri": "http://a.b/,"}
-        )
-        before = tree(site.config)
-    renewal_conf.remember(str(site.config), site.name, "pinkeep", {"report-uri": "http://a.b/,"})
-    assert tree(site.config) == before
+def test_values_over_several_lines_are_taken_out_whole(site: Site) -> None:
+    """Not their first line alone."""
+    text = site.renewal.read_text().replace(
+        "[renewalparams]\n", '[renewalparams]\npinkeep_reload_command = """a\nserver = b"""\n'
+    )
+    site.renewal.write_text(text)
+    assert load(site).options["reload-command"] == "a\nserver = b"
+    renewal_conf.take_out(str(site.config), site.name)
+    assert load(site).options == {}
+    assert "server = https://acme.example/dir" in site.renewal.read_text()
+
+
+def test_only_what_cannot_be_used_is_taken_out(site: Site) -> None:
+    """The rest is taken over later."""
+    text = site.renewal.read_text()
+    site.renewal.write_text(text.replace("must_staple", "pinkeep_max_age = soon\nmust_staple"))
+    renewal_conf.take_out(str(site.config), site.name, ["max-age"])
+    assert site.renewal.read_text() == text
 
 
 def test_g9_file_that_is_not_certbots_is_not_written(site: Site) -> None:
     """A file without certbot's section is left as it is."""
     site.renewal.write_text("cert = x\n")
     with pytest.raises(PinkeepError):
-        renewal_conf.remember(str(site.config), site.name, "pinkeep", {})
+        renewal_conf.remember(str(site.config), site.name, "pinkeep")
     assert site.renewal.read_text() == "cert = x\n"
