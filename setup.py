@@ -34,9 +34,9 @@ setup(
         'zope.interface>=5.4; python_version >= "3.12"',
     ],
     extras_require={
-        "test": ["argcomplete>=2", "hypothesis>=6", "matplotlib>=3.7", "pytest>=7"],
+        "test": ["argcomplete>=2", "hypothesis>=6", "matplotlib>=3.6", "pytest>=7"],
         "completion": ["argcomplete>=2"],
-        "timeline": ["matplotlib>=3.7"],
+        "timeline": ["matplotlib>=3.6"],
     },
     entry_points={
         "certbot.plugins": ["pinkeep = certbot_pinkeep.installer:Installer"],

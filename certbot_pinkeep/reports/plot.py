@@ -34,13 +34,14 @@ def svg(line: Timeline) -> bytes:
         raise PinkeepError(
             "The picture is drawn by matplotlib, which is not installed. Nothing was written. Without -o "
             f"the timeline is printed as text. To install it, run: {shlex.quote(sys.executable)} -m pip "
-            "install 'matplotlib>=3.7'"
+            "install 'matplotlib>=3.6'"
         ) from error
     rows = (*line.keys, *line.holdings)
     # Text stays text, and ids do not change from run to run.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "certbot-pinkeep"}):
         figure = Figure(figsize=(10, 1.6 + 0.26 * len(rows)), layout="constrained")
         axes: Any = figure.add_subplot()
+        axes.xaxis_date()  # matplotlib 3.6 does not see it in the bars
         for place, row in enumerate(rows):
             for bar in row.bars:
                 _draw(axes, place, bar)
@@ -54,7 +55,7 @@ def svg(line: Timeline) -> bytes:
                 _naive(line.safe), color="#2a8a3e", linestyle="--", label="rollover safe from"
             )
         axes.set_title(f"Keyring {line.name}: {timeline.verdict(line)}", fontsize=10)
-        _legend(figure, axes)
+        _legend(axes)
         drawn = io.BytesIO()
         with warnings.catch_warnings():
             # Of letters that its own fonts lack: as text, they are drawn by who shows the picture.
@@ -68,12 +69,14 @@ def _draw(axes: Any, place: int, bar: Bar) -> None:
     axes.barh(place, end - start, left=start, height=0.7, color=_COLOURS[bar.kind])
 
 
-def _legend(figure: Any, axes: Any) -> None:
+def _legend(axes: Any) -> None:
     from matplotlib.patches import Patch
 
     marks, _ = axes.get_legend_handles_labels()
     patches = [Patch(color=colour, label=_LABELS[kind]) for kind, colour in _COLOURS.items()]
-    figure.legend(handles=[*patches, *marks], loc="outside lower center", ncols=6, fontsize=8)
+    # Below the axes, as matplotlib 3.6 knows it, too: Debian 12 has that one.
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 3}
+    axes.legend(handles=[*patches, *marks], ncols=6, fontsize=8, frameon=False, **place)
 
 
 def _naive(moment: datetime) -> datetime:
