@@ -80,4 +80,4 @@ Then include the snippet in the site's ``<VirtualHost>`` and reload Apache:
    "certbot-pinkeep deploy-hook"``. The hook then tells you when it happens.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
