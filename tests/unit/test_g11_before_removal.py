@@ -1,0 +1,66 @@
+"""What the Debian package does to certbot's files before it is removed."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "debian/before-removal"
+HOOK = b'renew_hook = "for s in apache2 nginx; do if service $s status >/dev/null 2>&1; '
+HOOK += b'then service $s reload; fi; done"\n'
+
+FUNCTIONS = runpy.run_path(str(SCRIPT))
+renewed_without, configured_without = (
+    FUNCTIONS["renewed_without"],
+    FUNCTIONS["configured_without"],
+)
+
+# What a line of a renewal file becomes.
+RENEWAL = {
+    b"installer = pinkeep\n": b"reuse_key = True\n" + HOOK,
+    b"installer = pinkeep\nreuse_key = True\n": HOOK + b"reuse_key = True\n",
+    b"installer = pinkeep\nreuse_key = True\nrenew_hook = mine\n": b"reuse_key = True\nrenew_hook = mine\n",
+    b"installer = apache\nreuse_key = True\n": b"installer = apache\nreuse_key = True\n",
+    b"pinkeep_max_age = 86400\nkey_type = rsa\n": b"key_type = rsa\n",
+    b"reuse_key = True\nrenew_hook = certbot-pinkeep deploy-hook\n": b"reuse_key = True\n",
+    b"renew_hook = certbot-pinkeep deploy-hook; a\n": b"renew_hook = certbot-pinkeep deploy-hook; a\n",
+    b"# installer = pinkeep\n": b"# installer = pinkeep\n",
+    b"\xff = odd, without an end": b"\xff = odd, without an end",
+}
+
+# The lines of cli.ini that a certbot without the plugin does not understand, and others.
+STOPS = """\
+installer = pinkeep
+installer=pinkeep
+pinkeep-max-age = 86400
+pinkeep_keyring = a
+ installer pinkeep
+deploy-hook = certbot-pinkeep deploy-hook
+renew-hook = "/usr/bin/certbot-pinkeep deploy-hook && true"
+""".splitlines()
+STAYS = """\
+installer = apache
+# pinkeep-max-age = 1
+deploy-hook = /root/certbot-pinkeep-and-more
+reuse-key = true
+
+""".splitlines()
+
+
+@pytest.mark.parametrize("old", RENEWAL, ids=str)
+def test_g11_a_renewal_file_keeps_the_key_and_all_else_without_the_plugin(old: bytes) -> None:
+    """Only what the plugin alone understands is taken out, once."""
+    new = renewed_without(old)
+    assert new == RENEWAL[old]
+    assert renewed_without(new) == new
+
+
+def test_g11_lines_of_cli_ini_that_stop_certbot_become_comments() -> None:
+    """Every other line stays as it is, and a second removal changes nothing."""
+    old = "".join(f"{line}\n" for line in [*STOPS, *STAYS]).encode()
+    new = configured_without(old)
+    mark = "# python3-certbot-pinkeep was removed: "
+    assert (
+        new == "".join(f"{line}\n" for line in [*(mark + line for line in STOPS), *STAYS]).encode()
+    )
+    assert configured_without(new) == new
