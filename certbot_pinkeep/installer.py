@@ -1,4 +1,4 @@
-"""The certbot plugin: translates certbot's calls into the keeper's, and its errors into certbot's.
+"""The certbot plugin: translates certbot's calls into the workflow's, and its errors into certbot's.
 
 Certbot imports this module at every run, also where pinkeep is not used: what is needed only when
 it is, is imported where it is used. Loading it also has ``certbot revoke`` watched.
@@ -263,20 +263,20 @@ def _watch() -> None:
 
 def _notice_revocation(config: Any, pin: str, compromised: bool) -> None:
     from certbot_pinkeep.workflow import requests
-    from certbot_pinkeep.workflow.enrol import Keeper
+    from certbot_pinkeep.workflow.workspace import Workspace
 
-    keeper = Keeper(config.config_dir, config.work_dir)
-    keeper.installer = config.installer
-    for sentence in requests.note_revoked(keeper, pin, compromised, clock.now()):
+    workspace = Workspace(config.config_dir, config.work_dir)
+    workspace.installer = config.installer
+    for sentence in requests.note_revoked(workspace, pin, compromised, clock.now()):
         display_util.notify(sentence)
 
 
 def _notice_deletion(config: Any) -> None:
     from certbot_pinkeep.workflow import requests
-    from certbot_pinkeep.workflow.enrol import Keeper
+    from certbot_pinkeep.workflow.workspace import Workspace
 
-    keeper = Keeper(config.config_dir, config.work_dir)
-    for sentence in requests.note_deleted(keeper, clock.now()):
+    workspace = Workspace(config.config_dir, config.work_dir)
+    for sentence in requests.note_deleted(workspace, clock.now()):
         display_util.notify(sentence)
 
 

@@ -27,6 +27,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from certbot_pinkeep.adapters import clock
+from keeper import take_turn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -39,8 +40,9 @@ from certbot_pinkeep.adapters import lineage
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.options import OPTIONS
-from certbot_pinkeep.workflow import run
-from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow import issue, run
+from certbot_pinkeep.workflow.issue_request import IssueRequest
+from keeper import Keeper
 from lab import Apache, Site
 from lab.waiting import HOST
 
@@ -161,13 +163,14 @@ def renew_all(folder: Path, names: list[str], renewed: bool) -> float:
         began = time.perf_counter()
         if renewed:
             seen = look(folder, name)
-            handed = one.keeper.handover(
-                seen, "shared", seen.names, clock.now(), chosen=chosen, pinned_before=True
+            request = IssueRequest(
+                name, "shared", seen.names, clock.now(), seen, chosen=chosen, pinned_before=True
             )
+            handed = issue.handover(one.workspace, request)
             seconds += time.perf_counter() - began
             reissue(folder / "config", name, handed.key_pem)
             began = time.perf_counter()
-        one.enrol(look(folder, name), values, chosen, lambda: None, renewed, renewed)
+        take_turn(one, look(folder, name), values, chosen, pinned_before=renewed, issued=renewed)
         seconds += time.perf_counter() - began
     began = time.perf_counter()
     one.finish()

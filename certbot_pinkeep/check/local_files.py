@@ -114,7 +114,7 @@ class LocalFiles:
         """
         keyring = self.folders.seen(state.keyring)
         state = replace(state, keyring=keyring)
-        chosen = self._chosen(state)
+        chosen = state.chosen()
         text = apache.read_snippet(state.snippet) if state.snippet else None
         kind = servers.chosen_kind(chosen.header, state.snippet, text)
         members = keyring.drawing
@@ -142,7 +142,9 @@ class LocalFiles:
 
     def deleted(self, keyring: Keyring) -> list[str]:
         """The lineages of the keyring that ``certbot delete`` has deleted."""
-        return [m.lineage for m in keyring.members if m.enrolled and self._is_deleted(m.lineage)]
+        return [
+            m.lineage for m in keyring.members if m.enrolled and self.store.is_deleted(m.lineage)
+        ]
 
     def without_record(self, states: Iterable[State], damaged: Collection[str]) -> list[Finding]:
         """What is to be told of lineages that pinkeep renews, and that no keyring has.
@@ -163,14 +165,6 @@ class LocalFiles:
                 elif self.store.path(renewal.options.get("keyring", name)) not in damaged:
                     found.append(local_rules.without_record(name))
         return found
-
-    def _is_deleted(self, name: str) -> bool:
-        left = (("renewal", f"{name}.conf"), ("live", name))
-        return not any(os.path.exists(os.path.join(self.config_dir, *one)) for one in left)
-
-    def _chosen(self, state: State) -> Options:
-        name = state.keyring.name
-        return options.parse({**state.settings, "keyring": name}, name)
 
     def _keys(self, state: State) -> Iterator[KeyFile]:
         for key in state.keyring.keys:
@@ -215,7 +209,7 @@ class LocalFiles:
 
     def _lineage(self, member: Member) -> Lineage:
         name = member.lineage
-        if self._is_deleted(name):
+        if self.store.is_deleted(name):
             return Lineage(name, deleted=True)
         broken = trees.broken(self.config_dir, name)
         try:

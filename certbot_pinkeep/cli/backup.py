@@ -16,8 +16,9 @@ from certbot_pinkeep.core.pem import encrypted_block, is_encrypted, load_private
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.workflow import offline_backups
-from certbot_pinkeep.workflow.enrol import Keeper
 from certbot_pinkeep.workflow.offline_backups import Imported
+from certbot_pinkeep.workflow.publish import Publisher
+from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "keep backup keys of your own: offline, known by a CSR or public key, or encrypted"
 _ADD_EXAMPLE = """\
@@ -86,8 +87,8 @@ def add(commands: context.Commands) -> None:
 
 
 def _list(parsed: argparse.Namespace) -> int:
-    keeper = context.keeper_of(context.certbots_config(parsed))
-    state = context.load_one(keeper, context.name_of(parsed))
+    workspace = context.workspace_of(context.certbots_config(parsed))
+    state = context.load_one(workspace, context.name_of(parsed))
     found = status.backup_lines(state, clock.now())
     print(text.escaped("\n".join(found)) or f"The keyring {state.keyring.name} has no backup.")
     return 0
@@ -99,11 +100,11 @@ def _add(parsed: argparse.Namespace) -> int:
             "--passphrase-file, --keep-encrypted and --new go with --key. Nothing was changed."
         )
     config = context.certbots_config(parsed)
-    keeper, name = context.keeper_of(config), context.name_of(parsed)
-    if name not in keeper.store.names() and name in renewal_conf.names(config.config_dir):
+    workspace, name = context.workspace_of(config), context.name_of(parsed)
+    if name not in workspace.store.names() and name in renewal_conf.names(config.config_dir):
         raise BadBackup(_not_pinned(name, parsed))
-    if name not in keeper.store.names() and parsed.key is not None:
-        known = ", ".join(keeper.store.names()) or "none"
+    if name not in workspace.store.names() and parsed.key is not None:
+        known = ", ".join(workspace.store.names()) or "none"
         raise BadBackup(
             f"There is no keyring {name!r}. Keyrings here: {known}. Nothing was changed. If clients pin this "
             "key already, get a certificate with certbot first; then run: certbot-pinkeep pin LINEAGE "
@@ -111,26 +112,29 @@ def _add(parsed: argparse.Namespace) -> int:
         )
     brought = None if parsed.csr is not None else _brought(parsed)
     with context.holding_certbot(config):
-        _add_to(keeper, name, parsed, brought)
+        _add_to(workspace, name, parsed, brought)
     return 0
 
 
 def _add_to(
-    keeper: Keeper, name: str, parsed: argparse.Namespace, brought: Imported | None
+    workspace: Workspace, name: str, parsed: argparse.Namespace, brought: Imported | None
 ) -> None:
     now = clock.now()
     if brought is None:
-        key = offline_backups.add_public(keeper, name, _read("--csr", parsed.csr), parsed.csr, now)
+        key = offline_backups.add_public(
+            workspace, name, _read("--csr", parsed.csr), parsed.csr, now
+        )
         told = (
-            _where(keeper, key) or "Keep its private key: it is asked for when its turn has come."
+            _where(workspace, key)
+            or "Keep its private key: it is asked for when its turn has come."
         )
     else:
-        key = offline_backups.add_private(keeper, name, brought, now, parsed.new)
-        told = _where(keeper, key)
+        key = offline_backups.add_private(workspace, name, brought, now, parsed.new)
+        told = _where(workspace, key)
     context.tell(f"{key.pin} is a backup of the keyring {name}. {told}")
-    context.print_step(keeper.publish(name, now))
+    context.print_step(Publisher(workspace).publish(name, now))
     print(
-        "".join(f"{sentence}\n" for sentence in offline_backups.due(keeper, name, clock.now())),
+        "".join(f"{sentence}\n" for sentence in offline_backups.due(workspace, name, clock.now())),
         end="",
     )
 
@@ -147,9 +151,9 @@ def _not_pinned(name: str, parsed: argparse.Namespace) -> str:
     )
 
 
-def _where(keeper: Keeper, key: Key) -> str:
+def _where(workspace: Workspace, key: Key) -> str:
     path = key.path or key.encrypted
-    return f"Its private key is in {keeper.folders.absolute(path)}." if path else ""
+    return f"Its private key is in {workspace.folders.absolute(path)}." if path else ""
 
 
 def _brought(parsed: argparse.Namespace) -> Imported:
@@ -208,20 +212,20 @@ def _read(option: str, path: str) -> bytes:
 
 def _drop(parsed: argparse.Namespace) -> int:
     config = context.certbots_config(parsed)
-    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    workspace, name = context.workspace_of(config), context.name_of(parsed)
     with context.holding_certbot(config):
-        _drop_from(keeper, name, parsed.pin)
+        _drop_from(workspace, name, parsed.pin)
     return 0
 
 
-def _drop_from(keeper: Keeper, name: str, pin: str) -> None:
+def _drop_from(workspace: Workspace, name: str, pin: str) -> None:
     now = clock.now()
-    key = offline_backups.drop(keeper, name, pin, now)
-    carried = offline_backups.carriers(context.load_one(keeper, name), key.pin)
+    key = offline_backups.drop(workspace, name, pin, now)
+    carried = offline_backups.carriers(context.load_one(workspace, name), key.pin)
     told = [f"{key.pin} is no backup of the keyring {name} any more.", *carried]
     context.tell(" ".join(told))
-    context.print_step(keeper.publish(name, now))
+    context.print_step(Publisher(workspace).publish(name, now))
     print(
-        "".join(f"{sentence}\n" for sentence in offline_backups.due(keeper, name, clock.now())),
+        "".join(f"{sentence}\n" for sentence in offline_backups.due(workspace, name, clock.now())),
         end="",
     )

@@ -132,7 +132,7 @@ def _settled(parsed: argparse.Namespace) -> _Outcome:
 def _is_locked(config: Any) -> bool:
     """Whether a run is at work on the keyrings."""
     try:
-        return atomic.is_locked(context.keeper_of(config).store.folder)
+        return atomic.is_locked(context.workspace_of(config).store.folder)
     except OSError:
         return False
 
@@ -156,12 +156,12 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     from certbot_pinkeep.check.local_files import LocalFiles
     from certbot_pinkeep.core.observations import targets
 
-    keeper = context.keeper_of(config)
-    store = keeper.store
+    workspace = context.workspace_of(config)
+    store = workspace.store
     names = [context.name_of(parsed)] if parsed.name else store.names()
     if not names:
         raise PinkeepError("there is no keyring yet. Run: certbot renew --installer pinkeep")
-    states, damaged = context.load(keeper, names)
+    states, damaged = context.load(workspace, names)
     survey = LocalFiles(config.config_dir, store, _cli_ini(config))
     wanted = {
         state.keyring.name: targets(state.keyring.without_members(survey.deleted(state.keyring)))
@@ -180,7 +180,7 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
             now,
             [one for one in shown if one.host in mine],
             [one for one in plain if one.host in mine],
-            keeper.step(state.keyring),
+            workspace.step(state.keyring),
         )
     found += survey.cli_ini.refused()
     if not parsed.name:

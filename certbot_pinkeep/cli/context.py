@@ -20,8 +20,10 @@ from certbot_pinkeep.core import options, text
 from certbot_pinkeep.core.errors import BadOption, DamagedState, PinkeepError
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow.enrol import Keeper
-from certbot_pinkeep.workflow.publish import Report
+from certbot_pinkeep.workflow import enrol as enrolling
+from certbot_pinkeep.workflow import move
+from certbot_pinkeep.workflow.publish import Report, Taken
+from certbot_pinkeep.workflow.workspace import Workspace
 
 T = TypeVar("T")
 
@@ -202,8 +204,8 @@ def holding_certbot(config: Any) -> Iterator[None]:
         yield
 
 
-def keeper_of(config: Any, connect: tuple[str, int] | None = None) -> Keeper:
-    """The keeper of certbot's config dir.
+def workspace_of(config: Any, connect: tuple[str, int] | None = None) -> Workspace:
+    """What is known of certbot's config dir.
 
     :param connect: host and port at which hosts are looked at before they are pinned; ``None``: the
         hosts themselves, port 443
@@ -214,9 +216,9 @@ def keeper_of(config: Any, connect: tuple[str, int] | None = None) -> Keeper:
 
         return probe.glance(names, connect)
 
-    keeper = Keeper(config.config_dir, config.work_dir, look)
-    keeper.installer = config.installer
-    return keeper
+    workspace = Workspace(config.config_dir, config.work_dir, look)
+    workspace.installer = config.installer
+    return workspace
 
 
 def name_of(parsed: argparse.Namespace) -> str:
@@ -234,7 +236,7 @@ def _checked(name: str) -> str:
         raise BadOption("NAME", error.value, error.why) from None
 
 
-def load(keeper: Keeper, names: list[str]) -> tuple[list[State], list[DamagedState]]:
+def load(workspace: Workspace, names: list[str]) -> tuple[list[State], list[DamagedState]]:
     """The keyrings of these names, and what is wrong with those that cannot be trusted.
 
     :raises PinkeepError: when there is no such keyring
@@ -242,14 +244,14 @@ def load(keeper: Keeper, names: list[str]) -> tuple[list[State], list[DamagedSta
     states, damaged = [], []
     for name in progress(names, "keyrings"):
         try:
-            state = keeper.store.load(_checked(name))
+            state = workspace.store.load(_checked(name))
         except DamagedState as error:
             damaged.append(error)
             continue
         if state is None:
-            known = ", ".join(keeper.store.names()) or "none"
+            known = ", ".join(workspace.store.names()) or "none"
             raise PinkeepError(f"There is no keyring {name!r}. Keyrings here: {known}.")
-        states.append(keeper.seen(state))
+        states.append(workspace.with_faults(state))
     return states, damaged
 
 
@@ -264,12 +266,12 @@ def progress(items: Sequence[T], what: str) -> Iterator[T]:
         print(f"\r{'':40}\r", end="", file=sys.stderr, flush=True)
 
 
-def load_one(keeper: Keeper, name: str) -> State:
+def load_one(workspace: Workspace, name: str) -> State:
     """The keyring of this name.
 
     :raises PinkeepError: when there is none, or it cannot be trusted
     """
-    states, damaged = load(keeper, [name])
+    states, damaged = load(workspace, [name])
     if damaged:
         raise damaged[0]
     return states[0]
@@ -277,30 +279,31 @@ def load_one(keeper: Keeper, name: str) -> State:
 
 def enrol(
     config: Any,
-    keeper: Keeper,
+    workspace: Workspace,
     renewal: Renewal,
     also: Mapping[str, object] | None = None,
     remember: Callable[[], None] | None = None,
-) -> str:
+) -> Taken:
     """Record what is live of a lineage, with the options that count for it.
 
     :param also: options that are given, beside those in ``cli.ini``
     :param remember: notes how the lineage is renewed; ``None``: nothing is noted
-    :returns: its keyring
     """
     name = renewal.name
     live = lineage.look(name, renewal.cert_path, renewal.key_path, renewal.must_staple)
     now = clock.now()
     also = {**options.given(config), **(also or {})}
-    values = keeper.values(name, also, renewal.options, live.names, now)
+    values = move.values(workspace, name, also, renewal.options, live.names, now)
     chosen = options.parse(values, name)
     # With one certificate ever, there was none before whose pins could be forgotten.
     ours = renewal.installer == certbot_config.INSTALLER and live.versions > 1
-    pinned_before = ours and keeper.store.may_have_had(name, renewal.options)
-    taken = keeper.enrol(live, chosen, now, remember, pinned_before)
+    pinned_before = ours and workspace.store.may_have_had(name, renewal.options)
+    taken = enrolling.enrol(
+        workspace, live, chosen, now, remember=remember, pinned_before=pinned_before
+    )
     for sentence in taken.told:
         tell(sentence)
-    return chosen.keyring
+    return taken
 
 
 def is_printed(path: str) -> bool:

@@ -11,7 +11,9 @@ from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.cli import context
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import BadKey, PinkeepError
-from certbot_pinkeep.workflow import run
+from certbot_pinkeep.workflow import move, run
+from certbot_pinkeep.workflow.load import Turn
+from certbot_pinkeep.workflow.publish import Publisher
 
 _HELP = "bring the header into step with RENEWED_LINEAGE, in certbot's deploy hooks"
 _EXAMPLE = """\
@@ -42,15 +44,15 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
             f"{live_dir} is not a lineage in {config.config_dir}. Give the hook certbot's "
             "--config-dir."
         )
-    keeper = context.keeper_of(config)
-    if keeper.store.keyring_of(name) is None and not _is_ours(renewal):
+    workspace = context.workspace_of(config)
+    if workspace.store.keyring_of(name) is None and not _is_ours(renewal):
         names: tuple[str, ...] = ()
         with suppress(BadKey):  # of a kind that is never pinned
             names, pin = lineage.glance(renewal.cert_path)
-            keyring = keeper.keyring_at(names, clock.now())
+            keyring = move.keyring_at(workspace, names, clock.now())
             if keyring is not None:
-                context.print_step(keeper.publish(keyring, clock.now()))
-            keeper.check_accepted(name, names, pin, clock.now())
+                context.print_step(Publisher(workspace).publish(keyring, clock.now()))
+            move.check_accepted(workspace, name, names, pin, clock.now())
         print(
             f"{name} is not pinned. To pin it, run: certbot renew --cert-name {name} "
             "--installer pinkeep"
@@ -59,13 +61,13 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
     given = options.given(config)
     keyring, values = name, given
     with suppress(PinkeepError, OSError):  # taking it in tells
-        values = keeper.store.values(name, given, renewal.options)
+        values = workspace.store.values(name, given, renewal.options)
         keyring = options.keyring_name(values["keyring"], name)
     # Whatever goes wrong from here on, the certificate is loaded in the end (G12).
     one = run.of(config.config_dir, config.work_dir)
-    one.note(name, renewal.cert_path, keyring, values, issued=True)
+    one.note(Turn(name, renewal.cert_path, keyring, values, issued=True))
     try:
-        context.enrol(config, one.keeper, renewal)
+        one.publisher.add(context.enrol(config, one.workspace, renewal))
     except Exception:
         with suppress(PinkeepError, OSError):  # what went wrong first is told
             one.finish()

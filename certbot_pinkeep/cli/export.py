@@ -17,7 +17,7 @@ from certbot_pinkeep.core.state import State
 if TYPE_CHECKING:
     from certbot_pinkeep.core.keyring import Key
     from certbot_pinkeep.exports.values import Pinned, Settings
-    from certbot_pinkeep.workflow.enrol import Keeper
+    from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "write the pins in the form that an app, another server or a zone takes"
 _EXAMPLE = """\
@@ -71,9 +71,9 @@ def _export(parsed: argparse.Namespace) -> int:
 
     now = clock.now()
     settings = _settings(parsed, now)
-    keeper = context.keeper_of(context.certbots_config(parsed))
-    state = context.load_one(keeper, context.name_of(parsed))
-    pinned = _pinned(keeper, state, now)
+    workspace = context.workspace_of(context.certbots_config(parsed))
+    state = context.load_one(workspace, context.name_of(parsed))
+    pinned = _pinned(workspace, state, now)
     pinned = hosts.chosen(pinned, parsed.host or ())
     content = exports.render(parsed.format, pinned, settings).encode()
     if parsed.output is None or context.is_printed(parsed.output):
@@ -89,7 +89,7 @@ def _export(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _pinned(keeper: Keeper, state: State, now: datetime) -> Pinned:
+def _pinned(workspace: Workspace, state: State, now: datetime) -> Pinned:
     from certbot_pinkeep.exports.values import Pin, Pinned
 
     keyring, current = state.keyring, state.ledger.current
@@ -113,9 +113,9 @@ def _pinned(keeper: Keeper, state: State, now: datetime) -> Pinned:
             )
         in_service = pin in served and key.role != "compromised"
         found.append(Pin(pin, key.kind, "in-service" if in_service else key.role))
-    live = (pin for pin in keeper.live_pins(keyring).values() if pin not in current.pins)
+    live = (pin for pin in workspace.live_pins(keyring).values() if pin not in current.pins)
     left = tuple(dict.fromkeys((*_still_served(state), *live)))
-    hosts = keeper.hosts_now(keyring)
+    hosts = workspace.hosts(keyring)
     return Pinned(keyring.name, hosts, current.policy, tuple(found), now, left, state.unpin)
 
 

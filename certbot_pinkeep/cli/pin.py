@@ -35,7 +35,9 @@ from certbot_pinkeep.core.pem import (
     write_private_key,
 )
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow import move, snippets, stage
+from certbot_pinkeep.workflow.publish import Publisher
+from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "pin certificates now, whatever installer renews them"
 _MORE = (
@@ -107,27 +109,29 @@ def _pin(parsed: argparse.Namespace, config: Any, key: PrivateKey | None) -> int
     also = {name: getattr(parsed, name.replace("-", "_")) for name in OPTIONS}
     also = {name: value for name, value in also.items() if value is not None}
     found = [_renewal(config, name) for name in dict.fromkeys(parsed.lineages)]
-    keeper = context.keeper_of(config, parsed.connect)
+    workspace = context.workspace_of(config, parsed.connect)
     if key is not None:
-        keeper.brought = {pins.pin_of(key.public_key()): write_private_key(key)}
+        workspace.imported = {pins.pin_of(key.public_key()): write_private_key(key)}
+    publisher = Publisher(workspace)
     for renewal in found:
-        _check(config, keeper, renewal, also, key)
+        _check(config, workspace, renewal, also, key)
     try:
         for renewal in found:
             noted = partial(_remember, config, renewal)
-            keyring = context.enrol(config, keeper, renewal, also, noted)
+            taken = context.enrol(config, workspace, renewal, also, noted)
+            publisher.add(taken)
             if key is not None:
-                keeper.pin_key(keyring, write_private_key(key), clock.now())
+                stage.pin_key(workspace, taken.chosen.keyring, write_private_key(key), clock.now())
     finally:
         # Whatever comes next: what is on record by now is published.
-        reports, failures = keeper.publish_all(keeper.waiting, clock.now())
+        reports, failures = publisher.publish_all(publisher.waiting, clock.now())
         for report in reports:
             context.print_step(report)
     for renewal in found:
         print(_renewed_by(renewal))
     for report in reports if key is not None else ():
         assert key is not None
-        print(_next(keeper, report.keyring, key, found))
+        print(_next(workspace, report.keyring, key, found))
     if failures:
         raise failures[0].error
     return 0
@@ -147,7 +151,7 @@ def _renewal(config: Any, name: str) -> Renewal:
 
 def _check(
     config: Any,
-    keeper: Keeper,
+    workspace: Workspace,
     renewal: Renewal,
     also: Mapping[str, object],
     key: PrivateKey | None,
@@ -158,14 +162,14 @@ def _check(
     """
     given = {**options.given(config), **also}
     live = lineage.look(renewal.name, renewal.cert_path, renewal.key_path, renewal.must_staple)
-    values = keeper.values(renewal.name, given, renewal.options, live.names, clock.now())
+    values = move.values(workspace, renewal.name, given, renewal.options, live.names, clock.now())
     try:
-        keeper.check(options.parse(values, renewal.name))
+        snippets.server_of(workspace, options.parse(values, renewal.name))
     except BadOption as error:
         own = error.option.replace("--pinkeep-", "--") if set(also) & {error.option[10:]} else ""
         raise BadOption(own or error.option, error.value, error.why) from error
     name = str(values["keyring"] or renewal.name)
-    state = keeper.load_state(name, clock.now())
+    state = workspace.load_state(name, clock.now())
     if state is not None and state.unpin:
         raise PinkeepError(
             f"The keyring {name} leaves pinning. Nothing was changed. To stay pinned, run: certbot-pinkeep "
@@ -174,12 +178,12 @@ def _check(
     if key is None:
         return
     pin, kind = pins.pin_of(key.public_key()), kind_of(key.public_key())
-    if keeper.is_compromised(pin):
+    if workspace.is_compromised(pin):
         raise BadBackup(
             f"--key: the key with the pin {pin} is compromised, and is never used again. Nothing was changed."
         )
     if kind.key_type != live.kind.key_type:
-        pinned = keeper.store.keyring_of(renewal.name) is not None
+        pinned = workspace.store.keyring_of(renewal.name) is not None
         get = (
             "A pinned certificate keeps its type: get a second certificate for the other type, under "
             "another --cert-name, and pin that one."
@@ -211,11 +215,11 @@ def _renewed_by(renewal: Renewal) -> str:
     )
 
 
-def _next(keeper: Keeper, keyring: str, key: PrivateKey, found: list[Renewal]) -> str:
+def _next(workspace: Workspace, keyring: str, key: PrivateKey, found: list[Renewal]) -> str:
     """What has to be done so that the key that clients pin is served."""
     public, now = key.public_key(), clock.now()
     pin = pins.pin_of(public)
-    state = context.load_one(keeper, keyring)
+    state = context.load_one(workspace, keyring)
     primary, names = state.keyring.primary(kind_of(public).key_type), state.keyring.drawing
     waiting = [m.lineage for m in names if m.pin != pin and m.lineage in [r.name for r in found]]
     app = (

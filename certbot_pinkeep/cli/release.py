@@ -12,7 +12,7 @@ from certbot_pinkeep.core.errors import BadRelease
 from certbot_pinkeep.core.ledger import Release
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.workflow import releases
-from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "record apps and zones that carry pins, so that no rollover locks them out"
 _ADD_EXAMPLE = """\
@@ -109,12 +109,12 @@ def _add(parsed: argparse.Namespace) -> int:
     now = clock.now()
     until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
     config = context.certbots_config(parsed)
-    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    workspace, name = context.workspace_of(config), context.name_of(parsed)
     with context.holding_certbot(config):
         release = releases.add(
-            keeper, name, parsed.channel, parsed.label, until, ttl, now, tuple(parsed.pin)
+            workspace, name, parsed.channel, parsed.label, until, ttl, now, tuple(parsed.pin)
         )
-        _tell(keeper, release, name, now)
+        _tell(workspace, release, name, now)
     return 0
 
 
@@ -122,16 +122,16 @@ def _extend(parsed: argparse.Namespace) -> int:
     now = clock.now()
     until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
     config = context.certbots_config(parsed)
-    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    workspace, name = context.workspace_of(config), context.name_of(parsed)
     channel, label = parsed.channel, parsed.label
     with context.holding_certbot(config):
-        for release in releases.extend(keeper, name, channel, label, until, ttl, now):
-            _tell(keeper, release, name, now)
+        for release in releases.extend(workspace, name, channel, label, until, ttl, now):
+            _tell(workspace, release, name, now)
     return 0
 
 
-def _tell(keeper: Keeper, release: Release, name: str, now: datetime) -> None:
-    told = explain.recorded(name, release, releases.refused(keeper, name, release), now)
+def _tell(workspace: Workspace, release: Release, name: str, now: datetime) -> None:
+    told = explain.recorded(name, release, releases.refused(workspace, name, release), now)
     print(f"{text.escaped(told)}\nSee that it carries these:")
     print("\n".join(f"  {pin}" for pin in release.pins))
 
@@ -147,8 +147,8 @@ def _seconds(written: str | None) -> timedelta | None:
 
 
 def _list(parsed: argparse.Namespace) -> int:
-    keeper = context.keeper_of(context.certbots_config(parsed))
-    state = context.load_one(keeper, context.name_of(parsed))
+    workspace = context.workspace_of(context.certbots_config(parsed))
+    state = context.load_one(workspace, context.name_of(parsed))
     told = status.release_lines(state, clock.now())
     for line, release in zip(told, state.ledger.releases, strict=True):
         print("\n".join([text.escaped(line), *(f"  {pin}" for pin in release.pins)]))
@@ -160,9 +160,9 @@ def _list(parsed: argparse.Namespace) -> int:
 def _end(parsed: argparse.Namespace) -> int:
     now = clock.now()
     config = context.certbots_config(parsed)
-    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    workspace, name = context.workspace_of(config), context.name_of(parsed)
     with context.holding_certbot(config):
-        ended = releases.end(keeper, name, parsed.channel, parsed.label, now)
+        ended = releases.end(workspace, name, parsed.channel, parsed.label, now)
     bound = max(release.binds_until(now) for release in ended)
     still = f" It is held until {times.text(bound)}." if bound > now else ""
     print(f"{parsed.channel} {parsed.label} carries pins of {name} no more.{still}")

@@ -10,6 +10,7 @@ from certbot_pinkeep.cli import context
 from certbot_pinkeep.core import explain
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.workflow import requests
+from certbot_pinkeep.workflow.publish import Publisher
 
 _CONFIRM = "record that you reloaded the server yourself: what was pending is served"
 _CONFIRM_EXAMPLE = """\
@@ -43,13 +44,13 @@ def add(commands: context.Commands) -> None:
 
 def _confirm(parsed: argparse.Namespace) -> int:
     config = context.certbots_config(parsed)
-    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    workspace, name = context.workspace_of(config), context.name_of(parsed)
     if parsed.clock:
         with context.holding_certbot(config):
-            told = requests.confirm_clock(keeper, name, clock.now())
+            told = requests.confirm_clock(workspace, name, clock.now())
     else:
         # Without certbot's lock: hooks of certbot that reload Apache confirm. It promises no rollover.
-        told = requests.confirm(keeper, name, clock.now())
+        told = requests.confirm(workspace, name, clock.now())
     print(told)
     return 0
 
@@ -61,18 +62,18 @@ def _unpin(parsed: argparse.Namespace) -> int:
 
 
 def _unpinned(config: Any, parsed: argparse.Namespace) -> int:
-    keeper, name = context.keeper_of(config), context.name_of(parsed)
-    for one in requests.unpin(keeper, name, clock.now(), parsed.undo):
+    workspace, name = context.workspace_of(config), context.name_of(parsed)
+    for one in requests.unpin(workspace, name, clock.now(), parsed.undo):
         renewal = renewal_conf.load(config.config_dir, one)
         if renewal is not None:
-            context.enrol(config, keeper, renewal)
-    step = keeper.step(context.load_one(keeper, name).keyring)
+            context.enrol(config, workspace, renewal)
+    step = workspace.step(context.load_one(workspace, name).keyring)
     try:
-        context.print_step(keeper.publish(name, clock.now()))
+        context.print_step(Publisher(workspace).publish(name, clock.now()))
     except PinkeepError as error:
         raise PinkeepError(
             f"That is on record, but not published yet: {error} It is published by: {step}"
         ) from error
-    state = context.load_one(keeper, name)
+    state = context.load_one(workspace, name)
     print(explain.unpinning(name, state.unpin, state.ledger, clock.now(), step))
     return 0

@@ -12,7 +12,7 @@ from certbot_pinkeep.adapters import certbot_config, clock, renewal_conf
 from certbot_pinkeep.cli import context
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.workflow import requests
-from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "roll over to a backup at the next renewal; refused while that locks clients out"
 _MORE = (
@@ -65,16 +65,16 @@ def _rollover(command: context.Parser, parsed: argparse.Namespace) -> int:
     if parsed.undo and (parsed.now or parsed.compromised):
         command.error("--undo goes with neither --now nor --compromised")
     config = context.certbots_config(parsed)
-    keeper, name = context.keeper_of(config), context.name_of(parsed)
+    workspace, name = context.workspace_of(config), context.name_of(parsed)
     if parsed.undo:
         with context.holding_certbot(config):
-            told = requests.take_back(keeper, name, clock.now())
+            told = requests.take_back(workspace, name, clock.now())
         print(told)
         return 0
-    lineages = _renewable(config, keeper, name) if parsed.now else []
+    lineages = _renewable(config, workspace, name) if parsed.now else []
     with context.holding_certbot(config):  # not as long as it renews: certbot takes the lock itself
         asked = requests.ask(
-            keeper, name, clock.now(), parsed.when_safe, parsed.compromised, parsed.force
+            workspace, name, clock.now(), parsed.when_safe, parsed.compromised, parsed.force
         )
     print("\n".join(asked.told), flush=True)
     if not (parsed.now and asked.ready):
@@ -84,9 +84,9 @@ def _rollover(command: context.Parser, parsed: argparse.Namespace) -> int:
             f"No certificate of the keyring {name} is left that certbot could renew. The next one "
             "that you ask for with --installer pinkeep is issued for the new key."
         )
-    before = keeper.live_pins(context.load_one(keeper, name).keyring)
+    before = workspace.live_pins(context.load_one(workspace, name).keyring)
     failed = [one for one in lineages if _renew(one, context.folders(parsed)) != 0]
-    after = keeper.live_pins(context.load_one(keeper, name).keyring)
+    after = workspace.live_pins(context.load_one(workspace, name).keyring)
     renewed = [one for one in lineages if after.get(one) != before.get(one)]
     if failed:
         raise PinkeepError(_what_failed(name, failed, [one for one in failed if one in renewed]))
@@ -118,18 +118,18 @@ def _what_failed(name: str, failed: list[str], renewed: list[str]) -> str:
     )
 
 
-def _renewable(config: Any, keeper: Keeper, name: str) -> list[str]:
+def _renewable(config: Any, workspace: Workspace, name: str) -> list[str]:
     """The certificates of the keyring that certbot can renew at once, with pinkeep.
 
     :raises PinkeepError: when there is one that another installer renews
     """
-    state = keeper.store.load(name)
+    state = workspace.store.load(name)
     found = []
     for member in state.keyring.drawing if state else ():
         renewal = renewal_conf.load(config.config_dir, member.lineage)
         if renewal is None:
             continue  # deleted
-        installer = keeper.installer or renewal.installer
+        installer = workspace.installer or renewal.installer
         if installer != certbot_config.INSTALLER:
             raise PinkeepError(
                 f"{member.lineage} is renewed with the installer {installer}, which would "

@@ -11,7 +11,8 @@ from certbot_pinkeep.core import text
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.storage.keys_and_csrs import Folders
-from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow import snippets
+from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "show which key is served, which is next, and from when a rollover is due and safe"
 _EXAMPLE = """\
@@ -32,10 +33,10 @@ def add(commands: context.Commands) -> None:
 
 def _status(parsed: argparse.Namespace) -> int:
     config = context.certbots_config(parsed)
-    keeper = context.keeper_of(config)
-    store = keeper.store
+    workspace = context.workspace_of(config)
+    store = workspace.store
     names = [parsed.name] if parsed.name else store.names()
-    states, damaged = context.load(keeper, names)
+    states, damaged = context.load(workspace, names)
     now = clock.now()
     if parsed.json:
         index: dict[str, list[str]] = {}
@@ -45,8 +46,10 @@ def _status(parsed: argparse.Namespace) -> int:
         # Of many, nobody reads it, and indenting takes time.
         print(json.dumps(document, indent=2 if len(states) <= status.MANY else None))
     elif states:
-        steps, apart = _steps(keeper, states), _apart(keeper, states)
-        print(text.escaped(status.as_text(states, now, steps, apart, _hindrances(keeper, states))))
+        steps, apart = _steps(workspace, states), _apart(workspace, states)
+        print(
+            text.escaped(status.as_text(states, now, steps, apart, _hindrances(workspace, states)))
+        )
     elif not damaged:
         print("No keyring yet. Run: certbot renew --installer pinkeep")
     for error in damaged:
@@ -54,25 +57,25 @@ def _status(parsed: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
-def _steps(keeper: Keeper, states: list[State]) -> dict[str, str]:
+def _steps(workspace: Workspace, states: list[State]) -> dict[str, str]:
     """What brings those keyrings into step that have no certificate."""
     if len(states) > status.MANY:
         return {}  # a line each, which does not say
     rings = [state.keyring for state in states]
-    return {ring.name: keeper.step(ring) for ring in rings if not keeper.hosts_now(ring)}
+    return {ring.name: workspace.step(ring) for ring in rings if not workspace.hosts(ring)}
 
 
-def _apart(keeper: Keeper, states: list[State]) -> dict[str, dict[str, str]]:
+def _apart(workspace: Workspace, states: list[State]) -> dict[str, dict[str, str]]:
     """The lineages that ``certbot renew`` does not roll over, by their keyrings."""
     if len(states) > status.MANY:
         return {}
     rings = [state.keyring for state in states]
-    return {ring.name: keeper.apart(ring) for ring in rings}
+    return {ring.name: workspace.apart(ring) for ring in rings}
 
 
-def _hindrances(keeper: Keeper, states: list[State]) -> dict[str, str]:
+def _hindrances(workspace: Workspace, states: list[State]) -> dict[str, str]:
     """Why ``certbot renew`` does not have Apache send what is pending, by keyring."""
     if len(states) > status.MANY:
         return {}
     waiting = [state for state in states if state.ledger.pending]
-    return {state.keyring.name: keeper.hindrance(state) for state in waiting}
+    return {state.keyring.name: snippets.hindrance(workspace, state) for state in waiting}

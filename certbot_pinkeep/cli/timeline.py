@@ -35,8 +35,8 @@ def _timeline(parsed: argparse.Namespace) -> int:
             f"-o {parsed.output!r}: the picture is SVG; give it a name that ends in .svg. Nothing was "
             "written."
         )
-    keeper = context.keeper_of(context.certbots_config(parsed))
-    state = context.load_one(keeper, context.name_of(parsed))
+    workspace = context.workspace_of(context.certbots_config(parsed))
+    state = context.load_one(workspace, context.name_of(parsed))
     line = timeline.timeline(state, clock.now())
     if not parsed.output:
         width = shutil.get_terminal_size((100, 24)).columns

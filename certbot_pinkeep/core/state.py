@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from certbot_pinkeep.core import options
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.options import Options
 
 
 @dataclass(frozen=True)
@@ -39,3 +41,25 @@ class State:
     def unpinned(self, now: datetime) -> bool:
         """Whether pinning has been left for good: nothing binds any more."""
         return self.unpin and self.ledger.binds_nobody(now)
+
+    def chosen(self) -> Options:
+        """Check the options that count for the keyring.
+
+        :raises BadOption: for one that cannot be used
+        """
+        name = self.keyring.name
+        return options.parse({**self.settings, "keyring": name}, name)
+
+    def inheriting(self, other: State) -> State:
+        """Add what another keyring has published at the hosts of lineages that move from there to here.
+
+        The server may still send that at their hosts.
+        """
+        name, ledger = self.keyring.name, self.ledger
+        for member in other.keyring.members:
+            # If a run was killed, the other keyring does not know of the move, and both have the lineage.
+            here = self.keyring.member(member.lineage)
+            both = member.enrolled and not member.transferred and bool(here and here.enrolled)
+            if both or member.transferred == name:
+                ledger = ledger.inherit(other.ledger, member.hosts)
+        return replace(self, ledger=ledger) if ledger != self.ledger else self

@@ -229,8 +229,16 @@ class Store:
         """Whether the lineage draws on the keyring *name*; not, where its file is damaged."""
         with suppress(DamagedState):
             state = self.load(name)
-            return state is not None and any(m.lineage == lineage for m in state.keyring.drawing)
+            drawing = state.keyring.drawing if state is not None else ()
+            return any(m.lineage == lineage for m in drawing) and not self.is_deleted(lineage)
         return False
+
+    def is_deleted(self, lineage: str) -> bool:
+        """Whether certbot has no such lineage (any more): neither its renewal file nor ``live/`` is
+        there."""
+        files = (("renewal", f"{lineage}.conf"), ("live", lineage))
+        config_dir = os.path.dirname(self.folder)
+        return not any(os.path.exists(os.path.join(config_dir, *one)) for one in files)
 
     def may_have_had(self, lineage: str, remembered: Mapping[str, str]) -> bool:
         """Whether a lineage that pinkeep renews may have been pinned before: not, where the keyring

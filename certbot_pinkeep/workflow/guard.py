@@ -15,6 +15,7 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -40,11 +41,13 @@ from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.storage import atomic, shadow
-from certbot_pinkeep.workflow import requests
+from certbot_pinkeep.workflow import issue, move, requests, snippets
 from certbot_pinkeep.workflow import run as runs
-from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.issue_request import IssueRequest
+from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.publish import Report, Taken
 from certbot_pinkeep.workflow.run import Run
+from certbot_pinkeep.workflow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +78,9 @@ class Guard:
         return runs.of(self.config.config_dir, self.config.work_dir)
 
     @property
-    def keeper(self) -> Keeper:
-        """The keeper of the config dir."""
-        return self.run.keeper
+    def workspace(self) -> Workspace:
+        """What is known of the config dir."""
+        return self.run.workspace
 
     def check_options(self) -> None:
         """See that what is given can be used.
@@ -88,7 +91,7 @@ class Guard:
         chosen = options.parse(options.given(self.config), lineage)
         hosts = tuple(str(name).lower() for name in self.config.domains or ())
         options.check_report_host(chosen.report_uri, hosts, chosen.include_subdomains)
-        self.keeper.check(chosen)
+        snippets.server_of(self.workspace, chosen)
 
     # What the client asks
 
@@ -109,31 +112,31 @@ class Guard:
             live = self._look(name)
         except BadKey as error:
             logger.error("%s", error)
-            folder = os.path.dirname(live_key_path)
-            known = self.keeper.on_record(
+            known = issue.on_record(
+                self.workspace,
                 name,
                 self._keyring(name),
-                os.path.join(folder, "cert.pem"),
-                live_key_path,
-                bool(self.config.must_staple),
+                must_staple=bool(self.config.must_staple),
             )
             if known is None:
                 # It could not be pinned, and is not: certbot keeps its key (G3).
                 return None
             live = known
+        request = IssueRequest(
+            lineage=name,
+            keyring=self._keyring(name, [*live.names, *names]),
+            names=tuple(names),
+            now=clock.now(),
+            live=live,
+            dry_run=dry_run,
+            asked=self.rollover_asked,
+            chosen=self._options_if_sound(name),
+            pinned_before=pinned_before,
+            refused=frozenset(self._refused),
+            csr_rejected=frozenset(self._not_taken),
+        )
         try:
-            return self.keeper.handover(
-                live,
-                self._keyring(name, [*live.names, *names]),
-                names,
-                clock.now(),
-                dry_run,
-                self.rollover_asked,
-                self._options_if_sound(name),
-                pinned_before,
-                frozenset(self._refused),
-                frozenset(self._not_taken),
-            )
+            return issue.handover(self.workspace, request)
         except Compromised:
             if not dry_run:
                 self._stage(name)
@@ -153,16 +156,17 @@ class Guard:
         rsa = str(config.key_type).lower() == "rsa"
         kind = KeyKind("rsa", str(config.rsa_key_size)) if rsa else None
         kind = kind or KeyKind("ecdsa", str(config.elliptic_curve))
-        handed = self.keeper.handover_new(
-            name,
-            self._keyring(name, names),
-            kind.key_type,
-            names,
-            bool(config.must_staple),
-            clock.now(),
-            dry_run,
-            kind if certbot_config.is_given(config, "key_type") else None,
+        request = IssueRequest(
+            lineage=name,
+            keyring=self._keyring(name, names),
+            names=tuple(names),
+            now=clock.now(),
+            key_type=kind.key_type,
+            kind=kind if certbot_config.is_given(config, "key_type") else None,
+            must_staple=bool(config.must_staple),
+            dry_run=dry_run,
         )
+        handed = self.run.handover_new(request)
         if handed is not None and handed.waited:
             display_util.notify(
                 f"{handed.csr.path} asks for exactly these names, and its key is in {handed.key_path}: the "
@@ -177,10 +181,16 @@ class Guard:
         """
         name = os.path.basename(os.path.dirname(live_key_path or ""))
         live = self._look(name) if live_key_path else None
-        hosts = [*(live.names if live else ()), *names]
-        keyring = self._keyring(name or self._new_lineage(names), hosts)
-        now, asked = clock.now(), self.rollover_asked
-        return self.keeper.is_still_chosen(live, keyring, names, pin, now, asked)
+        name = name or self._new_lineage(names)
+        request = IssueRequest(
+            lineage=name,
+            keyring=self._keyring(name, [*(live.names if live else ()), *names]),
+            names=tuple(names),
+            now=clock.now(),
+            live=live,
+            asked=self.rollover_asked,
+        )
+        return issue.is_still_chosen(self.workspace, request, pin)
 
     def issued(self, certificate: bytes) -> None:
         """Remember what ``certonly`` is about to store; certbot tells no lineage."""
@@ -192,7 +202,7 @@ class Guard:
         try:
             pem = atomic.read(live_key_path, atomic.SMALL)
             pin = pins.pin_of(load_private_key(pem).public_key())
-            return self.keeper.is_compromised(pin)
+            return self.workspace.is_compromised(pin)
         except Exception as error:
             logger.debug("Whether the key of %s is compromised is unknown: %s", name, error)
             return False
@@ -200,17 +210,17 @@ class Guard:
     def refused(self, refusal: KeyRefused) -> None:
         """Never hand this key over again."""
         self._refused.add(refusal.pin)
-        for sentence in requests.note_revoked(self.keeper, refusal.pin, True, clock.now()):
+        for sentence in requests.note_revoked(self.workspace, refusal.pin, True, clock.now()):
             logger.warning("%s", sentence)
 
     def csr_rejected(self, pin: str) -> bool:
         """Do not hand this backup over again in this run; whether it is one."""
         self._not_taken.add(pin)
-        return bool(requests.backup_of(self.keeper.store, pin))
+        return bool(requests.backup_of(self.workspace.store, pin))
 
     def report_rejected_backup(self, pin: str, why: str) -> None:
         """Tell of a backup that the CA does not take, though it takes others."""
-        for name in requests.backup_of(self.keeper.store, pin):
+        for name in requests.backup_of(self.workspace.store, pin):
             logger.error(
                 "The CA does not take the backup of the keyring %s with the pin %s: %s. The certificate was "
                 "issued without it. Take it out of the pins: certbot-pinkeep backup %s drop %s",
@@ -299,18 +309,15 @@ class Guard:
     def _take_in(self, name: str) -> None:
         issued = self._certificate is not None
         with _plain_errors():
-            self._note(name, issued)
-            values = self._values(name)
+            turn = self._turn(name, issued)
+            self.run.note(turn)
             try:
-                live = self._look(name)
-                chosen = self._options(name)
                 taken = self.run.enrol(
-                    live,
-                    values,
-                    chosen,
+                    replace(turn, values=self._values(name)),
+                    self._look(name),
+                    self._options(name),
                     partial(renewal_conf.remember, self.config.config_dir, name, INSTALLER),
-                    self._was_pinned(name),
-                    issued,
+                    pinned_before=self._was_pinned(name),
                 )
             except BadOption as error:
                 told = _how_to_mend(self.config, name, error, self._renewal(name))
@@ -328,15 +335,15 @@ class Guard:
         except (PinkeepError, OSError) as why:
             logger.error("%s", why)
 
-    def _note(self, name: str, issued: bool) -> None:
-        """Have the certificate loaded in the end, whatever goes wrong from here on (G12)."""
+    def _turn(self, name: str, issued: bool) -> Turn:
+        """The turn of a lineage, by those options that can be used."""
         cert_path = os.path.join(self.config.live_dir, name, "cert.pem")
         keyring, values = name, options.given(self.config)
         try:
             keyring, values = self._keyring(name), self._values(name)
         except (PinkeepError, OSError) as error:
-            logger.debug("%s", error)  # taking it in tells
-        self.run.note(name, cert_path, keyring, values, issued)
+            logger.debug("%s", error)  # enrolling tells
+        return Turn(name, cert_path, keyring, values, issued)
 
     def _finish(self) -> None:
         """Publish what was taken in.
@@ -364,7 +371,7 @@ class Guard:
             renewal = self._renewal(name)
             ours = renewal is not None and renewal.installer == INSTALLER
             options = renewal.options if renewal is not None else {}
-            self._pinned_before = ours and self.keeper.store.may_have_had(name, options)
+            self._pinned_before = ours and self.workspace.store.may_have_had(name, options)
         return self._pinned_before
 
     def _look(self, name: str) -> Live:
@@ -434,7 +441,7 @@ class Guard:
         remembered = renewal.options if renewal is not None else {}
         if names is None:
             names = self._live_names(lineage)
-        return self.keeper.values(lineage, own, remembered, names, clock.now())
+        return move.values(self.workspace, lineage, own, remembered, names, clock.now())
 
     def _live_names(self, lineage: str) -> tuple[str, ...]:
         try:

@@ -33,12 +33,29 @@ from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.core import options, rollover
 from certbot_pinkeep.core.errors import BadKey, BadOption, PinkeepError
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.workflow.enrol import Keeper
-from certbot_pinkeep.workflow.issue import draws
+from certbot_pinkeep.workflow import snippets
+from certbot_pinkeep.workflow.accepted import draws
+from certbot_pinkeep.workflow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A lineage that has its turn in a run.
+
+    :ivar keyring: the one that it draws on, or is to draw on
+    :ivar values: its options as text
+    :ivar issued: whether its certificate is new in this run
+    """
+
+    lineage: str
+    cert_path: str
+    keyring: str
+    values: Mapping[str, object]
+    issued: bool
 
 
 @dataclass(frozen=True)
@@ -53,27 +70,27 @@ class Renewed:
 
     lineage: str
     cert_path: str
+    keyring: str
     names: tuple[str, ...]
     pin: str
     fingerprint: str
-    keyring: str
     server: Server
     issued: bool
 
 
 class Loader:
-    """Has Apache load what was renewed in one run.
+    """Has the server load what was renewed in one run.
 
-    :param keeper: the one that publishes in this run
+    :param tried: the reload commands of this run, and whether they have worked
     """
 
-    def __init__(self, keeper: Keeper) -> None:
-        self.keeper = keeper
+    def __init__(self, workspace: Workspace, tried: dict[tuple[str, ...], bool]) -> None:
+        self.workspace = workspace
+        self.tried = tried
         self._renewed: dict[str, Renewed] = {}
         self._issued: set[str] = set()  # the certificates of this run, by their fingerprints
-        self._loaded: dict[
-            str, bool
-        ] = {}  # the lineages whose loading was tried, and whether it worked
+        #: The lineages whose loading was tried, and whether it worked.
+        self._loaded: dict[str, bool] = {}
 
     @property
     def waiting(self) -> bool:
@@ -87,7 +104,7 @@ class Loader:
     def told(self, name: str) -> str:
         """Whether a lineage was renewed in this run, and whether its certificate is loaded, as a
         sentence; empty: it was not."""
-        path = os.path.join(self.keeper.config_dir, "live", name, "cert.pem")
+        path = os.path.join(self.workspace.config_dir, "live", name, "cert.pem")
         with suppress(BadKey):
             if lineage.fingerprint_of(path) in self._issued:
                 done = ""
@@ -96,33 +113,26 @@ class Loader:
                 return f"{name} was renewed. Its new certificate is stored{done}."
         return ""
 
-    def note(
-        self,
-        name: str,
-        cert_path: str,
-        keyring: str,
-        values: Mapping[str, object],
-        issued: bool,
-    ) -> None:
-        """Remember a lineage that has its turn.
-
-        :param keyring: the one that it draws on, or is to draw on
-        :param values: the options as text
-        """
+    def note(self, turn: Turn) -> None:
+        """Remember a lineage that has its turn."""
         try:
-            names, pin = lineage.glance(cert_path)
-            fingerprint = lineage.fingerprint_of(cert_path)
+            names, pin = lineage.glance(turn.cert_path)
+            fingerprint = lineage.fingerprint_of(turn.cert_path)
         except BadKey as error:
             logger.debug("%s", error)
             return
-        if issued and fingerprint not in self._issued:
+        if turn.issued and fingerprint not in self._issued:
             self._issued.add(fingerprint)
-            self.keeper.tried.clear()  # whatever was loaded before, this certificate was not
-        issued = fingerprint in self._issued
-        lowered = tuple(one.lower() for one in names)
-        server = self._server(keyring, values)
-        self._renewed[name] = Renewed(
-            name, cert_path, lowered, pin, fingerprint, keyring, server, issued
+            self.tried.clear()  # whatever was loaded before, this certificate was not
+        self._renewed[turn.lineage] = Renewed(
+            lineage=turn.lineage,
+            cert_path=turn.cert_path,
+            keyring=turn.keyring,
+            names=names,
+            pin=pin,
+            fingerprint=fingerprint,
+            server=self._server(turn),
+            issued=fingerprint in self._issued,
         )
 
     def load(self, now: datetime) -> list[PinkeepError]:
@@ -150,18 +160,19 @@ class Loader:
                 wrong.append(error)
                 continue
             for one in accepted:
-                self._loaded[one.lineage] = self.keeper.tried.get(command, False)
+                self._loaded[one.lineage] = self.tried.get(command, False)
                 with suppress(PinkeepError, OSError):  # it is loaded once more then
                     self._record(one, now)
         return wrong
 
     def is_refused(self, one: Renewed, now: datetime) -> bool:
         """Whether clients are known to refuse the key that the lineage has now."""
-        store = self.keeper.store
+        store = self.workspace.store
         if not os.path.exists(store.path(one.keyring)) and not store.known(one.keyring):
-            path = self.keeper.snippet_of(one.keyring, None)
-            text = _text(path) if path else None
-            published = servers.kind_of(path, text).read_policy(text) if text else None
+            published = None
+            with suppress(PinkeepError):
+                path = snippets.path_of(self.workspace, one.keyring, None)
+                published = snippets.published(path)
             if published is not None and one.pin not in published.pins:
                 return True
         states = list(self._states())
@@ -171,25 +182,27 @@ class Loader:
             return False
         return bool(refusing) and not self._was_served(one)
 
-    def _server(self, keyring: str, values: Mapping[str, object]) -> Server:
+    def _server(self, turn: Turn) -> Server:
         """How the server is tested and loaded, by those options that can be used."""
-        before: Mapping[str, object] = {}
+        values, before = turn.values, dict[str, str]()
         with suppress(PinkeepError, OSError):
-            state = self.keeper.store.load(keyring)
-            before = state.settings if state is not None else {}
-        kind = self.keeper.kind_of(keyring, _sound(options.header, values, before))
+            state = self.workspace.store.load(turn.keyring)
+            before = dict(state.settings) if state is not None else {}
+        kind = snippets.kind_of(
+            self.workspace, turn.keyring, _sound(options.header, values, before)
+        )
         configtest = _sound(partial(_command, name="configtest-command"), values, before)
         reload = _sound(partial(_command, name="reload-command"), values, before)
         return servers.server(kind, "", configtest, reload)
 
     def _load(self, command: tuple[str, ...], together: list[Renewed]) -> None:
-        if command not in self.keeper.tried:
-            self.keeper.tried[command] = False
+        if command not in self.tried:
+            self.tried[command] = False
             for configtest in dict.fromkeys(one.server.configtest for one in together):
                 apache.test(replace(together[0].server, configtest=configtest))
             if not apache.reload(together[0].server):
                 return  # it loads everything when it starts
-            self.keeper.tried[command] = True
+            self.tried[command] = True
             logger.info(
                 "Reloaded %s with the renewed certificates of %s.",
                 together[0].server.title,
@@ -198,11 +211,11 @@ class Loader:
 
     def _record(self, one: Renewed, now: datetime) -> None:
         """Note what was loaded. Not the policy: Apache may have loaded another one."""
-        if not self.keeper.tried.get(one.server.reload):
+        if not self.tried.get(one.server.reload):
             return
-        with self.keeper.store.locked():
-            name = self.keeper.store.keyring_of(one.lineage, one.keyring)
-            state = self.keeper.load_state(name, now) if name else None
+        with self.workspace.store.locked():
+            name = self.workspace.store.keyring_of(one.lineage, one.keyring)
+            state = self.workspace.load_state(name, now) if name else None
             member = state.keyring.member(one.lineage) if state else None
             if state is None or member is None or member.pin != one.pin:
                 return
@@ -210,11 +223,11 @@ class Loader:
             if not state.ledger.is_ahead_of(now):
                 keyring = keyring.served_since({one.pin: now}).left_at(now)
             if keyring != state.keyring:
-                self.keeper.store.save(replace(state, keyring=keyring))
+                self.workspace.store.save(replace(state, keyring=keyring))
 
     def _is_loaded(self, one: Renewed) -> bool | None:
         """Whether Apache is known to have loaded the certificate; ``None``: no keyring tells."""
-        store = self.keeper.store
+        store = self.workspace.store
         with suppress(PinkeepError, OSError):
             name = store.keyring_of(one.lineage, one.keyring)
             state = store.load(name) if name else None
@@ -232,7 +245,7 @@ class Loader:
         return False
 
     def _states(self) -> Iterator[State]:
-        store = self.keeper.store
+        store = self.workspace.store
         names: list[str] = []
         with suppress(OSError):
             names = list(store.names())
@@ -268,9 +281,3 @@ def _sound(
 def _command(values: Mapping[str, object], name: str) -> tuple[str, ...] | None:
     words = options.command(values, name)
     return None if words is None else apache.command(f"--pinkeep-{name}", words)
-
-
-def _text(path: str) -> str | None:
-    with suppress(PinkeepError):
-        return apache.read_snippet(path)
-    return None

@@ -1,123 +1,161 @@
-"""The certificates that this machine has, found by their names.
+"""The other certificates of this machine for the hosts of a keyring, enrolled or not.
 
 The rules:
 
-* All lineages count, whoever renews them: those with a renewal file, and those in ``live/`` alone.
-* Each certificate is read once in a run, and again only when its file has changed.
-* A certificate that cannot be read is not known to have any name.
+* The server loads all of them, so all lineages of a keyring are looked at before it is published: if
+  clients do not accept one, nothing is published (G2).
+* A neighbour is a certificate for a host of the keyring that is not enrolled. Clients meet its key at
+  that host. So it is pinned as it is at each publication, and gets backups of its type: to pin a key
+  locks nobody out, to leave it out may. It leaves when no lineage serves it for the host any more.
+* A first policy is not published beside a certificate whose key cannot be pinned.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Container
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 
 from certbot_pinkeep.adapters import lineage, renewal_conf
-from certbot_pinkeep.core import hostnames
-from certbot_pinkeep.core.errors import BadKey
+from certbot_pinkeep.adapters.certificates import Seen
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.core import hostnames, rollover
+from certbot_pinkeep.core.errors import BadKey, PinkeepError, Unpinnable, Unpinned
+from certbot_pinkeep.core.keyring import Key, Keyring
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.storage import keys_and_csrs
+from certbot_pinkeep.workflow.accepted import (
+    back_to_pinned,
+    held_for,
+    is_accepted,
+    member_of,
+    unpinned_error,
+)
+from certbot_pinkeep.workflow.stage import paths_of
+from certbot_pinkeep.workflow.workspace import Names, Workspace
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A lineage's live certificate.
+def with_members(
+    workspace: Workspace, state: State, enrolled: Container[str], now: datetime
+) -> State:
+    """The state with its lineages as they are live.
 
-    :ivar names: in lower case
-    :ivar pin: of its key
+    :param enrolled: those that were enrolled in this run, and need no look
+    :raises Unpinned: when clients do not accept one of them
     """
-
-    lineage: str
-    cert_path: str
-    names: tuple[str, ...]
-    pin: str
-
-
-class Certificates:
-    """The live certificates of one config dir.
-
-    :param config_dir: certbot's ``--config-dir``
-    """
-
-    def __init__(self, config_dir: str) -> None:
-        self.config_dir = config_dir
-        self._read: dict[str, tuple[object, Seen | None]] = {}
-        self._all: dict[str, Seen] = {}
-        self._by_name: dict[str, list[Seen]] = {}
-
-    def stamps(self) -> dict[str, object]:
-        """The files of the live certificates as they are, by lineage: values that JSON can hold."""
-        found = {name: _stamp(self._path(name)) for name in self._lineages()}
-        return {name: stamp for name, stamp in found.items() if stamp is not None}
-
-    def refresh(self, lineages: Iterable[str] | None = None) -> None:
-        """Look which certificates there are; those that have changed are read.
-
-        :param lineages: those to look at; ``None``: all
-        """
-        self._all = {}
-        self._by_name = {}
-        for name in self._lineages() if lineages is None else lineages:
-            seen = self._look(name)
-            if seen is None:
-                continue
-            self._all[name] = seen
-            for host in seen.names:
-                for key in {host, _above(host)}:
-                    self._by_name.setdefault(key, []).append(seen)
-
-    def all(self) -> list[Seen]:
-        """All of them."""
-        return list(self._all.values())
-
-    def at(self, hosts: Iterable[str]) -> list[Seen]:
-        """Those that one of the hosts may serve, in the order of their lineages' names."""
-        hosts = tuple(hosts)
-        keys = {key for host in hosts for key in (host, _above(host))}
-        near = {seen.lineage: seen for key in keys for seen in self._by_name.get(key, ())}
-        return [
-            near[name] for name in sorted(near) if hostnames.covered(hosts, near[name].names, False)
-        ]
-
-    def _lineages(self) -> list[str]:
+    for member in state.keyring.drawing:
+        if member.lineage in enrolled:
+            continue
+        folder = os.path.join(workspace.config_dir, "live", member.lineage)
+        cert, key = (os.path.join(folder, f"{part}.pem") for part in ("cert", "privkey"))
         try:
-            live = os.listdir(os.path.join(self.config_dir, "live"))
-        except OSError:
-            live = []
-        return sorted({*renewal_conf.names(self.config_dir), *live})
-
-    def _path(self, name: str) -> str:
-        return os.path.join(self.config_dir, "live", name, "cert.pem")
-
-    def _look(self, name: str) -> Seen | None:
-        path = self._path(name)
-        stamp = _stamp(path)
-        if stamp is None:
-            return None
-        known = self._read.get(name)
-        if known is None or known[0] != stamp:
-            known = self._read[name] = (stamp, _seen(name, path))
-        return known[1]
+            pin = lineage.glance(cert)[1]
+        except BadKey as error:
+            logger.debug("%s", error)  # its own turn tells
+            continue
+        if pin == member.pin:
+            continue
+        try:
+            live = lineage.look(member.lineage, cert, key, False)
+        except BadKey as error:
+            raise _not_pinnable(state, member.lineage, pin, error) from error
+        if not is_accepted(state, live, now) and not state.unpinned(now):
+            raise unpinned_error(workspace, state, live)
+        keyring = state.keyring.with_member(member_of(live, member.loaded))
+        state = replace(state, keyring=keyring) if keyring.key(live.pin) else state
+    return state
 
 
-def _stamp(path: str) -> list[int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return [found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino]
+def with_neighbours(workspace: Workspace, state: State, now: datetime) -> State:
+    """The state with the certificates for its hosts that are not enrolled, as they are.
+
+    :raises Unpinnable: when the first policy would lack the key of one
+    """
+    if state.unpinned(now):
+        return state
+    keyring, certificates = state.keyring, workspace.certificates
+    enrolled = {member.lineage for member in keyring.members if member.enrolled}
+    found = [one for one in certificates.at(keyring.hosts) if one.lineage not in enrolled]
+    there = {one.lineage for one in found}
+    known = {one.lineage for one in certificates.all()}
+    keyring = keyring.without_members(
+        member.lineage
+        for member in keyring.neighbours
+        if member.lineage not in there
+        and (member.lineage in known or workspace.store.is_deleted(member.lineage))
+    )
+    for one in found:
+        hosts = tuple(hostnames.covered(one.names, keyring.hosts, False))
+        member = keyring.member(one.lineage)
+        if member is not None and (member.pin, member.hosts) == (one.pin, hosts):
+            continue
+        try:
+            keyring = _with_neighbour(workspace, keyring, one, hosts, now)
+        except BadKey as error:
+            command = _command(workspace, one)
+            unpinnable = Unpinnable(keyring.name, one.lineage, str(error), command)
+            if state.ledger.current is None:
+                raise unpinnable from error
+            logger.error("%s", unpinnable)
+            keyring = keyring.without_members([one.lineage])
+    return replace(state, keyring=keyring)
 
 
-def _seen(name: str, path: str) -> Seen | None:
-    try:
-        return Seen(name, path, *lineage.glance(path))
-    except BadKey as error:
-        logger.debug("%s", error)
-        return None
+def refused(workspace: Workspace, state: State, now: datetime) -> list[str]:
+    """The lineages with certificates for the keyring's hosts whose live keys clients refuse."""
+    workspace.certificates.refresh()
+    return [
+        one.lineage
+        for one in workspace.certificates.at(state.keyring.hosts)
+        if rollover.locked_out(one.pin, state.ledger, now, one.names)
+    ]
 
 
-def _above(host: str) -> str:
-    """The wildcard that stands for a host; for a wildcard, what it is below."""
-    return f"*.{host.partition('.')[2]}"
+def _with_neighbour(
+    workspace: Workspace, keyring: Keyring, one: Seen, hosts: Names, now: datetime
+) -> Keyring:
+    """The keyring with the key of a neighbour in service; the first one of its type is the next
+    renewals' as well.
+
+    :raises BadKey: when it cannot be pinned
+    """
+    path = os.path.join(os.path.dirname(one.cert_path), "privkey.pem")
+    live: Live = lineage.look(one.lineage, one.cert_path, path, False)
+    compromised = workspace.is_compromised(live.pin)
+    key = Key(live.pin, live.kind, "in-service", None, live.since, live.since)
+    first = live.kind.key_type not in keyring.key_types() and not compromised
+    if keyring.key(live.pin) is None and first:
+        taken = paths_of(keyring)
+        try:
+            key = workspace.adopted_key(live, taken)
+        except (BadKey, OSError) as error:
+            logger.debug("%s", error)
+            made = workspace.folders.save_key(keys_and_csrs.make_key(live.kind), taken)
+            keyring = keyring.with_type(Key(made.pin, made.kind, "primary", made.path, now))
+    keyring = keyring.with_neighbour(one.lineage, hosts, key)
+    return keyring.with_compromised(live.pin) if compromised else keyring
+
+
+def _not_pinnable(state: State, name: str, pin: str, error: BadKey) -> Unpinned:
+    """What there is to say of a lineage whose key is of a kind that is never pinned."""
+    mend = f"{error} {back_to_pinned(name)}"
+    assert state.ledger.current is not None
+    until = held_for(state.ledger.current.policy.max_age)
+    return Unpinned(name, pin, state.keyring.name, until, mend)
+
+
+def _command(workspace: Workspace, one: Seen) -> str:
+    """What gives a certificate a key that can be pinned."""
+    renewal = None
+    with suppress(PinkeepError):
+        renewal = renewal_conf.load(workspace.config_dir, one.lineage)
+    own = " --installer null" if renewal is not None and renewal.installer == "pinkeep" else ""
+    return (
+        f"certbot renew --cert-name {one.lineage} --force-renewal{own} --new-key --key-type ecdsa "
+        "--elliptic-curve secp256r1"
+    )

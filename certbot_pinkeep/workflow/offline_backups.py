@@ -34,9 +34,9 @@ from certbot_pinkeep.core.pem import (
     write_private_key,
 )
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.workflow import requests
-from certbot_pinkeep.workflow.enrol import Keeper
-from certbot_pinkeep.workflow.publish import paths_of
+from certbot_pinkeep.workflow import requests, stage
+from certbot_pinkeep.workflow.stage import paths_of
+from certbot_pinkeep.workflow.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Imported:
     sealed: bytes | None = field(default=None, repr=False)
 
 
-def add_public(keeper: Keeper, name: str, pem: bytes, source: str, now: datetime) -> Key:
+def add_public(workspace: Workspace, name: str, pem: bytes, source: str, now: datetime) -> Key:
     """Stage a backup of which only the CSR or the public key is here.
 
     :param source: the file, as the admin named it
@@ -62,25 +62,25 @@ def add_public(keeper: Keeper, name: str, pem: bytes, source: str, now: datetime
         public = load_public_key(pem)
     except BadKey as error:
         raise BadBackup(f"--csr {source!r}: {error}. Nothing was changed.") from error
-    with requests.loaded(keeper, name, now) as state:
-        key = _new(keeper, state, public, f"--csr {source!r}", now)
+    with requests.loaded(workspace, name, now) as state:
+        key = _new(workspace, state, public, f"--csr {source!r}", now)
         known = state.keyring.key(key.pin)
         if known is not None and not _is_left(state, key.pin):
             if known.kind != key.kind:  # a pin alone did not say of which kind it is
                 known = replace(known, kind=key.kind)
-                _save(keeper, state, known)
+                _save(workspace, state, known)
                 return known
             if _is_done(state, key.pin, True):
                 raise BadBackup(f"--csr {source!r}: {key.pin} is a backup of {name} already.")
             return known
-        saved = keeper.folders.find_key(key.pin)  # its private key may be here all the same
+        saved = workspace.folders.find_key(key.pin)  # its private key may be here all the same
         key = replace(key, path=saved.path if saved else None)
-        _save(keeper, state, key)
+        _save(workspace, state, key)
     return key
 
 
 def add_private(
-    keeper: Keeper, name: str, brought: Imported, now: datetime, new: bool = False
+    workspace: Workspace, name: str, brought: Imported, now: datetime, new: bool = False
 ) -> Key:
     """Bring the private key of a backup that waits for it, or stage a new one.
 
@@ -88,8 +88,8 @@ def add_private(
     :raises BadBackup: when it cannot be one, or is none of those that wait
     """
     option = f"--key {brought.source!r}"
-    with requests.loaded(keeper, name, now) as state:
-        key = _new(keeper, state, brought.key.public_key(), option, now)
+    with requests.loaded(workspace, name, now) as state:
+        key = _new(workspace, state, brought.key.public_key(), option, now)
         known = state.keyring.key(key.pin)
         waiting = [one.pin for one in state.keyring.backups(key.kind.key_type) if one.offline]
         staged = known is not None and known.role == "backup"
@@ -102,28 +102,28 @@ def add_private(
                 f"{option}: it is the key with the pin {key.pin}, but what waits for its private key "
                 f"is {', '.join(waiting)}. Nothing was changed. To have it as one more backup, add --new."
             )
-        keeper.folders.check()
+        workspace.folders.check()
         taken = paths_of(state.keyring)
         if brought.sealed is not None:
-            key = replace(key, encrypted=keeper.folders.save_encrypted(brought.sealed, taken))
+            key = replace(key, encrypted=workspace.folders.save_encrypted(brought.sealed, taken))
         else:
             pem = write_private_key(brought.key)
-            saved = keeper.folders.find_copy(pem) or keeper.folders.save_key(pem, taken)
+            saved = workspace.folders.find_copy(pem) or workspace.folders.save_key(pem, taken)
             key = replace(key, path=saved.path)
         if known is not None and staged:
             key = replace(
                 known, kind=key.kind, path=key.path, encrypted=key.encrypted or "", fault=""
             )
-        _save(keeper, state, key)
+        _save(workspace, state, key)
     return key
 
 
-def drop(keeper: Keeper, name: str, pin: str, now: datetime) -> Key:
+def drop(workspace: Workspace, name: str, pin: str, now: datetime) -> Key:
     """Have a backup leave the pins.
 
     :raises BadBackup: when it is none
     """
-    with requests.loaded(keeper, name, now) as state:
+    with requests.loaded(workspace, name, now) as state:
         key = state.keyring.key(pin)
         if (
             key is not None
@@ -136,7 +136,7 @@ def drop(keeper: Keeper, name: str, pin: str, now: datetime) -> Key:
         first = key is not None and state.keyring.primary(key.kind.key_type) in (None, key)
         if key is not None and key.role in ("primary", "backup") and in_advance and first:
             keyring = state.keyring.without_type(key.kind.key_type)
-            keeper.store.save(replace(state, keyring=keyring))
+            workspace.store.save(replace(state, keyring=keyring))
             return key
         if key is None or key.role != "backup":
             known = [one.pin for one in state.keyring.keys if one.role == "backup"]
@@ -145,14 +145,16 @@ def drop(keeper: Keeper, name: str, pin: str, now: datetime) -> Key:
                 f"{pin!r} is no backup of the keyring {name}: {what}. Its backups: "
                 f"{', '.join(known) or 'none'}. Nothing was changed."
             )
-        keeper.folders.check()
+        workspace.folders.check()
         left = replace(state, keyring=state.keyring.without_backup(pin))
-        why = _is_needed(keeper, state, left, key, now)
+        why = _is_needed(workspace, state, left, key, now)
         if why:
             raise BadBackup(f"{pin} cannot be dropped: {why} Nothing was changed.")
-        keyring = keeper.replenished(left, now)
-        keeper.save_csrs(keyring)
-        keeper.store.save(replace(left, keyring=keyring))
+        chosen = left.chosen()
+        by_hand = chosen.reload == ()
+        keyring = stage.replenished(workspace, left, chosen.backup_keys, now, by_hand=by_hand)
+        stage.save_csrs(workspace, keyring)
+        workspace.store.save(replace(left, keyring=keyring))
     return key
 
 
@@ -166,21 +168,21 @@ def carriers(state: State, pin: str) -> list[str]:
     return [f"It goes on being carried by {'; '.join(told)}."] if told else []
 
 
-def due(keeper: Keeper, name: str, now: datetime) -> list[str]:
+def due(workspace: Workspace, name: str, now: datetime) -> list[str]:
     """What is due of the keyring now, as sentences."""
-    state = keeper.load_state(name, now)
+    state = workspace.load_state(name, now)
     if state is None:
         return []
     keyring, ledger = state.keyring, state.ledger
     found = rollover.decide_all(keyring, ledger, now).values()
-    apart = keeper.apart(keyring)
+    apart = workspace.apart(keyring)
     return [explain.promise(name, decision, apart=apart) for decision in found if decision.due]
 
 
-def _is_needed(keeper: Keeper, state: State, left: State, key: Key, now: datetime) -> str:
+def _is_needed(workspace: Workspace, state: State, left: State, key: Key, now: datetime) -> str:
     """Why a backup cannot be dropped, as a sentence; empty: it can."""
     name, pin, key_type = state.keyring.name, key.pin, key.kind.key_type
-    for lineage, live in keeper.live_pins(state.keyring).items():
+    for lineage, live in workspace.live_pins(state.keyring).items():
         if live == pin:
             return f"the certificate of {lineage} is issued for it already. Run: certbot renew."
     decided, then = (
@@ -211,7 +213,7 @@ def _is_left(state: State, pin: str) -> bool:
     return key is not None and key.role == "retired" and key.first_served is None
 
 
-def _new(keeper: Keeper, state: State, public: PublicKey, option: str, now: datetime) -> Key:
+def _new(workspace: Workspace, state: State, public: PublicKey, option: str, now: datetime) -> Key:
     """The backup as it is to be staged.
 
     :raises BadBackup: when it cannot be one
@@ -223,7 +225,7 @@ def _new(keeper: Keeper, state: State, public: PublicKey, option: str, now: date
     keyring = state.keyring
     known = keyring.key(pin)
     why = ""
-    if keeper.is_compromised(pin):
+    if workspace.is_compromised(pin):
         why = "that key is compromised, and is never used again"
     elif not is_common(public) and kind not in {one.kind for one in keyring.in_service()}:
         why = (
@@ -242,12 +244,12 @@ def _new(keeper: Keeper, state: State, public: PublicKey, option: str, now: date
     return Key(pin, kind, "backup", None, now)
 
 
-def _save(keeper: Keeper, state: State, key: Key) -> None:
+def _save(workspace: Workspace, state: State, key: Key) -> None:
     known = state.keyring.key(key.pin)
     if known is not None and known.role == "backup":
         keys: Iterable[Key] = (key if one is known else one for one in state.keyring.keys)
         keyring = replace(state.keyring, keys=tuple(keys))
     else:
         keyring = state.keyring.with_backup(key)
-    keeper.save_csrs(keyring)
-    keeper.store.save(replace(state, keyring=keyring))
+    stage.save_csrs(workspace, keyring)
+    workspace.store.save(replace(state, keyring=keyring))

@@ -27,7 +27,7 @@ from certbot_pinkeep.core.errors import BadRelease, DamagedState
 from certbot_pinkeep.core.ledger import Ledger, Release
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow import requests
-from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow.workspace import Workspace
 
 #: The longest time for which a release may bind, in days: ten years.
 LONGEST = 3653
@@ -65,7 +65,7 @@ def _moment(written: str) -> datetime:
 
 
 def add(
-    keeper: Keeper,
+    workspace: Workspace,
     name: str,
     channel: str,
     label: str,
@@ -82,10 +82,10 @@ def add(
     """
     for option, value in (("--channel", channel), ("--label", label)):
         _check_word(option, value)
-    with requests.loaded(keeper, name, now) as state:
+    with requests.loaded(workspace, name, now) as state:
         ledger = state.ledger.prune(now)
-        carried = _named(state, named) if named else _carried(keeper, state)
-        hosts = keeper.hosts_now(state.keyring)
+        carried = _named(state, named) if named else _carried(workspace, state)
+        hosts = workspace.hosts(state.keyring)
         if not hosts:
             raise BadRelease(
                 f"No certificate draws on the keyring {name} any more, so there is no name that a "
@@ -97,12 +97,12 @@ def add(
         subdomains = any(one.subdomains for one in ledger.entries[-1:])
         release = Release(channel, label, carried, hosts, now, end, held, subdomains)
         ledger = ledger.with_release(release)
-        _save_all(keeper, state, ledger, (release,), now, _extended(end, held))
+        _save_all(workspace, state, ledger, (release,), now, _extended(end, held))
     return next(one for one in ledger.releases if one.is_the_same_as(release))
 
 
 def extend(
-    keeper: Keeper,
+    workspace: Workspace,
     name: str,
     channel: str,
     label: str,
@@ -116,42 +116,44 @@ def extend(
     :returns: all of this name
     :raises BadRelease: when there is none of this name, or it binds for longer already
     """
-    with requests.loaded(keeper, name, now) as state:
+    with requests.loaded(workspace, name, now) as state:
         ledger = state.ledger.prune(now)
         known = _known(ledger, name, channel, label)
         for release in known:
             ledger = ledger.extended(release, end, release.ttl if ttl is None else ttl)
-        _save_all(keeper, state, ledger, known, now, _extended(end, ttl))
+        _save_all(workspace, state, ledger, known, now, _extended(end, ttl))
     return ledger.named(channel, label)
 
 
-def end(keeper: Keeper, name: str, channel: str, label: str, now: datetime) -> tuple[Release, ...]:
+def end(
+    workspace: Workspace, name: str, channel: str, label: str, now: datetime
+) -> tuple[Release, ...]:
     """Record that nobody has a release any more, but for its TTL.
 
     :returns: all of this name
     :raises BadRelease: when there is none of this name
     """
-    with requests.loaded(keeper, name, now) as state:
+    with requests.loaded(workspace, name, now) as state:
         ledger = state.ledger
         known = _known(ledger, name, channel, label)
         for release in known:
             ledger = ledger.ended(release, now)
         _save_all(
-            keeper, state, ledger.prune(now), known, now, lambda book, one: book.ended(one, now)
+            workspace, state, ledger.prune(now), known, now, lambda book, one: book.ended(one, now)
         )
     return ledger.named(channel, label)
 
 
-def refused(keeper: Keeper, name: str, release: Release) -> dict[str, tuple[str, ...]]:
+def refused(workspace: Workspace, name: str, release: Release) -> dict[str, tuple[str, ...]]:
     """The keys that lock out whoever relies on a release: those in service, and those that a rollover
     is forced to.
 
     :returns: the pins, and which lineages serve each of them; none: it is forced, and not served yet
     """
     found: dict[str, list[str]] = {}
-    for keyring in keeper.store.names():
+    for keyring in workspace.store.names():
         try:
-            state = keeper.store.load(keyring)
+            state = workspace.store.load(keyring)
         except DamagedState:
             continue
         releases = state.ledger.releases if state else ()
@@ -159,7 +161,7 @@ def refused(keeper: Keeper, name: str, release: Release) -> dict[str, tuple[str,
             keyring == name or any(one.is_the_same_as(release) for one in releases)
         ):
             continue
-        live, gone = keeper.live_pins(state.keyring), keeper.deleted(state.keyring)
+        live, gone = workspace.live_pins(state.keyring), workspace.deleted(state.keyring)
         for member in state.keyring.drawing:
             if member.lineage in gone or not release.binds_at(member.hosts):
                 continue
@@ -187,7 +189,7 @@ def _extended(end: datetime, ttl: timedelta | None) -> Change:
 
 
 def _save_all(
-    keeper: Keeper,
+    workspace: Workspace,
     state: State,
     ledger: Ledger,
     releases: tuple[Release, ...],
@@ -198,7 +200,7 @@ def _save_all(
 
     :raises DamagedState: when a keyring file cannot be trusted that may have them
     """
-    own, store = state.keyring.name, keeper.store
+    own, store = state.keyring.name, workspace.store
     changed = []
     for name in store.names():
         other = None if name == own else store.load(name)
@@ -257,7 +259,7 @@ def _check_word(option: str, value: str) -> None:
         )
 
 
-def _carried(keeper: Keeper, state: State) -> tuple[str, ...]:
+def _carried(workspace: Workspace, state: State) -> tuple[str, ...]:
     """The pins that are published."""
     name, current = state.keyring.name, state.ledger.current
     if state.unpin:
@@ -274,7 +276,7 @@ def _carried(keeper: Keeper, state: State) -> tuple[str, ...]:
             "changed. See that it has loaded them ('certbot renew' reloads it; where you reload it "
             f"yourself, run: certbot-pinkeep confirm {name}), export again, and add the release then."
         )
-    for lineage, pin in keeper.live_pins(state.keyring).items():
+    for lineage, pin in workspace.live_pins(state.keyring).items():
         if pin not in current.pins:
             raise BadRelease(
                 f"{lineage} has a key that is not among the pins of the keyring {name} (pin {pin}), and what "

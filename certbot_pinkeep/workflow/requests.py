@@ -19,14 +19,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certbot_pinkeep.carriers import apache, servers
-from certbot_pinkeep.core import explain, hostnames, rollover, times
+from certbot_pinkeep.core import explain, rollover, times
 from certbot_pinkeep.core.errors import Compromised, DamagedState, NotSafe, PinkeepError
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.rollover import Decision
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage.store import Store
-from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow import move, neighbours
+from certbot_pinkeep.workflow.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Asked:
 
 
 def ask(
-    keeper: Keeper,
+    workspace: Workspace,
     name: str,
     now: datetime,
     when_safe: bool = False,
@@ -57,7 +58,7 @@ def ask(
     :returns: what is going to happen
     :raises NotSafe: when it would lock clients out, or there is no backup
     """
-    with loaded(keeper, name, now) as state:
+    with loaded(workspace, name, now) as state:
         keyring = _left(state.keyring, compromised)
         served = keyring.served_types()
         lost = [explain.lost(key) for key in keyring.lost() if key.kind.key_type in served]
@@ -66,15 +67,15 @@ def ask(
         impossible = [one for one in decisions if one.held and (one.best is None or not force)]
         if impossible and (not when_safe or force):
             if compromised:
-                keeper.store.save(replace(state, keyring=keyring))
-                keeper.store.spread(keyring)
+                workspace.store.save(replace(state, keyring=keyring))
+                workspace.store.spread(keyring)
             if any(one.due == "compromised" for one in impossible):
                 one = next((member.lineage for member in keyring.drawing), "NAME")
                 why = explain.locked_in(name, impossible[0], state.ledger, now, lineage=one)
                 raise Compromised(" ".join([*lost, why]))
             raise NotSafe(" ".join([*lost, explain.refusal(name, impossible[0])]))
         told = list(lost)
-        refused = keeper.refused(state, now) if force else []
+        refused = neighbours.refused(workspace, state, now) if force else []
         for decision in decisions:
             who = explain.NOBODY
             if force and decision.best is not None and not decision.rolls_over:
@@ -83,40 +84,40 @@ def ask(
             if force:
                 more = refused and who == explain.NOBODY
                 told.append(explain.refused_already(name, refused) if more else who)
-            told.append(explain.promise(name, decision, force, keeper.apart(keyring)))
-        keeper.store.save(replace(state, keyring=keyring))
-        keeper.store.spread(keyring)
+            told.append(explain.promise(name, decision, force, workspace.apart(keyring)))
+        workspace.store.save(replace(state, keyring=keyring))
+        workspace.store.spread(keyring)
     ready = all(decision.rolls_over for decision in decisions)
     return Asked(tuple(told), ready or force)
 
 
-def take_back(keeper: Keeper, name: str, now: datetime) -> str:
+def take_back(workspace: Workspace, name: str, now: datetime) -> str:
     """Record that no rollover is asked for, nor forced, after all.
 
     :returns: what remains to be done, as a sentence
     :raises PinkeepError: when there is no such keyring
     """
-    with loaded(keeper, name, now) as state:
-        state = keeper.store.save(replace(state, keyring=state.keyring.without_requests()))
+    with loaded(workspace, name, now) as state:
+        state = workspace.store.save(replace(state, keyring=state.keyring.without_requests()))
     for decision in _decisions(state.keyring, state.ledger, now):
         if decision.due:
-            return explain.promise(name, decision, apart=keeper.apart(state.keyring))
+            return explain.promise(name, decision, apart=workspace.apart(state.keyring))
     return f"The keyring {name} is not asked to roll over."
 
 
-def confirm_clock(keeper: Keeper, name: str, now: datetime) -> str:
+def confirm_clock(workspace: Workspace, name: str, now: datetime) -> str:
     """Record that the clock is right, though later moments are on record (G8).
 
     :returns: what follows from it, as a sentence
     :raises PinkeepError: when there is no such keyring
     """
-    with loaded(keeper, name, now) as state:
+    with loaded(workspace, name, now) as state:
         if not state.ledger.is_ahead_of(now):
             return f"The keyring {name} knows of no later moment than {times.text(now)}."
         ledger = state.ledger.accept_clock(now)
         keyring = state.keyring.served_by(now)
-        keeper.store.save(replace(state, keyring=keyring, ledger=ledger))
-        keeper.store.set_clock(now)
+        workspace.store.save(replace(state, keyring=keyring, ledger=ledger))
+        workspace.store.set_clock(now)
     until = times.text(ledger.blind_until or now)
     return (
         f"The clock of the keyring {name} is taken to be right. What a wrong clock may have dropped "
@@ -124,13 +125,13 @@ def confirm_clock(keeper: Keeper, name: str, now: datetime) -> str:
     )
 
 
-def confirm(keeper: Keeper, name: str, now: datetime) -> str:
+def confirm(workspace: Workspace, name: str, now: datetime) -> str:
     """Record that Apache has loaded what is published, and serves it.
 
     :returns: what is served now, as a sentence
     :raises PinkeepError: when that cannot be so
     """
-    with loaded(keeper, name, now) as state:
+    with loaded(workspace, name, now) as state:
         ledger = state.ledger
         if ledger.current is not None and not ledger.pending and not state.snippet:
             return f"The keyring {name} has nothing pending: no server sends its header."
@@ -144,11 +145,11 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
         if kind.directives(text) != kind.directives(kind.render(state.keyring, policy)):
             raise PinkeepError(
                 f"{state.snippet} is not what was published last, so it cannot be confirmed. Run "
-                f"'{keeper.step(state.keyring)}', reload Apache, and confirm again."
+                f"'{workspace.step(state.keyring)}', reload Apache, and confirm again."
             )
-        came = _came_to(keeper.store, name)
+        came = move.incoming(workspace, name)
         for other, hosts in came:
-            behind = _left_behind(keeper, other, hosts)
+            behind = move.left_behind(workspace, other, hosts)
             if behind:
                 raise PinkeepError(explain.left_behind(name, other.keyring.name, behind))
         if not ledger.pending and not came:
@@ -159,12 +160,9 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
             # What that one served since the lineage moved is inherited as well.
             ledger = ledger.inherit(other.ledger, hosts)
         ledger = ledger.confirm(now).transferred(now).prune(now)
-        keeper.store.save(replace(state, keyring=keyring, ledger=ledger))
+        workspace.store.save(replace(state, keyring=keyring, ledger=ledger))
         for other, hosts in came:
-            gone = [m.lineage for m in other.keyring.members if m.transferred == name]
-            left = other.ledger.without_hosts(hosts)
-            keyring = other.keyring.without_members(gone).without_hosts(hosts)
-            keeper.store.save(replace(other, keyring=keyring, ledger=left))
+            workspace.store.save(move.without_moved(other, name, hosts))
     assert ledger.current is not None
     since = times.text(ledger.current.recorded)
     told = f"Apache serves the pins of the keyring {name} that were published at {since}."
@@ -173,75 +171,43 @@ def confirm(keeper: Keeper, name: str, now: datetime) -> str:
     return told
 
 
-def _left_behind(keeper: Keeper, state: State, hosts: tuple[str, ...]) -> list[str]:
-    """The lineages of a keyring by which its pins go on binding at hosts that have moved away: they
-    serve the same hosts, or cover them with includeSubDomains."""
-    subdomains = any(
-        entry.policy.include_subdomains and entry.policy.binding and entry.replaced is None
-        for entry in state.ledger.entries
-    )
-    deleted = keeper.deleted(state.keyring)
-    return [
-        member.lineage
-        for member in state.keyring.members
-        if member.enrolled
-        and not member.transferred
-        and member.lineage not in deleted
-        and hostnames.covered(member.hosts, hosts, subdomains)
-    ]
-
-
-def _came_to(store: Store, name: str) -> list[tuple[State, tuple[str, ...]]]:
-    """The keyrings from which lineages have moved to this one, and the hosts of these.
-
-    :raises DamagedState: when a keyring file cannot be trusted: it may be one of them
-    """
-    found = []
-    for other in store.names():
-        state = store.load(other)
-        moved = [m for m in state.keyring.members if m.transferred == name] if state else []
-        if state is not None and moved:
-            found.append((state, tuple(host for member in moved for host in member.hosts)))
-    return found
-
-
-def unpin(keeper: Keeper, name: str, now: datetime, undo: bool = False) -> list[str]:
+def unpin(workspace: Workspace, name: str, now: datetime, undo: bool = False) -> list[str]:
     """Record that the keyring leaves pinning, or with *undo* that it stays pinned.
 
     :returns: the certificates of the keyring: it has an effect once they are brought into step
     :raises PinkeepError: when there is no such keyring
     """
-    with loaded(keeper, name, now) as state:
+    with loaded(workspace, name, now) as state:
         if state.unpin == undo:
-            keeper.store.save(replace(state, unpin=not undo))
+            workspace.store.save(replace(state, unpin=not undo))
         return [member.lineage for member in state.keyring.drawing]
 
 
-def note_deleted(keeper: Keeper, now: datetime) -> list[str]:
+def note_deleted(workspace: Workspace, now: datetime) -> list[str]:
     """What becomes of the pins of lineages that were deleted.
 
     :returns: as sentences, for admins
     """
     told = []
-    for name in keeper.store.names():
+    for name in workspace.store.names():
         with suppress(DamagedState):
-            state = keeper.load_state(name, now)
-            gone = keeper.deleted(state.keyring) if state else ()
+            state = workspace.load_state(name, now)
+            gone = workspace.deleted(state.keyring) if state else ()
             if state is not None and gone:
                 told.append(explain.deleted(state.keyring, gone, state.ledger, now))
     return told
 
 
-def note_revoked(keeper: Keeper, pin: str, compromised: bool, now: datetime) -> list[str]:
+def note_revoked(workspace: Workspace, pin: str, compromised: bool, now: datetime) -> list[str]:
     """Note that a certificate of this key was revoked, in each keyring that has it.
 
     :returns: what follows from it, as sentences
     :raises DamagedState: when a keyring file cannot be trusted; the others are seen to first
     """
     told, damaged = [], []
-    for name in keeper.store.names():
+    for name in workspace.store.names():
         try:
-            told += _note_revoked(keeper, name, pin, compromised, now)
+            told += _note_revoked(workspace, name, pin, compromised, now)
         except DamagedState as error:
             damaged.append(error)
     if damaged:
@@ -250,20 +216,20 @@ def note_revoked(keeper: Keeper, pin: str, compromised: bool, now: datetime) -> 
 
 
 def _note_revoked(
-    keeper: Keeper, name: str, pin: str, compromised: bool, now: datetime
+    workspace: Workspace, name: str, pin: str, compromised: bool, now: datetime
 ) -> list[str]:
-    store = keeper.store
+    store = workspace.store
     with store.locked():
         state = store.load(name)
         key = state.keyring.key(pin) if state else None
         if state is None or key is None:
             return []
-        state = keeper.seen(store.save(state.with_revoked(pin, compromised)))
+        state = workspace.with_faults(store.save(state.with_revoked(pin, compromised)))
     key_type = key.kind.key_type
     if key_type not in state.keyring.key_types():
         return []
     decision = rollover.decide(state.keyring, state.ledger, now, key_type)
-    apart = keeper.apart(state.keyring)
+    apart = workspace.apart(state.keyring)
     return [explain.promise(name, decision, apart=apart)] if decision.due else []
 
 
@@ -280,16 +246,16 @@ def backup_of(store: Store, pin: str) -> list[str]:
 
 
 @contextmanager
-def loaded(keeper: Keeper, name: str, now: datetime) -> Iterator[State]:
+def loaded(workspace: Workspace, name: str, now: datetime) -> Iterator[State]:
     """The keyring's state, with the lock on it held."""
-    store = keeper.store
+    store = workspace.store
     if store.load(name) is None:
         known = ", ".join(store.names()) or "none"
         raise PinkeepError(f"There is no keyring {name!r}. Keyrings here: {known}.")
     with store.locked():
         state = store.load(name)
         assert state is not None  # nobody removes one
-        state = keeper.seen(keeper.mark_for_retirement(state))
+        state = workspace.with_faults(workspace.with_incoming(state))
         yield replace(state, ledger=state.ledger.with_latest_known(store.latest_known(now)))
 
 

@@ -22,12 +22,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.core.errors import DamagedState, PinkeepError
+from certbot_pinkeep.core.errors import DamagedState, NotCovered, PinkeepError, TypeMissing
+from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.storage.uptodate import UpToDate
-from certbot_pinkeep.workflow.enrol import Keeper
-from certbot_pinkeep.workflow.load import Loader
-from certbot_pinkeep.workflow.publish import Failure, Report, Taken
+from certbot_pinkeep.workflow import enrol, issue, stage
+from certbot_pinkeep.workflow.issue_request import IssueRequest
+from certbot_pinkeep.workflow.load import Loader, Turn
+from certbot_pinkeep.workflow.publish import Failure, Publisher, Report, Taken
+from certbot_pinkeep.workflow.workspace import Workspace
 
 if TYPE_CHECKING:
     from certbot_pinkeep.core.observations import TlsObservation
@@ -44,36 +47,48 @@ class Run:
 
     def __init__(self, config_dir: str, work_dir: str) -> None:
         self.config_dir = config_dir
-        self.keeper = Keeper(config_dir, work_dir, _glance)
+        self.workspace = Workspace(config_dir, work_dir, _glance)
+        self.publisher = Publisher(self.workspace)
         self.stamps = UpToDate(work_dir)
         self._values: dict[str, Mapping[str, object]] = {}
-        self._loader = Loader(self.keeper)
+        self._loader = Loader(self.workspace, self.publisher.tried)
         self._noticed: dict[str, object] | None = None
+
+    def handover_new(self, request: IssueRequest) -> KeyAndCsr | None:
+        """As :func:`handover_new`."""
+        return handover_new(self.workspace, self.publisher, request)
 
     def enrol(
         self,
+        turn: Turn,
         live: Live,
-        values: Mapping[str, object],
         chosen: Options,
-        remember: Callable[[], None],
+        remember: Callable[[], None] | None,
+        *,
         pinned_before: bool,
-        issued: bool,
     ) -> Taken:
         """Record what is live; :meth:`finish` publishes it.
 
-        :param values: the options as text, for the stamp
-        :param issued: whether the certificate is new in this run
-        :raises PinkeepError, OSError: as :meth:`Keeper.enrol`
+        :raises PinkeepError, OSError: as :func:`enrol.enrol`
         """
-        self.note(live.name, live.cert_path, chosen.keyring, values, issued)
-        self._values[live.name] = values
-        return self.keeper.enrol(live, chosen, clock.now(), remember, pinned_before)
+        self.note(replace(turn, keyring=chosen.keyring))
+        self._values[live.name] = turn.values
+        taken = enrol.enrol(
+            self.workspace,
+            live,
+            chosen,
+            clock.now(),
+            remember=remember,
+            pinned_before=pinned_before,
+        )
+        self.publisher.add(taken)
+        return taken
 
     def notice(self) -> None:
         """Have the keyrings published at whose hosts a certificate is another than at the last run."""
         if self._noticed is not None:
             return
-        certificates = self.keeper.certificates
+        certificates = self.workspace.certificates
         before, self._noticed = self.stamps.certificates(), certificates.stamps()
         changed = {
             name
@@ -82,17 +97,17 @@ class Run:
         }
         if changed:
             certificates.refresh(changed)
-            self.keeper.notice(self._concerned(changed))
+            self.publisher.notice(self._concerned(changed))
 
     def _concerned(self, changed: set[str]) -> list[str]:
         """The keyrings that have one of these lineages as a neighbour, or are to have it."""
         found = []
-        for name in self.keeper.store.names():
+        for name in self.workspace.store.names():
             with suppress(DamagedState):  # told by its own lineages
-                state = self.keeper.store.load(name)
+                state = self.workspace.store.load(name)
                 if state is None or not state.keyring.drawing:
                     continue
-                near = {one.lineage for one in self.keeper.certificates.at(state.keyring.hosts)}
+                near = {one.lineage for one in self.workspace.certificates.at(state.keyring.hosts)}
                 near |= {member.lineage for member in state.keyring.neighbours}
                 enrolled = {member.lineage for member in state.keyring.drawing}
                 if changed & near - enrolled:
@@ -102,16 +117,16 @@ class Run:
     @property
     def waiting(self) -> bool:
         """Whether something is to be published or loaded."""
-        return bool(self.keeper.waiting) or self._loader.waiting
+        return bool(self.publisher.waiting) or self._loader.waiting
 
     def finish(self) -> list[Report]:
         """Publish what was taken in, and have renewed certificates loaded in any case.
 
         :raises PinkeepError, OSError: when something of it could not be published; the rest is
         """
-        waiting = self.keeper.waiting
+        waiting = self.publisher.waiting
         try:
-            reports, failures = self.keeper.publish_all(waiting, clock.now())
+            reports, failures = self.publisher.publish_all(waiting, clock.now())
         finally:
             for error in self._loader.load(clock.now()):
                 logger.error("%s", error)
@@ -131,17 +146,10 @@ class Run:
         """Whether a lineage was renewed in this run, as a sentence; empty: it was not."""
         return self._loader.told(name)
 
-    def note(
-        self,
-        name: str,
-        cert_path: str,
-        keyring: str,
-        values: Mapping[str, object],
-        issued: bool,
-    ) -> None:
+    def note(self, turn: Turn) -> None:
         """Remember a lineage that has its turn: :meth:`finish` sees that its certificate is loaded,
         whatever goes wrong from here on (G12)."""
-        self._loader.note(name, cert_path, keyring, values, issued)
+        self._loader.note(turn)
 
     def _stamp(self, report: Report) -> None:
         folders = [os.path.join(self.config_dir, name) for name in ("keys", "csr")]
@@ -191,6 +199,26 @@ def last(config_dir: str, everyone: bool) -> str | None:
             if everyone or (renewal is not None and renewal.installer == "pinkeep"):
                 return name
     return None
+
+
+def handover_new(
+    workspace: Workspace, publisher: Publisher, request: IssueRequest
+) -> KeyAndCsr | None:
+    """As :func:`issue.handover_new`; keys of a type that is missing are published in advance."""
+    try:
+        return issue.handover_new(workspace, request)
+    except TypeMissing as missing:
+        if request.dry_run:
+            raise
+        began, keyring = clock.seconds(), missing.keyring
+        stage.stage_type(workspace, keyring, missing.kind, request.now)
+        _, failures = publisher.publish_all([keyring], request.now)
+        for failure in failures:
+            if not isinstance(failure.error, NotCovered):
+                raise failure.error from missing
+        done = clock.after(request.now, began)
+        until = stage.type_is_safe(workspace, keyring, missing.kind, request.hosts, done)
+        raise TypeMissing(keyring, missing.kind, until) from missing
 
 
 def _raise(failures: list[Failure], several: bool) -> NoReturn:

@@ -35,7 +35,7 @@ from certbot_pinkeep.core.pem import kind_of
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.storage import keys_and_csrs, store
 from certbot_pinkeep.workflow import releases, requests
-from certbot_pinkeep.workflow.enrol import Keeper
+from keeper import Keeper
 
 BARE, WWW, API = "pin.test", "www.pin.test", "api.pin.test"
 #: Two more lineages for WWW.

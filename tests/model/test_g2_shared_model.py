@@ -22,7 +22,7 @@ from certbot_pinkeep.core import rollover
 from certbot_pinkeep.core.kinds import KeyType
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.rollover import Safety
-from certbot_pinkeep.workflow import issue
+from certbot_pinkeep.workflow import move
 
 HOSTS = st.sampled_from([BARE, WWW, API])
 KEYRINGS = st.sampled_from(["one", "one", "two"])
@@ -187,7 +187,7 @@ def nowhere(*_: object) -> None:
     [
         (Ledger, "inherit", nothing_is_inherited),
         (rollover, "_ready_to_follow", at_once),
-        (issue, "_pinned_host", nowhere),
+        (move, "pinned_host", nowhere),
     ],
 )
 def test_g2_a_broken_rule_of_sharing_is_found(

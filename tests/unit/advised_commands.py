@@ -443,7 +443,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "workflow/publish",
+        "workflow/workspace",
         states.key_of_another_before_it_is_pinned,
         "certbot renew -i pinkeep",
         "it was replaced. Renew the certificate. Run: ",

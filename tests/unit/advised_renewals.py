@@ -47,7 +47,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "workflow/publish",
+        "workflow/snippets",
         states.snippets_of_a_stranger,
         RENEW,
         ". See that nobody changed what is there. Run: ",
@@ -159,7 +159,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "workflow/issue",
+        "workflow/unrecorded",
         states.key_refused_and_record_lost,
         FORCED,
         "certbot install --installer pinkeep --cert-name ",
@@ -194,7 +194,7 @@ ROWS = [
         by_hand=states.snippet_moved_away,
     ),
     Row(
-        "workflow/publish",
+        "workflow/accepted",
         states.replaced_without_pinkeep,
         RENEW,
         "To go back to the pinned key",

@@ -32,8 +32,8 @@ from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import PrivateKey, load_private_key
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.workflow.enrol import Keeper
 from certbot_pinkeep.workflow.publish import Report
+from keeper import Keeper
 
 # Property tests try the same examples at every run: none fails by chance, none is timed or kept.
 settings.register_profile("unit", deadline=None, database=None, derandomize=True)

@@ -19,8 +19,8 @@ from certbot_pinkeep.core.kinds import KeyKind, KeyType
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.workflow.enrol import Keeper
 from certbot_pinkeep.workflow.publish import Report
+from keeper import Keeper
 
 RSA_KEY = pem_of(rsa.generate_private_key(65537, 2048))
 

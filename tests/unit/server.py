@@ -42,7 +42,7 @@ from certbot_pinkeep.core.observations import HttpObservation, Target, TlsObserv
 from certbot_pinkeep.core.pem import load_certificate, usable
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.workflow.enrol import Keeper
+from keeper import Keeper
 
 CERTBOT, PINKEEP = "certbot", "certbot-pinkeep"
 _DAY = timedelta(days=1)

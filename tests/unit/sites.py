@@ -19,8 +19,8 @@ from certbot_pinkeep.adapters import lineage
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.pem import PrivateKey
-from certbot_pinkeep.workflow.enrol import Keeper
 from certbot_pinkeep.workflow.publish import Report
+from keeper import Keeper
 
 NOW = datetime(2026, 11, 23, 9, 0, 0, tzinfo=timezone.utc)
 NAME = "www.pin.test"

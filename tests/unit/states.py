@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from helpers import csr_of, csr_pem, make_pem, resigned
 from server import Server
 
-from certbot_pinkeep.workflow.enrol import Keeper
+from keeper import Keeper
 
 RENEW = "certbot renew"
 

@@ -29,7 +29,7 @@ from certbot_pinkeep.cli import main
 from certbot_pinkeep.core import options
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow.enrol import Keeper
+from keeper import Keeper
 
 APART = [
     sys.executable,

@@ -81,7 +81,7 @@ def test_g11_run_that_is_killed_leaves_the_rest_to_the_next(
     with server.renewal().open("a") as file:
         file.write(STORED)
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "enrol", lambda *given: os._exit(9))
+        patch.setattr(Run, "enrol", lambda *_, **__: os._exit(9))
         assert server.run("certbot renew --force-renewal").code == 9
     assert server.run("certbot renew").code == 0
     assert stored(server) == []

@@ -19,7 +19,9 @@ from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.run import Run
+from keeper import take_turn
 
 A, B = "a.pin.test", "b.pin.test"
 
@@ -38,10 +40,10 @@ class OneRun:
         """A lineage has its turn, as the installer gives it to it; what fails is told by certbot."""
         given = dict(self.machine.options(name).settings) | self.values
         path = str(self.machine.config / "live" / name / "cert.pem")
-        self.round.note(name, path, name, given, issued)
+        self.round.note(Turn(name, path, name, given, issued))
         with suppress(PinkeepError, OSError, RuntimeError):
             chosen, live = options.parse(given, name), self.machine.look(name)
-            self.round.enrol(live, given, chosen, lambda: None, True, issued)
+            take_turn(self.round, live, given, chosen, pinned_before=True, issued=issued)
 
     def end(self) -> int:
         """The run ends; how often Apache was reloaded in it."""

@@ -22,8 +22,8 @@ from certbot_pinkeep.core.pem import load_certificate, load_private_key
 from certbot_pinkeep.core.policy import ENFORCED, REPORT_ONLY
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.workflow import offline_backups, releases, requests
-from certbot_pinkeep.workflow.enrol import Keeper
 from certbot_pinkeep.workflow.offline_backups import Imported
+from keeper import Keeper
 
 NAME = "www.pin.test"
 YEAR = 365 * DAY
@@ -275,7 +275,7 @@ def test_g2_every_key_that_is_here_proves_the_header(site: Visited, where: str) 
         site.issue("old.pin.test", served, (NAME,))
     keeper = site.keeper
     if where == "brought along":
-        keeper.brought = {pin_of_key(served): served}
+        keeper.imported = {pin_of_key(served): served}
     site.key = served
     site.send(pin_of_key(served), A)
     taken = keeper.enrol(site.look(NAME), site.options(NAME), NOW)
@@ -377,7 +377,7 @@ def test_g2_key_that_is_brought_is_not_held_back_by_an_unseen_host(site: Visited
     """Clients pin it already, says the admin."""
     site.latest_known = False
     keeper = site.keeper
-    keeper.brought = {pin_of_key(OFFLINE): OFFLINE}
+    keeper.imported = {pin_of_key(OFFLINE): OFFLINE}
     keeper.enrol(site.look(NAME), site.options(NAME), NOW)
     keeper.pin_key(NAME, OFFLINE, NOW)
     keeper.publish_all([NAME], NOW)

@@ -47,7 +47,7 @@ from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.workflow import requests
-from certbot_pinkeep.workflow.enrol import Keeper
+from keeper import Keeper
 
 BEGIN = AFTER_A_DAY - DAY  # when the certificates of a Site begin
 _RELOADS: dict[str, tuple[str, ...]] = {
@@ -200,7 +200,7 @@ def renew(
         live, name = play.site.look(), play.site.name
         try:
             handed = play.keeper.handover(
-                live, name, live.names, play.now, False, new_key, play.chosen
+                live, name, live.names, play.now, asked=new_key, chosen=play.chosen
             )
         except NotSafe as error:
             return f"refused{play.when(str(error))}"

@@ -10,11 +10,13 @@ from helpers import DAY, HOUR, NOW, make_pem, pin_of_key
 from machine import RSA_KEY, Machine
 from test_g2_left_behind import foreign_certificate
 
-from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.adapters import certificates, clock
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core.errors import OtherKeyring, Unpinnable
-from certbot_pinkeep.workflow import neighbours, requests
+from certbot_pinkeep.workflow import requests
+from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.run import Run
+from keeper import take_turn
 
 WWW, API, SHOP = "www.pin.test", "api.pin.test", "shop.pin.test"
 
@@ -47,7 +49,7 @@ def run(machine: Machine, *names: str) -> Run:
     for name in names:
         keyring = str(keyring_of(machine, name) or name)
         chosen = machine.options(keyring)
-        one.enrol(machine.look(name), {}, chosen, lambda: None, False, False)
+        take_turn(one, machine.look(name), {}, chosen)
     one.finish()
     return one
 
@@ -203,7 +205,7 @@ def test_a_run_without_news_looks_at_file_stamps_only(
     """No certificate is read, and nothing is published."""
     pinned.issue("b", hosts=(WWW,))
     run(pinned)
-    monkeypatch.setattr(neighbours, "_seen", _forbidden)
+    monkeypatch.setattr(certificates, "_seen", _forbidden)
     one = Run(str(pinned.config), str(pinned.work))
     one.notice()
     assert not one.waiting
@@ -214,13 +216,13 @@ def test_each_certificate_is_read_once_in_a_run(
 ) -> None:
     """However many keyrings are published."""
     read: list[str] = []
-    seen = neighbours._seen
+    seen = certificates._seen
 
-    def counted(name: str, path: str) -> neighbours.Seen | None:
+    def counted(name: str, path: str) -> certificates.Seen | None:
         read.append(name)
         return seen(name, path)
 
-    monkeypatch.setattr(neighbours, "_seen", counted)
+    monkeypatch.setattr(certificates, "_seen", counted)
     names = [f"{number}.test" for number in range(5)]
     for name in names:
         machine.issue(name)
@@ -445,7 +447,7 @@ def test_g2_g12_certificate_with_its_own_keyrings_key_is_loaded(expanded: Machin
         "configtest-command": expanded.apache.configtest[0],
         "reload-command": expanded.apache.reload[0],
     }
-    one.note("two", str(expanded.config / "live" / "two" / "cert.pem"), "two", values, True)
+    one.note(Turn("two", str(expanded.config / "live" / "two" / "cert.pem"), "two", values, True))
     before = expanded.apache.reloads
     one.finish()
     assert expanded.apache.reloads == before + 1

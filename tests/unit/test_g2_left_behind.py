@@ -456,7 +456,7 @@ def test_g5_move_that_was_killed_and_taken_up_again_after_a_renewal(
     machine.issue(API)
     machine.keep(API, "one")
     with monkeypatch.context() as patch:
-        patch.setattr("certbot_pinkeep.workflow.enrol.Keeper._tell_left", _killed)
+        patch.setattr("certbot_pinkeep.workflow.move.note_left", _killed)
         with pytest.raises(KeyboardInterrupt):
             machine.keep(API, "two", NOW + HOUR, pinned=True)
     requests.ask(machine.keeper, "one", NOW + 70 * DAY)

@@ -21,7 +21,7 @@ from certbot_pinkeep.adapters import certbot_client, clock
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.workflow import offline_backups, releases, requests
-from certbot_pinkeep.workflow.enrol import Keeper
+from keeper import Keeper
 
 SITE = "pin.test"
 LATER = NOW + DAY

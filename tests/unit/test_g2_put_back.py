@@ -11,8 +11,8 @@ from helpers import DAY, NOW, Site, make_pem
 from certbot_pinkeep.core.errors import NotSafe, Unpinned
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow import offline_backups, requests
-from certbot_pinkeep.workflow.enrol import Keeper
 from certbot_pinkeep.workflow.publish import Report
+from keeper import Keeper
 
 
 class World(Site):
@@ -69,7 +69,7 @@ def test_g2_retired_key_that_was_put_back_is_not_loaded(world: World) -> None:
     world.put_back()
     reloads, before = world.apache.reloads, world.snippet.read_bytes()
     record = world.file.read_bytes()
-    with pytest.raises(Unpinned, match="from a backup"):
+    with pytest.raises(Unpinned, match="restored without pinkeep"):
         world.run(12)
     assert world.apache.reloads == reloads
     assert (world.snippet.read_bytes(), world.file.read_bytes()) == (before, record)

@@ -122,7 +122,7 @@ def test_g5_move_that_was_killed_halfway_is_completed(
     shared.issue(API)
     shared.keep(API, "old")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("certbot_pinkeep.workflow.enrol.Keeper._tell_left", _kill)
+        patch.setattr("certbot_pinkeep.workflow.move.note_left", _kill)
         shared.keep(API, KEYRING, NOW + DAY)
     shared.keep(API, KEYRING, NOW + 2 * DAY)
     (member,) = shared.state("old").keyring.members

@@ -16,7 +16,7 @@ from certbot_pinkeep.core.errors import BadKey, Compromised, DamagedState, NotSa
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.storage.store import Store
-from certbot_pinkeep.workflow.enrol import Keeper
+from keeper import Keeper
 
 REVOKED, COMPROMISED = Answer(True, "superseded"), Answer(True, "keyCompromise")
 GOOD, UNKNOWN, NOBODY = Answer(False), Answer(None, why="it does not answer"), Answer(None)
@@ -79,7 +79,8 @@ def renewed(
     """What a renewal is issued for."""
     keeper = Keeper(str(site.config), str(site.work))
     at = NOW + days * DAY
-    return keeper.handover(site.look(), site.name, site.names, at, dry_run, asked, chosen)
+    given = {"dry_run": dry_run, "asked": asked, "chosen": chosen}
+    return keeper.handover(site.look(), site.name, site.names, at, **given)
 
 
 def leave_of(site: Site, pin: str) -> tuple[str, str]:

@@ -15,8 +15,8 @@ from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.workflow import requests
-from certbot_pinkeep.workflow.enrol import Keeper
 from certbot_pinkeep.workflow.publish import Report
+from keeper import Keeper
 
 
 class World(Site):

@@ -16,7 +16,8 @@ from server import Server
 from certbot_pinkeep.adapters import lineage
 from certbot_pinkeep.core.errors import BadKey
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
-from certbot_pinkeep.workflow.enrol import Keeper
+from certbot_pinkeep.workflow import issue
+from keeper import Keeper
 
 OTHER = make_pem()
 
@@ -180,11 +181,11 @@ def test_g3_damaged_certificate_is_renewed_for_the_key_on_record(text: bytes, pi
     cert, key = str(folder / "cert.pem"), str(folder / "privkey.pem")
     with pytest.raises(BadKey):
         lineage.look(pinned.name, cert, key, False)
-    live = keeper.on_record(pinned.name, pinned.name, cert, key, False)
+    live = issue.on_record(keeper, pinned.name, pinned.name, must_staple=False)
     assert live is not None and live.names == pinned.names
     found = keeper.handover(live, pinned.name, pinned.names, NOW + DAY)
     assert found.pin == pinned.published().pins[0]
-    assert keeper.on_record("other", "other", cert, key, False) is None
+    assert issue.on_record(keeper, "other", "other", must_staple=False) is None
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.core.errors import PublishFailed
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.policy import Policy
-from certbot_pinkeep.workflow.enrol import Keeper
+from keeper import Keeper
 
 STEPS = ("replace", "link", "unlink", "fsync", "mkdir", "open", "fchmod")
 

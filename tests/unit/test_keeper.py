@@ -55,7 +55,7 @@ def kept(site: Site) -> Site:
 def handed(site: Site, asked: bool = False, dry_run: bool = False, days: int = 1) -> KeyAndCsr:
     """What the next renewal is issued for."""
     return site.keeper.handover(
-        site.look(), site.name, site.names, NOW + days * DAY, dry_run, asked
+        site.look(), site.name, site.names, NOW + days * DAY, dry_run=dry_run, asked=asked
     )
 
 

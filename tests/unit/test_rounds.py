@@ -10,8 +10,10 @@ from machine import RSA_KEY, Machine
 from certbot_pinkeep.core.errors import BadPolicy, PinkeepError
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.workflow import run
+from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.publish import Failure
 from certbot_pinkeep.workflow.run import Run
+from keeper import take_turn
 
 NAMES = ("a.pin.test", "b.pin.test", "c.pin.test")
 
@@ -30,7 +32,7 @@ def enrol(machine: Machine, one: Run, issued: bool = False, keyring: str = "shar
     for name in NAMES:
         chosen = machine.options(keyring)
         values = {**chosen.settings, "keyring": keyring}
-        one.enrol(machine.look(name), values, chosen, lambda: None, False, issued)
+        take_turn(one, machine.look(name), values, chosen, issued=issued)
 
 
 def renew(machine: Machine) -> None:
@@ -95,7 +97,7 @@ def test_g6_failures_of_several_keyrings_are_all_told(machine: Machine) -> None:
     one = new_round(machine)
     for name in NAMES[:2]:
         chosen = machine.options(name)
-        one.enrol(machine.look(name), {**chosen.settings}, chosen, lambda: None, False, True)
+        take_turn(one, machine.look(name), {**chosen.settings}, chosen, issued=True)
     machine.apache.break_config()
     with pytest.raises(PinkeepError) as caught:
         one.finish()
@@ -108,7 +110,7 @@ def test_g6_reload_that_fails_is_told_once(machine: Machine) -> None:
     one = new_round(machine)
     for name in NAMES[:2]:
         chosen = machine.options(name)
-        one.enrol(machine.look(name), {**chosen.settings}, chosen, lambda: None, False, False)
+        take_turn(one, machine.look(name), {**chosen.settings}, chosen)
     machine.apache.stuck.touch()
     with pytest.raises(
         PinkeepError, match=r"The keyrings a\.pin\.test, b\.pin\.test could not"
@@ -160,7 +162,7 @@ def test_g3_certificate_is_loaded_where_only_the_other_keyring_is_at_fault(
     before = machine.apache.reloads
     machine.issue(NAMES[1], Path(machine.look(NAMES[1]).key_path).read_bytes())
     (machine.config / "pinkeep" / f"{NAMES[0]}.conf").write_bytes(b"junk")
-    one.keeper._taken[NAMES[0]] = {}
+    one.publisher.notice(NAMES[:1])
     take_one(machine, one, NAMES[1])
     with pytest.raises(PinkeepError, match="damaged"):
         one.finish()
@@ -170,7 +172,7 @@ def test_g3_certificate_is_loaded_where_only_the_other_keyring_is_at_fault(
 def take_one(machine: Machine, one: Run, name: str, **values: object) -> None:
     """A lineage on a keyring of its own has its turn."""
     chosen = machine.options(name, **values)
-    one.enrol(machine.look(name), {**chosen.settings}, chosen, lambda: None, False, False)
+    take_turn(one, machine.look(name), {**chosen.settings}, chosen)
 
 
 def test_g2_type_that_is_live_already_is_published_with_the_others(machine: Machine) -> None:
@@ -183,7 +185,7 @@ def test_g2_type_that_is_live_already_is_published_with_the_others(machine: Mach
     chosen = machine.options("shared")
     enrol(machine, one, issued=True)
     live, values = machine.look("r.pin.test"), {**chosen.settings, "keyring": "shared"}
-    one.enrol(live, values, chosen, lambda: None, False, False)
+    take_turn(one, live, values, chosen)
     assert one.waiting and machine.apache.reloads == before
     (report,) = one.finish()
     assert len(report.taken) == 4 and machine.apache.reloads == before + 1
@@ -198,7 +200,7 @@ def test_certificate_that_appears_below_is_looked_for(machine: Machine, subdomai
     values = {**chosen.settings, "keyring": "shared"}
     one = new_round(machine)
     for name in NAMES:
-        one.enrol(machine.look(name), values, chosen, lambda: None, False, False)
+        take_turn(one, machine.look(name), values, chosen)
     one.finish()
     assert one.stamps.in_step(NAMES[0], values, [])
     machine.issue("below.a.pin.test")
@@ -216,9 +218,11 @@ def test_g2_certificates_are_not_loaded_together_with_one_that_clients_refuse(
     renew(machine)
     enrol(machine, one, issued=True)
     machine.issue(NAMES[1])
-    one.note(NAMES[1], machine.look(NAMES[1]).cert_path, "shared", shared(machine), issued=True)
+    one.note(
+        Turn(NAMES[1], machine.look(NAMES[1]).cert_path, "shared", shared(machine), issued=True)
+    )
     failure = Failure("shared", (machine.look(NAMES[0]),), BadPolicy("no backup"))
-    monkeypatch.setattr(one.keeper, "publish_all", lambda *given: ([], [failure]))
+    monkeypatch.setattr(one.publisher, "publish_all", lambda *given: ([], [failure]))
     with pytest.raises(BadPolicy):
         one.finish()
     assert machine.apache.reloads == before

@@ -314,11 +314,18 @@ def test_g5_failed_save_leaves_the_old_file(
 
 
 def test_keyrings_are_listed_and_found_by_lineage(tmp_path: Path) -> None:
-    """Names are sorted; a lineage is found in its keyring, also after the file has changed."""
+    """Names are sorted; a lineage is found in its keyring, also after the file has changed, but not
+    after certbot has deleted it."""
     found = saved(tmp_path)
+    (tmp_path / "live" / "example.com").mkdir(parents=True)
     found.save(State(Keyring("more.conf"), Ledger()))
     (tmp_path / "pinkeep" / "apache").mkdir()
     assert found.names() == ["more.conf", "ring"]
+    assert found.keyring_of("example.com") == "ring"
+    (tmp_path / "live" / "example.com").rmdir()
+    assert found.keyring_of("example.com") is None
+    (tmp_path / "renewal").mkdir()
+    (tmp_path / "renewal" / "example.com.conf").touch()
     assert found.keyring_of("example.com") == "ring"
     found.save(State(Keyring("ring"), Ledger()))
     assert found.keyring_of("example.com") is None

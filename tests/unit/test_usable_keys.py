@@ -24,7 +24,7 @@ from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.pem import quick_public_key
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.workflow import requests
-from certbot_pinkeep.workflow.enrol import Keeper
+from keeper import Keeper
 
 LATER = NOW + 90 * DAY
 Damage = Callable[[Path], object]

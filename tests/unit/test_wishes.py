@@ -16,9 +16,9 @@ from certbot_pinkeep.core.errors import Compromised, DamagedState, NotSafe, Pink
 from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow import requests
-from certbot_pinkeep.workflow.enrol import Keeper
 from certbot_pinkeep.workflow.publish import Report
 from certbot_pinkeep.workflow.requests import Asked
+from keeper import Keeper
 
 AT = NOW + 20 * DAY
 SAFE_FROM = "2026-05-10T12:00:00Z"  # day 70

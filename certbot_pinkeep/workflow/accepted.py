@@ -1,0 +1,101 @@
+"""Whether clients accept the key that a lineage has live, and what to do if they do not."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.core import rollover
+from certbot_pinkeep.core.errors import BadKey, Unpinned
+from certbot_pinkeep.core.keyring import Keyring, Member
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.workflow.workspace import Names, Workspace
+
+
+def member_of(live: Live, loaded: str | None = None) -> Member:
+    """The lineage as a keyring notes it."""
+    return Member(live.name, live.names, live.pin, loaded)
+
+
+def as_live(state: State, live: Live) -> Keyring:
+    """The keyring with the lineage as it is now, if its key is pinned.
+
+    A run that was killed may not have come to note it.
+    """
+    if not publishes(state, live.pin) or not state.keyring.key(live.pin):
+        return state.keyring
+    return state.keyring.with_member(member_of(live))
+
+
+def recorded_pin(keyring: Keyring, live: Live) -> str:
+    """The pin of the key that the lineage has, or that it had before one came past the keyring.
+
+    That one goes on if the primary is not safe at its names.
+    """
+    known, member = keyring.key(live.pin), keyring.member(live.name)
+    if member is None or (known is not None and known.role != "retired"):
+        return live.pin
+    before = keyring.key(member.pin)
+    return member.pin if before is not None and before.role == "in-service" else live.pin
+
+
+def publishes(state: State, pin: str) -> bool:
+    """Whether the pin is among those that are published."""
+    return state.ledger.current is not None and pin in state.ledger.current.policy.pins
+
+
+def draws(state: State, lineage: str) -> bool:
+    """Whether the lineage draws on the keyring, and has not moved to another."""
+    return any(member.lineage == lineage for member in state.keyring.drawing)
+
+
+def refusing(state: State, names: Names, pin: str, now: datetime) -> Names:
+    """The names at which clients that hold pins of the keyring refuse a key."""
+    return tuple(name for name in names if rollover.locked_out(pin, state.ledger, now, (name,)))
+
+
+def is_accepted(state: State, live: Live, now: datetime) -> bool:
+    """Whether clients accept this live key.
+
+    They do if it is published and was not retired, or if no client holds pins without it. They do if
+    the admin forced it, or if it was found to be accepted when the lineage was enrolled, and a run that
+    was killed did not come to publish it.
+    """
+    key, member = state.keyring.key(live.pin), state.keyring.member(live.name)
+    if key is None or state.ledger.current is None:
+        return key is not None
+    if member is not None and member.pin == live.pin and key.role in ("primary", "in-service"):
+        return True
+    if not publishes(state, live.pin):
+        # Staged, and used before a run that was killed came to publish it.
+        ready = rollover.safety(key, state.ledger, now, live.names).at(now)
+        return key.forced or (key.role == "backup" and ready)
+    return key.role != "retired" or not rollover.locked_out(live.pin, state.ledger, now, live.names)
+
+
+def unpinned_error(workspace: Workspace, state: State, live: Live) -> Unpinned:
+    """What there is to say of a live key that clients do not accept."""
+    mend = back_to_pinned(live.name)
+    primary = state.keyring.primary(live.kind.key_type)
+    try:
+        if primary is not None:
+            workspace.load_key(primary)
+    except BadKey as error:
+        mend = f"{error} {workspace.give_up(state.keyring.name)}"
+    assert state.ledger.current is not None
+    until = held_for(state.ledger.current.policy.max_age)
+    return Unpinned(live.name, live.pin, state.keyring.name, until, mend)
+
+
+def back_to_pinned(lineage: str) -> str:
+    """How a lineage gets a pinned key again, as a sentence."""
+    return (
+        "To go back to the pinned key, run: "
+        f"certbot renew --cert-name {lineage} --force-renewal --installer pinkeep"
+    )
+
+
+def held_for(max_age: int) -> str:
+    """How long clients hold pins, as a part of a sentence; *max_age* in seconds."""
+    days = max_age // 86400
+    return f"for up to {days} days after their last visit" if days else f"for {max_age} seconds"

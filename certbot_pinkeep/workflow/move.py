@@ -1,0 +1,325 @@
+"""Which keyring a host has, and what happens if a host changes keyrings.
+
+The rules:
+
+* A host has one keyring. A lineage draws on the keyring that is named for it, or that has it; else on
+  the one that pins any of its names; else on a new one with its own name.
+* A lineage that was deleted is in no keyring any more. A new one of the same name is another lineage.
+* A lineage that moves to another keyring keeps its key in service in both, until it is confirmed
+  that the server sends the new one's header (G2).
+* A lineage whose names two keyrings pin keeps its key, unless the next one is accepted at all of them.
+  If clients of its own keyring refuse that key, it gets its keyring's: the other keyring's hosts are
+  served with another certificate, or refused already.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.core import explain, hostnames
+from certbot_pinkeep.core.errors import DamagedState, OtherKeyring
+from certbot_pinkeep.core.key_and_csr import SavedKey
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.workflow.accepted import draws, member_of, publishes, refusing
+from certbot_pinkeep.workflow.issue_request import IssueRequest, lowered
+from certbot_pinkeep.workflow.workspace import Names, Workspace
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A lineage that is to draw on a keyring.
+
+    :ivar names: in lower case
+    :ivar pin: of the key that it has; ``None``: it is new
+    """
+
+    keyring: str
+    lineage: str
+    names: Names
+    pin: str | None = None
+
+
+# Which keyring a host has
+
+
+def keyring_at(workspace: Workspace, names: Iterable[str], now: datetime) -> str | None:
+    """The keyring that pins any of the names: of several, the one that has lineages for most of
+    them, else the one whose pins bind at most of them."""
+    hosts = lowered(names)
+    found: dict[str, tuple[int, int]] = {}
+    for keyring in workspace.store.names():
+        for state in workspace.at_best(keyring, now):
+            enrolled = _enrolled_hosts(workspace, state, hosts, now)
+            pinned = len([one for one in hosts if _pins(state, enrolled, one, now)])
+            if pinned:
+                found[keyring] = len(hostnames.covered(enrolled, hosts, False)), pinned
+    return max(found, key=lambda one: found[one], default=None)
+
+
+def values(
+    workspace: Workspace,
+    lineage: str,
+    given: Mapping[str, object],
+    remembered: Mapping[str, str],
+    names: Iterable[str],
+    now: datetime,
+) -> dict[str, object]:
+    """The options that count for a lineage, as :meth:`Store.values`.
+
+    Its keyring is found by its hosts if none is named for it.
+
+    :param names: of its certificate
+    """
+    return workspace.store.values(
+        lineage, given, remembered, lambda: keyring_at(workspace, names, now)
+    )
+
+
+def pinned_host(workspace: Workspace, state: State, names: Names, now: datetime) -> str | None:
+    """The first of the names that the keyring has, or that its pins bind at."""
+    enrolled = _enrolled_hosts(workspace, state, names, now)
+    return next((name for name in names if _pins(state, enrolled, name, now)), None)
+
+
+def _pins(state: State, enrolled: Iterable[str], name: str, now: datetime) -> bool:
+    """Whether the keyring pins a name, by one of its hosts or one above.
+
+    :param enrolled: the hosts of its lineages, whatever binds there now
+    """
+    return bool(hostnames.covered(enrolled, (name,), False)) or any(
+        one.binds_at((name,)) for one in state.ledger.holdings if one.hosts and one.may_bind(now)
+    )
+
+
+def _enrolled_hosts(workspace: Workspace, state: State, names: Names, now: datetime) -> list[str]:
+    """The names of the lineages that draw on the keyring and have any of these names."""
+    return [
+        host
+        for member in (() if state.unpinned(now) else state.keyring.drawing)
+        if hostnames.covered(member.hosts, names, False)
+        and not workspace.store.is_deleted(member.lineage)
+        for host in member.hosts
+    ]
+
+
+def forget_deleted(workspace: Workspace, lineage: str, keyring: str) -> None:
+    """Take a lineage that was deleted out of other keyrings: certbot is about to make another one of
+    the same name.
+
+    :param keyring: the one that the new lineage is to draw on
+    """
+    for name in workspace.store.names() if workspace.store.is_deleted(lineage) else ():
+        with (
+            suppress(DamagedState, OSError),
+            workspace.store.locked(),
+        ):  # the next run tells of these
+            state = workspace.store.load(name)
+            if state is not None and name != keyring and draws(state, lineage):
+                left = state.keyring.without_members([lineage])
+                workspace.store.save(replace(state, keyring=left))
+                logger.info("%s was deleted, and has left the keyring %s.", lineage, name)
+
+
+# Whether it may change
+
+
+def check_claim(workspace: Workspace, claim: Claim, now: datetime) -> None:
+    """See that no other keyring pins the names of a lineage.
+
+    :raises OtherKeyring: when one does
+    """
+    keyring = claim.keyring
+    for name in workspace.store.names():
+        try:
+            state = None if name == keyring else workspace.recall(name, now)
+        except DamagedState as error:
+            logger.error("%s", error)
+            known = workspace.store.known(name)
+            if any(pinned_host(workspace, one, claim.names, now) for one in known):
+                raise
+            continue
+        if state is None or _has_come_from(state, claim):
+            continue
+        host = pinned_host(workspace, state, claim.names, now)
+        if host is not None and not _has_moved(state, (host,), keyring):
+            carried = explain.carried(name, state.ledger, now, (host,))
+            run = _mend_of(workspace, state, host, claim, now)
+            raise OtherKeyring(host, name, keyring, run, carried)
+
+
+def check_accepted(
+    workspace: Workspace, lineage: str, names: Iterable[str], pin: str, now: datetime
+) -> None:
+    """See that no client refuses the key of a lineage that is not ours for pins that are.
+
+    :raises OtherKeyring: when some do
+    """
+    for name in workspace.store.names():
+        state = workspace.recall(name, now)
+        locked = refusing(state, lowered(names), pin, now) if state else ()
+        if state and locked:
+            carried = explain.carried(name, state.ledger, now, locked[:1])
+            run = explain.drawing_on(name, lineage, renewed=True)
+            raise OtherKeyring(locked[0], name, lineage, run, carried)
+
+
+def accepted_everywhere(
+    workspace: Workspace, request: IssueRequest, key: SavedKey, state: State | None
+) -> SavedKey:
+    """The key; if another keyring's pins refuse it at the names of the new certificate, the live one.
+
+    The live one does not go on if it is compromised, or if clients of the lineage's own keyring refuse
+    it.
+
+    :param state: of the keyring that it draws on
+    """
+    live, keyring, now = request.renewed, request.keyring, request.now
+    if key.pin == live.pin or workspace.is_compromised(live.pin):
+        return key
+    own = state if state is not None and draws(state, live.name) else None
+    for name in workspace.store.names():
+        if name == keyring or (own is not None and name == own.keyring.name):
+            continue
+        for other in workspace.at_best(name, now):
+            locked = refusing(other, request.hosts, key.pin, now)
+            if not locked or _has_moved(other, locked, keyring):
+                continue
+            if own is not None and _goes_back(own, request, key.pin):
+                goes_back = explain.goes_back(own.keyring.name, name, live.name, locked)
+                logger.warning("%s", goes_back)
+                continue
+            logger.warning(
+                "%s keeps its present key: clients that hold pins of the keyring %s refuse the "
+                "key of the keyring %s.",
+                live.name,
+                name,
+                keyring,
+            )
+            path = os.path.relpath(live.key_path, workspace.config_dir)
+            return workspace.folders.load_key(path, live.pin)
+    return key
+
+
+def _goes_back(own: State, request: IssueRequest, pin: str) -> bool:
+    """Whether clients of the lineage's own keyring refuse its present key, and accept the other."""
+    names, now = request.hosts, request.now
+    present = request.renewed.pin
+    return bool(refusing(own, names, present, now)) and not refusing(own, names, pin, now)
+
+
+def _mend_of(workspace: Workspace, state: State, host: str, claim: Claim, now: datetime) -> str:
+    """What to do if a lineage that is to draw on a keyring has a host that this one pins."""
+    other, keyring, lineage = state.keyring.name, claim.keyring, claim.lineage
+    names, pin = claim.names, claim.pin
+    own_states = workspace.at_best(keyring, now)
+    if not any(pinned_host(workspace, one, names, now) for one in own_states):
+        return explain.drawing_on(other, lineage, () if pin else names)
+    if pin is None:
+        own = tuple(name for name in names if pinned_host(workspace, state, (name,), now))
+        return explain.own_certificate(keyring, other, own)
+    hosts = {member.lineage: member.hosts for member in workspace.drawing(state.keyring)}
+    stays = next((n for n, h in hosts.items() if hostnames.covered(h, (host,), True)), None)
+    here = any(publishes(one, pin) for one in own_states)
+    mine = any(draws(one, lineage) for one in own_states)
+    if mine and not here:
+        return explain.back_first(keyring, lineage)
+    theirs = refusing(state, names, pin, now) or (host,)
+    left = tuple(name for name in names if name not in theirs)
+    if mine and left and stays and not publishes(state, pin):
+        return explain.to_split(lineage, theirs, left, stays)
+    both = here and publishes(state, pin)
+    return explain.to_merge(keyring, other, lineage, host, stays, both)
+
+
+def _has_come_from(state: State, claim: Claim) -> bool:
+    """Whether the lineage moves from this keyring to the claimed one, with a key that it has, or has
+    done so: not if it was deleted before and is new."""
+    member = state.keyring.member(claim.lineage)
+    if member is None or not member.enrolled:
+        return False
+    known = claim.pin is not None and state.keyring.key(claim.pin) is not None
+    return member.transferred == claim.keyring or known
+
+
+def _has_moved(state: State, names: Names, keyring: str) -> bool:
+    """Whether lineages have moved from this keyring to the other with all of these names, which has
+    inherited what binds there."""
+    moved = [
+        host
+        for member in state.keyring.members
+        if member.transferred == keyring
+        for host in member.hosts
+    ]
+    return len(hostnames.covered(moved, names, False)) == len(names)
+
+
+# How it changes
+
+
+def origin(workspace: Workspace, lineage: str, keyring: str) -> str | None:
+    """The keyring that a lineage moves from to this one; ``None``: from none."""
+    found = workspace.store.keyring_of(lineage, keyring)
+    return None if found == keyring else found
+
+
+def note_left(workspace: Workspace, live: Live, state: State, origin: str | None) -> None:
+    """Note in the keyrings that a lineage has moved from that it has, and which key it serves; also if
+    a run was killed before it came to that."""
+    name = state.keyring.name
+    moving = origin is not None or bool(state.ledger.imported)
+    for other in workspace.store.names() if moving else ():
+        left = None if other == name else workspace.store.load(other)
+        there = left.keyring.member(live.name) if left else None
+        if left is None or there is None or not there.enrolled:
+            continue
+        member = replace(member_of(live), transferred=name)
+        keyring = left.keyring
+        known = keyring.key(live.pin) is not None
+        keyring = (
+            keyring.with_member(member) if known else keyring.with_transferred(live.name, name)
+        )
+        if keyring != left.keyring:
+            workspace.store.save(replace(left, keyring=keyring))
+
+
+def incoming(workspace: Workspace, name: str) -> list[tuple[State, Names]]:
+    """The keyrings from which lineages have moved to this one, and the hosts of these.
+
+    :raises DamagedState: when a keyring file cannot be trusted: it may be one of them
+    """
+    found = []
+    for other in workspace.store.names():
+        state = workspace.store.load(other)
+        moved = [m for m in state.keyring.members if m.transferred == name] if state else []
+        if state is not None and moved:
+            found.append((state, tuple(host for member in moved for host in member.hosts)))
+    return found
+
+
+def left_behind(workspace: Workspace, state: State, hosts: Names) -> list[str]:
+    """The lineages of a keyring by which its pins go on binding at hosts that have moved away: they
+    serve the same hosts, or cover them with includeSubDomains."""
+    subdomains = any(
+        entry.policy.include_subdomains and entry.policy.binding and entry.replaced is None
+        for entry in state.ledger.entries
+    )
+    return [
+        member.lineage
+        for member in workspace.drawing(state.keyring)
+        if hostnames.covered(member.hosts, hosts, subdomains)
+    ]
+
+
+def without_moved(state: State, name: str, hosts: Names) -> State:
+    """The keyring without the lineages and hosts that have moved to another one for good."""
+    gone = [member.lineage for member in state.keyring.members if member.transferred == name]
+    keyring = state.keyring.without_members(gone).without_hosts(hosts)
+    return replace(state, keyring=keyring, ledger=state.ledger.without_hosts(hosts))

@@ -1,0 +1,91 @@
+"""What hosts send already when they are first pinned: where pinkeep looks, and what it records.
+
+The rules:
+
+* What a host sends already when it is first pinned is recorded with it (see ``earlier``).
+* If a host cannot be seen, its clients may hold pins of any key that is live there.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.core import explain, options, pins
+from certbot_pinkeep.core.errors import DamagedState
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.workflow.workspace import Names, Workspace
+
+if TYPE_CHECKING:
+    from certbot_pinkeep.core.earlier import Found
+
+
+def look_at(workspace: Workspace, names: Names, above: Names = ()) -> Found | None:
+    """Look at the hosts of these names; ``None``: nobody looks. Never raises.
+
+    :param above: hosts above them, of which only what binds below counts
+    """
+    from certbot_pinkeep.core import earlier
+
+    hosts = earlier.hosts_to_see((*above, *names))
+    if not workspace.looks or not hosts:
+        return None
+    return earlier.found(names, workspace.look_at(hosts), workspace.is_held, above)
+
+
+def unknown_hosts(
+    workspace: Workspace, live: Live, keyring: str, now: datetime
+) -> tuple[Names, Names]:
+    """Find which hosts to look at before a lineage is enrolled.
+
+    :returns: the names of the lineage that no keyring has yet, and those that were seen sending pins
+        that no keyring publishes; and the hosts above for which that holds
+    """
+    known, sending = set[str](), set[str]()
+    for name in (keyring, *workspace.store.names()):
+        with suppress(DamagedState):
+            state = workspace.store.load(name)
+            if state is not None:
+                known.update(state.keyring.hosts)
+                sending.update(state.ledger.sending(now))
+        if known.issuperset(live.names):
+            break  # mostly at once: the others need not be read
+    new = tuple(name for name in live.names if name not in known)
+    above = workspace.certificates.above(live.names) if new or sending else ()
+    return (
+        tuple(name for name in live.names if name in new or name in sending),
+        tuple(one for one in above if one in sending or (new and one not in known)),
+    )
+
+
+def with_sent(
+    workspace: Workspace, old: State | None, state: State, live: Live, sent: Found, now: datetime
+) -> tuple[State, Names]:
+    """Record what the hosts of a lineage send already.
+
+    :returns: the state, and what there is to say of it, as sentences
+    """
+    from certbot_pinkeep.core import earlier
+
+    chain = pins.pins_of_certificates(live.certificates()[1])
+    name = state.keyring.name
+    known = {*old.keyring.hosts, *old.ledger.sending(now)} if old else set()
+    seen = earlier.recorded(state, sent, live.kind, workspace.found_key, chain, now)
+    told = earlier.told(name, state, seen, sent, now)
+    unseen = {host: why for host, why in sent.unseen.items() if host not in known}
+    silent = tuple(host for host in sent.silent if host not in known)
+    keys = (live.pin, *workspace.imported, *_live_keys_at(workspace, silent))
+    held = timedelta(seconds=options.DEFAULT_MAX_AGE)
+    seen = replace(seen, ledger=seen.ledger.unseen(keys, silent, now, held))
+    return seen, (*told, *([explain.not_seen(name, unseen)] if unseen else []))
+
+
+def _live_keys_at(workspace: Workspace, hosts: Names) -> list[str]:
+    """The pins of the keys of all certificates that this machine has live for any of the hosts."""
+    if not hosts:
+        return []
+    workspace.certificates.refresh()
+    return [one.pin for one in workspace.certificates.at(hosts)]

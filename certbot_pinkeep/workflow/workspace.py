@@ -1,0 +1,262 @@
+"""One config dir: its keyrings, its keys, the lineages that draw on them, and a look at their hosts.
+
+The rules:
+
+* Whether a key can be used is found once, each time a keyring is loaded; all else asks ``Key.fault``.
+* A key is compromised if any keyring file or its copy says so.
+* A lineage that certbot has deleted draws on no keyring.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from certbot_pinkeep.adapters import clock, lineage, renewal_conf
+from certbot_pinkeep.adapters.certificates import Certificates
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.core import hostnames, pins
+from certbot_pinkeep.core.errors import BadKey, DamagedState, PinkeepError
+from certbot_pinkeep.core.key_and_csr import SavedKey
+from certbot_pinkeep.core.keyring import Key, Keyring, Member
+from certbot_pinkeep.core.pem import load_private_key
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.storage.keys_and_csrs import Folders
+from certbot_pinkeep.storage.store import Store
+
+if TYPE_CHECKING:
+    from certbot_pinkeep.core.observations import TlsObservation
+
+logger = logging.getLogger(__name__)
+
+Names = tuple[str, ...]
+#: Looks at hosts, in a few seconds. Never raises.
+Look = Callable[[Sequence[str]], "list[TlsObservation]"]
+#: For how many seconds one run looks at hosts that were not pinned before, in all.
+_LOOKING = 10.0
+
+
+class Workspace:
+    """What one process knows of a config dir.
+
+    :param config_dir: certbot's ``--config-dir``
+    :param work_dir: certbot's ``--work-dir``
+    :param look: looks at hosts before they are pinned; ``None``: nobody does
+    """
+
+    def __init__(
+        self, config_dir: str, work_dir: str | None = None, look: Look | None = None
+    ) -> None:
+        self.config_dir = config_dir
+        self.store = Store(config_dir, work_dir)
+        self.folders = Folders(config_dir)
+        self.certificates = Certificates(config_dir)
+        #: The installer of every lineage, if ``cli.ini`` names one.
+        self.installer: str | None = None
+        #: The private keys that the admin imports in this run, in PEM, by their pins.
+        self.imported: dict[str, bytes] = {}
+        self._look = look
+        self._looked: dict[Names, list[TlsObservation]] = {}
+        self._looking = 0.0
+
+    # Keyrings
+
+    def load_state(self, name: str, now: datetime) -> State | None:
+        """Load what is on record of a keyring, and find which of its keys can be used."""
+        state = self.recall(name, now)
+        return self.with_faults(state) if state is not None else None
+
+    def with_faults(self, state: State) -> State:
+        """Find what is wrong with the files of a keyring's keys."""
+        return replace(state, keyring=self.folders.seen(state.keyring))
+
+    def recall(self, name: str, now: datetime) -> State | None:
+        """Load what is on record of a keyring, its ledger told of the latest moment that was reached."""
+        state = self.store.load(name)
+        latest_known = self.store.latest_known(now)
+        if state is None:
+            return None
+        state = self.with_incoming(state)
+        if latest_known > now:
+            state = replace(state, ledger=state.ledger.with_latest_known(latest_known))
+        return state
+
+    def with_incoming(self, state: State) -> State:
+        """Add what the keyrings that lineages are moving from have published since."""
+        if all(entry.replaced for entry in state.ledger.imported):
+            return state
+        for name in self.store.names():
+            try:
+                other = None if name == state.keyring.name else self.store.load(name)
+            except DamagedState as error:
+                doubt = state.ledger.doubt or str(error)
+                state = replace(state, ledger=replace(state.ledger, doubt=doubt))
+                continue
+            state = state.inheriting(other) if other is not None else state
+        return state
+
+    def at_best(self, name: str, now: datetime) -> list[State]:
+        """Load a keyring; if its file cannot be trusted, what can be read of it."""
+        try:
+            state = self.load_state(name, now)
+            return [state] if state else []
+        except DamagedState:
+            return self.store.known(name)
+
+    def all_known(self) -> Iterator[State]:
+        """All that can be read of any keyring, from its file or its copy."""
+        for name in self.store.names():
+            yield from self.store.known(name)
+
+    # Lineages
+
+    def deleted(self, keyring: Keyring) -> Names:
+        """The lineages that were deleted. Those that have moved concern another keyring."""
+        names = (member.lineage for member in keyring.drawing)
+        return tuple(name for name in names if self.store.is_deleted(name))
+
+    def drawing(self, keyring: Keyring) -> list[Member]:
+        """The lineages that draw on the keyring now."""
+        return [one for one in keyring.drawing if not self.store.is_deleted(one.lineage)]
+
+    def hosts(self, keyring: Keyring) -> Names:
+        """The hosts of the certificates that draw on the keyring now, in order, once each."""
+        return hostnames.hosts(host for one in self.drawing(keyring) for host in one.hosts)
+
+    def live_pins(self, keyring: Keyring) -> dict[str, str]:
+        """The pins of the certificates that draw on the keyring, as they are live, by lineage."""
+        found = {}
+        for member in keyring.drawing:
+            with suppress(BadKey):  # of a kind that is never pinned, or deleted
+                path = os.path.join(self.config_dir, "live", member.lineage, "cert.pem")
+                found[member.lineage] = lineage.glance(path)[1]
+        return found
+
+    def apart(self, keyring: Keyring) -> dict[str, str]:
+        """The lineages that ``certbot renew`` does not roll over, and what keeps it from that."""
+        found = {}
+        for member in keyring.drawing:
+            with suppress(PinkeepError):  # certbot does not renew what it cannot read: it says so
+                renewal = renewal_conf.load(self.config_dir, member.lineage)
+                why = renewal.apart(self.installer) if renewal else ""
+                if why:
+                    found[member.lineage] = why
+        return found
+
+    def step(self, keyring: Keyring) -> str:
+        """The command that publishes what the keyring is to publish.
+
+        certbot does not come to a keyring without certificates, nor of itself to one whose
+        certificates another installer renews.
+        """
+        drawing = [member.lineage for member in self.drawing(keyring)]
+        if not drawing:
+            return f"certbot-pinkeep unpin {keyring.name}"
+        apart = self.apart(keyring)
+        if all(apart.get(name, "").startswith("installer") for name in drawing):
+            return f"certbot renew --cert-name {shlex.quote(drawing[0])} --installer pinkeep"
+        return "certbot renew"
+
+    # Keys
+
+    def load_key(self, key: Key) -> SavedKey:
+        """The private key of *key*.
+
+        :raises BadKey: when it is not here, or cannot be used
+        """
+        if key.path is None:
+            raise BadKey(f"The private key with the pin {key.pin} is not on this machine.")
+        return self.folders.load_key(key.path, key.pin)
+
+    def live_key(self, live: Live) -> SavedKey | None:
+        """The private key in ``live/``, whichever it is; ``None``: none that can be used."""
+        try:
+            key = self.folders.read_key(os.path.relpath(live.key_path, self.config_dir))
+        except BadKey as error:
+            logger.error("%s", error)
+            return None
+        if key.pin != live.pin:
+            logger.warning(
+                "%s holds another key than the certificate of %s: it was replaced.",
+                live.key_path,
+                live.name,
+            )
+        return None if self.is_compromised(key.pin) else key
+
+    def adopted_key(self, live: Live, taken: Iterable[str] = ()) -> Key:
+        """Save the live key of a lineage among the others, as the primary of its type.
+
+        :param taken: as for :meth:`Folders.save_key`
+        :raises BadKey: when it does not belong to the certificate
+        :raises OSError: when it cannot be read or saved
+        """
+        pem = live.key_pem()
+        if pins.pin_of(load_private_key(pem).public_key()) != live.pin:
+            raise BadKey(
+                f"The private key {live.key_path} does not belong to the certificate of "
+                f"{live.name}: it was replaced. Renew the certificate. Run: certbot renew --cert-name "
+                f"{live.name} --force-renewal --installer pinkeep"
+            )
+        # certbot truncates archive/: a key that lives only there would be lost.
+        saved = self.folders.find_copy(pem) or self.folders.save_key(pem, taken)
+        return Key(live.pin, live.kind, "primary", saved.path, live.since, live.since)
+
+    def found_key(self, pin: str) -> SavedKey | None:
+        """Find the private key with this pin; if it is not in ``keys/``, save it there."""
+        found = self.folders.find_key(pin)
+        if found is not None:
+            return found
+        pem = self.imported.get(pin) or lineage.kept_key(self.config_dir, pin)
+        return self.folders.save_key(pem) if pem else None
+
+    def is_compromised(self, pin: str) -> bool:
+        """Whether a key is known to be compromised."""
+        keys = [state.keyring.key(pin) for state in self.all_known()]
+        return any(key is not None and key.role == "compromised" for key in keys)
+
+    def is_held(self, pin: str) -> bool:
+        """Whether this machine has the private key of a pin, and nobody else may have it."""
+        if self.is_compromised(pin):
+            return False
+        return (
+            pin in self.imported
+            or any(state.keyring.key(pin) for state in self.all_known())
+            or self.folders.find_key(pin) is not None
+            or lineage.kept_key(self.config_dir, pin) is not None
+        )
+
+    def give_up(self, name: str) -> str:
+        """What to do about a keyring whose keys are lost."""
+        files_ = " and ".join(self.store.paths(name))
+        return (
+            f"Restore what is lost from a backup of {self.config_dir}. If it is lost for good, "
+            f"clients are locked out until their pins run out; to pin anew then, move {files_} away "
+            "and run: certbot renew --installer pinkeep"
+        )
+
+    # Hosts
+
+    @property
+    def looks(self) -> bool:
+        """Whether anybody looks at hosts."""
+        return self._look is not None
+
+    def look_at(self, hosts: Names) -> list[TlsObservation]:
+        """Look at hosts, each once in a run and for a limited time. Never raises."""
+        if hosts not in self._looked:
+            began = clock.seconds()
+            shown: list[TlsObservation] = []
+            if self._look is not None and self._looking < _LOOKING:
+                try:
+                    shown = self._look(hosts)
+                except Exception as error:
+                    logger.debug("%s could not be looked at: %s", ", ".join(hosts), error)
+            self._looked[hosts] = shown
+            self._looking += clock.seconds() - began
+        return self._looked[hosts]
