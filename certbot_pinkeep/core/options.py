@@ -104,6 +104,9 @@ def destination(option: str) -> str:
     return _PREFIX + option.replace("-", "_")
 
 
+_DESTINATIONS = {option: destination(option) for option in OPTIONS}
+
+
 def stored_name(option: str) -> str:
     """Return the name by which certbot stored an option of pinkeep 0.1 in renewal files."""
     return STORED_PREFIX + option.replace("-", "_")
@@ -114,7 +117,10 @@ def given(config: object) -> dict[str, object]:
 
     :param config: certbot's configuration
     """
-    return {option: getattr(config, destination(option)) for option in OPTIONS}
+    known = vars(
+        getattr(config, "namespace", config)
+    )  # certbot's own takes long, and is asked for each lineage
+    return {option: known[name] for option, name in _DESTINATIONS.items()}
 
 
 def parse(values: Mapping[str, object], lineage: str) -> Options:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
@@ -32,6 +33,7 @@ class UpToDate:
 
     def __init__(self, work_dir: str) -> None:
         self.folder = os.path.join(work_dir, "pinkeep")
+        self._trusted: bool | None = None
 
     def in_step(self, lineage: str, given: Mapping[str, object], watched: Iterable[str]) -> bool:
         """Whether nothing differs from what was stamped.
@@ -40,15 +42,16 @@ class UpToDate:
         :param watched: files that must be among the stamped ones: those of the live certificate
         """
         try:
-            path = self._path(lineage)
-            if not shadow.is_trusted(path):
+            if self._trusted is None:  # once a run: nobody else can change that
+                self._trusted = shadow.is_trusted(self.folder)
+            if not self._trusted:
                 return False
-            stamp = json.loads(atomic.read_closed(path, atomic.MEDIUM))
+            stamp = json.loads(atomic.read_own(self._path(lineage), atomic.MEDIUM))
             return bool(
                 stamp["version"] == _VERSION
                 and _plain(given).items() <= stamp["options"].items()
                 and set(watched) <= stamp["files"].keys()
-                and all(_stat(path) == seen for path, seen in stamp["files"].items())
+                and all(_stat(name) == seen for name, seen in stamp["files"].items())
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return False
@@ -109,7 +112,7 @@ def _stat(path: str) -> list[int] | None:
         return None
     if path.endswith(os.sep):
         return [found.st_mode, found.st_uid, found.st_mtime_ns]
-    if os.path.isdir(path):
+    if stat.S_ISDIR(found.st_mode):
         return [found.st_mode, found.st_uid]  # what is in a folder changes with other lineages
     return [
         found.st_mtime_ns,

@@ -40,7 +40,7 @@ from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import load_private_key
-from certbot_pinkeep.storage import atomic, shadow
+from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.workflow import issue, move, requests, snippets
 from certbot_pinkeep.workflow import run as runs
 from certbot_pinkeep.workflow.issue_request import IssueRequest
@@ -239,7 +239,6 @@ class Guard:
         :raises PinkeepError: as :meth:`keep_once`
         """
         self.run.notice()
-        shadow.Shadow(self.config.work_dir, self.config.config_dir).tick(clock.now())
         if not self.run.stamps.in_step(name, self._values(), [cert_path, key_path]):
             self.keep_once(name)
         if not self._more_to_come(name):
@@ -298,13 +297,13 @@ class Guard:
         """Whether ``certbot renew`` comes to another lineage of ours after this one."""
         if self.config.verb != "renew" or self.config.certname:
             return False
-
         try:
-            everyone = certbot_config.is_given(self.config, "installer")
+            if self.run.everyone is None:
+                self.run.everyone = certbot_config.is_given(self.config, "installer")
         except (ImportError, AttributeError) as error:
             logger.debug("Which lineage is the last one is unknown: %s", error)
             return False
-        return name != runs.last(self.config.config_dir, everyone)
+        return name != runs.last(self.config.config_dir, bool(self.run.everyone))
 
     def _take_in(self, name: str) -> None:
         issued = self._certificate is not None

@@ -182,6 +182,9 @@ class Publisher:
         :returns: what was done, and what went wrong, a keyring each
         """
         began = clock.seconds() if began is None else began
+        keyrings = tuple(keyrings)
+        if not keyrings:
+            return [], []
         failures: list[Failure] = []
         ready: list[_Publication] = []
         with self.workspace.store.locked():

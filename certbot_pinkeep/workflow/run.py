@@ -53,6 +53,9 @@ class Run:
         self._values: dict[str, Mapping[str, object]] = {}
         self._loader = Loader(self.workspace, self.publisher.tried)
         self._noticed: dict[str, object] | None = None
+        #: Whether the admin chose the installer of every lineage; ``None``: not asked yet. Certbot
+        #: takes long to tell, and tells the same for each of them.
+        self.everyone: bool | None = None
 
     def handover_new(self, request: IssueRequest) -> KeyAndCsr | None:
         """As :func:`handover_new`."""
@@ -85,9 +88,11 @@ class Run:
         return taken
 
     def notice(self) -> None:
-        """Have the keyrings published at whose hosts a certificate is another than at the last run."""
+        """Have the keyrings published at whose hosts a certificate is another than at the last run; once in
+        this run, which is noted as having been at this time."""
         if self._noticed is not None:
             return
+        self.workspace.store.tick(clock.now())
         certificates = self.workspace.certificates
         before, self._noticed = self.stamps.certificates(), certificates.stamps()
         changed = {

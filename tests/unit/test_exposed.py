@@ -156,11 +156,11 @@ def test_the_named_command_helps(
 @pytest.mark.parametrize("level", ["work", "work/pinkeep", "work/pinkeep/example.com.json"])
 def test_g8_a_stamp_that_others_can_change_is_not_believed(tmp_path: Path, level: str) -> None:
     """Whoever could plant one would keep a lineage from ever being looked at."""
-    stamps = UpToDate(str(tmp_path / "work"))
-    stamps.set("example.com", {}, [])
-    assert stamps.in_step("example.com", {}, [])
+    work = str(tmp_path / "work")
+    UpToDate(work).set("example.com", {}, [])
+    assert UpToDate(work).in_step("example.com", {}, [])
     (tmp_path / level).chmod(0o777)
-    assert not stamps.in_step("example.com", {}, [])
+    assert not UpToDate(work).in_step("example.com", {}, [])
 
 
 def test_g8_nothing_is_written_below_a_folder_of_others(
