@@ -104,7 +104,7 @@ class Demo:
         refused = self.certbot.pinkeep("rollover", NAME, "--now")
         tell(
             "it is refused, with the time from which nobody is locked out",
-            refused.returncode == 1 and "It is safe from" in refused.stderr,
+            refused.returncode == 1 and "The new key is safe from" in refused.stderr,
         )
         tell("the key is the same", site.served_pin(NAME) == pin)
 

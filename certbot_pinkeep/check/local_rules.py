@@ -41,6 +41,7 @@ from certbot_pinkeep.core.errors import BadOption
 from certbot_pinkeep.core.key_and_csr import csr_request
 from certbot_pinkeep.core.ledger import Entry
 from certbot_pinkeep.core.observations import Certificate, FileInfo, Lineage, PlaceKind, Seen
+from certbot_pinkeep.core.text import command, joined
 
 #: By kind: what it is called, the permission bits it must not have, the mode that it should have,
 #: how bad it is otherwise. What others can write is worse than what they can read.
@@ -184,7 +185,9 @@ def _compromised(seen: Seen, now: datetime) -> Iterator[Finding]:
         }
         todo = explain.promise(keyring.name, decision, apart=apart)
         if decision.rolls_over and not apart:
-            todo += f" To do it now, run: certbot-pinkeep rollover {keyring.name} --now"
+            todo = joined(
+                todo, "Roll over now.", command(f"certbot-pinkeep rollover {keyring.name} --now")
+            )
         serving = [member.lineage for member in keyring.members if member.pin == key.pin]
         yield Finding(
             Severity.CRITICAL,
@@ -201,7 +204,7 @@ def _to_be_brought(seen: Seen, now: datetime) -> Iterator[Finding]:
         if decision.held and decision.safety.cause == "offline" and decision.key is not None:
             yield _warning(
                 seen.name,
-                f"its key is to be exchanged because {explain.reason(decision)}, and renewals keep it: "
+                f"a rollover is due ({explain.reason(decision)}), but renewals keep the current key: "
                 f"{decision.safety.why}.",
                 f"certbot-pinkeep backup {seen.name} add --key FILE",
             )

@@ -1,11 +1,15 @@
-"""What admins are told about a rollover: why, from when, who is locked out, what to run. Pure.
+"""Tell admins about a rollover: why, from when, which clients it locks out, what to run. Pure.
 
 The rules:
 
-* A refusal names the earliest safe time, or says why it is unknown and what makes it known.
-* Who is locked out is told policy by policy: since when it was served, and until when clients hold
-  it. What is not known is said to be unknown.
-* Pins are public, private keys never occur here (G7).
+* A refusal names the earliest safe time. If that time is unknown, the refusal says why, and which command
+  makes it known.
+* Each policy that locks clients out is named: since when it was served, and until when clients hold it.
+  If anything is not known, the message says so.
+* Every command is on a line of its own (see ``core.text``).
+* Pins are public; a private key never occurs here (G7).
+
+What is told about the hosts of a keyring is in ``explain_hosts``.
 """
 
 from __future__ import annotations
@@ -16,139 +20,165 @@ from datetime import datetime
 
 from certbot_pinkeep.core import rollover, times
 from certbot_pinkeep.core.errors import BadOption, NoKeyringName
+from certbot_pinkeep.core.explain_hosts import (
+    anew,
+    back_first,
+    carried,
+    deleted,
+    drawing_on,
+    ended,
+    goes_back,
+    left_behind,
+    not_seen,
+    own_certificate,
+    refused,
+    sent_before,
+    sent_by_others,
+    sent_without_key,
+    to_merge,
+    to_split,
+)
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.ledger import Holding, Ledger, Release
 from certbot_pinkeep.core.options import SWITCHES
-from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.rollover import Cause, Decision, Safety
+from certbot_pinkeep.core.text import command, joined
 
-NOBODY = "It locks nobody out."
+__all__ = [
+    "anew",
+    "back_first",
+    "carried",
+    "deleted",
+    "drawing_on",
+    "goes_back",
+    "left_behind",
+    "not_seen",
+    "own_certificate",
+    "refused",
+    "sent_before",
+    "sent_by_others",
+    "sent_without_key",
+    "to_merge",
+    "to_split",
+]
+
+NOBODY = "This rollover locks nobody out."
+_RENEW = command("certbot renew")
 _REASONS = {
-    "age": "it has reached --pinkeep-rollover-days",
+    "age": "--pinkeep-rollover-days",
     "asked": "you asked for it",
     "revoked": "its certificate was revoked",
-    "compromised": "it is compromised",
-    "shared": "it is not the one that the keyring's certificates share",
+    "compromised": "the key is compromised",
+    "shared": "the certificates of a keyring share a key",
 }
 
 
 def lost(key: Key) -> str:
-    """Said of a backup whose file cannot be used."""
-    return (
-        f"{key.fault} pinkeep will not use this backup, with the pin {key.pin}, until its file is "
-        "restored."
-    )
+    """Tell that the file of a backup cannot be used."""
+    return f"{key.fault} pinkeep will not use the backup with the pin {key.pin} until its file is restored."
 
 
 def replaced(name: str, count: int, safety: Safety) -> str:
-    """Said when new backups take the places of those whose files cannot be used."""
+    """Tell that new backups take the places of those whose files cannot be used."""
     new = f"{count} new backup key{'s' if count > 1 else ''}"
     when = when_safe(name, safety)
     if safety.since is not None:
-        when = f"A rollover to the first new one is safe from {times.text(safety.since)}."
-    return (
-        f"pinkeep staged {new} for the keyring {name} in place of those that it cannot use. "
-        f"{when} If you restore the old files, the next "
-        "'certbot renew' stages the old backup keys again."
+        when = f"A rollover to the first new key is safe from {times.text(safety.since)}."
+    return joined(
+        f"pinkeep staged {new} for the keyring {name} in place of the unusable ones.",
+        when,
+        "If you restore the old files, the next renewal stages the old backup keys again.",
+        _RENEW,
     )
 
 
 def reason(decision: Decision) -> str:
-    """Why a rollover is due, as a part of a sentence."""
+    """Tell why a rollover is due, as a part of a sentence."""
     return _REASONS[decision.due] if decision.due else "nothing is due"
 
 
 def rolling(name: str, decision: Decision) -> str:
-    """Said when a certificate is about to be issued for a backup."""
+    """Tell that a certificate is about to be issued for a backup."""
     assert decision.key is not None
     return (
-        f"The keyring {name} rolls over to the key with the pin {decision.key.pin}: the present "
-        f"key is left because {reason(decision)}."
+        f"The keyring {name} rolls over to the key with the pin {decision.key.pin} "
+        f"({reason(decision)})."
     )
 
 
 def held(name: str, decision: Decision) -> str:
-    """Said when a renewal goes on with the present key though another one is due (G3)."""
-    return (
-        f"The key of the keyring {name} is to be exchanged because {reason(decision)}, but not "
-        f"yet: {decision.safety.why}. {when_safe(name, decision.safety)} This renewal keeps the key; the "
-        "first renewal from then on exchanges it."
+    """Tell that a renewal keeps the current key though a rollover is due (G3)."""
+    return joined(
+        f"A rollover of the keyring {name} is due ({reason(decision)}), but is not safe yet: "
+        f"{decision.safety.why}.",
+        "This renewal keeps the current key. The first renewal that is safe rolls the keyring over.",
+        when_safe(name, decision.safety),
     )
 
 
 def not_yet_issued(name: str, decision: Decision) -> str:
-    """Said when a new certificate would lock clients out that hold pins for its names (G2)."""
-    return (
-        f"No certificate was issued for the key of the keyring {name}: {decision.safety.why}. "
-        f"{when_safe(name, decision.safety)} Ask for it again then."
+    """Tell that a new certificate would lock clients out that hold pins for its names (G2)."""
+    return joined(
+        f"No certificate was issued for the key of the keyring {name}: {decision.safety.why}.",
+        "Ask for the certificate again after the key is safe.",
+        when_safe(name, decision.safety),
     )
 
 
 def not_added(
     keyring: Keyring, ledger: Ledger, lineage: str, added: tuple[str, ...], pin: str, now: datetime
 ) -> str:
-    """Said when a certificate is to have names at which its key locks clients out (G2).
+    """Tell that a certificate cannot have names at which its key locks clients out (G2).
 
-    :param pin: of the key that it would be issued for
+    :param pin: of the key that the certificate would be issued for
     """
     name, names, key = keyring.name, ", ".join(added), keyring.key(pin)
-    victims = "; ".join(_victims(one, now) for one in rollover.locked_out(pin, ledger, now, added))
-    when = f" {when_safe(name, rollover.safety(key, ledger, now, added))}" if key else ""
+    held = "; ".join(victims(one, now) for one in rollover.locked_out(pin, ledger, now, added))
+    told = [
+        f"No certificate was issued for {lineage} with {names} as well.",
+        f"That locks out {held}: they do not hold the pin {pin} of the new certificate there.",
+        f"The current certificate stays, and is renewed without {names}.",
+        f"Ask for the certificate with {names} again after its key is safe there.",
+    ]
+    if key is not None:
+        told.append(when_safe(name, rollover.safety(key, ledger, now, added)))
     # A new one is issued for the primary, which is refused there for the same reason.
-    own = (
-        f" Or ask for a certificate of its own for {names}: certbot certonly --installer pinkeep "
-        f"--pinkeep-keyring {name} -d {' -d '.join(added)}"
-        if key is None or key.role != "primary"
-        else ""
-    )
-    return (
-        f"No certificate was issued for {lineage} with {names} as well: that locks out {victims}, because "
-        f"the key of the new certificate, with the pin {pin}, is not among those of the keyring {name} "
-        f"that they hold there.{when} The present certificate stays, and is renewed without {names}; ask "
-        f"for it with {names} again then.{own}"
-    )
+    if key is None or key.role != "primary":
+        own = (
+            f"certbot certonly --installer pinkeep --pinkeep-keyring {name} -d {' -d '.join(added)}"
+        )
+        told.append(joined(f"Or ask for a separate certificate for {names}.", command(own)))
+    return joined(*told)
 
 
 def staged(name: str, safety: Safety) -> str:
-    """Said when the first keys of a type are pinned in advance."""
-    known = "" if safety.since is None else " Ask for it again then."
+    """Tell that the first keys of a type are pinned in advance."""
     why = f": {safety.why}" if safety.why else ""
-    return f"Such keys are pinned in advance from now on{why}. {when_safe(name, safety)}{known}"
-
-
-def carried(name: str, ledger: Ledger, now: datetime, hosts: tuple[str, ...] | None) -> str:
-    """Which releases hold pins at the hosts, as sentences that begin with a space; empty: none.
-
-    :param hosts: the names; ``None``: any
-    """
-    bound = [one for one in ledger.releases if one.may_bind(now) and one.binds_at(hosts)]
-    return "".join(
-        f" {one.subject} carries pins there until "
-        f"{times.text(one.binds_until(now))}; once nobody uses it: certbot-pinkeep release {name} end "
-        f"--channel {shlex.quote(one.channel)} --label {shlex.quote(one.label)}."
-        for one in bound
+    known = "" if safety.since is None else "Ask for the certificate again then."
+    return joined(
+        f"pinkeep pins such keys in advance from now on{why}.", when_safe(name, safety), known
     )
 
 
 def recorded(
     name: str, release: Release, refused: Mapping[str, tuple[str, ...]], now: datetime
 ) -> str:
-    """Said when a release is on record: whether a key locks out whoever relies on it (G2).
+    """Tell that a release is on record, and which keys lock its clients out (G2).
 
-    :param refused: the keys that do, and the lineages that serve each of them
+    :param refused: the keys that lock them out, and the lineages that serve each of them
     """
     what, until = f"{release.channel} {release.label}", times.text(release.binds_until(now))
     if not refused:
         return (
             f"{what} carries {len(release.pins)} pins of the keyring {name}: until {until} no rollover "
-            "locks it out."
+            f"locks out {what}."
         )
     told = [f"{what} is on record with {len(release.pins)} pins of the keyring {name}."]
     for pin, lineages in refused.items():
         whose = (
             f"The key of {', '.join(lineages)}, with the pin {pin},"
             if lineages
-            else f"The key with the pin {pin}, which a forced rollover goes to,"
+            else f"The key with the pin {pin}, the goal of a forced rollover,"
         )
         told.append(
             f"{whose} is not among them. That key locks out every client that relies on {what}, until "
@@ -156,246 +186,84 @@ def recorded(
         )
     if any(not lineages for lineages in refused.values()):
         told.append(
-            "To take the forced rollover back before the next renewal, run: certbot-pinkeep rollover "
-            f"{name} --undo."
+            joined(
+                "To take the forced rollover back, do so before the next renewal.",
+                command(f"certbot-pinkeep rollover {name} --undo"),
+            )
         )
-    told.append(
-        f"If nobody uses {what} any more, run: certbot-pinkeep release {name} end --channel "
-        f"{shlex.quote(release.channel)} --label {shlex.quote(release.label)}"
-    )
-    return " ".join(told)
-
-
-def refused(
-    keyring: str, lineage: str, pin: str, ledger: Ledger, now: datetime, safety: Safety | None
-) -> str:
-    """Said when a lineage joins a keyring with a key that its clients do not know yet.
-
-    :param pin: of that key
-    :param safety: when it can be renewed for the shared key of its type; ``None``: there was none
-    """
-    told = (
-        f"The present key of {lineage} (pin {pin}) is pinned from now on. Clients that hold earlier pins of "
-        f"the keyring {keyring} refuse it until they have noted the new ones."
-        f"{carried(keyring, ledger, now, None)}"
-    )
-    if safety is None or not safety.at(now):
-        return told
-    return (
-        f"{told} They accept the shared key of the keyring. Run: certbot renew --cert-name {lineage} "
-        "--force-renewal --installer pinkeep"
-    )
-
-
-def refused_already(keyring: str, lineages: list[str]) -> str:
-    """Said of a rollover that locks out nobody who is not locked out by certificates as they are."""
-    which = ", ".join(lineages)
-    return (
-        f"It locks out nobody more. Clients that hold pins of the keyring {keyring} refuse the present key "
-        f"of {which} already. Run: certbot renew --cert-name {lineages[0]} --force-renewal --installer "
-        "pinkeep"
-    )
-
-
-def drawing_on(
-    keyring: str, lineage: str, names: tuple[str, ...] = (), renewed: bool = False
-) -> str:
-    """Said where a lineage draws on another keyring than its hosts.
-
-    :param names: of a new certificate; none: it is there already
-    :param renewed: whether its present key is refused, so that it has to be renewed
-    """
-    told = f"A host has one keyring. Have {lineage} draw on {keyring}. Run: certbot "
-    if names:
-        return (
-            f"{told}certonly --installer pinkeep --pinkeep-keyring {keyring} --cert-name {lineage} -d "
-            f"{' -d '.join(names)}"
-        )
-    force = " --force-renewal" if renewed else ""
-    return (
-        f"{told}renew --cert-name {lineage}{force} --installer pinkeep --pinkeep-keyring {keyring}"
-    )
-
-
-def own_certificate(keyring: str, other: str, names: tuple[str, ...]) -> str:
-    """Said where a new certificate is to have names that two keyrings pin."""
-    return (
-        f"The keyring {keyring} pins other names of the certificate, and no key is pinned by both. No "
-        f"certificate was issued. Ask for one certificate for each keyring. For {other}, run: certbot "
-        f"certonly --installer pinkeep -d {' -d '.join(names)}"
-    )
-
-
-def to_merge(
-    keyring: str, other: str, lineage: str, host: str, stays: str | None, both: bool
-) -> str:
-    """Said where a lineage is to be enrolled whose names two keyrings pin.
-
-    :param stays: a lineage of the other keyring with that host; ``None``: there is none any more
-    :param both: whether both keyrings pin its key
-    """
-    pinned = ", which both keyrings pin" if both else ""
-    told = (
-        f"The keyring {keyring} pins other names of {lineage}. {lineage} goes on being renewed with its "
-        f"present key{pinned}. "
-    )
-    if stays is None:
-        return (
-            f"{told}It can be enrolled when no client holds pins of {other} any more. See from when: "
-            f"certbot-pinkeep status {other}"
-        )
-    return (
-        f"{told}It can be enrolled when one keyring pins {host} and the others. Move {stays} first, then "
-        f"follow what is said there. Run: certbot renew --cert-name {stays} --installer pinkeep "
-        f"--pinkeep-keyring {keyring}"
-    )
-
-
-def goes_back(keyring: str, other: str, lineage: str, hosts: tuple[str, ...]) -> str:
-    """Said where a certificate goes back to its keyring's key, though another keyring pins hosts of it.
-
-    :param hosts: at which clients that hold the other keyring's pins refuse it
-    """
-    which = ", ".join(hosts)
-    return (
-        f"{lineage} goes back to the key of its keyring {keyring}, because clients that hold pins of "
-        f"{keyring} refuse its present key. Clients that hold pins of {other} refuse {lineage} at {which}: "
-        f"serve {which} with a certificate of {other}."
-    )
-
-
-def back_first(keyring: str, lineage: str) -> str:
-    """Said where a lineage has names that two keyrings pin, and its own keyring lacks its key."""
-    return (
-        f"Clients that hold pins of {keyring} refuse the present key of {lineage}, too. To go back to a key "
-        f"of {keyring}, run: certbot renew --cert-name {lineage} --force-renewal --installer pinkeep"
-    )
-
-
-def to_split(lineage: str, hosts: tuple[str, ...], left: tuple[str, ...], stays: str) -> str:
-    """Said where a lineage has names of another keyring, whose clients refuse its key.
-
-    :param hosts: at which they refuse it
-    :param left: its other names
-    :param stays: a lineage of the other keyring that has those hosts
-    """
-    which = ", ".join(hosts)
-    return (
-        f"Serve {which} with the certificate {stays}, and take it off {lineage}. Run: certbot certonly "
-        f"--installer pinkeep --cert-name {lineage} -d {' -d '.join(left)}"
-    )
+    return joined(*told, f"If nobody uses {what} any more, end it.", ended(name, release))
 
 
 def promise(
     name: str, decision: Decision, force: bool = False, apart: Mapping[str, str] | None = None
 ) -> str:
-    """Said when a rollover is on record, as what the next renewal is going to do.
+    """Tell what the next renewal does after a rollover was recorded.
 
     :param apart: the lineages that ``certbot renew`` does not roll over, and what keeps it from that
     """
     told = _promise(name, decision, force, " with pinkeep" if apart else "")
-    return " ".join([told, *rolled_by(apart or {})])
+    return joined(told, *rolled_by(apart or {}))
 
 
 def rolled_by(apart: Mapping[str, str]) -> list[str]:
-    """Which command rolls over what ``certbot renew`` does not, as sentences."""
+    """Tell which command rolls over what ``certbot renew`` does not, as messages."""
     return [
-        f"'certbot renew' does not roll {lineage} over, because of '{why}' in its renewal file or in "
-        f"cli.ini. Run: certbot renew --cert-name {shlex.quote(lineage)} --force-renewal --installer pinkeep"
+        joined(
+            f"'certbot renew' does not roll {lineage} over, because of '{why}' in its renewal file or in "
+            "cli.ini.",
+            command(
+                f"certbot renew --cert-name {shlex.quote(lineage)} --force-renewal --installer pinkeep"
+            ),
+        )
         for lineage, why in apart.items()
     ]
 
 
 def _promise(name: str, decision: Decision, force: bool, which: str) -> str:
     if decision.best is None:
-        return f"The keyring {name} rolls over once it has a backup key. Run: certbot renew"
+        return joined(f"The keyring {name} rolls over after it has a backup key.", _RENEW)
     pin = decision.best.pin
     if decision.rolls_over or force:
         return (
             f"The next renewal{which} rolls the keyring {name} over to the key with the pin {pin}."
         )
+    when = when_safe(name, decision.safety)
     if decision.safety.cause == "offline":
-        goes_on = (
-            "Until then renewals keep the present key."
+        return joined(
+            f"The keyring {name} rolls over after you import its key: {decision.safety.why}.",
+            "Until then renewals keep the current key."
             if decision.key
-            else "Until then renewals fail."
+            else "Until then renewals fail.",
+            here(decision),
+            when,
+            _if_lost(name, decision),
         )
-        return (
-            f"The keyring {name} rolls over once its key is brought: {decision.safety.why}. "
-            f"{when_safe(name, decision.safety)} {goes_on} {_if_lost(name, decision)}{here(decision)}"
-        )
-    goes_on = (
-        "Until then renewals keep the present key."
-        if decision.key is not None
-        else "The present key is not handed over again: until then renewals fail. To renew now, and "
-        f"lock clients out, run: certbot-pinkeep rollover {name} --now --force"
-    )
-    return (
-        f"The first renewal{which} that is safe rolls the keyring {name} over to the key with the pin "
-        f"{pin}: {decision.safety.why}. {when_safe(name, decision.safety)} {goes_on}"
-    )
-
-
-def sent_before(
-    name: str, hosts: tuple[str, ...], policy: Policy, offline: list[str], now: datetime
-) -> str:
-    """Said when a host was seen sending pins that no keyring publishes."""
     told = (
-        f"{', '.join(hosts)} already sends a Public-Key-Pins header that pinkeep did not write. Clients "
-        f"may hold its pins until {times.text(now + policy.binding)}, so the keyring {name} does not roll "
-        "over to a key that is not among them before that. Take the line that sends it out of "
-        "the web server's configuration: clients take the first header only (RFC 7469 §2.3.1)."
+        f"The first renewal{which} that is safe rolls the keyring {name} over to the key with the pin "
+        f"{pin}: {decision.safety.why}."
     )
-    for pin in offline:
-        told += (
-            f" The key with the pin {pin} is not on this machine, so pinkeep keeps its pin as an offline "
-            f"backup. If you have its private key, run: certbot-pinkeep backup {name} add --key FILE -- if "
-            f"not, run: certbot-pinkeep backup {name} drop {pin}"
-        )
-    return told
-
-
-def sent_by_others(name: str, hosts: tuple[str, ...]) -> str:
-    """Said when a host sends pins, but serves no key of this machine."""
-    return (
-        f"{', '.join(hosts)} sends a Public-Key-Pins header, but serves no key of this machine, so "
-        f"pinkeep does not believe it. {record_earlier(name)}"
-    )
-
-
-def sent_without_key(name: str, hosts: tuple[str, ...]) -> str:
-    """Said when a host sends pins that the served key is not among."""
-    return (
-        f"{', '.join(hosts)} sends a Public-Key-Pins header without the pin of the key that it serves: "
-        "clients ignore it, or it pins a CA. pinkeep does not record it. Take the line that sends it out "
-        "of the web server's configuration."
-    )
-
-
-def not_seen(name: str, hosts: Mapping[str, str]) -> str:
-    """Said when a host could not be looked at before it was pinned."""
-    why = next((f" ({one})" for one in hosts.values() if one), "")
-    return f"pinkeep could not see which pins {', '.join(hosts)} sends already{why}. {record_earlier(name)}"
-
-
-def record_earlier(name: str) -> str:
-    """The command that records pins which clients hold."""
-    return (
-        "If clients hold earlier pins, record these, and the last day on which they bind. Run: "
-        f"certbot-pinkeep release {name} add --channel header --label earlier --until DATE --pin PIN "
-        "--pin PIN"
+    if decision.key is not None:
+        return joined(told, "Until then renewals keep the current key.", when)
+    return joined(
+        told,
+        "pinkeep never hands over the current key again: until then renewals fail.",
+        when,
+        "To renew now, and lock clients out, force the rollover.",
+        command(f"certbot-pinkeep rollover {name} --now --force"),
     )
 
 
 def refusal(name: str, decision: Decision) -> str:
-    """Said when a rollover that was asked for would lock clients out (G2)."""
+    """Tell that a rollover which the admin asked for would lock clients out (G2)."""
     offline = decision.safety.cause == "offline"
     locks_out = "" if decision.best is None or offline else " without locking clients out"
-    lost = f" {_if_lost(name, decision)}{here(decision)}" if offline else ""
-    return (
-        f"The keyring {name} cannot roll over{locks_out}: {decision.safety.why}. "
-        f"{when_safe(name, decision.safety)}{lost} Nothing was changed. To have it done by the first "
-        f"renewal that is safe, run: certbot-pinkeep rollover {name} --when-safe"
+    return joined(
+        f"The keyring {name} cannot roll over{locks_out}: {decision.safety.why}.",
+        *([here(decision)] if offline else []),
+        when_safe(name, decision.safety),
+        *([_if_lost(name, decision)] if offline else []),
+        "To have the first renewal that is safe roll the keyring over, ask for that.",
+        command(f"certbot-pinkeep rollover {name} --when-safe"),
     )
 
 
@@ -407,125 +275,102 @@ def locked_in(
     new: bool = False,
     lineage: str = "NAME",
 ) -> str:
-    """Said when a compromised key must not be handed over, and no backup is safe (G3).
+    """Tell that the key is compromised, and no backup is safe (G3).
 
     :param lineage: one that draws on the keyring
-    :param new: whether it is for a new certificate, where there is none to renew
+    :param new: whether a new certificate was asked for, not a renewal
     """
-    best = decision.best
+    best, available = decision.best, decision.available
+    told = f"The key of the keyring {name} is compromised, and pinkeep never hands it over again."
     if best is None:
-        return (
-            f"The key of the keyring {name} is compromised and is not handed over again, and there "
-            "is no backup key that could be. To have one staged, run: certbot install --installer "
-            f"pinkeep --cert-name {shlex.quote(lineage)} -- and then, to renew for it: certbot-pinkeep "
-            f"rollover {name} --now --force"
+        return joined(
+            told,
+            "There is no backup key. Stage a backup.",
+            command(f"certbot install --installer pinkeep --cert-name {shlex.quote(lineage)}"),
+            "Then renew for that backup.",
+            command(f"certbot-pinkeep rollover {name} --now --force"),
         )
+    stays = "" if new else "The old certificate stays until then."
     if decision.safety.cause == "offline":
-        stays = "Then ask for it again." if new else "The old certificate stays until then."
-        here = decision.available
-        forced = f" {_forced(name, here, ledger, now, new)}" if here else ""
-        return (
-            f"The key of the keyring {name} is compromised and is not handed over again, and "
-            f"{decision.safety.why}. {when_safe(name, decision.safety)} {_if_lost(name, decision)} "
-            f"{stays}{forced}"
+        return joined(
+            f"{told} The rollover waits: {decision.safety.why}.",
+            "Ask for the certificate again after that." if new else stays,
+            when_safe(name, decision.safety),
+            _if_lost(name, decision),
+            _forced(name, available, ledger, now, new) if available else "",
         )
-    stays = "" if new else "The old certificate stays until then. "
-    here = decision.available if best.offline else best
-    forced = _forced(name, here, ledger, now, new) if here else _if_lost(name, decision)
-    return (
-        f"The key of the keyring {name} is compromised and is not handed over again, and no backup "
-        f"is safe yet: {decision.safety.why}. {when_safe(name, decision.safety)} {stays}{forced}"
+    forced = available if best.offline else best
+    return joined(
+        f"{told} No backup is safe yet: {decision.safety.why}.",
+        stays,
+        when_safe(name, decision.safety),
+        _forced(name, forced, ledger, now, new) if forced else _if_lost(name, decision),
     )
 
 
 def _forced(name: str, best: Key, ledger: Ledger, now: datetime, new: bool) -> str:
-    """Which command forces which backup, and who is locked out until when (G3)."""
-    which = f"the least bad backup, the key with the pin {best.pin}"
-    force = (
-        f"To have a certificate now all the same, with {which}, run: certbot-pinkeep rollover "
-        f"{name} --force -- and ask for the certificate again"
+    """Tell which command forces which backup, and which clients it locks out until when (G3)."""
+    return joined(
+        f"The least bad backup is the key with the pin {best.pin}. {announcement(best, ledger, now)}",
+        "To have a certificate now all the same, force the rollover, then ask for the certificate again."
         if new
-        else f"To renew now all the same, with {which}, run: certbot-pinkeep rollover {name} --now --force"
+        else "To renew now all the same, force the rollover.",
+        command(f"certbot-pinkeep rollover {name} {'--force' if new else '--now --force'}"),
     )
-    return f"{force} -- {announcement(best, ledger, now)}"
 
 
 def here(decision: Decision) -> str:
-    """From when a backup can be used whose private key is here, as a sentence; empty: unknown."""
+    """Tell from when a backup can be used whose private key is here; empty: unknown."""
     backup, since = decision.available, decision.available_since
     if backup is None or since is None:
         return ""
-    return f" The backup with the pin {backup.pin} is here, and is not safe before {times.text(since)}."
+    return (
+        f"The backup with the pin {backup.pin} is here, and is not safe before {times.text(since)}."
+    )
 
 
 def _if_lost(name: str, decision: Decision) -> str:
-    """The way out where a private key that is asked for cannot be brought."""
+    """Tell what to do if a private key that is asked for is lost."""
     pin = decision.best.pin if decision.best else "PIN"
-    return f"Where it is lost for good: 'certbot-pinkeep backup {name} drop {pin}'."
+    return joined(
+        "If that key is lost for good, drop its pin.",
+        command(f"certbot-pinkeep backup {name} drop {pin}"),
+    )
 
 
 def announcement(
     key: Key, ledger: Ledger, now: datetime, hosts: tuple[str, ...] | None = None
 ) -> str:
-    """Who is locked out, and until when, by switching to *key* at *now*.
+    """Tell which clients a rollover to *key* at *now* locks out, and until when.
 
-    :param hosts: the names at which it is to be served; ``None``: at all that are pinned
+    :param hosts: the names at which the key is to be served; ``None``: all that are pinned
     """
-    told = [_victims(one, now) for one in rollover.locked_out(key.pin, ledger, now, hosts)]
+    told = [victims(one, now) for one in rollover.locked_out(key.pin, ledger, now, hosts)]
     if ledger.doubt or ledger.is_ahead_of(now):
-        told.append(f"who else is locked out is unknown: {_unknown(ledger, now)}")
+        told.append(f"other clients, which are unknown: {_unknown(ledger, now)}")
     elif ledger.blind_until is not None and ledger.blind_until > now:
         until = times.text(ledger.blind_until)
-        told.append(f"who holds pins from before the record was lost, which ends by {until}")
+        told.append(f"clients that hold pins from before the record was lost, until {until}")
     if not told:
         return NOBODY
-    return f"It locks out: {'; '.join(told)}."
+    return f"This rollover locks out {'; '.join(told)}."
 
 
-def left_behind(keyring: str, origin: str, lineages: list[str]) -> str:
-    """Said when a lineage has moved, and pins of its old keyring go on binding at its hosts."""
-    return (
-        f"The pins of the keyring {origin} go on binding at hosts of {keyring}, by "
-        f"{', '.join(lineages)}, which has the same host or covers it with includeSubDomains. "
-        f"Nothing was changed. Have it move as well: certbot renew --cert-name {lineages[0]} "
-        f"--installer pinkeep --pinkeep-keyring {keyring}"
-    )
-
-
-def deleted(keyring: Keyring, gone: tuple[str, ...], ledger: Ledger, now: datetime) -> str:
-    """Said when certificates were deleted that drew on the keyring."""
-    name, which = keyring.name, ", ".join(gone)
-    if ledger.current is not None and ledger.binds_nobody(now):
-        return f"{which} drew on the keyring {name}, whose pins no client holds."
-    left = [m.lineage for m in keyring.members if m.enrolled and m.lineage not in gone]
-    stays = (
-        f"The keyring stays with {', '.join(left)}"
-        if left
-        else "It was the last one: the keyring, its keys and its backups stay"
-    )
-    return (
-        f"{which} drew on the keyring {name}, and clients still hold its pins: they refuse every "
-        f"other key for those names. {stays}. For a new certificate with a pinned key, run: "
-        f"{anew(keyring, gone[0])}"
-    ) + (
-        ("" if left else f" -- or, so that clients forget the pins: certbot-pinkeep unpin {name}.")
-        + carried(name, ledger, now, None)
-    )
-
-
-def anew(keyring: Keyring, lineage: str) -> str:
-    """The command that makes a deleted certificate of the keyring anew, for a pinned key."""
-    member = keyring.member(lineage)
-    hosts = member.hosts if member is not None else ()
-    names = "".join(f" -d {shlex.quote(host)}" for host in hosts)
-    return (
-        f"certbot certonly --installer pinkeep --pinkeep-keyring {keyring.name} --cert-name "
-        f"{shlex.quote(lineage)}{names}"
-    )
+def victims(one: Holding, now: datetime) -> str:
+    """Name the clients that hold a policy or a release, as a part of a sentence."""
+    until = times.text(one.binds_until(now))
+    since = times.text(one.recorded)
+    if isinstance(one, Release):
+        return f"clients that rely on {one}, until {until}"
+    if one.replaced is None:
+        return (
+            f"clients that note the pins that may be served since {since}, until {until} or later"
+        )
+    return f"clients that noted the pins served from {since} to {times.text(one.replaced)}, until {until}"
 
 
 def given_anew(lineage: str, error: BadOption) -> str:
-    """The command that gives an option anew which has a value that cannot be used."""
+    """Write the command that gives an option anew which has a value that cannot be used."""
     option = error.option.removeprefix("--pinkeep-")
     wanted = f"--pinkeep-no-{option}" if option in SWITCHES else f"--pinkeep-{option} VALUE"
     if isinstance(error, NoKeyringName):
@@ -533,56 +378,60 @@ def given_anew(lineage: str, error: BadOption) -> str:
     return f"certbot renew --cert-name {shlex.quote(lineage)} --installer pinkeep {wanted}"
 
 
+def refused_already(keyring: str, lineages: list[str]) -> str:
+    """Tell that a rollover locks out only clients that refuse the current certificates already."""
+    which = ", ".join(lineages)
+    return joined(
+        "This rollover locks out no more clients.",
+        f"Clients that hold pins of the keyring {keyring} refuse the current key of {which} already.",
+        command(f"certbot renew --cert-name {lineages[0]} --force-renewal --installer pinkeep"),
+    )
+
+
 def unconfirmed(name: str, ledger: Ledger, now: datetime) -> str:
-    """Said when what is served cannot be confirmed, because nothing follows from the ledger."""
-    told = f"What is served cannot be confirmed: {_unknown(ledger, now)}."
+    """Tell that nothing can be confirmed, because nothing follows from the ledger."""
+    told = f"pinkeep cannot confirm what is served: {_unknown(ledger, now)}."
     if ledger.doubt:
-        return f"{told} Run: certbot renew"
-    return f"{told} Where the clock is right now, run: certbot-pinkeep confirm {name} --clock"
+        return joined(told, _RENEW)
+    return joined(
+        told,
+        "If the clock is right now, confirm the clock.",
+        command(f"certbot-pinkeep confirm {name} --clock"),
+    )
 
 
 def unpinning(
     name: str, unpin: bool, ledger: Ledger, now: datetime, step: str = "certbot renew"
 ) -> str:
-    """Said when a keyring leaves pinning, or stays pinned after all.
+    """Tell how far a keyring has left pinning, or that it stays pinned.
 
-    :param step: the command that brings the keyring into step
+    :param step: the command that brings the keyring up to date
     """
     if not unpin:
         return f"The keyring {name} is pinned."
     if ledger.binds_nobody(now):
         return f"The keyring {name} is unpinned: no client holds its pins, no header is sent."
+    sends = f"The keyring {name} sends max-age=0, so that clients forget its pins."
     if ledger.doubt or ledger.is_ahead_of(now):
         return (
-            f"The keyring {name} sends max-age=0, so that clients forget its pins. Until when they "
-            f"hold them is not known: {_unknown(ledger, now)}. Until then the key stays pinned, and "
-            "is kept."
+            f"{sends} pinkeep does not know until when clients hold them: {_unknown(ledger, now)}. Until "
+            "then the key stays pinned, and pinkeep keeps it."
         )
     bound = [entry for entry in ledger.known if entry.policy.binding]
     if any(entry.replaced is None for entry in bound):
-        return (
-            f"The keyring {name} is to be unpinned, but Apache may not send max-age=0 yet. Reload "
-            f"it and run: certbot-pinkeep confirm {name}"
+        return joined(
+            f"The keyring {name} is to be unpinned, but Apache may not send max-age=0 yet. Reload Apache, "
+            "then confirm that.",
+            command(f"certbot-pinkeep confirm {name}"),
         )
     until = max([one.binds_until(now) for one in ledger.holdings], default=now)
     until = max(until, ledger.blind_until or until)
-    return (
-        f"The keyring {name} sends max-age=0, so that clients forget its pins. Who does not come "
-        f"back holds them until {times.text(until)} at the latest; the first '{step}' "
-        "after that takes the header away. Until then the key stays pinned, and is kept."
-        f"{carried(name, ledger, now, None)}"
+    return joined(
+        f"{sends} Clients that do not come back hold the pins until {times.text(until)} at the latest. "
+        f"The first '{step}' after that takes the header away. Until then the key stays pinned, and "
+        "pinkeep keeps it.",
+        carried(name, ledger, now, None),
     )
-
-
-def _victims(one: Holding, now: datetime) -> str:
-    until = times.text(one.binds_until(now))
-    since = times.text(one.recorded)
-    if isinstance(one, Release):
-        return f"who relies on {one}, until {until}"
-    if one.replaced is None:
-        return f"who notes the pins that may be served since {since}, until {until} or later"
-    ended = times.text(one.replaced)
-    return f"who noted the pins served from {since} to {ended}, until {until}"
 
 
 def _unknown(ledger: Ledger, now: datetime) -> str:
@@ -590,30 +439,36 @@ def _unknown(ledger: Ledger, now: datetime) -> str:
 
 
 def when_safe(name: str, safety: Safety) -> str:
-    """From when it is safe, or what has to be done so that it is known."""
+    """Tell from when the new key is safe, or what makes that known."""
+    mend = _MENDS[safety.cause].format(name=name)
     if safety.cause == "offline":
-        return f"Bring it: 'certbot-pinkeep backup {name} add --key FILE'."
+        return mend
     if safety.since is not None:
-        mend = _MENDS[safety.cause].format(name=name)
-        return f"It is safe from {times.text(safety.since)}.{mend}"
-    return f"From when it is safe is not known yet{_MENDS[safety.cause].format(name=name)}."
+        return joined(f"The new key is safe from {times.text(safety.since)}.", mend)
+    return joined("pinkeep does not know yet from when the new key is safe.", mend)
 
 
 _MENDS: dict[Cause, str] = {
     "": "",
-    "none": ": the next 'certbot renew' stages a backup key",
-    "offline": "",
-    "unseen": (
-        " If clients hold no earlier pins: 'certbot-pinkeep release {name} end --channel header "
-        "--label not-seen'."
+    "none": joined("The next renewal stages a backup key.", _RENEW),
+    "offline": joined("Import that key.", command("certbot-pinkeep backup {name} add --key FILE")),
+    "unseen": joined(
+        "If clients hold no earlier pins, end that record.",
+        command("certbot-pinkeep release {name} end --channel header --label not-seen"),
     ),
-    "doubt": ": the next 'certbot renew' tells",
-    "clock": "; where the clock is right now, run: certbot-pinkeep confirm {name} --clock",
-    "pending": (
-        ": see that Apache has loaded the present pins ('certbot renew' reloads it; where you reload "
-        "it yourself, run: certbot-pinkeep confirm {name})"
+    "doubt": joined("The next renewal tells more.", _RENEW),
+    "clock": joined(
+        "If the clock is right now, confirm the clock.",
+        command("certbot-pinkeep confirm {name} --clock"),
     ),
-    "transferred": (
-        ": once Apache sends the header of {name} there, run: certbot-pinkeep confirm {name}"
+    "pending": joined(
+        "Have Apache load the current pins.",
+        _RENEW,
+        "If you reload Apache yourself, reload it, then confirm that.",
+        command("certbot-pinkeep confirm {name}"),
+    ),
+    "transferred": joined(
+        "After Apache sends the header of {name} there, confirm that.",
+        command("certbot-pinkeep confirm {name}"),
     ),
 }

@@ -1,12 +1,12 @@
-"""Where a keyring stands, as data (``status --json``) and as text. Pure.
+"""Show the state of a keyring, as data (``status --json``) and as text. Pure.
 
 The rules:
 
 * The shape of the data is a promise to scripts and monitoring; times are RFC 3339, UTC.
-* While Apache has yet to load what is pending, nothing new is said to be served; what it may still
-  serve is.
-* A rollover is safe only where it can be done: not while the private key that it needs is elsewhere,
-  nor with a backup whose file cannot be used.
+* Until Apache has loaded what is pending, ``served`` names the keys that Apache may still serve.
+* A rollover is safe only if it is possible: not while the private key of its backup is offline, nor with a
+  backup whose file cannot be used.
+* The text has a command on a line of its own, below what the command is for.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from certbot_pinkeep.core.options import NO_HEADER
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.rollover import Decision, Safety
 from certbot_pinkeep.core.state import State
+from certbot_pinkeep.core.text import command, joined
 
 VERSION = 1
 #: From how many keyrings on each has one line only.
@@ -36,9 +37,9 @@ MANY = 20
 class _View:
     """A keyring, seen from *now*.
 
-    :ivar step: the command that brings it into step, where it has no certificate; empty: it has one
+    :ivar step: the command that brings a keyring without certificates up to date; empty: it has some
     :ivar apart: the lineages that ``certbot renew`` does not roll over, and why
-    :ivar hindrance: why ``certbot renew`` does not have Apache send what is pending; empty: it does
+    :ivar hindrance: why ``certbot renew`` does not have Apache send what is pending; empty: nothing
     """
 
     state: State
@@ -49,28 +50,28 @@ class _View:
 
     @property
     def keyring(self) -> Keyring:
-        """Its keys."""
+        """Return its keys."""
         return self.state.keyring
 
     @cached_property
     def decisions(self) -> dict[KeyType, Decision]:
-        """What the next renewals do."""
+        """Decide what the next renewals do."""
         return rollover.decide_all(self.keyring, self.state.ledger, self.now)
 
     @property
     def verdict(self) -> Safety:
-        """When a rollover is safe."""
+        """Say when a rollover is safe."""
         return rollover.last(self.decisions)
 
     @property
     def waiting(self) -> tuple[Key, ...]:
-        """The keys that are live and that Apache has yet to load."""
+        """Find the keys that are live and that Apache has yet to load."""
         live = self.keyring.in_service() if self.state.ledger.pending else ()
         return tuple(key for key in live if key.first_served is None)
 
     @property
     def leaving(self) -> tuple[Key, ...]:
-        """The keys that are not live any more and that Apache may still serve."""
+        """Find the keys that are not live any more, but that Apache may still serve."""
         live = {member.pin for member in self.keyring.members}
         keys = self.keyring.keys if self.state.ledger.pending else ()
         return tuple(
@@ -79,7 +80,7 @@ class _View:
 
     @property
     def served(self) -> tuple[Key, ...]:
-        """The keys that Apache serves, as far as that is known."""
+        """Find the keys that Apache serves, as far as pinkeep knows."""
         live = tuple(key for key in self.keyring.in_service() if key not in self.waiting)
         return (*live, *self.leaving)
 
@@ -90,10 +91,10 @@ def as_data(
     now: datetime,
     folder: str,
 ) -> dict[str, Any]:
-    """The document of ``status --json``.
+    """Build the document of ``status --json``.
 
     :param csr_paths: the saved CSRs by the pin of their key
-    :param folder: the config dir, below which key paths are kept
+    :param folder: the config dir, which the paths of keys begin with
     """
     return {
         "version": VERSION,
@@ -108,10 +109,9 @@ def as_text(
     apart: Mapping[str, Mapping[str, str]] | None = None,
     hindrances: Mapping[str, str] | None = None,
 ) -> str:
-    """For people: a block per keyring, or a line each where there are many.
+    """Write for people: a block per keyring, or a line each if there are many.
 
-    :param steps: by the names of keyrings that have no certificate, which ``certbot renew`` does not come
-        to: the command that brings it into step
+    :param steps: for each keyring without certificates, the command that brings it up to date
     :param apart: the lineages of each keyring that ``certbot renew`` does not roll over, and why
     :param hindrances: why ``certbot renew`` does not have Apache send what is pending, by keyring
     """
@@ -131,7 +131,8 @@ def _table(views: list[_View]) -> str:
     rows = [heads, *(_cells(view) for view in views)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join([*lines, "", "More of one of them: certbot-pinkeep status NAME"])
+    more = joined("To see more of a keyring, name it.", command("certbot-pinkeep status NAME"))
+    return "\n".join([*lines, "", more])
 
 
 def _cells(view: _View) -> tuple[str, ...]:
@@ -150,7 +151,7 @@ def _cells(view: _View) -> tuple[str, ...]:
 
 
 def release_lines(state: State, now: datetime) -> list[str]:
-    """Each release, for people: what it carries, and until when it binds."""
+    """Write a line for each release: what it carries, and until when it binds."""
     return [_release(state, release, now) for release in state.ledger.releases]
 
 
@@ -168,10 +169,11 @@ def _release(state: State, release: Release, now: datetime) -> str:
 
 
 def backup_lines(state: State, now: datetime) -> list[str]:
-    """Each backup, for people: where its private key is, and whether it is safe to switch to."""
+    """Write a line for each backup: the place of its private key, and from when it is safe."""
     view = _View(state, now)
     backups = [key for key in state.keyring.keys if key.role == "backup"]
-    return [f"{key.pin}  {key.kind}  {_where(key)}{_ready(view, key)}" for key in backups]
+    lines = [f"{key.pin}  {key.kind}  {_where(key)}{_ready(view, key)}" for key in backups]
+    return [line.replace("\n", "\n    ") for line in lines]
 
 
 def _where(key: Key) -> str:
@@ -182,16 +184,19 @@ def _where(key: Key) -> str:
 
 def _ready(view: _View, key: Key) -> str:
     if key.is_lost:
-        step = view.step or "certbot renew"
-        return f", not usable: {key.fault} Restore the file, or have another backup staged. Run: {step}"
+        stage = command(view.step or "certbot renew")
+        return joined(
+            f", not usable: {key.fault} Restore the file. If it is lost, stage another backup.",
+            stage,
+        )
     verdict, now = rollover.safety(key, view.state.ledger, view.now), view.now
     if verdict.since is None:
         return f", not safe: {verdict.why}"
     when = "safe now" if verdict.at(now) else f"safe from {moments.text(verdict.since)}"
     if not key.offline:
         return f", {when}"
-    bring = f"certbot-pinkeep backup {view.keyring.name} add --key FILE"
-    return f", {when}, but its private key has to be brought first: {bring}"
+    bring = command(f"certbot-pinkeep backup {view.keyring.name} add --key FILE")
+    return joined(f", {when}, but pinkeep needs its private key first.", bring)
 
 
 def _keyring(view: _View, csr_paths: dict[str, list[str]], folder: str) -> dict[str, Any]:
@@ -220,12 +225,12 @@ def _keyring(view: _View, csr_paths: dict[str, list[str]], folder: str) -> dict[
 
 
 def _hosts(keyring: Keyring) -> list[str]:
-    """The names of the lineages that draw on it now."""
+    """List the names of the lineages that draw on it now."""
     return list(dict.fromkeys(host for member in keyring.drawing for host in member.hosts))
 
 
 def _policy(policy: Policy | None) -> dict[str, Any]:
-    """What is published; where nothing is, nothing in the same shape."""
+    """Build what is published; if nothing is, an empty policy in the same shape."""
     return {
         "pins": list(policy.pins) if policy else [],
         "max_age": policy.max_age if policy else 0,
@@ -236,7 +241,7 @@ def _policy(policy: Policy | None) -> dict[str, Any]:
 
 
 def _has_no_header(state: State) -> bool:
-    """Whether the keyring is for apps and zones only, and no server sends its header."""
+    """Say whether the keyring is for apps and zones only, so that no server sends its header."""
     return state.settings.get("header") == NO_HEADER and not state.snippet
 
 
@@ -255,7 +260,7 @@ def _rollover(view: _View) -> dict[str, Any]:
         "due": any(decision.due for decision in decisions.values()),
         "requested": any(decision.due == "asked" for decision in decisions.values()),
         "safe": verdict.at(view.now),
-        # Whoever compares it with the time must not be told that a rollover is safe that is refused.
+        # A script compares this with the time: no time is safe while pinkeep refuses the rollover.
         "safe_from": _time(None if verdict.cause == "offline" else verdict.since),
         "next_due": _time(min(known, default=None)),
     }
@@ -269,7 +274,7 @@ def _block(view: _View) -> str:
     keyring, ledger = view.keyring, view.state.ledger
     lines = [
         f"Keyring {keyring.name}",
-        f"  Lineages:  {', '.join(map(_lineage, keyring.members)) or 'none any more'}",
+        _told("Lineages", _lineages(keyring)),
         f"  Hosts:     {', '.join(_hosts(keyring)) or 'none any more'}",
     ]
     if ledger.current is not None:
@@ -280,9 +285,9 @@ def _block(view: _View) -> str:
         lines.append(f"  Published: {_published(view)}, {where}")
         lines.append(f"             max-age {policy.max_age} s{_extras(policy)}")
     if ledger.pending:
-        lines.append(f"  Pending:   {_pending(view)}")
+        lines.append(_told("Pending", _pending(view)))
     lines += _served_lines(view)
-    lines += [f"  Rollover:  {line}" for line in _rollover_lines(view)]
+    lines += [_told("Rollover", message) for message in _rollover_messages(view)]
     lines.append("  Keys:")
     shown = [key for key in keyring.keys if key.role != "retired" or key in view.leaving]
     lines += [_key_line(view, key) for key in shown]
@@ -292,26 +297,34 @@ def _block(view: _View) -> str:
     if view.state.unpin:
         step = view.step or "certbot renew"
         told = explain.unpinning(keyring.name, view.state.unpin, ledger, view.now, step)
-        lines.append(f"  Unpinned:  {told}")
+        lines.append(_told("Unpinned", told))
     return "\n".join(lines)
 
 
+def _told(title: str, message: str) -> str:
+    """Write a message beside its title; commands stay on lines of their own."""
+    return f"  {f'{title}:':10} " + message.replace("\n", f"\n{'':13}")
+
+
 def _pending(view: _View) -> str:
-    """What Apache has yet to load, and what makes it."""
+    """Tell what Apache has yet to load, and which command makes Apache load it."""
     keys = "".join(f" and the key {key.pin}" for key in view.waiting)
-    confirm = f"certbot-pinkeep confirm {view.keyring.name}"
+    confirm = command(f"certbot-pinkeep confirm {view.keyring.name}")
+    waits = f"Apache has yet to load the pins{keys}."
     if view.hindrance:
         return view.hindrance
     if view.step and not view.state.unpin:
-        return f"Apache has yet to load the pins{keys}: reload it, and run: {confirm}"
-    return (
-        f"Apache has yet to load the pins{keys}: '{view.step or 'certbot renew'}' reloads it, where its "
-        f"configuration test passes; where you reload it yourself, run: {confirm}"
+        return joined(f"{waits} Reload Apache, then confirm that.", confirm)
+    return joined(
+        f"{waits} If Apache's configuration test passes, this command reloads Apache.",
+        command(view.step or "certbot renew"),
+        "If you reload Apache yourself, reload it, then confirm that.",
+        confirm,
     )
 
 
 def _served_lines(view: _View) -> list[str]:
-    """Which keys are served, and which one is next."""
+    """Write which keys are served, and which key is next."""
     following = [decision.best for decision in view.decisions.values()]
     return [
         *(f"  Serves:    {key.pin} ({key.kind})" for key in view.served),
@@ -319,37 +332,63 @@ def _served_lines(view: _View) -> list[str]:
     ]
 
 
+def _lineages(keyring: Keyring) -> str:
+    """Name the lineages of a keyring, and tell what is left to do for them."""
+    named = ", ".join(map(_lineage, keyring.members)) or "none any more"
+    messages = [one for member in keyring.members for one in _lineage_messages(member)]
+    return "\n".join([named, joined(*messages)]) if messages else named
+
+
 def _lineage(member: Member) -> str:
     if not member.enrolled:
-        enrol = f"certbot renew --cert-name {member.lineage} --installer pinkeep"
-        return f"{member.lineage} (not renewed by pinkeep, its key is pinned too; to enrol it, run: {enrol})"
+        return f"{member.lineage} (its key is pinned, too, but pinkeep does not renew it)"
     if not member.transferred:
         return member.lineage
-    confirm = f"certbot-pinkeep confirm {member.transferred}"
-    return f"{member.lineage} (moved to {member.transferred}; once Apache sends its pins, run: {confirm})"
+    return f"{member.lineage} (moved to {member.transferred})"
 
 
-def _rollover_lines(view: _View) -> list[str]:
+def _lineage_messages(member: Member) -> list[str]:
+    """Tell what is left to do for a lineage."""
+    if not member.enrolled:
+        return [
+            f"To enrol {member.lineage}, run this command.",
+            command(f"certbot renew --cert-name {member.lineage} --installer pinkeep"),
+        ]
+    if not member.transferred:
+        return []
+    return [
+        f"After Apache sends the pins of {member.transferred} for {member.lineage}, confirm that.",
+        command(f"certbot-pinkeep confirm {member.transferred}"),
+    ]
+
+
+def _rollover_messages(view: _View) -> list[str]:
     name, verdict = view.keyring.name, view.verdict
     if view.step or not view.keyring.drawing:
-        return ["nothing to roll over: no certificate draws on it"]
-    lines = [_due(view, key_type, decision) for key_type, decision in view.decisions.items()]
-    if lines and all(decision.held for decision in view.decisions.values()):
-        return lines  # they say why
+        return [f"nothing to roll over: no certificate draws on {name}"]
+    messages = [_due(view, key_type, decision) for key_type, decision in view.decisions.items()]
+    if messages and all(decision.held for decision in view.decisions.values()):
+        return messages  # they say why
     if not any(decision.due for decision in view.decisions.values()):
-        lines += explain.rolled_by(view.apart)
+        messages += explain.rolled_by(view.apart)
     if verdict.at(view.now):
-        lines.append(f"safe now; to ask for it, run: certbot-pinkeep rollover {name}")
+        messages.append(
+            joined(
+                "safe now. To roll over at the next renewal, ask for that.",
+                command(f"certbot-pinkeep rollover {name}"),
+            )
+        )
     elif verdict.cause:
-        here = "".join(explain.here(decision) for decision in view.decisions.values())
-        lines.append(f"not safe yet: {verdict.why}. {explain.when_safe(name, verdict)}{here}")
+        here = (explain.here(decision) for decision in view.decisions.values())
+        when = explain.when_safe(name, verdict)
+        messages.append(joined(f"not safe yet: {verdict.why}.", *here, when))
     else:
-        lines.append(f"not safe yet: {verdict.why}")
-    return lines
+        messages.append(f"not safe yet: {verdict.why}")
+    return messages
 
 
 def _due(view: _View, key_type: KeyType, decision: Decision) -> str:
-    """When a rollover is due."""
+    """Tell when a rollover is due."""
     if decision.due:
         return explain.promise(view.keyring.name, decision, apart=view.apart)
     due, days = rollover.next_due(view.keyring, view.now, key_type), view.keyring.rollover_days

@@ -28,7 +28,7 @@ def test_g2_g12_two_lineages_for_one_host(bot: Bot, apache: ApacheMaker, regular
     assert live_pin(bot, SECOND) == live_pin(bot, NAME) == site.pins[0]
 
     told = said(site.rollover("--now", "--force").check())
-    assert "It locks nobody out." in told
+    assert "This rollover locks nobody out." in told
     assert refused_at(regular, site.server, [NAME]) == []
 
 

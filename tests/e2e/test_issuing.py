@@ -257,7 +257,7 @@ def test_g2_a_rollover_that_locks_out_is_refused_with_a_time(site: Pinned, regul
 
     refused = site.certonly("-d", NAME, "--new-key")
     assert refused.returncode == 1
-    assert re.search(f"It is safe from {TIME}", " ".join(refused.output.split()))
+    assert re.search(f"The new key is safe from {TIME}", " ".join(refused.output.split()))
     assert (site.live_pin, site.live_serial, site.pins) == (pin, serial, pins)
     assert regular.visit(site.url).accepted
 

@@ -94,7 +94,7 @@ ROWS = [
         "check/local_rules",
         states.compromised,
         CHECK,
-        " To do it now, run: certbot-pinkeep rollover ",
+        "Roll over now.",
         "certbot-pinkeep rollover",
         sound,
     ),

@@ -84,12 +84,15 @@ COMMAND = re.compile(
 def commands_in(text: str) -> list[str]:
     """The commands of certbot and of certbot-pinkeep that a text names, each once.
 
-    A command ends with its line, with the quote that was opened before it, before a dash, a semicolon, a
-    bracket or a comma, or with its sentence.
+    A command that follows ``Run:`` at the beginning of a line is all of that line. Another one ends with
+    the quote before it, before a dash, a semicolon, a bracket or a comma, or with its sentence.
     """
     found = []
     for match in COMMAND.finditer(text):
         rest = text[match.start() :].partition("\n")[0]
+        if re.search(r"(?m)^ *Run: \Z", text[: match.start()]):
+            found.append(rest.strip())
+            continue
         end = (
             r"'" if text[: match.start()].endswith("'") else r"\.?$|\.\s| -- |; | \(|, (?=[a-z])|\)"
         )

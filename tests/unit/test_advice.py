@@ -60,15 +60,15 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
     ),
     "rolling, compromised": (
         lambda: explain.rolling("ring", decided(COMPROMISED, Ledger())),
-        ["keyring ring", B, "it is compromised"],
+        ["keyring ring", B, "the key is compromised"],
     ),
     "held": (
         lambda: explain.held("ring", decided(REVOKED)),
-        ["keyring ring", "was revoked", f"safe from {UNTIL}", "keeps the key"],
+        ["keyring ring", "was revoked", f"safe from {UNTIL}", "keeps the current key"],
     ),
     "held, unknown": (
         lambda: explain.held("ring", decided(ASKED, UNKNOWN)),
-        ["keyring ring", "may still be served", "not known yet", "certbot-pinkeep confirm"],
+        ["keyring ring", "may still be served", "does not know yet", "certbot-pinkeep confirm"],
     ),
     "held, no backup": (
         lambda: explain.held("ring", decided(ALONE.mark_for_retirement("asked"))),
@@ -84,7 +84,7 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
     ),
     "promise, later": (
         lambda: explain.promise("ring", decided(ASKED)),
-        ["first renewal that is safe", "keyring ring", B, UNTIL, "keep the present key"],
+        ["first renewal that is safe", "keyring ring", B, UNTIL, "keep the current key"],
     ),
     "promise, forced": (
         lambda: explain.promise("ring", decided(ASKED), force=True),
@@ -96,11 +96,11 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
     ),
     "promise, no backup": (
         lambda: explain.promise("ring", decided(ALONE.mark_for_retirement("asked"))),
-        ["keyring ring", "once it has a backup key", "certbot renew"],
+        ["keyring ring", "after it has a backup key", "certbot renew"],
     ),
     "refusal": (
         lambda: explain.refusal("ring", decided(ASKED)),
-        ["keyring ring", UNTIL, "Nothing was changed", "certbot-pinkeep rollover ring --when-safe"],
+        ["keyring ring", UNTIL, "certbot-pinkeep rollover ring --when-safe"],
     ),
     "locked in": (
         lambda: explain.locked_in("ring", decided(COMPROMISED), LEDGER, NOW),
@@ -131,11 +131,14 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
 
 @pytest.mark.parametrize("name", SENTENCES)
 def test_sentence_names_the_keyring_the_time_and_the_command(name: str) -> None:
-    """Each of the table above has its parts, and is one line of whole sentences."""
+    """Each of the table above has its parts, and is whole sentences; each command has a line of its own."""
     say, parts = SENTENCES[name]
     said = say()
     assert [part for part in parts if part not in said] == []
-    assert "\n" not in said and "  " not in said and "None" not in said
+    lines = said.split("\n")
+    assert all(line.startswith("Run: ") or line.endswith(".") for line in lines)
+    assert not any("Run: " in line[1:] for line in lines)
+    assert "  " not in said and "None" not in said
 
 
 def test_promise_of_a_rollover_that_can_be_says_nothing_of_waiting() -> None:
@@ -147,10 +150,10 @@ def test_promise_of_a_rollover_that_can_be_says_nothing_of_waiting() -> None:
 def test_g2_announcement_lists_exactly_the_victims() -> None:
     """Policy by policy: from when to when it was served, and until when clients hold it."""
     assert explain.announcement(ring_key(B), LEDGER, NOW) == (
-        "It locks out: "
-        "who noted the pins served from 2025-12-31T12:00:00Z to 2026-02-19T12:00:00Z, until "
+        "This rollover locks out "
+        "clients that noted the pins served from 2025-12-31T12:00:00Z to 2026-02-19T12:00:00Z, until "
         "2026-04-20T12:00:00Z; "
-        "who noted the pins served from 2026-02-14T12:00:00Z to 2026-02-24T12:00:00Z, until "
+        "clients that noted the pins served from 2026-02-14T12:00:00Z to 2026-02-24T12:00:00Z, until "
         "2026-03-03T12:00:00Z."
     )
 
@@ -162,7 +165,7 @@ def test_g2_victims_are_those_who_hold_pins_then(days: int, count: int) -> None:
     found = rollover.locked_out(B, LEDGER, at)
     assert found == LEDGER.entries[:count]
     said = explain.announcement(ring_key(B), LEDGER, at)
-    assert said.count("until") == count and (said == "It locks nobody out.") == (count == 0)
+    assert said.count("until") == count and (said == explain.NOBODY) == (count == 0)
 
 
 def test_g2_victims_of_each_key_are_others() -> None:
@@ -170,8 +173,8 @@ def test_g2_victims_of_each_key_are_others() -> None:
     assert rollover.locked_out(A, LEDGER, NOW) == ()
     assert rollover.locked_out(C, LEDGER, NOW) == LEDGER.entries[2:]
     assert explain.announcement(ring_key(C), LEDGER, NOW) == (
-        "It locks out: who notes the pins that may be served since 2026-02-24T12:00:00Z, until "
-        "2026-04-30T12:00:00Z or later."
+        "This rollover locks out clients that note the pins that may be served since "
+        "2026-02-24T12:00:00Z, until 2026-04-30T12:00:00Z or later."
     )
 
 
@@ -180,13 +183,13 @@ def test_g8_announcement_says_what_is_not_known() -> None:
     blind = replace(LEDGER, blind_until=NOW + 9 * DAY)
     key = ring_key(A)
     assert explain.announcement(key, blind, NOW) == (
-        "It locks out: who holds pins from before the record was lost, which ends by "
+        "This rollover locks out clients that hold pins from before the record was lost, until "
         "2026-03-10T12:00:00Z."
     )
-    assert explain.announcement(key, blind, NOW + 9 * DAY) == "It locks nobody out."
+    assert explain.announcement(key, blind, NOW + 9 * DAY) == explain.NOBODY
     doubted = explain.announcement(ring_key(B), LEDGER.doubted("it was lost", []), NOW)
-    assert doubted.count("who noted") == 2
-    assert doubted.endswith("who else is locked out is unknown: it was lost.")
+    assert doubted.count("clients that noted") == 2
+    assert doubted.endswith("other clients, which are unknown: it was lost.")
     behind = explain.announcement(key, LEDGER.with_latest_known(NOW + DAY), NOW)
     assert "unknown: the clock says 2026-03-01T12:00:00Z" in behind
 

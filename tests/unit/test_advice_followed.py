@@ -40,10 +40,12 @@ NOT_RUN = {
     "pinkeep has to publish for it, and to reload it": "needs two servers, of which one runs",
     "pinkeep restored the keyring %s from its copy, without": "its value is a command of the admin's",
     "Take the line that sends it out of the web server's configuration": "needs a site with two headers",
-    "It can be enrolled when no client holds pins of": "what is said there has its rows",
+    "after no client holds pins of": "what is said there has its rows",
+    "after one keyring pins": "the tests of hosts run it",
+    "no key is pinned by both": "the tests of hosts run it",
     "It does not set up HTTPS": "needs certbot's Apache plugin",
-    "If clients hold earlier pins, record these": "needs a site that cannot be looked at",
-    "so pinkeep keeps its pin as an offline backup": "its commands are those of rows of advice",
+    "If clients hold earlier pins, record them": "needs a site that cannot be looked at",
+    "so pinkeep keeps the pin as an offline backup": "its commands are those of rows of advice",
     "--force-renewal --installer pinkeep -- with the authenticator": "the tests of trees run it",
     "Run: openssl x509 -in": "the tests of trees run it",
     "Run: certbot renew --cert-name \N{BULLET} --force-renewal": "the tests of trees run it",
@@ -55,6 +57,9 @@ PARTS = (
     "certbot renew",
     "certbot renew --cert-name \N{BULLET} --installer pinkeep",
     "certbot-pinkeep unpin \N{BULLET}",
+    "certbot renew --cert-name \N{BULLET} --force-renewal --installer pinkeep",
+    "certbot certonly --installer pinkeep --pinkeep-keyring \N{BULLET} --cert-name \N{BULLET}\N{BULLET}",
+    "certbot-pinkeep release \N{BULLET} end --channel \N{BULLET} --label \N{BULLET}",
     "Run: certbot renew",
 )
 
@@ -72,21 +77,28 @@ def test_command_that_a_message_names_helps(server: Server, row: Row) -> None:
 
 
 def literal(node: ast.AST) -> str:
-    """Return a string as far as it is literal; the parts of a call are joined."""
+    """Return a text as far as it is literal; the parts of a call are joined, a command has its line."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else ""
     if isinstance(node, ast.JoinedStr):
-        parts = (literal(part) or "\N{BULLET}" for part in node.values)
-        return "".join(parts)
-    return " ".join(filter(None, map(literal, ast.iter_child_nodes(node))))
+        return "".join(literal(part) or "\N{BULLET}" for part in node.values)
+    text = " ".join(filter(None, map(literal, ast.iter_child_nodes(node))))
+    is_command = called(node) == "command" or (isinstance(node, ast.keyword) and node.arg == "run")
+    return f"\nRun: {text}" if is_command else text.replace(" \n", "\n")
+
+
+def called(node: ast.AST) -> str:
+    """Return the name of the function that is called; empty: this is no call."""
+    if not isinstance(node, ast.Call):
+        return ""
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
 
 
 def is_message(node: ast.AST) -> bool:
     """Say whether a call puts a message together: an error with its command, or ``text.joined``."""
-    if not isinstance(node, ast.Call):
-        return False
-    joined = isinstance(node.func, ast.Attribute) and node.func.attr == "joined"
-    return joined or any(keyword.arg == "run" for keyword in node.keywords)
+    return called(node) == "joined" or (
+        isinstance(node, ast.Call) and any(keyword.arg == "run" for keyword in node.keywords)
+    )
 
 
 def texts(module: Path) -> Iterator[str]:

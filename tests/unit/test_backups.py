@@ -252,10 +252,10 @@ def test_g3_compromised_key_with_the_backup_elsewhere(machine: Machine, key: byt
         requests.ask(machine.keeper, SITE, NOW + 100 * DAY, compromised=True)
     assert pin in str(caught.value) and "add --key FILE" in str(caught.value)
     told = str(caught.value)
-    assert f"'certbot-pinkeep backup {SITE} drop {pin}'" in told
+    assert f"\nRun: certbot-pinkeep backup {SITE} drop {pin}\n" in told
     (here,) = [one.pin for one in machine.state(SITE).keyring.backups("ecdsa") if one.path]
-    assert f"with the pin {here}, run: certbot-pinkeep rollover {SITE} --now --force" in told
-    assert "It locks out: who noted the pins served" in told
+    assert f"with the pin {here}." in told and f"rollover {SITE} --now --force" in told
+    assert "This rollover locks out clients that noted the pins served" in told
     with pytest.raises(Compromised, match="add --key FILE"):
         machine.handed(SITE, SITE, NOW + 100 * DAY, backup_keys=1)
     offline_backups.add_private(machine.keeper, SITE, brought(key), NOW + 100 * DAY)
@@ -478,7 +478,7 @@ def test_g3_what_is_forced_is_the_key_that_is_announced(machine: Machine, key: b
         requests.ask(machine.keeper, SITE, now, compromised=True)
     (here,) = [one for one in machine.state(SITE).keyring.backups("ecdsa") if one.path]
     told = str(caught.value)
-    assert f"the key with the pin {here.pin}, run: certbot-pinkeep rollover" in told
+    assert f"the key with the pin {here.pin}. This rollover" in told
     assert added.pin not in told.partition("least bad")[2]
     asked = requests.ask(machine.keeper, SITE, now, force=True)
     assert asked.told[0] in told and here.pin in asked.told[1]

@@ -517,7 +517,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
             keys=(),
         ),
         WARNING,
-        "its key is to be exchanged because you asked for it, and renewals keep it: the private key of "
+        "a rollover is due (you asked for it), but renewals keep the current key: the private key of "
         f"its next backup, with the pin {B}, is not on this machine.",
         f"Run: certbot-pinkeep backup {RING} add --key FILE",
     ),
@@ -1523,7 +1523,7 @@ def test_a_keyring_without_certificates_is_told_the_command_that_works(
     assert f"Run: certbot-pinkeep unpin {site.name} -- it writes" in said
     main.main(["status", f"--config-dir={site.config}", f"--work-dir={site.work}"])
     told = capsys.readouterr().out
-    assert f"the first 'certbot-pinkeep unpin {site.name}' after that" in told
+    assert f"The first 'certbot-pinkeep unpin {site.name}' after that" in told
     assert "certbot renew" not in told
 
 

@@ -347,7 +347,7 @@ def test_g2_host_that_could_not_be_seen_is_not_safe(
     with pytest.raises(NotSafe, match=r"unknown: clients may hold .* until 2026-04-30") as told:
         requests.ask(site.keeper, NAME, NOW + HOUR)
     words = f"release {NAME} end --channel header --label not-seen"
-    assert f"pins: 'certbot-pinkeep {words}'." in str(told.value)
+    assert f"\nRun: certbot-pinkeep {words}\n" in str(told.value)
     assert words in status.as_text([site.state(NAME)], NOW + HOUR)
     if then == "its own header":
         own = site.published(NAME)

@@ -153,10 +153,10 @@ class Play:
 
     def when(self, text: str) -> str:
         """What a message says of the time from which a rollover is safe."""
-        found = re.search(r"It is safe from (\S+Z)\.", text)
+        found = re.search(r"The new key is safe from (\S+Z)\.", text)
         if found:
             return f" before {self.day(times.parse(found[1]))}"
-        return ", time unknown" if "is not known yet" in text else ""
+        return ", time unknown" if "does not know yet" in text else ""
 
     def next(self, sentences: tuple[str, ...] | list[str]) -> str:
         """What sentences about the next rollover say."""

@@ -331,7 +331,7 @@ def test_g2_forced_rollover_tells_of_who_is_refused_already(
     requests.take_back(pinned.keeper, "a", NOW + DAY)
     assert pinned.renew("b", "a", NOW + DAY) == pinned.members("a")["a"]
     said = " ".join(requests.ask(pinned.keeper, "a", NOW + 2 * DAY, force=True).told)
-    assert "It locks nobody out." in said
+    assert "This rollover locks nobody out." in said
 
 
 def test_rollover_is_not_held_up_by_the_type_of_a_neighbour(machine: Machine) -> None:
@@ -419,7 +419,7 @@ def test_g2_expanded_certificate_goes_back_to_the_key_of_its_own_keyring(
     assert "both keyrings pin" not in told
     assert told.endswith("certbot renew --cert-name two --force-renewal --installer pinkeep")
     assert follow(expanded, (API, WWW)) == pinned_pin
-    assert f"refuse two at {WWW}: serve {WWW} with a certificate of one" in caplog.text
+    assert f"refuse two at {WWW}. Serve {WWW} with a certificate of one" in caplog.text
     told = told_of(expanded)
     assert f"Serve {WWW} with the certificate one" in told and "both keyrings pin" not in told
     assert told.endswith(f"certbot certonly --installer pinkeep --cert-name two -d {API}")
@@ -473,7 +473,7 @@ def test_g2_another_keyring_for_a_host_is_refused_with_a_command_that_works(
 ) -> None:
     """The one that draws on the host's keyring."""
     if new:
-        run_ = "certonly --installer pinkeep --pinkeep-keyring a --cert-name b -d "
+        run_ = "certonly --cert-name b --installer pinkeep --pinkeep-keyring a -d "
         with pytest.raises(OtherKeyring, match=run_ + WWW):
             pinned.new("b", "b", NOW + DAY, hosts=(WWW,))
         pinned.new("b", "a", NOW + DAY, hosts=(WWW,))

@@ -161,7 +161,7 @@ def test_last_lineage_leaves_its_keys_for_a_new_one(shared: Machine) -> None:
     primary = shared.members(KEYRING)[WWW]
     shared.delete(WWW)
     (said,) = requests.note_deleted(shared.keeper, NOW + DAY)
-    assert "the last one" in said and f"--pinkeep-keyring {KEYRING}" in said
+    assert "the last certificate" in said and f"--pinkeep-keyring {KEYRING}" in said
     assert shared.new(WWW, KEYRING, NOW + DAY) == primary
 
 

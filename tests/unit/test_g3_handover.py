@@ -169,7 +169,9 @@ def test_g3_compromised_key_is_not_handed_over_though_nothing_is_safe(
     with pytest.raises(Compromised) as caught:
         renewed(unsafe)
     said = str(caught.value)
-    assert SAFE_FROM in said and new in said and "It locks out: who noted" in said
+    assert (
+        SAFE_FROM in said and new in said and "This rollover locks out clients that noted" in said
+    )
     assert f"certbot-pinkeep rollover {unsafe.name} --now --force" in said
     ca_says(NOBODY)
     with pytest.raises(Compromised):
@@ -346,7 +348,7 @@ def test_backup_without_its_file_is_not_handed_over(
     assert renewed(safe).pin == old
     assert key.path in caplog.text and "no backup key" in caplog.text
     ca_says(COMPROMISED)
-    with pytest.raises(Compromised, match="there is no backup key"):
+    with pytest.raises(Compromised, match="There is no backup key"):
         renewed(safe)
 
 

@@ -189,13 +189,13 @@ def test_g2_forced_rollover_names_the_release(machine: Machine) -> None:
     for days in (1, 100):
         roll(machine, days)
     asked = requests.ask(machine.keeper, SITE, NOW + 200 * DAY, force=True)
-    assert any("who relies on the release ios 3.2, until 2027" in told for told in asked.told)
+    assert any("that rely on the release ios 3.2, until 2027" in told for told in asked.told)
 
 
 @pytest.mark.parametrize(
     ("renewed", "words"),
     [
-        (False, ["which a forced rollover goes to", "rollover pin.test --undo"]),
+        (False, ["the goal of a forced rollover", "rollover pin.test --undo"]),
         (True, ["The key of pin.test, with the pin"]),
     ],
 )
@@ -219,7 +219,7 @@ def test_g2_later_date_of_a_release_that_a_key_locks_out_says_until_when(
     given = ["--pin", carried[0]] if verb == "add" else []
     assert run(machine, "release", SITE, verb, *IOS, "--until", "2027-03-01", *given) == 0
     told = capsys.readouterr().out
-    assert "no rollover locks it out" not in told
+    assert "no rollover locks out ios 3.2" not in told
     for word in [
         *words,
         "locks out every client that relies on ios 3.2, until 2027-03-02T00:00:00Z",
@@ -230,7 +230,7 @@ def test_g2_later_date_of_a_release_that_a_key_locks_out_says_until_when(
     if not renewed:
         requests.take_back(machine.keeper, SITE, NOW + DAY)
         assert run(machine, "release", SITE, "extend", *IOS, "--until", "2027-03-02") == 0
-        assert "no rollover locks it out" in capsys.readouterr().out
+        assert "no rollover locks out ios 3.2" in capsys.readouterr().out
 
 
 def test_g2_zone_is_held_for_its_ttl_after_it_ended(machine: Machine) -> None:
@@ -359,10 +359,10 @@ def test_command_adds_lists_and_ends(
     assert run(machine, "release", SITE, "add", *IOS, "--until", "2027-03-01", "--ttl", "60") == 0
     pins_ = machine.published(SITE).pins
     told = capsys.readouterr().out
-    assert "until 2027-03-02T00:01:00Z no rollover locks it out" in told
+    assert "until 2027-03-02T00:01:00Z no rollover locks out ios 3.2" in told
     assert told.splitlines()[2:] == [f"  {pin}" for pin in pins_]
     assert run(machine, "release", SITE, "extend", *IOS, "--until", "2027-03-02") == 0
-    assert "until 2027-03-03T00:01:00Z no rollover locks it out" in capsys.readouterr().out
+    assert "until 2027-03-03T00:01:00Z no rollover locks out ios 3.2" in capsys.readouterr().out
     assert run(machine, "release", SITE, "list") == 0
     told = capsys.readouterr().out
     assert "ios 3.2: 3 pins" in told and told.splitlines()[1:] == [f"  {pin}" for pin in pins_]
@@ -424,7 +424,7 @@ def test_g2_certificate_takes_no_name_at_which_a_release_lacks_its_key(tmp_path:
     def handed(host: str, at: datetime) -> str:
         return machine.keeper.handover(live, "K", ("c.test", host), at, chosen=chosen).pin
 
-    with pytest.raises(NotAccepted, match=r"a\.test as well: .* the release ios 1"):
+    with pytest.raises(NotAccepted, match=r"a\.test as well\. .* the release ios 1"):
         handed("a.test", now)
     assert tree(machine.config) == before
     assert handed("d.test", now) == handed("a.test", YEAR + DAY) == pin
@@ -695,7 +695,7 @@ def test_what_only_a_release_forbids_is_said_with_its_name(tmp_path: Path) -> No
     machine.keep("a.test", "K", later, pinned=True, max_age=60)
     end_ = "certbot-pinkeep release K end --channel 'my app' --label 1"
     machine.issue("b", hosts=("a.test",))
-    with pytest.raises(OtherKeyring, match=f"The release my app 1 carries pins .* {end_}"):
+    with pytest.raises(OtherKeyring, match=f"(?s)The release my app 1 carries pins .* {end_}"):
         machine.keep("b", "other", later)
     with pytest.raises(TypeMissing, match="the release my app 1 carries pins without it until"):
         machine.keeper.handover_new("r", "K", "rsa", ("a.test",), False, later, kind=RSA)

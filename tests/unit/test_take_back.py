@@ -84,7 +84,7 @@ def test_g2_force_that_locks_nobody_out_forces_nothing(world: World) -> None:
     """Nobody was announced: where that changes before the renewal, it is held."""
     new = world.published().pins[1]
     asked = world.ask(force=True)
-    assert asked.ready and "It locks nobody out." in asked.told
+    assert asked.ready and "This rollover locks nobody out." in asked.told
     assert not world.key_of(new).forced
     world.file.unlink()
     assert world.next_pin(21) == world.look().pin

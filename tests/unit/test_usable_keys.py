@@ -160,8 +160,8 @@ def test_g3_no_rollover_from_a_compromised_key_is_promised_without_a_key(site: P
     site.file_of(site.backup).unlink()
     said = requests.note_revoked(site.keeper, site.look().pin, True, NOW + DAY)
     for told in (*said, site.found()):
-        assert "next renewal rolls" not in told and "rolls over once it has a backup key" in told
-    with pytest.raises(Compromised, match="no backup key that could be"):
+        assert "next renewal rolls" not in told and "rolls over after it has a backup key" in told
+    with pytest.raises(Compromised, match="There is no backup key"):
         site.keeper.handover(site.look(), site.name, site.names, NOW + DAY)
 
 

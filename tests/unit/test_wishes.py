@@ -204,7 +204,7 @@ def test_g2_force_tells_first_who_is_locked_out(world: World) -> None:
     make_unsafe(world)
     first, second = world.ask(force=True).told
     assert first == (
-        "It locks out: who noted the pins served from 2026-03-01T12:00:00Z to "
+        "This rollover locks out clients that noted the pins served from 2026-03-01T12:00:00Z to "
         f"2026-03-11T12:00:00Z, until {SAFE_FROM}."
     )
     assert world.published().pins[1] in second
@@ -212,7 +212,7 @@ def test_g2_force_tells_first_who_is_locked_out(world: World) -> None:
 
 def test_force_that_locks_nobody_out_says_so(world: World) -> None:
     """A safe rollover can be forced as well."""
-    assert world.ask(force=True).told[0] == "It locks nobody out."
+    assert world.ask(force=True).told[0] == "This rollover locks nobody out."
 
 
 def test_g2_rollover_that_waits_is_fulfilled_when_it_is_safe(world: World) -> None:
@@ -377,7 +377,7 @@ def test_g8_admin_can_say_that_the_clock_is_right(world: World) -> None:
 def test_g8_confirmation_in_doubt_is_refused(waiting: World) -> None:
     """Only a run finds out what is published."""
     waiting.file.unlink()
-    with pytest.raises(PinkeepError, match=r"was lost.*certbot renew"):
+    with pytest.raises(PinkeepError, match=r"was lost.\nRun: certbot renew"):
         waiting.confirm(1)
     waiting.run(2)
     waiting.confirm(2)

@@ -1,0 +1,273 @@
+"""Tell admins which keyring a host has, which pins it sends already, and what to run. Pure.
+
+The rules:
+
+* A host has one keyring. A message about two of them names both, and the certificate to move.
+* Every command is on a line of its own (see ``core.text``).
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from datetime import datetime
+
+from certbot_pinkeep.core import times
+from certbot_pinkeep.core.keyring import Keyring
+from certbot_pinkeep.core.ledger import Ledger, Release
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.core.rollover import Safety
+from certbot_pinkeep.core.text import command, joined
+
+
+def carried(name: str, ledger: Ledger, now: datetime, hosts: tuple[str, ...] | None) -> str:
+    """Tell which releases hold pins at the hosts; empty: none.
+
+    :param hosts: the names; ``None``: any
+    """
+    bound = [one for one in ledger.releases if one.may_bind(now) and one.binds_at(hosts)]
+    return joined(
+        *(
+            joined(
+                f"{one.subject} carries pins there until {times.text(one.binds_until(now))}. If nobody uses "
+                "that release any more, end it.",
+                ended(name, one),
+            )
+            for one in bound
+        )
+    )
+
+
+def ended(name: str, release: Release) -> str:
+    """Write the command that ends a release."""
+    channel, label = shlex.quote(release.channel), shlex.quote(release.label)
+    return command(f"certbot-pinkeep release {name} end --channel {channel} --label {label}")
+
+
+def refused(
+    keyring: str, lineage: str, pin: str, ledger: Ledger, now: datetime, safety: Safety | None
+) -> str:
+    """Tell that a lineage joins a keyring with a key that clients do not know yet.
+
+    :param pin: of that key
+    :param safety: when the lineage can be renewed for the shared key; ``None``: there was none
+    """
+    told = joined(
+        f"pinkeep pins the current key of {lineage} (pin {pin}) from now on. Clients that hold earlier pins "
+        f"of the keyring {keyring} refuse that key until they have noted the new pins.",
+        carried(keyring, ledger, now, None),
+    )
+    if safety is None or not safety.at(now):
+        return told
+    return joined(told, "They accept the shared key of the keyring.", _forced(lineage))
+
+
+def drawing_on(
+    keyring: str, lineage: str, names: tuple[str, ...] = (), renewed: bool = False
+) -> str:
+    """Tell how to move a lineage to the keyring of its hosts.
+
+    :param names: of a new certificate; none: there is a certificate already
+    :param renewed: whether clients refuse its current key, so that a renewal is necessary
+    """
+    verb = "certonly" if names else "renew"
+    named = f" -d {' -d '.join(names)}" if names else ""
+    force = " --force-renewal" if renewed and not names else ""
+    return joined(
+        f"A host has one keyring. Move {lineage} to {keyring}.",
+        command(
+            f"certbot {verb} --cert-name {lineage}{force} --installer pinkeep --pinkeep-keyring {keyring}"
+            f"{named}"
+        ),
+    )
+
+
+def own_certificate(keyring: str, other: str, names: tuple[str, ...]) -> str:
+    """Tell that a new certificate has names that two keyrings pin."""
+    return joined(
+        f"The keyring {keyring} pins other names of the certificate, and no key is pinned by both. No "
+        f"certificate was issued. Ask for one certificate for each keyring, first for {other}.",
+        command(f"certbot certonly --installer pinkeep -d {' -d '.join(names)}"),
+    )
+
+
+def to_merge(
+    keyring: str, other: str, lineage: str, host: str, stays: str | None, both: bool
+) -> str:
+    """Tell that a lineage cannot be enrolled, because two keyrings pin its names.
+
+    :param stays: a lineage of the other keyring with that host; ``None``: there is none any more
+    :param both: whether both keyrings pin its key
+    """
+    pinned = ", which both keyrings pin" if both else ""
+    told = (
+        f"The keyring {keyring} pins other names of {lineage}. Certbot goes on renewing {lineage} with its "
+        f"current key{pinned}."
+    )
+    if stays is None:
+        return joined(
+            told,
+            f"You can enrol {lineage} after no client holds pins of {other} any more. See until when:",
+            command(f"certbot-pinkeep status {other}"),
+        )
+    return joined(
+        told,
+        f"You can enrol {lineage} after one keyring pins {host} and the others. Move {stays} first, then "
+        "follow what that command says.",
+        command(
+            f"certbot renew --cert-name {stays} --installer pinkeep --pinkeep-keyring {keyring}"
+        ),
+    )
+
+
+def goes_back(keyring: str, other: str, lineage: str, hosts: tuple[str, ...]) -> str:
+    """Tell that a certificate goes back to its keyring's key, though another keyring pins hosts of it.
+
+    :param hosts: at which clients that hold the other keyring's pins refuse it
+    """
+    which = ", ".join(hosts)
+    return (
+        f"{lineage} goes back to the key of its keyring {keyring}, because clients that hold pins of "
+        f"{keyring} refuse its current key. Clients that hold pins of {other} refuse {lineage} at {which}. "
+        f"Serve {which} with a certificate of {other}."
+    )
+
+
+def back_first(keyring: str, lineage: str) -> str:
+    """Tell that a lineage has names that two keyrings pin, and its own keyring lacks its key."""
+    return joined(
+        f"Clients that hold pins of {keyring} refuse the current key of {lineage}, too. Go back to a key of "
+        f"{keyring}.",
+        _forced(lineage),
+    )
+
+
+def to_split(lineage: str, hosts: tuple[str, ...], left: tuple[str, ...], stays: str) -> str:
+    """Tell how to take hosts of another keyring off a lineage.
+
+    :param hosts: at which clients refuse its key
+    :param left: its other names
+    :param stays: a lineage of the other keyring that has those hosts
+    """
+    return joined(
+        f"Serve {', '.join(hosts)} with the certificate {stays}, and take these names off {lineage}.",
+        command(
+            f"certbot certonly --installer pinkeep --cert-name {lineage} -d {' -d '.join(left)}"
+        ),
+    )
+
+
+def left_behind(keyring: str, origin: str, lineages: list[str]) -> str:
+    """Tell that pins of the keyring that a lineage left still bind at its hosts."""
+    return joined(
+        f"The pins of the keyring {origin} still bind at hosts of {keyring}: {', '.join(lineages)} has the "
+        "same host, or covers that host with includeSubDomains. Move that certificate, too.",
+        command(
+            f"certbot renew --cert-name {lineages[0]} --installer pinkeep --pinkeep-keyring {keyring}"
+        ),
+    )
+
+
+def deleted(keyring: Keyring, gone: tuple[str, ...], ledger: Ledger, now: datetime) -> str:
+    """Tell that certificates were deleted that drew on the keyring."""
+    name, which = keyring.name, ", ".join(gone)
+    if ledger.current is not None and ledger.binds_nobody(now):
+        return f"{which} drew on the keyring {name}, whose pins no client holds."
+    left = [m.lineage for m in keyring.members if m.enrolled and m.lineage not in gone]
+    stays = (
+        f"The keyring stays with {', '.join(left)}."
+        if left
+        else "That was the last certificate. The keyring, its keys and its backups stay."
+    )
+    return joined(
+        f"{which} drew on the keyring {name}, and clients still hold its pins: they refuse every other key "
+        f"for those names. {stays} To get a new certificate with a pinned key, run this.",
+        command(anew(keyring, gone[0])),
+        *(
+            ()
+            if left
+            else (
+                "If clients are to forget the pins instead, leave pinning.",
+                command(f"certbot-pinkeep unpin {name}"),
+            )
+        ),
+        carried(name, ledger, now, None),
+    )
+
+
+def anew(keyring: Keyring, lineage: str) -> str:
+    """Write the command that makes a deleted certificate of the keyring anew, for a pinned key."""
+    member = keyring.member(lineage)
+    hosts = member.hosts if member is not None else ()
+    names = "".join(f" -d {shlex.quote(host)}" for host in hosts)
+    return (
+        f"certbot certonly --installer pinkeep --pinkeep-keyring {keyring.name} --cert-name "
+        f"{shlex.quote(lineage)}{names}"
+    )
+
+
+def sent_before(
+    name: str, hosts: tuple[str, ...], policy: Policy, offline: list[str], now: datetime
+) -> str:
+    """Tell that a host sends pins that no keyring publishes."""
+    until = times.text(now + policy.binding)
+    told = [
+        f"{', '.join(hosts)} already sends a Public-Key-Pins header that pinkeep did not write. Clients may "
+        f"hold its pins until {until}. Until then the keyring {name} rolls over to none but those pins. Take "
+        "the line that sends the header out of the web server's configuration: clients take the first header "
+        "only (RFC 7469 §2.3.1)."
+    ]
+    for pin in offline:
+        told.append(
+            joined(
+                f"The key with the pin {pin} is not on this machine, so pinkeep keeps the pin as an offline "
+                "backup. If you have the private key, import it.",
+                command(f"certbot-pinkeep backup {name} add --key FILE"),
+                "If you do not have it, drop the pin.",
+                command(f"certbot-pinkeep backup {name} drop {pin}"),
+            )
+        )
+    return joined(*told)
+
+
+def sent_by_others(name: str, hosts: tuple[str, ...]) -> str:
+    """Tell that a host sends pins, but serves no key of this machine."""
+    return joined(
+        f"{', '.join(hosts)} sends a Public-Key-Pins header, but serves no key of this machine, so pinkeep "
+        "does not believe the header.",
+        _record_earlier(name),
+    )
+
+
+def sent_without_key(name: str, hosts: tuple[str, ...]) -> str:
+    """Tell that a host sends pins that the served key is not among."""
+    return (
+        f"{', '.join(hosts)} sends a Public-Key-Pins header without the pin of the key that it serves. "
+        "Clients ignore the header, or it pins a CA. pinkeep does not record it. Take the line that sends "
+        "the header out of the web server's configuration."
+    )
+
+
+def not_seen(name: str, hosts: Mapping[str, str]) -> str:
+    """Tell that pinkeep could not connect to a host before pinning it."""
+    why = next((f" ({one})" for one in hosts.values() if one), "")
+    return joined(
+        f"pinkeep could not see which pins {', '.join(hosts)} sends already{why}.",
+        _record_earlier(name),
+    )
+
+
+def _record_earlier(name: str) -> str:
+    """Tell how to record pins that clients hold already."""
+    return joined(
+        "If clients hold earlier pins, record them, and the last day on which they bind.",
+        command(
+            f"certbot-pinkeep release {name} add --channel header --label earlier --until DATE --pin PIN "
+            "--pin PIN"
+        ),
+    )
+
+
+def _forced(lineage: str) -> str:
+    """Write the command that renews a lineage for its keyring's key."""
+    return command(f"certbot renew --cert-name {lineage} --force-renewal --installer pinkeep")
