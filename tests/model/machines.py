@@ -33,7 +33,7 @@ from certbot_pinkeep.core.errors import Compromised, PinkeepError
 from certbot_pinkeep.core.kinds import KeyKind, KeyType
 from certbot_pinkeep.core.pem import kind_of
 from certbot_pinkeep.core.policy import Policy
-from certbot_pinkeep.storage import keys_and_csrs, store
+from certbot_pinkeep.storage import keyring_file, keys_and_csrs
 from certbot_pinkeep.workflow import releases, requests
 from keeper import Keeper
 
@@ -334,7 +334,9 @@ class Machine:
 
     @contextlib.contextmanager
     def _patched(self) -> Iterator[None]:
-        with mock.patch.object(pem, "kind_of", _kind_of), mock.patch.object(store, "read", _READ):
+        with contextlib.ExitStack() as patches:
+            patches.enter_context(mock.patch.object(pem, "kind_of", _kind_of))
+            patches.enter_context(mock.patch.object(keyring_file, "read", _READ))
             yield
 
     @contextlib.contextmanager
