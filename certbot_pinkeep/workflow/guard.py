@@ -238,7 +238,8 @@ class Guard:
 
         :raises PinkeepError: as :meth:`keep_once`
         """
-        self.run.notice()
+        if self.run.notice():
+            util.atexit_register(self.end)
         if not self.run.stamps.in_step(name, self._values(), [cert_path, key_path]):
             self.keep_once(name)
         if not self._more_to_come(name):
@@ -303,7 +304,7 @@ class Guard:
         except (ImportError, AttributeError) as error:
             logger.debug("Which lineage is the last one is unknown: %s", error)
             return False
-        return name != runs.last(self.config.config_dir, bool(self.run.everyone))
+        return name != runs.last(self.config.config_dir, everyone=bool(self.run.everyone))
 
     def _take_in(self, name: str) -> None:
         issued = self._certificate is not None
@@ -363,6 +364,11 @@ class Guard:
                 self._finish()
         except PinkeepError as error:
             logger.error("%s", error)
+
+    def end(self) -> None:
+        """Publish what another installer has changed in this run after the last lineage's turn."""
+        self.run.notice_again()
+        self.finish_late()
 
     def _was_pinned(self, name: str) -> bool:
         """Whether the lineage was pinned before this run."""

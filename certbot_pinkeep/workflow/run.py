@@ -1,12 +1,13 @@
-"""One run of certbot through its lineages: taken in one by one, published together.
+"""One run of certbot through its lineages: enrolled one by one, published together.
 
 The rules:
 
-* Within ``certbot renew`` the snippets are published, and Apache is reloaded, when the last lineage
+* Within ``certbot renew`` the snippets are published, and the server is reloaded, when the last lineage
   that pinkeep keeps has had its turn; should that one fail before, when certbot ends. All other
   verbs have one lineage, and publish at once.
-* Whatever went wrong, Apache loads what was renewed after that: see ``loading`` (G12).
-* A run looks once whether a certificate has come, changed or gone that is not enrolled. If it is for a
+* Whatever went wrong, the server loads what was renewed after that: see ``load`` (G12).
+* A run looks whether a certificate has come, changed or gone that is not enrolled: at its begin, and
+  again when certbot ends, because another installer may have renewed it meanwhile. If it is for a
   host of a keyring, that is published, though all of its own lineages are in step.
 """
 
@@ -52,7 +53,8 @@ class Run:
         self.stamps = UpToDate(work_dir)
         self._values: dict[str, Mapping[str, object]] = {}
         self._loader = Loader(self.workspace, self.publisher.tried)
-        self._noticed: dict[str, object] | None = None
+        self._certificates: dict[str, object] | None = None  # their files as of the last look
+        self._failed = False
         #: Whether the admin chose the installer of every lineage; ``None``: not asked yet. Certbot
         #: takes long to tell, and tells the same for each of them.
         self.everyone: bool | None = None
@@ -87,19 +89,24 @@ class Run:
         self.publisher.add(taken)
         return taken
 
-    def notice(self) -> None:
+    def notice(self) -> bool:
         """Have the keyrings published at whose hosts a certificate is another than at the last run; once in
-        this run, which is noted as having been at this time."""
-        if self._noticed is not None:
-            return
+        this run, which is noted as having been at this time.
+
+        :returns: whether this is the first look of this run
+        """
+        if self._certificates is not None:
+            return False
         self.workspace.store.tick(clock.now())
-        certificates = self.workspace.certificates
-        before, self._noticed = self.stamps.certificates(), certificates.stamps()
-        changed = {
-            name
-            for name in self._noticed.keys() | before.keys()
-            if self._noticed.get(name) != before.get(name)
-        }
+        self._certificates = self.stamps.certificates()
+        self.notice_again()
+        return True
+
+    def notice_again(self) -> None:
+        """Have the keyrings published at whose hosts a certificate is another than at the last look."""
+        certificates, before = self.workspace.certificates, self._certificates or {}
+        self._certificates = now = certificates.stamps()
+        changed = {name for name in now.keys() | before.keys() if now.get(name) != before.get(name)}
         if changed:
             certificates.refresh(changed)
             self.publisher.notice(self._concerned(changed))
@@ -142,9 +149,10 @@ class Run:
         for report in reports:
             self._stamp(report)
         if failures:
-            _raise(failures, len(waiting) > 1)
-        if self._noticed is not None:
-            self.stamps.set_certificates(self._noticed)
+            self._failed = True
+            _raise(failures, several=len(waiting) > 1)
+        if self._certificates is not None and not self._failed:
+            self.stamps.set_certificates(self._certificates)
         return reports
 
     def renewed(self, name: str) -> str:
@@ -193,7 +201,7 @@ def of(config_dir: str, work_dir: str) -> Run:
 
 
 @lru_cache(maxsize=16)
-def last(config_dir: str, everyone: bool) -> str | None:
+def last(config_dir: str, *, everyone: bool) -> str | None:
     """The lineage of which pinkeep hears last in ``certbot renew``, if all goes well.
 
     :param everyone: whether all lineages are pinkeep's in this run, because the admin says so
@@ -226,7 +234,7 @@ def handover_new(
         raise TypeMissing(keyring, missing.kind, until) from missing
 
 
-def _raise(failures: list[Failure], several: bool) -> NoReturn:
+def _raise(failures: list[Failure], *, several: bool) -> NoReturn:
     """Tell what went wrong, each thing once.
 
     :param several: whether keyrings have to be named: certbot blames the last lineage of the run

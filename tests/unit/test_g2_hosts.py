@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import DAY, HOUR, NOW, make_pem, pin_of_key
 from machine import RSA_KEY, Machine
+from server import Server
 from test_g2_left_behind import foreign_certificate
 
 from certbot_pinkeep.adapters import certificates, clock
@@ -102,6 +103,19 @@ def test_g2_new_lineage_of_a_pinned_host_gets_the_key_of_its_keyring(pinned: Mac
     assert pinned.new("www-0001", "a", NOW + DAY, hosts=(WWW,)) == primary
 
 
+def test_g2_name_of_a_deleted_lineage_is_free(tmp_path: Path) -> None:
+    """A new lineage of that name draws on the keyring of its own hosts, also at later renewals."""
+    server = Server(tmp_path)
+    server.pinned("a.test")
+    server.pinned("b.test")
+    server.delete_lineage("a.test")
+    server.certify("a.test", "b.test")
+    said = server.run("certbot renew --force-renewal")
+    assert said.code == 0, said.text
+    assert [m.lineage for m in server.state("b.test").keyring.drawing] == ["b.test", "a.test"]
+    assert server.live_pin("a.test") == server.live_pin("b.test")
+
+
 def test_g2_renamed_lineage_goes_on(pinned: Machine) -> None:
     """Nothing was lost: its rollovers are not held up."""
     pem = (pinned.config / "live" / "a" / "privkey.pem").read_bytes()
@@ -171,6 +185,21 @@ def test_g2_neighbour_is_pinned_with_its_next_key(pinned: Machine) -> None:
     run(pinned)
     published = pinned.published("a").pins
     assert new in published and pinned.role("a", new) == "in-service"
+
+
+def test_g2_neighbour_that_is_renewed_last_is_pinned_in_the_same_run(tmp_path: Path) -> None:
+    """``certbot renew`` comes to a neighbour with a new key after the keyring's own lineages."""
+    server = Server(tmp_path)
+    server.pinned("a.test")
+    server.certify("b.test", "a.test", installer="null")
+    server.run("certbot renew")
+    before = server.live_pin("b.test")
+    policy = server.sent("a.test")
+    assert policy is not None and before in policy.pins
+    said = server.run("certbot renew --force-renewal")
+    policy, new = server.sent("a.test"), server.live_pin("b.test")
+    assert said.code == 0 and new != before
+    assert policy is not None and new in policy.pins, said.text
 
 
 @pytest.mark.parametrize("leaves", ["deleted", "names"])
