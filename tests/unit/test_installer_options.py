@@ -133,7 +133,7 @@ def reconfigure(site: Site, at_exit: list[object], saved: bool, *words: str) -> 
         new = site.renewal.with_suffix(".new")
         new.write_bytes(site.renewal.read_bytes())
         new.replace(site.renewal)
-    (last,) = at_exit
+    *_, last = at_exit
     assert callable(last)
     last()
     at_exit.clear()
