@@ -53,9 +53,9 @@ Examples
    certbot renew --installer pinkeep
 
 .. code-block:: bash
-   :caption: To pin one certificate only
+   :caption: To pin one certificate only, whatever installer renews it
 
-   certbot renew --cert-name example.com --installer pinkeep
+   certbot-pinkeep pin example.com
 
 .. code-block:: bash
    :caption: To hold the pins for a week, while you try it

@@ -160,7 +160,10 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     store = workspace.store
     names = [context.name_of(parsed)] if parsed.name else store.names()
     if not names:
-        raise PinkeepError("there is no keyring yet. Run: certbot renew --installer pinkeep")
+        raise PinkeepError(
+            "there is no keyring yet: nothing is pinned. 'certbot certificates' lists the names. Run: "
+            "certbot-pinkeep pin NAME"
+        )
     states, damaged = context.load(workspace, names)
     survey = LocalFiles(config.config_dir, store, _cli_ini(config))
     wanted = {

@@ -51,7 +51,10 @@ def _status(parsed: argparse.Namespace) -> int:
             text.escaped(status.as_text(states, now, steps, apart, _hindrances(workspace, states)))
         )
     elif not damaged:
-        print("No keyring yet. Run: certbot renew --installer pinkeep")
+        print(
+            "No keyring yet: nothing is pinned. 'certbot certificates' lists the names.\n"
+            "Run: certbot-pinkeep pin NAME"
+        )
     for error in damaged:
         context.fail(str(error))
     return 1 if damaged else 0

@@ -634,4 +634,4 @@ def test_without_a_keyring_it_is_unknown(empty_bot: Bot) -> None:
     empty_bot.config_dir.mkdir()
     done = empty_bot.pinkeep("check")
     assert (done.returncode, done.stderr) == (UNKNOWN, "")
-    assert "certbot renew --installer pinkeep" in done.stdout
+    assert "Run: certbot-pinkeep pin NAME" in done.stdout

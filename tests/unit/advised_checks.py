@@ -6,12 +6,20 @@ import states
 from followed import Row, done, gone, sound
 
 CHECK, STATUS = "certbot-pinkeep check", "certbot-pinkeep status"
-RENEW = "certbot renew"
+RENEW, PIN = "certbot renew", "certbot-pinkeep pin"
 
 
 ROWS = [
-    Row("cli/check", states.not_pinned_yet, CHECK, "there is no keyring yet.", RENEW, sound),
-    Row("cli/status", states.not_pinned_yet, STATUS, "No keyring yet.", RENEW, sound),
+    Row("cli/check", states.not_pinned_yet, CHECK, "no keyring yet", PIN, gone, {"NAME": "a.test"}),
+    Row(
+        "cli/status",
+        states.not_pinned_yet,
+        STATUS,
+        "No keyring yet",
+        PIN,
+        sound,
+        {"NAME": "a.test"},
+    ),
     Row(
         "check/local_rules",
         states.one_of_two_records_lost,
