@@ -17,7 +17,7 @@ ROWS = [
         STATUS,
         "No keyring yet",
         PIN,
-        sound,
+        gone,
         {"NAME": "a.test"},
     ),
     Row(
