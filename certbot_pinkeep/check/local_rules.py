@@ -38,8 +38,8 @@ from certbot_pinkeep.check.site_rules import put_back
 from certbot_pinkeep.core import explain, hostnames, rollover, times
 from certbot_pinkeep.core.certificate import is_overdue
 from certbot_pinkeep.core.errors import BadOption
+from certbot_pinkeep.core.holdings import Entry
 from certbot_pinkeep.core.key_and_csr import csr_request
-from certbot_pinkeep.core.ledger import Entry
 from certbot_pinkeep.core.observations import Certificate, FileInfo, Lineage, PlaceKind, Seen
 from certbot_pinkeep.core.text import command, joined
 
@@ -101,18 +101,18 @@ def refused_everywhere(error: BadOption) -> Finding:
 
 def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
     ledger, name = seen.state.ledger, seen.name
-    if ledger.doubt:
+    unknown = ledger.with_latest_known(seen.latest_known).uncertainty(now)
+    if unknown is not None and unknown.cause == "doubt":
         yield _warning(
             name,
-            f"what was served is in doubt: {ledger.doubt}. No key is exchanged.",
+            f"what was served is in doubt: {unknown.why}. No key is exchanged.",
             seen.mending,
         )
-    elif ledger.is_ahead_of(now) or seen.latest_known > now:
-        told = rollover.clock(ledger.with_latest_known(seen.latest_known), now)
+    elif unknown is not None and unknown.cause == "clock":
         yield Finding(
             Severity.WARNING,
             name,
-            f"{told}. No key is exchanged until then.",
+            f"{unknown.why}. No key is exchanged until then.",
             "Set the clock right. Where it is right now, run: certbot-pinkeep confirm "
             f"{name} --clock",
         )

@@ -30,7 +30,7 @@ from certbot_pinkeep.core import rollover, text, times
 from certbot_pinkeep.core.certificate import read
 from certbot_pinkeep.core.errors import BadHeader, BadKey
 from certbot_pinkeep.core.header import Header, read_header
-from certbot_pinkeep.core.ledger import Entry, Holding, Release
+from certbot_pinkeep.core.holdings import Entry, Holding, Release
 from certbot_pinkeep.core.observations import Certificate, Seen, TlsObservation
 from certbot_pinkeep.core.options import NO_HEADER
 from certbot_pinkeep.core.policy import ENFORCED, Policy

@@ -9,7 +9,7 @@ from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.cli import context
 from certbot_pinkeep.core import explain, text, times
 from certbot_pinkeep.core.errors import BadRelease
-from certbot_pinkeep.core.ledger import Release
+from certbot_pinkeep.core.holdings import Release
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.workflow import releases
 from certbot_pinkeep.workflow.workspace import Workspace

@@ -37,7 +37,8 @@ def _timeline(parsed: argparse.Namespace) -> int:
         )
     workspace = context.workspace_of(context.certbots_config(parsed))
     state = context.load_one(workspace, context.name_of(parsed))
-    line = timeline.timeline(state, clock.now())
+    history = workspace.store.history(state.keyring.name)
+    line = timeline.timeline(state, clock.now(), history)
     if not parsed.output:
         width = shutil.get_terminal_size((100, 24)).columns
         plain = not _takes("█▓░·", getattr(sys.stdout, "encoding", None))

@@ -22,6 +22,9 @@ The rules:
   with others than pinkeep's own: those tell nothing of what was before.
 * A host above that this machine has a certificate for is looked at as well: what it sends with
   includeSubDomains binds below, whichever of them is pinned first (§2.1.2).
+* What a host sent before it was pinned, where it has an address and could not be seen there, is unknown: a
+  release stands for it, with the keys that were live then, for the default max-age. A look that sees
+  the host without pinkeep's header ends it, and so does the admin.
 * Nobody looks at wildcards, nor at IP addresses, which clients do not pin (§2.3.3).
 """
 
@@ -29,24 +32,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 
 from certbot_pinkeep.core import certificate as certificates
 from certbot_pinkeep.core import explain, hostnames
 from certbot_pinkeep.core.errors import BadHeader, BadKey
 from certbot_pinkeep.core.header import Header, read_header
+from certbot_pinkeep.core.holdings import UNSEEN, Entry, Release, without
 from certbot_pinkeep.core.key_and_csr import SavedKey
 from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.observations import TlsObservation
+from certbot_pinkeep.core.pins import NOBODY
 from certbot_pinkeep.core.policy import ENFORCED, Policy
 from certbot_pinkeep.core.state import State
 
 #: How many hosts of a certificate are looked at.
 MOST = 20
-#: A pin that no key has, the digest of nothing: fills up a header with one pin.
-NOBODY = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 
 
 @dataclass(frozen=True)
@@ -150,10 +154,12 @@ def recorded(
     others = [one for one in seen.sent if not _is_among(one.policy, served)]
     still = {one.host for one in others}
     ours = dict.fromkeys(one.host for one in seen.sent if one.host not in still)
-    ledger, keyring = state.ledger.not_sent((*seen.without, *ours), now), state.keyring
-    ledger = ledger.seen_at((*seen.without, *seen.unlisted, *still)) if ledger.releases else ledger
+    ledger, keyring = with_not_sent(state.ledger, (*seen.without, *ours), now), state.keyring
+    ledger = (
+        with_seen(ledger, (*seen.without, *seen.unlisted, *still)) if ledger.releases else ledger
+    )
     for policy, hosts in _together(others).items():
-        ledger = ledger.sent(policy, hosts, now)
+        ledger = with_sent(ledger, policy, hosts, now)
         for pin in () if _is_own(policy, state) else policy.pins:
             if keyring.key(pin) is not None or pin == NOBODY or pin in set(no_backups):
                 continue
@@ -242,3 +248,49 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+# In the ledger
+
+
+def with_sent(ledger: Ledger, policy: Policy, hosts: tuple[str, ...], at: datetime) -> Ledger:
+    """Note that hosts were seen sending a policy that no keyring publishes: until now."""
+    now = ledger.not_before(at)
+    known = [e for e in ledger.imported if e.policy == policy and e.hosts == hosts and e.is_awaited]
+    others = tuple(entry for entry in ledger.imported if entry not in known)
+    recorded = min((entry.recorded for entry in known), default=now)
+    return replace(ledger, imported=(*others, Entry(policy, recorded, None, now, hosts)))
+
+
+def with_not_sent(ledger: Ledger, hosts: Iterable[str], at: datetime) -> Ledger:
+    """Note that hosts were seen without what they had been seen sending: until now at most."""
+    silent, end = set(hosts), ledger.not_before(at)
+    ended = tuple(
+        replace(entry, confirmed=end, replaced=end)
+        if entry.is_awaited and silent.issuperset(entry.hosts)
+        else entry
+        for entry in ledger.imported
+    )
+    return replace(ledger, imported=ended)
+
+
+def with_unseen(
+    ledger: Ledger, pins: Iterable[str], hosts: tuple[str, ...], at: datetime, held: timedelta
+) -> Ledger:
+    """Note that it is unknown what hosts sent until now, beside these pins.
+
+    :param held: for how long clients are taken to hold it
+    """
+    if not hosts:
+        return ledger
+    begin = ledger.not_before(at)
+    added = Release(*UNSEEN, tuple(dict.fromkeys(pins)), hosts, begin, begin + held)
+    return ledger.with_carried(added)
+
+
+def with_seen(ledger: Ledger, hosts: Iterable[str]) -> Ledger:
+    """Note that hosts were seen, and nothing about them is unknown any more."""
+    unknown = [one for one in ledger.releases if one.is_unseen]
+    left = dict(zip(unknown, (without([one], set(hosts)) for one in unknown), strict=True))
+    releases = [kept for one in ledger.releases for kept in left.get(one, [one])]
+    return replace(ledger, releases=tuple(releases), latest_known=ledger.latest())

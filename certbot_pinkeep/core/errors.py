@@ -100,6 +100,22 @@ class DamagedState(PinkeepError):
         self.path = path
 
 
+class NewerState(DamagedState):
+    """A keyring file of a later format than this pinkeep reads.
+
+    :param version: the format of the file
+    :param known: the latest format that is read
+    """
+
+    def __init__(self, path: str, version: int, known: int) -> None:
+        super().__init__(path, f"has the format {version}: a newer certbot-pinkeep wrote it")
+        self.why = (
+            f"This certbot-pinkeep reads formats up to {known}. {_GOES_ON} Install the newer "
+            "certbot-pinkeep again."
+        )
+        self.run = ""
+
+
 class UnreadableState(DamagedState):
     """A keyring file that cannot be read at all; whether it can be trusted is not known."""
 

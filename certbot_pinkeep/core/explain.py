@@ -38,8 +38,9 @@ from certbot_pinkeep.core.explain_hosts import (
     to_merge,
     to_split,
 )
+from certbot_pinkeep.core.holdings import Holding, Release
 from certbot_pinkeep.core.keyring import Key, Keyring
-from certbot_pinkeep.core.ledger import Holding, Ledger, Release
+from certbot_pinkeep.core.ledger import Ledger, Uncertainty
 from certbot_pinkeep.core.options import SWITCHES
 from certbot_pinkeep.core.rollover import Cause, Decision, Safety
 from certbot_pinkeep.core.text import command, joined
@@ -346,11 +347,12 @@ def announcement(
     :param hosts: the names at which the key is to be served; ``None``: all that are pinned
     """
     told = [victims(one, now) for one in rollover.locked_out(key.pin, ledger, now, hosts)]
-    if ledger.doubt or ledger.is_ahead_of(now):
-        told.append(f"other clients, which are unknown: {_unknown(ledger, now)}")
-    elif ledger.blind_until is not None and ledger.blind_until > now:
-        until = times.text(ledger.blind_until)
-        told.append(f"clients that hold pins from before the record was lost, until {until}")
+    unknown = ledger.uncertainty(now)
+    if unknown is not None and unknown.end is not None:
+        until = times.text(unknown.end)
+        told.append(f"clients that hold pins that are not on record ({unknown.why}), until {until}")
+    elif unknown is not None:
+        told.append(f"other clients, which are unknown: {unknown.why}")
     if not told:
         return NOBODY
     return f"This rollover locks out {'; '.join(told)}."
@@ -388,15 +390,28 @@ def refused_already(keyring: str, lineages: list[str]) -> str:
     )
 
 
-def unconfirmed(name: str, ledger: Ledger, now: datetime) -> str:
+def unconfirmed(name: str, unknown: Uncertainty) -> str:
     """Tell that nothing can be confirmed, because nothing follows from the ledger."""
-    told = f"pinkeep cannot confirm what is served: {_unknown(ledger, now)}."
-    if ledger.doubt:
+    told = f"pinkeep cannot confirm what is served: {unknown.why}."
+    if unknown.cause == "doubt":
         return joined(told, _RENEW)
     return joined(
         told,
         "If the clock is right now, confirm the clock.",
         command(f"certbot-pinkeep confirm {name} --clock"),
+    )
+
+
+def clock_accepted(name: str, ledger: Ledger, now: datetime) -> str:
+    """Tell what follows after the admin says that the clock is right."""
+    told = f"pinkeep takes the clock of the keyring {name} to be right."
+    unknown = ledger.uncertainty(now)
+    if unknown is not None and unknown.end is None:
+        return f"{told} pinkeep rolls no key over before its next run: {unknown.why}."
+    bound = [one.binds_until(now) for one in ledger.binding(now, now)]
+    until = times.text(max([*bound, (unknown and unknown.end) or now]))
+    return (
+        f"{told} Pins that a wrong clock ended too early bind again, until {until} at the latest."
     )
 
 
@@ -412,9 +427,10 @@ def unpinning(
     if ledger.binds_nobody(now):
         return f"The keyring {name} is unpinned: no client holds its pins, no header is sent."
     sends = f"The keyring {name} sends max-age=0, so that clients forget its pins."
-    if ledger.doubt or ledger.is_ahead_of(now):
+    unknown = ledger.uncertainty(now)
+    if unknown is not None and unknown.end is None:
         return (
-            f"{sends} pinkeep does not know until when clients hold them: {_unknown(ledger, now)}. Until "
+            f"{sends} pinkeep does not know until when clients hold them: {unknown.why}. Until "
             "then the key stays pinned, and pinkeep keeps it."
         )
     bound = [entry for entry in ledger.known if entry.policy.binding]
@@ -425,17 +441,13 @@ def unpinning(
             command(f"certbot-pinkeep confirm {name}"),
         )
     until = max([one.binds_until(now) for one in ledger.holdings], default=now)
-    until = max(until, ledger.blind_until or until)
+    until = max(until, (unknown and unknown.end) or until)
     return joined(
         f"{sends} Clients that do not come back hold the pins until {times.text(until)} at the latest. "
         f"The first '{step}' after that takes the header away. Until then the key stays pinned, and "
         "pinkeep keeps it.",
         carried(name, ledger, now, None),
     )
-
-
-def _unknown(ledger: Ledger, now: datetime) -> str:
-    return ledger.doubt or rollover.clock(ledger, now)
 
 
 def when_safe(name: str, safety: Safety) -> str:

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from certbot_pinkeep.core import times
+from certbot_pinkeep.core.holdings import Release
 from certbot_pinkeep.core.keyring import Keyring
-from certbot_pinkeep.core.ledger import Ledger, Release
+from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.rollover import Safety
 from certbot_pinkeep.core.text import command, joined

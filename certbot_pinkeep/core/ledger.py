@@ -3,228 +3,93 @@
 The rules:
 
 * A policy is recorded before it is published: from then on it *may* be served, at the hosts that it
-  was published for. It binds there (see ``reach``), and nowhere else.
+  was published for. It binds there (see ``holdings``), and nowhere else.
 * Where the same policy goes on at fewer hosts, the time at the others ends as that of a policy does:
   when Apache is known to have loaded what is published now.
 * It is confirmed once Apache has loaded it. Only the confirmation of a later policy ends it: until
   then it may still be served, even when a later one is already recorded.
-* It binds until it was last served plus its own max-age, not today's (RFC 7469 §2.3.1, §2.3.3).
-  One that may still be served binds until now plus its max-age.
-* Time in the ledger never runs backwards: what happens after a recorded moment is not dated before
-  it. A confirmation at a moment before the latest known one ends nothing: how long the earlier
+* Time in the ledger never runs backwards: what happens after a recorded time is not dated before
+  it. A confirmation at a time before the latest known one ends nothing: how long the earlier
   policies were served cannot be told from a clock that was set back (G8).
-* What can bind nobody any more is pruned, except for the current policy; one that is pending twice
+* What can bind nobody any more has expired, except for the current policy; one that is pending twice
   is kept once. So the ledger stays small for ever.
-* A moment at which something was pruned stays on record: it shows when a clock, set far ahead for a
-  while, made the ledger forget too much (G8).
-* After a loss of state the ledger is blind to what was served before: until ``blind_until``
-  nothing follows from it. While it is in ``doubt``, nothing follows from it either (G8).
+* The last few that expired are remembered, and the time at which they did: a clock that was set far
+  ahead may have ended them too early. Once the admin says that the clock is right, they bind again, until
+  their own end. What expired before those may bind until the first of them had ended.
+* Uncertainty is one value: why clients may hold what is not on record, and until when. While its end is
+  not known, because nobody has looked into it yet or because the clock was set back, nothing follows from
+  the ledger (G8). It is never forgotten.
 * What other keyrings served at hosts that are now this one's is imported: it binds there as it did.
   It may be served until it is known that Apache sends this keyring's header there; also what binds
   nobody now is noted until then, because what follows it may.
-* What a host was seen sending though no keyring publishes it is kept with what is imported, as
-  served until it was seen last. The look that does not see it any more confirms its end.
-* What a host sent before it was pinned, where it has an address and could not be seen there, is unknown: a
-  release stands for it, with the keys that were live then, for the default max-age. A look that sees
-  the host without pinkeep's header ends it, and so does the admin.
-* A release, a version of an app or a zone that carries pins, binds as a policy does: until the date
-  that the admin names, plus the time for which it is held after that (a zone's TTL). What is told of
-  it later makes it bind for longer and at more names, never less; only its end makes it end.
-* A release ends on its date, whatever the clock did. The last few that ran out are remembered: if a
-  clock that was set far ahead ended one too early, it binds again, until its own date, once the
-  clock is right. How long to wait for what is not known follows from policies alone.
-* The last few that bind nobody any more are kept as windows in time, to be shown. Nothing follows
-  from those.
+* What is told of a release later makes it bind for longer and at more names, never less; only its end
+  makes it end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Literal
 
-from certbot_pinkeep.core import hostnames, times
+from certbot_pinkeep.core import times
 from certbot_pinkeep.core.errors import BadRelease
+from certbot_pinkeep.core.holdings import Entry, Holding, Release, Window, without
+from certbot_pinkeep.core.pins import FORGOTTEN
 from certbot_pinkeep.core.policy import Policy
 
-#: How many windows are kept of what binds nobody any more.
-PAST = 24
-#: Channel and label of the release that stands for headers that could not be seen.
-UNSEEN = ("header", "not-seen")
+#: How many are remembered of what expired.
+MOST_EXPIRED = 24
 
 
 @dataclass(frozen=True)
-class Window:
-    """When a policy or a release was held.
+class Uncertainty:
+    """Until when clients may hold what is not on record, and why (G8).
 
-    :ivar what: the release; empty: it was a policy
-    :ivar since: from when it may have been served, or was carried
-    :ivar ended: when it was replaced, or is not carried any more; ``None``: it was not
-    :ivar until: until when somebody may have held it
+    :ivar why: as a part of a sentence
+    :ivar until: from when nobody holds it any more, at the earliest; ``None``: unknown
+    :ivar cause: what keeps the end unknown: in ``doubt`` nobody has looked into it yet; the ``clock`` was
+        set back; empty: nothing, it ends by itself
     """
 
-    what: str
-    pins: tuple[str, ...]
-    since: datetime
-    ended: datetime | None
-    until: datetime
-
-
-@dataclass(frozen=True)
-class Release:
-    """Pins that are carried elsewhere: by a version of an app, or in a zone.
-
-    :ivar channel: where they are carried, e.g. ``ios``, ``dns``
-    :ivar label: which one it is there, e.g. ``3.2``
-    :ivar pins: all that it carries
-    :ivar hosts: the names that it pins; empty: it may be any
-    :ivar recorded: since when it is known
-    :ivar until: until when it is carried
-    :ivar ttl: for how long it is held after that
-    :ivar subdomains: whether it pins the names below the hosts as well
-    """
-
-    channel: str
-    label: str
-    pins: tuple[str, ...]
-    hosts: tuple[str, ...]
-    recorded: datetime
-    until: datetime
-    ttl: timedelta = timedelta(0)
-    subdomains: bool = False
-
-    def __str__(self) -> str:
-        return f"the release {self.channel} {self.label}"
+    why: str
+    until: datetime | None = None
+    cause: Literal["", "doubt", "clock"] = ""
 
     @property
-    def is_unseen(self) -> bool:
-        """Whether it stands for headers that could not be seen."""
-        return (self.channel, self.label) == UNSEEN
+    def end(self) -> datetime | None:
+        """From when nobody holds it any more; ``None``: unknown."""
+        return None if self.cause else self.until
 
-    @property
-    def subject(self) -> str:
-        """Its name as it begins a sentence."""
-        return f"The release {self.channel} {self.label}"
-
-    def is_the_same_as(self, other: Release) -> bool:
-        """Whether it is the same version of the same thing, maybe on record with another date."""
-        one, two = ((r.channel, r.label, frozenset(r.pins)) for r in (self, other))
-        return one == two
-
-    def also_at(self, other: Release) -> Release:
-        """The same, at the names of the other one as well."""
-        hosts = tuple(dict.fromkeys((*self.hosts, *other.hosts)))
-        return replace(
-            self,
-            hosts=hosts if self.hosts and other.hosts else (),
-            subdomains=self.subdomains or other.subdomains,
-        )
-
-    def binds_at(self, hosts: Iterable[str] | None) -> bool:
-        """Whether it binds at any of these names; ``None``: at any name at all."""
-        return _binds_at(self.hosts, hosts, self.subdomains)
-
-    def binds_until(self, now: datetime) -> datetime:
-        """The time from which nobody holds it any more."""
-        return self.until + self.ttl
-
-    def may_bind(self, now: datetime) -> bool:
-        """Whether somebody may still hold it at *now*."""
-        return self.binds_until(now) > now
-
-    def window(self, now: datetime) -> Window:
-        """When it is held, seen from *now*."""
-        what = f"{self.channel} {self.label}"
-        return Window(what, self.pins, self.recorded, self.until, self.binds_until(now))
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One policy's time.
-
-    :ivar hosts: the names at which it was, or may have been, served; empty: it may be anywhere
-    :ivar recorded: from when it may have been served
-    :ivar confirmed: when Apache is known to have loaded it; ``None`` while pending
-    :ivar replaced: when Apache is known to have loaded a later one; ``None`` while this one may
-        still be served
-    """
-
-    policy: Policy
-    recorded: datetime
-    confirmed: datetime | None = None
-    replaced: datetime | None = None
-    hosts: tuple[str, ...] = ()
-
-    @property
-    def pins(self) -> tuple[str, ...]:
-        """The pins of the policy."""
-        return self.policy.pins
-
-    @property
-    def subdomains(self) -> bool:
-        """Whether it binds at the names below its hosts as well."""
-        return self.policy.include_subdomains
-
-    def binds_at(self, hosts: Iterable[str] | None) -> bool:
-        """Whether it binds whom it binds at any of these names; ``None``: at any name at all."""
-        return bool(self.policy.binding) and _binds_at(self.hosts, hosts, self.subdomains)
-
-    def is_served_at(self, hosts: Iterable[str]) -> bool:
-        """Whether it may be served at any of these names, whomever it binds."""
-        return self.replaced is None and _binds_at(self.hosts, hosts, self.subdomains)
-
-    def may_bind(self, now: datetime) -> bool:
-        """Whether a client may still hold it at *now*, or get it."""
-        return bool(self.policy.binding) and (self.replaced is None or self.binds_until(now) > now)
-
-    def also_at(self, hosts: tuple[str, ...]) -> Entry:
-        """The same, served at these names as well."""
-        if not self.hosts:
+    def joined(self, other: Uncertainty | None) -> Uncertainty:
+        """Both as one: what has no known end counts first, then what ends last."""
+        if other is None:
             return self
-        return replace(self, hosts=tuple(dict.fromkeys((*self.hosts, *hosts))) if hosts else ())
-
-    def binds_until(self, now: datetime) -> datetime:
-        """The time from which no client can hold it any more, seen from *now*."""
-        return (self.replaced or now) + self.policy.binding
-
-    def window(self, now: datetime) -> Window:
-        """When it is held, seen from *now*."""
-        return Window("", self.pins, self.recorded, self.replaced, self.binds_until(now))
-
-
-#: What binds somebody.
-Holding = Entry | Release
-
-
-def _binds_at(served: tuple[str, ...], hosts: Iterable[str] | None, subdomains: bool) -> bool:
-    return not served or hosts is None or bool(hostnames.covered(served, hosts, subdomains))
+        first = max(self, other, key=lambda one: (bool(one.cause), one.until or times.EARLIEST))
+        return replace(first, until=max(filter(None, (self.until, other.until)), default=None))
 
 
 @dataclass(frozen=True)
 class Ledger:
     """All policies that may still bind somebody, oldest first.
 
-    :ivar imported: those of other keyrings
-    :ivar blind_until: until when policies that are not in here may bind; ``None``: none do
-    :ivar seen: the latest moment of what is not on record any more
-    :ivar doubt: why nothing follows from it for now, as a part of a sentence; empty: no doubt
-    :ivar longest: the longest time for which any policy that was ever on record binds a client; no
-        release counts
+    :ivar imported: those of other keyrings, and what hosts sent before they were pinned
     :ivar releases: those that may still bind somebody, in the order in which they were added
-    :ivar past: the last ones that bind nobody any more, oldest first
-    :ivar over: the last releases that ran out by the clock of that time; nothing follows from them
-        before the clock is set right
+    :ivar expired: the last ones that expired by the clock of that time, in the order of their ends; nothing
+        follows from them before the clock is set right
+    :ivar uncertain: what else clients may hold; ``None``: everything is on record
+    :ivar latest_known: the latest known time of what is not on record any more
     """
 
     entries: tuple[Entry, ...] = ()
-    blind_until: datetime | None = None
-    seen: datetime | None = None
-    doubt: str = ""
-    longest: timedelta = timedelta(0)
     imported: tuple[Entry, ...] = ()
     releases: tuple[Release, ...] = ()
-    past: tuple[Window, ...] = field(default=(), compare=False)
-    over: tuple[Release, ...] = ()
+    expired: tuple[Holding, ...] = ()
+    uncertain: Uncertainty | None = None
+    latest_known: datetime | None = None
+
+    # What it says
 
     @property
     def holdings(self) -> tuple[Holding, ...]:
@@ -247,15 +112,73 @@ class Ledger:
         return self.current is not None and self.current.confirmed is None
 
     def latest(self) -> datetime | None:
-        """The latest moment that the ledger knows of."""
-        moments_ = [
-            moment
+        """The latest time that the ledger knows of."""
+        known = [
+            time
             for entry in self.known
-            for moment in (entry.recorded, entry.confirmed, entry.replaced)
-            if moment is not None
+            for time in (entry.recorded, entry.confirmed, entry.replaced)
+            if time is not None
         ]
-        moments_ += [release.recorded for release in self.releases]
-        return max([*moments_, self.seen] if self.seen else moments_, default=None)
+        known += [release.recorded for release in self.releases]
+        return max([*known, self.latest_known] if self.latest_known else known, default=None)
+
+    def is_ahead_of(self, now: datetime) -> bool:
+        """Whether it knows of a time after *now*: the clock runs, or once ran, wrong."""
+        latest = self.latest()
+        return latest is not None and latest > now
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether nobody has looked into what is uncertain yet."""
+        return self.uncertain is not None and bool(self.uncertain.cause)
+
+    def uncertainty(self, now: datetime) -> Uncertainty | None:
+        """What clients may hold at *now* that is not on record (G8); ``None``: nothing."""
+        latest, known = self.latest(), self.uncertain
+        if known is not None and known.cause:
+            return known
+        if latest is not None and latest > now:
+            reached = (
+                f"the clock says {times.text(now)}, but {times.text(latest)} was reached before"
+            )
+            return Uncertainty(reached, cause="clock")
+        return known if known is not None and known.until and known.until > now else None
+
+    def binding(self, at: datetime, now: datetime) -> tuple[Holding, ...]:
+        """What still binds at *at*, as far as can be told at *now*."""
+        return tuple(one for one in self.holdings if one.binds_until(now) > at)
+
+    def binds_nobody(self, now: datetime) -> bool:
+        """Whether it is certain at *now* that no client holds any policy."""
+        return not (self.uncertainty(now) or self.binding(now, now))
+
+    @property
+    def past(self) -> tuple[Window, ...]:
+        """When what expired was held, to be shown."""
+        known = (one for one in self.expired if one.pins != FORGOTTEN)
+        return tuple(one.window(times.EARLIEST) for one in known)
+
+    def longest_policy(self) -> timedelta:
+        """The longest time for which a policy binds that is on record, or was not long ago."""
+        policies = [one for one in (*self.known, *self.expired) if isinstance(one, Entry)]
+        return max((entry.policy.binding for entry in policies), default=timedelta(0))
+
+    def may_be_served(self, policy: Policy) -> bool:
+        """Whether *policy* is on record as one that may be served now."""
+        return any(entry.policy == policy and entry.replaced is None for entry in self.entries)
+
+    def confirmed_policy(self) -> Policy | None:
+        """The policy that Apache is known to have loaded last."""
+        confirmed = [entry.policy for entry in self.entries if entry.confirmed is not None]
+        return confirmed[-1] if confirmed else None
+
+    def sending(self, now: datetime) -> tuple[str, ...]:
+        """The hosts that may still send what they were seen sending, or could not be seen yet."""
+        known: tuple[Holding, ...] = self.holdings
+        waiting = [one for one in known if one.is_awaited and one.may_bind(now)]
+        return tuple(dict.fromkeys(host for one in waiting for host in one.hosts))
+
+    # What is published
 
     def record(self, policy: Policy, at: datetime, hosts: tuple[str, ...] = ()) -> Ledger:
         """Note that *policy* is about to be published; the same as the current one: no change, but
@@ -266,26 +189,46 @@ class Ledger:
         current = self.current
         if current is not None and current.policy == policy and not _shrinks(current, hosts):
             return self._with_current(current.also_at(hosts))
-        added = Entry(policy, self._not_before(at), hosts=hosts)
+        added = Entry(policy, self.not_before(at), hosts=hosts)
         kept = []
         for entry in self.entries:
             if entry.policy != policy or entry.confirmed or entry.replaced:
                 kept.append(entry)
             else:
                 added = added.also_at(entry.hosts)
-        longest = max(self.longest, policy.binding)
-        return replace(self, entries=(*kept, added), longest=longest)
+        return replace(self, entries=(*kept, added))
 
     def confirm(self, at: datetime) -> Ledger:
-        """Note that Apache has loaded the current policy, which ends all earlier ones; at a moment
+        """Note that Apache has loaded the current policy, which ends all earlier ones; at a time
         before the latest known one: no change."""
         if self.current is None or self.is_ahead_of(at):
             return self
-        earlier = tuple(
-            entry if entry.replaced else replace(entry, replaced=at) for entry in self.entries[:-1]
-        )
         current = replace(self.current, confirmed=self.current.confirmed or at)
-        return replace(self, entries=(*earlier, current))
+        return replace(self, entries=(*_replaced(self.entries[:-1], at), current))
+
+    def reopen(self) -> Ledger:
+        """Note that Apache has to load the current policy anew."""
+        if self.current is None:
+            return self
+        entries = (*self.entries[:-1], replace(self.current, confirmed=None))
+        return replace(self, entries=entries, latest_known=self.latest())
+
+    def prune(self, now: datetime) -> Ledger:
+        """Drop what can bind nobody any more; the current policy stays."""
+        pruned = replace(
+            self,
+            entries=(*(e for e in self.entries[:-1] if e.is_needed(now)), *self.entries[-1:]),
+            imported=tuple(entry for entry in self.imported if entry.is_needed(now)),
+            releases=tuple(release for release in self.releases if release.may_bind(now)),
+        )
+        if pruned == self:
+            return self
+        kept = set(pruned.holdings)
+        gone = (one for one in self.holdings if one not in kept)
+        latest = max(now, self.latest_known or now)
+        return replace(pruned, expired=_last((*self.expired, *gone)), latest_known=latest)
+
+    # Hosts that change keyrings
 
     def inherit(self, other: Ledger, hosts: tuple[str, ...]) -> Ledger:
         """Note what another keyring served, or may be serving, at hosts that are now this one's.
@@ -296,21 +239,44 @@ class Ledger:
         for entry in other.known:
             if entry.binds_at(hosts) or entry.is_served_at(hosts):
                 known[entry.policy, entry.recorded, hosts] = replace(entry, hosts=hosts)
-        blind = max(filter(None, (self.blind_until, other.blind_until)), default=None)
+        uncertain = self.uncertain.joined(other.uncertain) if self.uncertain else other.uncertain
         result = replace(
             self,
             imported=tuple(known.values()),
-            blind_until=blind,
-            doubt=self.doubt or other.doubt,
-            longest=max(self.longest, other.longest),
-            over=_last_over(self.over, (one for one in other.over if one.binds_at(hosts))),
+            expired=_last((*self.expired, *(e for e in other.expired if e.binds_at(hosts)))),
+            uncertain=uncertain,
         )
         for release in other.releases:
             if release.binds_at(hosts):
-                result = result._with_carried(release)
+                result = result.with_carried(release)
         return result
 
-    def _with_carried(self, release: Release) -> Ledger:
+    def without_hosts(self, hosts: Iterable[str]) -> Ledger:
+        """The ledger without what was served at hosts that another keyring has now, and knows of."""
+        gone = set(hosts)
+        entries, imported = (without(known, gone) for known in (self.entries, self.imported))
+        if entries and not without(self.entries[-1:], gone):
+            # Nothing is served any more; what was, still binds.
+            imported, entries = [*imported, *entries], []
+        return replace(
+            self,
+            entries=tuple(entries),
+            imported=tuple(imported),
+            releases=tuple(without(self.releases, gone)),
+            expired=tuple(without(self.expired, gone)),
+            latest_known=self.latest(),
+        )
+
+    def transferred(self, at: datetime) -> Ledger:
+        """Note that Apache sends this keyring's header where others' were sent; at a time before
+        the latest known one: no change."""
+        if self.is_ahead_of(at):
+            return self
+        return replace(self, imported=tuple(_replaced(self.imported, at)))
+
+    # Releases
+
+    def with_carried(self, release: Release) -> Ledger:
         """The ledger with another keyring's release; one that it has already binds for the longer of
         both times, at the names of both."""
         known = next((one for one in self.releases if one.is_the_same_as(release)), None)
@@ -337,7 +303,7 @@ class Ledger:
                 "than these. Nothing was changed. Give what carries these pins another --label. Where the "
                 "one on record is to bind for longer, give 'extend' in place of 'add'."
             )
-        added = replace(release, recorded=self._not_before(release.recorded))
+        added = replace(release, recorded=self.not_before(release.recorded))
         return replace(self, releases=(*self.releases, added))
 
     def extended(self, release: Release, until: datetime, ttl: timedelta) -> Ledger:
@@ -355,238 +321,102 @@ class Ledger:
             )
         return self._with_release(release, longer)
 
-    def _with_release(self, known: Release, changed: Release) -> Ledger:
-        return replace(
-            self, releases=tuple(changed if one == known else one for one in self.releases)
-        )
-
     def named(self, channel: str, label: str) -> tuple[Release, ...]:
         """The releases of this name: several, where lineages brought others of that name along."""
         return tuple(one for one in self.releases if (one.channel, one.label) == (channel, label))
 
     def ended(self, release: Release, at: datetime) -> Ledger:
-        """Note that a release is not carried any more; not dated before the latest known moment."""
-        gone = replace(release, until=min(release.until, self._not_before(at)))
+        """Note that a release is not carried any more; not dated before the latest known time."""
+        gone = replace(release, until=min(release.until, self.not_before(at)))
         return self._with_release(release, gone)
 
-    def longest_policy(self) -> timedelta:
-        """The longest time for which a policy binds that is on record, or was not long ago."""
-        held = [
-            *(entry.policy.binding for entry in self.known),
-            *(one.until - (one.ended or one.since) for one in self.past if not one.what),
-        ]
-        return max(held, default=timedelta(0))
-
-    def without_hosts(self, hosts: Iterable[str]) -> Ledger:
-        """The ledger without what was served at hosts that another keyring has now, and knows of."""
-        gone = set(hosts)
-        entries = [replace(e, hosts=_others(e.hosts, gone)) for e in self.entries if _left(e, gone)]
-        imported = [
-            replace(e, hosts=_others(e.hosts, gone)) for e in self.imported if _left(e, gone)
-        ]
-        releases, over = (
-            tuple(replace(r, hosts=_others(r.hosts, gone)) for r in known if _left(r, gone))
-            for known in (self.releases, self.over)
-        )
-        if entries and self.current is not None and not _left(self.current, gone):
-            # Nothing is served any more; what was, still binds.
-            imported, entries = [*imported, *entries], []
+    def _with_release(self, known: Release, changed: Release) -> Ledger:
         return replace(
-            self,
-            entries=tuple(entries),
-            imported=tuple(imported),
-            releases=releases,
-            over=over,
-            seen=self.latest(),
+            self, releases=tuple(changed if one == known else one for one in self.releases)
         )
 
-    def transferred(self, at: datetime) -> Ledger:
-        """Note that Apache sends this keyring's header where others' were sent; at a moment before
-        the latest known one: no change."""
-        if self.is_ahead_of(at):
-            return self
-        ended = tuple(
-            entry if entry.replaced else replace(entry, replaced=at) for entry in self.imported
-        )
-        return replace(self, imported=ended)
+    # What is uncertain
 
-    def sent(self, policy: Policy, hosts: tuple[str, ...], at: datetime) -> Ledger:
-        """Note that hosts were seen sending a policy that no keyring publishes: until now."""
-        seen = self._not_before(at)
-        known = [
-            e for e in self.imported if e.policy == policy and e.hosts == hosts and _awaited(e)
-        ]
-        others = tuple(entry for entry in self.imported if entry not in known)
-        recorded = min((entry.recorded for entry in known), default=seen)
-        entry = Entry(policy, recorded, None, seen, hosts)
-        longest = max(self.longest, policy.binding)
-        return replace(self, imported=(*others, entry), longest=longest)
+    def with_latest_known(self, time: datetime) -> Ledger:
+        """Note that *time* has been reached; no change where a later one is known."""
+        return self if self.not_before(time) == self.latest() else replace(self, latest_known=time)
 
-    def not_sent(self, hosts: Iterable[str], at: datetime) -> Ledger:
-        """Note that hosts were seen without what they had been seen sending: until now at most."""
-        silent, end = set(hosts), self._not_before(at)
-        ended = tuple(
-            replace(entry, confirmed=end, replaced=end)
-            if _awaited(entry) and silent.issuperset(entry.hosts)
-            else entry
-            for entry in self.imported
-        )
-        return replace(self, imported=ended)
+    def with_uncertainty(self, why: str, until: datetime | None = None) -> Ledger:
+        """Note that clients may hold what is not on record.
 
-    def unseen(
-        self, pins: Iterable[str], hosts: tuple[str, ...], at: datetime, held: timedelta
-    ) -> Ledger:
-        """Note that it is unknown what hosts sent until now, beside these pins.
-
-        :param held: for how long clients are taken to hold it
+        :param why: as a part of a sentence
+        :param until: from when they hold it no more; ``None``: nobody has looked into it yet
         """
-        if not hosts:
-            return self
-        begin = self._not_before(at)
-        added = Release(*UNSEEN, tuple(dict.fromkeys(pins)), hosts, begin, begin + held)
-        return self._with_carried(added)
+        added = Uncertainty(why, until, "" if until else "doubt")
+        return replace(self, uncertain=self.uncertain.joined(added) if self.uncertain else added)
 
-    def seen_at(self, hosts: Iterable[str]) -> Ledger:
-        """Note that hosts were seen, and nothing about them is unknown any more."""
-        gone = set(hosts)
-        kept = [
-            replace(one, hosts=_others(one.hosts, gone)) if one.is_unseen else one
-            for one in self.releases
-            if not one.is_unseen or _left(one, gone)
-        ]
-        return replace(self, releases=tuple(kept), seen=self.latest())
-
-    def sending(self, now: datetime) -> tuple[str, ...]:
-        """The hosts that may still send what they were seen sending, or could not be seen yet."""
-        waiting: list[Holding] = [
-            one for one in self.imported if _awaited(one) and one.may_bind(now)
-        ]
-        waiting += [one for one in self.releases if one.is_unseen and one.may_bind(now)]
-        return tuple(dict.fromkeys(host for entry in waiting for host in entry.hosts))
-
-    def is_ahead_of(self, now: datetime) -> bool:
-        """Whether it knows of a moment after *now*: the clock runs, or once ran, wrong."""
-        latest = self.latest()
-        return latest is not None and latest > now
-
-    def with_latest_known(self, moment: datetime) -> Ledger:
-        """Note that *moment* has been reached; no change where a later one is known."""
-        latest = self.latest()
-        if latest is not None and latest >= moment:
-            return self
-        return replace(self, seen=moment)
-
-    def doubted(self, why: str, others: Iterable[Policy]) -> Ledger:
+    def contradicted(self, why: str, others: Iterable[Policy]) -> Ledger:
         """The ledger after something else turned out to have happened than what it says.
 
         :param why: as a part of a sentence
         :param others: policies that may be served as well, as of now
         """
-        result = replace(self, doubt=why)
-        latest, current = self.latest(), self.current
+        result, latest, current = self.with_uncertainty(why), self.latest(), self.current
+        if latest is None:
+            return result
         for policy in others:
-            if latest is not None and not result.may_be_served(policy):
+            if not result.may_be_served(policy):
                 result = result.record(policy, latest)
         # What was published last is still what is to be served.
-        return (
-            result.record(current.policy, latest, current.hosts) if current and latest else result
-        )
+        return result.record(current.policy, latest, current.hosts) if current else result
 
-    def blinded(self, until: datetime) -> Ledger:
-        """The ledger out of doubt, with nothing following from it before *until*."""
-        return replace(self, doubt="", blind_until=max(until, self.blind_until or until))
+    def settled(self, until: datetime) -> Ledger:
+        """Note that somebody looked into what is uncertain: it ends then, not before."""
+        if self.uncertain is None:
+            return self
+        until = max(until, self.uncertain.until or until)
+        return replace(self, uncertain=replace(self.uncertain, until=until, cause=""))
 
     def accept_clock(self, now: datetime) -> Ledger:
-        """The ledger of an admin who says that the clock is right now, though later moments are on
-        record: those count as now, and what a wrong clock may have made it forget as binding."""
+        """The ledger of an admin who says that the clock is right now, though later times are on
+        record: those count as now, and what a wrong clock made expire may bind again."""
         if not self.is_ahead_of(now):
             return self
-        releases = (*self.releases, *(one for one in self.over if one.may_bind(now)))
-        until = now + self.longest
-        if len(self.over) >= PAST:  # those that ended before these may be forgotten
-            until = max(until, min(one.binds_until(now) for one in self.over))
-        return replace(
+        back = [one.known_by(now) for one in self.expired if one.known_by(now).may_bind(now)]
+        right = replace(
             self,
-            entries=tuple(_set_right(entry, now) for entry in self.entries),
-            imported=tuple(_set_right(entry, now) for entry in self.imported),
-            releases=tuple(replace(r, recorded=min(r.recorded, now)) for r in releases),
-            over=tuple(one for one in self.over if not one.may_bind(now)),
-            seen=None,
-        ).blinded(until)
-
-    def binds_nobody(self, now: datetime) -> bool:
-        """Whether it is certain at *now* that no client holds any policy."""
-        return not (self.is_uncertain(now) or self.binding(now, now))
-
-    def is_uncertain(self, now: datetime) -> bool:
-        """Whether clients may hold what is not on record (G8)."""
-        blind = self.blind_until is not None and self.blind_until > now
-        return bool(self.doubt) or blind or self.is_ahead_of(now)
-
-    def reopen(self) -> Ledger:
-        """Note that Apache has to load the current policy anew."""
-        if self.current is None:
-            return self
-        entries = (*self.entries[:-1], replace(self.current, confirmed=None))
-        return replace(self, entries=entries, seen=self.latest())
-
-    def may_be_served(self, policy: Policy) -> bool:
-        """Whether *policy* is on record as one that may be served now."""
-        return any(entry.policy == policy and entry.replaced is None for entry in self.entries)
-
-    def confirmed_policy(self) -> Policy | None:
-        """The policy that Apache is known to have loaded last."""
-        confirmed = [entry.policy for entry in self.entries if entry.confirmed is not None]
-        return confirmed[-1] if confirmed else None
-
-    def prune(self, now: datetime) -> Ledger:
-        """Drop what can bind nobody any more; the current policy stays."""
-        kept = tuple(entry for entry in self.entries[:-1] if _is_needed(entry, now))
-        imported = tuple(entry for entry in self.imported if _is_needed(entry, now))
-        releases = tuple(release for release in self.releases if release.may_bind(now))
-        blind = self.blind_until if self.blind_until and self.blind_until > now else None
-        pruned = replace(
-            self,
-            entries=(*kept, *self.entries[-1:]),
-            imported=imported,
-            blind_until=blind,
-            releases=releases,
+            entries=tuple(entry.known_by(now) for entry in self.entries),
+            # Nothing is awaited of what is back: who still sends it is seen to do so.
+            imported=(
+                *(entry.known_by(now) for entry in self.imported),
+                *(
+                    replace(one, confirmed=one.confirmed or one.replaced)
+                    for one in back
+                    if isinstance(one, Entry)
+                ),
+            ),
+            releases=(
+                *(one.known_by(now) for one in self.releases),
+                *(one for one in back if isinstance(one, Release)),
+            ),
+            expired=tuple(one for one in self.expired if not one.known_by(now).may_bind(now)),
+            latest_known=None,
         )
-        if pruned == self:
-            return self
-        ran_out = [one for one in self.holdings if one not in pruned.holdings]
-        past = (*self.past, *(one.window(now) for one in ran_out))[-PAST:]
-        ended = (one for one in self.releases if one not in releases)
-        return replace(
-            pruned,
-            seen=max(now, self.seen or now),
-            past=past,
-            over=_last_over(self.over, ended),
-        )
+        if len(self.expired) < MOST_EXPIRED:
+            return right
+        first = min(one.binds_until(now) for one in self.expired)
+        return right.with_uncertainty("the clock ran ahead", first) if first > now else right
 
-    def binding(self, at: datetime, now: datetime) -> tuple[Holding, ...]:
-        """What still binds at *at*, as far as can be told at *now*."""
-        return tuple(one for one in self.holdings if one.binds_until(now) > at)
+    def not_before(self, at: datetime) -> datetime:
+        """*at*, or the latest known time, where that is later."""
+        latest = self.latest()
+        return at if latest is None else max(at, latest)
 
     def _with_current(self, current: Entry) -> Ledger:
         if current == self.current:
             return self
         return replace(self, entries=(*self.entries[:-1], current))
 
-    def _not_before(self, at: datetime) -> datetime:
-        latest = self.latest()
-        return at if latest is None else max(at, latest)
 
-
-def _last_over(*lists: Iterable[Release]) -> tuple[Release, ...]:
-    """Of the releases that ran out, those that ended last, each once."""
-    known = dict.fromkeys(release for one in lists for release in one)
-    return tuple(sorted(known, key=lambda one: one.until + one.ttl)[-PAST:])
-
-
-def _awaited(entry: Entry) -> bool:
-    """Whether it was seen being sent, and not seen to be gone since."""
-    return entry.replaced is not None and entry.confirmed is None and bool(entry.hosts)
+def _last(expired: Iterable[Holding]) -> tuple[Holding, ...]:
+    """Of what expired, what ended last, each once."""
+    ends = {one: one.binds_until(times.LATEST) for one in expired}
+    return tuple(sorted(ends, key=lambda one: ends[one])[-MOST_EXPIRED:])
 
 
 def _shrinks(entry: Entry, hosts: tuple[str, ...]) -> bool:
@@ -594,23 +424,5 @@ def _shrinks(entry: Entry, hosts: tuple[str, ...]) -> bool:
     return entry.confirmed is not None and not set(entry.hosts) <= set(hosts)
 
 
-def _left(one: Holding, gone: set[str]) -> bool:
-    """Whether it is, or was, served at other hosts, too."""
-    return not one.hosts or bool(_others(one.hosts, gone))
-
-
-def _others(hosts: tuple[str, ...], gone: set[str]) -> tuple[str, ...]:
-    return tuple(host for host in hosts if host not in gone)
-
-
-def _set_right(entry: Entry, now: datetime) -> Entry:
-    return replace(
-        entry,
-        recorded=min(entry.recorded, now),
-        confirmed=min(entry.confirmed, now) if entry.confirmed else None,
-        replaced=min(entry.replaced, now) if entry.replaced else None,
-    )
-
-
-def _is_needed(entry: Entry, now: datetime) -> bool:
-    return entry.replaced is None or entry.binds_until(now) > now
+def _replaced(entries: Iterable[Entry], at: datetime) -> Iterable[Entry]:
+    return (entry if entry.replaced else replace(entry, replaced=at) for entry in entries)

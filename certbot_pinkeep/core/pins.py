@@ -24,6 +24,14 @@ if TYPE_CHECKING:  # newer than the oldest cryptography that certbot 2.1 runs wi
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
+#: Pins that no key has, digests of nothing much. The first one fills up a header with one pin; both stand
+#: for those of a policy of which only the time is known.
+FORGOTTEN = (
+    "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+    "bjQLnP+zepicpUTmu3gKLHiQHT+zNzh2hRGjBhevoB0=",
+)
+NOBODY = FORGOTTEN[0]
+
 
 def pin_of(key: CertificatePublicKeyTypes) -> str:
     """The pin of a public key, of whatever kind (RFC 7469 §2.4)."""

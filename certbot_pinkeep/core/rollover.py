@@ -6,8 +6,7 @@ The rules:
   RFC 7469 §2.6). For one certificate, those count that bind at its names. A policy that may still
   be served has no known end: while one lacks the pin, the time from which switching is safe is
   unknown.
-* A ledger that is in doubt, that is blind to what was served before, or that knows moments later
-  than now (a clock that ran backwards), makes nothing safe (G8).
+* While clients may hold what is not on record (see ``Ledger.uncertainty``), nothing is safe (G8).
 * The next certificate is issued for the primary, until a rollover is due: by the primary's age
   since its first service, on the admin's wish, after a revocation, or because the key is
   compromised. An unknown age is not due (G8).
@@ -36,9 +35,10 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from certbot_pinkeep.core import times
+from certbot_pinkeep.core.holdings import Holding, Release
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.kinds import KeyType
-from certbot_pinkeep.core.ledger import Holding, Ledger, Release
+from certbot_pinkeep.core.ledger import Ledger
 
 #: What keeps it unknown from when switching is safe.
 Cause = Literal["", "doubt", "clock", "pending", "transferred", "none", "offline", "unseen"]
@@ -255,17 +255,13 @@ def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) 
 
     :param hosts: the names at which it is to be served; ``None``: at all that are pinned
     """
-    if ledger.doubt:
-        return Safety(None, ledger.doubt, "doubt")
-    if ledger.is_ahead_of(now):
-        return Safety(None, clock(ledger, now), "clock")
     since, who = key.created, "clients may hold"
     cause: Cause = ""
-    if ledger.blind_until is not None and ledger.blind_until > now:
-        since, who = (
-            max(since, ledger.blind_until),
-            "the record is not whole: clients may hold",
-        )
+    unknown = ledger.uncertainty(now)
+    if unknown is not None and unknown.end is None:
+        return Safety(None, unknown.why, unknown.cause)
+    if unknown is not None and unknown.end is not None:
+        since, who = max(since, unknown.end), f"{unknown.why}: clients may hold"
     for one in lacking(key.pin, ledger, hosts):
         if isinstance(one, Release):
             if one.binds_until(now) > since:
@@ -284,12 +280,6 @@ def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) 
         since = max(since, one.binds_until(now))
     why = "" if since <= now else f"{who} pins without it until {times.text(since)}"
     return Safety(since, why, cause if why else "")
-
-
-def clock(ledger: Ledger, now: datetime) -> str:
-    """Why nothing follows from a ledger that is ahead of *now*, as a part of a sentence."""
-    latest = times.text(ledger.latest() or now)
-    return f"the clock says {times.text(now)}, but {latest} was reached before"
 
 
 def lacking(pin: str, ledger: Ledger, hosts: Hosts | None = None) -> tuple[Holding, ...]:

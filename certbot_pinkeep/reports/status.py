@@ -19,9 +19,9 @@ from typing import Any
 
 from certbot_pinkeep.core import explain, rollover
 from certbot_pinkeep.core import times as moments
+from certbot_pinkeep.core.holdings import Release
 from certbot_pinkeep.core.keyring import Key, Keyring, Member
 from certbot_pinkeep.core.kinds import KeyType
-from certbot_pinkeep.core.ledger import Release
 from certbot_pinkeep.core.options import NO_HEADER
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.rollover import Decision, Safety

@@ -20,12 +20,15 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from certbot_pinkeep.core import rollover, times
+from certbot_pinkeep.core.holdings import Window
 from certbot_pinkeep.core.keyring import Key
-from certbot_pinkeep.core.ledger import Window
+from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.state import State
 
 #: What a bar shows: a key that is staged, or in service; pins that are served, or only held.
 Kind = Literal["staged", "service", "served", "held"]
+#: How many windows are shown of what expired.
+_MOST_PAST = 24
 
 
 @dataclass(frozen=True)
@@ -64,16 +67,15 @@ class Timeline:
     why: str
 
 
-def timeline(state: State, now: datetime) -> Timeline:
+def timeline(state: State, now: datetime, history: Iterable[Window] = ()) -> Timeline:
     """The timeline of a keyring, seen from *now*.
 
-    :param lost: the pins of backups whose files are lost
+    :param history: what expired, beside what the ledger still has of that
     """
     keyring, ledger = state.keyring, state.ledger
     keys = sorted(keyring.keys, key=lambda key: (key.created, key.first_served or now))
     served = {member.pin for member in keyring.members}
-    windows = [*ledger.past, *(one.window(max(now, one.recorded)) for one in ledger.holdings)]
-    windows.sort(key=lambda window: (window.since, window.until))
+    windows = _windows(ledger, now, history)
     rows = tuple(row for key in keys if (row := _key(key, key.pin in served, now)).bars)
     held = tuple(_window(window, now) for window in windows if window.until > window.since)
     bars = [bar for row in (*rows, *held) for bar in row.bars]
@@ -90,6 +92,17 @@ def timeline(state: State, now: datetime) -> Timeline:
         safe,
         verdict.why,
     )
+
+
+def _windows(ledger: Ledger, now: datetime, history: Iterable[Window]) -> list[Window]:
+    """What is held, and the last of what was, in the order of time."""
+    held = [one.window(max(now, one.recorded)) for one in ledger.holdings]
+    # Where an admin set the clock right, what is held again is in the history as well.
+    again = {(one.what, one.pins, one.since) for one in held}
+    past = dict.fromkeys((*history, *ledger.past))
+    ended = [one for one in past if (one.what, one.pins, one.since) not in again]
+    ended.sort(key=lambda window: window.until)
+    return sorted([*ended[-_MOST_PAST:], *held], key=lambda one: (one.since, one.until))
 
 
 def _key(key: Key, served: bool, now: datetime) -> Row:

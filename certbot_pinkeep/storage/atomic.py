@@ -326,6 +326,26 @@ def replace(
         _sync_folder(folder)
 
 
+def append(path: str, data: bytes, mode: int) -> None:
+    """Add *data*, whole lines, at the end of the file at *path*. What a kill left of a line there ends
+    before it.
+
+    :param mode: of a file that is not there yet
+    :raises OSError: when it cannot be written, or is no regular file
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, mode)
+    with os.fdopen(descriptor, "ab") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        if found.st_size and os.pread(descriptor, 1, found.st_size - 1) != b"\n":
+            file.write(b"\n")
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+
+
 def put(path: str, data: bytes, mode: int) -> None:
     """Put *data* at *path* as :func:`replace` does, in a folder that is not certbot's.
 

@@ -1,4 +1,4 @@
-"""The keyring file's format: a keyring's state and ledger as text, and read from it again. Pure.
+"""The keyring file's format: a keyring's state as text, and read from it again. Pure.
 
 The rules:
 
@@ -6,6 +6,9 @@ The rules:
 * The first line is the SHA-256 of all that follows: a file that was cut short or edited is
   damaged, and what is damaged is not guessed at (G8).
 * A file that contradicts itself is damaged as well.
+* A file of an earlier format is read as the same in today's (see ``earlier_formats``). One of a later
+  format is not read at all: what it says there may be what forbids a rollover.
+* No field is left out, and none is filled in: what is missing is damage.
 """
 
 from __future__ import annotations
@@ -21,23 +24,43 @@ import configobj
 
 from certbot_pinkeep.core import times
 from certbot_pinkeep.core.errors import PinkeepError
+from certbot_pinkeep.core.holdings import Entry, Holding, Release
 from certbot_pinkeep.core.keyring import Key, Keyring, Member, RetireReason, Role
 from certbot_pinkeep.core.kinds import KeyKind, KeyType
-from certbot_pinkeep.core.ledger import Entry, Ledger, Release, Window
+from certbot_pinkeep.core.ledger import Ledger, Uncertainty
 from certbot_pinkeep.core.pem import CURVES
 from certbot_pinkeep.core.pins import is_pin
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
+from certbot_pinkeep.storage import earlier_formats
 
-VERSION = "1"
+#: The format that is written; this and every earlier one is read.
+VERSION = 2
 _ROLES = ("primary", "backup", "in-service", "retired", "compromised")
-_LEAVES = ("", "asked", "revoked", "lost")
+_RETIRE_REASONS = ("", "asked", "revoked", "lost")
+_CAUSES = ("", "doubt")
 _NEIGHBOUR = "neighbour"
 _CHECKSUM = "checksum = "
+_TITLE = b"# Written by certbot-pinkeep. Do not edit: an edited file counts as damaged.\n"
 #: No number in a file is larger than what pinkeep writes; nothing has to reckon with such a one.
-_MOST_DAYS, _MOST_SAVED, _MOST_BITS = 36500, 10**12, 65536
+_MOST_DAYS, _MOST_SAVED, _MOST_BITS, _MOST_VERSION = 36500, 10**12, 65536, 10**6
 #: The largest max-age that is read: what a header may say is for ever already.
 _LONGEST_AGE = 10**20
+
+Section = dict[str, str | list[str]]
+#: A section that was read; ConfigObj has values of several kinds.
+Read = Mapping[str, Any]
+
+
+class NewerFormat(ValueError):
+    """A keyring file that a later version of pinkeep wrote.
+
+    :ivar version: its format
+    """
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"it has the format {version}")
+        self.version = version
 
 
 def write(state: State) -> bytes:
@@ -45,28 +68,23 @@ def write(state: State) -> bytes:
 
     :raises PinkeepError: for text that no such file can hold
     """
-    keyring = state.keyring
+    keyring, ledger, days = state.keyring, state.ledger, state.keyring.rollover_days
     content = configobj.ConfigObj(interpolation=False, encoding="utf-8")
-    content["version"] = VERSION
+    content["version"] = str(VERSION)
     content["keyring"] = keyring.name
+    content["saved"] = str(state.saved)
+    content["rollover_days"] = "never" if days is None else str(days)
+    content["unpin"] = str(state.unpin)
     content["snippet"] = state.snippet
     content["tested"] = state.tested
-    content["unpin"] = str(state.unpin)
-    content["saved"] = str(state.saved)
-    days = keyring.rollover_days
-    content["rollover_days"] = "never" if days is None else str(days)
-    content["doubt"] = state.ledger.doubt
-    content["longest"] = str(round(state.ledger.longest.total_seconds()))
-    blind = state.ledger.blind_until
-    content["blind_until"] = times.text(blind) if blind else ""
-    content["seen"] = times.text(state.ledger.seen) if state.ledger.seen else ""
-    content["lineages"] = {str(n): _write_member(m) for n, m in enumerate(keyring.members, 1)}
-    content["keys"] = {str(n): _write_key(k) for n, k in enumerate(keyring.keys, 1)}
-    content["ledger"] = write_entries(state.ledger.entries)
-    content["inherited"] = write_entries(state.ledger.imported)
-    content["releases"] = _write_releases(state.ledger.releases)
-    content["over"] = _write_releases(state.ledger.over)
-    content["past"] = _write_past(state.ledger.past)
+    content["latest_known"] = _write_time(ledger.latest_known)
+    content["uncertain"] = _write_uncertainty(ledger.uncertain)
+    content["lineages"] = _numbered(map(_write_member, keyring.members))
+    content["keys"] = _numbered(map(_write_key, keyring.keys))
+    content["ledger"] = write_holdings(ledger.entries)
+    content["imported"] = write_holdings(ledger.imported)
+    content["releases"] = write_holdings(ledger.releases)
+    content["expired"] = write_holdings(ledger.expired)
     content["options"] = dict(state.settings)
     written = io.BytesIO()
     try:
@@ -76,54 +94,30 @@ def write(state: State) -> bytes:
             f"The keyring file of {keyring.name} cannot hold what is to be kept in it: {error}. Nothing "
             "was changed."
         ) from error
-    body = b"# Written by certbot-pinkeep. Do not edit: an edited file counts as damaged.\n"
-    body += written.getvalue()
+    body = _TITLE + written.getvalue()
     return f"{_CHECKSUM}{hashlib.sha256(body).hexdigest()}\n".encode() + body
 
 
 def read(name: str, content: bytes) -> State:
     """Read what :func:`write` wrote for the keyring *name*.
 
+    :raises NewerFormat: for what a later version of it wrote
     :raises ValueError, KeyError, TypeError, PinkeepError: for anything else
     """
-    first, _, body = content.partition(b"\n")
-    if first != f"{_CHECKSUM}{hashlib.sha256(body).hexdigest()}".encode():
-        raise ValueError("it was cut short or edited: its checksum is wrong")
-    try:
-        parsed = cast(
-            "Mapping[str, Any]",
-            configobj.ConfigObj(
-                io.BytesIO(body), interpolation=False, encoding="utf-8", default_encoding="utf-8"
-            ),
-        )
-    except configobj.ConfigObjError as error:
-        raise ValueError(str(error)) from error
-    if parsed["version"] != VERSION:
-        raise ValueError(f"it has the version {parsed['version']}, not {VERSION}")
+    parsed = _parsed(content)
     if parsed["keyring"] != name:
         raise ValueError(f"it is the file of the keyring {parsed['keyring']}")
+    days = parsed["rollover_days"]
     keyring = Keyring(
         name,
-        tuple(_read_member(section) for section in parsed["lineages"].values()),
-        tuple(_read_key(section) for section in parsed["keys"].values()),
-        None
-        if parsed["rollover_days"] == "never"
-        else times.number(parsed["rollover_days"], _MOST_DAYS),
+        tuple(map(_read_member, parsed["lineages"].values())),
+        tuple(map(_read_key, parsed["keys"].values())),
+        None if days == "never" else times.number(days, _MOST_DAYS),
     )
     _check(keyring)
     return State(
         keyring,
-        Ledger(
-            read_entries(parsed["ledger"]),
-            _read_moment(parsed["blind_until"]),
-            _read_moment(parsed["seen"]),
-            _one(parsed, "doubt"),
-            times.span(_one(parsed, "longest")),
-            read_entries(parsed["inherited"], ordered=False),
-            _read_releases(parsed["releases"]),
-            _read_past(parsed["past"]),
-            _read_releases(parsed.get("over", {})),
-        ),
+        _read_ledger(parsed),
         _one(parsed, "snippet"),
         _one(parsed, "tested"),
         read_bool(parsed["unpin"]),
@@ -132,8 +126,29 @@ def read(name: str, content: bytes) -> State:
     )
 
 
-def _read_moment(written: str) -> datetime | None:
-    return times.parse(written) if written else None
+def is_earlier(content: bytes) -> bool:
+    """Whether the content, which can be read, is in an earlier format."""
+    return f"\nversion = {VERSION}\n".encode() not in content
+
+
+def _parsed(content: bytes) -> Read:
+    """The file's values, in today's format."""
+    first, _, body = content.partition(b"\n")
+    if first != f"{_CHECKSUM}{hashlib.sha256(body).hexdigest()}".encode():
+        raise ValueError("it was cut short or edited: its checksum is wrong")
+    try:
+        parsed = cast(
+            "Read",
+            configobj.ConfigObj(
+                io.BytesIO(body), interpolation=False, encoding="utf-8", default_encoding="utf-8"
+            ),
+        )
+    except configobj.ConfigObjError as error:
+        raise ValueError(str(error)) from error
+    version = times.number(_one(parsed, "version"), _MOST_VERSION)
+    if version > VERSION:
+        raise NewerFormat(version)
+    return parsed if version == VERSION else earlier_formats.upgraded(parsed, version)
 
 
 def _check(keyring: Keyring) -> None:
@@ -147,7 +162,10 @@ def _check(keyring: Keyring) -> None:
         raise ValueError("a lineage has a key that is not listed")
 
 
-def _write_member(member: Member) -> dict[str, str | list[str]]:
+# Lineages and keys
+
+
+def _write_member(member: Member) -> Section:
     # In few lines: there may be hundreds of lineages, and all is written anew with each change.
     return {
         "lineage": member.lineage,
@@ -159,55 +177,44 @@ def _write_member(member: Member) -> dict[str, str | list[str]]:
     }
 
 
-def _read_member(section: Mapping[str, Any]) -> Member:
-    pin, loaded, moved, *more = _several(section["key"])
+def _read_member(section: Read) -> Member:
+    pin, loaded, transferred, *more = _several(section, "key")
     if more not in ([], [_NEIGHBOUR]):
         raise ValueError(f"not what a lineage is: {more!r}")
-    hosts = _several(section["hosts"])
-    return Member(_one(section, "lineage"), hosts, pin, loaded or None, moved, not more)
+    hosts = _several(section, "hosts")
+    return Member(_one(section, "lineage"), hosts, pin, loaded or None, transferred, not more)
 
 
-def _one(section: Mapping[str, Any], name: str) -> str:
-    value = section[name]
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is no text")
-    return value
-
-
-def _write_key(key: Key) -> dict[str, str]:
+def _write_key(key: Key) -> Section:
     return {
         "pin": key.pin,
         "type": key.kind.key_type,
         "kind": key.kind.detail,
         "role": key.role,
         "path": key.path or "",
-        "created": times.text(key.created),
-        "first_served": times.text(key.first_served) if key.first_served else "",
-        "leave": key.retire_reason,
-        "forced": str(key.forced),
-        "last_served": times.text(key.last_served) if key.last_served else "",
-        "added": str(key.added),
         "encrypted": key.encrypted,
+        "added": str(key.added),
+        "created": times.text(key.created),
+        "first_served": _write_time(key.first_served),
+        "last_served": _write_time(key.last_served),
+        "retire_reason": key.retire_reason,
+        "forced": str(key.forced),
     }
 
 
-def _read_key(section: Mapping[str, Any]) -> Key:
+def _read_key(section: Read) -> Key:
     if not is_pin(section["pin"]):
         raise ValueError(f"not a pin: {section['pin']!r}")
-    if section["role"] not in _ROLES:
-        raise ValueError(f"not a role: {section['role']!r}")
-    if section["leave"] not in _LEAVES:
-        raise ValueError(f"not a wish to leave a key: {section['leave']!r}")
     return Key(
         pin=section["pin"],
         kind=_read_kind(section["type"], section["kind"]),
-        role=cast(Role, section["role"]),
+        role=cast(Role, _among(section, "role", _ROLES)),
         path=_one(section, "path") or None,
         created=times.parse(section["created"]),
-        first_served=_read_moment(section["first_served"]),
-        retire_reason=cast(RetireReason, section["leave"]),
+        first_served=_time(section, "first_served"),
+        retire_reason=cast(RetireReason, _among(section, "retire_reason", _RETIRE_REASONS)),
         forced=read_bool(section["forced"]),
-        last_served=_read_moment(section["last_served"]),
+        last_served=_time(section, "last_served"),
         added=read_bool(section["added"]),
         encrypted=_one(section, "encrypted"),
     )
@@ -221,44 +228,84 @@ def _read_kind(key_type: str, detail: str) -> KeyKind:
     return KeyKind(cast(KeyType, key_type), detail)
 
 
-def write_entries(entries: Iterable[Entry]) -> dict[str, dict[str, str | list[str]]]:
-    """The entries as sections of text, in order (see :func:`read_entries`)."""
-    return {str(number): _write_entry(entry) for number, entry in enumerate(entries, 1)}
+# The ledger
 
 
-def _write_releases(releases: Iterable[Release]) -> dict[str, dict[str, str | list[str]]]:
-    """The releases as sections of text, in order (see :func:`_read_releases`)."""
+def _read_ledger(parsed: Read) -> Ledger:
+    entries, imported, releases, expired = (
+        read_holdings(parsed[name]) for name in ("ledger", "imported", "releases", "expired")
+    )
+    ledger = Ledger(
+        tuple(one for one in entries if isinstance(one, Entry)),
+        tuple(one for one in imported if isinstance(one, Entry)),
+        tuple(one for one in releases if isinstance(one, Release)),
+        expired,
+        _read_uncertainty(parsed["uncertain"]),
+        _time(parsed, "latest_known"),
+    )
+    if (ledger.entries, ledger.imported, ledger.releases) != (entries, imported, releases):
+        raise ValueError("a release is among the policies, or a policy among the releases")
+    recorded = [entry.recorded for entry in ledger.entries]
+    if recorded != sorted(recorded):
+        raise ValueError("the policies are not in the order of time")
+    if ledger.current is not None and ledger.current.replaced is not None:
+        raise ValueError("the last policy was replaced by none")
+    if any(isinstance(one, Entry) and one.replaced is None for one in expired):
+        raise ValueError("a policy expired that was replaced by none")
+    return ledger
+
+
+def _write_uncertainty(known: Uncertainty | None) -> Section:
+    if known is None:
+        return {}
+    return {"why": known.why, "until": _write_time(known.until), "cause": known.cause}
+
+
+def _read_uncertainty(section: Read) -> Uncertainty | None:
+    if not section:
+        return None
+    until, cause = _time(section, "until"), _among(section, "cause", _CAUSES)
+    if until is None and not cause:
+        raise ValueError("what is uncertain has neither a cause nor an end")
+    return Uncertainty(_one(section, "why"), until, cast(Any, cause))
+
+
+def write_holdings(holdings: Iterable[Holding]) -> dict[str, Section]:
+    """Policies and releases as sections of text, in order (see :func:`read_holdings`)."""
+    return _numbered(
+        _write_release(one) if isinstance(one, Release) else _write_entry(one) for one in holdings
+    )
+
+
+def read_holdings(sections: Mapping[str, Read]) -> tuple[Holding, ...]:
+    """Read what :func:`write_holdings` wrote.
+
+    :raises ValueError, KeyError, BadPolicy: when a section is not one of ours
+    """
+    return tuple(
+        _read_release(one) if "release" in one else _read_entry(one) for one in sections.values()
+    )
+
+
+def _write_release(release: Release) -> Section:
     return {
-        str(number): {
-            "release": [_escaped(release.channel), _escaped(release.label)],
-            "pins": list(release.pins),
-            "hosts": list(release.hosts),
-            "recorded": times.text(release.recorded),
-            "until": times.text(release.until),
-            "ttl": str(round(release.ttl.total_seconds())),
-            "subdomains": str(release.subdomains),
-        }
-        for number, release in enumerate(releases, 1)
+        "release": [_escaped(release.channel), _escaped(release.label)],
+        "pins": list(release.pins),
+        "hosts": list(release.hosts),
+        "recorded": times.text(release.recorded),
+        "until": times.text(release.until),
+        "ttl": str(round(release.ttl.total_seconds())),
+        "subdomains": str(release.subdomains),
     }
 
 
-def _read_releases(
-    sections: Mapping[str, Mapping[str, str | list[str]]],
-) -> tuple[Release, ...]:
-    """Read what :func:`_write_releases` wrote.
-
-    :raises ValueError, KeyError: when a section is not one of ours
-    """
-    return tuple(_read_release(section) for section in sections.values())
-
-
-def _read_release(section: Mapping[str, str | list[str]]) -> Release:
-    channel, label = _several(section["release"])
+def _read_release(section: Read) -> Release:
+    channel, label = _several(section, "release")
     return Release(
         channel=unquote(channel),
         label=unquote(label),
-        pins=_several(section["pins"]),
-        hosts=_several(section["hosts"]),
+        pins=_several(section, "pins"),
+        hosts=_several(section, "hosts"),
         recorded=times.parse(_one(section, "recorded")),
         until=times.parse(_one(section, "until")),
         ttl=times.span(_one(section, "ttl")),
@@ -266,51 +313,12 @@ def _read_release(section: Mapping[str, str | list[str]]) -> Release:
     )
 
 
-def _write_past(past: Iterable[Window]) -> dict[str, list[str]]:
-    """The windows as lists of text, in order (see :func:`_read_past`)."""
-    return {
-        str(number): [
-            _escaped(one.what),
-            times.text(one.since),
-            times.text(one.ended) if one.ended else "",
-            times.text(one.until),
-            *one.pins,
-        ]
-        for number, one in enumerate(past, 1)
-    }
-
-
-def _read_past(written: Mapping[str, list[str]]) -> tuple[Window, ...]:
-    """Read what :func:`_write_past` wrote.
-
-    :raises ValueError: for anything else
-    """
-    return tuple(_read_window(*values) for values in written.values())
-
-
-def _read_window(what: str, since: str, ended: str, until: str, *pins: str) -> Window:
-    _several(list(pins))
-    end = times.parse(ended) if ended else None
-    return Window(unquote(what), pins, times.parse(since), end, times.parse(until))
-
-
 def _escaped(text: str) -> str:
     # A list in the file can hold no value that has quotes of both kinds.
     return text.replace("%", "%25").replace('"', "%22")
 
 
-def _several(value: object) -> tuple[str, ...]:
-    """What a file has as a list of text; ConfigObj reads one of one item as that item.
-
-    :raises ValueError: for anything else
-    """
-    found = tuple(value) if isinstance(value, list) else (value,)
-    if not all(isinstance(one, str) for one in found):
-        raise ValueError("a section is where a list of text has to be")
-    return cast("tuple[str, ...]", found)
-
-
-def _write_entry(entry: Entry) -> dict[str, str | list[str]]:
+def _write_entry(entry: Entry) -> Section:
     policy = entry.policy
     return {
         "pins": list(policy.pins),
@@ -320,59 +328,67 @@ def _write_entry(entry: Entry) -> dict[str, str | list[str]]:
         "report_only": str(policy.report_only),
         "hosts": list(entry.hosts),
         "recorded": times.text(entry.recorded),
-        "confirmed": times.text(entry.confirmed) if entry.confirmed else "",
-        "replaced": times.text(entry.replaced) if entry.replaced else "",
+        "confirmed": _write_time(entry.confirmed),
+        "replaced": _write_time(entry.replaced),
     }
 
 
-def read_entries(
-    sections: Mapping[str, Mapping[str, str | list[str]]], ordered: bool = True
-) -> tuple[Entry, ...]:
-    """Read what :func:`write_entries` wrote.
-
-    :param ordered: whether they are one keyring's, and follow each other
-    :raises ValueError, KeyError, BadPolicy: when a section is not one of ours, or they contradict
-        each other
-    """
-    entries = tuple(_read_entry(section) for section in sections.values())
-    for entry in entries:
-        known = [m for m in (entry.recorded, entry.confirmed, entry.replaced) if m is not None]
-        if known != sorted(known):
-            raise ValueError("a policy was replaced or confirmed before it was recorded")
-    if ordered:
-        _check_order(entries)
-    return entries
-
-
-def _check_order(entries: tuple[Entry, ...]) -> None:
-    recorded = [entry.recorded for entry in entries]
-    if recorded != sorted(recorded):
-        raise ValueError("the policies are not in the order of time")
-    if entries and entries[-1].replaced is not None:
-        raise ValueError("the last policy was replaced by none")
-
-
-def _read_entry(section: Mapping[str, str | list[str]]) -> Entry:
-    def moment(name: str) -> datetime | None:
-        written = _one(section, name)
-        return times.parse(written) if written else None
-
-    return Entry(
-        Policy(
-            pins=_several(section["pins"]),
-            max_age=times.number(_one(section, "max_age"), _LONGEST_AGE),
-            include_subdomains=read_bool(_one(section, "include_subdomains")),
-            report_uri=_one(section, "report_uri") or None,
-            report_only=read_bool(_one(section, "report_only")),
-        ),
-        recorded=times.parse(_one(section, "recorded")),
-        confirmed=moment("confirmed"),
-        replaced=moment("replaced"),
-        hosts=_several(section["hosts"]),
+def _read_entry(section: Read) -> Entry:
+    policy = Policy(
+        pins=_several(section, "pins"),
+        max_age=times.number(_one(section, "max_age"), _LONGEST_AGE),
+        include_subdomains=read_bool(_one(section, "include_subdomains")),
+        report_uri=_one(section, "report_uri") or None,
+        report_only=read_bool(_one(section, "report_only")),
     )
+    recorded = times.parse(_one(section, "recorded"))
+    confirmed, replaced = _time(section, "confirmed"), _time(section, "replaced")
+    known = [time for time in (recorded, confirmed, replaced) if time is not None]
+    if known != sorted(known):
+        raise ValueError("a policy was replaced or confirmed before it was recorded")
+    return Entry(policy, recorded, confirmed, replaced, _several(section, "hosts"))
 
 
-def read_bool(written: str) -> bool:
+# Values
+
+
+def _numbered(sections: Iterable[Section]) -> dict[str, Section]:
+    return {str(number): section for number, section in enumerate(sections, 1)}
+
+
+def _write_time(time: datetime | None) -> str:
+    return times.text(time) if time else ""
+
+
+def _time(section: Read, name: str) -> datetime | None:
+    written = _one(section, name)
+    return times.parse(written) if written else None
+
+
+def _one(section: Read, name: str) -> str:
+    value = section[name]
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is no text")
+    return value
+
+
+def _among(section: Read, name: str, known: Iterable[str]) -> str:
+    value = _one(section, name)
+    if value not in known:
+        raise ValueError(f"not a value of {name}: {value!r}")
+    return value
+
+
+def _several(section: Read, name: str) -> tuple[str, ...]:
+    """A list of text; ConfigObj reads one of one item as that item."""
+    value = section[name]
+    found = tuple(value) if isinstance(value, list) else (value,)
+    if not all(isinstance(one, str) for one in found):
+        raise ValueError("a section is where a list of text has to be")
+    return cast("tuple[str, ...]", found)
+
+
+def read_bool(written: object) -> bool:
     """``True`` or ``False`` as :func:`str` writes them.
 
     :raises ValueError: for anything else

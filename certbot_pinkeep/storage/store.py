@@ -19,11 +19,13 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime
 
-from certbot_pinkeep.core.errors import DamagedState, UnreadableState, UntrustedState
+from certbot_pinkeep.core.errors import DamagedState, NewerState, UnreadableState, UntrustedState
+from certbot_pinkeep.core.holdings import Window
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.options import HEADERS
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic, keyring_file
+from certbot_pinkeep.storage.history import Histories
 from certbot_pinkeep.storage.shadow import Shadow
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,9 @@ class Store:
     def __init__(self, config_dir: str, work_dir: str | None = None) -> None:
         self.witness = Shadow(work_dir, config_dir) if work_dir else None
         self.folder = os.path.join(config_dir, "pinkeep")
+        self.histories = Histories(self.folder)
+        #: The keyrings whose file, or its copy, is in an earlier format.
+        self._earlier: set[str] = set()
         self._loaded: dict[str, tuple[object, State | None]] = {}
         self._known: dict[str, tuple[object, list[State]]] = {}
 
@@ -77,6 +82,8 @@ class Store:
     def _load(self, name: str) -> State | None:
         content = self._content(name)
         own = self._read(name, content) if content is not None else None
+        if content is not None and keyring_file.is_earlier(content):
+            self._earlier.add(name)
         copy = self._copy(name, content)
         if copy is None or (own is not None and own.saved >= copy.saved):
             return own
@@ -85,7 +92,7 @@ class Store:
         # Apache may have loaded what was put back.
         others = [entry.policy for entry in own.ledger.entries if not entry.replaced] if own else []
         copy = self._without_commands(copy, own)
-        return replace(copy, ledger=copy.ledger.doubted(why, others))
+        return replace(copy, ledger=copy.ledger.contradicted(why, others))
 
     def _without_commands(self, copy: State, own: State | None) -> State:
         """What a copy has, with the commands of the file itself."""
@@ -118,7 +125,12 @@ class Store:
 
     def _all_of(self, name: str, stamp: object) -> list[State]:
         loaded = self._loaded.get(name)
-        if loaded is not None and loaded[0] == stamp and loaded[1] and not loaded[1].ledger.doubt:
+        if (
+            loaded is not None
+            and loaded[0] == stamp
+            and loaded[1]
+            and not loaded[1].ledger.in_doubt
+        ):
             return [loaded[1]]  # the copy says no more
         found, content = [], None
         with suppress(DamagedState):
@@ -149,17 +161,26 @@ class Store:
         return found
 
     def _read(self, name: str, content: bytes) -> State:
+        path = self.path(name)
         try:
             return keyring_file.read(name, content)
+        except keyring_file.NewerFormat as error:
+            raise NewerState(path, error.version, keyring_file.VERSION) from error
         except Exception as error:  # whatever a file makes the library raise
             why = f"is damaged ({error})" if isinstance(error, ValueError) else "is damaged"
-            raise DamagedState(self.path(name), why) from error
+            raise DamagedState(path, why) from error
 
     def _copy(self, name: str, own: bytes | None) -> State | None:
         """What the witness has, where that differs from the file."""
         content = self.witness.read(name) if self.witness else None
+        if self.witness is None or content is None or content == own:
+            return None
         try:
-            return None if content is None or content == own else keyring_file.read(name, content)
+            return keyring_file.read(name, content)
+        except keyring_file.NewerFormat as error:
+            # What it says may be what forbids a rollover.
+            path = self.witness.path(name)
+            raise NewerState(path, error.version, keyring_file.VERSION) from error
         except Exception:
             return None  # a witness that nobody needs to mend
 
@@ -170,17 +191,35 @@ class Store:
         :raises OSError: when it cannot be written; the old state is still there then
         """
         state = replace(state, saved=state.saved + 1)
+        name = state.keyring.name
         content = keyring_file.write(state)
         atomic.make_folder(self.folder, 0o755)
-        atomic.replace(self.path(state.keyring.name), content, 0o600)
+        atomic.replace(self.path(name), content, 0o600)
         if self.witness:
-            self.witness.copy(state.keyring.name, content)
-        name = state.keyring.name
+            self.witness.copy(name, content)
+        self._add_to_history(state)
+        self._earlier.discard(name)
         self._loaded[name] = ([_stamp(path) for path in self.paths(name)], state)
         return state
 
-    def mend_copy(self, name: str) -> None:
-        """Write the copy of a keyring file anew where it is gone: the next loss would not be noticed."""
+    def _add_to_history(self, state: State) -> None:
+        """Add what expired since to the keyring's history."""
+        name, past = state.keyring.name, state.ledger.past
+        _, before = self._loaded.get(name, (None, None))
+        if past and (not before or before.ledger.past != past or name in self._earlier):
+            known = set(self.history(name))
+            self.histories.add(name, (one for one in past if one not in known))
+
+    def history(self, name: str) -> tuple[Window, ...]:
+        """What expired of the keyring *name*, as far as its history has it."""
+        return self.histories.read(name, _owner(os.path.dirname(self.folder)))
+
+    def mend(self, name: str) -> None:
+        """Bring the file of a keyring to today's format, and write its copy anew where that is gone: the
+        next loss would not be noticed."""
+        state = self.load(name)
+        if state is not None and name in self._earlier:
+            self.save(state)
         if self.witness and self.witness.read(name) is None:
             with suppress(DamagedState):
                 content = self._content(name)

@@ -48,6 +48,9 @@ from certbot_pinkeep.workflow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
+#: Why it is uncertain what was served, as a part of a sentence.
+_LOST = "the record was lost"
+
 
 def enrol(
     workspace: Workspace,
@@ -120,7 +123,7 @@ class _Enrolment:
             renewal_conf.take_out(workspace.config_dir, live.name)
             if state != old:
                 state = store.save(state)
-            store.mend_copy(chosen.keyring)
+            store.mend(chosen.keyring)
             move.note_left(workspace, live, state, origin)
             if remember is not None:
                 remember()
@@ -166,7 +169,8 @@ class _Enrolment:
             # The keyring file is lost, and with it what was served before (G8). What the snippet
             # lists was served until now.
             keys += self._found_again(policy)
-            ledger = ledger.blinded(now + max(_longest(chosen), policy.binding))
+            until = now + max(_longest(chosen), policy.binding)
+            ledger = ledger.with_uncertainty(_LOST, until)
             ledger = ledger.record(policy, now)
             logger.warning(
                 "The record of the keyring %s was lost, and with it the releases that carry its pins. Add "
@@ -232,7 +236,7 @@ class _Enrolment:
         if lost:
             # Its keyring file is lost, and with it what was served before (G8).
             self.workspace.store.check_all()
-            return ledger.blinded(self.now + _longest(self.chosen))
+            return ledger.with_uncertainty(_LOST, self.now + _longest(self.chosen))
         return ledger
 
     def _found_again(self, policy: Policy) -> list[Key]:
@@ -324,7 +328,7 @@ def _with_settings(state: State, chosen: Options) -> State:
 def _out_of_doubt(state: State, chosen: Options, now: datetime) -> State:
     """The state with its ledger blind until what it does not know of has run out (G8)."""
     ledger = state.ledger
-    if not ledger.doubt:
+    if ledger.uncertain is None or not ledger.in_doubt:
         return state
     # What apps carry is known: it is in the copy, or added again.
     longest = max(ledger.longest_policy(), timedelta(seconds=chosen.max_age))
@@ -332,8 +336,8 @@ def _out_of_doubt(state: State, chosen: Options, now: datetime) -> State:
     logger.warning(
         "%s: the copy below certbot's work dir is used. What was served meanwhile is not known, so "
         "the keyring %s does not roll over before %s.",
-        f"{ledger.doubt[0].upper()}{ledger.doubt[1:]}",
+        f"{ledger.uncertain.why[0].upper()}{ledger.uncertain.why[1:]}",
         state.keyring.name,
         times.text(until),
     )
-    return replace(state, ledger=ledger.blinded(until))
+    return replace(state, ledger=ledger.settled(until))

@@ -297,7 +297,7 @@ def _is_in_use(workspace: Workspace, pin: str) -> bool:
 def _binds(request: IssueRequest, state: State) -> bool:
     """Whether clients may hold pins of the keyring at one of the names."""
     hosts, ledger, now = request.hosts, state.ledger, request.now
-    if ledger.is_uncertain(now) and hostnames.covered(state.keyring.hosts, hosts, True):
+    if ledger.uncertainty(now) and hostnames.covered(state.keyring.hosts, hosts, True):
         return True
     return any(one.may_bind(now) and one.binds_at(hosts) for one in ledger.holdings)
 

@@ -24,7 +24,8 @@ from datetime import date, datetime, timedelta, timezone
 
 from certbot_pinkeep.core import pins, times
 from certbot_pinkeep.core.errors import BadRelease, DamagedState
-from certbot_pinkeep.core.ledger import Ledger, Release
+from certbot_pinkeep.core.holdings import Release
+from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow import requests
 from certbot_pinkeep.workflow.workspace import Workspace

@@ -118,11 +118,7 @@ def confirm_clock(workspace: Workspace, name: str, now: datetime) -> str:
         keyring = state.keyring.served_by(now)
         workspace.store.save(replace(state, keyring=keyring, ledger=ledger))
         workspace.store.set_clock(now)
-    until = times.text(ledger.blind_until or now)
-    return (
-        f"The clock of the keyring {name} is taken to be right. What a wrong clock may have dropped "
-        f"from the record binds until {until}: the key is not exchanged before that."
-    )
+    return explain.clock_accepted(name, ledger, now)
 
 
 def confirm(workspace: Workspace, name: str, now: datetime) -> str:
@@ -137,8 +133,9 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
             return f"The keyring {name} has nothing pending: no server sends its header."
         if ledger.current is None or not state.snippet:
             raise PinkeepError(f"The keyring {name} publishes nothing yet. Run: certbot renew")
-        if ledger.doubt or ledger.is_ahead_of(now):
-            raise PinkeepError(explain.unconfirmed(name, ledger, now))
+        unknown = ledger.uncertainty(now)
+        if unknown is not None and unknown.end is None:
+            raise PinkeepError(explain.unconfirmed(name, unknown))
         policy = None if state.unpinned(now) else ledger.current.policy
         text = apache.read_snippet(state.snippet)
         kind = servers.kind_of(state.snippet, text)

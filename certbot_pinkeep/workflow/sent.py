@@ -79,7 +79,7 @@ def with_sent(
     silent = tuple(host for host in sent.silent if host not in known)
     keys = (live.pin, *workspace.imported, *_live_keys_at(workspace, silent))
     held = timedelta(seconds=options.DEFAULT_MAX_AGE)
-    seen = replace(seen, ledger=seen.ledger.unseen(keys, silent, now, held))
+    seen = replace(seen, ledger=earlier.with_unseen(seen.ledger, keys, silent, now, held))
     return seen, (*told, *([explain.not_seen(name, unseen)] if unseen else []))
 
 

@@ -95,8 +95,7 @@ class Workspace:
             try:
                 other = None if name == state.keyring.name else self.store.load(name)
             except DamagedState as error:
-                doubt = state.ledger.doubt or str(error)
-                state = replace(state, ledger=replace(state.ledger, doubt=doubt))
+                state = replace(state, ledger=state.ledger.with_uncertainty(str(error)))
                 continue
             state = state.inheriting(other) if other is not None else state
         return state

@@ -329,7 +329,7 @@ def by_age_of_key(original: Safe) -> Safe:
     """A backup is safe once its file is as old as max-age is long, published or not."""
 
     def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts = None) -> Safety:
-        since = key.created + ledger.longest
+        since = key.created + ledger.longest_policy()
         return Safety(since, "" if since <= now else "it is too young")
 
     return safety
@@ -368,7 +368,7 @@ def without_doubt(original: Safe) -> Safe:
 
     def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts = None) -> Safety:
         latest = max(now, ledger.latest() or now)
-        return original(key, replace(ledger, doubt="", blind_until=None), latest, hosts)
+        return original(key, replace(ledger, uncertain=None), latest, hosts)
 
     return safety
 

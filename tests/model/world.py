@@ -30,10 +30,11 @@ from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.core import explain, pins, rollover
 from certbot_pinkeep.core.errors import Compromised, PinkeepError
+from certbot_pinkeep.core.holdings import Entry, Holding
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.core.kinds import KeyKind
-from certbot_pinkeep.core.ledger import Entry, Holding, Ledger
+from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.options import DEFAULT_MAX_AGE, Options
 from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.policy import Policy
@@ -476,11 +477,7 @@ class World:
         _, ledger, now = self.announcement
         told = rollover.locked_out(pin, ledger, now)
         named = {one: self._held_as(one) for one in told}
-        unknown = bool(
-            ledger.doubt
-            or ledger.is_ahead_of(now)
-            or (ledger.blind_until is not None and ledger.blind_until > now)
-        )
+        unknown = ledger.uncertainty(now) is not None
         real = {held for held in self.held if pin not in held.pins}
         listed = set(named.values())
         if unknown:

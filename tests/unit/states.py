@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from helpers import csr_of, csr_pem, make_pem, resigned
 from server import Server
 
+from certbot_pinkeep.core import earlier
 from keeper import Keeper
 
 RENEW = "certbot renew"
@@ -448,7 +449,7 @@ def host_could_not_be_seen(server: Server) -> None:
     server.pinned()
     keeper = Keeper(str(server.config), str(server.work))
     state, keys = server.state(), [server.live_pin()]
-    ledger = state.ledger.unseen(keys, ("a.test",), server.now, timedelta(days=60))
+    ledger = earlier.with_unseen(state.ledger, keys, ("a.test",), server.now, timedelta(days=60))
     keeper.store.save(replace(state, ledger=ledger))
 
 

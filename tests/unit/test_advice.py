@@ -180,14 +180,14 @@ def test_g2_victims_of_each_key_are_others() -> None:
 
 def test_g8_announcement_says_what_is_not_known() -> None:
     """Blind, in doubt, or with a clock that is behind: not only the known ones are locked out."""
-    blind = replace(LEDGER, blind_until=NOW + 9 * DAY)
+    lost = LEDGER.with_uncertainty("it was lost", NOW + 9 * DAY)
     key = ring_key(A)
-    assert explain.announcement(key, blind, NOW) == (
-        "This rollover locks out clients that hold pins from before the record was lost, until "
-        "2026-03-10T12:00:00Z."
+    assert explain.announcement(key, lost, NOW) == (
+        "This rollover locks out clients that hold pins that are not on record (it was lost), "
+        "until 2026-03-10T12:00:00Z."
     )
-    assert explain.announcement(key, blind, NOW + 9 * DAY) == explain.NOBODY
-    doubted = explain.announcement(ring_key(B), LEDGER.doubted("it was lost", []), NOW)
+    assert explain.announcement(key, lost, NOW + 9 * DAY) == explain.NOBODY
+    doubted = explain.announcement(ring_key(B), LEDGER.contradicted("it was lost", []), NOW)
     assert doubted.count("clients that noted") == 2
     assert doubted.endswith("other clients, which are unknown: it was lost.")
     behind = explain.announcement(key, LEDGER.with_latest_known(NOW + DAY), NOW)
@@ -202,7 +202,11 @@ LEAVING = LEDGER.record(policy(A, B, max_age=0), NOW - DAY).confirm(NOW - DAY)
     ("ledger", "days", "parts"),
     [
         (LEAVING, 0, ["max-age=0", "until 2026-04-29T12:00:00Z at the latest", "certbot renew"]),
-        (replace(LEAVING, blind_until=NOW + 99 * DAY), 0, ["until 2026-06-08T12:00:00Z"]),
+        (
+            LEAVING.with_uncertainty("it was lost", NOW + 99 * DAY),
+            0,
+            ["until 2026-06-08T12:00:00Z"],
+        ),
         (LEAVING, 59, ["is unpinned", "no header"]),
         (
             LEDGER.record(policy(A, B, max_age=0), NOW - DAY),
@@ -219,7 +223,10 @@ def test_unpinning_tells_how_far_it_is(ledger: Ledger, days: int, parts: list[st
 
 def test_g8_unpinning_promises_no_time_that_is_not_known() -> None:
     """With a clock that is behind, or in doubt, nobody can say until when pins are held."""
-    for ledger in (LEAVING.with_latest_known(NOW + 999 * DAY), LEAVING.doubted("it was lost", [])):
+    for ledger in (
+        LEAVING.with_latest_known(NOW + 999 * DAY),
+        LEAVING.contradicted("it was lost", []),
+    ):
         said = explain.unpinning("ring", True, ledger, NOW + 100 * DAY)
         assert "at the latest" not in said
         assert "no header is sent" not in said

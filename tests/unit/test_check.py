@@ -49,11 +49,12 @@ from certbot_pinkeep.check.findings import Finding, Severity, exit_code, lines
 from certbot_pinkeep.check.local_files import CliIni, LocalFiles
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core import certificate as certificates
-from certbot_pinkeep.core import times
+from certbot_pinkeep.core import earlier, times
 from certbot_pinkeep.core.errors import ApacheFailed, BadKey, BadOption
+from certbot_pinkeep.core.holdings import Release
 from certbot_pinkeep.core.key_and_csr import csr_request
 from certbot_pinkeep.core.keyring import Keyring, Member
-from certbot_pinkeep.core.ledger import Ledger, Release
+from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.observations import (
     Certificate,
     FileInfo,
@@ -357,7 +358,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     ),
     "the header of before it was pinned": (
         sound(
-            LEDGER.sent(policy(LIVE, C, max_age=10**7), (HOST,), NOW - DAY),
+            earlier.with_sent(LEDGER, policy(LIVE, C, max_age=10**7), (HOST,), NOW - DAY),
             **shows((PKP, policy(LIVE, C, max_age=10**7).header_value)),
         ),
         CRITICAL,
@@ -420,7 +421,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     ),
     # The record
     "in doubt": (
-        sound(LEDGER.doubted("it was lost", [])),
+        sound(LEDGER.contradicted("it was lost", [])),
         WARNING,
         "it was lost. No key is exchanged",
         "Run: certbot renew",
@@ -591,7 +592,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     ),
     "in doubt, no certificate": (
         sound(
-            LEDGER.doubted("it was lost", []),
+            LEDGER.contradicted("it was lost", []),
             step=UNPIN,
             shown=(),
             lineages=(Lineage(HOST, deleted=True),),

@@ -240,7 +240,7 @@ def test_g8_commands_never_come_out_of_a_copy(
     else:
         Path(store.path("ring")).write_bytes(content)
     loaded = Store(str(tmp_path / "etc"), str(tmp_path / "work")).load("ring")
-    assert loaded is not None and loaded.ledger.doubt
+    assert loaded is not None and loaded.ledger.in_doubt
     kept = {} if left == "lost" else {"reload-command": "true"}
     assert loaded.settings == {"max-age": "600", **kept}
     assert loaded.snippet == ("" if left == "lost" else STATE.snippet)

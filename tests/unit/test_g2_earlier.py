@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from helpers import DAY, HOUR, NOW, A, certificate, csr_pem, make_pem, pin_of_key
 from machine import Machine
 
-from certbot_pinkeep.core import earlier, rollover
+from certbot_pinkeep.core import earlier, pins, rollover
 from certbot_pinkeep.core.errors import NotSafe
 from certbot_pinkeep.core.header import Header, write_header
 from certbot_pinkeep.core.observations import Headers, TlsObservation
@@ -176,7 +176,7 @@ def test_g2_which_headers_bind(site: Visited, what: str, held: timedelta) -> Non
     assert last == NOW + held or (held > YEAR and last > NOW + 90 * YEAR)
     if not held:
         assert requests.ask(site.keeper, NAME, NOW + 61 * DAY).ready
-    assert earlier.NOBODY not in site.published(NAME).pins
+    assert pins.NOBODY not in site.published(NAME).pins
 
 
 def test_g2_header_binds_until_it_is_seen_to_be_gone(site: Visited) -> None:

@@ -123,7 +123,7 @@ def test_g2_renamed_lineage_goes_on(pinned: Machine) -> None:
     pinned.issue("renamed", pem, (WWW,))
     pinned.keep("renamed", "a", NOW + DAY, pinned=True)
     assert pinned.members("a") == {"renamed": pin_of_key(pem)}
-    assert pinned.state("a").ledger.blind_until is None
+    assert pinned.state("a").ledger.uncertain is None
 
 
 # What is pinned

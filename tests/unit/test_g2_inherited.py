@@ -9,7 +9,7 @@ from helpers import DAY, NOW, A, B, C, D, policy, ring_key
 from machine import Machine
 
 from certbot_pinkeep.core import rollover
-from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.ledger import Ledger, Uncertainty
 from certbot_pinkeep.workflow import requests
 
 WWW, API, BARE = ("www.pin.test",), ("api.pin.test",), ("pin.test",)
@@ -70,10 +70,11 @@ def test_what_may_be_served_is_noted_though_it_binds_nobody_yet() -> None:
 
 
 def test_g8_doubt_is_inherited() -> None:
-    """So is what the other ledger is blind to."""
-    found = NEW.inherit(OLD.doubted("a file was lost", []), WWW)
-    assert found.doubt == "a file was lost"
-    assert NEW.inherit(OLD.blinded(NOW + DAY), WWW).blind_until == NOW + DAY
+    """So is any other uncertainty of that ledger."""
+    found = NEW.inherit(OLD.contradicted("a file was lost", []), WWW)
+    assert found.in_doubt and found.uncertain == Uncertainty("a file was lost", cause="doubt")
+    lost = OLD.with_uncertainty("it was lost", NOW + DAY)
+    assert NEW.inherit(lost, WWW).uncertain == Uncertainty("it was lost", NOW + DAY)
 
 
 def test_inherited_is_pruned_when_it_binds_nobody() -> None:

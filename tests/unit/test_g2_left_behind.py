@@ -339,7 +339,7 @@ def test_hook_lets_a_lineage_join_as_new(pair: Machine, monkeypatch: pytest.Monk
     words = ["--config-dir", str(pair.config), "--work-dir", str(pair.work)]
     assert main.main(["deploy-hook", *words]) == 0
     assert OTHER in pair.members("one")
-    assert pair.state("one").ledger.blind_until is None
+    assert pair.state("one").ledger.uncertain is None
 
 
 def test_recommended_renewal_is_for_a_key_that_can_join(pair: Machine) -> None:
@@ -390,7 +390,7 @@ def test_g3_g8_compromised_key_of_a_member_is_not_left_blindly(pair: Machine) ->
     pair.keep(OTHER, "one", NOW + HOUR)
     state = pair.state("one")
     compromised = state.keyring.with_compromised(own)
-    blind = state.ledger.blinded(NOW + 90 * DAY)
+    blind = state.ledger.with_uncertainty("it was lost", NOW + 90 * DAY)
     pair.keeper.store.save(replace(state, keyring=compromised, ledger=blind))
     with pytest.raises(Compromised):
         pair.handed(OTHER, "one", NOW + DAY)

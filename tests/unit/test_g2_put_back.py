@@ -100,7 +100,7 @@ def test_g2_pins_that_were_served_stay_published_after_a_restore(world: World) -
     world.put_back("pinkeep")
     world.run(12)
     assert world.published().pins == newer
-    assert world.loaded().ledger.blind_until is not None
+    assert world.loaded().ledger.uncertain is not None
     with pytest.raises(NotSafe, match="clients may hold pins"):
         keeper = Keeper(str(world.config), str(world.work))
         keeper.handover(world.look(), world.name, world.names, NOW + 13 * DAY, asked=True)

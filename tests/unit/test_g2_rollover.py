@@ -58,13 +58,15 @@ class Case:
     story: tuple[tuple[int, Policy | Literal["reload"]], ...]
     safe: bool
     since: int | None
-    blind_until: int | None = None
+    lost_until: int | None = None
     doubt: str = ""
 
     def ledger(self) -> Ledger:
         """The ledger after the story."""
-        blind = None if self.blind_until is None else day(self.blind_until)
-        found = Ledger(blind_until=blind, doubt=self.doubt)
+        found = Ledger()
+        if self.doubt or self.lost_until is not None:
+            until = None if self.lost_until is None else day(self.lost_until)
+            found = found.with_uncertainty(self.doubt or "it was lost", until)
         for number, what in self.story:
             if isinstance(what, Policy):
                 found = found.record(what, day(number))
@@ -434,7 +436,7 @@ DECISIONS: dict[str, tuple[Keyring, Ledger, tuple[str | None, str | None, str]]]
     ),
     "forced while in doubt": (
         with_forced(keyring(B), B),
-        replace(EMPTY, doubt="it was lost"),
+        EMPTY.with_uncertainty("it was lost"),
         (B, "asked", "rolls over"),
     ),
     "the forced one was compromised since": (
@@ -444,17 +446,17 @@ DECISIONS: dict[str, tuple[Keyring, Ledger, tuple[str | None, str | None, str]]]
     ),
     "g8: in doubt": (
         keyring(B).mark_for_retirement("asked"),
-        replace(EMPTY, doubt="it was lost"),
+        EMPTY.with_uncertainty("it was lost"),
         (A, "asked", "held"),
     ),
     "g8: blind": (
         keyring(B).mark_for_retirement("asked"),
-        Ledger(blind_until=NOW + SECOND),
+        Ledger().with_uncertainty("it was lost", NOW + SECOND),
         (A, "asked", "held"),
     ),
     "g8: blind until now": (
         keyring(B).mark_for_retirement("asked"),
-        Ledger(blind_until=NOW),
+        Ledger().with_uncertainty("it was lost", NOW),
         (B, "asked", "rolls over"),
     ),
     "g8: the clock is behind": (

@@ -36,6 +36,7 @@ from certbot_pinkeep.core.errors import (
     Unpinned,
 )
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr, csr_request
+from certbot_pinkeep.core.ledger import Uncertainty
 from certbot_pinkeep.core.options import Options
 
 
@@ -390,7 +391,8 @@ def test_lost_keyring_file_finds_its_backups_again(kept: Site) -> None:
     assert report.adopted and kept.published().pins == pins
     assert len(os.listdir(kept.config / "keys")) == 3
     state = kept.state()
-    assert state.ledger.blind_until == NOW + DAY + timedelta(seconds=SIXTY_DAYS)
+    until = NOW + DAY + timedelta(seconds=SIXTY_DAYS)
+    assert state.ledger.uncertain == Uncertainty("the record was lost", until)
     for key in state.keyring.keys:
         assert not rollover.safety(key, state.ledger, NOW + 2 * DAY).at(NOW + 2 * DAY)
     with pytest.raises(NotSafe):
@@ -432,7 +434,7 @@ def test_g2_hand_edited_snippet_is_on_record_however_spelt(kept: Site, spelling:
     kept.keep(now=NOW + DAY)
     ledger = kept.state().ledger
     on_record = 31536000 in [entry.policy.max_age for entry in ledger.entries]
-    assert on_record or ledger.blind_until is not None
+    assert on_record or ledger.uncertain is not None
 
 
 @pytest.mark.parametrize(

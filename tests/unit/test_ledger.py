@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certbot_pinkeep.core.errors import BadPolicy
-from certbot_pinkeep.core.ledger import Entry, Ledger
+from certbot_pinkeep.core.holdings import Entry
+from certbot_pinkeep.core.ledger import MOST_EXPIRED, Ledger, Uncertainty
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.storage import keyring_file
 
@@ -140,11 +141,11 @@ def test_prune_keeps_the_current_policy() -> None:
     assert found.prune(NOW + 999 * DAY) == found
 
 
-def test_prune_ends_blindness_in_time() -> None:
-    """Blindness ends at its time, not before."""
-    found = Ledger(blind_until=NOW + DAY)
-    assert found.prune(NOW + DAY - HOUR).blind_until == NOW + DAY
-    assert found.prune(NOW + DAY).blind_until is None
+def test_g8_uncertainty_ends_in_time_and_is_never_forgotten() -> None:
+    """It ends at its time, not before; and it is back with a clock that is set back."""
+    found = Ledger().with_uncertainty("it was lost", NOW + DAY).prune(NOW + 9 * DAY)
+    assert found.uncertainty(NOW + DAY - HOUR) == Uncertainty("it was lost", NOW + DAY)
+    assert found.uncertainty(NOW + DAY) is None
 
 
 @pytest.mark.parametrize("back", [timedelta(seconds=1), HOUR, 30 * DAY, 9999 * DAY])
@@ -197,45 +198,84 @@ def test_g8_doubted_ledger_has_what_may_be_served_as_well() -> None:
     """Policies from elsewhere are on record from the latest known moment on, each once; what was
     published last is still what is to be served."""
     found = Ledger().record(FIRST, NOW).confirm(NOW).record(SECOND, NOW + DAY).confirm(NOW + DAY)
-    doubted = found.doubted("it was lost", [FIRST, SECOND, THIRD])
-    assert doubted.doubt == "it was lost"
+    doubted = found.contradicted("it was lost", [FIRST, SECOND, THIRD])
+    assert doubted.uncertainty(NOW + 999 * DAY) == Uncertainty("it was lost", cause="doubt")
     assert doubted.entries[:2] == found.entries
     added = [Entry(one, NOW + DAY) for one in (FIRST, THIRD, SECOND)]
     assert doubted.entries[2:] == tuple(added)
     assert doubted.current == added[-1]
     assert all(doubted.may_be_served(one) for one in (FIRST, SECOND, THIRD))
-    assert found.doubted("why", []).entries == found.entries
+    assert found.contradicted("why", []).entries == found.entries
 
 
-def test_g8_blinded_ledger_is_out_of_doubt_and_blind_for_the_longest() -> None:
-    """A blindness that lasts longer already is not shortened."""
-    found = Ledger(blind_until=NOW + 5 * DAY, doubt="it was lost")
-    assert found.blinded(NOW + 9 * DAY) == Ledger(blind_until=NOW + 9 * DAY)
-    assert found.blinded(NOW + DAY) == Ledger(blind_until=NOW + 5 * DAY)
-    assert Ledger(doubt="x").blinded(NOW) == Ledger(blind_until=NOW)
+LOST, AGAIN = "it was lost", "it was lost again"
 
 
-def test_longest_binding_is_of_any_policy_ever_on_record() -> None:
-    """The longest one counts, ended or pruned or not; a report-only one never."""
-    assert Ledger().longest == timedelta(0)
+@pytest.mark.parametrize(
+    ("noted", "found"),
+    [
+        ([(LOST, 5)], Uncertainty(LOST, NOW + 5 * DAY)),
+        ([(LOST, None)], Uncertainty(LOST, None, "doubt")),
+        ([(LOST, 5), (AGAIN, 9)], Uncertainty(AGAIN, NOW + 9 * DAY)),
+        ([(LOST, 5), (AGAIN, 1)], Uncertainty(LOST, NOW + 5 * DAY)),
+        ([(LOST, 5), (AGAIN, None)], Uncertainty(AGAIN, NOW + 5 * DAY, "doubt")),
+        ([(LOST, None), (AGAIN, 5)], Uncertainty(LOST, NOW + 5 * DAY, "doubt")),
+        ([(LOST, 5), (AGAIN, None), 9], Uncertainty(AGAIN, NOW + 9 * DAY)),
+        ([(LOST, 5), (AGAIN, None), 1], Uncertainty(AGAIN, NOW + 5 * DAY)),
+    ],
+)
+def test_g8_uncertainty_is_one_value_that_is_never_shortened(
+    noted: list[tuple[str, int | None] | int], found: Uncertainty
+) -> None:
+    """A doubt counts first, and lasts until somebody looked into it; then what ends last counts."""
+    book = Ledger()
+    for one in noted:
+        if isinstance(one, int):
+            book = book.settled(NOW + one * DAY)
+        else:
+            why, days = one
+            book = book.with_uncertainty(why, None if days is None else NOW + days * DAY)
+    assert book.uncertain == found
+    assert Ledger().inherit(book, ()).uncertain == book.inherit(book, ()).uncertain == found
+
+
+def test_g8_longest_policy_is_of_those_that_expired_as_well() -> None:
+    """Ended or not; a report-only one never counts."""
+    assert Ledger().longest_policy() == timedelta(0)
     found = Ledger().record(policy(A, B, max_age=9 * 86400), NOW).record(SECOND, NOW).confirm(NOW)
     found = found.record(policy(A, C, max_age=99 * 86400, report_only=True), NOW)
-    assert found.longest == 60 * DAY
+    assert found.longest_policy() == 60 * DAY
     long = found.record(policy(A, C, max_age=99 * 86400), NOW).record(SECOND, NOW).confirm(NOW)
     assert long.prune(NOW + 400 * DAY).entries == long.entries[-1:]
-    assert long.prune(NOW + 400 * DAY).longest == 99 * DAY
+    assert long.prune(NOW + 400 * DAY).longest_policy() == 99 * DAY
 
 
-def test_g8_ledger_that_is_set_right_is_blind_for_the_longest() -> None:
-    """Later moments count as now, and what a wrong clock made it forget may bind all the same."""
+def test_g8_what_a_wrong_clock_made_expire_binds_again() -> None:
+    """Later times count as now, and every policy binds until its own end, as if never pruned."""
     found = Ledger().record(FIRST, NOW).confirm(NOW)
-    ahead = found.record(SECOND, NOW + 500 * DAY).confirm(NOW + 500 * DAY).prune(NOW + 900 * DAY)
-    assert ahead.is_ahead_of(NOW + DAY)
-    right = ahead.accept_clock(NOW + DAY)
-    assert not right.is_ahead_of(NOW + DAY)
-    assert right.current is not None and right.current.confirmed == NOW + DAY
-    assert right.blind_until == NOW + DAY + ahead.longest
+    ahead = found.record(SECOND, NOW + 500 * DAY).confirm(NOW + 500 * DAY)
+    forgot = ahead.prune(NOW + 900 * DAY)
+    assert forgot.is_ahead_of(NOW + DAY) and len(forgot.known) == 1
+    right, now = forgot.accept_clock(NOW + DAY), NOW + DAY
+    assert not right.is_ahead_of(now) and right.uncertainty(now) is None
+    assert right.current is not None and right.current.confirmed == now
+    assert set(right.known) == set(ahead.accept_clock(now).known)
     assert found.accept_clock(NOW) == found
+
+
+@given(steps(-90 * DAY), st.timedeltas(timedelta(0), 999 * DAY))
+def test_g8_no_wrong_clock_makes_a_ledger_forget(taken: list[Step], ahead: timedelta) -> None:
+    """However far ahead it was when the ledger was pruned: what binds without that binds after it."""
+    found, now = history([step for step in taken if step[0] != "prune"])
+    later = max(now, found.latest() or now) + ahead
+    kept = found.with_latest_known(later).accept_clock(now)
+    right = found.prune(later).with_latest_known(later).accept_clock(now)
+    assert len(found.known) <= MOST_EXPIRED
+    without, after = (
+        {(one.pins, one.binds_until(now)) for one in book.binding(now, now)}
+        for book in (kept, right)
+    )
+    assert without == after
 
 
 NOTHING = policy(A, B, max_age=0)
@@ -253,9 +293,9 @@ LEFT = SERVED.record(NOTHING, NOW + DAY).confirm(NOW + DAY)
         (LEFT, 61, True),
         (LEFT.prune(NOW + 61 * DAY), 61, True),
         (LEFT.prune(NOW + 61 * DAY), 60, False),
-        (LEFT.doubted("it was lost", []), 99, False),
-        (LEFT.blinded(NOW + 70 * DAY), 69, False),
-        (LEFT.blinded(NOW + 70 * DAY), 70, True),
+        (LEFT.contradicted("it was lost", []), 99, False),
+        (LEFT.with_uncertainty("it was lost", NOW + 70 * DAY), 69, False),
+        (LEFT.with_uncertainty("it was lost", NOW + 70 * DAY), 70, True),
         (LEFT.with_latest_known(NOW + 80 * DAY), 79, False),
         (LEFT.with_latest_known(NOW + 80 * DAY), 80, True),
         (Ledger().record(policy(A, B, report_only=True), NOW), 0, True),
@@ -309,7 +349,7 @@ def test_g2_prune_never_drops_what_binds(taken: list[Step], wait: timedelta) -> 
 def test_text_round_trip(taken: list[Step]) -> None:
     """What is written is read again as the same entries."""
     found, _ = history(taken)
-    assert keyring_file.read_entries(keyring_file.write_entries(found.entries)) == found.entries
+    assert keyring_file.read_holdings(keyring_file.write_holdings(found.entries)) == found.entries
 
 
 WHOLE = Ledger().record(FIRST, NOW).confirm(NOW + HOUR).record(SECOND, NOW + DAY).confirm(NOW + DAY)
@@ -322,8 +362,6 @@ WHOLE = Ledger().record(FIRST, NOW).confirm(NOW + HOUR).record(SECOND, NOW + DAY
         ("1", "replaced", "2026-03-01T12:30:00Z"),
         ("1", "confirmed", "2026-02-28T12:00:00Z"),
         ("1", "recorded", "2026-04-01T12:00:00Z"),
-        ("2", "recorded", "2026-02-01T12:00:00Z"),
-        ("2", "replaced", "2026-03-03T12:00:00Z"),
         ("1", "recorded", ""),
         ("1", "recorded", "yesterday"),
         ("1", "confirmed", "2026-03-01 13:00:00"),
@@ -343,20 +381,20 @@ def test_g8_sections_that_contradict_are_rejected(
     number: str, name: str, value: str | list[str]
 ) -> None:
     """No end before its beginning, no disorder, no policy that could not have been published."""
-    written = sections(keyring_file.write_entries(WHOLE.entries))
-    assert keyring_file.read_entries(written) == WHOLE.entries
+    written = sections(keyring_file.write_holdings(WHOLE.entries))
+    assert keyring_file.read_holdings(written) == WHOLE.entries
     written[number][name] = value
     with pytest.raises((ValueError, KeyError, BadPolicy)):
-        keyring_file.read_entries(written)
+        keyring_file.read_holdings(written)
 
 
-@pytest.mark.parametrize("name", list(keyring_file.write_entries(WHOLE.entries)["1"]))
+@pytest.mark.parametrize("name", list(keyring_file.write_holdings(WHOLE.entries)["1"]))
 def test_g8_sections_with_something_missing_are_rejected(name: str) -> None:
     """Nothing that is missing is guessed at."""
-    written = sections(keyring_file.write_entries(WHOLE.entries))
+    written = sections(keyring_file.write_holdings(WHOLE.entries))
     del written["1"][name]
     with pytest.raises(KeyError):
-        keyring_file.read_entries(written)
+        keyring_file.read_holdings(written)
 
 
 @pytest.mark.parametrize("written", ["true", "1", "", "FALSE", "None"])
@@ -369,7 +407,7 @@ def test_read_bool_takes_only_what_str_writes(written: str) -> None:
 
 def test_one_pin_in_a_section_is_not_taken_for_letters() -> None:
     """ConfigObj reads a list of one as text: that is one pin, too few, not 44 of them."""
-    written = sections(keyring_file.write_entries(WHOLE.entries))
+    written = sections(keyring_file.write_holdings(WHOLE.entries))
     written["1"]["pins"] = fake_pin("one")
     with pytest.raises(BadPolicy, match="two pins"):
-        keyring_file.read_entries(written)
+        keyring_file.read_holdings(written)

@@ -21,7 +21,7 @@ from certbot_pinkeep.cli import check, context, export, main
 from certbot_pinkeep.cli import release as release_command
 from certbot_pinkeep.core import options, rollover, times
 from certbot_pinkeep.core.errors import BadExport, BadOption, BadRelease, DamagedState, PinkeepError
-from certbot_pinkeep.core.ledger import Release
+from certbot_pinkeep.core.holdings import Release
 from certbot_pinkeep.core.options import OPTIONS
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.reports import status, timeline
@@ -41,8 +41,12 @@ def rich() -> State:
     """A keyring with something of everything."""
     carried = Release("ios", "3.2", (A, B), ("example.com",), NOW, NOW + 90 * DAY, 30 * DAY)
     ledger = STATE.ledger.record(policy(A, fake_pin(1)), NOW + DAY).confirm(NOW + DAY)
-    ledger = replace(ledger, imported=STATE.ledger.entries, releases=(carried,))
-    ledger = replace(ledger, blind_until=NOW, seen=NOW, longest=DAY).prune(NOW + DAY)
+    ledger = replace(
+        ledger,
+        imported=STATE.ledger.entries,
+        releases=(carried, replace(carried, until=NOW + 300 * DAY)),
+    )
+    ledger = ledger.with_uncertainty("it was lost", NOW).prune(NOW + 200 * DAY)
     return replace(STATE, ledger=ledger, settings={"max-age": "60", "rollover-days": "1"}, saved=3)
 
 
@@ -76,7 +80,7 @@ def used(state: State) -> None:
 
 
 @given(st.sampled_from(LINES), VALUES, st.sampled_from(["value", "section", "gone", "twice"]))
-@example(next(n for n in LINES if "longest" in TEXT.splitlines()[n]), "9" * 18, "value")
+@example(next(n for n in LINES if "max_age" in TEXT.splitlines()[n]), "9" * 18, "value")
 @example(next(n for n in LINES if "rollover_days" in TEXT.splitlines()[n]), "9" * 18, "value")
 def test_g8_a_file_with_a_right_checksum_is_a_state_or_damaged(
     number: int, value: str, how: str

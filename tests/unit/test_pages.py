@@ -9,7 +9,6 @@ import shlex
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from zope.interface.verify import verifyObject
 import certbot_pinkeep
 from certbot_pinkeep import exports
 from certbot_pinkeep.cli import main
-from certbot_pinkeep.core import ledger
+from certbot_pinkeep.core.holdings import Entry, Release
 from certbot_pinkeep.core.keyring import Keyring, Member
-from certbot_pinkeep.core.ledger import Ledger, Release, Window
+from certbot_pinkeep.core.ledger import Ledger, Uncertainty
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.installer import Installer
 from certbot_pinkeep.reports import status
@@ -173,21 +172,14 @@ FULL = State(
         730,
     ),
     Ledger(
-        blind_until=NOW,
-        seen=NOW,
+        uncertain=Uncertainty("it was lost", NOW),
+        latest_known=NOW,
         releases=(Release("ios", "1", (A, B), ("a.test",), NOW, NOW + DAY),),
-        over=(Release("ios", "0", (A, B), ("a.test",), NOW - DAY, NOW),),
-        past=(
-            Window(
-                "",
-                (A, B),
-                NOW - DAY,
-                NOW,
-                NOW,
-            ),
+        expired=(
+            Release("ios", "0", (A, B), ("a.test",), NOW - DAY, NOW),
+            Entry(policy(A, B), NOW - DAY, NOW - DAY, NOW - DAY),
         ),
-        imported=(ledger.Entry(policy(A, B), NOW - DAY, NOW - DAY, NOW, ("a.test",)),),
-        longest=timedelta(days=60),
+        imported=(Entry(policy(A, B), NOW - DAY, NOW - DAY, NOW, ("a.test",)),),
     ).record(policy(A, B), NOW, ("a.test",)),
     settings={"max-age": "86400"},
 )
@@ -199,15 +191,15 @@ def test_format_page_has_every_field_of_the_keyring_file_and_no_other() -> None:
     there: dict[str, set[str]] = {"Top": set(written.scalars) - {"checksum"}}
     for name in written.sections:
         there[name] = {field for item in written[name].sections for field in written[name][item]}
+    there["uncertain"] = set(written["uncertain"])
     found = {
         title: set(_FIELD.findall(body))
         for title, body in sections(page("reference/keyring-file.rst")).items()
-        if title not in ("The keyring file", "Form")
+        if title not in ("The keyring file", "Form", "The history")
     }
     for title, body in sections(page("reference/keyring-file.rst")).items():
-        same = re.search(r"The fields are\s+those\s+of ``(\w+)``", body)
-        if same:
-            found[title] = found[same[1]]
+        for sentence in re.findall(r"The fields are\s+those\s+of [^.]*", body):
+            found[title] = set().union(*(found[one] for one in re.findall(r"``(\w+)``", sentence)))
     assert found == there
 
 

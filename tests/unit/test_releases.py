@@ -24,7 +24,8 @@ from certbot_pinkeep.core.errors import (
     PinkeepError,
     TypeMissing,
 )
-from certbot_pinkeep.core.ledger import PAST, Ledger, Release
+from certbot_pinkeep.core.holdings import Release
+from certbot_pinkeep.core.ledger import MOST_EXPIRED, Ledger
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.storage import keyring_file, store
@@ -118,32 +119,34 @@ def test_g2_release_ends_on_its_date_whatever_the_clock_did(ahead: int) -> None:
     now = NOW + DAY
     right = book.accept_clock(now)
     assert [one.binds_until(now) for one in right.releases] == [YEAR]
-    assert right.blind_until == (now + timedelta(seconds=60) if ahead else None)
+    assert right.uncertain is None
     soon = NOW + 2 * DAY
     assert rollover.safety(ring_key(B, "backup"), right, soon).at(soon)
     assert right.releases[0] in rollover.locked_out(C, right, YEAR - HOUR)
     assert right.releases[0] not in rollover.locked_out(C, right, YEAR)
-    assert not right.prune(YEAR).releases and right.prune(YEAR).over
+    assert not right.prune(YEAR).releases and right.prune(YEAR).expired
 
 
 def test_g8_releases_that_may_be_forgotten_are_waited_for() -> None:
     """Only the last ones that ran out are remembered; the others ended before those."""
     book = Ledger().record(policy(A, B, max_age=60), NOW).confirm(NOW)
-    for day in range(1, PAST + 3):
+    for day in range(1, MOST_EXPIRED + 3):
         book = book.with_release(replace(release(A, B, days=100 + day), label=str(day)))
     right = book.prune(NOW + 4000 * DAY).accept_clock(NOW + DAY)
-    assert len(right.releases) == PAST
-    assert right.blind_until == NOW + 103 * DAY
+    assert len(right.releases) == MOST_EXPIRED
+    assert right.uncertain is not None and right.uncertain.end == NOW + 103 * DAY
 
 
 def test_past_is_kept_short_and_decides_nothing() -> None:
     """The last ones that ran out; nothing but the picture of them differs."""
     book = Ledger()
-    for number in range(PAST + 10):
+    for number in range(MOST_EXPIRED + 10):
         at = NOW + number * DAY
         book = book.record(policy(A, B, max_age=60 + number), at).confirm(at).prune(at)
-    assert len(book.past) == PAST and len(book.entries) == 2
-    assert book.past[-1].until == NOW + (PAST + 8) * DAY + timedelta(seconds=60 + PAST + 7)
+    assert len(book.past) == MOST_EXPIRED and len(book.entries) == 2
+    assert book.past[-1].until == NOW + (MOST_EXPIRED + 8) * DAY + timedelta(
+        seconds=60 + MOST_EXPIRED + 7
+    )
 
 
 def test_ledger_with_releases_is_read_as_it_was_written(machine: Machine) -> None:
@@ -438,7 +441,9 @@ def test_g2_lineage_without_pins_takes_no_pinned_name(tmp_path: Path) -> None:
     machine.issue("c.test")
     chosen = machine.options("K")
     state = machine.state("K")
-    machine.keeper.store.save(replace(state, ledger=state.ledger.blinded(NOW + 60 * DAY)))
+    machine.keeper.store.save(
+        replace(state, ledger=state.ledger.with_uncertainty("it was lost", NOW + 60 * DAY))
+    )
     with pytest.raises(NotAccepted, match=r"with a\.test as well"):
         machine.keeper.handover(
             machine.look("c.test"), "K", ("c.test", "a.test"), NOW + DAY, chosen=chosen
@@ -632,10 +637,10 @@ def test_g2_releases_of_one_name_with_other_pins_are_two() -> None:
 
 def test_g8_no_release_counts_as_the_longest_time_that_a_policy_binds(machine: Machine) -> None:
     """Neither when it is recorded, nor when it is extended; its date may have been mistyped."""
-    before = machine.state(SITE).ledger.longest
+    before = machine.state(SITE).ledger.longest_policy()
     releases.add(machine.keeper, SITE, "ios", "3.2", NOW + 300 * DAY, None, NOW)
     releases.extend(machine.keeper, SITE, "ios", "3.2", NOW + 3600 * DAY, None, NOW)
-    assert machine.state(SITE).ledger.longest == before > timedelta(0)
+    assert machine.state(SITE).ledger.longest_policy() == before > timedelta(0)
 
 
 def test_g8_confirmed_clock_waits_for_no_release(machine: Machine) -> None:
@@ -646,7 +651,8 @@ def test_g8_confirmed_clock_waits_for_no_release(machine: Machine) -> None:
     requests.confirm_clock(machine.keeper, SITE, NOW + DAY)
     ledger = machine.state(SITE).ledger
     assert [one.until for one in ledger.releases] == [YEAR]
-    assert ledger.blind_until == NOW + DAY + timedelta(seconds=machine.max_age())
+    assert ledger.uncertain is None
+    assert ledger.current is not None and not ledger.is_ahead_of(NOW + DAY)
 
 
 def test_g2_release_that_comes_from_two_keyrings_binds_at_all_names_of_both() -> None:
@@ -673,7 +679,8 @@ def test_g8_loss_of_the_file_is_not_waited_for_as_long_as_a_release(machine: Mac
     machine.keep(SITE, SITE, NOW + DAY, pinned=True)
     ledger = machine.state(SITE).ledger
     assert len(ledger.releases) == 1
-    assert ledger.blind_until == NOW + DAY + timedelta(seconds=machine.max_age())
+    until = NOW + DAY + timedelta(seconds=machine.max_age())
+    assert ledger.uncertain is not None and ledger.uncertain.end == until
 
 
 def test_loss_of_the_record_asks_for_the_releases(

@@ -291,7 +291,7 @@ def test_lost_keyring_file_is_made_up_from_nginx_snippet(two: Two) -> None:
             path.unlink()
     two.keep(1)
     assert nginx.read_policy(two.snippet("nginx").read_text()) == before
-    assert two.machine.state(SITE).ledger.blind_until is not None
+    assert two.machine.state(SITE).ledger.uncertain is not None
 
 
 def test_status_of_a_keyring_without_a_header(two: Two) -> None:

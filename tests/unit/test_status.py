@@ -280,7 +280,7 @@ def test_keyring_without_certificates_is_told_what_brings_it_into_step() -> None
 
 def test_g8_doubt_makes_everything_unknown() -> None:
     """Neither for the keyring nor for a key is there a time."""
-    found = document(LIVE.doubted("it was lost", []))["keyrings"][0]
+    found = document(LIVE.contradicted("it was lost", []))["keyrings"][0]
     assert found["rollover"]["safe_from"] is None and not found["rollover"]["safe"]
     assert {key["safe_from"] for key in found["keys"]} == {None}
 

@@ -68,9 +68,9 @@ def states(draw: st.DrawFn) -> State:
         )
         for n in range(draw(st.integers(0, 3)))
     )
-    history = Ledger(
-        blind_until=draw(st.none() | moments), seen=draw(st.none() | moments), doubt=draw(TEXT)
-    )
+    history = Ledger(latest_known=draw(st.none() | moments))
+    for why, until in draw(st.lists(st.tuples(TEXT, st.none() | moments), max_size=2)):
+        history = history.with_uncertainty(why, until)
     now = NOW
     for wait, what in draw(
         st.lists(st.tuples(st.integers(0, 90), st.none() | policy_strategy()), max_size=5)
@@ -78,7 +78,7 @@ def states(draw: st.DrawFn) -> State:
         now += wait * DAY
         hosts = tuple(draw(st.lists(HOST, max_size=2)))
         history = history.record(what, now, hosts) if what else history.confirm(now)
-    history = history.inherit(history, (draw(HOST),))
+    history = history.inherit(history, (draw(HOST),)).prune(now + draw(st.integers(0, 90)) * DAY)
     days = draw(st.none() | st.integers(0, 36500))
     return State(
         Keyring("ring", members, keys, days),
@@ -106,7 +106,8 @@ WHOLE = State(
     Ledger()
     .record(policy(A, B), NOW)
     .confirm(NOW)
-    .record(policy(A, B, report_uri="https://report.example/%41#,"), NOW + DAY),
+    .record(policy(A, B, report_uri="https://report.example/%41#,"), NOW + DAY)
+    .with_uncertainty("it was lost", NOW + 10 * DAY),
     "/etc/letsencrypt/pinkeep/apache/ring.conf",
 )
 
@@ -180,8 +181,10 @@ def sealed(change: Callable[[str], str]) -> bytes:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("version = 1", "version = 2"),
-        ("version = 1\n", ""),
+        ("version = 2", "version = 1"),
+        ("version = 2", "version = 3"),
+        ("version = 2", "version = two"),
+        ("version = 2\n", ""),
         ("keyring = ring", "keyring = other"),
         ("role = retired", "role = primary"),
         ("role = primary", "role = boss"),
@@ -198,16 +201,24 @@ def sealed(change: Callable[[str], str]) -> bytes:
         ("[ledger]", "[legder]"),
         ("[keys]", "[keys"),
         ("snippet = ", "snippets = "),
-        ("blind_until = ", "blind = "),
-        ("seen = ", "seen = yesterday"),
+        ("latest_known = ", "latest = "),
+        ("latest_known = ", "latest_known = yesterday"),
+        ("why = it was lost\n", ""),
+        ("until = 2026-03-11T12:00:00Z", "until = soon"),
+        ("until = 2026-03-11T12:00:00Z", 'until = ""'),
+        ('cause = ""', "cause = clock"),
+        ('confirmed = ""\nreplaced = ""', 'confirmed = ""\nreplaced = 2026-03-09T12:00:00Z'),
+        ("recorded = 2026-03-02", "recorded = 2026-02-02"),
+        ("[expired]", "[expired]\n[[1]]"),
+        ("[releases]", "[releases]\n[[1]]\npins = a, b"),
         ("saved = 0", "saved = often"),
         ("saved = 0\n", ""),
         ("unpin = False", "unpin = perhaps"),
         ("unpin = False\n", ""),
         ("rollover_days = never", "rollover_days = 2y"),
         ("rollover_days = never\n", ""),
-        ("doubt = ", "doubts = "),
-        ("leave = ", "leave = bored"),
+        ("[uncertain]", "[sure]"),
+        ("retire_reason = ", "retire_reason = bored"),
         ("forced = False", "forced = 1"),
     ],
 )

@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 
 from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.cli import main
+from certbot_pinkeep.core.holdings import Release
 from certbot_pinkeep.core.keyring import Keyring, Member
-from certbot_pinkeep.core.ledger import Ledger, Release
+from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.reports import plot, timeline
 from certbot_pinkeep.workflow import releases, requests
@@ -168,7 +169,7 @@ def test_what_was_never_used_is_left_out() -> None:
         f"{B[:10]} primary",
         f"{C[:10]} backup",
     ]
-    blind = replace(found, ledger=found.ledger.blinded(NOW + 500 * DAY))
+    blind = replace(found, ledger=found.ledger.with_uncertainty("it was lost", NOW + 500 * DAY))
     line = timeline.timeline(blind, NOW)
     assert line.end == line.safe == NOW + 500 * DAY
 

@@ -67,8 +67,8 @@ def test_g8_lost_file_is_not_a_first_run(found: Store) -> None:
     os.unlink(found.path("ring"))
     before = tree(Path(found.folder).parent)
     state = loaded(found)
-    assert state.ledger.doubt == f"{found.path('ring')} was lost"
-    assert state == replace(saved, ledger=replace(LEDGER, doubt=state.ledger.doubt))
+    lost = LEDGER.with_uncertainty(f"{found.path('ring')} was lost")
+    assert state == replace(saved, ledger=lost) and state.ledger.in_doubt
     assert tree(Path(found.folder).parent) == before
     assert found.names() == ["ring"]
 
@@ -79,7 +79,7 @@ def test_g8_lost_file_stays_in_doubt_when_it_is_saved(found: Store) -> None:
     os.unlink(found.path("ring"))
     found.save(loaded(found).with_revoked(A, False))
     again = loaded(found)
-    assert again.saved == 2 and "was lost" in again.ledger.doubt
+    assert again.saved == 2 and again.ledger.in_doubt
     assert Store(str(Path(found.folder).parent)).load("ring") == again
 
 
@@ -96,7 +96,8 @@ def test_g8_older_file_that_was_put_back_does_not_count(found: Store) -> None:
     """The copy wins; and what the older file says may be served again is on record with it."""
     second = put_older_back(found)
     state = loaded(found)
-    assert state.ledger.doubt == f"an older {found.path('ring')} was put back"
+    assert state.ledger.in_doubt and state.ledger.uncertain is not None
+    assert state.ledger.uncertain.why == f"an older {found.path('ring')} was put back"
     assert state.ledger.entries[:-2] == second.ledger.entries
     added = state.ledger.entries[-2:]
     assert [(one.policy, one.recorded) for one in added] == [
@@ -114,7 +115,7 @@ def test_g8_older_file_adds_nothing_that_is_served_anyway(tmp_path: Path, found:
     found.save(first.with_revoked(A, True))
     Path(found.path("ring")).write_bytes(content)
     state = loaded(found)
-    assert state.ledger.doubt and state.ledger.entries == LEDGER.entries
+    assert state.ledger.in_doubt and state.ledger.entries == LEDGER.entries
     compromised = state.keyring.key(A)
     assert compromised is not None and compromised.role == "compromised"
 
@@ -243,8 +244,8 @@ def test_g8_keeper_comes_out_of_doubt_blind(tmp_path: Path) -> None:
     site.file.unlink()
     keeper.keep(site.look(), site.options(max_age=86400), NOW + 5 * DAY)
     state = keeper.store.load(site.name)
-    assert state is not None and state.ledger.doubt == ""
-    assert state.ledger.blind_until == NOW + 105 * DAY
+    assert state is not None and not state.ledger.in_doubt
+    assert state.ledger.uncertain is not None and state.ledger.uncertain.end == NOW + 105 * DAY
     assert site.published().pins == pins and state.saved > 2
 
 

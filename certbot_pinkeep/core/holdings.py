@@ -1,0 +1,208 @@
+"""What binds somebody: a policy's time and a release, at which hosts, and until when. Pure.
+
+The rules:
+
+* A policy binds until it was last served plus its own max-age, not today's (RFC 7469 §2.3.1, §2.3.3).
+  One that may still be served binds until now plus its max-age.
+* A release, a version of an app or a zone that carries pins, binds until the date that the admin names,
+  plus the time for which it is held after that (a zone's TTL).
+* Both bind at their hosts (see ``hostnames``), and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from certbot_pinkeep.core import hostnames
+from certbot_pinkeep.core.policy import Policy
+
+#: Channel and label of the release that stands for headers that could not be seen.
+UNSEEN = ("header", "not-seen")
+
+
+@dataclass(frozen=True)
+class Window:
+    """When a policy or a release was held.
+
+    :ivar what: the release; empty: it was a policy
+    :ivar since: from when it may have been served, or was carried
+    :ivar ended: when it was replaced, or is not carried any more; ``None``: it was not
+    :ivar until: until when somebody may have held it
+    """
+
+    what: str
+    pins: tuple[str, ...]
+    since: datetime
+    ended: datetime | None
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Release:
+    """Pins that are carried elsewhere: by a version of an app, or in a zone.
+
+    :ivar channel: where they are carried, e.g. ``ios``, ``dns``
+    :ivar label: which one it is there, e.g. ``3.2``
+    :ivar pins: all that it carries
+    :ivar hosts: the names that it pins; empty: it may be any
+    :ivar recorded: since when it is known
+    :ivar until: until when it is carried
+    :ivar ttl: for how long it is held after that
+    :ivar subdomains: whether it pins the names below the hosts as well
+    """
+
+    channel: str
+    label: str
+    pins: tuple[str, ...]
+    hosts: tuple[str, ...]
+    recorded: datetime
+    until: datetime
+    ttl: timedelta = timedelta(0)
+    subdomains: bool = False
+
+    def __str__(self) -> str:
+        return f"the release {self.channel} {self.label}"
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether it stands for headers that could not be seen."""
+        return (self.channel, self.label) == UNSEEN
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a look at its hosts is awaited, which ends it."""
+        return self.is_unseen
+
+    @property
+    def subject(self) -> str:
+        """Its name as it begins a sentence."""
+        return f"The release {self.channel} {self.label}"
+
+    def is_the_same_as(self, other: Release) -> bool:
+        """Whether it is the same version of the same thing, maybe on record with another date."""
+        one, two = ((r.channel, r.label, frozenset(r.pins)) for r in (self, other))
+        return one == two
+
+    def also_at(self, other: Release) -> Release:
+        """The same, at the names of the other one as well."""
+        hosts = tuple(dict.fromkeys((*self.hosts, *other.hosts)))
+        return replace(
+            self,
+            hosts=hosts if self.hosts and other.hosts else (),
+            subdomains=self.subdomains or other.subdomains,
+        )
+
+    def binds_at(self, hosts: Iterable[str] | None) -> bool:
+        """Whether it binds at any of these names; ``None``: at any name at all."""
+        return _binds_at(self.hosts, hosts, self.subdomains)
+
+    def known_by(self, now: datetime) -> Release:
+        """The same, recorded at *now* at the latest."""
+        return replace(self, recorded=min(self.recorded, now))
+
+    def binds_until(self, now: datetime) -> datetime:
+        """The time from which nobody holds it any more."""
+        return self.until + self.ttl
+
+    def may_bind(self, now: datetime) -> bool:
+        """Whether somebody may still hold it at *now*."""
+        return self.binds_until(now) > now
+
+    def window(self, now: datetime) -> Window:
+        """When it is held, seen from *now*."""
+        what = f"{self.channel} {self.label}"
+        return Window(what, self.pins, self.recorded, self.until, self.binds_until(now))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One policy's time.
+
+    :ivar hosts: the names at which it was, or may have been, served; empty: it may be anywhere
+    :ivar recorded: from when it may have been served
+    :ivar confirmed: when Apache is known to have loaded it; ``None`` while pending
+    :ivar replaced: when Apache is known to have loaded a later one; ``None`` while this one may
+        still be served
+    """
+
+    policy: Policy
+    recorded: datetime
+    confirmed: datetime | None = None
+    replaced: datetime | None = None
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def pins(self) -> tuple[str, ...]:
+        """The pins of the policy."""
+        return self.policy.pins
+
+    @property
+    def subdomains(self) -> bool:
+        """Whether it binds at the names below its hosts as well."""
+        return self.policy.include_subdomains
+
+    def binds_at(self, hosts: Iterable[str] | None) -> bool:
+        """Whether it binds whom it binds at any of these names; ``None``: at any name at all."""
+        return bool(self.policy.binding) and _binds_at(self.hosts, hosts, self.subdomains)
+
+    def is_served_at(self, hosts: Iterable[str]) -> bool:
+        """Whether it may be served at any of these names, whomever it binds."""
+        return self.replaced is None and _binds_at(self.hosts, hosts, self.subdomains)
+
+    def may_bind(self, now: datetime) -> bool:
+        """Whether a client may still hold it at *now*, or get it."""
+        return bool(self.policy.binding) and (self.replaced is None or self.binds_until(now) > now)
+
+    def also_at(self, hosts: tuple[str, ...]) -> Entry:
+        """The same, served at these names as well."""
+        if not self.hosts:
+            return self
+        return replace(self, hosts=tuple(dict.fromkeys((*self.hosts, *hosts))) if hosts else ())
+
+    def known_by(self, now: datetime) -> Entry:
+        """The same, with nothing of it later than *now*."""
+        return replace(
+            self,
+            recorded=min(self.recorded, now),
+            confirmed=min(self.confirmed, now) if self.confirmed else None,
+            replaced=min(self.replaced, now) if self.replaced else None,
+        )
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it was seen being sent, and not seen to be gone since."""
+        return self.replaced is not None and self.confirmed is None and bool(self.hosts)
+
+    def is_needed(self, now: datetime) -> bool:
+        """Whether it is, or follows, what may be served, or may bind somebody."""
+        return self.replaced is None or self.binds_until(now) > now
+
+    def binds_until(self, now: datetime) -> datetime:
+        """The time from which no client can hold it any more, seen from *now*."""
+        return (self.replaced or now) + self.policy.binding
+
+    def window(self, now: datetime) -> Window:
+        """When it is held, seen from *now*."""
+        return Window("", self.pins, self.recorded, self.replaced, self.binds_until(now))
+
+
+#: What binds somebody.
+Holding = Entry | Release
+One = TypeVar("One", bound=Holding)
+
+
+def _binds_at(served: tuple[str, ...], hosts: Iterable[str] | None, subdomains: bool) -> bool:
+    return not served or hosts is None or bool(hostnames.covered(served, hosts, subdomains))
+
+
+def without(known: Iterable[One], gone: Collection[str]) -> list[One]:
+    """What binds at other hosts than these, there alone."""
+    left = []
+    for one in known:
+        hosts = tuple(host for host in one.hosts if host not in gone)
+        if hosts or not one.hosts:
+            left.append(replace(one, hosts=hosts))
+    return left

@@ -1,0 +1,80 @@
+"""The history of a keyring: what was held, from when until when. It is drawn; nothing follows from it.
+
+The rules:
+
+* The file only grows, by a line for each policy and release that expired.
+* A line that cannot be read is passed over. A history that is missing, that other users can change or that
+  cannot be written stops nothing: only the picture lacks it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Iterable, Iterator
+from urllib.parse import quote, unquote
+
+from certbot_pinkeep.core import times
+from certbot_pinkeep.core.holdings import Window
+from certbot_pinkeep.storage import atomic
+
+logger = logging.getLogger(__name__)
+
+_SUFFIX = ".history"
+_POLICY, _RELEASE = "policy", "release:"
+_TITLE = "# Written by certbot-pinkeep, for its timeline: from, replaced, held until, what, pins.\n"
+
+
+class Histories:
+    """The histories of the keyrings of one config dir.
+
+    :param folder: that of the keyring files
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> str:
+        """The history of the keyring *name*."""
+        return os.path.join(self.folder, name + _SUFFIX)
+
+    def read(self, name: str, owner: Collection[int] = ()) -> tuple[Window, ...]:
+        """What the history of the keyring *name* has, in the order in which it was added.
+
+        :param owner: users who are trusted, beside root and the one who runs this
+        """
+        try:
+            content = atomic.read_closed(self.path(name), atomic.LARGE, owner)
+        except OSError as error:
+            logger.debug("%s cannot be read: %s", self.path(name), error)
+            return ()
+        return tuple(_windows(content.decode(errors="replace").splitlines()))
+
+    def add(self, name: str, windows: Iterable[Window]) -> None:
+        """Add to the history of the keyring *name*."""
+        path = self.path(name)
+        lines = "".join(map(_line, windows))
+        try:
+            if lines:
+                title = "" if os.path.lexists(path) else _TITLE
+                atomic.append(path, (title + lines).encode(), 0o600)
+        except OSError as error:
+            logger.debug("%s cannot be written: %s", path, error)
+
+
+def _line(window: Window) -> str:
+    what = _RELEASE + quote(window.what, safe="") if window.what else _POLICY
+    ended = times.text(window.ended) if window.ended else "-"
+    values = (times.text(window.since), ended, times.text(window.until), what, *window.pins)
+    return " ".join(values) + "\n"
+
+
+def _windows(lines: Iterable[str]) -> Iterator[Window]:
+    for line in lines:
+        try:
+            since, ended, until, what, *pins = line.split()
+            end = None if ended == "-" else times.parse(ended)
+            name = "" if what == _POLICY else unquote(what.removeprefix(_RELEASE))
+            yield Window(name, tuple(pins), times.parse(since), end, times.parse(until))
+        except ValueError:
+            continue  # the title, or what a kill left
