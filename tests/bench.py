@@ -11,6 +11,8 @@ Seconds depend on the machine, and on what else it does; ratios within one run d
   keyring: the handover, bringing it into step, and its part of the one publication.
 * ``certbot-pinkeep check`` over 50 hosts of one Apache, each with a keyring of its own, over TLS and
   plain HTTP.
+* Beside how many keyrings a lineage is adopted, or renewed: in one run, with as many keyrings as there are
+  lineages, what one costs when there are 100 and when there are 1,000 (or as many as are asked for).
 * A full look at one lineage with ten years of weekly changes of its policy behind it, and with none.
 """
 
@@ -40,7 +42,7 @@ from certbot_pinkeep.adapters import lineage
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.options import OPTIONS
-from certbot_pinkeep.workflow import issue, run
+from certbot_pinkeep.workflow import issue, move, run
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from keeper import Keeper
 from lab import Apache, Site
@@ -61,8 +63,6 @@ installer = pinkeep
 reuse_key = True
 key_type = ecdsa
 server = http://127.0.0.1:9/directory
-pinkeep_configtest_command = true
-pinkeep_reload_command = true
 [acme_renewal_info]
 ari_retry_after = 2100-01-01T00:00:00
 """
@@ -73,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lineages", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--keyrings", type=int, default=1000)
     asked = parser.parse_args()
     bench_import(asked.rounds * 3)
     with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
@@ -81,6 +82,8 @@ def main() -> None:
     for count in (1, 200):
         with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
             bench_shared(Path(folder), count, 200 // count)
+    with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
+        bench_growth(Path(folder), min(100, asked.keyrings), asked.keyrings)
     with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
         bench_ledger(Path(folder), asked.rounds * 5)
     with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
@@ -209,6 +212,52 @@ def bench_check(folder: Path, count: int, rounds: int) -> None:
         f"check, {count} hosts: {statistics.median(times):.2f} s (median of {rounds}): "
         f"{done.stdout.splitlines()[0]}"
     )
+
+
+def bench_growth(folder: Path, few: int, many: int) -> None:
+    """A lineage is adopted and renewed beside few keyrings and beside many, in a run that has them all."""
+    adopted = []
+    one = run.Run(str(folder / "config"), str(folder / "work"))
+    handed = {}
+    for number in range(many):
+        adopted.append(adopt_one(folder, one, f"site-{number:05d}.test"))
+        if number + 1 in (few, many):
+            one.finish()
+            handed[number + 1] = hand_over(folder, f"site-{number:05d}.test")
+    adopted = [statistics.median(adopted[:few][-50:]), statistics.median(adopted[-50:])]
+    for what, (before, after) in (
+        ("adoption", adopted),
+        ("handing over a CSR", [handed[few], handed[many]]),
+    ):
+        print(
+            f"{what}: {before * 1000:.1f} ms a lineage beside {few} keyrings, {after * 1000:.1f} ms "
+            f"beside {many}; ratio {after / before:.2f}"
+        )
+
+
+def adopt_one(folder: Path, one: run.Run, name: str) -> float:
+    """Seconds that the turn of a new lineage takes in a run."""
+    make_lineage(folder / "config", name)
+    given: dict[str, object] = dict.fromkeys(OPTIONS)
+    given |= {"configtest-command": "true", "reload-command": "true"}
+    began = time.perf_counter()
+    seen = look(folder, name)
+    values = move.values(one.workspace, name, given, {}, seen.names, clock.now())
+    take_turn(one, seen, values, options.parse(values, name))
+    return time.perf_counter() - began
+
+
+def hand_over(folder: Path, name: str) -> float:
+    """Seconds that a handover takes, once a run has read what is on record."""
+    one = run.Run(str(folder / "config"), str(folder / "work"))
+    times = []
+    for _ in range(21):
+        began = time.perf_counter()
+        seen = look(folder, name)
+        request = IssueRequest(name, name, seen.names, clock.now(), seen)
+        issue.handover(one.workspace, request)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:])
 
 
 def bench_ledger(folder: Path, rounds: int) -> None:

@@ -41,6 +41,9 @@ MEDIUM = 1 << 20
 #: Bytes that a keyring file may have: hundreds of lineages, and years of history.
 LARGE = 1 << 26
 _TEMPORARY = ".pinkeep-"
+#: The folders that this process has swept, and the last number that it gave in each of them.
+_swept: set[str] = set()
+_numbered: dict[tuple[str, str], int] = {}
 _LOCK = ".lock"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -316,7 +319,7 @@ def replace(
     :raises OSError: when the folder is missing or cannot be written; the old file is still there
     """
     folder = os.path.dirname(path)
-    sweep(folder)
+    _sweep_once(folder)
     with _temporary(folder, data, mode, sync) as temporary:
         if owner is not None:
             with suppress(PermissionError):
@@ -392,19 +395,27 @@ def create_numbered(
     :returns: the file's path
     :raises OSError: when the folder is missing or cannot be written
     """
-    sweep(folder)
+    _sweep_once(folder)
+    last = _numbered.get((folder, name))
+    if last is None or not os.path.lexists(_numbered_path(folder, name, last)):
+        used, first = {*taken, *os.listdir(folder)}, 0
+    else:  # among thousands of files, looking for a gap below takes most of the time
+        used, first = set(taken), last + 1
     with _temporary(folder, data, mode) as temporary:
-        used = {*taken, *os.listdir(folder)}
-        for number in itertools.count():
-            numbered = f"{number:04d}_{name}"
-            if numbered in used:
+        for number in itertools.count(first):
+            path = _numbered_path(folder, name, number)
+            if os.path.basename(path) in used:
                 continue
-            path = os.path.join(folder, numbered)
             with suppress(FileExistsError):
                 os.link(temporary, path, follow_symlinks=False)
                 break
+    _numbered[folder, name] = number
     _sync_folder(folder)
     return path
+
+
+def _numbered_path(folder: str, name: str, number: int) -> str:
+    return os.path.join(folder, f"{number:04d}_{name}")
 
 
 def remove(path: str) -> None:
@@ -418,7 +429,12 @@ def _temporary(
     folder: str, data: bytes, mode: int, sync: bool = True, name: str = ""
 ) -> Iterator[str]:
     path = os.path.join(folder, name or f"{_TEMPORARY}{os.getpid()}")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, mode)
+    except FileExistsError:  # of an earlier process that had our number
+        sweep(folder)
+        descriptor = os.open(path, flags, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)  # whatever the umask says
@@ -441,11 +457,20 @@ def is_temporary(name: str) -> bool:
 def sweep(folder: str) -> None:
     """Remove what runs that were killed left half-written in *folder*."""
     for name in os.listdir(folder):
+        if not name.startswith(_TEMPORARY):
+            continue
         path = os.path.join(folder, name)
         if is_temporary(name) and not _is_running(name.removeprefix(_TEMPORARY)):
             with suppress(FileNotFoundError):
                 if stat.S_ISREG(os.lstat(path).st_mode):
                     os.unlink(path)
+
+
+def _sweep_once(folder: str) -> None:
+    """The same, once in this process."""
+    if folder not in _swept:
+        sweep(folder)
+        _swept.add(folder)
 
 
 def _is_running(process: str) -> bool:

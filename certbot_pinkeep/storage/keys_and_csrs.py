@@ -14,8 +14,10 @@ The rules:
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
@@ -53,6 +55,9 @@ class Folders:
         self.keys = os.path.join(config_dir, "keys")
         self.csrs = os.path.join(config_dir, "csr")
         self._index: tuple[int, dict[CsrRequest, SavedCsr]] | None = None
+        self._copies: dict[bytes, str] = {}
+        self._copied: set[str] = set()
+        self._listed: int | None = None
 
     def check(self) -> None:
         """See that both, where they exist, are ours and closed enough.
@@ -154,7 +159,11 @@ class Folders:
         pin, kind = _key_facts(pem)
         atomic.make_folder(self.keys, 0o700)
         names = {os.path.basename(path) for path in taken}
+        listed = self._listed == _changed(self.keys)
         path = atomic.create_numbered(self.keys, "key-certbot.pem", pem, 0o600, names)
+        if listed:
+            self._note_copy(path, pem)
+            self._listed = _changed(self.keys)
         return SavedKey(os.path.relpath(path, self.config_dir), pem, pin, kind)
 
     def save_encrypted(self, pem: bytes, taken: Iterable[str] = ()) -> str:
@@ -174,10 +183,21 @@ class Folders:
 
         :raises BadKey: when *pem* is no key that can be used
         """
-        for path, content in _small_files(self.keys):
-            if content == pem:
+        # Each file is read once in a run: a copy more would do no harm.
+        listed = _changed(self.keys)
+        if self._listed != listed:
+            for path, content in _small_files(self.keys, self._copied):
+                self._note_copy(path, content)
+            self._listed = listed
+        path = self._copies.get(hashlib.sha256(pem).digest(), "")
+        with suppress(OSError):
+            if path and atomic.read(path, atomic.SMALL) == pem:
                 return SavedKey(os.path.relpath(path, self.config_dir), pem, *_key_facts(pem))
         return None
+
+    def _note_copy(self, path: str, pem: bytes) -> None:
+        self._copied.add(os.path.basename(path))
+        self._copies.setdefault(hashlib.sha256(pem).digest(), path)
 
     def saved_csrs(self) -> dict[CsrRequest, SavedCsr]:
         """All saved CSRs by what they ask for; of several that ask for the same, the one whose name
@@ -200,8 +220,15 @@ class Folders:
         :raises OSError: when it cannot be written
         """
         atomic.make_folder(self.csrs, 0o755)
-        self._index = None
-        return SavedCsr(atomic.create_numbered(self.csrs, "csr-certbot.pem", pem, 0o644), pem)
+        known, self._index = self._index, None
+        listed = known is not None and known[0] == _changed(self.csrs)
+        saved = SavedCsr(atomic.create_numbered(self.csrs, "csr-certbot.pem", pem, 0o644), pem)
+        if known is not None and listed:
+            facts = _csr_facts(pem)
+            if facts is not None:
+                known[1].setdefault(facts, saved)
+            self._index = (_changed(self.csrs), known[1])
+        return saved
 
 
 def make_key(kind: KeyKind) -> bytes:
@@ -222,13 +249,13 @@ def make_csr(key_pem: bytes, names: Iterable[str], must_staple: bool) -> bytes:
     return acme_crypto.make_csr(key_pem, domains, must_staple=must_staple, ipaddrs=addresses)
 
 
-def _small_files(folder: str) -> Iterator[tuple[str, bytes]]:
+def _small_files(folder: str, known: Collection[str] = ()) -> Iterator[tuple[str, bytes]]:
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return  # none that could be used
     for name in names:
-        if atomic.is_temporary(name):
+        if name in known or atomic.is_temporary(name):
             continue  # it is going to be swept away
         path = os.path.join(folder, name)
         try:

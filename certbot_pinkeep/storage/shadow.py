@@ -69,11 +69,13 @@ class Shadow:
         except ValueError:
             return None
 
-    def tick(self, now: datetime) -> None:
-        """Note that *now* has been reached."""
+    def tick(self, now: datetime) -> bool:
+        """Note that *now* has been reached; whether that had to be written."""
         latest = self.latest()
-        if latest is None or now >= latest + _TICK:
+        due = latest is None or now >= latest + _TICK
+        if due:
             self.set_clock(now)
+        return due
 
     def set_clock(self, now: datetime) -> None:
         """Note that *now* is now, whatever was noted before."""

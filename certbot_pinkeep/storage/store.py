@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -25,6 +25,7 @@ from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.options import HEADERS
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic, keyring_file
+from certbot_pinkeep.storage.catalogue import Catalogue, Found
 from certbot_pinkeep.storage.history import Histories
 from certbot_pinkeep.storage.shadow import Shadow
 
@@ -49,6 +50,8 @@ class Store:
         self._earlier: set[str] = set()
         self._loaded: dict[str, tuple[object, State | None]] = {}
         self._known: dict[str, tuple[object, list[State]]] = {}
+        folders = [self.folder, *([self.witness.folder] if self.witness else [])]
+        self._catalogue = Catalogue(folders, self.names, self._stamp, self._look)
 
     def path(self, name: str) -> str:
         """The file of the keyring *name*."""
@@ -73,7 +76,7 @@ class Store:
         :raises DamagedState: when the file cannot be trusted
         """
         # With hundreds of lineages on one keyring, most of the time would go into reading it again.
-        stamp = [_stamp(path) for path in self.paths(name)]
+        stamp = self._stamp(name)
         known = self._loaded.get(name)
         if known is None or known[0] != stamp:
             known = self._loaded[name] = (stamp, self._load(name))
@@ -117,11 +120,30 @@ class Store:
     def known(self, name: str) -> list[State]:
         """What the file and its copy say, where each can be read; nothing follows from it for
         sure."""
-        stamp = [_stamp(path) for path in self.paths(name)]
+        stamp = self._stamp(name)
         known = self._known.get(name)
         if known is None or known[0] != stamp:
             known = self._known[name] = (stamp, self._all_of(name, stamp))
         return known[1]
+
+    def near(self, names: Iterable[str]) -> list[str]:
+        """The keyrings whose pins may bind at one of these names, sorted. Some of them may not."""
+        return self._catalogue.near(names)
+
+    def is_compromised(self, pin: str) -> bool:
+        """Whether any keyring file, or its copy, says that a key is compromised."""
+        return self._catalogue.is_compromised(pin)
+
+    def _stamp(self, name: str) -> object:
+        """The files of a keyring, as ``stat`` sees them."""
+        return [_stamp(path) for path in self.paths(name)]
+
+    def _look(self, name: str) -> Found:
+        stamp, whole = self._stamp(name), False
+        with suppress(DamagedState):
+            state = self.load(name)
+            whole = state is not None and not state.ledger.in_doubt
+        return Found(stamp, self.known(name), whole)
 
     def _all_of(self, name: str, stamp: object) -> list[State]:
         loaded = self._loaded.get(name)
@@ -193,13 +215,17 @@ class Store:
         state = replace(state, saved=state.saved + 1)
         name = state.keyring.name
         content = keyring_file.write(state)
+        current = self._catalogue.is_current()
         atomic.make_folder(self.folder, 0o755)
         atomic.replace(self.path(name), content, 0o600)
         if self.witness:
             self.witness.copy(name, content)
         self._add_to_history(state)
         self._earlier.discard(name)
-        self._loaded[name] = ([_stamp(path) for path in self.paths(name)], state)
+        stamp = self._stamp(name)
+        self._loaded[name] = (stamp, state)
+        found = Found(stamp, [state], whole=not state.ledger.in_doubt)
+        self._catalogue.changed(current, name, found)
         return state
 
     def _add_to_history(self, state: State) -> None:
@@ -245,7 +271,9 @@ class Store:
     def tick(self, now: datetime) -> None:
         """Have it witnessed that *now* has been reached."""
         if self.witness:
-            self.witness.tick(now)
+            current = self._catalogue.is_current()
+            if self.witness.tick(now):
+                self._catalogue.changed(current)
 
     def set_clock(self, now: datetime) -> None:
         """Have it witnessed that *now* is now, whatever was witnessed before."""
@@ -262,7 +290,14 @@ class Store:
 
         :param likely: where to look first
         """
-        return next((n for n in self._in_order(likely or lineage) if self.has(n, lineage)), None)
+        likely = likely or lineage
+        if self.has(likely, lineage):  # mostly it is this one
+            return likely
+        return next((name for name in self.of_lineage(lineage) if self.has(name, lineage)), None)
+
+    def of_lineage(self, lineage: str) -> list[str]:
+        """The keyrings that may have a lineage, in whatever way, sorted."""
+        return self._catalogue.of_lineage(lineage)
 
     def has(self, name: str, lineage: str) -> bool:
         """Whether the lineage draws on the keyring *name*; not, where its file is damaged."""
@@ -327,11 +362,6 @@ class Store:
         }
         values["keyring"] = None if keyring == lineage else keyring
         return values
-
-    def _in_order(self, likely: str) -> Iterator[str]:
-        if likely:
-            yield likely  # mostly it is this one, and the others need not be listed
-        yield from (name for name in self.names() if name != likely)
 
     def check_all(self) -> None:
         """See that every keyring file can be trusted.

@@ -280,7 +280,8 @@ class _Enrolment:
         snippet_dir = os.path.dirname(self.snippet)
         keys, csrs = workspace.folders.keys, workspace.folders.csrs
         for folder in (keys, csrs, workspace.store.folder, renewal, snippet_dir):
-            if os.path.isdir(folder):
+            if folder not in workspace.swept and os.path.isdir(folder):
+                workspace.swept.add(folder)
                 atomic.sweep(folder)
 
     def _tell_refused(self, state: State) -> None:

@@ -168,7 +168,7 @@ def _recorded(workspace: Workspace, request: IssueRequest) -> State | None:
 
 def _with_neighbour(workspace: Workspace, lineage: str, likely: str) -> str:
     """The keyring that pins the key of a lineage that is not enrolled; the likely one first."""
-    for name in (likely, *workspace.store.names()):
+    for name in (likely, *workspace.store.of_lineage(lineage)):
         with suppress(DamagedState):
             state = workspace.store.load(name)
             if state and any(m.lineage == lineage for m in state.keyring.neighbours):

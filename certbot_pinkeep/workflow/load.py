@@ -175,7 +175,7 @@ class Loader:
                 published = snippets.published(path)
             if published is not None and one.pin not in published.pins:
                 return True
-        states = list(self._states())
+        states = list(self._states(one))
         refusing = [state.keyring.name for state in states if _refuses(state, one, now)]
         own = [s.keyring.name for s in states if draws(s, one.lineage)]
         if own and not set(own) & set(refusing):
@@ -237,18 +237,19 @@ class Loader:
 
     def _was_served(self, one: Renewed) -> bool:
         """Whether a certificate of the lineage with the same key is known to have been loaded."""
-        for state in self._states():
+        for state in self._states(one):
             member = state.keyring.member(one.lineage)
             loaded = member.loaded if member is not None else None
             if loaded and lineage.pin_of_version(one.cert_path, loaded) == one.pin:
                 return True
         return False
 
-    def _states(self) -> Iterator[State]:
+    def _states(self, one: Renewed) -> Iterator[State]:
+        """The keyrings that have the lineage, or may pin its names."""
         store = self.workspace.store
         names: list[str] = []
         with suppress(OSError):
-            names = list(store.names())
+            names = sorted({*store.near(one.names), *store.of_lineage(one.lineage)})
         for name in names:
             with suppress(PinkeepError, OSError):
                 state = store.load(name)

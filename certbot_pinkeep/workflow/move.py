@@ -55,7 +55,7 @@ def keyring_at(workspace: Workspace, names: Iterable[str], now: datetime) -> str
     them, else the one whose pins bind at most of them."""
     hosts = lowered(names)
     found: dict[str, tuple[int, int]] = {}
-    for keyring in workspace.store.names():
+    for keyring in workspace.store.near(hosts):
         for state in workspace.at_best(keyring, now):
             enrolled = _enrolled_hosts(workspace, state, hosts, now)
             pinned = len([one for one in hosts if _pins(state, enrolled, one, now)])
@@ -137,7 +137,7 @@ def check_claim(workspace: Workspace, claim: Claim, now: datetime) -> None:
     :raises OtherKeyring: when one does
     """
     keyring = claim.keyring
-    for name in workspace.store.names():
+    for name in workspace.store.near(claim.names):
         try:
             state = None if name == keyring else workspace.recall(name, now)
         except DamagedState as error:
@@ -162,7 +162,8 @@ def check_accepted(
 
     :raises OtherKeyring: when some do
     """
-    for name in workspace.store.names():
+    names = tuple(names)
+    for name in workspace.store.near(names):
         state = workspace.recall(name, now)
         locked = refusing(state, lowered(names), pin, now) if state else ()
         if state and locked:
@@ -185,7 +186,7 @@ def accepted_everywhere(
     if key.pin == live.pin or workspace.is_compromised(live.pin):
         return key
     own = state if state is not None and draws(state, live.name) else None
-    for name in workspace.store.names():
+    for name in workspace.store.near(request.hosts):
         if name == keyring or (own is not None and name == own.keyring.name):
             continue
         for other in workspace.at_best(name, now):

@@ -45,7 +45,7 @@ def unknown_hosts(
         that no keyring publishes; and the hosts above for which that holds
     """
     known, sending = set[str](), set[str]()
-    for name in (keyring, *workspace.store.names()):
+    for name in (keyring, *workspace.store.near(live.names)):
         with suppress(DamagedState):
             state = workspace.store.load(name)
             if state is not None:

@@ -61,6 +61,8 @@ class Workspace:
         self.installer: str | None = None
         #: The private keys that the admin imports in this run, in PEM, by their pins.
         self.imported: dict[str, bytes] = {}
+        #: The folders that were swept in this run.
+        self.swept: set[str] = set()
         self._look = look
         self._looked: dict[Names, list[TlsObservation]] = {}
         self._looking = 0.0
@@ -216,8 +218,7 @@ class Workspace:
 
     def is_compromised(self, pin: str) -> bool:
         """Whether a key is known to be compromised."""
-        keys = [state.keyring.key(pin) for state in self.all_known()]
-        return any(key is not None and key.role == "compromised" for key in keys)
+        return self.store.is_compromised(pin)
 
     def is_held(self, pin: str) -> bool:
         """Whether this machine has the private key of a pin, and nobody else may have it."""
