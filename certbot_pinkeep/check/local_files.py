@@ -25,7 +25,7 @@ from datetime import datetime
 
 from certbot_pinkeep.adapters import renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
-from certbot_pinkeep.carriers import apache, servers
+from certbot_pinkeep.carriers import apache, servers, snippets
 from certbot_pinkeep.carriers.servers import Kind
 from certbot_pinkeep.check import local_rules, trees
 from certbot_pinkeep.check.findings import Finding, Severity
@@ -77,11 +77,6 @@ class CliIni:
         if self.reuse_key is not None:
             said.append(f"reuse-key = {str(self.reuse_key).lower()}")
         return tuple(said)
-
-    def refused(self) -> list[Finding]:
-        """What is to be told of an option that pinkeep does not take."""
-        bad = _refused(self.options, "any")
-        return [local_rules.refused_everywhere(bad)] if bad else []
 
 
 class LocalFiles:
@@ -235,15 +230,32 @@ class LocalFiles:
             refused=self._refused(renewal, live),
         )
 
+    def refused_everywhere(self) -> list[Finding]:
+        """Tell of an option in ``cli.ini`` that pinkeep does not take."""
+        bad = self._unusable(self.cli_ini.options, "any")
+        return [local_rules.refused_everywhere(bad)] if bad else []
+
     def _refused(self, renewal: Renewal, live: Certificate) -> BadOption | None:
-        """Which of its options keeps a lineage from being brought into step."""
+        """Find which of its options keeps a lineage from being brought into step."""
         if (self.cli_ini.installer or renewal.installer) != "pinkeep":
             return None
         given = self.cli_ini.options
-        if _refused(given, "any"):
+        if self._unusable(given, "any"):
             return None  # told once
         values = self.store.values(renewal.name, given, renewal.options)
-        return _refused(values, renewal.name, live.names)
+        return self._unusable(values, renewal.name, live.names)
+
+    def _unusable(
+        self, values: Mapping[str, object], lineage: str, names: tuple[str, ...] = ()
+    ) -> BadOption | None:
+        """Find the option that pinkeep does not take for a lineage with these names."""
+        try:
+            snippets.server_of(self.store, options.parse(values, lineage), names)
+        except BadOption as error:
+            return error
+        except PinkeepError:
+            return None  # of a file: the rules about files tell
+        return None
 
     def _other_certificates(self, members: set[str]) -> Iterator[Certificate]:
         for name in renewal_conf.names(self.config_dir):
@@ -269,21 +281,6 @@ class LocalFiles:
     def _has_hook(self) -> bool:
         pattern = os.path.join(glob.escape(self.config_dir), "renewal-hooks", "deploy", "*")
         return any(map(_is_hook, glob.glob(pattern)))
-
-
-def _refused(
-    values: Mapping[str, object], lineage: str, names: tuple[str, ...] = ()
-) -> BadOption | None:
-    """What pinkeep does not take of its options, for a lineage with these names."""
-    try:
-        chosen = options.parse(values, lineage)
-        options.check_report_host(chosen.report_uri, names, chosen.include_subdomains)
-        servers.server(None, "", chosen.configtest, chosen.reload)
-        if chosen.snippet_dir is not None:
-            apache.check_snippet_dir(chosen.snippet_dir)
-    except BadOption as error:
-        return error
-    return None
 
 
 def _is_hook(path: str) -> bool:

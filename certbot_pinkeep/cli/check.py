@@ -185,7 +185,7 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
             [one for one in plain if one.host in mine],
             workspace.step(state.keyring),
         )
-    found += survey.cli_ini.refused()
+    found += survey.refused_everywhere()
     if not parsed.name:
         found += survey.without_record(states, [error.path for error in damaged])
     hosts = len({one.host for one in shown})

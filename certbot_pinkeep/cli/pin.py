@@ -21,6 +21,7 @@ from typing import Any
 
 from certbot_pinkeep.adapters import certbot_config, clock, lineage, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
+from certbot_pinkeep.carriers import snippets
 from certbot_pinkeep.cli import context
 from certbot_pinkeep.cli.check import address
 from certbot_pinkeep.core import options, pins, rollover
@@ -35,7 +36,7 @@ from certbot_pinkeep.core.pem import (
     write_private_key,
 )
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow import move, snippets, stage
+from certbot_pinkeep.workflow import move, stage
 from certbot_pinkeep.workflow.publish import Publisher
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -164,7 +165,7 @@ def _check(
     live = lineage.look(renewal.name, renewal.cert_path, renewal.key_path, renewal.must_staple)
     values = move.values(workspace, renewal.name, given, renewal.options, live.names, clock.now())
     try:
-        snippets.server_of(workspace, options.parse(values, renewal.name))
+        snippets.server_of(workspace.store, options.parse(values, renewal.name))
     except BadOption as error:
         own = error.option.replace("--pinkeep-", "--") if set(also) & {error.option[10:]} else ""
         raise BadOption(own or error.option, error.value, error.why) from error

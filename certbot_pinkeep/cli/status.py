@@ -6,12 +6,12 @@ import argparse
 import json
 
 from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.carriers import snippets
 from certbot_pinkeep.cli import context
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.storage.keys_and_csrs import Folders
-from certbot_pinkeep.workflow import snippets
 from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "show which key is served, which is next, and from when a rollover is due and safe"
@@ -81,4 +81,4 @@ def _hindrances(workspace: Workspace, states: list[State]) -> dict[str, str]:
     if len(states) > status.MANY:
         return {}
     waiting = [state for state in states if state.ledger.pending]
-    return {state.keyring.name: snippets.hindrance(workspace, state) for state in waiting}
+    return {state.keyring.name: snippets.hindrance(workspace.store, state) for state in waiting}

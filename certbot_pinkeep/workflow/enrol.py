@@ -25,6 +25,7 @@ from datetime import datetime, timedelta
 
 from certbot_pinkeep.adapters import renewal_conf
 from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.carriers import snippets
 from certbot_pinkeep.core import explain, options, rollover, times
 from certbot_pinkeep.core.errors import OtherKeyring, PinkeepError, Unpinned
 from certbot_pinkeep.core.keyring import Key, Keyring
@@ -33,7 +34,7 @@ from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow import move, sent, snippets, stage
+from certbot_pinkeep.workflow import move, sent, stage
 from certbot_pinkeep.workflow.accepted import (
     draws,
     held_for,
@@ -70,11 +71,10 @@ def enrol(
     :raises PinkeepError: with what is wrong and what to do
     :raises OSError: when the disk does not take what has to be recorded
     """
-    server = snippets.server_of(workspace, chosen)
+    server = snippets.server_of(workspace.store, chosen, live.names)
     workspace.folders.check()
-    snippets.check_exposed(workspace, chosen.keyring, server)
+    snippets.check_exposed(workspace.store, chosen.keyring, server)
     atomic.check_folder(workspace.store.folder, forbidden=0o022, advice="0755")
-    options.check_report_host(chosen.report_uri, live.names, chosen.include_subdomains)
     try:
         one = _Enrolment(workspace, live, chosen, now, server.snippet, pinned_before)
         return one.record(remember)

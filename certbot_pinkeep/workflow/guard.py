@@ -26,7 +26,7 @@ from certbot_pinkeep.adapters import certbot_config, clock, renewal_conf
 from certbot_pinkeep.adapters import lineage as lineage_
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.adapters.renewal_conf import Renewal
-from certbot_pinkeep.carriers import servers
+from certbot_pinkeep.carriers import servers, snippets
 from certbot_pinkeep.core import explain, options, pins
 from certbot_pinkeep.core.errors import (
     BadKey,
@@ -41,7 +41,7 @@ from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow import issue, move, requests, snippets
+from certbot_pinkeep.workflow import issue, move, requests
 from certbot_pinkeep.workflow import run as runs
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.load import Turn
@@ -90,8 +90,7 @@ class Guard:
         lineage = self.config.certname or "any"
         chosen = options.parse(options.given(self.config), lineage)
         hosts = tuple(str(name).lower() for name in self.config.domains or ())
-        options.check_report_host(chosen.report_uri, hosts, chosen.include_subdomains)
-        snippets.server_of(self.workspace, chosen)
+        snippets.server_of(self.workspace.store, chosen, hosts)
 
     # What the client asks
 

@@ -28,12 +28,11 @@ from typing import TypeVar
 
 from certbot_pinkeep.adapters import lineage
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.carriers import apache, servers
+from certbot_pinkeep.carriers import apache, servers, snippets
 from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.core import options, rollover
 from certbot_pinkeep.core.errors import BadKey, BadOption, PinkeepError
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.workflow import snippets
 from certbot_pinkeep.workflow.accepted import draws
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -171,7 +170,7 @@ class Loader:
         if not os.path.exists(store.path(one.keyring)) and not store.known(one.keyring):
             published = None
             with suppress(PinkeepError):
-                path = snippets.path_of(self.workspace, one.keyring, None)
+                path = snippets.path_of(self.workspace.store, one.keyring, None)
                 published = snippets.published(path)
             if published is not None and one.pin not in published.pins:
                 return True
@@ -189,7 +188,7 @@ class Loader:
             state = self.workspace.store.load(turn.keyring)
             before = dict(state.settings) if state is not None else {}
         kind = snippets.kind_of(
-            self.workspace, turn.keyring, _sound(options.header, values, before)
+            self.workspace.store, turn.keyring, _sound(options.header, values, before)
         )
         configtest = _sound(partial(_command, name="configtest-command"), values, before)
         reload = _sound(partial(_command, name="reload-command"), values, before)

@@ -22,7 +22,7 @@ from datetime import datetime
 
 from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.carriers import apache, servers
+from certbot_pinkeep.carriers import apache, servers, snippets
 from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.carriers.servers import KINDS
 from certbot_pinkeep.core.errors import BadPolicy, PinkeepError, PublishFailed
@@ -31,7 +31,7 @@ from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow import neighbours, snippets, stage, subdomains
+from certbot_pinkeep.workflow import neighbours, stage, subdomains
 from certbot_pinkeep.workflow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -245,8 +245,8 @@ def _prepared(
         raise PinkeepError(f"The keyring {name} has no certificate yet.")
     # The options that were given last count.
     chosen = list(taken.values())[-1].chosen if taken else old.chosen()
-    server = snippets.server_of(workspace, chosen)
-    snippets.check_exposed(workspace, name, server)
+    server = snippets.server_of(workspace.store, chosen)
+    snippets.check_exposed(workspace.store, name, server)
     dropped = workspace.deleted(old.keyring)
     state = replace(old, keyring=old.keyring.without_members(dropped))
     state = neighbours.with_members(workspace, state, taken, now)
@@ -313,7 +313,7 @@ def _write_snippet(
     moved = state.snippet != server.snippet
     if not (changed or moved or state.ledger.pending):
         return
-    if os.path.dirname(server.snippet) == snippets.folder_of(workspace, kind):
+    if os.path.dirname(server.snippet) == snippets.folder_of(workspace.store, kind):
         atomic.make_folder(os.path.dirname(server.snippet), 0o755)
     changes: dict[str, str | None] = {server.snippet: text}
     if moved and not left and state.snippet and snippets.is_ours(state.snippet, state.keyring.name):
@@ -342,7 +342,7 @@ def _left_server(workspace: Workspace, one: _Publication) -> Server | None:
     if not path or not os.path.exists(path) or not snippets.is_ours(path, name):
         return None
     kind = servers.kind_of(path, apache.read_snippet(path))
-    if one.server.snippet and kind is snippets.kind_of(workspace, name, one.chosen.header):
+    if one.server.snippet and kind is snippets.kind_of(workspace.store, name, one.chosen.header):
         return None
     return servers.server(kind, path, None, None)
 

@@ -18,6 +18,7 @@ import os
 from contextlib import suppress
 
 from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.carriers import snippets
 from certbot_pinkeep.core import pins, rollover
 from certbot_pinkeep.core.errors import BadKey, Compromised, DamagedState, PublishFailed
 from certbot_pinkeep.core.key_and_csr import SavedKey
@@ -25,7 +26,7 @@ from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.rollover import Certificate
 from certbot_pinkeep.storage import keys_and_csrs
-from certbot_pinkeep.workflow import move, sent, snippets
+from certbot_pinkeep.workflow import move, sent
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -41,7 +42,7 @@ def key_for(workspace: Workspace, request: IssueRequest, *, compromised: bool) -
     :raises Compromised: when the key is compromised, and which other one clients accept is unknown
     """
     live = request.renewed
-    snippet = snippets.path_of(workspace, live.name, request.chosen)
+    snippet = snippets.path_of(workspace.store, live.name, request.chosen)
     published = request.pinned_before or os.path.lexists(snippet)  # all the same
     shared = None if published else _shared_key(workspace, request)
     if shared is not None:

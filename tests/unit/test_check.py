@@ -1482,7 +1482,11 @@ def test_what_cli_ini_says_is_mended_there(site: Site, capsys: Said) -> None:
 def test_g10_a_bad_value_in_cli_ini_is_told_once(site: Site, capsys: Said) -> None:
     """Renewals go on, so nothing else shows it before it is missed."""
     ini = site.config / "cli.ini"
-    for line in ("pinkeep-max-age = soon", "pinkeep-reload-command = /nonexistent/reload"):
+    for line in (
+        "pinkeep-max-age = soon",
+        "pinkeep-reload-command = /nonexistent/reload",
+        f"pinkeep-snippet-dir = {site.config}/live",
+    ):
         ini.write_text(f"{line}\n")
         option, _, value = line.partition(" = ")
         code, said = call(site, capsys, f"--config={ini}")

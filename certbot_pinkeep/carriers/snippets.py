@@ -15,39 +15,40 @@ from contextlib import suppress
 from certbot_pinkeep.carriers import apache, servers
 from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.carriers.servers import Kind
+from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import BadFolder, BadOption, PinkeepError
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow.workspace import Workspace
+from certbot_pinkeep.storage.store import Store
 
 
-def folder_of(workspace: Workspace, kind: Kind) -> str:
+def folder_of(store: Store, kind: Kind) -> str:
     """The folder of the snippets for a server, unless the admin chose another one."""
-    return os.path.join(workspace.store.folder, kind.name)
+    return os.path.join(store.folder, kind.name)
 
 
-def path_of(workspace: Workspace, keyring: str, chosen: Options | None) -> str:
+def path_of(store: Store, keyring: str, chosen: Options | None) -> str:
     """The file that a keyring's header is published in; empty: no server sends one."""
-    kind = kind_of(workspace, keyring, chosen.header if chosen else None)
+    kind = kind_of(store, keyring, chosen.header if chosen else None)
     if kind is None:
         return ""
     folder = chosen.snippet_dir if chosen else None
-    return os.path.join(folder or folder_of(workspace, kind), f"{keyring}.conf")
+    return os.path.join(folder or folder_of(store, kind), f"{keyring}.conf")
 
 
-def kind_of(workspace: Workspace, keyring: str, header: str | None) -> Kind | None:
+def kind_of(store: Store, keyring: str, header: str | None) -> Kind | None:
     """The server of a keyring; ``None``: none.
 
     :param header: what the admin chose; ``None``: nothing
     """
     snippet = ""
     with suppress(PinkeepError, OSError):
-        state = workspace.store.load(keyring)
+        state = store.load(keyring)
         snippet = state.snippet if state is not None else ""
     for kind in () if snippet else servers.KINDS.values():
-        path = os.path.join(folder_of(workspace, kind), f"{keyring}.conf")
+        path = os.path.join(folder_of(store, kind), f"{keyring}.conf")
         snippet = path if os.path.isfile(path) else snippet  # the keyring file is lost
     text = None
     with suppress(PinkeepError):
@@ -64,16 +65,19 @@ def published(snippet: str) -> Policy | None:
     return servers.kind_of(snippet, text).read_policy(text) if text is not None else None
 
 
-def server_of(workspace: Workspace, chosen: Options) -> Server:
+def server_of(store: Store, chosen: Options, hosts: tuple[str, ...] = ()) -> Server:
     """How the snippet of a keyring reaches its server. Writes nothing.
 
-    :raises PinkeepError: when the options cannot be used on this machine
+    :param hosts: those of the lineage that the options are for
+    :raises BadOption: when an option cannot be used on this machine
+    :raises PinkeepError: when the snippet cannot be written, or not be read
     """
+    options.check_report_host(chosen.report_uri, hosts, chosen.include_subdomains)
     if chosen.snippet_dir is not None:
         apache.check_snippet_dir(chosen.snippet_dir)
-        _check_foreign(workspace, chosen.snippet_dir)
-    kind = kind_of(workspace, chosen.keyring, chosen.header)
-    snippet = path_of(workspace, chosen.keyring, chosen)
+        _check_foreign(store, chosen.snippet_dir)
+    kind = kind_of(store, chosen.keyring, chosen.header)
+    snippet = path_of(store, chosen.keyring, chosen)
     folder = os.path.dirname(snippet)
     if chosen.snippet_dir is None and os.path.exists(folder) and not os.path.isdir(folder):
         raise BadFolder(f"{folder} is not a folder. Move it away; it is made when needed.")
@@ -87,14 +91,14 @@ def server_of(workspace: Workspace, chosen: Options) -> Server:
     return servers.server(kind, snippet, chosen.configtest, chosen.reload)
 
 
-def check_exposed(workspace: Workspace, keyring: str, server: Server) -> None:
+def check_exposed(store: Store, keyring: str, server: Server) -> None:
     """See that nobody else can write what the server loads, or what says which keys are pinned.
 
     :raises DamagedState: when somebody can, and the keyring file is there
     :raises BadFolder: when somebody can
     """
-    workspace.store.load(keyring)
-    owner = os.stat(workspace.config_dir).st_uid
+    store.load(keyring)
+    owner = os.stat(_config_dir(store)).st_uid
     found = atomic.all_exposed([server.snippet] if server.snippet else [], [owner])
     if found:
         what = str(found[0])
@@ -105,11 +109,11 @@ def check_exposed(workspace: Workspace, keyring: str, server: Server) -> None:
         )
 
 
-def hindrance(workspace: Workspace, state: State) -> str:
+def hindrance(store: Store, state: State) -> str:
     """Why ``certbot renew`` does not have the server send what is pending, as a sentence with what
     to do; empty: nothing is known."""
     with suppress(PinkeepError):
-        server = server_of(workspace, state.chosen())
+        server = server_of(store, state.chosen())
         if apache.is_stopped(server):
             return f"{server.title} does not run. Start it: it loads the pins then."
         if server.snippet and apache.lacks_headers(server):
@@ -123,14 +127,18 @@ def is_ours(snippet: str, keyring: str) -> bool:
     return text is None or text.startswith(apache.first_line(keyring))
 
 
-def _check_foreign(workspace: Workspace, folder: str) -> None:
+def _config_dir(store: Store) -> str:
+    return os.path.dirname(store.folder)
+
+
+def _check_foreign(store: Store, folder: str) -> None:
     real = os.path.realpath(folder)
-    config_dir = os.path.realpath(workspace.config_dir)
+    config_dir = os.path.realpath(_config_dir(store))
     ours = [os.path.join(config_dir, "pinkeep", name) for name in servers.KINDS]
     if os.path.commonpath([real, config_dir]) == config_dir and real not in ours:
         raise BadOption(
             "--pinkeep-snippet-dir",
             folder,
-            f"it is below certbot's folder {workspace.config_dir}, whose files have other purposes. "
+            f"it is below certbot's folder {_config_dir(store)}, whose files have other purposes. "
             "Name a folder outside of it.",
         )
