@@ -1,0 +1,306 @@
+"""Single breaks of the product's rules. Each of them must make a test fail.
+
+A break replaces one piece of a module. The piece occurs once in its module; a unit test sees to that,
+so the list follows the code. The tests of a break are those that are about its rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Break:
+    """One rule, broken.
+
+    :ivar module: below the package, without ``.py``
+    :ivar piece: what stands there
+    :ivar instead: what is to stand there
+    :ivar tests: files in ``tests/unit``, without ``test_`` and ``.py``
+    """
+
+    module: str
+    piece: str
+    instead: str
+    tests: tuple[str, ...]
+
+
+def _of(module: str, tests: str, *pairs: tuple[str, str]) -> tuple[Break, ...]:
+    return tuple(Break(module, piece, instead, tuple(tests.split())) for piece, instead in pairs)
+
+
+BREAKS = (
+    # What a pin is, and what a client reads
+    *_of(
+        "core/pins",
+        "pins",
+        ("hashlib.sha256(spki)", "hashlib.sha1(spki)"),
+        ("SubjectPublicKeyInfo\n", "PKCS1\n"),
+        ("== 32 and len(text) == 44", "== 32"),
+    ),
+    *_of(
+        "core/header",
+        "pins",
+        ('elif name.startswith("pin-"):', 'elif name.startswith("pin-x"):'),
+        ("elif name in others:", "elif False:"),
+        ("max_age.isascii() and max_age.isdigit()", "max_age.isdigit()"),
+        ('"includesubdomains" in others', '"includeSubDomains" in others'),
+    ),
+    *_of(
+        "core/pem",
+        "pins usable_keys csrs",
+        ("if key.key_size < LEAST_RSA_BITS:", "if False:"),
+        ("if not csr.is_signature_valid:", "if False:"),
+        ('digest.name in ("md5", "sha1")', 'digest.name in ("md5",)'),
+        (
+            "if numbers.p * numbers.q != numbers.public_numbers.n or not _belongs(numbers):",
+            "if not _belongs(numbers):",
+        ),
+    ),
+    # What is published (G4)
+    *_of(
+        "core/policy",
+        "policy",
+        ("if len(self.pins) < 2:", "if len(self.pins) < 1:"),
+        ("if len(set(self.pins)) != len(self.pins):", "if False:"),
+        ("timedelta(0) if self.report_only else ", ""),
+    ),
+    *_of(
+        "core/hostnames",
+        "reach ledger odd_names",
+        ("return _stands_for(name, host) or holds(", "return holds("),
+        ("return subdomains and bool(below)", "return bool(below)"),
+        ('(host == domain or "." in below)', "True"),
+        (r"(?!\d+\Z)", ""),
+    ),
+    *_of(
+        "core/keyring",
+        "keyring g2_shared left_types",
+        (
+            "staged = [key for key in self._staged() if key not in served]",
+            "staged = self._staged()",
+        ),
+        ("if one.enrolled and not one.transferred)", "if one.enrolled)"),
+        ('if known.role != "retired":\n            return self\n', "return self\n"),
+        ("first_served=key.first_served or moments[key.pin]", "first_served=moments[key.pin]"),
+    ),
+    # Until when it binds (G2)
+    *_of(
+        "core/holdings",
+        "ledger g2_ledger releases",
+        ("return self.until + self.ttl", "return self.until"),
+        ("return (self.replaced or now) + self.policy.binding", "return self.replaced or now"),
+        (
+            "return bool(self.policy.binding) and (self.replaced is None or",
+            "return bool(self.policy.binding) and (",
+        ),
+        ("hosts=hosts if self.hosts and other.hosts else ()", "hosts=hosts"),
+        ("return not served or hosts is None or", "return hosts is None or"),
+    ),
+    *_of(
+        "core/ledger",
+        "ledger g2_ledger releases g2_inherited",
+        ("if self.current is None or self.is_ahead_of(at):", "if self.current is None:"),
+        ("and not _shrinks(current, hosts)", ""),
+        (
+            "added = Entry(policy, self.not_before(at), hosts=hosts)",
+            "added = Entry(policy, at, hosts=hosts)",
+        ),
+        ("confirmed=self.current.confirmed or at", "confirmed=at"),
+        ("until=max(until, release.until), ttl=", "until=until, ttl="),
+        ("if until + ttl < bound:", "if False:"),
+        ("latest = max(now, self.latest_known or now)", "latest = self.latest_known"),
+        ("if len(self.expired) < MOST_EXPIRED:", "if True:"),
+        ("until = max(until, self.uncertain.until or until)", "pass"),
+        (
+            "uncertain = self.uncertain.joined(other.uncertain) if self.uncertain else other.uncertain",
+            "uncertain = self.uncertain",
+        ),
+        ("return entry.confirmed is not None and not set(", "return not set("),
+        (
+            "key=lambda one: (bool(one.cause), one.until or times.EARLIEST)",
+            "key=lambda one: bool(one.why)",
+        ),
+    ),
+    # Whether switching is safe, and which key is next (G2, G3, G8)
+    *_of(
+        "core/rollover",
+        "g2_rollover g2_histories g3_compromised usable_keys",
+        ("if unknown is not None and unknown.end is None:", "if False:"),
+        ("elif one.replaced is None:\n", "elif False:\n"),
+        ("since = max(since, one.binds_until(now))", "since = one.binds_until(now)"),
+        ("if pin not in one.pins and one.binds_at(hosts)", "if pin not in one.pins"),
+        ("for key in backups if not key.is_lost]", "for key in backups]"),
+        (
+            "if key.forced:\n            return key, verdict",
+            "if False:\n            return key, verdict",
+        ),
+        ('key.role not in ("compromised", "retired")', 'key.role not in ("retired",)'),
+        (
+            "if keyring.rollover_days is None or primary.first_served is None:",
+            "if keyring.rollover_days is None:",
+        ),
+        (
+            "if due and best is not None and (best.forced or verdict.at(now)):",
+            "if due and best is not None:",
+        ),
+        ("_, key, verdict = min(known", "_, key, verdict = max(known"),
+        ("return max(verdicts, key=_lateness", "return min(verdicts, key=_lateness"),
+    ),
+    # What a host sent before it was pinned (G2)
+    *_of(
+        "core/earlier",
+        "g2_earlier",
+        ("if not is_held(pin):", "if False:"),
+        ("if not any(hostnames.holds(name, one.host, False) for name in valid_for):", "if False:"),
+        (
+            "and not header.include_subdomains:\n            header = None",
+            "and False:\n            header = None",
+        ),
+        ("begin + held)", "begin)"),
+        ("if one.certificate is None or one.stopped:", "if one.certificate is None:"),
+    ),
+    # Files (G5, G7)
+    *_of(
+        "storage/atomic",
+        "files exposed regular_files g5_kills",
+        ("if not stat.S_ISREG(mode):", "if False:"),
+        ("if len(content) > largest:", "if False:"),
+        ("return bool(found.st_uid not in users or open_to_all)", "return bool(open_to_all)"),
+        ("os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY", "os.O_RDONLY | os.O_NOCTTY"),
+        (
+            "reached is None or not os.path.samestat(reached, os.fstat(descriptor))",
+            "reached is None",
+        ),
+    ),
+    *_of(
+        "storage/store",
+        "store g2_put_back witness exposed",
+        ("own.saved >= copy.saved", "own.saved >= 0"),
+        ("saved=state.saved + 1", "saved=state.saved"),
+        ("if n not in _COMMANDS}", "}"),
+        ("return max(now, latest) if latest else now", "return now"),
+        (
+            "atomic.replace(self.path(name), content, 0o600)",
+            "atomic.replace(self.path(name), content, 0o644)",
+        ),
+    ),
+    *_of(
+        "storage/shadow",
+        "witness exposed",
+        (
+            "listed = os.listdir(self.folder) if is_trusted(self.folder) else []",
+            "listed = os.listdir(self.folder)",
+        ),
+        ("now >= latest + _TICK", "now <= latest"),
+    ),
+    *_of(
+        "storage/keys_and_csrs",
+        "csrs usable_keys regular_files",
+        ("if saved.pin != pin:", "if False:"),
+        (
+            "pin, kind = _key_facts(pem)\n        atomic.make_folder(self.keys, 0o700)",
+            "pin, kind = _key_facts(pem)\n        atomic.make_folder(self.keys, 0o755)",
+        ),
+        (
+            "pem, 0o600, names)\n        if listed:",
+            "pem, 0o644, names)\n        if listed:",
+        ),
+    ),
+    # What is handed over (G1, G3)
+    *_of(
+        "workflow/issue",
+        "g3_handover g3_compromised g3_lost_keys g2_hosts g2_meanwhile",
+        (
+            "if live is not None and pin == live.pin:\n        return not workspace.is_compromised(pin)",
+            "if live is not None and pin == live.pin:\n        return True",
+        ),
+        (
+            "if not answer.compromised:\n        key = move.accepted_everywhere",
+            "if True:\n        key = move.accepted_everywhere",
+        ),
+        ("if added and rollover.locked_out(pin, ledger, now, added):", "if False:"),
+        ("if decision.held and request.asked:", "if False:"),
+        ("or _is_in_use(workspace, saved.pin):", "or False:"),
+        ("best is not None and not accepted and (goes_on or verdict.at(now))", "best is not None"),
+        (
+            "csr = SavedCsr(None, pem) if request.dry_run else _save_csr(workspace, pem)",
+            "csr = _save_csr(workspace, pem)",
+        ),
+    ),
+    *_of(
+        "workflow/accepted",
+        "g3_handover keeper g2_left_behind g3_odd_live_keys",
+        (
+            'return key.forced or (key.role == "backup" and ready)',
+            'return key.forced or key.role == "backup"',
+        ),
+        (
+            "if not publishes(state, live.pin) or not state.keyring.key(live.pin):",
+            "if not state.keyring.key(live.pin):",
+        ),
+    ),
+    *_of(
+        "adapters/certbot_client",
+        "handoff g2_meanwhile",
+        ("    _compare(certificate, handed)\n    return", "    return"),
+        (
+            "if again is None or again.pin == handed.pin:\n            break",
+            "if again is None:\n            break",
+        ),
+        (
+            "if dry_run:\n            raise refusal from error",
+            "if False:\n            raise refusal from error",
+        ),
+    ),
+    # A host has one keyring (G2)
+    *_of(
+        "workflow/move",
+        "g2_hosts g2_shared g2_left_behind",
+        ("state = None if name == keyring else workspace.recall(name, now)", "state = None"),
+        ("if not locked or _has_moved(other, locked, keyring):", "if True:"),
+        ("return len(hostnames.covered(moved, names, False)) == len(names)", "return bool(moved)"),
+        (
+            "if key.pin == live.pin or workspace.is_compromised(live.pin):",
+            "if key.pin == live.pin:",
+        ),
+    ),
+    # Published, tested, loaded (G6, G12)
+    *_of(
+        "workflow/publish",
+        "keeper apache servers g2_slow_run g5_kills",
+        ("if doubtful or not any(one.tested for one in together):", "if False:"),
+        ("done = clock.after(now, began)", "done = now"),
+        ("0 if state.unpin or not server.snippet else chosen.max_age", "chosen.max_age"),
+        ("if found is not None and not ledger.may_be_served(found):", "if False:"),
+    ),
+    *_of(
+        "workflow/load",
+        "g12_loaded g12_told",
+        ("self.tried.clear()", "pass"),
+        ("(loaded is False or (loaded is None and one.issued))", "(loaded is None and one.issued)"),
+        ("if not accepted or any(one.issued for one in refused):", "if not accepted:"),
+    ),
+    *_of(
+        "carriers/apache",
+        "apache files",
+        ("    _put(before)\n    raise ApacheFailed(", "    raise ApacheFailed("),
+        ("if running.is_stopped(words):\n        return False", "if False:\n        return False"),
+        ("\"expr=%{{HTTPS}} == 'on'\\\"", '\\"'),
+        ('.replace("%", "%%")\n    return', "\n    return"),
+    ),
+    *_of(
+        "storage/uptodate",
+        "stamps exposed",
+        ('all(_stat(name) == seen for name, seen in stamp["files"].items())', "True"),
+        ('set(watched) <= stamp["files"].keys()', "True"),
+    ),
+    # What is exported
+    *_of(
+        "exports/hosts",
+        "exports",
+        ("if pinned.still_served:", "if False:"),
+        ('if one.role == "compromised":', "if False:"),
+        ("if domain != host and domain not in listed:", "if False:"),
+    ),
+)
