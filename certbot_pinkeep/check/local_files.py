@@ -107,7 +107,7 @@ class LocalFiles:
         :param step: the command that brings it into step
         :raises PinkeepError, OSError: when something cannot be read that has to be
         """
-        keyring = self.folders.seen(state.keyring)
+        keyring = self.folders.with_faults(state.keyring)
         state = replace(state, keyring=keyring)
         chosen = state.chosen()
         text = apache.read_snippet(state.snippet) if state.snippet else None
@@ -181,10 +181,10 @@ class LocalFiles:
             (self.store.folder, "records"),
             (self.store.path(state.keyring.name), "keyring"),
         ]
-        if self.store.witness:
-            wanted.append((self.store.witness.folder, "records"))
-            exposed = atomic.exposed(self.store.witness.folder)
-            if exposed is not None and exposed.path != os.path.realpath(self.store.witness.folder):
+        if self.store.shadow:
+            wanted.append((self.store.shadow.folder, "records"))
+            exposed = atomic.exposed(self.store.shadow.folder)
+            if exposed is not None and exposed.path != os.path.realpath(self.store.shadow.folder):
                 yield FileInfo(exposed.path, "above records", exposed.mode, exposed.owner)
         if state.snippet:
             folder = os.path.dirname(state.snippet)

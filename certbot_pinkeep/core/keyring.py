@@ -288,12 +288,12 @@ class Keyring:
     def _with_members(self, members: Iterable[Member]) -> Keyring:
         return replace(self, members=tuple(members))
 
-    def served_since(self, moments: dict[str, datetime]) -> Keyring:
+    def served_since(self, times: dict[str, datetime]) -> Keyring:
         """The keyring with the first service of keys noted, by pin, where none was known."""
         return self._changed(
             lambda key: (
-                replace(key, first_served=key.first_served or moments[key.pin])
-                if key.pin in moments
+                replace(key, first_served=key.first_served or times[key.pin])
+                if key.pin in times
                 else key
             )
         )

@@ -203,7 +203,7 @@ class Seen:
     :ivar chosen: the options that count for it
     :ivar reloads: whether pinkeep reloads Apache itself
     :ivar configtest: the command that tests Apache's configuration; empty: none
-    :ivar latest_known: the latest moment that was witnessed, at least now
+    :ivar latest_known: the latest known time, at least now
     :ivar owner: the user whose its files have to be
     :ivar snippet: the snippet's text; ``None``: there is no file
     :ivar requests: what the saved CSRs ask for

@@ -17,8 +17,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from certbot_pinkeep.core import explain, rollover
-from certbot_pinkeep.core import times as moments
+from certbot_pinkeep.core import explain, rollover, times
 from certbot_pinkeep.core.holdings import Release
 from certbot_pinkeep.core.keyring import Key, Keyring, Member
 from certbot_pinkeep.core.kinds import KeyType
@@ -156,8 +155,8 @@ def release_lines(state: State, now: datetime) -> list[str]:
 
 
 def _release(state: State, release: Release, now: datetime) -> str:
-    until = moments.text(release.binds_until(now))
-    since = moments.text(release.recorded)
+    until = times.text(release.binds_until(now))
+    since = times.text(release.recorded)
     what = f"{release.channel} {release.label}: {len(release.pins)} pins since {since}"
     if not release.may_bind(now):
         return f"{what}, bound until {until}, and binds nobody any more"
@@ -192,7 +191,7 @@ def _ready(view: _View, key: Key) -> str:
     verdict, now = rollover.safety(key, view.state.ledger, view.now), view.now
     if verdict.since is None:
         return f", not safe: {verdict.why}"
-    when = "safe now" if verdict.at(now) else f"safe from {moments.text(verdict.since)}"
+    when = "safe now" if verdict.at(now) else f"safe from {times.text(verdict.since)}"
     if not key.offline:
         return f", {when}"
     bring = command(f"certbot-pinkeep backup {view.keyring.name} add --key FILE")
@@ -212,7 +211,7 @@ def _keyring(view: _View, csr_paths: dict[str, list[str]], folder: str) -> dict[
                 "role": key.role,
                 "key_path": f"{folder}/{key.path}" if key.path else None,
                 "csr_paths": csr_paths.get(key.pin, []),
-                "created": moments.text(key.created),
+                "created": times.text(key.created),
                 "first_served": _time(key.first_served),
                 "safe_from": _time(rollover.safety(key, ledger, view.now).since),
             }
@@ -254,8 +253,8 @@ def _published(view: _View) -> str:
 
 def _rollover(view: _View) -> dict[str, Any]:
     decisions, verdict = view.decisions, view.verdict
-    times = [rollover.next_due(view.keyring, view.now, key_type) for key_type in decisions]
-    known = [moment for moment in times if moment is not None]
+    dues = [rollover.next_due(view.keyring, view.now, key_type) for key_type in decisions]
+    known = [moment for moment in dues if moment is not None]
     return {
         "due": any(decision.due for decision in decisions.values()),
         "requested": any(decision.due == "asked" for decision in decisions.values()),
@@ -267,7 +266,7 @@ def _rollover(view: _View) -> dict[str, Any]:
 
 
 def _time(moment: datetime | None) -> str | None:
-    return moments.text(moment) if moment else None
+    return times.text(moment) if moment else None
 
 
 def _block(view: _View) -> str:
@@ -393,7 +392,7 @@ def _due(view: _View, key_type: KeyType, decision: Decision) -> str:
         return explain.promise(view.keyring.name, decision, apart=view.apart)
     due, days = rollover.next_due(view.keyring, view.now, key_type), view.keyring.rollover_days
     if due is not None:
-        return f"due from {moments.text(due)} ({key_type})"
+        return f"due from {times.text(due)} ({key_type})"
     if days is None:
         return f"never due by age ({key_type})"
     return f"due {days} days after Apache has loaded the key ({key_type})"

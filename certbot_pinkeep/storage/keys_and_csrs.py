@@ -98,7 +98,7 @@ class Folders:
         except BadKey as error:
             raise BadKey(f"The key file {where} cannot be used: {error}.") from error
 
-    def seen(self, keyring: Keyring) -> Keyring:
+    def with_faults(self, keyring: Keyring) -> Keyring:
         """The keyring with what is wrong with the files of its keys, but for those that are never used
         again."""
         spare = {key.pin for key in keyring.spare()}
@@ -126,6 +126,10 @@ class Folders:
         except BadKey as error:
             return f"The key file {where} cannot be used: {error}."
         return "" if found == key.pin else _other_key(where, key.pin)
+
+    def holds(self, key: Key) -> bool:
+        """Whether the private key is here, and can be used."""
+        return key.path is not None and not self.fault(key)
 
     def _sealed_fault(self, path: str) -> str:
         """The same of an encrypted private key that the admin brought."""

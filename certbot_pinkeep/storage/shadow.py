@@ -6,8 +6,8 @@ The rules:
   shows that the file was lost, or that an older one was put back (G8).
 * The latest moment at which pinkeep ran stays on record: a clock that says less runs backwards
   (G8). It is written once a minute at most.
-* It is a witness, nothing more: where it is missing or cannot be written, the keyring file alone
-  counts. So it does where other users can change the witness or a folder above it; that is said.
+* It is a shadow, nothing more: if it is missing or cannot be written, the keyring file alone
+  counts. So it does if other users can change the shadow or a folder above it; that is said.
 * Its folders are closed. One of ours that other users could write to is emptied and closed.
 * One work dir can serve several config dirs; each has a folder of its own there.
 """

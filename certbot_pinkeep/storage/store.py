@@ -3,8 +3,8 @@
 The rules:
 
 * Only whole new versions are moved into place (G5), with mode 0600.
-* Each version has a number. Where the witness below the work dir has a higher one, the file was
-  lost or an older one put back: what the witness has is used then, in doubt (G8).
+* Each version has a number. If the shadow below the work dir has a higher one, the file was
+  lost or an older one put back: what the shadow has is used then, in doubt (G8).
 * A file that other users can change, or that is below a folder of which that is true, is not believed.
 * Commands, and the folder for the snippet, never come out of a copy.
 """
@@ -39,18 +39,18 @@ class Store:
     """The keyring files of one config dir.
 
     :param config_dir: certbot's ``--config-dir``
-    :param work_dir: certbot's ``--work-dir``; ``None``: without a witness
+    :param work_dir: certbot's ``--work-dir``; ``None``: without a shadow
     """
 
     def __init__(self, config_dir: str, work_dir: str | None = None) -> None:
-        self.witness = Shadow(work_dir, config_dir) if work_dir else None
+        self.shadow = Shadow(work_dir, config_dir) if work_dir else None
         self.folder = os.path.join(config_dir, "pinkeep")
         self.histories = Histories(self.folder)
         #: The keyrings whose file, or its copy, is in an earlier format.
         self._earlier: set[str] = set()
         self._loaded: dict[str, tuple[object, State | None]] = {}
         self._known: dict[str, tuple[object, list[State]]] = {}
-        folders = [self.folder, *([self.witness.folder] if self.witness else [])]
+        folders = [self.folder, *([self.shadow.folder] if self.shadow else [])]
         self._catalogue = Catalogue(folders, self.names, self._stamp, self._look)
 
     def path(self, name: str) -> str:
@@ -59,7 +59,7 @@ class Store:
 
     def paths(self, name: str) -> list[str]:
         """The file of the keyring *name*, and its copy."""
-        return [self.path(name), *([self.witness.path(name)] if self.witness else [])]
+        return [self.path(name), *([self.shadow.path(name)] if self.shadow else [])]
 
     def names(self) -> list[str]:
         """The keyrings that have a file, or a copy of a lost one, sorted."""
@@ -68,7 +68,7 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             listed = []
         own = {name[: -len(".conf")] for name in listed if name.endswith(".conf")}
-        return sorted(own.union(self.witness.names() if self.witness else ()))
+        return sorted(own.union(self.shadow.names() if self.shadow else ()))
 
     def load(self, name: str) -> State | None:
         """The state of the keyring *name*; ``None`` when it has no file, and had none.
@@ -193,18 +193,18 @@ class Store:
             raise DamagedState(path, why) from error
 
     def _copy(self, name: str, own: bytes | None) -> State | None:
-        """What the witness has, where that differs from the file."""
-        content = self.witness.read(name) if self.witness else None
-        if self.witness is None or content is None or content == own:
+        """What the shadow has, if that differs from the file."""
+        content = self.shadow.read(name) if self.shadow else None
+        if self.shadow is None or content is None or content == own:
             return None
         try:
             return keyring_file.read(name, content)
         except keyring_file.NewerFormat as error:
             # What it says may be what forbids a rollover.
-            path = self.witness.path(name)
+            path = self.shadow.path(name)
             raise NewerState(path, error.version, keyring_file.VERSION) from error
         except Exception:
-            return None  # a witness that nobody needs to mend
+            return None  # a shadow that nobody needs to mend
 
     def save(self, state: State) -> State:
         """Write the state; what was there before is replaced.
@@ -218,8 +218,8 @@ class Store:
         current = self._catalogue.is_current()
         atomic.make_folder(self.folder, 0o755)
         atomic.replace(self.path(name), content, 0o600)
-        if self.witness:
-            self.witness.copy(name, content)
+        if self.shadow:
+            self.shadow.copy(name, content)
         self._add_to_history(state)
         self._earlier.discard(name)
         stamp = self._stamp(name)
@@ -246,11 +246,11 @@ class Store:
         state = self.load(name)
         if state is not None and name in self._earlier:
             self.save(state)
-        if self.witness and self.witness.read(name) is None:
+        if self.shadow and self.shadow.read(name) is None:
             with suppress(DamagedState):
                 content = self._content(name)
                 if content is not None:
-                    self.witness.copy(name, content)
+                    self.shadow.copy(name, content)
 
     def spread(self, keyring: Keyring) -> None:
         """Note the keys that are compromised in every other keyring that has them: lineages that
@@ -269,20 +269,20 @@ class Store:
                     self.save(new)
 
     def tick(self, now: datetime) -> None:
-        """Have it witnessed that *now* has been reached."""
-        if self.witness:
+        """Note in the shadow that *now* has been reached."""
+        if self.shadow:
             current = self._catalogue.is_current()
-            if self.witness.tick(now):
+            if self.shadow.tick(now):
                 self._catalogue.changed(current)
 
     def set_clock(self, now: datetime) -> None:
-        """Have it witnessed that *now* is now, whatever was witnessed before."""
-        if self.witness:
-            self.witness.set_clock(now)
+        """Note in the shadow that *now* is now, whatever it has."""
+        if self.shadow:
+            self.shadow.set_clock(now)
 
     def latest_known(self, now: datetime) -> datetime:
-        """*now*, or a later moment that was witnessed: the clock was set back then."""
-        latest = self.witness.latest() if self.witness else None
+        """The latest known time: *now*, or a later one if the clock was set back."""
+        latest = self.shadow.latest() if self.shadow else None
         return max(now, latest) if latest else now
 
     def keyring_of(self, lineage: str, likely: str = "") -> str | None:

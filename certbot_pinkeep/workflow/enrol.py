@@ -196,7 +196,7 @@ class _Enrolment:
         state = replace(old, ledger=self._imported_history(old.ledger, origin, lost=lost))
         if not is_accepted(state, live, now):
             self._tell_refused(state)
-        if key is None or key.path is None or workspace.folders.fault(key):
+        if key is None or not workspace.folders.holds(key):
             key = workspace.adopted_key(live, paths_of(keyring))
             keyring = keyring.with_file(live.pin, key.path or "")
         keyring = keyring.with_joined(key).with_member(member_of(live))

@@ -81,7 +81,7 @@ def handover(workspace: Workspace, request: IssueRequest) -> KeyAndCsr:
     else:
         if answer.revoked:
             state = _with_revoked(workspace, request, state, compromised=answer.compromised)
-        keyring = workspace.folders.seen(state.keyring)
+        keyring = workspace.folders.with_faults(state.keyring)
         state = replace(state, keyring=_without_backups(keyring, request.csr_rejected))
         key = _chosen_key(workspace, request, state)
         known = [state]

@@ -76,7 +76,7 @@ def with_live_file(workspace: Workspace, keyring: Keyring, live: Live) -> Keyrin
     :raises BadKey: when that key does not belong to the live certificate
     """
     key = keyring.key(live.pin)
-    if key is None or (key.path is not None and not workspace.folders.fault(key)):
+    if key is None or workspace.folders.holds(key):
         return keyring
     saved = workspace.folders.find_key(live.pin)
     path = saved.path if saved else workspace.adopted_key(live, paths_of(keyring)).path
@@ -98,7 +98,7 @@ def pin_key(workspace: Workspace, keyring: str, pem: bytes, now: datetime) -> No
         keys, known = state.keyring, state.keyring.key(pin)
         if workspace.is_compromised(pin):
             raise BadKey(f"the key with the pin {pin} is compromised, and is never used again")
-        if known is None or known.role != "primary" or folders.fault(known):
+        if known is None or known.role != "primary" or not folders.holds(known):
             saved = folders.find_copy(pem) or folders.save_key(pem, paths_of(keys))
             keys = keys.with_next(Key(pin, kind, "primary", saved.path, now))
             save_csrs(workspace, keys)

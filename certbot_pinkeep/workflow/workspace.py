@@ -76,7 +76,7 @@ class Workspace:
 
     def with_faults(self, state: State) -> State:
         """Find what is wrong with the files of a keyring's keys."""
-        return replace(state, keyring=self.folders.seen(state.keyring))
+        return replace(state, keyring=self.folders.with_faults(state.keyring))
 
     def recall(self, name: str, now: datetime) -> State | None:
         """Load what is on record of a keyring, its ledger told of the latest moment that was reached."""

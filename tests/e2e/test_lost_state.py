@@ -37,13 +37,13 @@ def all_accepted(
 
 
 def lose(site: Pinned, what: str) -> None:
-    """Remove the keyring file; with "witness" the copy below the work dir as well."""
+    """Remove the keyring file; with "shadow" the copy below the work dir as well."""
     site.keyring.unlink()
-    if what == "witness":
+    if what == "shadow":
         shutil.rmtree(site.bot.work_dir)
 
 
-@pytest.mark.parametrize("what", ["file", "witness"])
+@pytest.mark.parametrize("what", ["file", "shadow"])
 def test_g2_g8_the_keyring_file_is_gone(
     pinned: Pinned, regular: Wget2, newcomer: NewcomerMaker, what: str
 ) -> None:
@@ -79,7 +79,7 @@ def test_g2_g8_the_keyring_file_is_gone(
 def test_g2_g8_a_lost_policy_that_bound_for_longer(
     site: Pinned, regular: Wget2, newcomer: NewcomerMaker
 ) -> None:
-    """The snippet says one day, but 100 days were served before: the witness knows, and it counts."""
+    """The snippet says one day, but 100 days were served before: the shadow knows, and it counts."""
     site.adopt(LONG, "--pinkeep-backup-keys=1")
     visitors = [regular]
     all_accepted(site, visitors)
@@ -109,7 +109,7 @@ def test_g2_what_a_rollover_from_lost_state_would_have_done(site: Pinned, regula
     assert regular.visit(site.url).accepted
     site.rollover().check()
     site.renew()
-    lose(site, "witness")
+    lose(site, "shadow")
     site.renew()
     told = site.rollover("--force").check().stdout
     assert site.safe_from() in moments_in(told)

@@ -366,11 +366,12 @@ def said(done: Completed) -> str:
 
 
 def refusal(done: Completed) -> str:
-    """The one line in which the command says why it did nothing."""
+    """What the command says of why it did nothing, on one line; the command that helps is its last one."""
     assert done.returncode == 1, done.output
     assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    return line
+    told, *helps = done.stderr.split("\nRun: ")
+    assert "\n" not in told.strip() and len(helps) <= 1, done.stderr
+    return " ".join(done.stderr.split())
 
 
 def moment(text: str) -> datetime:

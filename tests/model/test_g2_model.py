@@ -217,7 +217,7 @@ class Lost(Calm):
 
     @rule()
     def the_keyring_file_is_lost(self) -> None:
-        self.world.lose_file(witness=False)
+        self.world.lose_file(shadow=False)
 
     @rule()
     def the_keys_are_away_while_certbot_runs(self) -> None:
@@ -236,7 +236,7 @@ class LostForGood(Lost):
     @precondition(lambda self: not self.world.long_held() and not self.world.set_back)
     @rule()
     def the_keyring_file_is_lost_with_all_copies(self) -> None:
-        self.world.lose_file(witness=True)
+        self.world.lose_file(shadow=True)
 
 
 class Mistimed(Calm):

@@ -332,11 +332,11 @@ class World:
         if files:
             files[number % len(files)].unlink()
 
-    def lose_file(self, witness: bool) -> None:
-        """The keyring file is lost; with *witness*, the copy below the work dir as well."""
+    def lose_file(self, shadow: bool) -> None:
+        """The keyring file is lost; with *shadow*, the copy below the work dir as well."""
         self.on_time = False
         self.file.unlink(missing_ok=True)
-        if witness:
+        if shadow:
             shutil.rmtree(self.work / "pinkeep", ignore_errors=True)
             self.compromised.clear()
             self.unrecorded = self.foreign is not None

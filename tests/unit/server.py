@@ -372,9 +372,9 @@ class Server:
 
     def copy(self, keyring: str = "a.test") -> str:
         """The copy of a keyring file below the work dir."""
-        witness = Keeper(str(self.config), str(self.work)).store.witness
-        assert witness is not None
-        return witness.path(keyring)
+        shadow = Keeper(str(self.config), str(self.work)).store.shadow
+        assert shadow is not None
+        return shadow.path(keyring)
 
     def live_pin(self, name: str = "a.test") -> str:
         """The pin of the key that is live."""

@@ -432,7 +432,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "was reached before. No key is exchanged",
         f"confirm {RING} --clock",
     ),
-    "behind the witness": (
+    "behind the shadow": (
         sound(latest_known=NOW + DAY),
         WARNING,
         "was reached before",

@@ -326,7 +326,7 @@ def test_options_of_today_count(
     assert renewed(safe).pin == new
 
 
-def test_g8_moment_that_was_witnessed_makes_nothing_safe(safe: Site, ca_says: Says) -> None:
+def test_g8_time_that_is_known_makes_nothing_safe(safe: Site, ca_says: Says) -> None:
     """A run on day 30 that changed nothing; the clock says day 20 now."""
     old, new = safe.published().pins
     safe.keep(options(safe), NOW + 30 * DAY)

@@ -99,14 +99,14 @@ def circles(names: Sources) -> list[str]:
     arrows = {module: set(imported(text, names)) & set(names) for module, text in names.items()}
     found = []
     for module in arrows:
-        latest_known: set[str] = set()
+        reached: set[str] = set()
         waiting = set(arrows[module])
         while waiting:
             one = waiting.pop()
-            if one not in latest_known:
-                latest_known.add(one)
+            if one not in reached:
+                reached.add(one)
                 waiting |= arrows[one]
-        if module in latest_known:
+        if module in reached:
             found.append(module)
     return found
 

@@ -92,12 +92,12 @@ def test_g3_no_place_where_a_file_is_expected_hangs_a_run(tmp_path: Path, kind: 
     work = str(site.work)
     live = site.look()
     store = Store(str(site.config), work)
-    assert store.witness is not None
+    assert store.shadow is not None
     store.save(STATE)
     pem = make_pem()
 
-    plant(Path(store.witness.path("ring")), kind)
-    plant(Path(store.witness.folder, "clock"), kind)
+    plant(Path(store.shadow.path("ring")), kind)
+    plant(Path(store.shadow.folder, "clock"), kind)
     fresh = Store(str(site.config), work)
     assert fresh.load("ring") is not None and fresh.latest_known(NOW) == NOW
 

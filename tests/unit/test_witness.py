@@ -39,10 +39,10 @@ def found(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "etc"), str(tmp_path / "work"))
 
 
-def witness(of: Store) -> Shadow:
-    """Its witness."""
-    assert of.witness is not None
-    return of.witness
+def shadow(of: Store) -> Shadow:
+    """Its shadow."""
+    assert of.shadow is not None
+    return of.shadow
 
 
 def loaded(of: Store) -> State:
@@ -56,7 +56,7 @@ def test_copy_is_made_of_each_version(found: Store) -> None:
     """Byte for byte, for its owner only, in a folder that is for its owner only (G7)."""
     for state in (STATE, replace(LATER, saved=1)):
         found.save(state)
-        copy = witness(found).path("ring")
+        copy = shadow(found).path("ring")
         assert Path(copy).read_bytes() == Path(found.path("ring")).read_bytes()
         assert (mode_of(copy), mode_of(os.path.dirname(copy))) == (0o600, 0o700)
 
@@ -123,20 +123,20 @@ def test_g8_older_file_adds_nothing_that_is_served_anyway(tmp_path: Path, found:
 def test_file_is_used_where_the_copy_is_older_or_gone(found: Store) -> None:
     """A kill between the two writes, a work dir that was emptied: no doubt arises."""
     first = found.save(STATE)
-    older = Path(witness(found).path("ring")).read_bytes()
+    older = Path(shadow(found).path("ring")).read_bytes()
     second = found.save(replace(LATER, saved=first.saved))
     assert loaded(found) == second
-    Path(witness(found).path("ring")).write_bytes(older)
+    Path(shadow(found).path("ring")).write_bytes(older)
     assert loaded(found) == second
-    Path(witness(found).path("ring")).unlink()
+    Path(shadow(found).path("ring")).unlink()
     assert loaded(found) == second
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", None, b"cut"])
-def test_unreadable_witness_is_no_witness(found: Store, content: bytes | None) -> None:
+def test_unreadable_shadow_is_no_shadow(found: Store, content: bytes | None) -> None:
     """Nothing, junk, a folder or half a file in its place: the keyring file alone counts."""
     second = put_older_back(found)
-    copy = Path(witness(found).path("ring"))
+    copy = Path(shadow(found).path("ring"))
     whole = copy.read_bytes()
     copy.unlink()
     if content is None:
@@ -154,9 +154,9 @@ def test_g8_damaged_file_is_damaged_though_there_is_a_copy(found: Store) -> None
         found.load("ring")
 
 
-def test_copy_of_another_keyring_is_no_witness(found: Store) -> None:
+def test_copy_of_another_keyring_is_no_shadow(found: Store) -> None:
     """A copy that says that it is another one's."""
-    witness(found).copy(
+    shadow(found).copy(
         "ring", keyring_file.write(replace(STATE, keyring=Keyring("other"), saved=9))
     )
     assert found.load("ring") is None
@@ -192,7 +192,7 @@ def test_g8_clock_only_runs_forward(
     """The latest moment stays on record, to the minute; an earlier one changes nothing."""
     for moment in ticks:
         found.tick(moment)
-    assert witness(found).latest() == latest
+    assert shadow(found).latest() == latest
     assert found.latest_known(NOW - 9 * DAY) == (latest or NOW - 9 * DAY)
     assert found.latest_known(NOW + 9 * DAY) == NOW + 9 * DAY
 
@@ -200,23 +200,23 @@ def test_g8_clock_only_runs_forward(
 def test_clock_is_not_written_more_than_once_a_minute(found: Store) -> None:
     """Certbot renew runs often; the disk is spared."""
     found.tick(NOW)
-    before = tree(Path(witness(found).folder))
+    before = tree(Path(shadow(found).folder))
     found.tick(NOW + MINUTE / 2)
     found.tick(NOW)
-    assert tree(Path(witness(found).folder)) == before
+    assert tree(Path(shadow(found).folder)) == before
 
 
 @pytest.mark.parametrize("content", [b"", b"yesterday\n", b"\xff\xfe", b"2026-03-01"])
 def test_unreadable_clock_is_unknown(found: Store, content: bytes) -> None:
     """It is no error, and it is mended by the next tick."""
     found.tick(NOW)
-    (Path(witness(found).folder) / "clock").write_bytes(content)
-    assert witness(found).latest() is None and found.latest_known(NOW) == NOW
+    (Path(shadow(found).folder) / "clock").write_bytes(content)
+    assert shadow(found).latest() is None and found.latest_known(NOW) == NOW
     found.tick(NOW + DAY)
-    assert witness(found).latest() == NOW + DAY
+    assert shadow(found).latest() == NOW + DAY
 
 
-def test_store_without_a_work_dir_has_no_witness(tmp_path: Path) -> None:
+def test_store_without_a_work_dir_has_no_shadow(tmp_path: Path) -> None:
     """The keyring file alone counts."""
     alone = Store(str(tmp_path))
     alone.save(STATE)
@@ -226,7 +226,7 @@ def test_store_without_a_work_dir_has_no_witness(tmp_path: Path) -> None:
 
 
 def test_g3_work_dir_that_cannot_be_written_does_not_hurt(tmp_path: Path) -> None:
-    """A file in its place: everything works as without a witness."""
+    """A file in its place: everything works as without a shadow."""
     (tmp_path / "work").write_text("not a folder")
     found = Store(str(tmp_path / "etc"), str(tmp_path / "work"))
     saved = found.save(STATE)
