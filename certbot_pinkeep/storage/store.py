@@ -154,12 +154,14 @@ class Store:
             and not loaded[1].ledger.in_doubt
         ):
             return [loaded[1]]  # the copy says no more
-        found, content = [], None
+        found: list[State | None] = []
+        content = None
         with suppress(DamagedState):
             content = self._content(name)
-            found += [self._read(name, content)] if content is not None else []
-        copy = self._copy(name, content if found else None)
-        return [*found, *([copy] if copy else [])]
+            found.append(self._read(name, content) if content is not None else None)
+        with suppress(DamagedState):
+            found.append(self._copy(name, content if found else None))
+        return [state for state in found if state is not None]
 
     def _content(self, name: str) -> bytes | None:
         # The owner of the config dir can have certbot run anything: renewal hooks are there.

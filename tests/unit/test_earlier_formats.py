@@ -197,3 +197,5 @@ def test_g8_newer_format_is_not_read(tmp_path: Path, which: int) -> None:
     ) as caught:
         found.load("ring")
     assert caught.value.path == str(path) and issubclass(NewerState, DamagedState)
+    assert found.known("ring") == [meant(NEIGHBOURS)]  # what the other one says (G3)
+    assert found.is_compromised(F)
