@@ -267,7 +267,7 @@ def _notice_revocation(config: Any, pin: str, compromised: bool) -> None:
 
     workspace = Workspace(config.config_dir, config.work_dir)
     workspace.installer = config.installer
-    for sentence in requests.note_revoked(workspace, pin, compromised, clock.now()):
+    for sentence in requests.note_revoked(workspace, pin, clock.now(), compromised=compromised):
         display_util.notify(sentence)
 
 

@@ -129,7 +129,7 @@ def _add_to(
             or "Keep its private key: it is asked for when its turn has come."
         )
     else:
-        key = offline_backups.add_private(workspace, name, brought, now, parsed.new)
+        key = offline_backups.add_private(workspace, name, brought, now, new=parsed.new)
         told = _where(workspace, key)
     context.tell(f"{key.pin} is a backup of the keyring {name}. {told}")
     context.print_step(Publisher(workspace).publish(name, now))

@@ -112,7 +112,9 @@ def _add(parsed: argparse.Namespace) -> int:
     workspace, name = context.workspace_of(config), context.name_of(parsed)
     with context.holding_certbot(config):
         release = releases.add(
-            workspace, name, parsed.channel, parsed.label, until, ttl, now, tuple(parsed.pin)
+            workspace,
+            releases.Wanted(name, parsed.channel, parsed.label, until, ttl, tuple(parsed.pin)),
+            now,
         )
         _tell(workspace, release, name, now)
     return 0
@@ -125,7 +127,9 @@ def _extend(parsed: argparse.Namespace) -> int:
     workspace, name = context.workspace_of(config), context.name_of(parsed)
     channel, label = parsed.channel, parsed.label
     with context.holding_certbot(config):
-        for release in releases.extend(workspace, name, channel, label, until, ttl, now):
+        for release in releases.extend(
+            workspace, releases.Wanted(name, channel, label, until, ttl), now
+        ):
             _tell(workspace, release, name, now)
     return 0
 
@@ -162,7 +166,7 @@ def _end(parsed: argparse.Namespace) -> int:
     config = context.certbots_config(parsed)
     workspace, name = context.workspace_of(config), context.name_of(parsed)
     with context.holding_certbot(config):
-        ended = releases.end(workspace, name, parsed.channel, parsed.label, now)
+        ended = releases.end(workspace, releases.Wanted(name, parsed.channel, parsed.label), now)
     bound = max(release.binds_until(now) for release in ended)
     still = f" It is held until {times.text(bound)}." if bound > now else ""
     print(f"{parsed.channel} {parsed.label} carries pins of {name} no more.{still}")

@@ -63,7 +63,7 @@ def _unpin(parsed: argparse.Namespace) -> int:
 
 def _unpinned(config: Any, parsed: argparse.Namespace) -> int:
     workspace, name = context.workspace_of(config), context.name_of(parsed)
-    for one in requests.unpin(workspace, name, clock.now(), parsed.undo):
+    for one in requests.unpin(workspace, name, clock.now(), undo=parsed.undo):
         renewal = renewal_conf.load(config.config_dir, one)
         if renewal is not None:
             context.enrol(config, workspace, renewal)

@@ -74,7 +74,12 @@ def _rollover(command: context.Parser, parsed: argparse.Namespace) -> int:
     lineages = _renewable(config, workspace, name) if parsed.now else []
     with context.holding_certbot(config):  # not as long as it renews: certbot takes the lock itself
         asked = requests.ask(
-            workspace, name, clock.now(), parsed.when_safe, parsed.compromised, parsed.force
+            workspace,
+            name,
+            clock.now(),
+            when_safe=parsed.when_safe,
+            compromised=parsed.compromised,
+            force=parsed.force,
         )
     print("\n".join(asked.told), flush=True)
     if not (parsed.now and asked.ready):

@@ -209,7 +209,9 @@ class Guard:
     def refused(self, refusal: KeyRefused) -> None:
         """Never hand this key over again."""
         self._refused.add(refusal.pin)
-        for sentence in requests.note_revoked(self.workspace, refusal.pin, True, clock.now()):
+        for sentence in requests.note_revoked(
+            self.workspace, refusal.pin, clock.now(), compromised=True
+        ):
             logger.warning("%s", sentence)
 
     def csr_rejected(self, pin: str) -> bool:

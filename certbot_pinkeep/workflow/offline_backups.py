@@ -70,7 +70,7 @@ def add_public(workspace: Workspace, name: str, pem: bytes, source: str, now: da
                 known = replace(known, kind=key.kind)
                 _save(workspace, state, known)
                 return known
-            if _is_done(state, key.pin, True):
+            if _is_done(state, key.pin, listed=True):
                 raise BadBackup(f"--csr {source!r}: {key.pin} is a backup of {name} already.")
             return known
         saved = workspace.folders.find_key(key.pin)  # its private key may be here all the same
@@ -80,7 +80,7 @@ def add_public(workspace: Workspace, name: str, pem: bytes, source: str, now: da
 
 
 def add_private(
-    workspace: Workspace, name: str, brought: Imported, now: datetime, new: bool = False
+    workspace: Workspace, name: str, brought: Imported, now: datetime, *, new: bool = False
 ) -> Key:
     """Bring the private key of a backup that waits for it, or stage a new one.
 
@@ -94,7 +94,7 @@ def add_private(
         waiting = [one.pin for one in state.keyring.backups(key.kind.key_type) if one.offline]
         staged = known is not None and known.role == "backup"
         if known is not None and staged and not known.offline and not known.fault:
-            if _is_done(state, key.pin, True):
+            if _is_done(state, key.pin, listed=True):
                 raise BadBackup(f"{option}: {key.pin} is a backup of {name} already, with its key.")
             return known
         if waiting and key.pin not in waiting and not new:
@@ -129,7 +129,7 @@ def drop(workspace: Workspace, name: str, pin: str, now: datetime) -> Key:
             key is not None
             and (key.retire_reason == "asked" or key.kind.key_type not in state.keyring.key_types())
             and _is_left(state, pin)
-            and not _is_done(state, pin, False)
+            and not _is_done(state, pin, listed=False)
         ):
             return key
         in_advance = key is not None and state.keyring.is_in_advance(key.kind.key_type)
@@ -196,7 +196,7 @@ def _is_needed(workspace: Workspace, state: State, left: State, key: Key, now: d
     return ""
 
 
-def _is_done(state: State, pin: str, listed: bool) -> bool:
+def _is_done(state: State, pin: str, *, listed: bool) -> bool:
     """Whether it is published, and loaded, that the pin is listed, or is not."""
     current = state.ledger.current
     settled = current is not None and not state.ledger.pending

@@ -19,7 +19,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 
 from certbot_pinkeep.core import pins, times
@@ -65,27 +65,55 @@ def _moment(written: str) -> datetime:
     return day + timedelta(days=1) if day.date() < date.max else day
 
 
-def add(
-    workspace: Workspace,
-    name: str,
-    channel: str,
-    label: str,
-    end: datetime,
-    ttl: timedelta | None,
-    now: datetime,
-    named: tuple[str, ...] = (),
-) -> Release:
+@dataclass(frozen=True)
+class Wanted:
+    """A release as the admin names it.
+
+    :ivar keyring: the keyring whose pins it carries
+    :ivar until: until when it is used; ``None``: that does not matter
+    :ivar ttl: for how long it is held after its end; ``None``: as known, else not at all
+    :ivar pins: the pins that it carries, if those are not the ones of today
+    """
+
+    keyring: str
+    channel: str
+    label: str
+    until: datetime | None = None
+    ttl: timedelta | None = None
+    pins: tuple[str, ...] = ()
+
+    @property
+    def end(self) -> datetime:
+        """Until when it is used."""
+        assert self.until is not None, "a release has an end"
+        return self.until
+
+    def known(self, ledger: Ledger) -> tuple[Release, ...]:
+        """The releases of this name.
+
+        :raises BadRelease: when there is none
+        """
+        found = ledger.named(self.channel, self.label)
+        if not found:
+            known = ", ".join(f"{one.channel} {one.label}" for one in ledger.releases)
+            raise BadRelease(
+                f"The keyring {self.keyring} has no release {self.channel} {self.label}. Releases on "
+                f"record: {known or 'none'}. Nothing was changed."
+            )
+        return found
+
+
+def add(workspace: Workspace, wanted: Wanted, now: datetime) -> Release:
     """Record a release that carries the pins of today; one that is known gets a later date.
 
-    :param ttl: for how long it is held after its end; ``None``: as known, else not at all
-    :param named: the pins that it carries, where those are not the ones of today
     :raises BadRelease: when there is nothing to carry, or it is known with other pins
     """
-    for option, value in (("--channel", channel), ("--label", label)):
+    for option, value in (("--channel", wanted.channel), ("--label", wanted.label)):
         _check_word(option, value)
+    name, channel, label = wanted.keyring, wanted.channel, wanted.label
     with requests.loaded(workspace, name, now) as state:
         ledger = state.ledger.prune(now)
-        carried = _named(state, named) if named else _carried(workspace, state)
+        carried = _named(state, wanted.pins) if wanted.pins else _carried(workspace, state)
         hosts = workspace.hosts(state.keyring)
         if not hosts:
             raise BadRelease(
@@ -94,55 +122,48 @@ def add(
                 "the keyring that they draw on now."
             )
         known = ledger.named(channel, label)
-        held = ttl if ttl is not None else known[0].ttl if known else timedelta(0)
+        held = known[0].ttl if known else timedelta(0)
+        held = held if wanted.ttl is None else wanted.ttl
         subdomains = any(one.subdomains for one in ledger.entries[-1:])
-        release = Release(channel, label, carried, hosts, now, end, held, subdomains)
-        ledger = ledger.with_release(release)
-        _save_all(workspace, state, ledger, (release,), now, _extended(end, held))
-    return next(one for one in ledger.releases if one.is_the_same_as(release))
+        release = Release(channel, label, carried, hosts, now, wanted.end, held, subdomains)
+        state = replace(state, ledger=ledger.with_release(release))
+        _save_all(workspace, state, (release,), now, _extended(wanted.end, held))
+    return next(one for one in state.ledger.releases if one.is_the_same_as(release))
 
 
-def extend(
-    workspace: Workspace,
-    name: str,
-    channel: str,
-    label: str,
-    end: datetime,
-    ttl: timedelta | None,
-    now: datetime,
-) -> tuple[Release, ...]:
+def extend(workspace: Workspace, wanted: Wanted, now: datetime) -> tuple[Release, ...]:
     """Record that a release is carried for longer, with the pins that it has.
 
-    :param ttl: for how long it is held after its end; ``None``: as known
     :returns: all of this name
     :raises BadRelease: when there is none of this name, or it binds for longer already
     """
-    with requests.loaded(workspace, name, now) as state:
+    end, ttl = wanted.end, wanted.ttl
+    with requests.loaded(workspace, wanted.keyring, now) as state:
         ledger = state.ledger.prune(now)
-        known = _known(ledger, name, channel, label)
+        known = wanted.known(ledger)
         for release in known:
             ledger = ledger.extended(release, end, release.ttl if ttl is None else ttl)
-        _save_all(workspace, state, ledger, known, now, _extended(end, ttl))
-    return ledger.named(channel, label)
+        _save_all(workspace, replace(state, ledger=ledger), known, now, _extended(end, ttl))
+    return wanted.known(ledger)
 
 
-def end(
-    workspace: Workspace, name: str, channel: str, label: str, now: datetime
-) -> tuple[Release, ...]:
+def end(workspace: Workspace, wanted: Wanted, now: datetime) -> tuple[Release, ...]:
     """Record that nobody has a release any more, but for its TTL.
 
     :returns: all of this name
     :raises BadRelease: when there is none of this name
     """
-    with requests.loaded(workspace, name, now) as state:
+
+    def ended(ledger: Ledger, release: Release) -> Ledger:
+        return ledger.ended(release, now)
+
+    with requests.loaded(workspace, wanted.keyring, now) as state:
         ledger = state.ledger
-        known = _known(ledger, name, channel, label)
+        known = wanted.known(ledger)
         for release in known:
-            ledger = ledger.ended(release, now)
-        _save_all(
-            workspace, state, ledger.prune(now), known, now, lambda book, one: book.ended(one, now)
-        )
-    return ledger.named(channel, label)
+            ledger = ended(ledger, release)
+        _save_all(workspace, replace(state, ledger=ledger.prune(now)), known, now, ended)
+    return ledger.named(wanted.channel, wanted.label)
 
 
 def refused(workspace: Workspace, name: str, release: Release) -> dict[str, tuple[str, ...]]:
@@ -190,14 +211,9 @@ def _extended(end: datetime, ttl: timedelta | None) -> Change:
 
 
 def _save_all(
-    workspace: Workspace,
-    state: State,
-    ledger: Ledger,
-    releases: tuple[Release, ...],
-    now: datetime,
-    change: Change,
+    workspace: Workspace, state: State, releases: tuple[Release, ...], now: datetime, change: Change
 ) -> None:
-    """Save the ledger, and change the releases where a lineage that moved brought them along.
+    """Save the keyring, and change the releases if a lineage that moved brought them along.
 
     :raises DamagedState: when a keyring file cannot be trusted that may have them
     """
@@ -214,23 +230,8 @@ def _save_all(
         if book != other.ledger:
             changed.append(replace(other, ledger=book.prune(now)))
     # Its own file last: what was killed before is seen as not done, and can be done again.
-    for one_state in (*changed, replace(state, ledger=ledger)):
+    for one_state in (*changed, state):
         store.save(one_state)
-
-
-def _known(ledger: Ledger, name: str, channel: str, label: str) -> tuple[Release, ...]:
-    """The releases of this name.
-
-    :raises BadRelease: when there is none
-    """
-    found = ledger.named(channel, label)
-    if not found:
-        known = ", ".join(f"{one.channel} {one.label}" for one in ledger.releases)
-        raise BadRelease(
-            f"The keyring {name} has no release {channel} {label}. Releases on record: "
-            f"{known or 'none'}. Nothing was changed."
-        )
-    return found
 
 
 def _named(state: State, named: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,13 +1,13 @@
-"""What is asked of a keyring between renewals: a rollover, confirm, unpin; revocations noticed.
+"""What admins ask of a keyring between renewals: a rollover, confirm, unpin; revocations noticed.
 
 The rules:
 
-* A wish is recorded and nothing else: the next renewal fulfils it, when that is safe.
+* A request is recorded and nothing else: the next renewal fulfils it, if that is safe.
 * What would lock clients out is refused with nothing recorded, but for one fact: that a key is
   compromised.
 * A lineage that moved to the keyring leaves the one that it came from when it is confirmed that
   Apache sends this one's header.
-* Confirming counts only for what is published: where the snippet is not what is on record, there
+* Confirming counts only for what is published: if the snippet is not what is on record, there
   is nothing to confirm.
 """
 
@@ -23,6 +23,7 @@ from certbot_pinkeep.core import explain, rollover, times
 from certbot_pinkeep.core.errors import Compromised, DamagedState, NotSafe, PinkeepError
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.rollover import Decision
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage.store import Store
@@ -32,9 +33,9 @@ from certbot_pinkeep.workflow.workspace import Workspace
 
 @dataclass(frozen=True)
 class Asked:
-    """What a wish leads to.
+    """What a request leads to.
 
-    :ivar told: as sentences; where forced, who is locked out
+    :ivar told: as sentences; if it is forced, also who is locked out
     :ivar ready: whether the next renewal fulfils it
     """
 
@@ -46,6 +47,7 @@ def ask(
     workspace: Workspace,
     name: str,
     now: datetime,
+    *,
     when_safe: bool = False,
     compromised: bool = False,
     force: bool = False,
@@ -59,7 +61,7 @@ def ask(
     :raises NotSafe: when it would lock clients out, or there is no backup
     """
     with loaded(workspace, name, now) as state:
-        keyring = _left(state.keyring, compromised)
+        keyring = _left(state.keyring, compromised=compromised)
         served = keyring.served_types()
         lost = [explain.lost(key) for key in keyring.lost() if key.kind.key_type in served]
         usable = keyring.without_offline() if force else keyring
@@ -69,11 +71,7 @@ def ask(
             if compromised:
                 workspace.store.save(replace(state, keyring=keyring))
                 workspace.store.spread(keyring)
-            if any(one.due == "compromised" for one in impossible):
-                one = next((member.lineage for member in keyring.drawing), "NAME")
-                why = explain.locked_in(name, impossible[0], state.ledger, now, lineage=one)
-                raise Compromised(" ".join([*lost, why]))
-            raise NotSafe(" ".join([*lost, explain.refusal(name, impossible[0])]))
+            raise _refusal(keyring, state.ledger, impossible, lost, now)
         told = list(lost)
         refused = neighbours.refused(workspace, state, now) if force else []
         for decision in decisions:
@@ -89,6 +87,20 @@ def ask(
         workspace.store.spread(keyring)
     ready = all(decision.rolls_over for decision in decisions)
     return Asked(tuple(told), ready or force)
+
+
+def _refusal(
+    keyring: Keyring, ledger: Ledger, held: list[Decision], lost: list[str], now: datetime
+) -> NotSafe:
+    """What there is to say of a rollover that would lock clients out.
+
+    :param lost: what there is to say of backups whose files cannot be used
+    """
+    if any(one.due == "compromised" for one in held):
+        one = next((member.lineage for member in keyring.drawing), "NAME")
+        why = explain.locked_in(keyring.name, held[0], ledger, now, lineage=one)
+        return Compromised(" ".join([*lost, why]))
+    return NotSafe(" ".join([*lost, explain.refusal(keyring.name, held[0])]))
 
 
 def take_back(workspace: Workspace, name: str, now: datetime) -> str:
@@ -136,10 +148,7 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
         unknown = ledger.uncertainty(now)
         if unknown is not None and unknown.end is None:
             raise PinkeepError(explain.unconfirmed(name, unknown))
-        policy = None if state.unpinned(now) else ledger.current.policy
-        text = apache.read_snippet(state.snippet)
-        kind = servers.kind_of(state.snippet, text)
-        if kind.directives(text) != kind.directives(kind.render(state.keyring, policy)):
+        if not _is_published(state, ledger.current.policy, now):
             raise PinkeepError(
                 f"{state.snippet} is not what was published last, so it cannot be confirmed. Run "
                 f"'{workspace.step(state.keyring)}', reload Apache, and confirm again."
@@ -168,7 +177,18 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
     return told
 
 
-def unpin(workspace: Workspace, name: str, now: datetime, undo: bool = False) -> list[str]:
+def _is_published(state: State, policy: Policy, now: datetime) -> bool:
+    """Whether the snippet is what was published last.
+
+    :param policy: the current one
+    """
+    text = apache.read_snippet(state.snippet)
+    kind = servers.kind_of(state.snippet, text)
+    wanted = kind.render(state.keyring, None if state.unpinned(now) else policy)
+    return kind.directives(text) == kind.directives(wanted)
+
+
+def unpin(workspace: Workspace, name: str, now: datetime, *, undo: bool = False) -> list[str]:
     """Record that the keyring leaves pinning, or with *undo* that it stays pinned.
 
     :returns: the certificates of the keyring: it has an effect once they are brought into step
@@ -195,7 +215,7 @@ def note_deleted(workspace: Workspace, now: datetime) -> list[str]:
     return told
 
 
-def note_revoked(workspace: Workspace, pin: str, compromised: bool, now: datetime) -> list[str]:
+def note_revoked(workspace: Workspace, pin: str, now: datetime, *, compromised: bool) -> list[str]:
     """Note that a certificate of this key was revoked, in each keyring that has it.
 
     :returns: what follows from it, as sentences
@@ -204,7 +224,7 @@ def note_revoked(workspace: Workspace, pin: str, compromised: bool, now: datetim
     told, damaged = [], []
     for name in workspace.store.names():
         try:
-            told += _note_revoked(workspace, name, pin, compromised, now)
+            told += _note_revoked(workspace, name, pin, now, compromised=compromised)
         except DamagedState as error:
             damaged.append(error)
     if damaged:
@@ -213,7 +233,7 @@ def note_revoked(workspace: Workspace, pin: str, compromised: bool, now: datetim
 
 
 def _note_revoked(
-    workspace: Workspace, name: str, pin: str, compromised: bool, now: datetime
+    workspace: Workspace, name: str, pin: str, now: datetime, *, compromised: bool
 ) -> list[str]:
     store = workspace.store
     with store.locked():
@@ -256,7 +276,7 @@ def loaded(workspace: Workspace, name: str, now: datetime) -> Iterator[State]:
         yield replace(state, ledger=state.ledger.with_latest_known(store.latest_known(now)))
 
 
-def _left(keyring: Keyring, compromised: bool) -> Keyring:
+def _left(keyring: Keyring, *, compromised: bool) -> Keyring:
     """The keyring with its present keys to be left."""
     if not compromised:
         return keyring.mark_for_retirement("asked")

@@ -48,8 +48,8 @@ def key_for(workspace: Workspace, request: IssueRequest, *, compromised: bool) -
     if shared is not None:
         return shared
     if compromised or workspace.is_compromised(live.pin):
-        _check_replaceable(workspace, live, published)
-        return _new_key(workspace, live.kind, request.dry_run)
+        _check_replaceable(workspace, live, published=published)
+        return _new_key(workspace, live.kind, dry_run=request.dry_run)
     going_on = _going_on(workspace, live, snippet)
     if going_on is not None:
         return going_on
@@ -59,7 +59,7 @@ def key_for(workspace: Workspace, request: IssueRequest, *, compromised: bool) -
             f"that they are known to accept. Restore {live.key_path}, or {workspace.folders.keys}, from a "
             f"backup. Run: certbot renew --cert-name {live.name}"
         )
-    return _new_key(workspace, live.kind, request.dry_run)
+    return _new_key(workspace, live.kind, dry_run=request.dry_run)
 
 
 def _shared_key(workspace: Workspace, request: IssueRequest) -> SavedKey | None:
@@ -85,7 +85,7 @@ def _shared_key(workspace: Workspace, request: IssueRequest) -> SavedKey | None:
         return None
 
 
-def _check_replaceable(workspace: Workspace, live: Live, published: bool) -> None:
+def _check_replaceable(workspace: Workspace, live: Live, *, published: bool) -> None:
     """See that a compromised key can be replaced by a new one.
 
     :raises Compromised: when clients may accept certain other keys only
@@ -122,7 +122,7 @@ def _going_on(workspace: Workspace, live: Live, snippet: str) -> SavedKey | None
     return next((key for pin in usable if (key := workspace.folders.find_key(pin))), None)
 
 
-def _new_key(workspace: Workspace, kind: KeyKind, dry_run: bool) -> SavedKey:
+def _new_key(workspace: Workspace, kind: KeyKind, *, dry_run: bool) -> SavedKey:
     pem = keys_and_csrs.make_key(kind)
     if not dry_run:
         return workspace.folders.save_key(pem)

@@ -174,13 +174,15 @@ class Machine:
     def ask(self, keyring: str, when_safe: bool, compromised: bool) -> None:
         """``certbot-pinkeep rollover``."""
         with self._process():
-            requests.ask(self.keeper, keyring, self.time, when_safe, compromised)
+            requests.ask(
+                self.keeper, keyring, self.time, when_safe=when_safe, compromised=compromised
+            )
 
     def revoke(self, name: str, compromised: bool) -> None:
         """``certbot revoke``."""
         with self._process():
             pin = self.look(name).pin
-            requests.note_revoked(self.keeper, pin, compromised, self.time)
+            requests.note_revoked(self.keeper, pin, self.time, compromised=compromised)
 
     def confirm(self, keyring: str) -> None:
         """The admin includes the keyring's snippet wherever its lineages are, reloads, confirms."""
@@ -213,11 +215,15 @@ class Machine:
         known = [app for app, name in self.apps.items() if name == (keyring, label)]
         with self._process():
             if known:
-                releases.extend(self.keeper, keyring, "app", label, until, None, self.time)
+                releases.extend(
+                    self.keeper, releases.Wanted(keyring, "app", label, until), self.time
+                )
                 for app, host in [one for one in self.held if one[0] in known]:
                     self.held[app, host] = until
                 return
-            found = releases.add(self.keeper, keyring, "app", label, until, None, self.time)
+            found = releases.add(
+                self.keeper, releases.Wanted(keyring, "app", label, until), self.time
+            )
             # As if it was a policy that nobody else has.
             app = Policy(found.pins, 10**9 + len(self.apps), found.subdomains)
             self.apps[app] = (keyring, label)
@@ -229,7 +235,7 @@ class Machine:
             if name == (keyring, label):
                 self.held = {one: until for one, until in self.held.items() if one[0] != app}
         with self._process():
-            releases.end(self.keeper, keyring, "app", label, self.time)
+            releases.end(self.keeper, releases.Wanted(keyring, "app", label), self.time)
 
     def reload(self) -> None:
         """Apache is reloaded; without pinkeep's doing it is not told."""

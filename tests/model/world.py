@@ -206,13 +206,20 @@ class World:
     def ask(self, when_safe: bool, compromised: bool, force: bool) -> None:
         """``certbot-pinkeep rollover``."""
         with self._process():
-            requests.ask(self.keeper, NAME, self.clock, when_safe, compromised, force)
+            requests.ask(
+                self.keeper,
+                NAME,
+                self.clock,
+                when_safe=when_safe,
+                compromised=compromised,
+                force=force,
+            )
         self._look_for_compromised()
 
     def revoke(self, compromised: bool) -> None:
         """``certbot revoke``."""
         with self._process():
-            requests.note_revoked(self.keeper, self.live_pin, compromised, self.clock)
+            requests.note_revoked(self.keeper, self.live_pin, self.clock, compromised=compromised)
         self._look_for_compromised()
 
     def _look_for_compromised(self) -> None:
@@ -225,7 +232,7 @@ class World:
         label, until = str(len(self.apps)), self.time + timedelta(days=days)
         with self._process():
             carried = releases.add(
-                self.keeper, NAME, "app", label, until, timedelta(0), self.clock
+                self.keeper, releases.Wanted(NAME, "app", label, until, timedelta(0)), self.clock
             ).pins
             # As if it was a policy that nobody else has.
             app = Policy(carried, 10**9 + len(self.apps))
@@ -237,13 +244,15 @@ class World:
         label = str(number % max(len(self.apps), 1))
         self.held.pop(self.apps.get(label, Policy(("A" * 43 + "=", "B" * 43 + "="), 0)), None)
         with self._process():
-            releases.end(self.keeper, NAME, "app", label, self.clock)
+            releases.end(self.keeper, releases.Wanted(NAME, "app", label), self.clock)
 
     def extend(self, number: int, days: int) -> None:
         """An app is used for longer than was said."""
         label, until = str(number), self.time + timedelta(days=days)
         with self._process():
-            known = releases.extend(self.keeper, NAME, "app", label, until, None, self.clock)
+            known = releases.extend(
+                self.keeper, releases.Wanted(NAME, "app", label, until), self.clock
+            )
             self.held[self.apps[label]] = until
             # The command says which keys lock it out, and until when.
             for release in known:
@@ -279,7 +288,7 @@ class World:
     def unpin(self, undo: bool) -> None:
         """``certbot-pinkeep unpin``."""
         with self._process():
-            requests.unpin(self.keeper, NAME, self.clock, undo)
+            requests.unpin(self.keeper, NAME, self.clock, undo=undo)
             self._keep()
 
     def reload(self) -> None:
@@ -352,10 +361,8 @@ class World:
         for label, app in self.apps.items():
             if app in carried and {self.live_pin, self.apache.pin} <= set(app.pins):
                 with self._process():
-                    releases.add(
-                        *(self.keeper, NAME, "app", label, carried[app], None, self.clock),
-                        named=app.pins,
-                    )
+                    wanted = releases.Wanted(NAME, "app", label, carried[app], pins=app.pins)
+                    releases.add(self.keeper, wanted, self.clock)
                     self.held[app] = carried[app]
 
     def long_held(self) -> bool:

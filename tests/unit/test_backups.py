@@ -300,7 +300,9 @@ def test_g2_backup_that_a_release_carries_is_one_again_when_its_file_is_back(
     machine: Machine,
 ) -> None:
     """Beside the one that took its place: clients and apps may know of either."""
-    carried = releases.add(machine.keeper, SITE, "ios", "1", NOW + 365 * DAY, None, NOW).pins
+    carried = releases.add(
+        machine.keeper, releases.Wanted(SITE, "ios", "1", NOW + 365 * DAY), NOW
+    ).pins
     (staged,) = machine.state(SITE).keyring.backups("ecdsa")
     assert staged.path is not None
     (machine.config / staged.path).rename(machine.config / "away")

@@ -291,7 +291,7 @@ def test_g2_compromised_key_proves_nothing(site: Visited) -> None:
     site.issue("other.test", site.key)
     site.keep("other.test", "other.test")
     assert site.keeper.sent_at((NAME,)) == earlier.Found(without=(NAME,))
-    requests.note_revoked(site.keeper, pin_of_key(site.key), True, NOW)
+    requests.note_revoked(site.keeper, pin_of_key(site.key), NOW, compromised=True)
     site.send(pin_of_key(site.key), A)
     assert site.keeper.sent_at((NAME,)) == earlier.Found(foreign=(NAME,))
 
@@ -355,7 +355,7 @@ def test_g2_host_that_could_not_be_seen_is_not_safe(
     elif then == "an earlier header":
         site.send(pin_of_key(site.key), A)
     elif then == "the admin says so":
-        releases.end(site.keeper, NAME, "header", "not-seen", NOW + HOUR)
+        releases.end(site.keeper, releases.Wanted(NAME, "header", "not-seen"), NOW + HOUR)
     site.latest_known = then not in ("down", "the admin says so")
     site.asked.clear()
     report = site.keep(NAME, NAME, NOW + DAY)

@@ -225,7 +225,12 @@ def rollover(when_safe: bool = False, compromised: bool = False, force: bool = F
     def step(play: Play) -> str:
         try:
             asked = requests.ask(
-                play.keeper, play.site.name, play.now, when_safe, compromised, force
+                play.keeper,
+                play.site.name,
+                play.now,
+                when_safe=when_safe,
+                compromised=compromised,
+                force=force,
             )
         except NotSafe as error:
             return f"refused{play.when(str(error))}"
@@ -247,7 +252,7 @@ def unpin(undo: bool = False) -> Step:
     """``certbot-pinkeep unpin``."""
 
     def step(play: Play) -> str:
-        requests.unpin(play.keeper, play.site.name, play.now, undo)
+        requests.unpin(play.keeper, play.site.name, play.now, undo=undo)
         return play.keep()
 
     return step
@@ -258,7 +263,7 @@ def certbot_revoke(reason: str = "") -> Step:
 
     def step(play: Play) -> str:
         pin, compromised = play.site.look().pin, reason == "keyCompromise"
-        return play.next(requests.note_revoked(play.keeper, pin, compromised, play.now))
+        return play.next(requests.note_revoked(play.keeper, pin, play.now, compromised=compromised))
 
     return step
 

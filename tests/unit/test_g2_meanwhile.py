@@ -88,7 +88,7 @@ def test_g2_what_promises_a_safe_rollover_is_refused_while_certbot_is_at_work(
     csr.write_bytes(saved.read_bytes())
     given = {"PIN": machine.published(SITE).pins[2], "FILE": str(csr)}
     if {"extend", "end"} & {*words}:
-        releases.add(machine.keeper, SITE, "ios", "3.2", NOW + 9 * DAY, None, NOW)
+        releases.add(machine.keeper, releases.Wanted(SITE, "ios", "3.2", NOW + 9 * DAY), NOW)
     before = machine.store_text(SITE)
     with certbot_at_work(machine):
         assert run(machine, *(given.get(word, word) for word in words)) == 1
@@ -196,9 +196,8 @@ def test_g2_release_that_is_recorded_during_a_renewal_is_heeded(
 
     def recorded(order: int) -> None:
         if order == 1:
-            releases.add(
-                *(machine.keeper, SITE, "ios", "3.2", NOW + 99 * DAY, None, LATER), named=(live,)
-            )
+            wanted = releases.Wanted(SITE, "ios", "3.2", NOW + 99 * DAY, pins=(live,))
+            releases.add(machine.keeper, wanted, LATER)
 
     assert renewed(recorded) == (live, [backup, live])
 
@@ -228,7 +227,7 @@ def test_g2_g3_what_changes_during_a_renewal_counts(
         "the wish is taken back": lambda: requests.take_back(machine.keeper, SITE, LATER),
         "the backup is dropped": lambda: offline_backups.drop(machine.keeper, SITE, pins[1], LATER),
         "the key is known to be compromised": lambda: requests.note_revoked(
-            machine.keeper, pins[1], True, LATER
+            machine.keeper, pins[1], LATER, compromised=True
         ),
         "a safe backup more is wished for": lambda: requests.ask(machine.keeper, SITE, LATER),
     }
@@ -284,7 +283,7 @@ def test_g2_record_of_the_keyring_of_its_hosts_is_looked_at_before_a_certificate
     def while_it_is_issued(age: int, refused: dict[str, str]) -> Callable[..., tuple[bytes, bytes]]:
         def obtained(self: object, csr: Any, orderr: object = None) -> tuple[bytes, bytes]:
             requests.note_revoked(
-                Keeper(str(server.config), str(server.work)), stolen, True, server.now
+                Keeper(str(server.config), str(server.work)), stolen, server.now, compromised=True
             )
             return issued(age, refused)(self, csr, orderr)
 

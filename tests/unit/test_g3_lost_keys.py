@@ -150,7 +150,7 @@ def test_g4_keys_of_two_types_that_were_deleted_are_made_anew(tmp_path: Path) ->
 def test_g3_compromised_key_with_all_keys_deleted_needs_the_admin(world: World) -> None:
     """No key is left that clients accept; the commands that the error names help, in their order."""
     emptied(world)
-    requests.note_revoked(world.keeper, world.look().pin, True, NOW + DAY)
+    requests.note_revoked(world.keeper, world.look().pin, NOW + DAY, compromised=True)
     with pytest.raises(
         Compromised, match=r"(?s)certbot install .*rollover example.com --now --force"
     ):

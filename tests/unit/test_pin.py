@@ -158,7 +158,7 @@ def test_g8_key_that_is_compromised_is_not_pinned_again(
     site.issue("other.test")
     site.keep("other.test", "other.test")
     other = site.look("other.test")
-    requests.note_revoked(site.keeper, other.pin, True, NOW)
+    requests.note_revoked(site.keeper, other.pin, NOW, compromised=True)
     path = key_file(tmp_path, other.key_pem())
     assert "is compromised, and is never used again" in refused(site, capsys, NAME, "--key", path)
 

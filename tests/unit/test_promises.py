@@ -89,7 +89,9 @@ def test_revocation_and_what_is_taken_back_say_it_as_well(machine: Machine, line
     """Each promise comes from one place."""
     renewed_with(machine, line)
     pin = machine.look(SITE).pin
-    assert HELPS in " ".join(requests.note_revoked(machine.keeper, pin, False, NOW + DAY))
+    assert HELPS in " ".join(
+        requests.note_revoked(machine.keeper, pin, NOW + DAY, compromised=False)
+    )
     assert HELPS in requests.take_back(machine.keeper, SITE, NOW + DAY)
 
 

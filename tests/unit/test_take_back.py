@@ -67,7 +67,7 @@ def test_compromise_cannot_be_taken_back(world: World) -> None:
 def test_revocation_cannot_be_taken_back(world: World) -> None:
     """The CA says so, not the admin."""
     old, new = world.published().pins
-    requests.note_revoked(world.keeper_(), old, False, AT)
+    requests.note_revoked(world.keeper_(), old, AT, compromised=False)
     assert new in undo(world)
     assert world.key_of(old).retire_reason == "revoked" and world.next_pin(21) == new
 

@@ -158,7 +158,7 @@ def test_g3_primary_whose_copy_cannot_be_used_is_live_all_the_same(
 def test_g3_no_rollover_from_a_compromised_key_is_promised_without_a_key(site: Pinned) -> None:
     """Neither 'certbot revoke' nor the check promise what the next renewal refuses."""
     site.file_of(site.backup).unlink()
-    said = requests.note_revoked(site.keeper, site.look().pin, True, NOW + DAY)
+    said = requests.note_revoked(site.keeper, site.look().pin, NOW + DAY, compromised=True)
     for told in (*said, site.found()):
         assert "next renewal rolls" not in told and "rolls over after it has a backup key" in told
     with pytest.raises(Compromised, match="There is no backup key"):

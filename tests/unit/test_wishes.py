@@ -65,7 +65,9 @@ class World(Site):
 
     def ask(self, when_safe: bool = False, compromised: bool = False, force: bool = False) -> Asked:
         """Ask for a rollover on day 20."""
-        return requests.ask(self.keeper_(), self.name, AT, when_safe, compromised, force)
+        return requests.ask(
+            self.keeper_(), self.name, AT, when_safe=when_safe, compromised=compromised, force=force
+        )
 
     def next_pin(self, days: int) -> str:
         """The key that a renewal is issued for."""
@@ -268,7 +270,7 @@ def test_g8_damaged_keyring_is_an_error(world: World) -> None:
     world.file.write_bytes(b"junk")
     keeper = world.keeper_()
     for wish in (
-        lambda: requests.ask(keeper, world.name, AT, True, True),
+        lambda: requests.ask(keeper, world.name, AT, when_safe=True, compromised=True),
         lambda: requests.confirm(keeper, world.name, AT),
         lambda: requests.unpin(keeper, world.name, AT),
     ):
@@ -409,7 +411,7 @@ def test_keyring_without_a_snippet_has_nothing_to_confirm(
 
 def unpin(world: World, days: int, undo: bool = False) -> list[str]:
     """The admin leaves pinning."""
-    return requests.unpin(world.keeper_(), world.name, NOW + days * DAY, undo)
+    return requests.unpin(world.keeper_(), world.name, NOW + days * DAY, undo=undo)
 
 
 def header(world: World) -> list[str]:
@@ -491,7 +493,7 @@ def other_world(world: World, name: str) -> World:
 
 def note(world: World, pin: str, compromised: bool = False, days: int = 20) -> list[str]:
     """Note a revocation."""
-    return requests.note_revoked(world.keeper_(), pin, compromised, NOW + days * DAY)
+    return requests.note_revoked(world.keeper_(), pin, NOW + days * DAY, compromised=compromised)
 
 
 def test_revocation_is_noted_and_told(world: World) -> None:
