@@ -82,7 +82,7 @@ BREAKS = (
         ),
         ("if one.enrolled and not one.transferred)", "if one.enrolled)"),
         ('if known.role != "retired":\n            return self\n', "return self\n"),
-        ("first_served=key.first_served or moments[key.pin]", "first_served=moments[key.pin]"),
+        ("first_served=key.first_served or times[key.pin]", "first_served=times[key.pin]"),
     ),
     # Until when it binds (G2)
     *_of(
