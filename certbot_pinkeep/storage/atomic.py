@@ -133,6 +133,15 @@ def _read(descriptor: int, path: str, largest: int) -> bytes:
     return bytes(content)
 
 
+def stamp(path: str) -> tuple[int, ...] | None:
+    """Return a value that differs when a file differs; ``None``: no file is there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode)
+
+
 #: Paths that a command lists.
 _MOST_LISTED = 8
 
@@ -386,12 +395,19 @@ def write_through(path: str, data: bytes) -> None:
 
 
 def create_numbered(
-    folder: str, name: str, data: bytes, mode: int, taken: Collection[str] = ()
+    folder: str,
+    name: str,
+    data: bytes,
+    mode: int,
+    taken: Collection[str] = (),
+    *,
+    sync: bool = True,
 ) -> str:
     """Save *data* as ``NNNN_name`` in *folder*, under the first number that is free, as certbot
     numbers its keys and CSRs.
 
     :param taken: names that are not to be used, though no file may be there
+    :param sync: as for :func:`replace`
     :returns: the file's path
     :raises OSError: when the folder is missing or cannot be written
     """
@@ -401,7 +417,7 @@ def create_numbered(
         used, first = {*taken, *os.listdir(folder)}, 0
     else:  # among thousands of files, looking for a gap below takes most of the time
         used, first = set(taken), last + 1
-    with _temporary(folder, data, mode) as temporary:
+    with _temporary(folder, data, mode, sync) as temporary:
         for number in itertools.count(first):
             path = _numbered_path(folder, name, number)
             if os.path.basename(path) in used:
@@ -410,7 +426,8 @@ def create_numbered(
                 os.link(temporary, path, follow_symlinks=False)
                 break
     _numbered[folder, name] = number
-    _sync_folder(folder)
+    if sync:
+        _sync_folder(folder)
     return path
 
 

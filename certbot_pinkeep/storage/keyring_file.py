@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -69,33 +70,74 @@ def write(state: State) -> bytes:
     :raises PinkeepError: for text that no such file can hold
     """
     keyring, ledger, days = state.keyring, state.ledger, state.keyring.rollover_days
-    content = configobj.ConfigObj(interpolation=False, encoding="utf-8")
-    content["version"] = str(VERSION)
-    content["keyring"] = keyring.name
-    content["saved"] = str(state.saved)
-    content["rollover_days"] = "never" if days is None else str(days)
-    content["unpin"] = str(state.unpin)
-    content["snippet"] = state.snippet
-    content["tested"] = state.tested
-    content["latest_known"] = _write_time(ledger.latest_known)
-    content["uncertain"] = _write_uncertainty(ledger.uncertain)
-    content["lineages"] = _numbered(map(_write_member, keyring.members))
-    content["keys"] = _numbered(map(_write_key, keyring.keys))
-    content["ledger"] = write_holdings(ledger.entries)
-    content["imported"] = write_holdings(ledger.imported)
-    content["releases"] = write_holdings(ledger.releases)
-    content["expired"] = write_holdings(ledger.expired)
-    content["options"] = dict(state.settings)
-    written = io.BytesIO()
+    head: Section = {
+        "version": str(VERSION),
+        "keyring": keyring.name,
+        "saved": str(state.saved),
+        "rollover_days": "never" if days is None else str(days),
+        "unpin": str(state.unpin),
+        "snippet": state.snippet,
+        "tested": state.tested,
+        "latest_known": _write_time(ledger.latest_known),
+    }
     try:
-        content.write(written)
+        body = _TITLE + b"".join(
+            (
+                _lines(head),
+                b"[uncertain]\n",
+                _lines(_write_uncertainty(ledger.uncertain)),
+                *_listed("lineages", keyring.members),
+                *_listed("keys", keyring.keys),
+                *_listed("ledger", ledger.entries),
+                *_listed("imported", ledger.imported),
+                *_listed("releases", ledger.releases),
+                *_listed("expired", ledger.expired),
+                b"[options]\n",
+                _lines(state.settings),
+            )
+        )
     except configobj.ConfigObjError as error:
         raise PinkeepError(
             f"The keyring file of {keyring.name} cannot hold what is to be kept in it: {error}. Nothing "
             "was changed."
         ) from error
-    body = _TITLE + written.getvalue()
     return f"{_CHECKSUM}{hashlib.sha256(body).hexdigest()}\n".encode() + body
+
+
+def _listed(title: str, items: Iterable[Member | Key | Holding]) -> Iterator[bytes]:
+    """A section of numbered sections."""
+    yield f"[{title}]\n".encode()
+    for number, item in enumerate(items, 1):
+        yield f"[[{number}]]\n".encode()
+        yield _item_lines(item)
+
+
+@lru_cache(maxsize=8192)
+def _item_lines(item: Member | Key | Holding) -> bytes:
+    """The lines of a section. Of hundreds of lineages and keys, one or two change at a time: to have
+    ConfigObj write the others as well would take most of the time."""
+    return _lines(section_of(item))
+
+
+def section_of(item: Member | Key | Holding) -> Section:
+    """A lineage, a key, a policy or a release as text."""
+    if isinstance(item, Member):
+        return _write_member(item)
+    if isinstance(item, Key):
+        return _write_key(item)
+    return _write_release(item) if isinstance(item, Release) else _write_entry(item)
+
+
+def _lines(values: Mapping[str, str | list[str]]) -> bytes:
+    """Values as lines.
+
+    :raises configobj.ConfigObjError: for a value that cannot be written
+    """
+    content = configobj.ConfigObj(interpolation=False, encoding="utf-8")
+    content.update(values)
+    written = io.BytesIO()
+    content.write(written)
+    return written.getvalue() if values else b""
 
 
 def read(name: str, content: bytes) -> State:
@@ -270,15 +312,8 @@ def _read_uncertainty(section: Read) -> Uncertainty | None:
     return Uncertainty(_one(section, "why"), until, cast(Any, cause))
 
 
-def write_holdings(holdings: Iterable[Holding]) -> dict[str, Section]:
-    """Policies and releases as sections of text, in order (see :func:`read_holdings`)."""
-    return _numbered(
-        _write_release(one) if isinstance(one, Release) else _write_entry(one) for one in holdings
-    )
-
-
 def read_holdings(sections: Mapping[str, Read]) -> tuple[Holding, ...]:
-    """Read what :func:`write_holdings` wrote.
+    """Read policies and releases in sections that :func:`section_of` made.
 
     :raises ValueError, KeyError, BadPolicy: when a section is not one of ours
     """
@@ -350,10 +385,6 @@ def _read_entry(section: Read) -> Entry:
 
 
 # Values
-
-
-def _numbered(sections: Iterable[Section]) -> dict[str, Section]:
-    return {str(number): section for number, section in enumerate(sections, 1)}
 
 
 def _write_time(time: datetime | None) -> str:

@@ -55,6 +55,8 @@ class Folders:
         self.keys = os.path.join(config_dir, "keys")
         self.csrs = os.path.join(config_dir, "csr")
         self._index: tuple[int, dict[CsrRequest, SavedCsr]] | None = None
+        #: The files that hold the keys of these pins, as ``stat`` saw them then.
+        self._sound: dict[tuple[str, str], object] = {}
         self._copies: dict[bytes, str] = {}
         self._copied: set[str] = set()
         self._listed: int | None = None
@@ -103,10 +105,10 @@ class Folders:
         again."""
         spare = {key.pin for key in keyring.spare()}
         used = ("primary", "backup", "in-service")
-        keys = (
-            replace(key, fault=self.fault(key) if key.role in used or key.pin in spare else "")
-            for key in keyring.keys
-        )
+        keys = []
+        for key in keyring.keys:
+            fault = self.fault(key) if key.role in used or key.pin in spare else ""
+            keys.append(key if fault == key.fault else replace(key, fault=fault))
         return replace(keyring, keys=tuple(keys))
 
     def fault(self, key: Key) -> str:
@@ -114,6 +116,10 @@ class Folders:
         if key.path is None:
             return self._sealed_fault(key.encrypted) if key.encrypted else ""
         where = self.absolute(key.path)
+        # A keyring may have hundreds of keys, and is loaded for each of its lineages.
+        stamp = atomic.stamp(where)
+        if stamp is not None and self._sound.get((where, key.pin)) == stamp:
+            return ""
         try:
             pem = atomic.read(where, atomic.SMALL)
             if not pem:
@@ -125,7 +131,10 @@ class Folders:
             return f"The key file {where} cannot be read: {error.strerror or error}."
         except BadKey as error:
             return f"The key file {where} cannot be used: {error}."
-        return "" if found == key.pin else _other_key(where, key.pin)
+        if found != key.pin:
+            return _other_key(where, key.pin)
+        self._sound[where, key.pin] = stamp
+        return ""
 
     def holds(self, key: Key) -> bool:
         """Whether the private key is here, and can be used."""
@@ -226,7 +235,9 @@ class Folders:
         atomic.make_folder(self.csrs, 0o755)
         known, self._index = self._index, None
         listed = known is not None and known[0] == _changed(self.csrs)
-        saved = SavedCsr(atomic.create_numbered(self.csrs, "csr-certbot.pem", pem, 0o644), pem)
+        # One that a power failure takes is made anew: its key has outlasted that.
+        path = atomic.create_numbered(self.csrs, "csr-certbot.pem", pem, 0o644, sync=False)
+        saved = SavedCsr(path, pem)
         if known is not None and listed:
             facts = _csr_facts(pem)
             if facts is not None:

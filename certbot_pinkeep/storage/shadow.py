@@ -90,7 +90,7 @@ class Shadow:
             make_base(self.base)
             atomic.make_closed_folder(self.folder)
             if is_trusted(self.folder):
-                atomic.replace(path, content, 0o600)
+                atomic.replace(path, content, 0o600, sync=False)  # the file itself outlasts that
         except OSError as error:
             logger.debug("%s cannot be written: %s", path, error)
 

@@ -136,7 +136,7 @@ class Store:
 
     def _stamp(self, name: str) -> object:
         """The files of a keyring, as ``stat`` sees them."""
-        return [_stamp(path) for path in self.paths(name)]
+        return [atomic.stamp(path) for path in self.paths(name)]
 
     def _look(self, name: str) -> Found:
         stamp, whole = self._stamp(name), False
@@ -384,11 +384,3 @@ def _owner(path: str) -> list[int]:
         return [os.stat(path).st_uid]
     except OSError:
         return []
-
-
-def _stamp(path: str) -> tuple[int, ...] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode)

@@ -25,6 +25,7 @@ from certbot_pinkeep.adapters import lineage
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.core import pins
+from certbot_pinkeep.core.holdings import Holding
 from certbot_pinkeep.core.keyring import Key, Keyring, Member, Role
 from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.ledger import Ledger
@@ -32,6 +33,7 @@ from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import PrivateKey, load_private_key
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
+from certbot_pinkeep.storage import keyring_file
 from certbot_pinkeep.workflow.publish import Report
 from keeper import Keeper
 
@@ -112,6 +114,11 @@ def policy_strategy(pool: int = 6) -> st.SearchStrategy[Policy]:
         report_uri=st.none() | uri_strategy(),
         report_only=st.booleans(),
     )
+
+
+def file_sections(holdings: Iterable[Holding]) -> Sections:
+    """Policies and releases as a keyring file has them."""
+    return {str(number): keyring_file.section_of(one) for number, one in enumerate(holdings, 1)}
 
 
 def sections(text: Mapping[str, Mapping[str, str | list[str]]]) -> Sections:

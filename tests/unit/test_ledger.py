@@ -6,7 +6,19 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 import pytest
-from helpers import DAY, HOUR, NOW, A, B, C, fake_pin, policy, policy_strategy, sections
+from helpers import (
+    DAY,
+    HOUR,
+    NOW,
+    A,
+    B,
+    C,
+    fake_pin,
+    file_sections,
+    policy,
+    policy_strategy,
+    sections,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -349,7 +361,7 @@ def test_g2_prune_never_drops_what_binds(taken: list[Step], wait: timedelta) -> 
 def test_text_round_trip(taken: list[Step]) -> None:
     """What is written is read again as the same entries."""
     found, _ = history(taken)
-    assert keyring_file.read_holdings(keyring_file.write_holdings(found.entries)) == found.entries
+    assert keyring_file.read_holdings(file_sections(found.entries)) == found.entries
 
 
 WHOLE = Ledger().record(FIRST, NOW).confirm(NOW + HOUR).record(SECOND, NOW + DAY).confirm(NOW + DAY)
@@ -381,17 +393,17 @@ def test_g8_sections_that_contradict_are_rejected(
     number: str, name: str, value: str | list[str]
 ) -> None:
     """No end before its beginning, no disorder, no policy that could not have been published."""
-    written = sections(keyring_file.write_holdings(WHOLE.entries))
+    written = sections(file_sections(WHOLE.entries))
     assert keyring_file.read_holdings(written) == WHOLE.entries
     written[number][name] = value
     with pytest.raises((ValueError, KeyError, BadPolicy)):
         keyring_file.read_holdings(written)
 
 
-@pytest.mark.parametrize("name", list(keyring_file.write_holdings(WHOLE.entries)["1"]))
+@pytest.mark.parametrize("name", list(file_sections(WHOLE.entries)["1"]))
 def test_g8_sections_with_something_missing_are_rejected(name: str) -> None:
     """Nothing that is missing is guessed at."""
-    written = sections(keyring_file.write_holdings(WHOLE.entries))
+    written = sections(file_sections(WHOLE.entries))
     del written["1"][name]
     with pytest.raises(KeyError):
         keyring_file.read_holdings(written)
@@ -407,7 +419,7 @@ def test_read_bool_takes_only_what_str_writes(written: str) -> None:
 
 def test_one_pin_in_a_section_is_not_taken_for_letters() -> None:
     """ConfigObj reads a list of one as text: that is one pin, too few, not 44 of them."""
-    written = sections(keyring_file.write_holdings(WHOLE.entries))
+    written = sections(file_sections(WHOLE.entries))
     written["1"]["pins"] = fake_pin("one")
     with pytest.raises(BadPolicy, match="two pins"):
         keyring_file.read_holdings(written)
