@@ -242,7 +242,7 @@ def adopt_one(folder: Path, one: run.Run, name: str) -> float:
     given |= {"configtest-command": "true", "reload-command": "true"}
     began = time.perf_counter()
     seen = look(folder, name)
-    values = move.values(one.workspace, name, given, {}, seen.names, clock.now())
+    values = move.values(one.workspace, name, given, {}, names=seen.names, now=clock.now())
     take_turn(one, seen, values, options.parse(values, name))
     return time.perf_counter() - began
 

@@ -116,7 +116,7 @@ class Keeper(Workspace):
         now: datetime,
     ) -> dict[str, object]:
         """The options that count for a lineage."""
-        return move.values(self, lineage, given, remembered, names, now)
+        return move.values(self, lineage, given, remembered, names=names, now=now)
 
     def keyring_at(self, names: Iterable[str], now: datetime) -> str | None:
         """The keyring that pins any of the names."""

@@ -293,7 +293,7 @@ def enrol(
     live = lineage.look(name, renewal.cert_path, renewal.key_path, renewal.must_staple)
     now = clock.now()
     also = {**options.given(config), **(also or {})}
-    values = move.values(workspace, name, also, renewal.options, live.names, now)
+    values = move.values(workspace, name, also, renewal.options, names=live.names, now=now)
     chosen = options.parse(values, name)
     # With one certificate ever, there was none before whose pins could be forgotten.
     ours = renewal.installer == certbot_config.INSTALLER and live.versions > 1

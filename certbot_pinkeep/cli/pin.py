@@ -163,7 +163,9 @@ def _check(
     """
     given = {**options.given(config), **also}
     live = lineage.look(renewal.name, renewal.cert_path, renewal.key_path, renewal.must_staple)
-    values = move.values(workspace, renewal.name, given, renewal.options, live.names, clock.now())
+    values = move.values(
+        workspace, renewal.name, given, renewal.options, names=live.names, now=clock.now()
+    )
     try:
         snippets.server_of(workspace.store, options.parse(values, renewal.name))
     except BadOption as error:

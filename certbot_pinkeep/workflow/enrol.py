@@ -117,7 +117,7 @@ class _Enrolment:
             state, csr_paths = self._staged(_with_settings(self._enrolled(old, origin), chosen))
             told: tuple[str, ...] = ()
             if found is not None:
-                state, told = sent.with_sent(workspace, old, state, live, found, now)
+                state, told = sent.with_sent(workspace, state, live, found, now, before=old)
             # First: a run that is killed must not leave the others with options that are no more.
             self._take_out_options(old, state)
             renewal_conf.take_out(workspace.config_dir, live.name)

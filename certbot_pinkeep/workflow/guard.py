@@ -447,7 +447,7 @@ class Guard:
         remembered = renewal.options if renewal is not None else {}
         if names is None:
             names = self._live_names(lineage)
-        return move.values(self.workspace, lineage, own, remembered, names, clock.now())
+        return move.values(self.workspace, lineage, own, remembered, names=names, now=clock.now())
 
     def _live_names(self, lineage: str) -> tuple[str, ...]:
         try:

@@ -69,6 +69,7 @@ def values(
     lineage: str,
     given: Mapping[str, object],
     remembered: Mapping[str, str],
+    *,
     names: Iterable[str],
     now: datetime,
 ) -> dict[str, object]:

@@ -62,17 +62,24 @@ def unknown_hosts(
 
 
 def with_sent(
-    workspace: Workspace, old: State | None, state: State, live: Live, sent: Found, now: datetime
+    workspace: Workspace,
+    state: State,
+    live: Live,
+    sent: Found,
+    now: datetime,
+    *,
+    before: State | None,
 ) -> tuple[State, Names]:
     """Record what the hosts of a lineage send already.
 
+    :param before: the state before the lineage was enrolled
     :returns: the state, and what there is to say of it, as sentences
     """
     from certbot_pinkeep.core import earlier
 
     chain = pins.pins_of_certificates(live.certificates()[1])
     name = state.keyring.name
-    known = {*old.keyring.hosts, *old.ledger.sending(now)} if old else set()
+    known = {*before.keyring.hosts, *before.ledger.sending(now)} if before else set()
     seen = earlier.recorded(state, sent, live.kind, workspace.found_key, chain, now)
     told = earlier.told(name, state, seen, sent, now)
     unseen = {host: why for host, why in sent.unseen.items() if host not in known}

@@ -60,7 +60,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
 def turn(machine: Machine, one: run.Run, name: str) -> None:
     """A lineage has its turn, as in ``certbot renew``."""
     live, chosen = machine.look(name), machine.options(name)
-    values = move.values(one.workspace, name, dict.fromkeys(options.OPTIONS), {}, live.names, NOW)
+    values = move.values(
+        one.workspace, name, dict.fromkeys(options.OPTIONS), {}, names=live.names, now=NOW
+    )
     assert values["keyring"] is None
     take_turn(one, live, chosen.settings, chosen)
 
