@@ -103,9 +103,8 @@ class Loader:
     def told(self, name: str) -> str:
         """Whether a lineage was renewed in this run, and whether its certificate is loaded, as a
         sentence; empty: it was not."""
-        path = os.path.join(self.workspace.config_dir, "live", name, "cert.pem")
         with suppress(BadKey):
-            if lineage.fingerprint_of(path) in self._issued:
+            if lineage.fingerprint_of(self.workspace.live_file(name)) in self._issued:
                 done = ""
                 if name in self._loaded:
                     done = " and loaded" if self._loaded[name] else ", but not loaded"

@@ -13,7 +13,6 @@ The rules:
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Container
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +20,6 @@ from datetime import datetime
 
 from certbot_pinkeep.adapters import lineage, renewal_conf
 from certbot_pinkeep.adapters.certificates import Seen
-from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.core import hostnames, rollover
 from certbot_pinkeep.core.errors import BadKey, PinkeepError, Unpinnable, Unpinned
 from certbot_pinkeep.core.keyring import Key, Keyring
@@ -51,8 +49,7 @@ def with_members(
     for member in state.keyring.drawing:
         if member.lineage in enrolled:
             continue
-        folder = os.path.join(workspace.config_dir, "live", member.lineage)
-        cert, key = (os.path.join(folder, f"{part}.pem") for part in ("cert", "privkey"))
+        cert, key = (workspace.live_file(member.lineage, one) for one in ("cert", "privkey"))
         try:
             pin = lineage.glance(cert)[1]
         except BadKey as error:
@@ -124,8 +121,8 @@ def _with_neighbour(
 
     :raises BadKey: when it cannot be pinned
     """
-    path = os.path.join(os.path.dirname(one.cert_path), "privkey.pem")
-    live: Live = lineage.look(one.lineage, one.cert_path, path, False)
+    path = workspace.live_file(one.lineage, "privkey")
+    live = lineage.look(one.lineage, one.cert_path, path, False)
     compromised = workspace.is_compromised(live.pin)
     key = Key(live.pin, live.kind, "in-service", None, live.since, live.since)
     first = live.kind.key_type not in keyring.key_types() and not compromised

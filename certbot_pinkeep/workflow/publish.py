@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -105,13 +105,9 @@ class Report:
 
 @dataclass(frozen=True)
 class Failure:
-    """A keyring that could not be published, or not as it was asked for.
-
-    :ivar lives: the lineages that were taken in
-    """
+    """A keyring that could not be published, or not as the admin asked."""
 
     keyring: str
-    lives: tuple[Live, ...]
     error: PinkeepError | OSError
 
 
@@ -194,11 +190,11 @@ class Publisher:
                 try:
                     ready.append(_prepared(self.workspace, name, taken, now))
                 except (PinkeepError, OSError) as error:
-                    failures.append(Failure(name, _lives(taken), error))
+                    failures.append(Failure(name, error))
             failures += self._load(ready, now, began, doubtful=bool(failures))
         for one in ready:
             if one.uncovered is not None:
-                failures.append(Failure(one.name, _lives(one.taken), one.uncovered))
+                failures.append(Failure(one.name, one.uncovered))
         failed = {failure.keyring for failure in failures}
         reports = [_report(self.workspace, one, now) for one in ready if one.name not in failed]
         return reports, failures
@@ -232,7 +228,7 @@ class Publisher:
                     one.state = self.workspace.store.save(_as_loaded(one, done))
                     one.reloaded = True
             except (PinkeepError, OSError) as error:
-                failures += [Failure(one.name, _lives(one.taken), error) for one in together]
+                failures += [Failure(one.name, error) for one in together]
         return failures
 
 
@@ -451,7 +447,3 @@ def _as_loaded(one: _Publication, now: datetime) -> State:
         keyring = keyring.served_since({live.pin: now for live in lives}).left_at(now)
     ledger = state.ledger if one.headerless else state.ledger.confirm(now)
     return replace(state, keyring=keyring, ledger=ledger.prune(now))
-
-
-def _lives(taken: Mapping[str, Taken]) -> tuple[Live, ...]:
-    return tuple(one.live for one in taken.values())

@@ -117,6 +117,10 @@ class Workspace:
 
     # Lineages
 
+    def live_file(self, lineage: str, part: str = "cert") -> str:
+        """A file of a lineage in ``live/``."""
+        return os.path.join(self.config_dir, "live", lineage, f"{part}.pem")
+
     def deleted(self, keyring: Keyring) -> Names:
         """The lineages that were deleted. Those that have moved concern another keyring."""
         names = (member.lineage for member in keyring.drawing)
@@ -135,8 +139,7 @@ class Workspace:
         found = {}
         for member in keyring.drawing:
             with suppress(BadKey):  # of a kind that is never pinned, or deleted
-                path = os.path.join(self.config_dir, "live", member.lineage, "cert.pem")
-                found[member.lineage] = lineage.glance(path)[1]
+                found[member.lineage] = lineage.glance(self.live_file(member.lineage))[1]
         return found
 
     def apart(self, keyring: Keyring) -> dict[str, str]:

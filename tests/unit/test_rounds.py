@@ -221,7 +221,7 @@ def test_g2_certificates_are_not_loaded_together_with_one_that_clients_refuse(
     one.note(
         Turn(NAMES[1], machine.look(NAMES[1]).cert_path, "shared", shared(machine), issued=True)
     )
-    failure = Failure("shared", (machine.look(NAMES[0]),), BadPolicy("no backup"))
+    failure = Failure("shared", BadPolicy("no backup"))
     monkeypatch.setattr(one.publisher, "publish_all", lambda *given: ([], [failure]))
     with pytest.raises(BadPolicy):
         one.finish()
