@@ -357,13 +357,21 @@ class Store:
             state = self.load(keyring)
         if state is not None and not self.has(keyring, lineage):
             remembered = {}  # it joins: these are from another keyring, or from nowhere
-        settings = state.settings if state else {}
+        settings = state.settings if state else self._settings_of(lineage)
         values = {
             name: remembered.get(name, settings.get(name)) if value is None else value
             for name, value in given.items()
         }
         values["keyring"] = None if keyring == lineage else keyring
         return values
+
+    def _settings_of(self, lineage: str) -> Mapping[str, str]:
+        """The options of the keyring that a lineage draws on: a new keyring takes them over."""
+        with suppress(DamagedState):
+            name = self.keyring_of(lineage)
+            state = self.load(name) if name is not None else None
+            return state.settings if state is not None else {}
+        return {}
 
     def check_all(self) -> None:
         """See that every keyring file can be trusted.

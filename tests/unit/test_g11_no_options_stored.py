@@ -86,3 +86,13 @@ def test_g11_run_that_is_killed_leaves_the_rest_to_the_next(
     assert server.run("certbot renew").code == 0
     assert stored(server) == []
     assert server.state("ring").settings["max-age"] == "3600"
+
+
+def test_new_keyring_takes_over_the_options_of_the_lineage_that_moves(server: Server) -> None:
+    """A keyring that is renamed stays as the admin set it; what is given anew counts first."""
+    line = "certbot renew -i pinkeep"
+    assert server.run(f"{line} --pinkeep-max-age 60 --pinkeep-backup-keys 1").code == 0
+    said = server.run(f"{line} --pinkeep-keyring renamed --pinkeep-max-age 90")
+    assert said.code == 0, said.text
+    kept = server.state("renamed").settings
+    assert (kept["max-age"], kept["backup-keys"]) == ("90", "1")
