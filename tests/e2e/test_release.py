@@ -27,7 +27,9 @@ def test_g2_ios_app_is_never_locked_out(pinned: Pinned, quick_root: Path) -> Non
     carried = [one["SPKI-SHA256-BASE64"] for one in identities]
     value = ";".join(f"sha256//{pin}" for pin in carried)
     day = (datetime.now(timezone.utc) + timedelta(days=365)).date()
-    assert "no rollover locks it out" in release(pinned, "add", *IOS, "--until", day.isoformat())
+    assert "no rollover locks out ios 3.2" in release(
+        pinned, "add", *IOS, "--until", day.isoformat()
+    )
 
     def accepted() -> bool:
         return curl_accepts(NAME, pinned.server.https_port, quick_root, value)
