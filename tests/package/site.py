@@ -21,10 +21,16 @@ class Site:
         machine.run(f"echo 127.0.0.1 {NAME} >>/etc/hosts")
         vhost = "/etc/apache2/sites-available/000-default.conf"
         machine.run(f"sed -i 's/#ServerName.*/ServerName {NAME}/' {vhost}")
-        machine.run("apache2ctl start && curl -s --retry 20 --retry-connrefused http://localhost/")
+        self.start_apache()
         self.certbot(
             f"--apache -n --agree-tos --register-unsafely-without-email -d {NAME} --redirect --hsts"
         )
+
+    def start_apache(self) -> None:
+        """Do what init does with Apache after a start of the machine."""
+        gone = "while [ -e /run/apache2/apache2.pid ]; do sleep 0.1; done"
+        self.machine.run(f"apache2ctl stop; timeout 30 sh -c '{gone}' && apache2ctl start")
+        self.machine.run("curl -s --retry 20 --retry-connrefused http://localhost/")
 
     def certbot(self, arguments: str) -> str:
         """Run certbot as a person does: by its name."""

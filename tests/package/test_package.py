@@ -106,7 +106,7 @@ def test_an_upgrade_of_debian_takes_the_package_along(deb: Path, start: Start) -
     machine.apt("-o Dpkg::Options::=--force-confold upgrade --without-new-pkgs")
     machine.apt("-o Dpkg::Options::=--force-confold full-upgrade")
     assert machine.run("cat /etc/debian_version").startswith("13")
-    machine.run("apache2ctl restart")
+    site.start_apache()
 
     assert machine.run(f"dpkg-query -W -f '${{db:Status-Status}}' {PACKAGE}") == "installed"
     assert "* pinkeep" in site.certbot("plugins")
