@@ -2,16 +2,16 @@
 
 The rules:
 
-* At the end of a run every lineage that had its turn is looked at once more: one that was renewed in
-  this run, or whose certificate Apache is not known to have loaded, because a run was killed. What was
-  wrong with its pins, options, folders or files does not matter.
-* Apache is tested as it is then, and reloaded where the test passes (G6); once for each reload command,
-  and not again where the publication has done so. An option that cannot be used counts as not given: the
-  keyring's earlier one counts, else the default.
+* At the end of a run pinkeep looks once more at every lineage that had its turn. It loads the
+  certificates that were renewed in this run, and those that the server is not known to have loaded
+  because a run was killed. What was wrong with pins, options, folders or files does not matter.
+* The server is tested as it is then, and reloaded if the test passes (G6). That happens once for each
+  reload command, and not again if the publication has done so. If an option cannot be used, the
+  keyring's earlier option counts, else the default.
 * Only a certificate whose key is known to be refused is not loaded (G2): somebody holds pins at its
-  names that lack the key, and Apache is not known to have served that key for the same lineage before.
-  What another keyring pins does not count where the lineage's own accepts the key.
-  Where it was renewed in this run, the same command is not run for the others either.
+  names that lack the key, and the server is not known to have served that key for this lineage before.
+  What another keyring pins does not count if the lineage's own keyring accepts the key.
+  If the refused certificate is new in this run, the same command is not run for the others either.
 * Nothing here raises: what could not be loaded is told, beside what went wrong before.
 """
 

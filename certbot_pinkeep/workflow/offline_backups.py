@@ -7,7 +7,7 @@ The rules:
 * A key that is compromised, or was in service and left, is no backup; nor is one of a type that the
   keyring does not serve.
 * Files are saved before the keyring file names them (G5); nothing is saved of what is refused (G10).
-* A dropped backup leaves the pins at once, and another one is made where the admin wants as many
+* A dropped backup leaves the pins at once, and another one is made if the admin wants as many
   (G4). Its file stays, and it can be added again.
 * To drop the first key of a type that is staged for certificates to come drops all keys of that type.
 * A key of a kind that public CAs do not take is no backup, unless one of that kind is in service: its
@@ -44,7 +44,7 @@ class Imported:
     """A private key that the admin brings.
 
     :ivar source: its file, as the admin named it
-    :ivar sealed: the encrypted key in PEM, where it is to be kept as it is
+    :ivar sealed: the encrypted key in PEM, if it is kept as it is
     """
 
     source: str

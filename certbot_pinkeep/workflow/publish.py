@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Taken:
-    """A lineage that was taken in.
+    """A lineage that was enrolled.
 
     :ivar csr_paths: the CSRs with which it would be renewed, for each key of its type
     :ivar adopted: the keyring is new
@@ -63,7 +63,7 @@ class Taken:
 class Report:
     """What a run did.
 
-    :ivar taken: the lineages that were taken in
+    :ivar taken: the lineages that were enrolled
     :ivar dropped: those that left the keyring, because they were deleted
     :ivar neighbours: the certificates that are not enrolled, whose keys were pinned as well in this run
     :ivar unpinned: nothing is published any more, because the admin left pinning
@@ -333,7 +333,7 @@ def _write_snippet(
 
 
 def _left_server(workspace: Workspace, one: _Publication) -> Server | None:
-    """The server that has sent the keyring's header until now, where another one is to do so."""
+    """The server that has sent the keyring's header until now, if another server is to send it."""
     path, name = one.state.snippet, one.state.keyring.name
     if not path or not os.path.exists(path) or not snippets.is_ours(path, name):
         return None
@@ -442,7 +442,7 @@ def _as_loaded(one: _Publication, now: datetime) -> State:
     lives = [taken.live for taken in one.taken.values()]
     for live in lives:
         keyring = keyring.loaded(live.name, live.fingerprint)
-    # From when it was served is unknown where the clock runs wrong (G8).
+    # If the clock runs wrong, nobody knows from when it was served (G8).
     if not state.ledger.is_ahead_of(now):
         keyring = keyring.served_since({live.pin: now for live in lives}).left_at(now)
     ledger = state.ledger if one.headerless else state.ledger.confirm(now)

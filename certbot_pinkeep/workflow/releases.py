@@ -12,7 +12,7 @@ The rules:
 * It binds until its date, then for its TTL (see ``ledger``); ending it early is the admin's word
   that nobody has it any more, but for the TTL.
 * A later date, and the end, count in every keyring that a lineage which moved brought it to.
-* A release is on record as it is, also where the key that is served is not among its pins (a rollover
+* A release is on record as it is, also if the key that is served is not among its pins (a rollover
   was forced, or the admin names other pins): then whom that locks out, until when, is said (G2).
 """
 

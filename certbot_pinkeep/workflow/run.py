@@ -132,7 +132,7 @@ class Run:
         return bool(self.publisher.waiting) or self._loader.waiting
 
     def finish(self) -> list[Report]:
-        """Publish what was taken in, and have renewed certificates loaded in any case.
+        """Publish what was enrolled, and have renewed certificates loaded in any case.
 
         :raises PinkeepError, OSError: when something of it could not be published; the rest is
         """
