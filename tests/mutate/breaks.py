@@ -117,6 +117,9 @@ BREAKS = (
             "uncertain = self.uncertain",
         ),
         ("return entry.confirmed is not None and not set(", "return not set("),
+        ("if one.known_by(now).may_bind(now)]", "if False]"),
+        ("expired=_last((*self.expired, *gone))", "expired=_last(self.expired)"),
+        ("if known is not None and known.cause:\n            return known\n", ""),
         (
             "key=lambda one: (bool(one.cause), one.until or times.EARLIEST)",
             "key=lambda one: bool(one.why)",
@@ -183,6 +186,44 @@ BREAKS = (
         (
             "atomic.replace(self.path(name), content, 0o600)",
             "atomic.replace(self.path(name), content, 0o644)",
+        ),
+    ),
+    *_of(
+        "storage/store",
+        "earlier_formats history",
+        ("if state is not None and name in self._earlier:", "if False:"),
+        ("before.ledger.past != past or name in self._earlier", "before.ledger.past != past"),
+        ("(one for one in past if one not in known)", "past"),
+    ),
+    *_of(
+        "storage/keyring_file",
+        "store earlier_formats",
+        (
+            'if first != f"{_CHECKSUM}{hashlib.sha256(body).hexdigest()}".encode():',
+            "if not first.startswith(_CHECKSUM.encode()):",
+        ),
+        ("if version > VERSION:", "if False:"),
+        ("if recorded != sorted(recorded):", "if False:"),
+        ("if ledger.current is not None and ledger.current.replaced is not None:", "if False:"),
+        ("if len(set(pins)) != len(pins):", "if False:"),
+        ("if any(member.pin not in pins for member in keyring.members):", "if False:"),
+        ("if until is None and not cause:", "if False:"),
+    ),
+    *_of("storage/keyring_file", "ledger", ("if known != sorted(known):", "if False:")),
+    *_of(
+        "storage/earlier_formats",
+        "earlier_formats",
+        ("found += _forgotten(parsed)", "pass"),
+        ("if (what, since) not in released:", "if True:"),
+        ('"cause": "doubt" if doubt else ""', '"cause": ""'),
+        ('return {"hosts": [], **one}', 'return {**one, "hosts": []}'),
+    ),
+    *_of(
+        "storage/atomic",
+        "history",
+        (
+            'if found.st_size and os.pread(descriptor, 1, found.st_size - 1) != b"\\n":',
+            "if False:",
         ),
     ),
     *_of(

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from helpers import DAY, EC, NOW, RSA, Site, ring_key, tree
 
-from certbot_pinkeep.core import pins, rollover
+from certbot_pinkeep.core import pins, rollover, times
 from certbot_pinkeep.core.errors import DamagedState, NewerState
 from certbot_pinkeep.core.holdings import Entry, Holding, Release
 from certbot_pinkeep.core.keyring import Key, Keyring, Member
-from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.ledger import Ledger, Uncertainty
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import keyring_file
@@ -137,6 +137,30 @@ def test_g8_what_an_earlier_format_forgot_forbids_rollovers_when_the_clock_was_w
     assert not any(one.pins == pins.FORGOTTEN for one in right.binding(until, now))
 
 
+@pytest.mark.parametrize(
+    ("doubt", "until", "uncertain"),
+    [
+        ("", NOW, Uncertainty("the record is not whole", NOW)),
+        ("it was lost", NOW, Uncertainty("it was lost", NOW, "doubt")),
+        ("it was lost", None, Uncertainty("it was lost", None, "doubt")),
+    ],
+)
+def test_g8_what_was_uncertain_stays_so(
+    doubt: str, until: datetime | None, uncertain: Uncertainty
+) -> None:
+    """A doubt that nobody has looked into, and a time until which nothing is known."""
+    body = SAMPLES[-1].read_bytes().partition(b"\n")[2].decode()
+    body = body.replace('doubt = ""', f'doubt = "{doubt}"')
+    body = body.replace('blind_until = ""', f'blind_until = "{times.text(until) if until else ""}"')
+    ledger = keyring_file.read("ring", sealed(body.encode())).ledger
+    assert ledger == replace(meant(NEIGHBOURS).ledger, uncertain=uncertain)
+
+
+def sealed(body: bytes) -> bytes:
+    """A file with this text."""
+    return f"checksum = {hashlib.sha256(body).hexdigest()}\n".encode() + body
+
+
 def stored(tmp_path: Path, content: bytes) -> Store:
     """A store with a keyring file, and its copy, that are there already."""
     found = Store(str(tmp_path / "etc"), str(tmp_path / "work"))
@@ -181,7 +205,7 @@ def test_run_brings_files_to_todays_format(tmp_path: Path, monkeypatch: pytest.M
 def newer(content: bytes) -> bytes:
     """The content as a later version would write it."""
     body = content.partition(b"\n")[2].replace(b"version = 2\n", b"version = 3\n")
-    return f"checksum = {hashlib.sha256(body).hexdigest()}\n".encode() + body
+    return sealed(body)
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["file", "copy"])
