@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from certbot_pinkeep.adapters import certbot_config, clock
 from certbot_pinkeep.cli import context
-from certbot_pinkeep.core import options
+from certbot_pinkeep.core import membership, options
 from certbot_pinkeep.core.errors import DamagedState, PinkeepError
 from certbot_pinkeep.storage import atomic
 
@@ -167,7 +167,9 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     states, damaged = context.load(workspace, names)
     survey = LocalFiles(config.config_dir, store, _cli_ini(config))
     wanted = {
-        state.keyring.name: targets(state.keyring.without_members(survey.deleted(state.keyring)))
+        state.keyring.name: targets(
+            membership.without_members(state.keyring, survey.deleted(state.keyring))
+        )
         for state in states
     }
     way = probe.Way(parsed.connect, parsed.connect_http, parsed.timeout, parsed.ca_file)

@@ -36,7 +36,7 @@ from datetime import datetime, timedelta
 from ipaddress import ip_address
 
 from certbot_pinkeep.core import certificate as certificates
-from certbot_pinkeep.core import explain, hostnames
+from certbot_pinkeep.core import explain, hostnames, staging
 from certbot_pinkeep.core.errors import BadHeader, BadKey
 from certbot_pinkeep.core.header import Header, read_header
 from certbot_pinkeep.core.holdings import UNSEEN, Entry, Release, without
@@ -165,7 +165,9 @@ def recorded(
                 continue
             key = saved(pin)
             path = key.path if key else None
-            keyring = keyring.with_backup(Key(pin, key.kind if key else kind, "backup", path, now))
+            keyring = staging.with_backup(
+                keyring, Key(pin, key.kind if key else kind, "backup", path, now)
+            )
     return replace(state, keyring=keyring, ledger=ledger)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.core import rollover
+from certbot_pinkeep.core import membership, rollover
 from certbot_pinkeep.core.errors import BadKey, Unpinned
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.state import State
@@ -24,7 +24,7 @@ def as_live(state: State, live: Live) -> Keyring:
     """
     if not publishes(state, live.pin) or not state.keyring.key(live.pin):
         return state.keyring
-    return state.keyring.with_member(member_of(live))
+    return membership.with_member(state.keyring, member_of(live))
 
 
 def recorded_pin(keyring: Keyring, live: Live) -> str:

@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 from certbot_pinkeep.adapters import renewal_conf
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.carriers import snippets
-from certbot_pinkeep.core import explain, options, rollover, times
+from certbot_pinkeep.core import explain, membership, options, rollover, times
 from certbot_pinkeep.core.errors import OtherKeyring, PinkeepError, Unpinned
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.ledger import Ledger
@@ -178,7 +178,7 @@ class _Enrolment:
                 chosen.keyring,
                 chosen.keyring,
             )
-        keyring = Keyring(chosen.keyring, keys=tuple(keys)).with_member(member_of(live))
+        keyring = membership.with_member(Keyring(chosen.keyring, keys=tuple(keys)), member_of(live))
         if origin is not None and workspace.is_compromised(live.pin):
             keyring = keyring.with_compromised(live.pin)
         return State(keyring, ledger)
@@ -199,7 +199,7 @@ class _Enrolment:
         if key is None or not workspace.folders.holds(key):
             key = workspace.adopted_key(live, paths_of(keyring))
             keyring = keyring.with_file(live.pin, key.path or "")
-        keyring = keyring.with_joined(key).with_member(member_of(live))
+        keyring = membership.with_member(membership.with_joined(keyring, key), member_of(live))
         if workspace.is_compromised(live.pin):
             keyring = keyring.with_compromised(live.pin)  # where it comes from
         return replace(state, keyring=keyring)
@@ -214,13 +214,15 @@ class _Enrolment:
         if not is_accepted(old, live, now):
             if old.ledger.current is None:
                 # A run was killed before it published anything, and the lineage went on elsewhere.
-                keyring = keyring.with_joined(workspace.adopted_key(live, paths_of(keyring)))
+                keyring = membership.with_joined(
+                    keyring, workspace.adopted_key(live, paths_of(keyring))
+                )
             elif old.unpinned(now):
                 keyring = keyring.with_primary(workspace.adopted_key(live))
             else:
                 raise unpinned_error(workspace, old, live)
         member = member_of(live, known.loaded if known else None)
-        return replace(old, keyring=keyring.with_member(member))
+        return replace(old, keyring=membership.with_member(keyring, member))
 
     def _imported_history(self, ledger: Ledger, origin: str | None, *, lost: bool) -> Ledger:
         """The ledger with what clients may hold for a lineage that is new to the keyring.

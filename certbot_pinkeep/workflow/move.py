@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.core import explain, hostnames
+from certbot_pinkeep.core import explain, hostnames, membership
 from certbot_pinkeep.core.errors import DamagedState, OtherKeyring
 from certbot_pinkeep.core.key_and_csr import SavedKey
 from certbot_pinkeep.core.state import State
@@ -124,7 +124,7 @@ def forget_deleted(workspace: Workspace, lineage: str, keyring: str) -> None:
         ):  # the next run tells of these
             state = workspace.store.load(name)
             if state is not None and name != keyring and draws(state, lineage):
-                left = state.keyring.without_members([lineage])
+                left = membership.without_members(state.keyring, [lineage])
                 workspace.store.save(replace(state, keyring=left))
                 logger.info("%s was deleted, and has left the keyring %s.", lineage, name)
 
@@ -286,7 +286,9 @@ def note_left(workspace: Workspace, live: Live, state: State, origin: str | None
         keyring = left.keyring
         known = keyring.key(live.pin) is not None
         keyring = (
-            keyring.with_member(member) if known else keyring.with_transferred(live.name, name)
+            membership.with_member(keyring, member)
+            if known
+            else membership.with_transferred(keyring, live.name, name)
         )
         if keyring != left.keyring:
             workspace.store.save(replace(left, keyring=keyring))
@@ -323,5 +325,5 @@ def left_behind(workspace: Workspace, state: State, hosts: Names) -> list[str]:
 def without_moved(state: State, name: str, hosts: Names) -> State:
     """The keyring without the lineages and hosts that have moved to another one for good."""
     gone = [member.lineage for member in state.keyring.members if member.transferred == name]
-    keyring = state.keyring.without_members(gone).without_hosts(hosts)
+    keyring = membership.without_hosts(membership.without_members(state.keyring, gone), hosts)
     return replace(state, keyring=keyring, ledger=state.ledger.without_hosts(hosts))

@@ -20,7 +20,7 @@ from datetime import datetime
 
 from certbot_pinkeep.adapters import lineage, renewal_conf
 from certbot_pinkeep.adapters.certificates import Seen
-from certbot_pinkeep.core import hostnames, rollover
+from certbot_pinkeep.core import hostnames, membership, rollover
 from certbot_pinkeep.core.errors import BadKey, PinkeepError, Unpinnable, Unpinned
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.state import State
@@ -63,7 +63,7 @@ def with_members(
             raise _not_pinnable(state, member.lineage, pin, error) from error
         if not is_accepted(state, live, now) and not state.unpinned(now):
             raise unpinned_error(workspace, state, live)
-        keyring = state.keyring.with_member(member_of(live, member.loaded))
+        keyring = membership.with_member(state.keyring, member_of(live, member.loaded))
         state = replace(state, keyring=keyring) if keyring.key(live.pin) else state
     return state
 
@@ -80,11 +80,14 @@ def with_neighbours(workspace: Workspace, state: State, now: datetime) -> State:
     found = [one for one in certificates.at(keyring.hosts) if one.lineage not in enrolled]
     there = {one.lineage for one in found}
     known = {one.lineage for one in certificates.all()}
-    keyring = keyring.without_members(
-        member.lineage
-        for member in keyring.neighbours
-        if member.lineage not in there
-        and (member.lineage in known or workspace.store.is_deleted(member.lineage))
+    keyring = membership.without_members(
+        keyring,
+        (
+            member.lineage
+            for member in keyring.neighbours
+            if member.lineage not in there
+            and (member.lineage in known or workspace.store.is_deleted(member.lineage))
+        ),
     )
     for one in found:
         hosts = tuple(hostnames.covered(one.names, keyring.hosts, False))
@@ -99,7 +102,7 @@ def with_neighbours(workspace: Workspace, state: State, now: datetime) -> State:
             if state.ledger.current is None:
                 raise unpinnable from error
             logger.error("%s", unpinnable)
-            keyring = keyring.without_members([one.lineage])
+            keyring = membership.without_members(keyring, [one.lineage])
     return replace(state, keyring=keyring)
 
 
@@ -134,7 +137,7 @@ def _with_neighbour(
             logger.debug("%s", error)
             made = workspace.folders.save_key(keys_and_csrs.make_key(live.kind), taken)
             keyring = keyring.with_type(Key(made.pin, made.kind, "primary", made.path, now))
-    keyring = keyring.with_neighbour(one.lineage, hosts, key)
+    keyring = membership.with_neighbour(keyring, one.lineage, hosts, key)
     return keyring.with_compromised(live.pin) if compromised else keyring
 
 

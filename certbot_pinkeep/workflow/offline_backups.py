@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from certbot_pinkeep.core import explain, pins, rollover
+from certbot_pinkeep.core import explain, pins, rollover, staging
 from certbot_pinkeep.core.errors import BadBackup, BadKey
 from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.core.pem import (
@@ -146,7 +146,7 @@ def drop(workspace: Workspace, name: str, pin: str, now: datetime) -> Key:
                 f"{', '.join(known) or 'none'}. Nothing was changed."
             )
         workspace.folders.check()
-        left = replace(state, keyring=state.keyring.without_backup(pin))
+        left = replace(state, keyring=staging.without_backup(state.keyring, pin))
         why = _is_needed(workspace, state, left, key, now)
         if why:
             raise BadBackup(f"{pin} cannot be dropped: {why} Nothing was changed.")
@@ -250,6 +250,6 @@ def _save(workspace: Workspace, state: State, key: Key) -> None:
         keys: Iterable[Key] = (key if one is known else one for one in state.keyring.keys)
         keyring = replace(state.keyring, keys=tuple(keys))
     else:
-        keyring = state.keyring.with_backup(key)
+        keyring = staging.with_backup(state.keyring, key)
     stage.save_csrs(workspace, keyring)
     workspace.store.save(replace(state, keyring=keyring))

@@ -25,6 +25,7 @@ from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.carriers import apache, servers, snippets
 from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.carriers.servers import KINDS
+from certbot_pinkeep.core import membership
 from certbot_pinkeep.core.errors import BadPolicy, PinkeepError, PublishFailed
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.options import Options
@@ -244,7 +245,7 @@ def _prepared(
     server = snippets.server_of(workspace.store, chosen)
     snippets.check_exposed(workspace.store, name, server)
     dropped = workspace.deleted(old.keyring)
-    state = replace(old, keyring=old.keyring.without_members(dropped))
+    state = replace(old, keyring=membership.without_members(old.keyring, dropped))
     state = neighbours.with_members(workspace, state, taken, now)
     state = neighbours.with_neighbours(workspace, state, now)
     keyring = stage.with_backups(workspace, state.keyring, chosen.backup_keys, now)

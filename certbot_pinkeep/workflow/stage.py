@@ -16,7 +16,7 @@ from datetime import datetime
 
 from certbot_pinkeep.adapters import lineage, renewal_conf
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.core import explain, pins, rollover, text
+from certbot_pinkeep.core import explain, membership, pins, rollover, staging, text
 from certbot_pinkeep.core.errors import BadKey, PinkeepError
 from certbot_pinkeep.core.key_and_csr import SavedCsr, csr_request
 from certbot_pinkeep.core.keyring import Key, Keyring
@@ -43,7 +43,7 @@ def with_backups(workspace: Workspace, keyring: Keyring, wanted: int, now: datet
     taken = paths_of(keyring)
     new = [
         workspace.folders.save_key(keys_and_csrs.make_key(kind), taken)
-        for kind, count in keyring.missing_backups(wanted).items()
+        for kind, count in staging.missing_backups(keyring, wanted).items()
         for _ in range(count)
     ]
     return keyring.with_keys(Key(saved.pin, saved.kind, "backup", saved.path, now) for saved in new)
@@ -60,7 +60,7 @@ def replenished(
     lost = state.keyring.lost()
     for key in lost:
         logger.error("%s", explain.lost(key))
-    keyring = state.keyring.without_lost().with_backup_count(wanted)
+    keyring = staging.with_backup_count(staging.without_lost(state.keyring), wanted)
     keyring = with_backups(workspace, keyring, wanted, now)
     known = {key.pin for key in state.keyring.keys}
     new = [key for key in keyring.keys if key.role == "backup" and key.pin not in known]
@@ -100,7 +100,7 @@ def pin_key(workspace: Workspace, keyring: str, pem: bytes, now: datetime) -> No
             raise BadKey(f"the key with the pin {pin} is compromised, and is never used again")
         if known is None or known.role != "primary" or not folders.holds(known):
             saved = folders.find_copy(pem) or folders.save_key(pem, paths_of(keys))
-            keys = keys.with_next(Key(pin, kind, "primary", saved.path, now))
+            keys = membership.with_next(keys, Key(pin, kind, "primary", saved.path, now))
             save_csrs(workspace, keys)
             workspace.store.save(replace(state, keyring=keys))
 

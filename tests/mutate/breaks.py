@@ -81,8 +81,21 @@ BREAKS = (
             "staged = self._staged()",
         ),
         ("if one.enrolled and not one.transferred)", "if one.enrolled)"),
-        ('if known.role != "retired":\n            return self\n', "return self\n"),
         ("first_served=key.first_served or times[key.pin]", "first_served=times[key.pin]"),
+    ),
+    *_of(
+        "core/membership",
+        "keyring g2_shared left_types",
+        ('if known.role != "retired":\n        return keyring\n', "return keyring\n"),
+        ("and key.pin not in served\n", "\n"),
+        ("and not keyring.is_in_advance(key_type)", ""),
+    ),
+    *_of(
+        "core/staging",
+        "keyring backups g3_lost_keys",
+        ("if k.pin not in served and not k.added]", "]"),
+        ('replace(key, role="retired", forced=False, retire_reason="lost")', "key"),
+        ("and not key.fault and key.pin not in served", ""),
     ),
     # Until when it binds (G2)
     *_of(

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certbot_pinkeep.core.errors import BadPolicy
-from certbot_pinkeep.core.holdings import Entry
+from certbot_pinkeep.core.holdings import Entry, Release
 from certbot_pinkeep.core.ledger import MOST_EXPIRED, Ledger, Uncertainty
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.storage import keyring_file
@@ -145,6 +145,25 @@ def test_prune_drops_what_binds_nobody() -> None:
     found = Ledger().record(policy(A, B, max_age=86400), NOW).record(SECOND, NOW).confirm(NOW)
     assert found.prune(NOW + DAY - timedelta(seconds=1)) == found
     assert [entry.policy for entry in found.prune(NOW + DAY).entries] == [SECOND]
+
+
+def test_g2_same_policy_at_fewer_hosts_ends_at_the_others_once_it_is_loaded() -> None:
+    """Until then it is served at all of them; at more hosts, nothing ends."""
+    both = Ledger().record(FIRST, NOW, ("a.test", "b.test")).confirm(NOW)
+    fewer = both.record(FIRST, NOW + DAY, ("a.test",))
+    assert [one.hosts for one in fewer.entries] == [("a.test", "b.test"), ("a.test",)]
+    assert fewer.confirm(NOW + DAY).entries[0].replaced == NOW + DAY
+    pending = Ledger().record(FIRST, NOW, ("a.test", "b.test"))
+    assert pending.record(FIRST, NOW + DAY, ("a.test",)) == pending
+    more = both.record(FIRST, NOW + DAY, ("a.test", "b.test", "c.test"))
+    assert [one.hosts for one in more.entries] == [("a.test", "b.test", "c.test")]
+
+
+def test_g2_release_that_is_extended_is_carried_no_shorter() -> None:
+    """Not even where a longer TTL makes up for an earlier date."""
+    app = Release("ios", "1", (A, B), (), NOW, NOW + 9 * DAY, DAY)
+    book = Ledger().with_release(app).extended(app, NOW + 5 * DAY, 9 * DAY)
+    assert (book.releases[0].until, book.releases[0].ttl) == (NOW + 9 * DAY, 9 * DAY)
 
 
 def test_prune_keeps_the_current_policy() -> None:

@@ -11,6 +11,7 @@ import pytest
 from helpers import DAY, EC, FAULT, NOW, RSA, A, B, C, D, E, faulty, policy, ring_key
 
 from certbot_pinkeep.cli import context
+from certbot_pinkeep.core import membership
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.state import State
@@ -161,7 +162,7 @@ def test_rollover_tells_when_and_why_it_is_due(
 def test_rollover_is_safe_once_it_is_for_every_key_type() -> None:
     """With two types, the later one counts."""
     staged = RING.with_keys([ring_key(D, "primary", RSA), ring_key(E, "backup", RSA)])
-    ring = staged.with_member(Member("rsa", ("example.com",), D))
+    ring = membership.with_member(staged, Member("rsa", ("example.com",), D))
     ledger = Ledger().record(policy(A, B, max_age=86400), NOW - 9 * DAY)
     ledger = ledger.record(policy(A, B, D, E), NOW).confirm(NOW)
     found = status.as_data([State(ring, ledger)], {}, NOW, "/etc")["keyrings"][0]["rollover"]

@@ -1,0 +1,166 @@
+"""Lineages join a keyring, serve its keys and leave it: what becomes of the keys then. Pure.
+
+The rules:
+
+* A lineage that joins with a key of its own keeps it in service until it is renewed. It is the
+  primary of its type where there is none yet.
+* A backup that a lineage serves has been rolled over to: it becomes primary. The old primary stays
+  pinned while another lineage serves it, and retires when none does.
+* A neighbour is a certificate of this machine for a host of the keyring that is not enrolled. Clients
+  meet its key at that host, so it is in service like any other, and pinned; a backup that a
+  neighbour serves is not rolled over to. A host stays the keyring's as long as a neighbour has it.
+* Once no lineage serves a type that was served, while another type is served, its keys are retired: its
+  pins protect nobody. A type that is staged for certificates to come stays until its first one, or until
+  the admin drops it. Where no lineage is left at all, everything stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from certbot_pinkeep.core.keyring import KEY_TYPES, Key, Keyring, Member, Role
+from certbot_pinkeep.core.kinds import KeyType
+
+
+def with_member(keyring: Keyring, member: Member) -> Keyring:
+    """The keyring with this lineage as it is now, its live key's role brought into step."""
+    return _followed(
+        _without_left_types(_retired(_promoted(_with_member(keyring, member), member.pin)))
+    )
+
+
+def with_neighbour(keyring: Keyring, lineage: str, hosts: tuple[str, ...], key: Key) -> Keyring:
+    """The keyring with the key in service that a neighbour serves now."""
+    member = Member(lineage, hosts, key.pin, enrolled=False)
+    return _followed(_retired(_with_member(with_joined(keyring, key), member)))
+
+
+def with_joined(keyring: Keyring, key: Key) -> Keyring:
+    """The keyring with the key that a lineage brings along; :func:`with_member` comes next. A
+    choice that was forced before was not about that lineage, and holds no more."""
+    return _with_brought(_unforced(keyring, key.kind.key_type), key)
+
+
+def with_next(keyring: Keyring, key: Key) -> Keyring:
+    """The keyring with a key that clients pin already as the primary of its type: lineages go over
+    to it. What was primary stays in service, or is a backup."""
+    known = keyring.key(key.pin)
+    served = {member.pin for member in keyring.members}
+
+    def after(old: Key) -> Key:
+        if old.role != "primary" or old.kind.key_type != key.kind.key_type:
+            return old
+        return replace(old, role="in-service" if old.pin in served else "backup", retire_reason="")
+
+    first = replace(
+        known or key, role="primary", path=key.path, retire_reason="", encrypted="", fault=""
+    )
+    others = (after(old) for old in keyring.keys if old.pin != key.pin)
+    return replace(keyring, keys=(first, *others))
+
+
+def with_transferred(keyring: Keyring, lineage: str, other: str) -> Keyring:
+    """The keyring with a lineage noted that draws on the keyring *other* now."""
+    return _with_members(
+        keyring,
+        (replace(m, transferred=other) if m.lineage == lineage else m for m in keyring.members),
+    )
+
+
+def without_members(keyring: Keyring, lineages: Iterable[str]) -> Keyring:
+    """The keyring without these lineages; keys that only they served are retired."""
+    gone = set(lineages)
+    left = _with_members(keyring, (m for m in keyring.members if m.lineage not in gone))
+    return _without_left_types(_retired(left))
+
+
+def without_hosts(keyring: Keyring, hosts: Iterable[str]) -> Keyring:
+    """The keyring without its neighbours at hosts that another keyring has now."""
+    gone = set(hosts)
+    left = {m.lineage: tuple(h for h in m.hosts if h not in gone) for m in keyring.neighbours}
+    kept = _with_members(
+        keyring,
+        (replace(m, hosts=left[m.lineage]) if not m.enrolled else m for m in keyring.members),
+    )
+    return without_members(kept, (name for name, kept_hosts in left.items() if not kept_hosts))
+
+
+def _with_member(keyring: Keyring, member: Member) -> Keyring:
+    known = keyring.member(member.lineage)
+    if known is None:
+        return _with_members(keyring, (*keyring.members, member))
+    return _with_members(keyring, (member if m is known else m for m in keyring.members))
+
+
+def _with_brought(keyring: Keyring, key: Key) -> Keyring:
+    role: Role = "primary" if keyring.primary(key.kind.key_type) is None else "in-service"
+    known = keyring.key(key.pin)
+    if known is None:
+        return keyring.with_keys([replace(key, role=role)])
+    if known.role != "retired":
+        return keyring
+    back = replace(
+        known, role=role, retire_reason="revoked" if known.retire_reason == "revoked" else ""
+    )
+    return keyring.changed(lambda k: back if k is known else k)
+
+
+def _with_members(keyring: Keyring, members: Iterable[Member]) -> Keyring:
+    return replace(keyring, members=tuple(members))
+
+
+def _promoted(keyring: Keyring, pin: str) -> Keyring:
+    key = keyring.key(pin)
+    if key is None or key.role != "backup":
+        return keyring
+    old = keyring.primary(key.kind.key_type)
+    return keyring.changed(
+        lambda k: (
+            replace(k, role="primary", retire_reason="")
+            if k is key
+            else replace(
+                k, role="in-service", retire_reason=k.retire_reason or "asked", forced=False
+            )
+            if k is old
+            else k
+        )
+    )
+
+
+def _unforced(keyring: Keyring, key_type: KeyType) -> Keyring:
+    primary = keyring.primary(key_type)
+    return keyring.changed(lambda key: replace(key, forced=False) if key is primary else key)
+
+
+def _followed(keyring: Keyring) -> Keyring:
+    """The keyring without forced choices that every lineage has followed."""
+    served = {key.kind.key_type: set[str]() for key in keyring.keys}
+    for key in keyring.in_service():
+        served[key.kind.key_type].add(key.pin)
+    return keyring.changed(
+        lambda key: (
+            replace(key, forced=False)
+            if key.role == "primary" and served[key.kind.key_type] == {key.pin}
+            else key
+        )
+    )
+
+
+def _retired(keyring: Keyring) -> Keyring:
+    served = {member.pin for member in keyring.members}
+    return keyring.changed(
+        lambda key: (
+            replace(key, role="retired")
+            if key.role == "in-service" and key.pin not in served
+            else key
+        )
+    )
+
+
+def _without_left_types(keyring: Keyring) -> Keyring:
+    result, served = keyring, {key.kind.key_type for key in keyring.in_service()}
+    for key_type in KEY_TYPES:
+        if served and key_type not in served and not keyring.is_in_advance(key_type):
+            result = result.without_type(key_type)
+    return result

@@ -1,0 +1,106 @@
+"""Which backups are staged: how many of each type, and which come back. Pure.
+
+The rules:
+
+* As many unserved backups are staged for each type as the admin wants; the last ones beyond that are
+  retired. A retired key that was never served is staged again before a new key is made.
+* A backup that the admin added keeps its place until it is used or dropped, and does not count
+  among those that are made. Its private key may be offline or encrypted.
+* A backup whose file cannot be used is none (see ``Key.fault``). It is staged again once the file is there,
+  beside what took its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from certbot_pinkeep.core.keyring import Key, Keyring
+from certbot_pinkeep.core.kinds import KeyKind, KeyType
+
+
+def with_backup_count(keyring: Keyring, wanted: int) -> Keyring:
+    """The keyring with at most *wanted* unserved backups per type, the last ones retired, and
+    as many never-served retired keys staged again as are there and can be used."""
+    result = keyring
+    for key_type in keyring.key_types():
+        result = _restaged(_trimmed(result, key_type, wanted), key_type, wanted)
+    return _brought_back(result)
+
+
+def _brought_back(keyring: Keyring) -> Keyring:
+    """The keyring with the backups staged again whose files were lost for a while, beside what has
+    taken their places."""
+    types = keyring.key_types()
+    back = [
+        key
+        for key in keyring.spare()
+        if key.retire_reason == "lost" and not key.fault and key.kind.key_type in types
+    ]
+    return keyring.changed(
+        lambda key: (
+            replace(key, role="backup", retire_reason="", added=True) if key in back else key
+        )
+    )
+
+
+def missing_backups(keyring: Keyring, wanted: int) -> dict[KeyKind, int]:
+    """How many keys of which kind to make, so that *wanted* unserved backups are staged."""
+    missing = {}
+    for key_type in keyring.key_types():
+        kind = keyring.kind(key_type)
+        lack = wanted - len(_unserved(keyring, key_type))
+        if kind and lack > 0:
+            missing[kind] = lack
+    return missing
+
+
+def without_lost(keyring: Keyring) -> Keyring:
+    """The keyring with the backups retired whose files cannot be used, until they can again. Another
+    one takes the place of each; clients and apps may know of both by then."""
+    return keyring.changed(
+        lambda key: (
+            replace(key, role="retired", forced=False, retire_reason="lost") if key.is_lost else key
+        )
+    )
+
+
+def with_backup(keyring: Keyring, key: Key) -> Keyring:
+    """The keyring with a backup that the admin adds, behind the others; one that was dropped is
+    staged again."""
+    return keyring.without([key.pin]).with_keys([replace(key, role="backup", added=True)])
+
+
+def without_backup(keyring: Keyring, pin: str) -> Keyring:
+    """The keyring with a backup retired, and not staged again."""
+    return keyring.changed(
+        lambda key: (
+            replace(key, role="retired", retire_reason="asked", forced=False)
+            if key.pin == pin and key.role == "backup"
+            else key
+        )
+    )
+
+
+def _unserved(keyring: Keyring, key_type: KeyType) -> list[Key]:
+    """The backups that count among those that are made."""
+    served = {member.pin for member in keyring.members}
+    return [k for k in keyring.backups(key_type) if k.pin not in served and not k.added]
+
+
+def _trimmed(keyring: Keyring, key_type: KeyType, wanted: int) -> Keyring:
+    surplus = _unserved(keyring, key_type)[wanted:]
+    return keyring.changed(lambda key: replace(key, role="retired") if key in surplus else key)
+
+
+def _restaged(keyring: Keyring, key_type: KeyType, wanted: int) -> Keyring:
+    kind = keyring.kind(key_type)
+    lack = wanted - len(_unserved(keyring, key_type))
+    served = {member.pin for member in keyring.members}
+    spare = [
+        key
+        for key in keyring.spare()
+        if key.kind == kind and not key.added and not key.fault and key.pin not in served
+    ][: max(lack, 0)]
+    kept = tuple(key for key in keyring.keys if key not in spare)
+    staged = (replace(key, role="backup", retire_reason="") for key in spare)
+    return replace(keyring, keys=(*kept, *staged))
