@@ -75,8 +75,8 @@ Then include the snippet in the site's ``<VirtualHost>`` and reload Apache:
    ``--pinkeep-report-only``.
 
 .. caution::
-   A certificate that is renewed with another installer, or by another tool, may get a new key. Link
-   the command ``certbot-pinkeep`` into ``renewal-hooks/deploy/``, or give ``--deploy-hook
+   A certificate that is renewed by another tool, or by a certbot without this plugin, may get a new
+   key. Link the command ``certbot-pinkeep`` into ``renewal-hooks/deploy/``, or give ``--deploy-hook
    "certbot-pinkeep deploy-hook"``. The hook then tells you when it happens.
 """
 

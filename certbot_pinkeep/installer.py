@@ -10,8 +10,8 @@ import argparse
 import logging
 import os
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ from certbot.display import util as display_util
 from certbot.plugins import common
 
 from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.adapters.certbot_config import INSTALLER, has_keyrings
+from certbot_pinkeep.core.errors import BadOption, PinkeepError, Unsupported
 
 if TYPE_CHECKING:
     from certbot_pinkeep.workflow.guard import Guard
@@ -125,7 +127,8 @@ class Installer(
             # A rollover to a staged backup, not a new key; certbot then names the lineage to us.
             setattr(self.config, "new_key", False)  # noqa: B010 - read-only to type checkers only
             self.guard.rollover_asked = True
-        self._wrap_client()
+        if _unguarded:
+            logger.error("%s", _unguarded)
         if self.config.verb in ("certonly", "run") and getattr(self.config, "key_path", None):
             raise errors.ConfigurationError(_no_key_path(self.config))
         if self.config.verb in _WITH_SOMEBODY_THERE:
@@ -135,8 +138,6 @@ class Installer(
                 self.guard.reconfiguring(self.config.certname)
 
     def _check_options(self) -> None:
-        from certbot_pinkeep.core.errors import BadOption
-
         try:
             self.guard.check_options()
         except BadOption as error:
@@ -224,19 +225,6 @@ class Installer(
 
     # Between the two
 
-    def _wrap_client(self) -> None:
-        from certbot_pinkeep.core.errors import Unsupported
-
-        try:
-            from certbot_pinkeep.adapters import certbot_client
-
-            certbot_client.wrap(_pinning_of)
-        except (ImportError, AttributeError, Unsupported) as error:
-            logger.error(
-                "pinkeep cannot hand over saved CSRs here; the live key is kept all the same. %s",
-                error,
-            )
-
     def _keep(self, name: str) -> None:
         with _certbots_errors():
             self.guard.keep_once(name)
@@ -247,11 +235,44 @@ def _pinning_of(installer: Any) -> Guard | None:
     return installer.guard if isinstance(installer, Installer) else None
 
 
+class _Door:
+    """Which lineages are pinned, if certbot asks; loads what that takes only where there are keyrings."""
+
+    def renewing(
+        self, config: Any, installer: Any, lineage: str, names: Sequence[str]
+    ) -> Guard | None:
+        """The guard of a lineage that is to be renewed."""
+        return _pinning_of(installer) or self._guard_of(config, lineage, names)
+
+    def requesting(self, config: Any, installer: Any, names: Sequence[str]) -> Guard | None:
+        """The guard of a new lineage."""
+        return _pinning_of(installer) or self._guard_of(config, None, names)
+
+    def updating(self, config: Any, lineage: Any) -> None:
+        """Bring a lineage into step, unless certbot has called the plugin for that."""
+        if config.installer != INSTALLER and has_keyrings(config):
+            from certbot_pinkeep.workflow import guard
+
+            guard.update(config, lineage.lineagename, lineage.cert_path, lineage.key_path)
+
+    def ending(self, config: Any) -> None:
+        """Bring into step what the verb has issued or changed."""
+        if config.installer != INSTALLER and has_keyrings(config):
+            from certbot_pinkeep.workflow import guard
+
+            guard.end(config)
+
+    def _guard_of(self, config: Any, lineage: str | None, names: Sequence[str]) -> Guard | None:
+        if not has_keyrings(config):
+            return None
+        from certbot_pinkeep.workflow import guard
+
+        return guard.of(config, lineage, names)
+
+
 def _watch() -> None:
     """Have ``certbot revoke`` and ``certbot delete`` noticed, for which certbot makes no
     installer."""
-    from certbot_pinkeep.core.errors import Unsupported
-
     try:
         from certbot_pinkeep.adapters import certbot_watch
 
@@ -261,12 +282,33 @@ def _watch() -> None:
         logger.debug("certbot revoke and delete are not noticed: %s", error)
 
 
+def _guard() -> str:
+    """Have certbot give pinned keys to pinned lineages, whatever their installer.
+
+    :returns: why this certbot cannot; empty: it does
+    """
+    try:
+        from certbot_pinkeep.adapters import certbot_client, certbot_guard
+
+        certbot_client.wrap(_pinning_of)
+        certbot_guard.guard(_Door())
+    except (ImportError, AttributeError, Unsupported) as error:
+        with suppress(ImportError, AttributeError):
+            from certbot_pinkeep.adapters import certbot_watch
+
+            certbot_watch.before_issuing(_without_guard)
+        return (
+            "pinkeep cannot hand over saved CSRs to this certbot. Renewals keep the live key all the same. "
+            f"{error}"
+        )
+    return ""
+
+
 def _notice_revocation(config: Any, pin: str, compromised: bool) -> None:
     from certbot_pinkeep.workflow import requests
     from certbot_pinkeep.workflow.workspace import Workspace
 
     workspace = Workspace(config.config_dir, config.work_dir)
-    workspace.installer = config.installer
     for sentence in requests.note_revoked(workspace, pin, clock.now(), compromised=compromised):
         display_util.notify(sentence)
 
@@ -307,13 +349,32 @@ def _no_key_path(config: Any) -> str:
 
 @contextmanager
 def _certbots_errors() -> Iterator[None]:
-    from certbot_pinkeep.core.errors import PinkeepError
-
     try:
         yield
     except PinkeepError as error:
         raise errors.PluginError(str(error)) from error
 
 
+def _without_guard(config: Any) -> None:
+    """Keep all keys, and refuse new certificates for pinned hosts: this certbot cannot be guarded (G11).
+
+    :raises errors.Error: where a new certificate would be for a pinned host
+    """
+    if not has_keyrings(config):
+        return
+    logger.error("%s", _unguarded)
+    config.reuse_key = True
+    setattr(config, "new_key", False)  # noqa: B010 - read-only to type checkers only
+    if config.verb in ("certonly", "run"):
+        from certbot_pinkeep.workflow import guard
+
+        if guard.of(config, config.certname, [str(name) for name in config.domains or ()]):
+            raise errors.Error(
+                f"A pinned certificate or host is concerned, so nothing was issued. {_unguarded}\n"
+                "Run: certbot renew"
+            )
+
+
 # Certbot loads this module at every run, before it reads its command line and takes its functions.
 _watch()
+_unguarded = _guard()

@@ -3,8 +3,7 @@
 The rules:
 
 * Certbot's renewal has no public place to hand over a CSR. ``Client.obtain_certificate`` is wrapped
-  once and acts only where the client's installer is pinkeep (G9); it calls what ``certbot --csr``
-  calls.
+  once, and acts only for a lineage that is pinned (G9); it calls what ``certbot --csr`` calls.
 * Where a private part is not there or takes other arguments, the wrapping is refused with an
   error. ``reuse_key``, which the installer sets, still keeps the key then (G1).
 * What the CA returns is compared with the key before certbot gets to store it (G1).
@@ -27,7 +26,7 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from acme import errors as acme_errors
 from acme import messages
@@ -51,8 +50,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
 Obtained = tuple[bytes, bytes, util.Key, util.CSR]
 _MARK = "_pinkeep"
+#: Whom the client asks just now, whatever its installer is.
+_acting: list[Pinning] = []
 #: How often a certificate is obtained anew because the record changed meanwhile.
 _TRIES = 3
 # RFC 8555 §6.7 has no type of its own for it. Boulder says "badCSR" and "public key is forbidden".
@@ -93,6 +95,15 @@ class Pinning(Protocol):
         """Whether the live key is known to be compromised."""
 
 
+def acting_for(pinning: Pinning, does: Callable[[], _T]) -> _T:
+    """Do it, and have the client ask *pinning* for keys meanwhile, whatever its installer is."""
+    _acting.append(pinning)
+    try:  # no context manager: contextlib cannot pass on the errors of acme 2.1
+        return does()
+    finally:
+        _acting.pop()
+
+
 def wrap(pinning_of: Callable[[Any], Pinning | None]) -> None:
     """Make certbot's client ask for a key and a CSR.
 
@@ -115,7 +126,7 @@ def _wrap_client(pinning_of: Callable[[Any], Pinning | None]) -> None:
 
     @wraps(original)
     def obtain_certificate(self: Any, names: Sequence[Any], old_keypath: str | None = None) -> Any:
-        pinning = pinning_of(self.installer)
+        pinning = _acting[-1] if _acting else pinning_of(self.installer)
         if pinning is None:
             return original(self, names, old_keypath)
         try:
@@ -363,23 +374,18 @@ def _compare(certificate: bytes, handed: KeyAndCsr) -> None:
         )
 
 
+def _is_pinned(config: Any) -> bool:
+    return bool(_acting) or config.installer == INSTALLER
+
+
 def _wrap_key_conflicts() -> None:
     """Let a size, curve or type that is set for new keys not block the renewal of a pinned one."""
     original = certbot_renewal._avoid_reuse_key_conflicts
 
     @wraps(original)
     def avoid_reuse_key_conflicts(config: Any, lineage: Any) -> None:
-        if config.installer != INSTALLER:
+        if not _is_pinned(config):
             original(config, lineage)
-            return
-        wanted = str(config.key_type).lower()
-        if config.verb in ("certonly", "run") and wanted != lineage.private_key_type.lower():
-            raise errors.Error(
-                f"--key-type {wanted!r}: {lineage.lineagename} is pinned with a key of the type "
-                f"{lineage.private_key_type.lower()}, and renewals keep the pinned key. Leave "
-                "--key-type out, or make a second certificate for the other key type with "
-                "--cert-name."
-            )
 
     certbot_renewal._avoid_reuse_key_conflicts = avoid_reuse_key_conflicts
 
@@ -393,7 +399,7 @@ def _wrap_key_parameters() -> None:
 
     @wraps(original)
     def update_renewal_params_from_key(key_path: str, config: Any) -> None:
-        if config.installer != INSTALLER:
+        if not _is_pinned(config):
             original(key_path, config)
             return
         from certbot_pinkeep.storage import atomic

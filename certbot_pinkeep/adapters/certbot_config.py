@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -15,6 +16,12 @@ from certbot_pinkeep.core.errors import PinkeepError, Unsupported
 
 INSTALLER = "pinkeep"
 COMMAND_LINE, CLI_INI, EITHER = "the command line", "cli.ini", "the command line, or cli.ini"
+
+
+def has_keyrings(config: Any) -> bool:
+    """Whether anything may be pinned on this machine: a stat or two, and nothing is loaded."""
+    folders = (config.config_dir, config.work_dir)
+    return any(os.path.isdir(os.path.join(folder, "pinkeep")) for folder in folders)
 
 
 def is_given(config: Any, option: str) -> bool:

@@ -5,6 +5,7 @@ The rules:
 * Each verb is wrapped once, where certbot starts it.
 * Only what the CA accepted as revoked is noticed.
 * Nothing that goes wrong in noticing stops certbot (G9).
+* If a certbot cannot be guarded, the verbs that issue certificates are told apart here (fail closed).
 """
 
 from __future__ import annotations
@@ -115,3 +116,21 @@ def _notice(
             "--compromised where the key is known to others.",
             error,
         )
+
+
+def before_issuing(check: Callable[[Any], None]) -> None:
+    """Have *check* called before each verb that issues certificates.
+
+    :param check: takes certbot's configuration, and may raise an error of certbot's
+    """
+    for verb in ("renew", "certonly", "run"):
+        setattr(certbot_main, verb, _checked(getattr(certbot_main, verb), check))
+
+
+def _checked(original: Callable[..., Any], check: Callable[[Any], None]) -> Callable[..., Any]:
+    @wraps(original)
+    def checked(config: Any, plugins: Any) -> Any:
+        check(config)
+        return original(config, plugins)
+
+    return checked

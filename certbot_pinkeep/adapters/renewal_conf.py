@@ -2,11 +2,11 @@
 
 The rules:
 
-* A lineage that is pinned must be renewed by pinkeep, or at least with the same key, also by the
-  next plain ``certbot renew``. Certbot notes at a renewal only who renews with which key. A lineage that is
-  not due is adopted all the same, so both are noted here, before anything is published.
-* ``certbot renew`` rolls a lineage over only if pinkeep is its installer, by ``cli.ini`` or else by its file,
-  and only if certbot renews it of itself.
+* A lineage that is pinned keeps its key, also in a certbot that lacks the plugin. Certbot notes that
+  (``reuse_key``) at a renewal only; a lineage that is not due is adopted all the same, so it is noted here,
+  before anything is published.
+* The installer that the admin chose stays.
+* ``certbot renew`` rolls a lineage over whatever its installer is, but only if certbot renews it of itself.
 * No option of pinkeep stays there: the keyring file has the options. Those that pinkeep 0.1 had certbot
   store are taken over, and taken out, when the lineage has its turn. They would stop a certbot without
   the plugin (G11).
@@ -51,14 +51,9 @@ class Renewal:
     options: Mapping[str, str] = field(default_factory=dict)
     autorenew: bool = True
 
-    def apart(self, everywhere: str | None) -> str:
-        """What keeps ``certbot renew`` from rolling it over, as a line of a file; empty: nothing.
-
-        :param everywhere: the installer of every lineage, by ``cli.ini``
-        """
-        installer = everywhere or self.installer
-        if installer != "pinkeep":
-            return f"installer = {installer}"
+    @property
+    def apart(self) -> str:
+        """What keeps ``certbot renew`` from rolling it over, as a line of the file; empty: nothing."""
         return "" if self.autorenew else "autorenew = False"
 
 

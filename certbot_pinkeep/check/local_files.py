@@ -13,7 +13,6 @@ The rules:
 
 from __future__ import annotations
 
-import glob
 import os
 import shlex
 import stat
@@ -50,33 +49,22 @@ from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.storage.store import Store
 
-_HOOK = "certbot-pinkeep"
-#: As it is named on a command line, and in the script that pip installs.
-_HOOKS = (_HOOK.encode(), b"certbot_pinkeep")
-
 
 @dataclass(frozen=True)
 class CliIni:
     """What ``cli.ini`` says of every renewal.
 
     :ivar reuse_key: ``None``: nothing
-    :ivar directory_hooks: whether the hooks in ``renewal-hooks/`` are run
     :ivar options: those of pinkeep by their names without ``--pinkeep-``; ``None``: not there
     """
 
-    installer: str | None = None
     reuse_key: bool | None = None
-    deploy_hook: str = ""
-    directory_hooks: bool = True
     options: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The lines that say by what, and with which key, is renewed."""
-        said = [f"installer = {self.installer}"] if self.installer else []
-        if self.reuse_key is not None:
-            said.append(f"reuse-key = {str(self.reuse_key).lower()}")
-        return tuple(said)
+        """The lines that say with which key is renewed."""
+        return () if self.reuse_key is None else (f"reuse-key = {str(self.reuse_key).lower()}",)
 
 
 class LocalFiles:
@@ -90,7 +78,6 @@ class LocalFiles:
         self.store = store
         self.cli_ini = cli_ini
         self.folders = Folders(config_dir)
-        self._hooked = cli_ini.directory_hooks and self._has_hook()
         self._others: dict[str, Certificate | None] = {}
 
     def look(
@@ -220,9 +207,7 @@ class LocalFiles:
             live=live,
             broken=broken,
             key_error=_key_error(renewal, live),
-            installer=said.installer or renewal.installer,
             reuse_key=renewal.reuse_key if said.reuse_key is None else said.reuse_key,
-            hooked=self._hooked or _HOOK in (said.deploy_hook or renewal.deploy_hook),
             must_staple=renewal.must_staple,
             by_hand="" if renewal.autorenew else renewal_conf.path_of(self.config_dir, name),
             renew_before=certificate.span(renewal.renew_before_expiry),
@@ -237,8 +222,6 @@ class LocalFiles:
 
     def _refused(self, renewal: Renewal, live: Certificate) -> BadOption | None:
         """Find which of its options keeps a lineage from being brought into step."""
-        if (self.cli_ini.installer or renewal.installer) != "pinkeep":
-            return None
         given = self.cli_ini.options
         if self._unusable(given, "any"):
             return None  # told once
@@ -277,23 +260,6 @@ class LocalFiles:
                 for member in state.keyring.members if state else ():
                     if member.transferred == name:
                         yield member.lineage
-
-    def _has_hook(self) -> bool:
-        pattern = os.path.join(glob.escape(self.config_dir), "renewal-hooks", "deploy", "*")
-        return any(map(_is_hook, glob.glob(pattern)))
-
-
-def _is_hook(path: str) -> bool:
-    """Whether certbot runs it as a hook, and it is, or calls, ours."""
-    if path.endswith("~") or not os.path.isfile(path) or not os.access(path, os.X_OK):
-        return False
-    if os.path.basename(os.path.realpath(path)).startswith(_HOOK):
-        return True
-    try:
-        lines = atomic.read(path, atomic.MEDIUM).splitlines()
-    except OSError:
-        return False
-    return any(name in line for line in lines if not line.startswith(b"#") for name in _HOOKS)
 
 
 def _owner(places: Iterable[FileInfo]) -> int:

@@ -178,11 +178,7 @@ def _compromised(seen: Seen, now: datetime) -> Iterator[Finding]:
         if key.role != "compromised":
             continue
         decision = rollover.decide(keyring, seen.state.ledger, now, key.kind.key_type)
-        apart = {
-            one.name: f"installer = {one.installer or 'none'}"
-            for one in seen.lineages
-            if one.installer != "pinkeep" and not (one.deleted or one.error)
-        }
+        apart = {one.name: "autorenew = False" for one in seen.lineages if one.by_hand}
         todo = explain.promise(keyring.name, decision, apart=apart)
         if decision.rolls_over and not apart:
             todo = joined(
@@ -402,7 +398,7 @@ def _other_key(seen: Seen, live: Certificate, recorded: str, now: datetime) -> I
 
 
 def _renewal(lineage: Lineage) -> Iterator[Finding]:
-    name, ours = lineage.name, lineage.installer == "pinkeep"
+    name = lineage.name
     if lineage.by_hand:
         yield Finding(
             Severity.WARNING,
@@ -410,23 +406,20 @@ def _renewal(lineage: Lineage) -> Iterator[Finding]:
             "its renewal file says 'autorenew = False': certbot does not renew it of itself.",
             f"Run: sed -i 's/^autorenew = .*/autorenew = True/' {quote(lineage.by_hand)}",
         )
-    wrong = [] if ours else [f"installer = {lineage.installer}"]
-    wrong += [] if lineage.reuse_key else ["reuse-key = false"]
-    said = [f"'{line}'" for line in wrong if line in lineage.cli_ini]
-    mend = f"Run: certbot renew --cert-name {quote(name)} --installer pinkeep"
-    if said:
-        mend = f"Take {' and '.join(said)} out of cli.ini. {mend}"
-    by = f"it will be renewed with the installer {lineage.installer or 'none'}"
-    if ours and not lineage.reuse_key:
-        where = f"cli.ini says {said[0]}" if said else "its renewal file has no 'reuse_key = True'"
-        what = f"{where}: without pinkeep, certbot would make a new key."
-        yield Finding(Severity.WARNING, name, what, mend)
-    elif not lineage.reuse_key:
-        what = f"{by} and a new key, which clients refuse."
-        yield Finding(Severity.CRITICAL, name, what, mend)
-    elif not ours and not lineage.hooked:
-        mend += "; or link certbot-pinkeep into renewal-hooks/deploy/"
-        yield Finding(Severity.WARNING, name, f"{by}: pinkeep is not told.", mend)
+    if not lineage.reuse_key:
+        said = "reuse-key = false" in lineage.cli_ini
+        where = (
+            "cli.ini says 'reuse-key = false'"
+            if said
+            else "its renewal file has no 'reuse_key = True'"
+        )
+        first = "Take 'reuse-key = false' out of cli.ini. " if said else ""
+        yield Finding(
+            Severity.WARNING,
+            name,
+            f"{where}: without pinkeep, certbot would make a new key.",
+            f"{first}Run: certbot renew --cert-name {quote(name)}",
+        )
 
 
 def _subdomains(seen: Seen) -> Iterator[Finding]:

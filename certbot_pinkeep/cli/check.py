@@ -224,15 +224,8 @@ def _cli_ini(config: Any) -> CliIni:
     """What certbot's settings say of every renewal."""
     from certbot_pinkeep.check.local_files import CliIni
 
-    # Older certbots call it renew_hook.
-    hook = getattr(config, "deploy_hook", None) or getattr(config, "renew_hook", None)
-    return CliIni(
-        config.installer,
-        config.reuse_key if certbot_config.is_given(config, "reuse_key") else None,
-        hook or "",
-        config.directory_hooks,
-        options.given(config),
-    )
+    given = certbot_config.is_given(config, "reuse_key")
+    return CliIni(config.reuse_key if given else None, options.given(config))
 
 
 def _unknown(name: str | None, error: Exception) -> _Outcome:

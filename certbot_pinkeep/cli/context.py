@@ -216,9 +216,7 @@ def workspace_of(config: Any, connect: tuple[str, int] | None = None) -> Workspa
 
         return probe.glance(names, connect)
 
-    workspace = Workspace(config.config_dir, config.work_dir, look)
-    workspace.installer = config.installer
-    return workspace
+    return Workspace(config.config_dir, config.work_dir, look)
 
 
 def name_of(parsed: argparse.Namespace) -> str:

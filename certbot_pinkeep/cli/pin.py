@@ -201,21 +201,15 @@ def _check(
 
 
 def _remember(config: Any, renewal: Renewal) -> None:
-    if renewal.installer in (None, certbot_config.INSTALLER):
+    if renewal.installer == certbot_config.INSTALLER:
         renewal_conf.remember(config.config_dir, renewal.name, certbot_config.INSTALLER)
     else:
         renewal_conf.keep_key(config.config_dir, renewal.name)
 
 
 def _renewed_by(renewal: Renewal) -> str:
-    name, installer = renewal.name, renewal.installer
-    if installer in (None, certbot_config.INSTALLER):
-        return f"{name} is renewed by pinkeep from now on, with pinned keys: certbot renew"
-    return (
-        f"{name} goes on being renewed by the installer {installer}, which keeps its key. Such renewals do "
-        "not roll over, and do not bring the header into step by themselves: link the deploy hook once. "
-        'Run: ln -s "$(command -v certbot-pinkeep)" /etc/letsencrypt/renewal-hooks/deploy/'
-    )
+    by = f" The installer {renewal.installer} stays." if renewal.installer else ""
+    return f"Certbot renews {renewal.name} with pinned keys from now on.{by}"
 
 
 def _next(workspace: Workspace, keyring: str, key: PrivateKey, found: list[Renewal]) -> str:
@@ -235,10 +229,7 @@ def _next(workspace: Workspace, keyring: str, key: PrivateKey, found: list[Renew
     verdict = rollover.safety(primary, state.ledger, now)
     if not verdict.at(now):
         return f"{told}, once that locks nobody out: {verdict.why}. {app}"
-    renew = "".join(
-        f" Run: certbot renew --cert-name {name} --force-renewal --installer pinkeep"
-        for name in waiting
-    )
+    renew = "".join(f" Run: certbot renew --cert-name {name} --force-renewal" for name in waiting)
     return f"{told}. Until then clients that pin this key refuse the site.{renew} -- {app}"
 
 

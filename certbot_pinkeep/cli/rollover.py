@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from typing import Any
 
-from certbot_pinkeep.adapters import certbot_config, clock, renewal_conf
+from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.cli import context
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.workflow import requests
@@ -124,23 +124,13 @@ def _what_failed(name: str, failed: list[str], renewed: list[str]) -> str:
 
 
 def _renewable(config: Any, workspace: Workspace, name: str) -> list[str]:
-    """The certificates of the keyring that certbot can renew at once, with pinkeep.
-
-    :raises PinkeepError: when there is one that another installer renews
-    """
+    """The certificates of the keyring that certbot can renew at once."""
     state = workspace.store.load(name)
     found = []
     for member in state.keyring.drawing if state else ():
         renewal = renewal_conf.load(config.config_dir, member.lineage)
         if renewal is None:
             continue  # deleted
-        installer = workspace.installer or renewal.installer
-        if installer != certbot_config.INSTALLER:
-            raise PinkeepError(
-                f"{member.lineage} is renewed with the installer {installer}, which would "
-                f"keep its key. Nothing was changed. Leave --now out, and then run: certbot renew "
-                f"--cert-name {member.lineage} --force-renewal --installer pinkeep"
-            )
         found.append(member.lineage)
     return found
 

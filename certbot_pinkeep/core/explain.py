@@ -202,7 +202,7 @@ def promise(
 
     :param apart: the lineages that ``certbot renew`` does not roll over, and what keeps it from that
     """
-    told = _promise(name, decision, force, " with pinkeep" if apart else "")
+    told = _promise(name, decision, force)
     return joined(told, *rolled_by(apart or {}))
 
 
@@ -210,24 +210,19 @@ def rolled_by(apart: Mapping[str, str]) -> list[str]:
     """Tell which command rolls over what ``certbot renew`` does not, as messages."""
     return [
         joined(
-            f"'certbot renew' does not roll {lineage} over, because of '{why}' in its renewal file or in "
-            "cli.ini.",
-            command(
-                f"certbot renew --cert-name {shlex.quote(lineage)} --force-renewal --installer pinkeep"
-            ),
+            f"'certbot renew' does not roll {lineage} over, because of '{why}' in its renewal file.",
+            command(f"certbot renew --cert-name {shlex.quote(lineage)} --force-renewal"),
         )
         for lineage, why in apart.items()
     ]
 
 
-def _promise(name: str, decision: Decision, force: bool, which: str) -> str:
+def _promise(name: str, decision: Decision, force: bool) -> str:
     if decision.best is None:
         return joined(f"The keyring {name} rolls over after it has a backup key.", _RENEW)
     pin = decision.best.pin
     if decision.rolls_over or force:
-        return (
-            f"The next renewal{which} rolls the keyring {name} over to the key with the pin {pin}."
-        )
+        return f"The next renewal rolls the keyring {name} over to the key with the pin {pin}."
     when = when_safe(name, decision.safety)
     if decision.safety.cause == "offline":
         return joined(
@@ -240,7 +235,7 @@ def _promise(name: str, decision: Decision, force: bool, which: str) -> str:
             _if_lost(name, decision),
         )
     told = (
-        f"The first renewal{which} that is safe rolls the keyring {name} over to the key with the pin "
+        f"The first renewal that is safe rolls the keyring {name} over to the key with the pin "
         f"{pin}: {decision.safety.why}."
     )
     if decision.key is not None:

@@ -172,10 +172,8 @@ class Lineage:
     :ivar error: why it cannot be looked at, as sentences
     :ivar broken: what is wrong with its renewal file, links and files; ``None``: nothing
     :ivar key_error: why its live private key cannot be used, as a sentence
-    :ivar installer: with which it will be renewed
     :ivar cli_ini: what ``cli.ini`` says of its renewal, as the lines are there
     :ivar refused: what pinkeep does not take of its options; ``None``: nothing, or it is in ``cli.ini``
-    :ivar hooked: whether certbot-pinkeep is a deploy hook of it
     :ivar by_hand: the renewal file by which certbot does not renew it of itself; empty: it does
     :ivar renew_before: how long before it expires it is renewed; ``None``: certbot's default
     """
@@ -186,9 +184,7 @@ class Lineage:
     error: str = ""
     broken: Broken | None = None
     key_error: str = ""
-    installer: str | None = None
     reuse_key: bool = False
-    hooked: bool = False
     must_staple: bool = False
     by_hand: str = ""
     renew_before: timedelta | None = None

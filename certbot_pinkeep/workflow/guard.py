@@ -6,6 +6,9 @@ The rules:
   ``certbot_client``, where another installer or none is chosen. No decision is taken in either of them.
 * Certbot makes a configuration for each lineage, so there is a guard for each; what they share is the
   :class:`Run`.
+* A lineage is guarded if it draws on a keyring. It is guarded as well, when it is issued, if a keyring pins
+  any of its hosts: from then on it draws on that keyring.
+* Another installer stays the lineage's installer: only ``reuse_key`` is noted for it.
 """
 
 from __future__ import annotations
@@ -13,8 +16,8 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -54,6 +57,10 @@ logger = logging.getLogger(__name__)
 INSTALLER = certbot_config.INSTALLER
 
 
+#: The guards that another installer's lineages were issued through in this process.
+_issued: list[Guard] = []
+
+
 class Guard:
     """What one command of certbot does with its lineage.
 
@@ -65,6 +72,7 @@ class Guard:
         self.config = config
         self.rollover_asked = False
         self._certificate: bytes | None = None  # issued in this run, not yet brought into step
+        self._tried = False  # to bring it into step
         self._kept: set[str] = set()
         self._refused: set[str] = set()
         self._not_taken: set[str] = set()
@@ -194,6 +202,26 @@ class Guard:
     def issued(self, certificate: bytes) -> None:
         """Remember what ``certonly`` is about to store; certbot tells no lineage."""
         self._certificate = certificate
+        if self.config.installer != INSTALLER:
+            _issued.append(self)
+            util.atexit_register(self.keep_late)
+
+    def overrule(self, lineage: str, given: Mapping[str, str]) -> None:
+        """Say which of these flags do not count, because the lineage is pinned.
+
+        :param given: their values; empty: it has none
+        """
+        flags = [flag for flag, value in given.items() if not value]
+        with suppress(BadKey):  # the keyring mends that
+            kind, wanted = self._look(lineage).kind.key_type, given.get("--key-type", "")
+            flags += [f"--key-type {wanted}"] if wanted not in ("", kind) else []
+        if not flags:
+            return
+        told = f"{lineage} is pinned: its certificate gets pinned keys only. {' and '.join(flags)} "
+        told += "do not count." if len(flags) > 1 else "does not count."
+        if self.rollover_asked:
+            told += " pinkeep rolled over to a staged backup instead."
+        display_util.notify(told)
 
     def is_compromised(self, live_key_path: str) -> bool:
         """Whether the live key is known to be compromised. Never an error."""
@@ -255,6 +283,14 @@ class Guard:
         if name is not None:
             self.keep_once(name)
 
+    def keep_late(self) -> None:
+        """The same when certbot ends, if it did not come so far: the other installer failed, say."""
+        try:
+            if not self._tried:
+                self.keep_issued()
+        except PinkeepError as error:
+            logger.error("%s", error)
+
     def reconfiguring(self, name: str) -> None:
         """Have the lineage brought into step when ``certbot reconfigure`` has saved its new options.
 
@@ -280,7 +316,7 @@ class Guard:
             raise PinkeepError(f"{done} {error}") from error
 
     def _keep(self, name: str) -> None:
-        later = self._more_to_come(name)
+        later, self._tried = self._more_to_come(name), True
         if name not in self._kept:
             if later:
                 util.atexit_register(self.finish_late)
@@ -305,7 +341,7 @@ class Guard:
         except (ImportError, AttributeError) as error:
             logger.debug("Which lineage is the last one is unknown: %s", error)
             return False
-        return name != runs.last(self.config.config_dir, everyone=bool(self.run.everyone))
+        return name != self.run.last(everyone=bool(self.run.everyone))
 
     def _take_in(self, name: str) -> None:
         issued = self._certificate is not None
@@ -317,7 +353,7 @@ class Guard:
                     replace(turn, values=self._values(name)),
                     self._look(name),
                     self._options(name),
-                    partial(renewal_conf.remember, self.config.config_dir, name, INSTALLER),
+                    partial(self._remember, name),
                     pinned_before=self._was_pinned(name),
                 )
             except BadOption as error:
@@ -325,6 +361,14 @@ class Guard:
                 self._forget_unusable(name, error)
                 raise PinkeepError(f"{error}{told}") from error
         _tell_taken(taken)
+
+    def _remember(self, name: str) -> None:
+        """Note in the renewal file what keeps the key, and the installer only if that is pinkeep."""
+        if self.config.installer == INSTALLER:
+            renewal_conf.remember(self.config.config_dir, name, INSTALLER)
+        else:
+            renewal_conf.keep_key(self.config.config_dir, name)
+            renewal_conf.take_out(self.config.config_dir, name)
 
     def _forget_unusable(self, name: str, error: BadOption) -> None:
         """Take those options of pinkeep 0.1 out of the renewal file that cannot be used."""
@@ -376,6 +420,7 @@ class Guard:
         if self._pinned_before is None:
             renewal = self._renewal(name)
             ours = renewal is not None and renewal.installer == INSTALLER
+            ours = ours or self.run.is_enrolled(name)
             options = renewal.options if renewal is not None else {}
             self._pinned_before = ours and self.workspace.store.may_have_had(name, options)
         return self._pinned_before
@@ -388,6 +433,13 @@ class Guard:
             os.path.join(folder, "privkey.pem"),
             bool(self.config.must_staple),
         )
+
+    def has_issued(self, cert_path: str) -> bool:
+        """Whether this certificate was just issued, and is not yet brought into step."""
+        try:
+            return atomic.read(cert_path, atomic.MEDIUM) == self._certificate
+        except OSError:
+            return False
 
     def _lineage_of(self, certificate: bytes) -> str | None:
         """The lineage that has this certificate live."""
@@ -446,10 +498,11 @@ class Guard:
         renewal = self._renewal(lineage)
         remembered = renewal.options if renewal is not None else {}
         if names is None:
-            names = self._live_names(lineage)
+            names = self.live_names(lineage)
         return move.values(self.workspace, lineage, own, remembered, names=names, now=clock.now())
 
-    def _live_names(self, lineage: str) -> tuple[str, ...]:
+    def live_names(self, lineage: str) -> tuple[str, ...]:
+        """The hosts of the live certificate; none if it cannot be read."""
         try:
             return lineage_.glance(os.path.join(self.config.live_dir, lineage, "cert.pem"))[0]
         except BadKey as error:
@@ -475,6 +528,47 @@ class Guard:
                 self._finish()
         except PinkeepError as error:
             logger.error("%s", error)
+
+
+def of(config: Any, lineage: str | None, names: Sequence[str]) -> Guard | None:
+    """The guard of a lineage that gets pinned keys only; ``None``: it is not pinned (G9).
+
+    :param lineage: its name; ``None``: it is a new one
+    :param names: of the new certificate; empty: those of the live one
+    """
+    guard = Guard(config)
+    if lineage is not None:
+        if guard.run.is_enrolled(lineage):
+            return guard
+        names = [*names, *guard.live_names(lineage)]
+    return guard if move.keyring_at(guard.workspace, names, clock.now()) is not None else None
+
+
+def update(config: Any, lineage: str, cert_path: str, key_path: str) -> None:
+    """Bring a lineage into step that ``certbot renew`` has had, due or not, with another installer.
+
+    :raises PinkeepError: as :meth:`Guard.keep_once`
+    """
+    issued = next((one for one in _issued if one.has_issued(cert_path)), None)
+    if issued is None and (
+        config.disable_renew_updates or not Guard(config).run.is_enrolled(lineage)
+    ):
+        return
+    (issued or Guard(config)).look_once(lineage, cert_path, key_path)
+
+
+def end(config: Any) -> None:
+    """Bring into step what a verb has issued or changed with another installer.
+
+    :raises PinkeepError: as :meth:`Guard.keep_once`
+    """
+    for one in _issued:
+        one.keep_issued()
+    name = config.certname
+    if not _issued and name and Guard(config).run.is_enrolled(name):
+        folder = os.path.join(config.live_dir, name)
+        paths = [os.path.join(folder, f"{part}.pem") for part in ("cert", "privkey")]
+        Guard(config).look_once(name, *paths)
 
 
 def _how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | None) -> str:

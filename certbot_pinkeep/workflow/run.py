@@ -58,6 +58,8 @@ class Run:
         #: Whether the admin chose the installer of every lineage; ``None``: not asked yet. Certbot
         #: takes long to tell, and tells the same for each of them.
         self.everyone: bool | None = None
+        self._enrolled: set[str] | None = None
+        self._last: dict[bool, str | None] = {}
 
     def handover_new(self, request: IssueRequest) -> KeyAndCsr | None:
         """As :func:`handover_new`."""
@@ -125,6 +127,37 @@ class Run:
                 if changed & near - enrolled:
                     found.append(name)
         return found
+
+    def is_enrolled(self, lineage: str) -> bool:
+        """Whether the lineage draws on a keyring that is not unpinned; one whose file is damaged counts."""
+        if self._enrolled is None:
+            now = clock.now()
+            self._enrolled = {
+                member.lineage
+                for name in self.workspace.store.names()
+                for state in self.workspace.at_best(name, now)
+                if not state.unpinned(now)
+                for member in state.keyring.drawing
+            }
+        return lineage in self._values or lineage in self._enrolled
+
+    def last(self, *, everyone: bool) -> str | None:
+        """The lineage of which pinkeep hears last in ``certbot renew``, if all goes well.
+
+        :param everyone: whether all lineages are pinkeep's in this run, because the admin says so
+        """
+        if everyone not in self._last:
+            self._last[everyone] = self._find_last(everyone=everyone)
+        return self._last[everyone]
+
+    def _find_last(self, *, everyone: bool) -> str | None:
+        for name in reversed(renewal_conf.names(self.config_dir)):
+            with suppress(PinkeepError):
+                renewal = renewal_conf.load(self.config_dir, name)
+                ours = renewal is not None and renewal.installer == "pinkeep"
+                if everyone or ours or self.is_enrolled(name):
+                    return name
+        return None
 
     @property
     def waiting(self) -> bool:
@@ -198,20 +231,6 @@ def of(config_dir: str, work_dir: str) -> Run:
     """The round of this process. Certbot makes an installer for each lineage; this is what they
     share."""
     return Run(config_dir, work_dir)
-
-
-@lru_cache(maxsize=16)
-def last(config_dir: str, *, everyone: bool) -> str | None:
-    """The lineage of which pinkeep hears last in ``certbot renew``, if all goes well.
-
-    :param everyone: whether all lineages are pinkeep's in this run, because the admin says so
-    """
-    for name in reversed(renewal_conf.names(config_dir)):
-        with suppress(PinkeepError):
-            renewal = renewal_conf.load(config_dir, name)
-            if everyone or (renewal is not None and renewal.installer == "pinkeep"):
-                return name
-    return None
 
 
 def handover_new(

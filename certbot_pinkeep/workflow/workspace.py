@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -57,8 +56,6 @@ class Workspace:
         self.store = Store(config_dir, work_dir)
         self.folders = Folders(config_dir)
         self.certificates = Certificates(config_dir)
-        #: The installer of every lineage, if ``cli.ini`` names one.
-        self.installer: str | None = None
         #: The private keys that the admin imports in this run, in PEM, by their pins.
         self.imported: dict[str, bytes] = {}
         #: The folders that were swept in this run.
@@ -148,23 +145,16 @@ class Workspace:
         for member in keyring.drawing:
             with suppress(PinkeepError):  # certbot does not renew what it cannot read: it says so
                 renewal = renewal_conf.load(self.config_dir, member.lineage)
-                why = renewal.apart(self.installer) if renewal else ""
+                why = renewal.apart if renewal else ""
                 if why:
                     found[member.lineage] = why
         return found
 
     def step(self, keyring: Keyring) -> str:
-        """The command that publishes what the keyring is to publish.
-
-        certbot does not come to a keyring without certificates, nor of itself to one whose
-        certificates another installer renews.
-        """
-        drawing = [member.lineage for member in self.drawing(keyring)]
-        if not drawing:
+        """The command that publishes what the keyring is to publish. Certbot does not come to a keyring
+        without certificates."""
+        if not self.drawing(keyring):
             return f"certbot-pinkeep unpin {keyring.name}"
-        apart = self.apart(keyring)
-        if all(apart.get(name, "").startswith("installer") for name in drawing):
-            return f"certbot renew --cert-name {shlex.quote(drawing[0])} --installer pinkeep"
         return "certbot renew"
 
     # Keys

@@ -223,22 +223,6 @@ ROWS = [
     Row("check/local_rules", states.backup_is_live, CHECK, "certbot renew", RENEW, sound),
     Row(
         "check/local_rules",
-        states.other_installer,
-        CHECK,
-        "Run: certbot renew --cert-name ",
-        RENEW,
-        sound,
-    ),
-    Row(
-        "check/local_rules",
-        states.other_installer_and_new_key,
-        CHECK,
-        "Run: certbot renew --cert-name ",
-        RENEW,
-        sound,
-    ),
-    Row(
-        "check/local_rules",
         states.no_reuse_key,
         CHECK,
         "Run: certbot renew --cert-name ",

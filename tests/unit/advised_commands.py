@@ -214,14 +214,6 @@ ROWS = [
     ),
     Row(
         "cli/rollover",
-        states.renewed_by_another_installer,
-        f"{ROLLOVER} --now",
-        "Leave --now out, and then run: ",
-        RENEW,
-        sound,
-    ),
-    Row(
-        "cli/rollover",
         states.apache_stopped,
         f"{ROLLOVER} --now",
         "mend that and run: certbot renew",
@@ -477,11 +469,11 @@ ROWS = [
     Row("storage/atomic", states.copies_of_a_stranger, STATUS, "chown -h ", "chown -h", sound),
     Row(
         "reports/status",
-        states.other_installer,
+        states.renewed_by_hand,
         STATUS,
         "certbot renew --cert-name ",
         "certbot renew --cert-name",
-        sound,
+        done,
     ),
     Row(
         "cli/pin",

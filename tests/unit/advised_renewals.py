@@ -273,4 +273,12 @@ ROWS = [
         "chown",
         sound,
     ),
+    Row(
+        "installer",
+        states.certbot_of_tomorrow,
+        f"{CERTONLY} -d a.test --duplicate",
+        "A pinned certificate or host is concerned, so nothing was issued. ",
+        RENEW,
+        done,
+    ),
 ]

@@ -29,11 +29,14 @@ from certbot._internal import client as certbot_client
 from certbot._internal import eff
 from certbot._internal import main as certbot_main
 from certbot._internal import renewal as certbot_renewal
+from certbot._internal import updater as certbot_updater
+from certbot._internal.plugins import disco
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from helpers import csr_of, sans
 
+from certbot_pinkeep import installer
 from certbot_pinkeep.adapters import clock, lineage, probe, renewal_conf
 from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.cli import main as command
@@ -107,6 +110,7 @@ class Server:
     :ivar include: whose snippet the site of a host includes, where that is not the lineage's own
     :ivar environ: what stands in the environment of commands, besides the usual
     :ivar refused: by the pins of keys, why the CA refuses them; by an empty one, all
+    :ivar changed: what is done to certbot first, in each fork; ``cli.ini`` has no options of pinkeep then
     """
 
     def __init__(self, root: Path) -> None:
@@ -120,6 +124,7 @@ class Server:
         self.include: dict[str, str] = {}
         self.environ: dict[str, str] = {}
         self.refused: dict[str, str] = {}
+        self.changed: Callable[[], None] | None = None
         self.start = datetime.now(timezone.utc).replace(microsecond=0)
         self.config.mkdir()
         self.home = root / "home"
@@ -209,7 +214,8 @@ class Server:
             return Said(other.returncode, other.stdout, other.stderr)
         path = self.home / ".config" / "letsencrypt" / "cli.ini"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{one}\n" for one in self.cli_ini))
+        lines = [one for one in self.cli_ini if self.changed is None or "pinkeep" not in one]
+        path.write_text("".join(f"{one}\n" for one in lines))
         folders = ["--config-dir", self.config, "--work-dir", self.work, "--logs-dir", self.logs]
         if program == CERTBOT:
             main: Callable[[list[str]], Any] = certbot_main.main
@@ -219,6 +225,13 @@ class Server:
             assert program == PINKEEP, line
             main = command.main
         return self._forked(main, program, [*words, *map(str, folders)])
+
+    def run_without_plugin(self, line: str) -> Said:
+        """Run certbot as it is where the plugin is missing."""
+        before, self.changed = self.changed, take_plugin_away
+        said = self.run(line)
+        self.changed = before
+        return said
 
     def _forked(self, main: Callable[[list[str]], Any], program: str, words: list[str]) -> Said:
         self.clock_offset += timedelta(minutes=1)  # however long anything takes
@@ -277,6 +290,8 @@ class Server:
         replace(
             certbot_client.Client, "obtain_certificate_from_csr", _issued(self.age, self.refused)
         )
+        if self.changed is not None:
+            self.changed()
         original = subprocess.run
 
         def run(words: Sequence[str], **others: Any) -> Any:
@@ -408,7 +423,7 @@ class Server:
     def replaced_by_hand(self, name: str = "a.test") -> None:
         """A certificate for a new key is live, made without pinkeep."""
         before = self.renewal(name).read_text()
-        said = self.run(
+        said = self.run_without_plugin(
             f"certbot certonly --cert-name {name} -i null --force-renewal --new-key"
             f" {self._domains(name)}"
         )
@@ -443,6 +458,37 @@ def _code_of(main: Callable[[list[str]], Any], words: list[str]) -> int:
         with suppress(SystemExit):
             sys.excepthook(*sys.exc_info())  # certbot's own
         return 1
+
+
+def _take_wrappings_away() -> None:
+    """Have certbot's functions as they are where the plugin was never loaded."""
+    for owner in (certbot_main, certbot_renewal, certbot_updater, certbot_client.Client):
+        for name, found in list(vars(owner).items()):
+            one = found
+            while getattr(one, "__globals__", {}).get("__name__", "").startswith("certbot_pinkeep"):
+                one = one.__wrapped__
+            if one is not found:
+                setattr(owner, name, one)
+
+
+def take_plugin_away() -> None:
+    """Have certbot as it is without the plugin."""
+    _take_wrappings_away()
+    find_all = disco.PluginsRegistry.find_all
+
+    def found_without() -> Any:
+        plugins = {name: find_all()[name] for name in find_all() if name != "pinkeep"}
+        return disco.PluginsRegistry(plugins)
+
+    replace(disco.PluginsRegistry, "find_all", found_without)
+
+
+def be_strange() -> None:
+    """Have certbot as no release of it is yet: what renews takes other parameters."""
+    _take_wrappings_away()
+    known = certbot_renewal.renew_cert
+    replace(certbot_renewal, "renew_cert", lambda *words: known(*words))
+    replace(installer, "_unguarded", installer._guard())
 
 
 # The CA

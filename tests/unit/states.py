@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from cryptography.hazmat.primitives import hashes, serialization
 from helpers import csr_of, csr_pem, make_pem, resigned
-from server import Server
+from server import Server, be_strange
 
 from certbot_pinkeep.core import earlier
 from keeper import Keeper
@@ -260,18 +260,13 @@ def backup_is_live(server: Server) -> None:
     server.reload()
 
 
-def other_installer(server: Server) -> None:
-    """The renewal file names another installer."""
+def renewed_by_hand(server: Server) -> None:
+    """The renewal file says that certbot does not renew it of itself."""
     server.pinned()
     text = server.renewal().read_text()
-    server.renewal().write_text(text.replace("installer = pinkeep", "installer = None"))
-
-
-def other_installer_and_new_key(server: Server) -> None:
-    """The renewal file names another installer, and has lost ``reuse_key``."""
-    other_installer(server)
-    text = server.renewal().read_text()
-    server.renewal().write_text(text.replace("reuse_key = True", "reuse_key = False"))
+    server.renewal().write_text(
+        text.replace("[renewalparams]", "[renewalparams]\nautorenew = False")
+    )
 
 
 def no_reuse_key(server: Server) -> None:
@@ -291,7 +286,7 @@ def subdomain_not_covered(server: Server) -> None:
 def certificate_below_came_later(server: Server) -> None:
     """includeSubDomains is published, and a certificate below was made without pinkeep."""
     server.pinned("a.test", more="--pinkeep-include-subdomains")
-    server.certify("b.a.test", installer="null")
+    assert server.run_without_plugin("certbot certonly -d b.a.test").code == 0
     server.reload()
 
 
@@ -390,9 +385,10 @@ def moved_with_one_left_behind(server: Server) -> None:
     assert said.code == 0, said.text
 
 
-def renewed_by_another_installer(server: Server) -> None:
-    """Its renewal file names no installer any more."""
-    other_installer(server)
+def certbot_of_tomorrow(server: Server) -> None:
+    """Certbot is one that cannot be guarded."""
+    server.pinned()
+    server.changed = be_strange
 
 
 def refused_by_the_ca(server: Server) -> None:

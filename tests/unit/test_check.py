@@ -46,7 +46,7 @@ from certbot_pinkeep.adapters import clock, probe, renewal_conf
 from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.check import check
 from certbot_pinkeep.check.findings import Finding, Severity, exit_code, lines
-from certbot_pinkeep.check.local_files import CliIni, LocalFiles
+from certbot_pinkeep.check.local_files import LocalFiles
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core import certificate as certificates
 from certbot_pinkeep.core import earlier, times
@@ -98,7 +98,7 @@ KEYS = (
 KEYRING = Keyring(RING, (Member(HOST, (HOST,), LIVE),), KEYS)
 LEDGER = Ledger().record(POLICY, NOW - 10 * DAY, (HOST,)).confirm(NOW - 10 * DAY)
 SHOWN = TlsObservation(HOST, LIVE_DER, ((PKP, POLICY.header_value),))
-LINEAGE = Lineage(HOST, LIVE_CERTIFICATE, installer="pinkeep", reuse_key=True)
+LINEAGE = Lineage(HOST, LIVE_CERTIFICATE, reuse_key=True)
 REQUESTS = frozenset(csr_request(pin, [HOST], False) for pin in (LIVE, B))
 
 
@@ -715,59 +715,17 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "It is damaged.",
         "certbot certonly",
     ),
-    "another installer": (
-        sound(**lineage(installer="apache", reuse_key=False)),
-        CRITICAL,
-        "the installer apache and a new key",
-        f"certbot renew --cert-name {HOST} --installer pinkeep",
-    ),
-    "another installer, same key": (
-        sound(**lineage(installer=None)),
-        WARNING,
-        "pinkeep is not told",
-        "renewal-hooks/deploy/",
-    ),
     "no reuse_key": (
         sound(**lineage(reuse_key=False)),
         WARNING,
         "has no 'reuse_key = True'",
-        "--installer pinkeep",
-    ),
-    "another installer, by cli.ini": (
-        sound(**lineage(installer="apache", cli_ini=("installer = apache",))),
-        WARNING,
-        "the installer apache: pinkeep is not told",
-        "Take 'installer = apache' out of cli.ini. Run: certbot renew",
-    ),
-    "another installer and a new key, by cli.ini": (
-        sound(
-            **lineage(
-                installer="apache",
-                reuse_key=False,
-                cli_ini=("installer = apache", "reuse-key = false"),
-            )
-        ),
-        CRITICAL,
-        "the installer apache and a new key",
-        "Take 'installer = apache' and 'reuse-key = false' out of cli.ini. Run: certbot renew",
-    ),
-    "no installer, and a new key by cli.ini": (
-        sound(**lineage(installer=None, reuse_key=False, cli_ini=("reuse-key = false",))),
-        CRITICAL,
-        "the installer none and a new key",
-        "Take 'reuse-key = false' out of cli.ini. Run: certbot renew",
+        f"Run: certbot renew --cert-name {HOST}",
     ),
     "reuse_key taken back by cli.ini": (
-        sound(**lineage(reuse_key=False, cli_ini=("installer = pinkeep", "reuse-key = false"))),
+        sound(**lineage(reuse_key=False, cli_ini=("reuse-key = false",))),
         WARNING,
         "cli.ini says 'reuse-key = false': without pinkeep",
         "Take 'reuse-key = false' out of cli.ini. Run: certbot renew",
-    ),
-    "no reuse_key though cli.ini names pinkeep": (
-        sound(**lineage(reuse_key=False, cli_ini=("installer = pinkeep",))),
-        WARNING,
-        "its renewal file has no 'reuse_key = True'",
-        f"Run: certbot renew --cert-name {HOST} --installer pinkeep",
     ),
     "an option that is refused": (
         sound(**lineage(refused=BadOption("--pinkeep-max-age", "soon", "give a number."))),
@@ -845,7 +803,6 @@ SOUND = {
         LEFT, unpin=True, **shows((PKP, policy(LIVE, B, max_age=0).header_value))
     ),
     "unpinned": sound(LEFT, unpin=True, shown=(replace(SHOWN, headers=()),), snippet="# nothing\n"),
-    "a hook": sound(**lineage(installer="apache", hooked=True)),
     "a group that reads the live key": sound(places=(FileInfo("/l", "live key", 0o640, 0),)),
     "a group that writes the admin's own folder": sound(
         places=(FileInfo("/snippets", "foreign snippets", 0o775, 0),), owner=1000
@@ -1369,109 +1326,21 @@ def keyring_in(config: Path, name: str) -> State:
     return state
 
 
-def plant_script(path: Path) -> None:
-    """A script that calls the command."""
-    path.write_text("#!/bin/sh\n# pins\nexec certbot-pinkeep deploy-hook\n")
-    path.chmod(0o755)
-
-
-def plant_other(path: Path) -> None:
-    """A script that calls something else."""
-    path.write_text("#!/bin/sh\n# once: certbot-pinkeep deploy-hook\nexec apachectl graceful\n")
-    path.chmod(0o755)
-
-
-def plant_closed(path: Path) -> None:
-    """One that certbot does not run."""
-    plant_script(path)
-    path.chmod(0o644)
-
-
-def plant_link(path: Path) -> None:
-    """A link to the command."""
-    target = path.parents[3] / "bin" / "certbot-pinkeep"
-    target.parent.mkdir(exist_ok=True)
-    target.write_bytes(b"\x7fELF")
-    target.chmod(0o755)
-    path.symlink_to(target)
-
-
-def plant_dead_link(path: Path) -> None:
-    """A link to what is not there any more."""
-    path.symlink_to("/nonexistent/certbot-pinkeep")
-
-
-@pytest.mark.parametrize(
-    ("plant", "hooked"),
-    [
-        (plant_script, True),
-        (plant_link, True),
-        (plant_other, False),
-        (plant_closed, False),
-        (plant_dead_link, False),
-    ],
-)
-def test_a_hook_counts_where_certbot_runs_it(
-    site: Site, plant: Callable[[Path], None], hooked: bool
-) -> None:
-    """A link to the command, or a script that calls it; where the folder is called so as well."""
-    config = site.config.rename(site.root / "certbot-pinkeep")
-    moved = config / "renewal" / f"{site.name}.conf"
-    moved.write_text(moved.read_text().replace(str(site.config), str(config)))
-    hooks = config / "renewal-hooks" / "deploy"
-    hooks.mkdir(parents=True)
-    plant(hooks / "10-certbot-pinkeep")
-    for listened, expected in ((True, hooked), (False, False)):
-        survey = LocalFiles(str(config), Store(str(config)), CliIni(directory_hooks=listened))
-        (found,) = survey.look(keyring_in(config, site.name), NOW, [], []).lineages
-        assert found.hooked == expected
-
-
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        (CliIni(), ("apache", False, False)),
-        (CliIni("pinkeep"), ("pinkeep", False, False)),
-        (CliIni(reuse_key=True), ("apache", True, False)),
-        (CliIni(deploy_hook="/opt/bin/certbot-pinkeep deploy-hook"), ("apache", False, True)),
-    ],
-)
-def test_what_cli_ini_says_counts_for_each_renewal(
-    site: Site, said: CliIni, expected: tuple[str, bool, bool]
-) -> None:
+def test_reuse_key_in_cli_ini_counts_for_each_renewal(site: Site, capsys: Said) -> None:
     """It comes before what the renewal file says, in certbot as well."""
     renewal_conf.remember(str(site.config), site.name, "apache")
     site.renewal.write_text(site.renewal.read_text().replace("reuse_key = True", ""))
-    (found,) = (
-        LocalFiles(str(site.config), site.keeper.store, said)
-        .look(site.state(), NOW, [], [])
-        .lineages
-    )
-    assert (found.installer, found.reuse_key, found.hooked) == expected
-
-
-def test_what_cli_ini_says_is_read_as_certbot_reads_it(site: Site, capsys: Said) -> None:
-    """The hook and the key's reuse that are set there are no warning any more."""
-    renewal_conf.remember(str(site.config), site.name, "apache")
-    site.renewal.write_text(site.renewal.read_text().replace("reuse_key = True", ""))
     code, said = call(site, capsys)
-    assert code == CRITICAL and "a new key" in said[0]
-    (site.config / "cli.ini").write_text(
-        "reuse-key = true\ndeploy-hook = certbot-pinkeep deploy-hook\n"
-    )
-    config = f"--config={site.config / 'cli.ini'}"
-    assert call(site, capsys, config)[0] == OK
+    assert code == WARNING and "a new key" in said[0]
     (site.config / "cli.ini").write_text("reuse-key = true\n")
-    assert call(site, capsys, config)[0] == WARNING
+    assert call(site, capsys, f"--config={site.config / 'cli.ini'}")[0] == OK
 
 
 def test_what_cli_ini_says_is_mended_there(site: Site, capsys: Said) -> None:
     """No run of certbot takes it back: the line that is told is one that is there."""
     ini = site.config / "cli.ini"
-    lines = ["installer = apache"]
     # Older certbots take a switch that is off for one that is not set: then it does no harm.
-    lines += ["reuse-key = false"] if hasattr(NamespaceConfig, "set_by_user") else []
-    for line in lines:
+    for line in ["reuse-key = false"] if hasattr(NamespaceConfig, "set_by_user") else []:
         ini.write_text(f"{line}\n")
         code, said = call(site, capsys, f"--config={ini}")
         assert code == WARNING and f"Take '{line}' out of cli.ini" in said[1]
@@ -1500,16 +1369,13 @@ def test_g10_a_bad_value_in_cli_ini_is_told_once(site: Site, capsys: Said) -> No
 
 
 def test_g10_a_bad_value_that_certbot_stored_is_told(site: Site, capsys: Said) -> None:
-    """Of its certificate; not where another installer renews that."""
+    """Of its certificate, whatever installer that has."""
     text = site.renewal.read_text()
     for option, value in (("max-age", "soon"), ("report-uri", f"https://{site.name}/")):
         site.renewal.write_text(f"{text}pinkeep_{option.replace('-', '_')} = {value}\n")
         code, said = call(site, capsys)
         assert (code, len(said)) == (WARNING, 2)
         assert f"--pinkeep-{option} VALUE" in said[1]
-    other = text.replace("installer = pinkeep", "installer = apache")
-    site.renewal.write_text(f"{other}pinkeep_max_age = soon\n")
-    assert all("--pinkeep-max-age" not in line for line in call(site, capsys)[1])
 
 
 def test_a_keyring_without_certificates_is_told_the_command_that_works(

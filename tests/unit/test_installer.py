@@ -371,7 +371,8 @@ print(json.dumps(sorted(set(sys.modules) - before)))
     found = {
         name for name in json.loads(run.stdout) if name.split(".")[0] not in sys.stdlib_module_names
     }
-    adapters = [f"adapters.{name}" for name in ("certbot_config", "certbot_watch", "clock")]
+    adapters = [f"adapters.certbot_{name}" for name in ("client", "config", "guard", "watch")]
+    adapters.append("adapters.clock")
     modules = [*adapters, "adapters", "core", "core.errors", "core.text", "installer"]
     ours = {"certbot_pinkeep", *(f"certbot_pinkeep.{name}" for name in modules)}
     assert found <= ours and "certbot_pinkeep.installer" in found

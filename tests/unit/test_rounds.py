@@ -125,12 +125,12 @@ def test_last_lineage_of_a_run(machine: Machine, everyone: bool) -> None:
     text = machine.renewal(NAMES[2]).read_text()
     machine.renewal(NAMES[2]).write_text(text.replace("pinkeep", "apache"))
     expected = NAMES[2] if everyone else NAMES[1]
-    assert run.last(str(machine.config), everyone=everyone) == expected
+    assert run.Run(str(machine.config), str(machine.work)).last(everyone=everyone) == expected
 
 
 def test_no_lineage_is_the_last_where_there_is_none(tmp_path: Path) -> None:
     """Nor where a file cannot be read."""
-    assert run.last(str(tmp_path), everyone=True) is None
+    assert run.Run(str(tmp_path), str(tmp_path)).last(everyone=True) is None
 
 
 def test_g6_apache_is_not_reloaded_for_another_keyring_after_its_test_failed(

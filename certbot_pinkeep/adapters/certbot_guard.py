@@ -1,0 +1,188 @@
+"""The guard in certbot: whatever verb and installer, a pinned lineage gets pinned keys only (G11).
+
+The rules:
+
+* Every verb renews through ``renewal.renew_cert``, and makes a new lineage through
+  ``Client.obtain_and_enroll_certificate``. Both are wrapped once, when certbot loads the plugin.
+* Which lineages are pinned, and what becomes of them, the door decides. A lineage that is not pinned goes
+  through unchanged (G9).
+* For a pinned lineage certbot keeps the key (``reuse_key``), and notes that in the renewal file. A certbot
+  that lacks the plugin then keeps the key, too.
+* ``--new-key`` asks for a rollover. What the admin asked for beside that does not count is said.
+* The installer that the admin chose deploys first. After that the lineage is brought into step: by
+  ``renew`` after each lineage, due or not, by the other verbs at their end.
+* If a private part is not there or takes other arguments, nothing is wrapped here. See ``certbot_watch``
+  for what happens then.
+* If it cannot be told whether a lineage is pinned, its key is kept, and a new one is not issued (G8).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, wraps
+from typing import Any, Protocol
+
+from certbot import errors
+from certbot._internal import client as certbot_client
+from certbot._internal import main as certbot_main
+from certbot._internal import renewal as certbot_renewal
+from certbot._internal import updater as certbot_updater
+
+from certbot_pinkeep.adapters.certbot_client import Pinning, acting_for
+from certbot_pinkeep.adapters.certbot_config import expect, is_given
+from certbot_pinkeep.core import text
+from certbot_pinkeep.core.errors import PinkeepError
+
+logger = logging.getLogger(__name__)
+
+_MARK = "_pinkeep_guarded"
+#: The verbs that deal with one lineage; certbot calls each with its configuration and the plugins.
+VERBS = ("certonly", "run", "install", "reconfigure")
+
+
+class Guarding(Pinning, Protocol):
+    """What is done with a pinned lineage."""
+
+    rollover_asked: bool
+
+    def overrule(self, lineage: str, given: Mapping[str, str]) -> None:
+        """Say which of these flags do not count, because the lineage is pinned.
+
+        :param given: their values; empty: it has none
+        """
+
+
+class Door(Protocol):
+    """What decides which lineages are pinned."""
+
+    def renewing(
+        self, config: Any, installer: Any, lineage: str, names: Sequence[str]
+    ) -> Guarding | None:
+        """The guard of a lineage that is to be renewed; ``None``: it is not pinned.
+
+        :param names: of the new certificate; empty: those of the live one
+        """
+
+    def requesting(self, config: Any, installer: Any, names: Sequence[str]) -> Guarding | None:
+        """The guard of a new lineage; ``None``: its hosts are not pinned."""
+
+    def updating(self, config: Any, lineage: Any) -> None:
+        """``certbot renew`` has had this lineage, due or not."""
+
+    def ending(self, config: Any) -> None:
+        """A verb has done its work."""
+
+
+def guard(door: Door) -> None:
+    """Have certbot ask the door about each lineage.
+
+    :raises Unsupported: when this certbot's functions are not the ones that are known
+    """
+    if hasattr(certbot_renewal.renew_cert, _MARK):
+        return
+    expect(certbot_renewal.renew_cert, ["config", None, "le_client", "lineage"])
+    expect(certbot_client.Client.obtain_and_enroll_certificate, ["self", None, "certname"])
+    verbs = [verb for verb in VERBS if hasattr(certbot_main, verb)]  # 2.1 has no reconfigure
+    for verb in verbs:
+        expect(getattr(certbot_main, verb), ["config", "plugins"])
+    expect(certbot_updater.run_generic_updaters, ["config", "lineage", "plugins"])
+    _wrap(certbot_renewal, "renew_cert", partial(_renew, door))
+    _wrap(certbot_client.Client, "obtain_and_enroll_certificate", partial(_request, door))
+    _wrap(certbot_updater, "run_generic_updaters", partial(_update, door))
+    for verb in verbs:
+        _wrap(certbot_main, verb, partial(_end, door))
+
+
+def _wrap(owner: Any, name: str, instead: Callable[..., Any]) -> None:
+    original: Callable[..., Any] = getattr(owner, name)
+
+    @wraps(original)
+    def guarded(*words: Any, **named: Any) -> Any:
+        return instead(original, *words, **named)
+
+    setattr(guarded, _MARK, True)
+    setattr(owner, name, guarded)
+
+
+def _renew(
+    door: Door,
+    original: Callable[..., None],
+    config: Any,
+    names: Sequence[Any] | None,
+    le_client: Any,
+    lineage: Any,
+) -> None:
+    asked = [str(name) for name in names or ()]
+    try:
+        pinned = door.renewing(config, le_client.installer, lineage.lineagename, asked)
+    except Exception as error:
+        told = "Whether %s is pinned cannot be told, so certbot keeps its key: %s"
+        logger.error(told, lineage.lineagename, text.short(error, text.LONGEST))
+        config.reuse_key, config.new_key = True, False
+        pinned = None
+    if pinned is None:
+        original(config, names, le_client, lineage)
+        return
+    given = _asked(config)
+    _keep_key(config, pinned)
+    acting_for(pinned, partial(original, config, names, le_client, lineage))
+    if given:
+        pinned.overrule(lineage.lineagename, given)
+
+
+def _request(
+    door: Door, original: Callable[..., Any], client: Any, names: Sequence[Any], certname: Any
+) -> Any:
+    asked = [str(name) for name in names]
+    try:
+        pinned = door.requesting(client.config, client.installer, asked)
+    except Exception as error:
+        raise errors.Error(
+            f"Whether a host of the new certificate is pinned cannot be told, so none was issued: {error}"
+        ) from error
+    if pinned is None:
+        return original(client, names, certname)
+    _keep_key(client.config, pinned)
+    return acting_for(pinned, partial(original, client, names, certname))
+
+
+def _keep_key(config: Any, pinned: Guarding) -> None:
+    """Have certbot keep the key, and note that; and ask for a rollover where it was to make a new one."""
+    config.reuse_key = True
+    if config.new_key:
+        config.new_key = False
+        pinned.rollover_asked = True
+
+
+def _asked(config: Any) -> dict[str, str]:
+    """What the admin gave that may not count for a pinned lineage: flags, and their values."""
+    asked = {"--new-key": ""} if config.new_key else {}
+    if is_given(config, "reuse_key") and not config.reuse_key:
+        asked["--no-reuse-key"] = ""
+    if is_given(config, "key_type"):
+        asked["--key-type"] = str(config.key_type).lower()
+    return asked
+
+
+def _update(
+    door: Door, original: Callable[..., None], config: Any, lineage: Any, plugins: Any
+) -> None:
+    original(config, lineage, plugins)
+    if not config.dry_run:
+        _plainly(door.updating, config, lineage)
+
+
+def _end(door: Door, original: Callable[..., Any], config: Any, plugins: Any) -> Any:
+    result = original(config, plugins)
+    if not config.dry_run:
+        _plainly(door.ending, config)
+    return result
+
+
+def _plainly(does: Callable[..., None], *words: Any) -> None:
+    """Do it; what goes wrong is certbot's to tell."""
+    try:
+        does(*words)
+    except PinkeepError as error:
+        raise errors.Error(str(error)) from error
