@@ -20,7 +20,7 @@ from certbot_pinkeep.core.errors import BadFolder, BadOption, PinkeepError
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.storage import trust
 from certbot_pinkeep.storage.store import Store
 
 
@@ -99,13 +99,13 @@ def check_exposed(store: Store, keyring: str, server: Server) -> None:
     """
     store.load(keyring)
     owner = os.stat(_config_dir(store)).st_uid
-    found = atomic.all_exposed([server.snippet] if server.snippet else [], [owner])
+    found = trust.all_exposed([server.snippet] if server.snippet else [], [owner])
     if found:
         what = str(found[0])
         raise BadFolder(
             f"{what[0].upper()}{what[1:]}. {server.title} loads the snippet {server.snippet} from "
             "there, so pinkeep did not publish pins in it. See that nobody changed what is there. Run: "
-            f"{atomic.mend_all(found)}"
+            f"{trust.mend_all(found)}"
         )
 
 

@@ -45,7 +45,7 @@ from certbot_pinkeep.core.observations import (
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import load_certificate, load_private_key
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.storage import atomic, trust
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.storage.store import Store
 
@@ -170,7 +170,7 @@ class LocalFiles:
         ]
         if self.store.shadow:
             wanted.append((self.store.shadow.folder, "records"))
-            exposed = atomic.exposed(self.store.shadow.folder)
+            exposed = trust.exposed(self.store.shadow.folder)
             if exposed is not None and exposed.path != os.path.realpath(self.store.shadow.folder):
                 yield FileInfo(exposed.path, "above records", exposed.mode, exposed.owner)
         if state.snippet:

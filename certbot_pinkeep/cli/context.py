@@ -19,7 +19,7 @@ from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.core import options, text
 from certbot_pinkeep.core.errors import BadOption, DamagedState, PinkeepError
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.storage import atomic, trust
 from certbot_pinkeep.workflow import enrol as enrolling
 from certbot_pinkeep.workflow import move
 from certbot_pinkeep.workflow.publish import Report, Taken
@@ -319,7 +319,7 @@ def write(path: str, content: bytes) -> None:
     :raises PinkeepError: when it cannot be written
     """
     try:
-        target = atomic.resolved(path)
+        target = trust.resolved(path)
         if _is_replaced(path):
             atomic.put(target, content, 0o644)
         else:

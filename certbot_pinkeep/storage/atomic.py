@@ -12,9 +12,7 @@ The rules:
 * Every file is opened for reading here. Only a regular file of a sane size is read: a FIFO would
   hang certbot with its lock held, a device would eat the memory.
 * A folder is made with its mode, whatever the umask says; so is each folder above it.
-* Only root and the user who runs this may be able to change what is believed: each folder and link
-  from ``/`` down to the file, and the file itself. Everything else is as if it was not there. What
-  was looked at is what is read: it is opened first.
+* What is believed is opened first, and looked at then (see ``trust``): what was looked at is what is read.
 * Nothing is written to a FIFO that is somebody else's.
 """
 
@@ -25,14 +23,13 @@ import fcntl
 import itertools
 import os
 import secrets
-import shlex
 import shutil
 import stat
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from certbot_pinkeep.core.errors import BadFolder
+from certbot_pinkeep.storage import trust
 
 #: Bytes that a key, a CSR, a stamp or a clock may have.
 SMALL = 1 << 16
@@ -46,8 +43,6 @@ _swept: set[str] = set()
 _numbered: dict[tuple[str, str], int] = {}
 _LOCK = ".lock"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_MOST_LINKS = 40
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFCHR: "a device",
@@ -75,18 +70,18 @@ def read_closed(path: str, largest: int, trusted: Collection[int] = ()) -> bytes
     at after it was opened, and what was looked at is what is read: nobody can swap them in between.
 
     :param largest: as for :func:`read`
-    :param trusted: as for :func:`exposed`
+    :param trusted: as for :func:`trust.exposed`
     :raises ExposedFile: when others can
     :raises OSError: as :func:`read`
     """
-    found = exposed(path, trusted)
+    found = trust.exposed(path, trusted)
     if found is not None:  # it need not be there, nor be a file
-        raise ExposedFile(found)
+        raise trust.ExposedFile(found)
     descriptor = _opened(path)
     try:
-        found, reached = _looked_at(path, trusted)
+        found, reached = trust.looked_at(path, trusted)
         if found is not None:
-            raise ExposedFile(found)
+            raise trust.ExposedFile(found)
         if reached is None or not os.path.samestat(reached, os.fstat(descriptor)):
             raise OSError(errno.EAGAIN, "it was replaced while it was opened", path)
         return _read(descriptor, path, largest)
@@ -103,7 +98,7 @@ def read_own(path: str, largest: int) -> bytes:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if _is_exposed(os.fstat(descriptor), {0, os.geteuid()}):
+        if trust.is_exposed(os.fstat(descriptor), {0, os.geteuid()}):
             raise OSError(errno.EPERM, "other users can change it", path)
         return _read(descriptor, path, largest)
     finally:
@@ -140,177 +135,6 @@ def stamp(path: str) -> tuple[int, ...] | None:
     except OSError:
         return None
     return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode)
-
-
-#: Paths that a command lists.
-_MOST_LISTED = 8
-
-
-@dataclass(frozen=True)
-class Exposed:
-    """What other users can change.
-
-    :ivar path: a folder, a link or a file
-    :ivar mode: its permission bits
-    :ivar owner: the user whose it is
-    :ivar mend: the command that closes it
-    """
-
-    path: str
-    mode: int
-    owner: int
-    mend: str
-
-    def __str__(self) -> str:
-        return f"other users can change {self.path} (mode {self.mode:04o}, user {self.owner})"
-
-
-def exposed(path: str, trusted: Collection[int] = ()) -> Exposed | None:
-    """What other users can change of the way from ``/`` to *path*; ``None``: nothing that is there.
-
-    In a folder with the sticky bit nobody can replace what is another user's.
-
-    :param trusted: users who count as the one who runs this
-    """
-    return _looked_at(path, trusted)[0]
-
-
-class ExposedFile(OSError):
-    """A file that is not believed.
-
-    :ivar found: what other users can change
-    """
-
-    def __init__(self, found: Exposed) -> None:
-        super().__init__(errno.EPERM, str(found), found.path)
-        self.found = found
-
-
-def _looked_at(path: str, trusted: Collection[int]) -> tuple[Exposed | None, os.stat_result | None]:
-    """What other users can change of the way, and where it ends; ``None``: nothing is there."""
-    users = {0, os.geteuid(), *trusted}
-    found = None
-    try:
-        for reached, found in _way(path):
-            if _is_exposed(found, users):
-                return _exposed(reached, found), found
-    except OSError:
-        return None, None
-    return None, found
-
-
-def all_exposed(paths: Iterable[str], trusted: Collection[int] = ()) -> list[Exposed]:
-    """What other users can change of the ways from ``/`` to these paths.
-
-    :param trusted: as for :func:`exposed`
-    """
-    users = {0, os.geteuid(), *trusted}
-    found: dict[str, Exposed] = {}
-    for path in paths:
-        with suppress(OSError):
-            for reached, stated in _way(path):
-                if reached not in found and _is_exposed(stated, users):
-                    found[reached] = _exposed(reached, stated)
-    return list(found.values())
-
-
-def mend_all(found: Sequence[Exposed], folder: str = "") -> str:
-    """The one command that closes all of it.
-
-    :param folder: where there is too much to list, all that is in it
-    """
-    inside = [one for one in found if folder and f"{one.path}/".startswith(f"{folder}/")]
-    many = len(inside) > _MOST_LISTED
-    listed = [one for one in found if not many or one not in inside]
-    commands = []
-    for command, is_needed in (
-        (f"chown -h {os.geteuid()} ", lambda one: one.mend.startswith("chown")),
-        ("chmod go-w ", lambda one: "chmod" in one.mend),
-    ):
-        paths = [one.path for one in listed if is_needed(one)]
-        if paths:
-            commands.append(command + shlex.join(paths))
-        if many and any(map(is_needed, inside)):
-            program, _, rest = command.partition(" ")
-            commands.append(f"{program} -R {rest}{shlex.quote(folder)}")
-    return " && ".join(commands)
-
-
-def _is_exposed(found: os.stat_result, users: Collection[int]) -> bool:
-    open_to_all = found.st_mode & _OTHERS_WRITE and not stat.S_ISLNK(found.st_mode)
-    if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
-        open_to_all = False
-    return bool(found.st_uid not in users or open_to_all)
-
-
-def resolved(path: str) -> str:
-    """The file that *path* leads to, which may not be there yet. Only root's links and ours are
-    followed: in a folder like ``/tmp`` anybody can put one.
-
-    :raises OSError: when another user's link is on the way, or the folder is not there
-    """
-    reached = path
-    try:
-        for reached, found in _way(path):
-            if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
-                told = f"{reached} is a link of the user {found.st_uid}, which is not followed"
-                raise OSError(errno.EPERM, told, path)
-    except _Missing as missing:
-        if missing.rest:
-            raise
-        reached = str(missing.filename)
-    return reached
-
-
-class _Missing(FileNotFoundError):
-    """Something on the way is not there.
-
-    :ivar rest: whether more comes after it
-    """
-
-    rest = False
-
-
-def _way(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Each folder and link from ``/`` down to *path*, and what is there.
-
-    :raises OSError: when the way ends before
-    """
-    todo = _parts(os.path.join(os.getcwd(), path))
-    reached, links = os.sep, 0
-    while True:
-        try:
-            found = os.lstat(reached)
-        except FileNotFoundError:
-            missing = _Missing(errno.ENOENT, os.strerror(errno.ENOENT), reached)
-            missing.rest = bool(todo)
-            raise missing from None
-        yield reached, found
-        if stat.S_ISLNK(found.st_mode):
-            links += 1
-            if links > _MOST_LINKS:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-            target = os.readlink(reached)
-            todo += _parts(target)
-            reached = os.sep if os.path.isabs(target) else os.path.dirname(reached)
-        if not todo:
-            return
-        # There is no link in what was reached.
-        reached = os.path.normpath(os.path.join(reached, todo.pop()))
-
-
-def _parts(path: str) -> list[str]:
-    return [part for part in reversed(path.split(os.sep)) if part]
-
-
-def _exposed(path: str, found: os.stat_result) -> Exposed:
-    mode = stat.S_IMODE(found.st_mode)
-    commands = []
-    if found.st_uid not in (0, os.geteuid()):
-        commands.append(f"chown -h {os.geteuid()} {shlex.quote(path)}")
-    if mode & _OTHERS_WRITE and not stat.S_ISLNK(found.st_mode):
-        commands.append(f"chmod go-w {shlex.quote(path)}")
-    return Exposed(path, mode, found.st_uid, " && ".join(commands))
 
 
 def replace(
@@ -598,7 +422,7 @@ def make_closed_folder(path: str) -> bool:
     if (
         not stat.S_ISDIR(found.st_mode)
         or found.st_uid != os.geteuid()
-        or not found.st_mode & _OTHERS_WRITE
+        or not found.st_mode & trust.OTHERS_WRITE
     ):
         return False
     os.chmod(path, 0o700)  # first: nothing can be added any more

@@ -21,7 +21,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from certbot_pinkeep.core import times
-from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.storage import atomic, trust
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def make_base(folder: str) -> None:
 
 def is_trusted(path: str) -> bool:
     """Whether only root and we can change what is at *path*; where not, that is told once."""
-    found = atomic.exposed(path)
+    found = trust.exposed(path)
     if found is not None and found.path not in _told:
         _told.add(found.path)
         logger.warning(

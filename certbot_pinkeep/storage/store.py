@@ -24,7 +24,7 @@ from certbot_pinkeep.core.holdings import Window
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.options import HEADERS
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage import atomic, keyring_file
+from certbot_pinkeep.storage import atomic, keyring_file, trust
 from certbot_pinkeep.storage.catalogue import Catalogue, Found
 from certbot_pinkeep.storage.history import Histories
 from certbot_pinkeep.storage.shadow import Shadow
@@ -168,9 +168,9 @@ class Store:
         owner = _owner(os.path.dirname(self.folder))
         try:
             return atomic.read_closed(self.path(name), atomic.LARGE, owner)
-        except atomic.ExposedFile as error:
-            everything = atomic.all_exposed([self.path(name), *self._below()], owner)
-            mend = atomic.mend_all(everything, self.folder)
+        except trust.ExposedFile as error:
+            everything = trust.all_exposed([self.path(name), *self._below()], owner)
+            mend = trust.mend_all(everything, self.folder)
             raise UntrustedState(self.path(name), str(error.found), mend) from error
         except FileNotFoundError:
             return None

@@ -182,12 +182,17 @@ BREAKS = (
         "files exposed regular_files g5_kills",
         ("if not stat.S_ISREG(mode):", "if False:"),
         ("if len(content) > largest:", "if False:"),
-        ("return bool(found.st_uid not in users or open_to_all)", "return bool(open_to_all)"),
         ("os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY", "os.O_RDONLY | os.O_NOCTTY"),
         (
             "reached is None or not os.path.samestat(reached, os.fstat(descriptor))",
             "reached is None",
         ),
+    ),
+    *_of(
+        "storage/trust",
+        "exposed",
+        ("return bool(found.st_uid not in users or open_to_all)", "return bool(open_to_all)"),
+        ("found.st_mode & stat.S_ISVTX:", "True:"),
     ),
     *_of(
         "storage/store",

@@ -16,7 +16,7 @@ import pytest
 from helpers import DAY, LATER, NOW, STATE, Site, mode_of
 
 from certbot_pinkeep.core.errors import UntrustedState
-from certbot_pinkeep.storage import atomic, shadow
+from certbot_pinkeep.storage import atomic, shadow, trust
 from certbot_pinkeep.storage.keyring_file import write
 from certbot_pinkeep.storage.shadow import Shadow
 from certbot_pinkeep.storage.store import Store
@@ -194,9 +194,9 @@ def test_a_folder_with_the_sticky_bit_is_no_hole(tmp_path: Path) -> None:
     (tmp_path / "sticky").mkdir()
     (tmp_path / "sticky").chmod(0o1777)
     (tmp_path / "sticky" / "file").write_text("")
-    assert atomic.exposed(str(tmp_path / "sticky" / "file")) is None
+    assert trust.exposed(str(tmp_path / "sticky" / "file")) is None
     (tmp_path / "sticky" / "file").chmod(0o666)
-    assert atomic.exposed(str(tmp_path / "sticky" / "file")) is not None
+    assert trust.exposed(str(tmp_path / "sticky" / "file")) is not None
 
 
 def test_links_are_followed_to_where_they_lead(
@@ -208,15 +208,15 @@ def test_links_are_followed_to_where_they_lead(
     (tmp_path / "near").mkdir()
     link = tmp_path / "near" / "link"
     link.symlink_to("../far/away")
-    assert atomic.exposed(str(link / "file")) is None
+    assert trust.exposed(str(link / "file")) is None
     (tmp_path / "far").chmod(0o775)
-    seen = atomic.exposed(str(link / "file"))
+    seen = trust.exposed(str(link / "file"))
     assert seen is not None and seen.path == str(tmp_path / "far")
     (tmp_path / "far").chmod(0o755)
     (tmp_path / "round").symlink_to("round")
-    assert atomic.exposed(str(tmp_path / "round" / "file")) is None
+    assert trust.exposed(str(tmp_path / "round" / "file")) is None
     opened(link, "owner", monkeypatch)
-    seen = atomic.exposed(str(link / "file"))
+    seen = trust.exposed(str(link / "file"))
     assert seen is not None and seen.path == str(link) and "chown -h" in seen.mend
 
 
@@ -330,8 +330,8 @@ def test_one_command_closes_everything(tmp_path: Path, count: int) -> None:
     for path in paths:
         path.touch()
         path.chmod(0o666)
-    found = atomic.all_exposed(map(str, paths))
-    command = atomic.mend_all(found, str(folder))
+    found = trust.all_exposed(map(str, paths))
+    command = trust.mend_all(found, str(folder))
     assert len(command) < 500 and ("-R" in command) == (count > 8)
     subprocess.run(["sh", "-c", command], check=True)
-    assert atomic.all_exposed(map(str, paths)) == []
+    assert trust.all_exposed(map(str, paths)) == []

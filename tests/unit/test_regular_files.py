@@ -21,7 +21,7 @@ from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.check import local_files
 from certbot_pinkeep.cli import backup, context
 from certbot_pinkeep.core.errors import PinkeepError
-from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.storage import atomic, trust
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.storage.uptodate import UpToDate
@@ -201,7 +201,7 @@ def test_g8_a_file_that_appears_while_it_is_looked_for_is_not_believed(
 
     monkeypatch.setattr(os, "open", late)
     monkeypatch.setattr(os, "lstat", lstat)
-    with pytest.raises(atomic.ExposedFile, match="user 4711"):
+    with pytest.raises(trust.ExposedFile, match="user 4711"):
         atomic.read_closed(str(path), atomic.SMALL)
 
 

@@ -1,0 +1,192 @@
+"""Whether other users can change a file, or what is on the way to it.
+
+The rules:
+
+* Only root and the user who runs this may be able to change what is believed: each folder and link
+  from ``/`` down to the file, and the file itself. Everything else is as if it was not there.
+* In a folder with the sticky bit nobody can replace what is another user's.
+* Only root's links and ours are followed, where something is to be written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import stat
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_MOST_LINKS = 40
+#: Paths that a command lists.
+_MOST_LISTED = 8
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """What other users can change.
+
+    :ivar path: a folder, a link or a file
+    :ivar mode: its permission bits
+    :ivar owner: the user whose it is
+    :ivar mend: the command that closes it
+    """
+
+    path: str
+    mode: int
+    owner: int
+    mend: str
+
+    def __str__(self) -> str:
+        return f"other users can change {self.path} (mode {self.mode:04o}, user {self.owner})"
+
+
+def exposed(path: str, trusted: Collection[int] = ()) -> Exposed | None:
+    """What other users can change of the way from ``/`` to *path*; ``None``: nothing that is there.
+
+    In a folder with the sticky bit nobody can replace what is another user's.
+
+    :param trusted: users who count as the one who runs this
+    """
+    return looked_at(path, trusted)[0]
+
+
+class ExposedFile(OSError):
+    """A file that is not believed.
+
+    :ivar found: what other users can change
+    """
+
+    def __init__(self, found: Exposed) -> None:
+        super().__init__(errno.EPERM, str(found), found.path)
+        self.found = found
+
+
+def looked_at(path: str, trusted: Collection[int]) -> tuple[Exposed | None, os.stat_result | None]:
+    """What other users can change of the way, and where it ends; ``None``: nothing is there."""
+    users = {0, os.geteuid(), *trusted}
+    found = None
+    try:
+        for reached, found in _way(path):
+            if is_exposed(found, users):
+                return _exposed(reached, found), found
+    except OSError:
+        return None, None
+    return None, found
+
+
+def all_exposed(paths: Iterable[str], trusted: Collection[int] = ()) -> list[Exposed]:
+    """What other users can change of the ways from ``/`` to these paths.
+
+    :param trusted: as for :func:`exposed`
+    """
+    users = {0, os.geteuid(), *trusted}
+    found: dict[str, Exposed] = {}
+    for path in paths:
+        with suppress(OSError):
+            for reached, stated in _way(path):
+                if reached not in found and is_exposed(stated, users):
+                    found[reached] = _exposed(reached, stated)
+    return list(found.values())
+
+
+def mend_all(found: Sequence[Exposed], folder: str = "") -> str:
+    """The one command that closes all of it.
+
+    :param folder: where there is too much to list, all that is in it
+    """
+    inside = [one for one in found if folder and f"{one.path}/".startswith(f"{folder}/")]
+    many = len(inside) > _MOST_LISTED
+    listed = [one for one in found if not many or one not in inside]
+    commands = []
+    for command, is_needed in (
+        (f"chown -h {os.geteuid()} ", lambda one: one.mend.startswith("chown")),
+        ("chmod go-w ", lambda one: "chmod" in one.mend),
+    ):
+        paths = [one.path for one in listed if is_needed(one)]
+        if paths:
+            commands.append(command + shlex.join(paths))
+        if many and any(map(is_needed, inside)):
+            program, _, rest = command.partition(" ")
+            commands.append(f"{program} -R {rest}{shlex.quote(folder)}")
+    return " && ".join(commands)
+
+
+def is_exposed(found: os.stat_result, users: Collection[int]) -> bool:
+    """Whether others than these users can change what was found."""
+    open_to_all = found.st_mode & OTHERS_WRITE and not stat.S_ISLNK(found.st_mode)
+    if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
+        open_to_all = False
+    return bool(found.st_uid not in users or open_to_all)
+
+
+def resolved(path: str) -> str:
+    """The file that *path* leads to, which may not be there yet. Only root's links and ours are
+    followed: in a folder like ``/tmp`` anybody can put one.
+
+    :raises OSError: when another user's link is on the way, or the folder is not there
+    """
+    reached = path
+    try:
+        for reached, found in _way(path):
+            if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+                told = f"{reached} is a link of the user {found.st_uid}, which is not followed"
+                raise OSError(errno.EPERM, told, path)
+    except _Missing as missing:
+        if missing.rest:
+            raise
+        reached = str(missing.filename)
+    return reached
+
+
+class _Missing(FileNotFoundError):
+    """Something on the way is not there.
+
+    :ivar rest: whether more comes after it
+    """
+
+    rest = False
+
+
+def _way(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Each folder and link from ``/`` down to *path*, and what is there.
+
+    :raises OSError: when the way ends before
+    """
+    todo = _parts(os.path.join(os.getcwd(), path))
+    reached, links = os.sep, 0
+    while True:
+        try:
+            found = os.lstat(reached)
+        except FileNotFoundError:
+            missing = _Missing(errno.ENOENT, os.strerror(errno.ENOENT), reached)
+            missing.rest = bool(todo)
+            raise missing from None
+        yield reached, found
+        if stat.S_ISLNK(found.st_mode):
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            target = os.readlink(reached)
+            todo += _parts(target)
+            reached = os.sep if os.path.isabs(target) else os.path.dirname(reached)
+        if not todo:
+            return
+        # There is no link in what was reached.
+        reached = os.path.normpath(os.path.join(reached, todo.pop()))
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in reversed(path.split(os.sep)) if part]
+
+
+def _exposed(path: str, found: os.stat_result) -> Exposed:
+    mode = stat.S_IMODE(found.st_mode)
+    commands = []
+    if found.st_uid not in (0, os.geteuid()):
+        commands.append(f"chown -h {os.geteuid()} {shlex.quote(path)}")
+    if mode & OTHERS_WRITE and not stat.S_ISLNK(found.st_mode):
+        commands.append(f"chmod go-w {shlex.quote(path)}")
+    return Exposed(path, mode, found.st_uid, " && ".join(commands))
