@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from e2e.test_exports import roll_over
+from e2e.reasons import RULE
 from e2e.world import NAME, Pinned, key_pin, keys, refusal
 from lab import Wget2
 from lab.processes import program, run
+
+pytestmark = RULE
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -46,7 +48,7 @@ def test_g3_g7_encrypted_backup_is_opened_in_its_turn(
     assert kept.read_bytes() == sealed.read_bytes() and kept.stat().st_mode & 0o777 == 0o600
     assert "encrypted in keys/" in site.bot.pinkeep("backup", NAME, "list").check().stdout
 
-    roll_over(site)
+    site.rollover_now()
     before = site.live_pin
     site.bot.pinkeep("rollover", NAME, "--when-safe").check()
     done = site.renew()

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certbot_pinkeep.storage import atomic
+from e2e.reasons import COMMAND
 from e2e.world import (
     DAY,
     NAME,
@@ -136,6 +137,7 @@ def test_a_sound_site_is_silent(site: Checked) -> None:
     assert done.returncode == OK
 
 
+@COMMAND
 def test_it_writes_nothing_and_waits_for_no_lock(site: Checked) -> None:
     """It may run while certbot runs: another one holds the lock, and nothing is changed."""
     before = tree(site.bot.folder, without=["forked", "home", "saved"])
@@ -144,6 +146,7 @@ def test_it_writes_nothing_and_waits_for_no_lock(site: Checked) -> None:
     assert changed(before, tree(site.bot.folder, without=["forked", "home", "saved"])) == []
 
 
+@COMMAND
 def test_the_first_line_is_a_summary(site: Checked) -> None:
     """Of several findings the worst one, and how many more there are; then each, the worst first."""
     (site.bot.config_dir / "keys").chmod(0o755)
@@ -155,6 +158,7 @@ def test_the_first_line_is_a_summary(site: Checked) -> None:
     assert [line.split(":")[0] for line in lines] == ["CRITICAL", "WARNING"]
 
 
+@COMMAND
 def test_a_held_rollover_is_no_warning(site: Checked) -> None:
     """What waits until it is safe is as it should be."""
     site.loaded = True
@@ -524,6 +528,7 @@ FAULTS: list[tuple[Callable[[Checked], None], int, str, str]] = [
 ]
 
 
+@COMMAND
 @pytest.mark.parametrize(
     ("plant", "code", "what", "todo"), FAULTS, ids=[fault[0].__name__ for fault in FAULTS]
 )
@@ -580,6 +585,7 @@ def test_what_is_to_be_done_mends_it(
     assert site.check().output.startswith("PINKEEP OK")
 
 
+@COMMAND
 def test_a_backup_that_is_served_too_early_can_be_taken_back(site: Checked) -> None:
     """g2: nobody is locked out any more once the certificate of before is served."""
     site.loaded = True
@@ -593,6 +599,7 @@ def test_a_backup_that_is_served_too_early_can_be_taken_back(site: Checked) -> N
     assert site.check().output.startswith("PINKEEP OK")
 
 
+@COMMAND
 def test_times_are_looked_at(site: Checked) -> None:
     """A renewal that is overdue, a certificate that has expired, a clock that was set back."""
     left = site.certificate_end - datetime.now(timezone.utc)
@@ -602,6 +609,7 @@ def test_times_are_looked_at(site: Checked) -> None:
     check_told(site.check(faketime=-DAY), WARNING, "was reached before", "--clock")
 
 
+@COMMAND
 @pytest.mark.parametrize(
     ("more", "code", "what", "todo"),
     [
@@ -620,6 +628,7 @@ def test_what_cannot_be_looked_at_is_told(
     check_told(site.check(more.format(http=http, other=other)), code, what, todo)
 
 
+@COMMAND
 @pytest.mark.parametrize("words", [("nothing.test",), ("--ca-file=/missing",), ("../x",)])
 def test_what_cannot_be_checked_is_unknown(site: Checked, words: tuple[str, ...]) -> None:
     """One line on standard output, as monitoring takes it."""
@@ -629,6 +638,7 @@ def test_what_cannot_be_checked_is_unknown(site: Checked, words: tuple[str, ...]
     assert line.startswith("PINKEEP UNKNOWN - ")
 
 
+@COMMAND
 def test_without_a_keyring_it_is_unknown(empty_bot: Bot) -> None:
     """And the line says how to get one."""
     empty_bot.config_dir.mkdir()

@@ -6,9 +6,8 @@ import builtins
 import io
 import os
 import shutil
-import signal
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,185 +15,57 @@ from typing import Any
 import certbot.compat.os
 import pytest
 
-from e2e.world import (
-    NAME,
-    OFFLINE,
-    Bot,
-    Pinned,
-    check_closed,
-    key_pin,
-    keys,
-    live_pin,
-    pins_in,
-    tree,
-)
+from e2e.killing import Guest, Scene, moments, saved_keys, visible, whole_files
+from e2e.reasons import FILES, LAB
+from e2e.world import NAME, OFFLINE, Bot, Pinned, check_closed, keys, live_pin, pins_in, tree
 from lab import Wget2
 
-STEPS = ("replace", "rename", "link", "unlink", "symlink", "mkdir", "rmdir", "fsync", "open")
-NEVER = 300
-KILLED = -signal.SIGKILL
+MANY = 300
 
 NewcomerMaker = Callable[[], Wget2]
 
 
-def kill_before_step(folders: tuple[str, ...], number: int) -> None:
-    """Kill this process right before its ``number``-th step that changes a file in the folders.
-
-    The moment after a step is the moment before the next one.
-    """
-    left = [number]
-    for name in STEPS:
-        real: Callable[..., Any] = getattr(os, name)
-        step = partial(_step, real, name, folders, left)
-        for module in (os, certbot.compat.os):
-            if getattr(module, name, None) is real:
-                setattr(module, name, wraps(real)(step))
-
-
-def _step(
-    real: Callable[..., Any],
-    name: str,
-    folders: tuple[str, ...],
-    left: list[int],
-    *args: Any,
-    **named: Any,
-) -> Any:
-    if _changes(name, args, named, folders):
-        left[0] -= 1
-        if not left[0]:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return real(*args, **named)
-
-
-def _changes(
-    name: str, args: tuple[Any, ...], named: dict[str, Any], folders: tuple[str, ...]
-) -> bool:
-    if name == "fsync":
-        paths = [os.readlink(f"/proc/self/fd/{args[0]}")]
-    elif name == "open":
-        flags = args[1] if len(args) > 1 else named.get("flags", 0)
-        if not flags & os.O_CREAT:
-            return False
-        paths = [os.fspath(args[0])]
-    else:
-        paths = [os.fspath(each) for each in args if isinstance(each, (str, os.PathLike))]
-    return any(
-        str(path).startswith(folders) and not str(path).endswith(".certbot.lock") for path in paths
-    )
-
-
-class Scene:
-    """A certbot's folders as they are now, to come back to."""
-
-    def __init__(self, bot: Bot) -> None:
-        self._bot = bot
-        self._saved = bot.folder.with_name("saved")
-        for name in ("config", "work"):
-            (bot.folder / name).mkdir(exist_ok=True)
-            shutil.copytree(bot.folder / name, self._saved / name, symlinks=True)
-
-    def restore(self) -> None:
-        """Come back."""
-        for name in ("config", "work"):
-            shutil.rmtree(self._bot.folder / name)
-            shutil.copytree(self._saved / name, self._bot.folder / name, symlinks=True)
-
-
-def saved_keys(bot: Bot) -> set[str]:
-    """The pins of all key files; a temporary file is none."""
-    folder = bot.config_dir / "keys"
-    if not folder.exists():
-        return set()
-    return {key_pin(path) for path in folder.iterdir() if not path.name.startswith(".")}
-
-
 def survive(site: Pinned, newcomer: NewcomerMaker, *args: str) -> int:
-    """Kill ``certbot renew ARGS`` before each of its steps; return how many those are.
+    """Kill ``certbot renew ARGS`` at each moment; return how many those are.
 
     Right after a kill Apache is reloaded, as logrotate does it at night, and somebody visits for
     the first time. Then a plain `certbot renew` must bring everything into step, and that visitor
-    must be served still. Where a kill leaves what the one before it left, visitors need not come.
+    must be served still. Where Apache would load what it loads already, visitors need not come.
     """
-    bot = site.bot
-    pin = site.live_pin
-    scene = Scene(bot)
-    folders = (str(bot.config_dir), str(bot.work_dir))
-    left = None
-    for number in count(1):
-        assert number < NEVER
-        scene.restore()
-        done = bot.fork_renew(*args, before=partial(kill_before_step, folders, number))
-        if done.returncode != KILLED:
-            done.check()
-            site.check_whole()
-            return number - 1
+    bot, pin = site.bot, site.live_pin
+    killed = moments(bot, "renew", *bot.account, *args)
+    site.check_whole()
+    seen: object = None
+    for kill in killed:
+        kill.restore()
         before = saved_keys(bot)
         whole_files(bot)
-        left, earlier = visible(site), left
-        guest = None if left == earlier else Guest(site, newcomer())
+        seen, earlier = visible(site), seen
+        guest = None if seen == earlier else Guest(site, newcomer())
 
         if bot.fork_renew(*OFFLINE).returncode:
             bot.fork_renew(*OFFLINE).check()
 
         site.check_whole()
-        assert site.live_pin == pin, number
+        assert site.live_pin == pin
         assert before <= saved_keys(bot)
         if guest:
             guest.come_back()
-    raise AssertionError
+    return len(killed)
 
 
-def visible(site: Pinned) -> tuple[object, ...]:
-    """What Apache would load now: the certificate, its key, and how many snippets."""
-    links = [path.readlink().name for path in sorted(site.bot.live(NAME).glob("*.pem"))]
-    return (*links, site.snippet.exists())
-
-
-class Guest:
-    """A visitor who comes at the worst moment, and comes back when all is well again."""
-
-    def __init__(self, site: Pinned, visitor: Wget2) -> None:
-        self._site = site
-        self._visitor = visitor
-        # Certbot moves its four links one by one: Apache does not load a part of them.
-        if not site.server.configtest().returncode:
-            site.server.reload()
-        assert visitor.visit(site.url).accepted
-        self._promised = set(visitor.noted(NAME))
-
-    def come_back(self) -> None:
-        """Visit again, after Apache was reloaded."""
-        site = self._site
-        assert self._promised <= set(keys(site.bot))
-        site.server.reload()
-        assert site.server.served_pin(NAME) == site.live_pin
-        assert len(site.server.get(NAME).pins) == 1
-        assert self._visitor.visit(site.url).accepted
-
-
-def whole_files(bot: Bot) -> None:
-    """What a kill left: whole files, and no pin that is published but not on record."""
-    for path in (bot.config_dir / "pinkeep").glob("apache/*.conf"):
-        assert len(pins_in(path)) == 3
-        record = path.parents[1] / path.name
-        assert record.exists()
-        assert all(pin in record.read_text() for pin in pins_in(path))
-        assert path.read_text().endswith("\n")
-        assert set(pins_in(path)) <= set(keys(bot))
-    for path in (bot.config_dir / "csr").glob("[0-9]*.pem"):
-        assert path.read_text().endswith("-----END CERTIFICATE REQUEST-----\n")
-
-
+@FILES
+@pytest.mark.long
 def test_g5_killed_at_each_step_of_an_adoption(site: Pinned, newcomer: NewcomerMaker) -> None:
     """No key is lost, no file is half-written, nobody is locked out; the next run completes it."""
     assert survive(site, newcomer, *OFFLINE) > 20
 
 
+@pytest.mark.long
 def test_g5_killed_at_each_step_of_a_renewal(pinned: Pinned, newcomer: NewcomerMaker) -> None:
     """The same for a forced renewal that stages another backup on its way."""
     pinned.bot.renew(*OFFLINE).check()
-    more = ["--force-renewal", *OFFLINE]
-    assert survive(pinned, newcomer, *more) > 10
+    assert survive(pinned, newcomer, "--force-renewal", *OFFLINE) > 10
 
 
 # At every moment
@@ -274,6 +145,7 @@ def test_g7_private_from_the_first_byte(bot: Bot, tmp_path: Path) -> None:
     check_closed(bot)
 
 
+@LAB
 def test_g7_the_watch_sees_what_is_open(bot: Bot, tmp_path: Path) -> None:
     """The counter-case: a file made for everybody is noted as such."""
     watch = Watch(bot.config_dir, tmp_path / "notes")
@@ -322,7 +194,7 @@ def test_g5_an_error_while_writing_leaves_everything_whole(bot: Bot, adopted: bo
     pin = live_pin(bot, NAME)
     change = [*OFFLINE, "--pinkeep-max-age=86400", "--pinkeep-backup-keys=3"]
     for number in count(1):
-        assert number < NEVER
+        assert number < MANY
         scene.restore()
         done = bot.fork_renew(*change, before=partial(_full_disk, str(bot.config_dir), number))
         if not done.returncode and "No space left" not in done.output:

@@ -8,35 +8,26 @@ from pathlib import Path
 
 import pytest
 
+from e2e.reasons import COMMAND
 from e2e.world import NAME, Pinned, key_pin, keys, pins_in_header
 from lab import Wget2
 from lab.judges import curl_accepts, dane_accepts, danetool_record, is_valid
 from lab.nginx import Nginx
 from lab.processes import program, run
 
+pytestmark = COMMAND
+
 SCHEMA = Path(__file__).with_name("android.rng")
 NOBODYS = "sha256//" + "A" * 43 + "="
-
-
-def export(site: Pinned, form: str, *more: str) -> str:
-    """What ``certbot-pinkeep export`` prints."""
-    return site.bot.pinkeep("export", site.name, "--format", form, *more).check().stdout
-
-
-def roll_over(site: Pinned) -> None:
-    """Exchange the key for the first backup, at once."""
-    with site.server.reloading():
-        site.rollover("--now").check()
-    site.await_certificate()
 
 
 def test_header_is_what_apache_sends_and_wget2_notes(pinned: Pinned, regular: Wget2) -> None:
     """To the byte; and the visitor holds the same pins."""
     (sent,) = pinned.server.get(NAME).pins
-    assert export(pinned, "header") == f"Public-Key-Pins: {sent}\n"
+    assert pinned.export("header") == f"Public-Key-Pins: {sent}\n"
     assert regular.visit(pinned.url).accepted
     assert sorted(regular.noted(NAME)) == sorted(pins_in_header(sent))
-    assert [one["pin"] for one in json.loads(export(pinned, "json"))["pins"]] == pinned.pins
+    assert [one["pin"] for one in json.loads(pinned.export("json"))["pins"]] == pinned.pins
 
 
 def test_nginx_sends_the_header_and_wget2_holds_to_it(
@@ -67,7 +58,7 @@ def test_nginx_sends_the_header_and_wget2_holds_to_it(
 
 def test_nginx_itself_finds_fault_with_another_snippet(pinned: Pinned, tmp_path: Path) -> None:
     """Its test of the configuration is no formality: a variable of another keyring is none."""
-    snippet, text = tmp_path / "pins.conf", export(pinned, "nginx")
+    snippet, text = tmp_path / "pins.conf", pinned.export("nginx")
     for number, content in enumerate((text, text.replace("map $https $", "map $https $x"))):
         snippet.write_text(content)
         nginx = Nginx(tmp_path / f"nginx-{number}", NAME, pinned.bot.live(NAME), snippet)
@@ -97,7 +88,7 @@ def test_report_only_goes_through_nginx_as_such(site: Pinned, tmp_path: Path) ->
     """With its URI, quoted as nginx needs it."""
     site.adopt("--pinkeep-report-only", "--pinkeep-report-uri=https://r.example/?a='b;c'&d=%5C")
     snippet = tmp_path / "pins.conf"
-    snippet.write_text(export(site, "nginx"))
+    snippet.write_text(site.export("nginx"))
     with Nginx(tmp_path / "nginx", NAME, site.bot.live(NAME), snippet) as nginx:
         assert nginx.get().pins == []
         assert nginx.get().pins_report_only == site.server.get(NAME).pins_report_only != []
@@ -105,13 +96,13 @@ def test_report_only_goes_through_nginx_as_such(site: Pinned, tmp_path: Path) ->
 
 def test_curl_accepts_each_key_of_its_export_and_no_other(pinned: Pinned, quick_root: Path) -> None:
     """The key of today, the next one after a rollover; a pin of nobody's is refused."""
-    port, value = pinned.server.https_port, export(pinned, "curl").strip()
+    port, value = pinned.server.https_port, pinned.export("curl").strip()
     for _ in range(2):
         assert curl_accepts(NAME, port, quick_root, value)
         others = ";".join(one for one in value.split(";") if pinned.live_pin not in one)
         assert not curl_accepts(NAME, port, quick_root, others)
         assert not curl_accepts(NAME, port, quick_root, NOBODYS)
-        roll_over(pinned)
+        pinned.rollover_now()
 
 
 def test_g2_what_the_running_apache_would_be_refused_by_is_not_exported(
@@ -121,7 +112,7 @@ def test_g2_what_the_running_apache_would_be_refused_by_is_not_exported(
     port = site.server.https_port
 
     def accepted() -> bool:
-        return curl_accepts(NAME, port, quick_root, export(site, "curl").strip())
+        return curl_accepts(NAME, port, quick_root, site.export("curl").strip())
 
     site.bot.renew(*site.options, "--pinkeep-reload-command=").check()
     assert accepted()  # nothing was pinned before
@@ -136,25 +127,25 @@ def test_g2_what_the_running_apache_would_be_refused_by_is_not_exported(
         assert old in refused.stderr and f"certbot-pinkeep confirm {NAME}" in refused.stderr
     site.server.reload()
     site.confirm()
-    assert old not in export(site, "curl") and accepted()
+    assert old not in site.export("curl") and accepted()
 
 
 def test_tlsa_records_hold_before_and_after_a_rollover(pinned: Pinned) -> None:
     """openssl accepts the site by the record of its key alone, and refuses it by the others."""
     port = pinned.server.https_port
-    records = export(pinned, "tlsa", "--port", str(port)).splitlines()
+    records = pinned.export("tlsa", "--port", str(port)).splitlines()
     assert len(records) == len(pinned.pins) == 3
     for place in (0, 1):
         assert dane_accepts(NAME, port, records)
         alone = [dane_accepts(NAME, port, [record]) for record in records]
         assert alone == [number == place for number in range(3)]
-        roll_over(pinned)
+        pinned.rollover_now()
 
 
 def test_danetool_makes_the_same_records(pinned: Pinned, tmp_path: Path) -> None:
     """For each key: that of today, and the next ones."""
     port, public = pinned.server.https_port, tmp_path / "public.pem"
-    records = export(pinned, "tlsa", "--port", str(port)).splitlines()
+    records = pinned.export("tlsa", "--port", str(port)).splitlines()
     made = {}
     for path in keys(pinned.bot).values():
         run([program("openssl"), "pkey", "-in", str(path), "-pubout", "-out", str(public)]).check()
@@ -165,7 +156,7 @@ def test_danetool_makes_the_same_records(pinned: Pinned, tmp_path: Path) -> None
 
 def test_ios_is_a_property_list_with_apples_keys(family: Pinned) -> None:
     """A dictionary for each domain; plutil's stand-in is Python's own plistlib."""
-    content = plistlib.loads(export(family, "ios").encode())
+    content = plistlib.loads(family.export("ios").encode())
     domains = content.pop("NSAppTransportSecurity").pop("NSPinnedDomains")
     assert content == {} and NAME in domains
     for entry in domains.values():
@@ -181,7 +172,7 @@ def test_android_is_valid_by_its_schema(
 ) -> None:
     """With and without an expiration."""
     path = tmp_path / "network_security_config.xml"
-    path.write_text(export(family, "android", *more))
+    path.write_text(family.export("android", *more))
     assert is_valid(path, SCHEMA)
 
 
@@ -199,7 +190,7 @@ def test_schema_refuses_what_android_would(
     pinned: Pinned, tmp_path: Path, old: str, new: str
 ) -> None:
     """So that its yes means something."""
-    text, path = export(pinned, "android"), tmp_path / "config.xml"
+    text, path = pinned.export("android"), tmp_path / "config.xml"
     assert old in text
     path.write_text(text.replace(old, new, 1))
     assert not is_valid(path, SCHEMA)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+from e2e.reasons import SERVER
 from e2e.world import NAME, OTHER, Pinned, changed, live_pin, tree
 from lab import Wget2
 
 
+@SERVER
 def test_one_header_over_tls_only(pinned: Pinned, regular: Wget2) -> None:
     """Exactly one, on a page and on an error alike; none over plain HTTP."""
     expected = "; ".join([*(f'pin-sha256="{pin}"' for pin in pinned.pins), "max-age=5184000"])
@@ -21,6 +23,7 @@ def test_one_header_over_tls_only(pinned: Pinned, regular: Wget2) -> None:
     assert regular.noted(NAME) == pinned.pins
 
 
+@SERVER
 def test_report_only_is_another_header(site: Pinned, regular: Wget2) -> None:
     """Nothing is enforced: the other name, once, over TLS only; and back to the enforced one."""
     site.adopt("--pinkeep-report-only", "--pinkeep-report-uri=https://reports.test/hpkp?a=%20b")
@@ -39,6 +42,7 @@ def test_report_only_is_another_header(site: Pinned, regular: Wget2) -> None:
     assert (len(answer.pins), answer.pins_report_only) == (1, [])
 
 
+@SERVER
 def test_include_subdomains(site: Pinned) -> None:
     """The option adds the directive, is remembered, and can be taken back."""
     site.adopt("--pinkeep-include-subdomains")
@@ -79,6 +83,7 @@ def test_g9_the_other_lineage_is_left_alone(site: Pinned) -> None:
     assert OTHER not in site.keyring.read_text()
 
 
+@SERVER
 def test_g9_a_header_of_the_admins_own_stays(pinned: Pinned) -> None:
     """Other snippets in the same folder are neither read nor written."""
     own = pinned.snippet.with_name("zz-own.conf")

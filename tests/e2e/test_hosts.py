@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from e2e.conftest import ApacheMaker
+from e2e.reasons import RULE
 from e2e.world import NAME, Bot, Pinned, live_certificate, live_pin, refused_at, said, snippet_of
 from lab import Site, Wget2
 
@@ -32,6 +33,7 @@ def test_g2_g12_two_lineages_for_one_host(bot: Bot, apache: ApacheMaker, regular
     assert refused_at(regular, site.server, [NAME]) == []
 
 
+@RULE
 def test_g2_a_duplicate_that_came_past_pinkeep(
     bot: Bot, apache: ApacheMaker, regular: Wget2
 ) -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from e2e.reasons import LAB
 from lab import Apache, Ca, Certbot, LabError, Site, Wget2
+
+pytestmark = LAB
 
 NAME = "www.pin.test"
 SPARE = "A" * 43 + "="

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.reasons import SERVER
 from e2e.world import NAME, Bot, Pinned, live_certificate, said, script
 from lab import wait_for
 from lab.nginx import Nginx
@@ -31,6 +32,7 @@ def test_g12_renewed_certificate_is_loaded_though_the_snippet_fails_its_test(
     pinned.check_whole()
 
 
+@SERVER
 def test_g12_apache_without_mod_headers_loads_certificates(site: Pinned) -> None:
     """The snippet passes the test, no header is sent, and that is said with what to do."""
     site.server.write_config(without="headers")
@@ -70,6 +72,7 @@ def test_g12_apache_that_is_stopped_is_not_started(site: Pinned, verb: str) -> N
     site.check_whole()
 
 
+@SERVER
 def test_g12_nginx_sends_the_header_and_loads_certificates(bot: Bot, tmp_path: Path) -> None:
     """Its own test and reload are run; Apache is only asked whether it runs, once nginx does not."""
     keep = ["--installer", "pinkeep", "--pinkeep-header=nginx"]

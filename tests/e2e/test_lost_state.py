@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.reasons import RULE
 from e2e.world import (
     DAY,
     HOUR,
@@ -43,7 +44,7 @@ def lose(site: Pinned, what: str) -> None:
         shutil.rmtree(site.bot.work_dir)
 
 
-@pytest.mark.parametrize("what", ["file", "shadow"])
+@pytest.mark.parametrize("what", ["file", pytest.param("shadow", marks=RULE)])
 def test_g2_g8_the_keyring_file_is_gone(
     pinned: Pinned, regular: Wget2, newcomer: NewcomerMaker, what: str
 ) -> None:
@@ -76,6 +77,7 @@ def test_g2_g8_the_keyring_file_is_gone(
     pinned.check_whole()
 
 
+@RULE
 def test_g2_g8_a_lost_policy_that_bound_for_longer(
     site: Pinned, regular: Wget2, newcomer: NewcomerMaker
 ) -> None:
@@ -103,6 +105,7 @@ def test_g2_g8_a_lost_policy_that_bound_for_longer(
     all_accepted(site, visitors, late)
 
 
+@RULE
 def test_g2_what_a_rollover_from_lost_state_would_have_done(site: Pinned, regular: Wget2) -> None:
     """The counter-case: forced, it locks out who came before the loss, as is announced."""
     site.adopt("--pinkeep-backup-keys=1")
@@ -140,6 +143,7 @@ def put_older_back(site: Pinned, folder: Path, rollovers: int) -> timedelta:
     return clock + 3 * DAY
 
 
+@RULE
 @pytest.mark.parametrize("rollovers", [1, 2])
 def test_g2_g8_an_older_config_dir_is_put_back(
     site: Pinned, newcomer: NewcomerMaker, tmp_path: Path, rollovers: int
@@ -170,6 +174,7 @@ def test_g2_g8_an_older_config_dir_is_put_back(
     site.check_whole()
 
 
+@RULE
 def test_g2_g8_an_older_config_dir_without_the_newest_keys_is_put_back(
     site: Pinned, newcomer: NewcomerMaker, tmp_path: Path
 ) -> None:
@@ -198,6 +203,7 @@ def test_g2_g8_an_older_config_dir_without_the_newest_keys_is_put_back(
     site.check_whole()
 
 
+@RULE
 def test_g2_g8_damaged_then_moved_away(
     pinned: Pinned, regular: Wget2, newcomer: NewcomerMaker
 ) -> None:
@@ -243,6 +249,7 @@ def test_g2_g8_damaged_then_moved_away(
     all_accepted(pinned, visitors, late)
 
 
+@RULE
 def test_g8_the_clock_is_set_back(site: Pinned, regular: Wget2, newcomer: NewcomerMaker) -> None:
     """A policy that is published then ends nothing, and nothing rolls over, until time is right."""
     bot, back = site.bot, -400 * DAY
@@ -278,6 +285,7 @@ def test_g8_the_clock_is_set_back(site: Pinned, regular: Wget2, newcomer: Newcom
     site.check_whole()
 
 
+@RULE
 def test_g8_the_clock_is_set_back_a_little(site: Pinned, regular: Wget2) -> None:
     """A day is enough: that clock fulfils no wish, the right one does, and time counts from then."""
     site.adopt(SHORT, "--pinkeep-backup-keys=1")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import ApacheMaker
+from e2e.reasons import RULE
 from e2e.world import (
     KEYRING,
     OTHER,
@@ -140,6 +141,7 @@ def test_g6_what_cannot_be_published_fails_the_run(crowd: Crowd) -> None:
     crowd.check_whole()
 
 
+@RULE
 def test_two_keyrings_take_one_reload(crowd: Crowd) -> None:
     """A test for each changed snippet, and one reload for both."""
     crowd.count()

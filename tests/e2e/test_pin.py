@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from e2e.reasons import RULE
 from e2e.world import NAME, Pinned, clock_at, key_pin, moments_in, refusal, said
 from lab import Completed, Site, Wget2
 from lab.judges import curl_accepts
@@ -66,6 +67,7 @@ def test_g2_header_of_before_locks_nobody_out(site: Pinned, regular: Wget2, tmp_
     assert site.live_pin == pin_of_offline and regular.visit(site.url).accepted
 
 
+@RULE
 def test_g2_header_of_a_stranger_is_not_believed(site: Pinned, tmp_path: Path) -> None:
     """Another server answers for the name, with a key of its own: it could block every rollover."""
     key, cert = tmp_path / "foreign.key", tmp_path / "foreign"

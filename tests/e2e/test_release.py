@@ -6,10 +6,12 @@ import plistlib
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from e2e.test_exports import export, roll_over
+from e2e.reasons import RULE
 from e2e.world import NAME, Pinned, clock_at, key_pin, moments_in, refusal
 from lab.judges import curl_accepts
 from lab.processes import program, run
+
+pytestmark = RULE
 
 IOS = ("--channel", "ios", "--label", "3.2")
 
@@ -22,7 +24,7 @@ def release(site: Pinned, *words: str) -> str:
 def test_g2_ios_app_is_never_locked_out(pinned: Pinned, quick_root: Path) -> None:
     """The app of today accepts every key of a year. Both backups that it carries are used; then a
     rollover is refused, by name and date, until one that it carries is brought back, or it ends."""
-    app = plistlib.loads(export(pinned, "ios").encode())
+    app = plistlib.loads(pinned.export("ios").encode())
     identities = app["NSAppTransportSecurity"]["NSPinnedDomains"][NAME]["NSPinnedLeafIdentities"]
     carried = [one["SPKI-SHA256-BASE64"] for one in identities]
     value = ";".join(f"sha256//{pin}" for pin in carried)
@@ -39,7 +41,7 @@ def test_g2_ios_app_is_never_locked_out(pinned: Pinned, quick_root: Path) -> Non
         assert accepted()
         pinned.renew()
         assert pinned.live_pin == served[-1] and accepted()
-        roll_over(pinned)
+        pinned.rollover_now()
         served.append(pinned.live_pin)
     assert served == carried and accepted()
 
@@ -77,7 +79,7 @@ def test_g2_backup_that_the_release_carries_makes_it_safe_again(
     assert len(site.pins) == 3 and site.pins[-1] == key_pin(key)
     day = (datetime.now(timezone.utc) + timedelta(days=365)).date()
     release(site, "add", *IOS, "--until", day.isoformat())
-    roll_over(site)
+    site.rollover_now()
     before = site.live_pin
 
     told = refusal(site.rollover("--now"))
@@ -88,7 +90,7 @@ def test_g2_backup_that_the_release_carries_makes_it_safe_again(
 
     said = site.bot.pinkeep("backup", NAME, "add", "--key", str(key)).check().stdout
     assert key_pin(key) in said
-    roll_over(site)
+    site.rollover_now()
     assert site.live_pin == key_pin(key)
     assert curl_accepts(NAME, site.server.https_port, quick_root, value)
     assert "the release ios 3.2" in refusal(site.rollover("--now"))
@@ -106,7 +108,7 @@ def test_g2_app_that_is_used_for_longer_and_whose_record_was_lost_is_not_locked_
     dates = [(today + timedelta(days=days)).isoformat() for days in (30, 400)]
     told = release(site, "add", *IOS, "--until", dates[0])
     assert told.split()[-2:] == carried
-    roll_over(site)
+    site.rollover_now()
     assert site.live_pin == carried[1] and set(site.pins) != set(carried)
 
     again = site.bot.pinkeep("release", site.name, "add", *IOS, "--until", dates[1])

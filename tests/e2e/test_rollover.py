@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import stat
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
-from e2e.test_crash import (
-    KILLED,
-    NEVER,
-    Guest,
-    Scene,
-    kill_before_step,
-    saved_keys,
-    visible,
-    whole_files,
-)
+from e2e.killing import Guest, moments, saved_keys, visible, whole_files
+from e2e.reasons import COMMAND, RULE, VALUE
 from e2e.world import (
     DAY,
     HOUR,
@@ -49,7 +38,6 @@ from lab import Wget2
 
 NewcomerMaker = Callable[[], Wget2]
 SIXTY_DAYS = 60 * DAY
-HALF = 45  # of the steps of a renewal that rolls over, about
 
 
 @pytest.fixture
@@ -98,6 +86,7 @@ def test_g2_a_safe_rollover(pinned: Pinned, regular: Wget2) -> None:
     assert regular.visit(pinned.url).accepted
 
 
+@RULE
 def test_g4_one_publication_takes_the_old_key_out_and_a_new_backup_in(
     pinned: Pinned, tmp_path: Path
 ) -> None:
@@ -184,19 +173,7 @@ def test_certonly_fulfils_a_wish(pinned: Pinned, regular: Wget2) -> None:
     pinned.check_whole()
 
 
-def test_g2_new_key_is_a_rollover(pinned: Pinned, regular: Wget2) -> None:
-    """`certonly --new-key` takes the first backup, no key of its own; later renewals keep it."""
-    new = pinned.pins[1]
-    assert regular.visit(pinned.url).accepted
-    with pinned.server.reloading():
-        pinned.certonly("-d", NAME, "--new-key").check()
-    assert pinned.server.served_pin(NAME) == new
-    assert regular.visit(pinned.url).accepted
-    pinned.renew()
-    assert pinned.live_pin == new
-    pinned.check_whole()
-
-
+@RULE
 def test_g2_g6_a_rollover_whose_snippet_fails_its_test(pinned: Pinned, regular: Wget2) -> None:
     """The earlier pins stay, which have the new key: whoever reloads Apache locks nobody out."""
     text, (old, new, third) = pinned.snippet.read_text(), pinned.pins
@@ -220,6 +197,7 @@ def test_g2_g6_a_rollover_whose_snippet_fails_its_test(pinned: Pinned, regular: 
 # Where it is not
 
 
+@RULE
 def test_g2_an_unsafe_rollover_is_refused(spent: Pinned) -> None:
     """One line that says until when, and it is 60 days after the policy without the pin ended."""
     bot, key = spent.bot, spent.live_pin
@@ -282,6 +260,7 @@ def test_g2_new_key_is_refused_while_it_is_not_safe(spent: Pinned) -> None:
     spent.check_whole()
 
 
+@RULE
 def test_report_only_pins_hold_nobody(site: Pinned, regular: Wget2) -> None:
     """What is only reported locks nobody out: one rollover after the other is safe."""
     site.adopt("--pinkeep-backup-keys=1", "--pinkeep-report-only")
@@ -297,6 +276,7 @@ def test_report_only_pins_hold_nobody(site: Pinned, regular: Wget2) -> None:
 # Compromised
 
 
+@RULE
 def test_a_compromised_key_is_left_by_the_next_renewal(pinned: Pinned, regular: Wget2) -> None:
     """Where a backup is safe: it is compromised at once, pinned while it is served, then never."""
     old, new, third = pinned.pins
@@ -350,6 +330,7 @@ def test_g2_g3_a_compromised_key_while_nothing_is_safe(spent: Pinned, regular: W
     spent.check_whole()
 
 
+@RULE
 def test_a_compromised_key_when_safe(spent: Pinned) -> None:
     """`--compromised --when-safe` is no refusal, but says that renewals fail until then."""
     done = spent.rollover("--compromised", "--when-safe")
@@ -362,6 +343,7 @@ def test_a_compromised_key_when_safe(spent: Pinned) -> None:
 # Forced
 
 
+@RULE
 def test_g2_a_forced_rollover_locks_out_whom_it_said(
     spent: Pinned, regular: Wget2, newcomer: NewcomerMaker
 ) -> None:
@@ -386,6 +368,7 @@ def test_g2_a_forced_rollover_locks_out_whom_it_said(
     spent.check_whole()
 
 
+@RULE
 def test_a_forced_rollover_waits_for_the_next_renewal(spent: Pinned, regular: Wget2) -> None:
     """Without `--now` it is announced, and announced again by the renewal that does it."""
     key, new = spent.pins
@@ -398,6 +381,7 @@ def test_a_forced_rollover_waits_for_the_next_renewal(spent: Pinned, regular: Wg
     assert not spent.state()["due"]
 
 
+@RULE
 def test_g2_force_where_it_is_safe(pinned: Pinned, regular: Wget2) -> None:
     """It says that nobody is locked out, and nobody is."""
     assert regular.visit(pinned.url).accepted
@@ -406,6 +390,7 @@ def test_g2_force_where_it_is_safe(pinned: Pinned, regular: Wget2) -> None:
     assert regular.visit(pinned.url).accepted
 
 
+@RULE
 def test_force_gets_a_compromised_key_out(spent: Pinned) -> None:
     """The command that the failed renewal names renews at once."""
     key, new = spent.pins
@@ -421,6 +406,7 @@ def test_force_gets_a_compromised_key_out(spent: Pinned) -> None:
 # By age
 
 
+@RULE
 @pytest.mark.parametrize(
     ("backups", "days", "turns"),
     [(1, 60, "RHRH"), (2, 60, "RRRR"), (1, 1, "RRRR"), (2, 400, "RRHH")],
@@ -447,6 +433,7 @@ def test_g2_rollover_days_0(
     site.check_whole()
 
 
+@RULE
 def test_rollover_days(site: Pinned, regular: Wget2) -> None:
     """A key in service for longer than that is exchanged, not a day earlier, and the option is kept."""
     site.adopt("--pinkeep-rollover-days=30")
@@ -469,6 +456,7 @@ def test_rollover_days(site: Pinned, regular: Wget2) -> None:
     assert moment(state["next_due"]) >= due + 30 * DAY
 
 
+@RULE
 def test_rollover_days_never(bot: Bot) -> None:
     """With `never` a key is kept for ten years, for which the default would have exchanged it."""
     bot.renew(*OFFLINE, "--pinkeep-rollover-days=never").check()
@@ -480,6 +468,7 @@ def test_rollover_days_never(bot: Bot) -> None:
     assert live_pin(bot, NAME) != pin
 
 
+@VALUE
 @pytest.mark.parametrize("value", ["soon", "-1", "", "1.5"])
 def test_g3_g10_a_bad_number_of_days(bot: Bot, value: str) -> None:
     """The renewal goes on with the key, the error names option and value; certonly does not begin."""
@@ -505,6 +494,7 @@ def test_g3_g10_a_bad_number_of_days(bot: Bot, value: str) -> None:
 # Backups that are lost
 
 
+@RULE
 def test_g2_a_backup_without_its_file_is_passed_over(pinned: Pinned, regular: Wget2) -> None:
     """The next one that is safe is taken, and what was promised is what is done."""
     old, lost, third = pinned.pins
@@ -518,6 +508,7 @@ def test_g2_a_backup_without_its_file_is_passed_over(pinned: Pinned, regular: Wg
     assert regular.visit(pinned.url).accepted
 
 
+@RULE
 def test_g3_no_backup_has_its_file(spent: Pinned, regular: Wget2) -> None:
     """Refused on one line that names the file; the renewal keeps the key, whatever was asked."""
     key, lost = spent.pins
@@ -576,6 +567,7 @@ def sent_pins(bot: Bot) -> list[str]:
     return [csr_pin(x509.load_der_x509_csr(sent)) for sent in sent_csrs(bot)]
 
 
+@COMMAND
 def test_g10_what_cannot_be_rolled_over(pinned: Pinned) -> None:
     """No such keyring: one line that names those that are there; contradictions are usage errors."""
     before = tree(pinned.bot.config_dir)
@@ -597,20 +589,9 @@ def loadable(bot: Bot) -> bool:
     return len({link.lstrip("abcdefghijklmnopqrstuvwxyz") for link in links}) == 1
 
 
-def left_behind(bot: Bot) -> list[tuple[str, int, bool, str]]:
-    """What a kill left, but for what is made at random: each file, and what it was written for."""
-    found = []
-    for where, (mode, _, content) in sorted({**tree(bot.config_dir), **tree(bot.work_dir)}.items()):
-        written = re.findall(rb"^saved = .*$", content, re.MULTILINE)
-        link = content.decode() if stat.S_ISLNK(mode) else ""
-        name = re.sub(r"/\.pinkeep-.*", "/unfinished", where)
-        found.append((name, mode, content == b"", f"{link}{written}"))
-    return found
-
-
-@pytest.mark.parametrize("steps", [range(1, HALF), range(HALF, NEVER)], ids=["first", "rest"])
+@pytest.mark.long
 def test_g2_g5_killed_at_each_step_of_a_rollover(
-    pinned: Pinned, regular: Wget2, newcomer: NewcomerMaker, steps: range
+    pinned: Pinned, regular: Wget2, newcomer: NewcomerMaker
 ) -> None:
     """The next renewal completes it, with the same key; no key is lost, nobody is locked out."""
     bot, (_, new, third) = pinned.bot, pinned.pins
@@ -618,22 +599,13 @@ def test_g2_g5_killed_at_each_step_of_a_rollover(
     assert regular.visit(pinned.url).accepted
     noted = regular.store.read_bytes()
     pinned.rollover().check()
-    scene = Scene(bot)
-    folders = (str(bot.config_dir), str(bot.work_dir))
-    left: object = None
+    killed = moments(bot, "renew", *bot.account, "--force-renewal", *OFFLINE)
+    assert (pinned.live_pin, pinned.pins[:2]) == (new, [new, third])
+    assert len(killed) > 20
     seen: object = None
-    for number in steps:
-        scene.restore()
-        kill = partial(kill_before_step, folders, number)
-        done = bot.fork_renew("--force-renewal", *OFFLINE, before=kill)
-        if done.returncode != KILLED:
-            done.check()
-            assert (pinned.live_pin, pinned.pins[:2]) == (new, [new, third])
-            break
+    for kill in killed:
+        kill.restore()
         whole_files(bot)
-        left, earlier = left_behind(bot), left
-        if left == earlier:
-            continue
         before = saved_keys(bot)
         seen, earlier_seen = visible(pinned), seen
         guest = Guest(pinned, newcomer()) if seen != earlier_seen and loadable(bot) else None
@@ -642,7 +614,7 @@ def test_g2_g5_killed_at_each_step_of_a_rollover(
             bot.fork_renew("--force-renewal", *OFFLINE).check()
 
         pinned.check_whole()
-        assert pinned.live_pin == new, number
+        assert pinned.live_pin == new
         assert pinned.pins[:2] == [new, third]
         assert len(pinned.pins) == 3
         assert before <= saved_keys(bot)
@@ -650,4 +622,3 @@ def test_g2_g5_killed_at_each_step_of_a_rollover(
             guest.come_back()
             regular.store.write_bytes(noted)
             assert regular.visit(pinned.url).accepted
-    assert (done.returncode == KILLED) == (steps.start == 1)  # half-way, or to its end

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from e2e.reasons import RULE
 from e2e.world import (
     API,
     DAY,
@@ -80,6 +81,7 @@ def test_g2_renewals_bring_all_to_the_shared_key(family: Family, noted: Wget2) -
         assert refused_at(noted, server, ALL) == []
 
 
+@RULE
 def test_g2_a_rollover_reaches_one_after_the_other(merged: Family, guest: Wget2) -> None:
     """What is in service stays pinned until the last one has left it, and no longer."""
     server, (old, new, third) = merged.server, merged.pins
@@ -118,6 +120,7 @@ def test_g2_now_takes_all_in_one_go(merged: Family, guest: Wget2) -> None:
     merged.check_whole()
 
 
+@RULE
 def test_g2_a_rollover_half_way_through_another_one(merged: Family, guest: Wget2) -> None:
     """The one that has left already and those that have not: the next renewals bring all to one."""
     server, (old, new, third) = merged.server, merged.pins
@@ -133,6 +136,7 @@ def test_g2_a_rollover_half_way_through_another_one(merged: Family, guest: Wget2
     merged.check_whole()
 
 
+@RULE
 def test_a_subdomain_with_a_key_outside_the_pins_is_refused(merged: Family, guest: Wget2) -> None:
     """The counter-case: who noted the bare domain refuses it, a stranger does not."""
     family, server = merged, merged.server
@@ -159,6 +163,7 @@ def test_g2_a_new_certificate_is_issued_for_the_shared_key(merged: Family, guest
     family.check_whole()
 
 
+@RULE
 def test_g2_a_lineage_that_comes_later_brings_its_key(relatives: Family, guest: Wget2) -> None:
     """It is in service and pinned until its next renewal, which is issued for the shared key."""
     family, server = relatives, relatives.server
@@ -183,6 +188,7 @@ def test_g2_a_lineage_that_comes_later_brings_its_key(relatives: Family, guest: 
     family.check_whole()
 
 
+@RULE
 def test_g2_a_key_that_pins_do_not_cover_is_told(merged: Family, guest: Wget2) -> None:
     """Below the domain it is refused, which joining cannot change; renewed, it has the shared key."""
     family, bot, server = merged, merged.bot, merged.server
@@ -231,6 +237,7 @@ def test_g2_a_member_is_deleted(family: Family, noted: Wget2) -> None:
     family.check_whole()
 
 
+@RULE
 def test_g2_the_last_member_is_deleted(merged: Family, guest: Wget2) -> None:
     """The keyring and its keys stay, and the next certificate is issued for the same key."""
     bot, server, pins = merged.bot, merged.server, merged.pins
@@ -251,6 +258,7 @@ def test_g2_the_last_member_is_deleted(merged: Family, guest: Wget2) -> None:
     assert merged.status()["lineages"] == ["alone"]
 
 
+@RULE
 def test_a_deleted_member_that_comes_back_past_the_plugin(family: Family) -> None:
     """The counter-case: certbot takes a key that the pins lack."""
     bot = family.bot
@@ -304,6 +312,7 @@ def test_g2_a_member_moves_to_a_keyring_of_its_own(neighbours: Family, guest: Wg
     moved.check_whole()
 
 
+@RULE
 def test_g2_a_member_moves_to_a_keyring_with_others(neighbours: Family, guest: Wget2) -> None:
     """It is renewed for the key that is shared there once nobody holds the pins that lack it."""
     family, bot, server = neighbours, neighbours.bot, neighbours.server
@@ -328,6 +337,7 @@ def test_g2_a_member_moves_to_a_keyring_with_others(neighbours: Family, guest: W
     assert old in family.pins
 
 
+@RULE
 def test_g2_a_keyring_is_renamed(merged: Family, guest: Wget2) -> None:
     """All move to the new name, with includeSubDomains, and nobody is refused."""
     family, bot, server = merged, merged.bot, merged.server
@@ -349,6 +359,7 @@ def test_g2_a_keyring_is_renamed(merged: Family, guest: Wget2) -> None:
     renamed.check_whole()
 
 
+@RULE
 def test_g2_a_member_moves_out_of_pins_that_cover_it(merged: Family, guest: Wget2) -> None:
     """While the domain's pins cover it, it takes no key that they lack, wherever it draws on."""
     family, bot, server = merged, merged.bot, merged.server
@@ -386,6 +397,7 @@ def test_g2_two_keyrings_for_one_host(neighbours: Family) -> None:
     assert pins_in(snippet_of(bot, "other"))[0] == live_pin(bot, SHOP)
 
 
+@RULE
 def test_g2_a_keyring_below_a_domain_whose_pins_cover_it(merged: Family) -> None:
     """With includeSubDomains a keyring of its own is an error that names both; the shared one is taken
     where none is named."""
@@ -403,6 +415,7 @@ def test_g2_a_keyring_below_a_domain_whose_pins_cover_it(merged: Family) -> None
     assert live_pin(bot, "shop.other.test") not in merged.pins
 
 
+@RULE
 def test_g2_subdomains_are_not_covered_while_another_key_serves_one(neighbours: Family) -> None:
     """The header goes out without includeSubDomains, and the error says whose key is missing."""
     family, bot, server = neighbours, neighbours.bot, neighbours.server
@@ -424,6 +437,7 @@ def test_g2_subdomains_are_not_covered_while_another_key_serves_one(neighbours: 
     bot.renew().check()
 
 
+@RULE
 def test_a_subdomain_that_comes_past_the_plugin_is_loud(merged: Family) -> None:
     """The pins cover it already: each renewal says so until it draws on the keyring."""
     bot, server = merged.bot, merged.server
@@ -502,6 +516,7 @@ def test_g3_a_key_that_cannot_be_pinned(
     family.check_whole()
 
 
+@RULE
 def test_g3_a_keyring_whose_key_files_are_gone(merged: Family, guest: Wget2) -> None:
     """The live key is taken again and new backups are staged: members keep the key, others get it."""
     family, bot, server = merged, merged.bot, merged.server

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from e2e.lapse import How, Pinkeep, PlainCertbot, ReuseKey, Seen, Tally, World, table
+from e2e.reasons import PLAIN
 from e2e.world import NAME, check_whole
 from lab import Certbot
 
@@ -133,6 +134,7 @@ VISITORS = {
 # fmt: on
 
 
+@pytest.mark.long
 def test_g2_two_years(
     template: Certbot, quick_root: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -146,7 +148,8 @@ def test_g2_two_years(
     assert tally.refused == 0, tally.locked_out
 
 
-@pytest.mark.one_certbot("certbot without the plugin shows that the calendar locks out")
+@PLAIN
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "key"),
     [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.reasons import COMMAND, SERVER
 from e2e.world import (
     NAME,
     OTHER,
@@ -64,6 +65,7 @@ def test_g6_a_failed_configtest_takes_the_snippet_back(
     pinned.check_whole()
 
 
+@SERVER
 def test_g6_a_snippet_that_apache_refuses_never_goes_live(pinned: Pinned) -> None:
     """Apache's own test is what decides: a broken configuration elsewhere stops the reload."""
     children = pinned.server.children()
@@ -80,6 +82,7 @@ def test_g6_a_snippet_that_apache_refuses_never_goes_live(pinned: Pinned) -> Non
     pinned.check_whole()
 
 
+@SERVER
 def test_g6_a_failed_configtest_at_adoption_publishes_nothing(site: Pinned) -> None:
     """There was no snippet, so there is none; the next run adopts with the same backups."""
     failing = ["--pinkeep-configtest-command=false"]
@@ -92,6 +95,7 @@ def test_g6_a_failed_configtest_at_adoption_publishes_nothing(site: Pinned) -> N
     site.check_whole()
 
 
+@SERVER
 def test_a_failed_reload_is_tried_again(site: Pinned, tmp_path: Path) -> None:
     """Until then the policy is pending: the next run, with nothing else to do, reloads."""
     mended = tmp_path / "mended"
@@ -112,6 +116,7 @@ def test_a_failed_reload_is_tried_again(site: Pinned, tmp_path: Path) -> None:
     site.check_whole()
 
 
+@SERVER
 def test_without_a_reload_command_the_policy_is_pending(site: Pinned) -> None:
     """The admin reloads Apache: published, said so, pending in the status, and no error."""
     options = [*site.options, "--pinkeep-reload-command="]
@@ -265,6 +270,7 @@ def test_the_hook_pins_no_key_that_the_next_renewal_replaces(bot: Bot) -> None:
     assert not (bot.config_dir / "pinkeep").exists()
 
 
+@COMMAND
 def test_the_hook_outside_of_certbot(bot: Bot) -> None:
     """Without RENEWED_LINEAGE it is an error, on one line, and nothing is written."""
     before = tree(bot.config_dir)
@@ -276,6 +282,7 @@ def test_the_hook_outside_of_certbot(bot: Bot) -> None:
     assert changed(before, tree(bot.config_dir)) == []
 
 
+@COMMAND
 def test_g9_the_hook_leaves_unrelated_lineages_alone(bot: Bot) -> None:
     """Linked for all lineages, it has nothing to do with one that is not pinned."""
     before = tree(bot.config_dir)
@@ -284,6 +291,7 @@ def test_g9_the_hook_leaves_unrelated_lineages_alone(bot: Bot) -> None:
     assert changed(before, tree(bot.config_dir)) == []
 
 
+@COMMAND
 def test_the_hook_is_told_of_a_lineage_that_is_none(bot: Bot) -> None:
     """A folder that certbot knows nothing of is an error."""
     done = bot.pinkeep("deploy-hook", env={"RENEWED_LINEAGE": str(bot.live("no.pin.test"))})
@@ -328,6 +336,7 @@ def test_two_certbots_at_once(pinned: Pinned, tmp_path: Path) -> None:
     pinned.check_whole()
 
 
+@COMMAND
 def test_status_of_an_adopted_and_a_damaged_keyring(pinned: Pinned) -> None:
     """The status is JSON on standard output; a damaged keyring is one line of error, and exit 1."""
     status = pinned.status()

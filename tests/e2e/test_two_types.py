@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import ApacheMaker
+from e2e.reasons import RULE
 from e2e.world import (
     DAY,
     HOUR,
@@ -93,6 +94,7 @@ def pair(empty_bot: Bot, pair_template: Certbot, apache: ApacheMaker) -> Pair:
     return made
 
 
+@RULE
 def test_g4_the_header_has_what_is_in_service_and_backups_of_both(pair: Pair) -> None:
     """Two keys in service, then two unserved backups of each type, in the order of their use."""
     header = pair.header
@@ -139,6 +141,7 @@ def test_g2_clients_of_either_type_meet_a_pinned_key(
     assert refused_at(regular, pair.server, [NAME]) == []
 
 
+@RULE
 def test_g2_now_rolls_both_over(pair: Pair, quick_root: Path) -> None:
     """`rollover --now`: both lineages serve the first backup of their type."""
     noted = pair.header
@@ -151,6 +154,7 @@ def test_g2_now_rolls_both_over(pair: Pair, quick_root: Path) -> None:
     pair.check_whole()
 
 
+@RULE
 def test_a_client_of_one_type_refuses_a_key_that_is_not_pinned(
     pair: Pair, quick_root: Path
 ) -> None:
@@ -244,6 +248,7 @@ def test_g2_a_type_that_joins_later_waits_until_it_is_safe(
     single.check_whole()
 
 
+@RULE
 def test_g2_a_type_that_is_there_already_is_pinned_at_once(single: Pair, regular: Wget2) -> None:
     """Its host may serve it: it joins with the RSA key that it has, and keeps it."""
     bot, server = single.bot, single.server
@@ -259,6 +264,7 @@ def test_g2_a_type_that_is_there_already_is_pinned_at_once(single: Pair, regular
     assert refused_at(regular, server, [NAME]) == []
 
 
+@RULE
 def test_a_type_that_joins_where_nobody_is_bound(empty_bot: Bot, apache: ApacheMaker) -> None:
     """Report-only pins hold nobody: the second type is issued at once, with a key of its own."""
     bot = empty_bot

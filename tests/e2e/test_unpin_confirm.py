@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from e2e.reasons import COMMAND, RULE
 from e2e.world import (
     DAY,
     HOUR,
@@ -36,6 +37,7 @@ def by_hand(site: Pinned) -> Pinned:
     return site
 
 
+@RULE
 def test_g2_pending_until_confirmed(
     by_hand: Pinned, regular: Wget2, newcomer: NewcomerMaker
 ) -> None:
@@ -77,6 +79,7 @@ def test_g2_pending_until_confirmed(
     by_hand.check_whole()
 
 
+@RULE
 def test_g2_until_it_is_confirmed_the_earlier_pins_are_still_noted(
     site: Pinned, regular: Wget2
 ) -> None:
@@ -100,6 +103,7 @@ def test_g2_until_it_is_confirmed_the_earlier_pins_are_still_noted(
     assert 59 * DAY < clock_at(moment(state["safe_from"])) - later < 61 * DAY
 
 
+@COMMAND
 @pytest.mark.parametrize("edit", ["max-age", "gone"])
 def test_g8_an_edited_snippet_is_not_confirmed(by_hand: Pinned, edit: str) -> None:
     """What Apache has loaded then is not what is on record: refused, nothing is written."""
@@ -121,6 +125,7 @@ def test_g8_an_edited_snippet_is_not_confirmed(by_hand: Pinned, edit: str) -> No
     assert by_hand.status()["published"] == "live"
 
 
+@COMMAND
 def test_nothing_to_confirm(pinned: Pinned) -> None:
     """What is served already changes nothing; what does not exist is an error of one line."""
     before = tree(pinned.bot.config_dir)
@@ -174,6 +179,7 @@ def test_g2_unpin(site: Pinned, regular: Wget2, newcomer: NewcomerMaker) -> None
         assert visitor.visit(site.url, faketime=gone + 2 * HOUR).accepted
 
 
+@RULE
 def test_g2_unpinned_but_not_forgotten(
     site: Pinned, regular: Wget2, newcomer: NewcomerMaker
 ) -> None:
@@ -191,6 +197,7 @@ def test_g2_unpinned_but_not_forgotten(
     assert absent.visit(site.url).mismatch
 
 
+@RULE
 def test_g2_a_rollover_while_unpinning_is_refused_where_it_locks_out(
     site: Pinned, regular: Wget2
 ) -> None:
@@ -205,6 +212,7 @@ def test_g2_a_rollover_while_unpinning_is_refused_where_it_locks_out(
     assert site.server.served_pin(NAME) == key
 
 
+@RULE
 def test_unpin_while_apache_is_reloaded_by_hand(by_hand: Pinned) -> None:
     """That max-age=0 is served has to be confirmed, before anything can be forgotten."""
     by_hand.server.reload()
@@ -253,6 +261,7 @@ def test_unpin_undo(site: Pinned, regular: Wget2) -> None:
     site.check_whole()
 
 
+@COMMAND
 def test_unpin_of_nothing(pinned: Pinned) -> None:
     """An unknown keyring is an error of one line."""
     before = tree(pinned.bot.config_dir)

@@ -258,6 +258,16 @@ class Pinned:
         """``certbot-pinkeep rollover``."""
         return self.bot.pinkeep("rollover", self.name, *more, faketime=faketime)
 
+    def rollover_now(self) -> None:
+        """Exchange the key for the first backup, at once."""
+        with self.server.reloading():
+            self.rollover("--now").check()
+        self.await_certificate()
+
+    def export(self, form: str, *more: str) -> str:
+        """``certbot-pinkeep export``, and what it prints."""
+        return self.bot.pinkeep("export", self.name, "--format", form, *more).check().stdout
+
     def confirm(self, faketime: timedelta | None = None) -> str:
         """``certbot-pinkeep confirm``, and what it says."""
         return self.bot.pinkeep("confirm", self.name, faketime=faketime).check().stdout

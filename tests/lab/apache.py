@@ -7,7 +7,7 @@ import re
 import shlex
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -179,7 +179,7 @@ class Apache:
         earlier = self.children()
         yield
         wait_for(
-            lambda: self.children() and not self.children() & earlier,
+            lambda: not any(map(_lives, earlier)) and self.children(),
             "Apache to be reloaded",
         )
 
@@ -238,16 +238,18 @@ def _directives(site: Site) -> dict[str, str]:
 
 
 def _children_of(parent: int) -> frozenset[int]:
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The fields after the program's name, which may itself hold spaces and brackets.
-            state, ppid = stat.read_text().rpartition(")")[2].split()[:2]
-        except (OSError, ValueError):
-            continue
-        if int(ppid) == parent and state != "Z":
-            found.add(int(stat.parent.name))
-    return frozenset(found)
+    with suppress(OSError):
+        listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return frozenset(pid for pid in map(int, listed) if _lives(pid))
+    return frozenset()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        # The fields after the program's name, which may itself hold spaces and brackets.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _command_line(pid: int) -> str:

@@ -8,6 +8,7 @@ and exit handlers.
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import signal
@@ -172,7 +173,8 @@ def be(main: Main, order: Order, before: Callable[[], None] | None = None) -> No
 
     code = 70
     try:
-        atexit._clear()  # those of the process that was forked
+        gc.freeze()  # what is not looked at stays shared with the process that was forked
+        atexit._clear()  # those of that process
         vars(certbot.util)["_INITIAL_PID"] = os.getpid()  # else certbot skips its own
         os.chdir(order.home)
         os.environ.clear()
