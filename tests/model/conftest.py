@@ -6,6 +6,8 @@ The rules:
 * ``./dev test -e model -- --histories 100000`` tries more, and others than ever before. Their seed is
   printed: with ``--seed`` they are tried again.
 * A failing history that was found so becomes a named one (see ``named.py``).
+* How long it takes until the histories come to what breaks a rule is chance: that they do is shown with
+  ``--histories`` alone. Without it a named history shows that it is found.
 """
 
 from __future__ import annotations
@@ -29,10 +31,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose what is tried, once: pytest-xdist passes the options on to its workers."""
     option = config.option
+    if not hasattr(option, "search"):
+        option.search = option.histories is not None
     if option.seed is None:
         option.seed = SEED if option.histories is None else secrets.randbelow(10**9)
     if option.histories is None:
         option.histories = HISTORIES
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what depends on chance, as long as nothing is said."""
+    if not config.option.search:
+        left_out = [item for item in items if item.get_closest_marker("search")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,8 +28,8 @@ from world import _READ, _STEPS, BEGIN, Killed, Killer, LockedOut, issuer, numbe
 
 from certbot_pinkeep.adapters import lineage, revocation
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.carriers import apache
-from certbot_pinkeep.core import hostnames, options, pem
+from certbot_pinkeep.carriers import apache, running
+from certbot_pinkeep.core import hostnames, options
 from certbot_pinkeep.core.errors import Compromised, PinkeepError
 from certbot_pinkeep.core.kinds import KeyKind, KeyType
 from certbot_pinkeep.core.pem import kind_of
@@ -45,6 +46,12 @@ KINDS: dict[KeyType, KeyKind] = {
     "rsa": KeyKind("rsa", "2048"),
 }
 _KIND_OF = kind_of
+#: Where the kind of a key is looked at.
+_KIND_OF_IN = [
+    module
+    for name, module in sorted(sys.modules.items())
+    if name.startswith("certbot_pinkeep.") and getattr(module, "kind_of", None) is kind_of
+]
 
 
 @dataclass
@@ -260,7 +267,8 @@ class Machine:
             for (held, host), until in self.held.items():
                 bound = hostnames.covers(host, served.host, held.include_subdomains)
                 if bound and served.pin not in held.pins and self.time < until:
-                    raise LockedOut(f"{name} serves {served.pin}; {held} of {host} until {until}")
+                    what = f"{held} of {host} is held until {until}"
+                    raise LockedOut(f"{name} serves {served.pin}, {what}")
 
     # How it happens
 
@@ -341,7 +349,8 @@ class Machine:
     @contextlib.contextmanager
     def _patched(self) -> Iterator[None]:
         with contextlib.ExitStack() as patches:
-            patches.enter_context(mock.patch.object(pem, "kind_of", _kind_of))
+            for module in _KIND_OF_IN:
+                patches.enter_context(mock.patch.object(module, "kind_of", _kind_of))
             patches.enter_context(mock.patch.object(keyring_file, "read", _READ))
             yield
 
@@ -358,6 +367,7 @@ class Machine:
             patches.enter_context(mock.patch.object(os, "fsync", lambda descriptor: None))
             patches.enter_context(mock.patch.object(apache, "_run", partial(self._command, killer)))
             patches.enter_context(mock.patch.object(apache, "_which", lambda program: program))
+            patches.enter_context(mock.patch.object(running, "ask", lambda words: (0, "")))
             patches.enter_context(mock.patch.object(revocation, "look", lambda *_: self.answer))
             patches.enter_context(mock.patch("time.monotonic", lambda: self.time.timestamp()))
             with contextlib.suppress(Killed, PinkeepError):

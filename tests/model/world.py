@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from certbot_pinkeep.adapters import lineage, revocation
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.carriers import apache, running
 from certbot_pinkeep.core import explain, pins, rollover
 from certbot_pinkeep.core.errors import Compromised, PinkeepError
 from certbot_pinkeep.core.holdings import Entry, Holding
@@ -442,6 +442,7 @@ class World:
             patches.enter_context(mock.patch.object(os, "fsync", lambda descriptor: None))
             patches.enter_context(mock.patch.object(apache, "_run", partial(self._command, killer)))
             patches.enter_context(mock.patch.object(apache, "_which", lambda program: program))
+            patches.enter_context(mock.patch.object(running, "ask", lambda words: (0, "")))
             patches.enter_context(mock.patch.object(revocation, "look", self._look))
             patches.enter_context(
                 mock.patch.object(explain, "announcement", self._announced(explain.announcement))
