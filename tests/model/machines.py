@@ -104,7 +104,7 @@ class Machine:
         self.make_key: Callable[[KeyKind], bytes] = lambda kind: make(
             KeyKind("ecdsa", "secp384r1") if kind.key_type == "rsa" else kind
         )
-        with mock.patch.object(pem, "kind_of", _kind_of):
+        with self._patched():
             for name, host, key_type in (
                 (BARE, BARE, "ecdsa"),
                 (WWW, WWW, "ecdsa"),
