@@ -55,7 +55,7 @@ def csr_request(pin: str, names: Iterable[str], must_staple: bool) -> CsrRequest
 
 
 def names_of(
-    subject: x509.Name, extensions: x509.Extensions, common_name: bool = True
+    subject: x509.Name, extensions: x509.Extensions, *, common_name: bool = True
 ) -> list[str]:
     """All names of a certificate or CSR, in order, in lower case; :func:`hostnames.hosts` tells which of
     them are hosts.

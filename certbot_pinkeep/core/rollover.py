@@ -111,6 +111,7 @@ def decide(
     ledger: Ledger,
     now: datetime,
     key_type: KeyType,
+    *,
     asked: bool = False,
     certificate: Certificate | None = None,
 ) -> Decision:
@@ -119,7 +120,7 @@ def decide(
     :param asked: whether a rollover is asked for, beyond what the keyring says
     :param certificate: which one; ``None``: all that serve the primary
     """
-    decision = _decide(keyring, ledger, now, key_type, asked, certificate)
+    decision = _decide(keyring, ledger, now, key_type, asked=asked, certificate=certificate)
     if decision.best is None or not decision.best.offline:
         return decision
     hosts = certificate.hosts if certificate else None
@@ -133,13 +134,14 @@ def _decide(
     ledger: Ledger,
     now: datetime,
     key_type: KeyType,
+    *,
     asked: bool,
     certificate: Certificate | None,
 ) -> Decision:
     primary = keyring.primary(key_type)
     hosts = certificate.hosts if certificate else None
     follows = _follows(keyring, primary, certificate)
-    due = _due(keyring, now, key_type, follows) or ("asked" if asked else None)
+    due = _due(keyring, now, key_type, follows=follows) or ("asked" if asked else None)
     best, verdict = _next_backup(keyring, ledger, now, key_type, hosts)
     if due and best is not None and (best.forced or verdict.at(now)):
         return Decision(best, due, best, verdict)
@@ -306,7 +308,7 @@ def next_due(keyring: Keyring, now: datetime, key_type: KeyType) -> datetime | N
 
 
 def _due(
-    keyring: Keyring, now: datetime, key_type: KeyType, follows: bool = False
+    keyring: Keyring, now: datetime, key_type: KeyType, *, follows: bool = False
 ) -> Reason | None:
     primary = keyring.primary(key_type)
     if primary is None:

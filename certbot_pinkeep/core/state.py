@@ -32,7 +32,7 @@ class State:
     saved: int = 0
     settings: Mapping[str, str] = field(default_factory=dict)
 
-    def with_revoked(self, pin: str, compromised: bool) -> State:
+    def with_revoked(self, pin: str, *, compromised: bool) -> State:
         """The state with a certificate of this key revoked."""
         keyring = self.keyring
         changed = keyring.with_compromised(pin) if compromised else keyring.with_revoked(pin)

@@ -141,6 +141,7 @@ def replace(
     path: str,
     data: bytes,
     mode: int,
+    *,
     sync: bool = True,
     owner: tuple[int, int] | None = None,
 ) -> None:
@@ -153,7 +154,7 @@ def replace(
     """
     folder = os.path.dirname(path)
     _sweep_once(folder)
-    with _temporary(folder, data, mode, sync) as temporary:
+    with _temporary(folder, data, mode, sync=sync) as temporary:
         if owner is not None:
             with suppress(PermissionError):
                 os.chown(temporary, *owner)
@@ -241,7 +242,7 @@ def create_numbered(
         used, first = {*taken, *os.listdir(folder)}, 0
     else:  # among thousands of files, looking for a gap below takes most of the time
         used, first = set(taken), last + 1
-    with _temporary(folder, data, mode, sync) as temporary:
+    with _temporary(folder, data, mode, sync=sync) as temporary:
         for number in itertools.count(first):
             path = _numbered_path(folder, name, number)
             if os.path.basename(path) in used:
@@ -267,7 +268,7 @@ def remove(path: str) -> None:
 
 @contextmanager
 def _temporary(
-    folder: str, data: bytes, mode: int, sync: bool = True, name: str = ""
+    folder: str, data: bytes, mode: int, *, sync: bool = True, name: str = ""
 ) -> Iterator[str]:
     path = os.path.join(folder, name or f"{_TEMPORARY}{os.getpid()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -266,7 +266,7 @@ class Store:
                 old = None if name == keyring.name else self.load(name)
                 new = old
                 for pin in pins:
-                    new = new.with_revoked(pin, True) if new else None
+                    new = new.with_revoked(pin, compromised=True) if new else None
                 if new is not None and new != old:
                     self.save(new)
 

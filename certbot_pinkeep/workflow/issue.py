@@ -112,7 +112,7 @@ def is_still_chosen(workspace: Workspace, request: IssueRequest, pin: str) -> bo
     present = recorded_pin(own, live) if live is not None and joined else None
     certificate = Certificate(request.all_hosts, present)
     chosen = rollover.decide(
-        own, state.ledger, now, key.kind.key_type, request.asked, certificate
+        own, state.ledger, now, key.kind.key_type, asked=request.asked, certificate=certificate
     ).key
     return chosen is not None and chosen.pin == pin
 
@@ -198,12 +198,12 @@ def _with_revoked(
         try:
             with workspace.store.locked():
                 fresh = workspace.store.load(state.keyring.name) or state
-                noted = workspace.store.save(fresh.with_revoked(pin, compromised))
+                noted = workspace.store.save(fresh.with_revoked(pin, compromised=compromised))
                 workspace.store.spread(noted.keyring)
                 return noted
         except OSError as error:
             logger.error("The revocation is heeded, but could not be recorded: %s", error)
-    return state.with_revoked(pin, compromised)
+    return state.with_revoked(pin, compromised=compromised)
 
 
 def _without_backups(keyring: Keyring, pins: Iterable[str]) -> Keyring:
@@ -334,7 +334,9 @@ def _decide(
     for lost in keyring.lost():
         if lost.kind.key_type == key_type:
             logger.error("%s", explain.lost(lost))
-    decision = rollover.decide(keyring, ledger, now, key_type, request.asked, certificate)
+    decision = rollover.decide(
+        keyring, ledger, now, key_type, asked=request.asked, certificate=certificate
+    )
     name, new = keyring.name, certificate.pin is None
     if decision.key is None and decision.due == "shared":
         raise NotSafe(explain.not_yet_issued(name, decision))

@@ -241,7 +241,7 @@ def _note_revoked(
         key = state.keyring.key(pin) if state else None
         if state is None or key is None:
             return []
-        state = workspace.with_faults(store.save(state.with_revoked(pin, compromised)))
+        state = workspace.with_faults(store.save(state.with_revoked(pin, compromised=compromised)))
     key_type = key.kind.key_type
     if key_type not in state.keyring.key_types():
         return []

@@ -302,7 +302,7 @@ def keyring(
 
 def decided(ring: Keyring, ledger: Ledger, asked: bool = False, at: datetime = NOW) -> Decision:
     """The decision for its ECDSA key."""
-    return rollover.decide(ring, ledger, at, "ecdsa", asked)
+    return rollover.decide(ring, ledger, at, "ecdsa", asked=asked)
 
 
 def verdict(decision: Decision) -> tuple[str | None, str | None, str]:

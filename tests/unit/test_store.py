@@ -285,15 +285,17 @@ def test_each_version_has_a_number(tmp_path: Path) -> None:
 
 def test_revocation_is_noted_by_what_it_says(tmp_path: Path) -> None:
     """Revoked: left when that is safe; compromised: never handed over again; others stay."""
-    revoked = WHOLE.with_revoked(A, False).keyring.key(A)
+    revoked = WHOLE.with_revoked(A, compromised=False).keyring.key(A)
     assert revoked is not None and (revoked.role, revoked.retire_reason) == ("primary", "revoked")
-    compromised = WHOLE.with_revoked(A, True).keyring.key(A)
+    compromised = WHOLE.with_revoked(A, compromised=True).keyring.key(A)
     assert compromised is not None and (compromised.role, compromised.retire_reason) == (
         "compromised",
         "",
     )
-    assert WHOLE.with_revoked(D, True) == WHOLE.with_revoked(D, False) == WHOLE
-    assert WHOLE.with_revoked(A, True).keyring.keys[1:] == WHOLE.keyring.keys[1:]
+    assert (
+        WHOLE.with_revoked(D, compromised=True) == WHOLE.with_revoked(D, compromised=False) == WHOLE
+    )
+    assert WHOLE.with_revoked(A, compromised=True).keyring.keys[1:] == WHOLE.keyring.keys[1:]
 
 
 @pytest.mark.parametrize(

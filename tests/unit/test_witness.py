@@ -77,7 +77,7 @@ def test_g8_lost_file_stays_in_doubt_when_it_is_saved(found: Store) -> None:
     """What is noted meanwhile does not make the copy certain."""
     found.save(STATE)
     os.unlink(found.path("ring"))
-    found.save(loaded(found).with_revoked(A, False))
+    found.save(loaded(found).with_revoked(A, compromised=False))
     again = loaded(found)
     assert again.saved == 2 and again.ledger.in_doubt
     assert Store(str(Path(found.folder).parent)).load("ring") == again
@@ -112,7 +112,7 @@ def test_g8_older_file_adds_nothing_that_is_served_anyway(tmp_path: Path, found:
     """An older version with the same pins: in doubt, and nothing more to say."""
     first = found.save(STATE)
     content = Path(found.path("ring")).read_bytes()
-    found.save(first.with_revoked(A, True))
+    found.save(first.with_revoked(A, compromised=True))
     Path(found.path("ring")).write_bytes(content)
     state = loaded(found)
     assert state.ledger.in_doubt and state.ledger.entries == LEDGER.entries
