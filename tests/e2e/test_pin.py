@@ -79,7 +79,7 @@ def test_g2_header_of_a_stranger_is_not_believed(site: Pinned, tmp_path: Path) -
     site.server.sites = (Site((NAME,), (cert,)),)
     send_by_hand(site, foreign, site.live_pin)
     done = pin(site, "--max-age=60")
-    assert "does not believe it" in said(done) and foreign not in site.pins
+    assert "pinkeep does not believe the header" in said(done) and foreign not in site.pins
     assert site.state(timedelta(minutes=5))["safe"]
 
 

@@ -427,7 +427,7 @@ def test_g2_rollover_days_0(
         key = site.live_pin
         done = site.renew(faketime=clock)
         assert (site.live_pin != key) == (expected == "R")
-        assert ("not yet" in said(done)) == (expected == "H")
+        assert ("not safe yet" in said(done)) == (expected == "H")
         assert site.server.served_pin(NAME) == site.live_pin
         assert all(one.visit(site.url, faketime=clock + HOUR).accepted for one in visitors)
     site.check_whole()

@@ -338,7 +338,7 @@ def test_two_certbots_at_once(pinned: Pinned, tmp_path: Path) -> None:
 
 @COMMAND
 def test_status_of_an_adopted_and_a_damaged_keyring(pinned: Pinned) -> None:
-    """The status is JSON on standard output; a damaged keyring is one line of error, and exit 1."""
+    """The status is JSON on standard output; a damaged keyring is an error with a command, and exit 1."""
     status = pinned.status()
     assert (status["name"], status["lineages"], status["hosts"]) == (NAME, [NAME], [NAME])
     assert status["policy"]["pins"] == pinned.pins
@@ -348,5 +348,5 @@ def test_status_of_an_adopted_and_a_damaged_keyring(pinned: Pinned) -> None:
     done = pinned.bot.pinkeep("status", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout) == {"version": 1, "keyrings": []}
-    (line,) = done.stderr.splitlines()
-    assert str(pinned.keyring) in line
+    what, *_, run = done.stderr.splitlines()
+    assert str(pinned.keyring) in what and run.startswith("Run: ")
