@@ -153,6 +153,7 @@ def test_header_is_written_as_the_contract_shows_it() -> None:
         "max-age=5 includeSubDomains",
         "max-age=5; =1",
         "max-age=5, includeSubDomains",
+        'max-age="\N{FULLWIDTH DIGIT FIVE}"',
     ],
 )
 def test_header_that_rfc_7469_forbids_is_rejected(value: str) -> None:
