@@ -85,6 +85,7 @@ class Machine:
 
     def __init__(self, release: str, folder: Path, *, site: bool) -> None:
         self.release = release
+        _require()
         self._base = _base(release, site=site)
         self._folder = folder
         self._site = site
@@ -169,7 +170,6 @@ def _base(release: str, *, site: bool) -> Path:
     """Make what machines of a release start from, unless it is there."""
     base = MACHINES / (f"{release}-site" if site else release)
     if not base.exists():
-        _require()
         making = base.with_suffix(".making")
         shutil.rmtree(making, ignore_errors=True)
         MACHINES.mkdir(parents=True, exist_ok=True)
