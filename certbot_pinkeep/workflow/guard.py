@@ -24,6 +24,7 @@ from typing import Any
 
 from certbot import util
 from certbot.display import util as display_util
+from cryptography import x509
 
 from certbot_pinkeep.adapters import certbot_config, clock, renewal_conf
 from certbot_pinkeep.adapters import lineage as lineage_
@@ -42,10 +43,11 @@ from certbot_pinkeep.core.errors import (
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.options import Options
-from certbot_pinkeep.core.pem import load_private_key
+from certbot_pinkeep.core.pem import load_private_key, usable
 from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.workflow import issue, move, requests
 from certbot_pinkeep.workflow import run as runs
+from certbot_pinkeep.workflow.accepted import refusing
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.publish import Report, Taken
@@ -562,6 +564,9 @@ def end(config: Any) -> None:
 
     :raises PinkeepError: as :meth:`Guard.keep_once`
     """
+    if config.csr:
+        _warn_of_csr(config)
+        return
     for one in _issued:
         one.keep_issued()
     name = config.certname
@@ -569,6 +574,29 @@ def end(config: Any) -> None:
         folder = os.path.join(config.live_dir, name)
         paths = [os.path.join(folder, f"{part}.pem") for part in ("cert", "privkey")]
         Guard(config).look_once(name, *paths)
+
+
+def _warn_of_csr(config: Any) -> None:
+    """Say if clients refuse the key of the admin's own CSR, which certbot makes no lineage of."""
+    workspace, now = Guard(config).workspace, clock.now()
+    names = tuple(str(name).lower() for name in config.domains or ())
+    csr = config.actual_csr
+    csr = csr if hasattr(csr, "data") else csr[0]  # certbot 2 has its type beside it
+    try:
+        pin = pins.pin_of(usable(x509.load_pem_x509_csr(csr.data).public_key()))
+    except (BadKey, ValueError) as error:
+        logger.debug("The key of the CSR cannot be pinned: %s", error)
+        return
+    for keyring in workspace.store.near(names):
+        state = workspace.recall(keyring, now)
+        refused = refusing(state, names, pin, now) if state else ()
+        if refused:
+            logger.warning(
+                "Clients that hold pins of the keyring %s refuse the key of this CSR at %s. Do not serve "
+                "this certificate there.",
+                keyring,
+                ", ".join(refused),
+            )
 
 
 def _how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | None) -> str:
@@ -613,9 +641,9 @@ def _tell(report: Report) -> None:
         display_util.notify(f"{name} was deleted, and has left the keyring {report.keyring}.")
     for name in report.neighbours:
         display_util.notify(
-            f"{name} is a certificate for a host of the keyring {report.keyring} as well, and pinkeep does "
-            "not renew it. Its key is pinned, too. Its next renewal may bring a key that clients refuse. "
-            f"To renew {name} with pinned keys, run: certbot renew --cert-name {name} --installer pinkeep"
+            f"{name} is a certificate for a host of the keyring {report.keyring} as well. Its key is pinned, "
+            "too. Its next renewal draws on the keyring. A certbot without the plugin may give it a key that "
+            f"clients refuse.\nRun: certbot-pinkeep pin {name}"
         )
     if report.rolled_over:
         display_util.notify(

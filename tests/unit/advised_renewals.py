@@ -22,6 +22,14 @@ ROWS = [
     ),
     Row(
         "workflow/guard",
+        states.neighbour_came,
+        RENEW,
+        "a key that clients refuse.\nRun: certbot-pinkeep pin ",
+        "certbot-pinkeep pin",
+        done,
+    ),
+    Row(
+        "workflow/guard",
         states.two,
         MOVE,
         ", reload Apache, and then run: certbot-pinkeep confirm ",

@@ -290,6 +290,13 @@ def certificate_below_came_later(server: Server) -> None:
     server.reload()
 
 
+def neighbour_came(server: Server) -> None:
+    """A certificate for the pinned host was made by a certbot without the plugin."""
+    server.pinned()
+    assert server.run_without_plugin("certbot certonly --cert-name other -d a.test").code == 0
+    server.reload()
+
+
 # What certbot's runs and the commands of certbot-pinkeep come upon
 
 

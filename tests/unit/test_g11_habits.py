@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from certbot import errors
 from certbot._internal.plugins import null
-from server import Server, be_strange, take_plugin_away
+from helpers import csr_pem, make_pem
+from server import Server, be_strange, replace, take_plugin_away
 
 from certbot_pinkeep.adapters import lineage, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.workflow import guard
 
 A = "--cert-name a.test"
 
@@ -127,6 +130,28 @@ def test_new_lineage_for_a_pinned_host_draws_on_its_keyring(server: Server, inst
         assert renewal(server, name).reuse_key
 
 
+def test_renewal_of_a_neighbour_draws_on_the_keyring(server: Server) -> None:
+    """A certificate for the pinned host that came without the plugin is renewed for a pinned key."""
+    assert server.run_without_plugin("certbot certonly --cert-name other -d a.test").code == 0
+    said = server.run("certbot renew")
+    assert "other is a certificate for a host of the keyring a.test" in said.text
+    sent = server.sent("a.test")
+    assert sent is not None
+    said = server.run("certbot renew --cert-name other --force-renewal --new-key")
+    assert said.code == 0 and server.served_pin("other") in sent.pins, said.text
+
+
+def test_own_csr_that_visitors_refuse_is_told(server: Server) -> None:
+    """Certbot makes no lineage of it, so it is not refused; a CSR for another host is not told of."""
+    for host in ("a.test", "b.test"):
+        (server.home / f"{host}.csr").write_bytes(csr_pem(make_pem(), [host]))
+        said = server.run(f"certbot certonly --csr {host}.csr")
+        assert said.code == 0
+        assert ("refuse the key of this CSR at a.test" in said.text) == (host == "a.test"), (
+            said.text
+        )
+
+
 def test_other_lineages_are_certbots(server: Server) -> None:
     """They get new keys as ever, and nothing is noted in their renewal files (G9)."""
     for line in ("certonly -d b.test", "renew --cert-name b.test --force-renewal"):
@@ -159,6 +184,19 @@ def test_installer_that_fails_does_not_keep_a_certificate_from_being_loaded(
         said = server.run(f"certbot {verb} --force-renewal -i null")
         assert said.code == 1 and "the other installer failed" in said.text
         assert server.loaded_serial() == server.serial(), said.text
+
+
+def test_g5_run_that_is_killed_after_issuance_is_completed_by_the_next_one(server: Server) -> None:
+    """Whatever the installer: the certificate has a pinned key at once, and is loaded then."""
+    live = server.live_pin()
+    server.changed = lambda: replace(guard, "end", lambda config: os._exit(9))
+    said = server.run(f"certbot certonly {A} -i null -d a.test -d www.a.test --expand")
+    assert (said.code, server.live_pin()) == (9, live)
+    assert renewal(server).reuse_key and server.loaded_serial() != server.serial()
+    server.changed = None
+    assert server.run("certbot renew").code == 0
+    assert server.loaded_serial() == server.serial()
+    server.sound()
 
 
 # A certbot that lacks the plugin
