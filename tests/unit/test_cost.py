@@ -133,6 +133,23 @@ def test_g8_changes_by_another_process_are_seen_at_once(tmp_path: Path) -> None:
         assert ours.near([host]) == [] and not ours.is_compromised(pin)
 
 
+def test_g8_own_changes_have_a_time_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file system gives one time to all changes within a few milliseconds: one could be hidden."""
+    tick, replaced = 10**18, os.replace
+
+    def coarse(source: str, target: str) -> None:
+        replaced(source, target)
+        os.utime(os.path.dirname(target), ns=(tick, tick))
+
+    monkeypatch.setattr(os, "replace", coarse)
+    store = Store(str(tmp_path))
+    for _ in range(2):
+        store.save(a_state("ours", "ours.test"))
+        assert os.stat(store.folder).st_mtime_ns != tick
+
+
 LABELS = st.sampled_from(["a", "b", "*"])
 NAMES = st.builds(
     lambda first, rest: ".".join([first, *rest]),
