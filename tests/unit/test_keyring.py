@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from certbot_pinkeep.core import membership, staging
 from certbot_pinkeep.core.errors import BadPolicy
-from certbot_pinkeep.core.keyring import Key, Keyring, Member
+from certbot_pinkeep.core.keyring import Key, Keyring, Member, RetireReason
 from certbot_pinkeep.core.kinds import KeyKind
 
 
@@ -81,6 +82,20 @@ def test_g4_each_key_type_needs_its_own_backup(kind: KeyKind, other: KeyKind) ->
         ring(*keys, serving=(A, B)).published_pins()
     complete = ring(*keys, ring_key(D, kind=other), serving=(A, B))
     assert set(complete.published_pins()) == {A, B, C, D}
+
+
+@pytest.mark.parametrize(("reason", "kept"), [("asked", ""), ("lost", ""), ("revoked", "revoked")])
+def test_retired_key_that_a_lineage_brings_is_in_service_again(
+    reason: RetireReason, kept: str
+) -> None:
+    """What is revoked stays so; a key with another role keeps that."""
+    gone = replace(ring_key(C, "retired"), retire_reason=reason)
+    found = membership.with_joined(ring(ring_key(A, "primary"), ring_key(B), gone), ring_key(C))
+    key = found.key(C)
+    assert key is not None and (key.role, key.retire_reason) == ("in-service", kept)
+    assert roles(membership.with_joined(found, ring_key(B))) == roles(found)
+    alone = membership.with_joined(ring(gone), ring_key(C)).key(C)
+    assert alone is not None and alone.role == "primary"
 
 
 def test_served_backup_is_promoted() -> None:
