@@ -23,9 +23,17 @@ from typing import TYPE_CHECKING, NoReturn
 
 from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.core.errors import DamagedState, NotCovered, PinkeepError, TypeMissing
+from certbot_pinkeep.carriers import apache, servers
+from certbot_pinkeep.core.errors import (
+    DamagedState,
+    NotCovered,
+    PinkeepError,
+    PublishFailed,
+    TypeMissing,
+)
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage.uptodate import UpToDate
 from certbot_pinkeep.workflow import enrol, issue, stage
 from certbot_pinkeep.workflow.issue_request import IssueRequest
@@ -129,14 +137,15 @@ class Run:
         return found
 
     def is_enrolled(self, lineage: str) -> bool:
-        """Whether the lineage draws on a keyring that is not unpinned; one whose file is damaged counts."""
+        """Whether the lineage draws on a keyring that has not left pinning; one whose file is damaged
+        counts. A keyring leaves when nothing binds any more and its header is gone."""
         if self._enrolled is None:
             now = clock.now()
             self._enrolled = {
                 member.lineage
                 for name in self.workspace.store.names()
                 for state in self.workspace.at_best(name, now)
-                if not state.unpinned(now)
+                if not state.unpinned(now) or _has_header(state)
                 for member in state.keyring.drawing
             }
         return lineage in self._values or lineage in self._enrolled
@@ -269,3 +278,12 @@ def _raise(failures: list[Failure], *, several: bool) -> NoReturn:
         for text, names in told.items()
     ]
     raise PinkeepError(" ".join(parts)) from failures[0].error
+
+
+def _has_header(state: State) -> bool:
+    """Whether the snippet still has the server send a header."""
+    with suppress(PublishFailed):
+        text = apache.read_snippet(state.snippet) if state.snippet else None
+        kind = servers.kind_of(state.snippet, text)
+        return text is not None and kind.read_policy(text) is not None
+    return True

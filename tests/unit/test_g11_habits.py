@@ -257,3 +257,20 @@ def test_certbot_that_cannot_be_guarded_keeps_keys_and_says_so(server: Server) -
         said = server.run(f"certbot certonly {line}")
         assert said.code == 1 and "nothing was issued" in said.text, said.text
     assert server.run("certbot certonly -d b.test").code == 0
+
+
+# Leaving
+
+
+def test_header_of_an_unpinned_keyring_is_taken_away_under_another_installer(
+    server: Server,
+) -> None:
+    """The first renewal after the pins ran out does that; from the next one on certbot makes new keys."""
+    assert server.run(f"certbot renew {A} --force-renewal -i null").code == 0
+    assert server.run("certbot-pinkeep unpin a.test").code == 0
+    server.wait(61)
+    said = server.run("certbot renew")
+    assert said.code == 0 and "no header is left" in said.text, said.text
+    live = server.live_pin()
+    assert server.run(f"certbot renew {A} --force-renewal --no-reuse-key -i null").code == 0
+    assert server.live_pin() != live
