@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import DAY, HOUR, NOW, make_pem, pin_of_key
+from helpers import DAY, HOUR, NOW, csr_of, make_pem, pin_of_key
 from machine import RSA_KEY, Machine
-from server import Server
+from server import Server, sign
 from test_g2_left_behind import foreign_certificate
 
 from certbot_pinkeep.adapters import certificates, clock
@@ -188,18 +188,19 @@ def test_g2_neighbour_is_pinned_with_its_next_key(pinned: Machine) -> None:
 
 
 def test_g2_neighbour_that_is_renewed_last_is_pinned_in_the_same_run(tmp_path: Path) -> None:
-    """``certbot renew`` comes to a neighbour with a new key after the keyring's own lineages."""
+    """Another ACME client, called by a hook, renews it with a new key after the keyring's own lineages."""
     server = Server(tmp_path)
     server.pinned("a.test")
-    server.certify("b.test", "a.test", installer="null")
-    server.run("certbot renew")
-    before = server.live_pin("b.test")
-    policy = server.sent("a.test")
-    assert policy is not None and before in policy.pins
-    said = server.run("certbot renew --force-renewal")
-    policy, new = server.sent("a.test"), server.live_pin("b.test")
-    assert said.code == 0 and new != before
-    assert policy is not None and new in policy.pins, said.text
+    old, new = make_pem(), make_pem()
+    live, renewed = server.live("b.test") / "cert.pem", tmp_path / "renewed.pem"
+    live.parent.mkdir()
+    live.write_bytes(sign(csr_of(old, ["a.test"]), 0)[0])
+    renewed.write_bytes(sign(csr_of(new, ["a.test"]), 0)[0])
+    for hook, key in (("true", old), (f"cp {renewed} {live}", new)):
+        said = server.run(["certbot", "renew", "--force-renewal", "--post-hook", hook])
+        policy = server.sent("a.test")
+        assert said.code == 0 and policy is not None
+        assert pin_of_key(key) in policy.pins, said.text
 
 
 @pytest.mark.parametrize("leaves", ["deleted", "names"])
