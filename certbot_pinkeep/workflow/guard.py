@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from certbot import util
@@ -27,30 +26,25 @@ from certbot.display import util as display_util
 from cryptography import x509
 
 from certbot_pinkeep.adapters import certbot_config, clock, renewal_conf
-from certbot_pinkeep.adapters import lineage as lineage_
-from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.adapters.renewal_conf import Renewal
-from certbot_pinkeep.carriers import servers, snippets
-from certbot_pinkeep.core import explain, options, pins
+from certbot_pinkeep.carriers import snippets
+from certbot_pinkeep.core import options, pins
 from certbot_pinkeep.core.errors import (
     BadKey,
     BadOption,
     Compromised,
     KeyRefused,
-    NoKeyringName,
     PinkeepError,
 )
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.kinds import KeyKind
-from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import load_private_key, usable
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow import issue, move, requests
+from certbot_pinkeep.workflow import issue, move, requests, told
 from certbot_pinkeep.workflow import run as runs
 from certbot_pinkeep.workflow.accepted import refusing
+from certbot_pinkeep.workflow.given import Given
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.load import Turn
-from certbot_pinkeep.workflow.publish import Report, Taken
 from certbot_pinkeep.workflow.run import Run
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -78,7 +72,6 @@ class Guard:
         self._kept: set[str] = set()
         self._refused: set[str] = set()
         self._not_taken: set[str] = set()
-        self._renewals: dict[str, Renewal | None] = {}
         self._pinned_before: bool | None = None
         self._written: object = None  # the renewal file before certbot reconfigure
 
@@ -86,6 +79,11 @@ class Guard:
     def run(self) -> Run:
         """What the lineages of this process share."""
         return runs.of(self.config.config_dir, self.config.work_dir)
+
+    @cached_property
+    def given(self) -> Given:
+        """The options that count for a lineage."""
+        return Given(self.config, self.workspace)
 
     @property
     def workspace(self) -> Workspace:
@@ -118,13 +116,13 @@ class Guard:
         name = os.path.basename(os.path.dirname(live_key_path))
         pinned_before = self._was_pinned(name)  # before certbot notes us in the renewal file
         try:
-            live = self._look(name)
+            live = self.given.look(name)
         except BadKey as error:
             logger.error("%s", error)
             known = issue.on_record(
                 self.workspace,
                 name,
-                self._keyring(name),
+                self.given.keyring(name),
                 must_staple=bool(self.config.must_staple),
             )
             if known is None:
@@ -133,13 +131,13 @@ class Guard:
             live = known
         request = IssueRequest(
             lineage=name,
-            keyring=self._keyring(name, [*live.names, *names]),
+            keyring=self.given.keyring(name, [*live.names, *names]),
             names=tuple(names),
             now=clock.now(),
             live=live,
             dry_run=dry_run,
             asked=self.rollover_asked,
-            chosen=self._options_if_sound(name),
+            chosen=self.given.options_if_sound(name),
             pinned_before=pinned_before,
             refused=frozenset(self._refused),
             csr_rejected=frozenset(self._not_taken),
@@ -167,7 +165,7 @@ class Guard:
         kind = kind or KeyKind("ecdsa", str(config.elliptic_curve))
         request = IssueRequest(
             lineage=name,
-            keyring=self._keyring(name, names),
+            keyring=self.given.keyring(name, names),
             names=tuple(names),
             now=clock.now(),
             key_type=kind.key_type,
@@ -189,11 +187,11 @@ class Guard:
         :raises PinkeepError: when that cannot be told
         """
         name = os.path.basename(os.path.dirname(live_key_path or ""))
-        live = self._look(name) if live_key_path else None
+        live = self.given.look(name) if live_key_path else None
         name = name or self._new_lineage(names)
         request = IssueRequest(
             lineage=name,
-            keyring=self._keyring(name, [*(live.names if live else ()), *names]),
+            keyring=self.given.keyring(name, [*(live.names if live else ()), *names]),
             names=tuple(names),
             now=clock.now(),
             live=live,
@@ -215,7 +213,7 @@ class Guard:
         """
         flags = [flag for flag, value in given.items() if not value]
         with suppress(BadKey):  # the keyring mends that
-            kind, wanted = self._look(lineage).kind.key_type, given.get("--key-type", "")
+            kind, wanted = self.given.look(lineage).kind.key_type, given.get("--key-type", "")
             flags += [f"--key-type {wanted}"] if wanted not in ("", kind) else []
         if not flags:
             return
@@ -271,7 +269,7 @@ class Guard:
         """
         if self.run.notice():
             util.atexit_register(self.end)
-        if not self.run.stamps.in_step(name, self._values(), [cert_path, key_path]):
+        if not self.run.stamps.in_step(name, self.given.values(), [cert_path, key_path]):
             self.keep_once(name)
         if not self._more_to_come(name):
             self._finish()
@@ -298,7 +296,7 @@ class Guard:
 
         :raises PinkeepError: when its renewal file cannot be read
         """
-        self._renewal(name)
+        self.given.renewal(name)
         self._written = renewal_conf.written(self.config.config_dir, name)
         util.atexit_register(self.after_reconfigure)
 
@@ -347,22 +345,22 @@ class Guard:
 
     def _take_in(self, name: str) -> None:
         issued = self._certificate is not None
-        with _plain_errors():
+        with told.plain_errors():
             turn = self._turn(name, issued)
             self.run.note(turn)
             try:
                 taken = self.run.enrol(
-                    replace(turn, values=self._values(name)),
-                    self._look(name),
-                    self._options(name),
+                    replace(turn, values=self.given.values(name)),
+                    self.given.look(name),
+                    self.given.options(name),
                     partial(self._remember, name),
                     pinned_before=self._was_pinned(name),
                 )
             except BadOption as error:
-                told = _how_to_mend(self.config, name, error, self._renewal(name))
-                self._forget_unusable(name, error)
-                raise PinkeepError(f"{error}{told}") from error
-        _tell_taken(taken)
+                where = told.how_to_mend(self.config, name, error, self.given.renewal(name))
+                self.given.forget_unusable(name, error)
+                raise PinkeepError(f"{error}{where}") from error
+        told.tell_taken(taken)
 
     def _remember(self, name: str) -> None:
         """Note in the renewal file what keeps the key, and the installer only if that is pinkeep."""
@@ -372,22 +370,12 @@ class Guard:
             renewal_conf.keep_key(self.config.config_dir, name)
             renewal_conf.take_out(self.config.config_dir, name)
 
-    def _forget_unusable(self, name: str, error: BadOption) -> None:
-        """Take those options of pinkeep 0.1 out of the renewal file that cannot be used."""
-        renewal = self._renewal(name)
-        stored = renewal.options if renewal is not None else {}
-        bad = {*options.unusable(stored), error.option.removeprefix("--pinkeep-")}
-        try:
-            renewal_conf.take_out(self.config.config_dir, name, bad)
-        except (PinkeepError, OSError) as why:
-            logger.error("%s", why)
-
     def _turn(self, name: str, issued: bool) -> Turn:
         """The turn of a lineage, by those options that can be used."""
         cert_path = os.path.join(self.config.live_dir, name, "cert.pem")
         keyring, values = name, options.given(self.config)
         try:
-            keyring, values = self._keyring(name), self._values(name)
+            keyring, values = self.given.keyring(name), self.given.values(name)
         except (PinkeepError, OSError) as error:
             logger.debug("%s", error)  # enrolling tells
         return Turn(name, cert_path, keyring, values, issued)
@@ -397,12 +385,8 @@ class Guard:
 
         :raises PinkeepError: with what is wrong and what to do
         """
-        with _plain_errors():
-            reports = self.run.finish()
-            for report in reports:
-                _tell(report)
-            for sentence in _of_stopped(reports):
-                display_util.notify(sentence)
+        with told.plain_errors():
+            told.tell_reports(self.run.finish())
 
     def finish_late(self) -> None:
         """The same when certbot ends, where the last lineage did not come so far."""
@@ -420,21 +404,12 @@ class Guard:
     def _was_pinned(self, name: str) -> bool:
         """Whether the lineage was pinned before this run."""
         if self._pinned_before is None:
-            renewal = self._renewal(name)
+            renewal = self.given.renewal(name)
             ours = renewal is not None and renewal.installer == INSTALLER
             ours = ours or self.run.is_enrolled(name)
             options = renewal.options if renewal is not None else {}
             self._pinned_before = ours and self.workspace.store.may_have_had(name, options)
         return self._pinned_before
-
-    def _look(self, name: str) -> Live:
-        folder = os.path.join(self.config.live_dir, name)
-        return lineage_.look(
-            name,
-            os.path.join(folder, "cert.pem"),
-            os.path.join(folder, "privkey.pem"),
-            bool(self.config.must_staple),
-        )
 
     def has_issued(self, cert_path: str) -> bool:
         """Whether this certificate was just issued, and is not yet brought into step."""
@@ -442,6 +417,16 @@ class Guard:
             return atomic.read(cert_path, atomic.MEDIUM) == self._certificate
         except OSError:
             return False
+
+    def _new_lineage(self, names: list[str]) -> str:
+        """The name that certbot will give to a new lineage."""
+        wanted = str(self.config.certname or names[0].removeprefix("*."))
+        path = os.path.join(self.config.renewal_configs_dir, "{}.conf")
+        number, name = 0, wanted
+        while os.path.exists(path.format(name)):
+            number += 1
+            name = f"{wanted}-{number:04d}"
+        return name
 
     def _lineage_of(self, certificate: bytes) -> str | None:
         """The lineage that has this certificate live."""
@@ -454,75 +439,12 @@ class Guard:
                 continue
         return None
 
-    def _new_lineage(self, names: list[str]) -> str:
-        """The name that certbot will give to a new lineage."""
-        wanted = str(self.config.certname or names[0].removeprefix("*."))
-        path = os.path.join(self.config.renewal_configs_dir, "{}.conf")
-        number, name = 0, wanted
-        while os.path.exists(path.format(name)):
-            number += 1
-            name = f"{wanted}-{number:04d}"
-        return name
-
-    def _keyring(self, lineage: str, names: Sequence[str] | None = None) -> str:
-        """The name of the lineage's keyring; where the option's value is bad, its own name.
-
-        :param names: of its certificate; ``None``: of the one that is live
-        """
-        try:
-            return options.keyring_name(self._values(lineage, names)["keyring"], lineage)
-        except BadOption as error:
-            # Where something is written, taking the lineage in tells.
-            logger.log(logging.ERROR if self.config.dry_run else logging.DEBUG, "%s", error)
-            return lineage
-
-    def _options(self, lineage: str) -> Options:
-        return options.parse(self._values(lineage), lineage)
-
-    def _options_if_sound(self, lineage: str) -> Options | None:
-        """The options; ``None`` where one is bad, which is told once the renewal is done (G3)."""
-        try:
-            return self._options(lineage)
-        except BadOption:
-            return None
-
-    def _values(
-        self, lineage: str | None = None, names: Sequence[str] | None = None
-    ) -> dict[str, object]:
-        """The options that are given in this run.
-
-        :param lineage: adds what counts for its keyring
-        :param names: of its certificate; ``None``: of the one that is live
-        """
-        own = options.given(self.config)
-        if lineage is None:
-            return own
-        renewal = self._renewal(lineage)
-        remembered = renewal.options if renewal is not None else {}
-        if names is None:
-            names = self.live_names(lineage)
-        return move.values(self.workspace, lineage, own, remembered, names=names, now=clock.now())
-
-    def live_names(self, lineage: str) -> tuple[str, ...]:
-        """The hosts of the live certificate; none if it cannot be read."""
-        try:
-            return lineage_.glance(os.path.join(self.config.live_dir, lineage, "cert.pem"))[0]
-        except BadKey as error:
-            logger.debug("%s", error)
-            return ()
-
-    def _renewal(self, name: str) -> Renewal | None:
-        """The lineage's renewal file as it was before this run; certbot may write it anew."""
-        if name not in self._renewals:
-            self._renewals[name] = renewal_conf.load(self.config.config_dir, name)
-        return self._renewals[name]
-
     def after_reconfigure(self) -> None:
         """Bring the lineage into step once ``certbot reconfigure`` has saved its new options."""
         name = self.config.certname
         try:
             renewal = renewal_conf.load(self.config.config_dir, name)
-            self._renewals.pop(name, None)
+            self.given.forget_renewal(name)
             # Certbot writes the file anew, also with the same content, unless the simulated renewal fails.
             saved = renewal_conf.written(self.config.config_dir, name) != self._written
             if saved and renewal is not None and renewal.installer == INSTALLER:
@@ -542,7 +464,7 @@ def of(config: Any, lineage: str | None, names: Sequence[str]) -> Guard | None:
     if lineage is not None:
         if guard.run.is_enrolled(lineage):
             return guard
-        names = [*names, *guard.live_names(lineage)]
+        names = [*names, *guard.given.live_names(lineage)]
     return guard if move.keyring_at(guard.workspace, names, clock.now()) is not None else None
 
 
@@ -597,104 +519,3 @@ def _warn_of_csr(config: Any) -> None:
                 keyring,
                 ", ".join(refused),
             )
-
-
-def _how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | None) -> str:
-    """Where an option comes from that cannot be used, and what to do."""
-
-    option = error.option.removeprefix("--")
-    given = certbot_config.source(config, options.destination(option.removeprefix("pinkeep-")))
-    told, mend = "", explain.given_anew(name, error)
-    if given == certbot_config.COMMAND_LINE:
-        told = " It was given on the command line."
-    elif given == certbot_config.CLI_INI:
-        told, mend = f" It stands in cli.ini, as {option!r}. Mend it there.", "certbot renew"
-    elif given:
-        told = f" It was given on the command line, or stands in cli.ini as {option!r}."
-    elif renewal is not None and option.removeprefix("pinkeep-") in renewal.options:
-        path = os.path.join(config.renewal_configs_dir, f"{name}.conf")
-        told = f" It was given at an earlier run, and certbot stored it. pinkeep has taken it out of {path}."
-    elif not isinstance(error, NoKeyringName):
-        told = " It was given at an earlier run, and counts for the keyring since."
-    return f"{told}\nRun: {mend}"
-
-
-def _tell_taken(taken: Taken) -> None:
-    for sentence in taken.told:
-        display_util.notify(sentence)
-    name, keyring = taken.live.name, taken.chosen.keyring
-    if taken.moved_from:
-        display_util.notify(
-            f"{name} draws on the keyring {keyring} from now on. When that is so for every "
-            "certificate of its <VirtualHost>, include there the "
-            f"snippet of {keyring} in place of that of {taken.moved_from}, reload Apache, and then "
-            f"run: certbot-pinkeep confirm {keyring} -- until then, and until nobody holds pins of "
-            f"{taken.moved_from} any more, it keeps its present key."
-        )
-    elif taken.joined and not taken.adopted:
-        display_util.notify(f"{name} joined the keyring {keyring}.")
-
-
-def _tell(report: Report) -> None:
-
-    for name in report.dropped:
-        display_util.notify(f"{name} was deleted, and has left the keyring {report.keyring}.")
-    for name in report.neighbours:
-        display_util.notify(
-            f"{name} is a certificate for a host of the keyring {report.keyring} as well. Its key is pinned, "
-            "too. Its next renewal draws on the keyring. A certbot without the plugin may give it a key that "
-            f"clients refuse.\nRun: certbot-pinkeep pin {name}"
-        )
-    if report.rolled_over:
-        display_util.notify(
-            f"Rolled the keyring {report.keyring} over to the key with the pin {report.rolled_over}."
-        )
-    if report.adopted or report.published:
-        where = f"in {report.snippet}" if report.snippet else "no server sends a header"
-        display_util.notify(f"{_published(report)}{' ' if report.snippet else ', '}{where}")
-    title, kind = report.server.title, servers.KINDS.get(report.server.kind)
-    if report.published and report.pending and not report.server.reload and kind:
-        display_util.notify(
-            f"{title} was not reloaded, because there is no --pinkeep-reload-command. {kind.include}, "
-            f"reload {title}, and then run: certbot-pinkeep confirm {report.keyring}"
-        )
-
-
-def _of_stopped(reports: list[Report]) -> Iterator[str]:
-    """What there is to say of servers that do not run, once each."""
-
-    told: dict[str, list[Report]] = {}
-    for report in reports:
-        if report.stopped and (report.published or report.issued):
-            told.setdefault(report.server.title, []).append(report)
-    for title, those in told.items():
-        yield (
-            f"{title} does not run, so pinkeep did not reload it. {title} loads the pins and the "
-            "certificates when it starts; the next 'certbot renew' after that notes it."
-        )
-        for beside in servers.running_beside(those[0].server.kind):
-            for taken in (one for report in those for one in report.taken):
-                yield (
-                    f"{beside.title} runs on this machine. If {beside.title} serves {taken.live.name}, "
-                    "pinkeep has to publish for it, and to reload it.\nRun: certbot renew --cert-name "
-                    f"{shlex.quote(taken.live.name)} --installer pinkeep --pinkeep-header {beside.name}"
-                )
-
-
-def _published(report: Report) -> str:
-    if report.unpinned:
-        return f"Nobody holds pins of the keyring {report.keyring} any more: no header is left"
-    what = "Pinned" if report.adopted else "Changed the pins of"
-    return f"{what} the keyring {report.keyring}: {len(report.pins)} pins"
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise PinkeepError(
-            f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}. Mend "
-            "that, and run 'certbot renew --installer pinkeep' "
-            "again."
-        ) from error

@@ -465,8 +465,8 @@ ROWS = [
         UNPIN,
         gone,
     ),
-    Row("storage/atomic", states.copies_open_to_others, STATUS, "chmod go-w ", "chmod go-w", sound),
-    Row("storage/atomic", states.copies_of_a_stranger, STATUS, "chown -h ", "chown -h", sound),
+    Row("storage/trust", states.copies_open_to_others, STATUS, "chmod go-w ", "chmod go-w", sound),
+    Row("storage/trust", states.copies_of_a_stranger, STATUS, "chown -h ", "chown -h", sound),
     Row(
         "reports/status",
         states.renewed_by_hand,

@@ -21,7 +21,7 @@ ROWS = [
         {"NAME": "a.test"},
     ),
     Row(
-        "workflow/guard",
+        "workflow/told",
         states.neighbour_came,
         RENEW,
         "a key that clients refuse.\nRun: certbot-pinkeep pin ",
@@ -29,7 +29,7 @@ ROWS = [
         done,
     ),
     Row(
-        "workflow/guard",
+        "workflow/told",
         states.two,
         MOVE,
         ", reload Apache, and then run: certbot-pinkeep confirm ",
@@ -38,7 +38,7 @@ ROWS = [
         by_hand=states.included,
     ),
     Row(
-        "workflow/guard",
+        "workflow/told",
         states.by_hand,
         "certbot certonly -d a.test -i pinkeep",
         ", and then run: certbot-pinkeep confirm ",
@@ -114,7 +114,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "workflow/guard",
+        "workflow/told",
         states.bad_option_in_cli_ini,
         RENEW,
         "certbot renew",
@@ -250,7 +250,7 @@ ROWS = [
         done,
     ),
     Row(
-        "storage/atomic",
+        "storage/trust",
         states.keys_open_to_others,
         FORCED,
         " Nothing was written. Run: chmod ",
@@ -266,7 +266,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "storage/atomic",
+        "storage/trust",
         states.keys_open_to_others,
         FORCED,
         " Nothing was written. Run: chmod ",
@@ -274,7 +274,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "storage/atomic",
+        "storage/trust",
         states.keys_of_a_stranger,
         FORCED,
         " Nothing was written. Run: chown ",
