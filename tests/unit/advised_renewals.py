@@ -250,7 +250,7 @@ ROWS = [
         done,
     ),
     Row(
-        "storage/trust",
+        "storage/atomic",
         states.keys_open_to_others,
         FORCED,
         " Nothing was written. Run: chmod ",
@@ -266,7 +266,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "storage/trust",
+        "storage/atomic",
         states.keys_open_to_others,
         FORCED,
         " Nothing was written. Run: chmod ",
@@ -274,7 +274,7 @@ ROWS = [
         sound,
     ),
     Row(
-        "storage/trust",
+        "storage/atomic",
         states.keys_of_a_stranger,
         FORCED,
         " Nothing was written. Run: chown ",
