@@ -110,10 +110,16 @@ def bench_renew(folder: Path, count: int, rounds: int) -> None:
     adopt(folder, count)
     print(f"adoption: {(time.perf_counter() - began) / count * 1000:.1f} ms per lineage, once")
     renew(folder, "pinkeep")  # the first run leaves the stamps
+    plain = (
+        folder / "plain"
+    )  # nothing is pinned there: what is pinned, pinkeep guards under any installer
+    for number in range(count):
+        make_lineage(plain / "config", f"site-{number:04d}.test")
     ratios, times = [], []
     for number in range(rounds):
         order = ("null", "pinkeep") if number % 2 else ("pinkeep", "null")
-        seconds = {installer: renew(folder, installer) for installer in order}
+        folders = {"null": plain, "pinkeep": folder}
+        seconds = {installer: renew(folders[installer], installer) for installer in order}
         null, pinkeep = seconds["null"], seconds["pinkeep"]
         ratios.append(pinkeep / null)
         times.append((null, pinkeep))
