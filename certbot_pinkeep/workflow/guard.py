@@ -126,6 +126,8 @@ class Guard:
                 must_staple=bool(self.config.must_staple),
             )
             if known is None:
+                if self.config.installer != INSTALLER and not self.run.is_enrolled(name):
+                    return self._handover_new(names, dry_run, name)  # of the keyring of its hosts
                 # It could not be pinned, and is not: certbot keeps its key (G3).
                 return None
             live = known
@@ -158,8 +160,10 @@ class Guard:
         except PinkeepError as error:
             logger.debug("%s", error)  # it is told when the lineage is renewed
 
-    def _handover_new(self, names: list[str], dry_run: bool) -> KeyAndCsr | None:
-        name, config = self._new_lineage(names), self.config
+    def _handover_new(
+        self, names: list[str], dry_run: bool, lineage: str | None = None
+    ) -> KeyAndCsr | None:
+        name, config = lineage or self._new_lineage(names), self.config
         rsa = str(config.key_type).lower() == "rsa"
         kind = KeyKind("rsa", str(config.rsa_key_size)) if rsa else None
         kind = kind or KeyKind("ecdsa", str(config.elliptic_curve))

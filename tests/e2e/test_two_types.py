@@ -160,8 +160,7 @@ def test_a_client_of_one_type_refuses_a_key_that_is_not_pinned(
 ) -> None:
     """The counter-case: a new RSA key past the plugin is refused, by those that are shown it."""
     bot, noted = pair.bot, pair.header
-    renewal = ["--cert-name", RSA, "--force-renewal", "--installer", "null", "--no-reuse-key"]
-    bot.renew(*renewal).check()
+    bot.renew_without_plugin("--cert-name", RSA, "--no-reuse-key").check()
     pair.server.reload()
     port = pair.server.https_port
     assert not accepts_one_of(NAME, port, "rsa", noted, quick_root)

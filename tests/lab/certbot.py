@@ -15,6 +15,15 @@ from lab.waiting import HOST
 # What /usr/bin/certbot does, for the certbot that this very Python imports. Debian's package
 # `certbot` would also bring a timer that renews by itself, its package `python3-certbot` does not.
 MAIN = "import sys; from certbot.main import main; sys.exit(main())"
+# The same where the plugin is missing: certbot passes it over among its entry points.
+MAIN_WITHOUT = """\
+from certbot._internal.plugins import disco
+load = disco.PluginsRegistry._load_entry_point.__func__
+def load_others(cls, entry_point, plugins):
+    if entry_point.name != "pinkeep":
+        load(cls, entry_point, plugins)
+disco.PluginsRegistry._load_entry_point = classmethod(load_others)
+""" + MAIN.replace("; ", "\n")
 COMMAND_MAIN = "import sys; from certbot_pinkeep.cli.main import main; sys.exit(main())"
 
 
@@ -94,6 +103,11 @@ class Certbot:
             cwd=self.home,
             seconds=seconds,
         )
+
+    def renew_without_plugin(self, *args: str) -> Completed:
+        """Renew now, with a certbot that lacks the plugin."""
+        words = self.arguments("renew", *self.account, "--force-renewal", *args)
+        return run([sys.executable, "-c", MAIN_WITHOUT, *words], env=self.env(), cwd=self.home)
 
     def start(
         self,
