@@ -8,7 +8,8 @@ import shlex
 import sys
 
 from certbot_pinkeep.adapters import clock, renewal_conf
-from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli import context, output
+from certbot_pinkeep.cli.parser import Commands, add_command, add_name, add_verb
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import BadBackup, BadKey
 from certbot_pinkeep.core.keyring import Key
@@ -40,13 +41,13 @@ _EXAMPLE = """\
 """
 
 
-def add(commands: context.Commands) -> None:
+def add(commands: Commands) -> None:
     """Add its parser."""
-    command = context.add_command(commands, "backup", _HELP, _EXAMPLE)
-    context.add_name(command)
+    command = add_command(commands, "backup", _HELP, _EXAMPLE)
+    add_name(command)
     verbs = command.add_subparsers(required=True, metavar="add|list|drop")
 
-    verb = context.add_verb(
+    verb = add_verb(
         verbs,
         "list",
         "show the backups, where their private keys are, and which are safe",
@@ -54,7 +55,7 @@ def add(commands: context.Commands) -> None:
     )
     verb.set_defaults(run=_list)
 
-    verb = context.add_verb(
+    verb = add_verb(
         verbs, "add", "pin a backup, or bring the private key of a backup", _ADD_EXAMPLE
     )
     what = verb.add_mutually_exclusive_group(required=True)
@@ -77,13 +78,11 @@ def add(commands: context.Commands) -> None:
         action="store_true",
         help="add one more backup, though others wait for their private keys",
     )
-    verb.set_defaults(run=_add)
+    verb.set_defaults(run=_add, writes=True)
 
-    verb = context.add_verb(
-        verbs, "drop", "take a backup out of the pins; its file stays", _DROP_EXAMPLE
-    )
+    verb = add_verb(verbs, "drop", "take a backup out of the pins; its file stays", _DROP_EXAMPLE)
     verb.add_argument("pin", metavar="PIN", help="as 'list' shows it")
-    verb.set_defaults(run=_drop)
+    verb.set_defaults(run=_drop, writes=True)
 
 
 def _list(parsed: argparse.Namespace) -> int:
@@ -97,18 +96,19 @@ def _list(parsed: argparse.Namespace) -> int:
 def _add(parsed: argparse.Namespace) -> int:
     if parsed.csr is not None and (parsed.passphrase_file or parsed.keep_encrypted or parsed.new):
         raise BadBackup(
-            "--passphrase-file, --keep-encrypted and --new go with --key. Nothing was changed."
+            "--csr goes with none of --passphrase-file, --keep-encrypted and --new: give --key."
         )
     config = context.certbots_config(parsed)
     workspace, name = context.workspace_of(config), context.name_of(parsed)
     if name not in workspace.store.names() and name in renewal_conf.names(config.config_dir):
-        raise BadBackup(_not_pinned(name, parsed))
+        raise _not_pinned(name, parsed)
     if name not in workspace.store.names() and parsed.key is not None:
         known = ", ".join(workspace.store.names()) or "none"
         raise BadBackup(
-            f"There is no keyring {name!r}. Keyrings here: {known}. Nothing was changed. If clients pin this "
-            "key already, get a certificate with certbot first; then run: certbot-pinkeep pin LINEAGE "
-            f"--key {shlex.quote(parsed.key)}"
+            f"There is no keyring {name!r}.",
+            f"Keyrings here: {known}. If clients pin this key already, get a certificate with certbot first, "
+            "then pin that certificate.",
+            run=f"certbot-pinkeep pin LINEAGE --key {shlex.quote(parsed.key)}",
         )
     brought = None if parsed.csr is not None else _brought(parsed)
     with context.holding_certbot(config):
@@ -131,23 +131,28 @@ def _add_to(
     else:
         key = offline_backups.add_private(workspace, name, brought, now, new=parsed.new)
         told = _where(workspace, key)
-    context.tell(f"{key.pin} is a backup of the keyring {name}. {told}")
-    context.print_step(Publisher(workspace).publish(name, now))
+    output.tell(f"{key.pin} is a backup of the keyring {name}. {told}")
+    output.print_step(Publisher(workspace).publish(name, now))
     print(
         "".join(f"{sentence}\n" for sentence in offline_backups.due(workspace, name, clock.now())),
         end="",
     )
 
 
-def _not_pinned(name: str, parsed: argparse.Namespace) -> str:
-    """What to do about a certificate that is to have a backup, and has no keyring."""
-    told = f"The certificate {name} is not pinned yet, so it has no keyring. Nothing was changed."
+def _not_pinned(name: str, parsed: argparse.Namespace) -> BadBackup:
+    """Tell how to add a backup for a certificate that has no keyring yet."""
+    told = f"The certificate {name} is not pinned yet, so it has no keyring."
     pin = f"certbot-pinkeep pin {name}"
     if parsed.csr is not None:
-        return f"{told} Pin it first, and add the backup then. Run: {pin}"
-    return (
-        f"{told} If clients pin this key already, run: {pin} --key {shlex.quote(parsed.key)} -- if not, pin "
-        f"the certificate first, and add the backup then. Run: {pin}"
+        return BadBackup(told, "Pin the certificate first, then add the backup.", run=pin)
+    return BadBackup(
+        told,
+        text.joined(
+            "If clients pin this key already, pin the certificate with this key.",
+            text.command(f"certbot-pinkeep pin {name} --key {shlex.quote(parsed.key)}"),
+            "If not, pin the certificate first, then add the backup.",
+        ),
+        run=pin,
     )
 
 
@@ -165,15 +170,15 @@ def _brought(parsed: argparse.Namespace) -> Imported:
     sealed = encrypted_block(pem)
     if parsed.keep_encrypted and sealed is None:
         raise BadBackup(
-            f"--keep-encrypted: {parsed.key!r} is not an encrypted key in PKCS#8. Nothing was changed. "
-            f"If it is a private key, run: openssl pkcs8 -topk8 -in {shlex.quote(parsed.key)} -out "
-            "encrypted.pem"
+            f"--keep-encrypted: {parsed.key!r} is not an encrypted key in PKCS#8.",
+            "If the file is a private key, encrypt it.",
+            run=f"openssl pkcs8 -topk8 -in {shlex.quote(parsed.key)} -out encrypted.pem",
         )
     passphrase = _passphrase(parsed) if is_encrypted(pem) else None
     try:
         key = load_private_key(sealed or pem, passphrase)
     except BadKey as error:
-        raise BadBackup(f"--key {parsed.key!r}: {error}. Nothing was changed.") from None
+        raise BadBackup(f"--key {parsed.key!r}: {error}.") from None
     return Imported(parsed.key, key, sealed if parsed.keep_encrypted else None)
 
 
@@ -183,17 +188,17 @@ def _passphrase(parsed: argparse.Namespace) -> bytes:
         return lines[0] if lines else b""
     if sys.stdin is None or not sys.stdin.isatty():
         raise BadBackup(
-            f"--key {parsed.key!r}: it is encrypted, and there is no terminal to ask for the "
-            "passphrase. Give --passphrase-file. Nothing was changed."
+            f"--key {parsed.key!r}: the key is encrypted, and no terminal can ask for the passphrase.",
+            "Give --passphrase-file.",
         )
     try:
         return getpass.getpass(f"Passphrase of {parsed.key}: ").encode()
     except (EOFError, KeyboardInterrupt):
-        raise BadBackup("No passphrase was given. Nothing was changed.") from None
+        raise BadBackup("You gave no passphrase.") from None
     except UnicodeError:  # it would quote what it could not read (G7)
         raise BadBackup(
-            "The passphrase has characters that this terminal does not send as it says. Give "
-            "--passphrase-file. Nothing was changed."
+            "The passphrase has characters that this terminal does not send as it says.",
+            "Give --passphrase-file.",
         ) from None
 
 
@@ -203,11 +208,9 @@ def _read(option: str, path: str) -> bytes:
     try:
         return atomic.read(path, atomic.SMALL)
     except OSError as error:
-        raise BadBackup(
-            f"{named}: the file cannot be read: {error.strerror}. Nothing was changed."
-        ) from None
+        raise BadBackup(f"{named}: the file cannot be read: {error.strerror}.") from None
     except ValueError:
-        raise BadBackup(f"{named}: that is no file's name. Nothing was changed.") from None
+        raise BadBackup(f"{named}: a file cannot have this name.") from None
 
 
 def _drop(parsed: argparse.Namespace) -> int:
@@ -223,8 +226,8 @@ def _drop_from(workspace: Workspace, name: str, pin: str) -> None:
     key = offline_backups.drop(workspace, name, pin, now)
     carried = offline_backups.carriers(context.load_one(workspace, name), key.pin)
     told = [f"{key.pin} is no backup of the keyring {name} any more.", *carried]
-    context.tell(" ".join(told))
-    context.print_step(Publisher(workspace).publish(name, now))
+    output.tell(" ".join(told))
+    output.print_step(Publisher(workspace).publish(name, now))
     print(
         "".join(f"{sentence}\n" for sentence in offline_backups.due(workspace, name, clock.now())),
         end="",

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from certbot_pinkeep.adapters import certbot_config, clock
 from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli.parser import Commands, Parser, add_command, add_name
 from certbot_pinkeep.core import membership, options
 from certbot_pinkeep.core.errors import DamagedState, PinkeepError
 from certbot_pinkeep.storage import atomic
@@ -53,11 +54,11 @@ class _Outcome:
     code: int
 
 
-def add(commands: context.Commands) -> None:
+def add(commands: Commands) -> None:
     """Add its parser."""
-    command = context.add_command(commands, "check", _HELP, _EXAMPLE, codes=_CODES)
+    command = add_command(commands, "check", _HELP, _EXAMPLE, codes=_CODES)
     answer(command)
-    context.add_name(command, every=True)
+    add_name(command, every=True)
     command.add_argument(
         "--connect",
         metavar="HOST:PORT",
@@ -84,18 +85,18 @@ def add(commands: context.Commands) -> None:
     command.set_defaults(run=_run)
 
 
-def answer(parser: context.Parser) -> None:
+def answer(parser: Parser) -> None:
     """Have a parser answer monitoring, which takes the exit code 2 for critical."""
     parser.__class__ = _Parser
 
 
-class _Parser(context.Parser):
+class _Parser(Parser):
     """One that answers monitoring: what it refuses is unknown."""
 
     def error(self, message: str) -> NoReturn:
         """Print the one line, and end."""
-        see = "" if "--help" in message else ". See: certbot-pinkeep check --help"
-        outcome = _unknown(None, PinkeepError(f"{message}{see}"))
+        help_ = "" if "--help" in message else "certbot-pinkeep check --help"
+        outcome = _unknown(None, PinkeepError(f"{message}.", run=help_))
         _print(outcome)
         self.exit(outcome.code)
 
@@ -161,8 +162,9 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     names = [context.name_of(parsed)] if parsed.name else store.names()
     if not names:
         raise PinkeepError(
-            "there is no keyring yet: nothing is pinned. 'certbot certificates' lists the names. Run: "
-            "certbot-pinkeep pin NAME"
+            "There is no keyring yet: nothing is pinned.",
+            "'certbot certificates' lists the names.",
+            run="certbot-pinkeep pin NAME",
         )
     states, damaged = context.load(workspace, names)
     survey = LocalFiles(config.config_dir, store, _cli_ini(config))

@@ -1,157 +1,32 @@
-"""What the commands share: certbot's arguments, and the keyrings that a name stands for."""
+"""What the commands share: certbot's settings and lock, and the keyrings that a name stands for."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import stat
-import sys
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from certbot import errors
 
 from certbot_pinkeep.adapters import certbot_config, clock, lineage
 from certbot_pinkeep.adapters.renewal_conf import Renewal
-from certbot_pinkeep.core import options, text
+from certbot_pinkeep.cli import output
+from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import BadOption, DamagedState, PinkeepError
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage import atomic, trust
 from certbot_pinkeep.workflow import enrol as enrolling
 from certbot_pinkeep.workflow import move
-from certbot_pinkeep.workflow.publish import Report, Taken
+from certbot_pinkeep.workflow.publish import Taken
 from certbot_pinkeep.workflow.workspace import Workspace
 
-T = TypeVar("T")
-
-#: From how many items on it takes long enough to be shown.
-_LONG = 200
-#: The widest a help is, in columns.
-_WIDEST = 100
-_CODES = "0 done, 1 refused or failed: one line on standard error says why, 2 usage"
-_FOLDERS = {
-    "--config-dir": "/etc/letsencrypt",
-    "--work-dir": "/var/lib/letsencrypt",
-    "--logs-dir": "/var/log/letsencrypt",
-}
-
 if TYPE_CHECKING:
-    from typing import NoReturn
-
     from certbot_pinkeep.core.observations import TlsObservation
-
-    Commands = argparse._SubParsersAction["Parser"]
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser of the command, or of a part of it.
-
-    It takes no abbreviations, and repeats no values that it does not know: what follows a mistyped
-    option for a passphrase's file may be the passphrase (G7).
-
-    :ivar usage_code: the exit code of a usage error
-    """
-
-    usage_code = 2
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(
-            **{
-                "allow_abbrev": False,
-                "formatter_class": argparse.RawDescriptionHelpFormatter,
-                **settings,
-            }
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Print what is wrong, and exit."""
-        self.print_usage(sys.stderr)
-        self.exit(self.usage_code, f"{self.prog}: error: {text.printable(message)}\n")
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse *args*; what is not known is an error of the part that does not know it."""
-        parsed, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            option = next((word for word in unknown if word.startswith("-")), unknown[0])
-            self.error(f"it takes no {option.partition('=')[0]!r}; see {self.prog} --help")
-        return parsed, unknown
-
-
-def fail(sentence: str) -> int:
-    """Print an error, as one line; a command that helps has a line of its own, after ``Run:``.
-
-    :returns: the exit code
-    """
-    lines = text.paragraphs(text.printable(sentence))
-    print("\n".join(["certbot-pinkeep: " + lines[0], *lines[1:]]), file=sys.stderr)
-    return 1
-
-
-def add_command(
-    commands: Commands, name: str, told: str, examples: str, more: str = "", codes: str = _CODES
-) -> Parser:
-    """Add the parser of a command, or of what one does with a keyring.
-
-    :param told: what it does, in a line
-    :param examples: calls of it, a line each
-    :param more: what else is to be known of it
-    :param codes: its exit codes
-    """
-    return commands.add_parser(
-        name, help=told, description=described(told, more), epilog=ended(examples, codes)
-    )
-
-
-def described(told: str, more: str = "") -> str:
-    """What stands above the arguments in a help: a line, and a paragraph."""
-    width = min(shutil.get_terminal_size().columns, _WIDEST) - 2
-    parts = [f"{told[0].upper()}{told[1:]}.", more]
-    return "\n\n".join(textwrap.fill(part, width, break_on_hyphens=False) for part in parts if part)
-
-
-def ended(examples: str, codes: str = _CODES) -> str:
-    """What stands below the arguments in a help."""
-    return f"examples:\n{examples}\nexit codes:\n  {codes}"
-
-
-def add_name(command: argparse.ArgumentParser, every: bool = False) -> None:
-    """The argument that names the keyring.
-
-    :param every: whether it can be left out, for all of them
-    """
-    if every:
-        command.add_argument("name", nargs="?", metavar="NAME", help="the keyring; left out: all")
-    else:
-        command.add_argument("name", metavar="NAME", help="the keyring")
-
-
-def add_certbots(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """The arguments that are certbot's own."""
-    for flag, usual in _FOLDERS.items():
-        parser.add_argument(
-            flag, metavar="DIR", default=default, help=f"as for certbot (default: {usual})"
-        )
-    parser.add_argument(
-        "-c",
-        "--config",
-        metavar="FILE",
-        default=default,
-        help="as for certbot (default: cli.ini in /etc/letsencrypt and ~/.config/letsencrypt)",
-    )
-
-
-def add_verb(verbs: Commands, name: str, told: str, examples: str) -> Parser:
-    """Add the parser of what a command does with a keyring, with certbot's own arguments."""
-    verb = add_command(verbs, name, told, examples)
-    add_certbots(verb, argparse.SUPPRESS)
-    return verb
 
 
 def folders(parsed: argparse.Namespace, config_dir: str | None = None) -> list[str]:
-    """What certbot is to be told of its folders."""
+    """List the words that tell certbot its folders."""
     given = {
         "--config-dir": parsed.config_dir or config_dir,
         "--work-dir": parsed.work_dir,
@@ -165,25 +40,26 @@ def folders(parsed: argparse.Namespace, config_dir: str | None = None) -> list[s
 
 
 def certbots_config(parsed: argparse.Namespace, config_dir: str | None = None) -> Any:
-    """Certbot's settings, read as certbot reads them.
+    """Read certbot's settings as certbot reads them.
 
-    :raises PinkeepError: when they cannot be read, or the config dir that was named is not there
+    :raises PinkeepError: if they cannot be read, or the named config dir is not there
     """
     config = certbot_config.read_config(folders(parsed, config_dir))
     if parsed.config_dir and not os.path.isdir(config.config_dir):
         raise PinkeepError(
-            f"--config-dir {parsed.config_dir!r}: there is no such folder. Name the one that certbot "
-            "uses; without --config-dir it is /etc/letsencrypt."
+            f"--config-dir {parsed.config_dir!r}: there is no such folder.",
+            "Name the folder that certbot uses; the default is /etc/letsencrypt.",
         )
     return config
 
 
 @contextmanager
 def holding_certbot(config: Any) -> Iterator[None]:
-    """Keep certbot from working on the config dir meanwhile: a renewal that is under way has decided on
-    a key by what is on record, and what is said here has to hold for it, too.
+    """Keep certbot from working on the config dir meanwhile.
 
-    :raises PinkeepError: when a certbot is at work there
+    A renewal under way has chosen a key by what is on record: what is told here must hold for it, too.
+
+    :raises PinkeepError: if a certbot is at work there
     """
     with ExitStack() as held:
         try:
@@ -192,23 +68,21 @@ def holding_certbot(config: Any) -> Iterator[None]:
             pass  # no certbot has such a config dir, and it has no keyring
         except errors.LockError as error:
             raise PinkeepError(
-                f"Certbot is at work in {config.config_dir}, and may be renewing a certificate right now. "
-                "Nothing was changed. Run this again once certbot has ended; a hook of certbot runs before "
-                "that."
+                f"Certbot is at work in {config.config_dir}, and may be renewing a certificate right now.",
+                "Run this again after certbot has ended. A hook of certbot runs before that.",
             ) from error
         except OSError as error:
             raise PinkeepError(
-                f"Certbot's lock on {config.config_dir} cannot be had: {error.strerror or error}. Nothing "
-                "was changed. Run this as the user who runs certbot."
+                f"Certbot's lock on {config.config_dir} cannot be taken: {error.strerror or error}.",
+                "Run this as the user who runs certbot.",
             ) from error
         yield
 
 
 def workspace_of(config: Any, connect: tuple[str, int] | None = None) -> Workspace:
-    """What is known of certbot's config dir.
+    """Make the workspace of certbot's config dir.
 
-    :param connect: host and port at which hosts are looked at before they are pinned; ``None``: the
-        hosts themselves, port 443
+    :param connect: connect here to see which pins a host sends; ``None``: the host itself, port 443
     """
 
     def look(names: Sequence[str]) -> list[TlsObservation]:
@@ -220,9 +94,9 @@ def workspace_of(config: Any, connect: tuple[str, int] | None = None) -> Workspa
 
 
 def name_of(parsed: argparse.Namespace) -> str:
-    """The keyring that was named.
+    """Check the name of the keyring.
 
-    :raises BadOption: when no keyring can have that name
+    :raises BadOption: if no keyring can have that name
     """
     return _checked(parsed.name)
 
@@ -235,12 +109,12 @@ def _checked(name: str) -> str:
 
 
 def load(workspace: Workspace, names: list[str]) -> tuple[list[State], list[DamagedState]]:
-    """The keyrings of these names, and what is wrong with those that cannot be trusted.
+    """Load the keyrings of these names, and the errors of those that cannot be trusted.
 
-    :raises PinkeepError: when there is no such keyring
+    :raises PinkeepError: if there is no such keyring
     """
     states, damaged = [], []
-    for name in progress(names, "keyrings"):
+    for name in output.progress(names, "keyrings"):
         try:
             state = workspace.store.load(_checked(name))
         except DamagedState as error:
@@ -248,26 +122,15 @@ def load(workspace: Workspace, names: list[str]) -> tuple[list[State], list[Dama
             continue
         if state is None:
             known = ", ".join(workspace.store.names()) or "none"
-            raise PinkeepError(f"There is no keyring {name!r}. Keyrings here: {known}.")
+            raise PinkeepError(f"There is no keyring {name!r}.", f"Keyrings here: {known}.")
         states.append(workspace.with_faults(state))
     return states, damaged
 
 
-def progress(items: Sequence[T], what: str) -> Iterator[T]:
-    """The items; on a terminal, how many of them are done is shown where there are many."""
-    shown = sys.stderr.isatty() and len(items) >= _LONG
-    for number, item in enumerate(items):
-        if shown and number % (_LONG // 10) == 0:
-            print(f"\r{number} of {len(items)} {what}", end="", file=sys.stderr, flush=True)
-        yield item
-    if shown:
-        print(f"\r{'':40}\r", end="", file=sys.stderr, flush=True)
-
-
 def load_one(workspace: Workspace, name: str) -> State:
-    """The keyring of this name.
+    """Load the keyring of this name.
 
-    :raises PinkeepError: when there is none, or it cannot be trusted
+    :raises PinkeepError: if there is none, or it cannot be trusted
     """
     states, damaged = load(workspace, [name])
     if damaged:
@@ -300,54 +163,5 @@ def enrol(
         workspace, live, chosen, now, remember=remember, pinned_before=pinned_before
     )
     for sentence in taken.told:
-        tell(sentence)
+        output.tell(sentence)
     return taken
-
-
-def is_printed(path: str) -> bool:
-    """Whether what is written to *path* goes to standard output."""
-    try:
-        return path == "-" or os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
-    except (OSError, ValueError):  # there is no such file, or no standard output
-        return False
-
-
-def write(path: str, content: bytes) -> None:
-    """Write a file that the admin asked for, whole or not at all. A link of root's or ours is followed;
-    what is there and is no file, say a device, is written to, never replaced.
-
-    :raises PinkeepError: when it cannot be written
-    """
-    try:
-        target = trust.resolved(path)
-        if _is_replaced(path):
-            atomic.put(target, content, 0o644)
-        else:
-            atomic.write_through(path, content)
-    except OSError as error:
-        raise PinkeepError(
-            f"-o {path!r}: it cannot be written: {error.strerror}. Nothing was written."
-        ) from error
-
-
-def _is_replaced(path: str) -> bool:
-    """Whether there is a file at *path*, or nothing at all."""
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except FileNotFoundError:
-        return True
-
-
-def tell(told: str) -> None:
-    """Print what is on record before more is done. Where nobody reads it, that is done all the same, and
-    the command ends as it does then."""
-    with suppress(OSError):
-        print(text.escaped(told), flush=True)
-
-
-def print_step(report: Report) -> None:
-    """Say what is published."""
-    what = "no pins" if report.unpinned else f"{len(report.pins)} pins"
-    where = f" in {report.snippet}" if report.snippet else ", and no server sends a header"
-    waits = f", which {report.server.title} has yet to load" if report.pending else ""
-    print(f"The keyring {report.keyring} is in step: {what}{where}{waits}.")

@@ -8,8 +8,9 @@ from contextlib import suppress
 
 from certbot_pinkeep.adapters import certbot_config, clock, lineage, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
-from certbot_pinkeep.cli import context
-from certbot_pinkeep.core import options
+from certbot_pinkeep.cli import context, output
+from certbot_pinkeep.cli.parser import Commands, add_command
+from certbot_pinkeep.core import options, text
 from certbot_pinkeep.core.errors import BadKey, PinkeepError
 from certbot_pinkeep.workflow import move, run
 from certbot_pinkeep.workflow.load import Turn
@@ -22,17 +23,18 @@ _EXAMPLE = """\
 """
 
 
-def add(commands: context.Commands) -> None:
+def add(commands: Commands) -> None:
     """Add its parser."""
-    command = context.add_command(commands, "deploy-hook", _HELP, _EXAMPLE)
-    command.set_defaults(run=_deploy_hook)
+    command = add_command(commands, "deploy-hook", _HELP, _EXAMPLE)
+    command.set_defaults(run=_deploy_hook, writes=True)
 
 
 def _deploy_hook(parsed: argparse.Namespace) -> int:
     live_dir = os.environ.get("RENEWED_LINEAGE")
     if not live_dir:
         raise PinkeepError(
-            "RENEWED_LINEAGE is not set. This call is for certbot's deploy hooks: certbot sets it."
+            "RENEWED_LINEAGE is not set.",
+            "This command is for certbot's deploy hooks: certbot sets it.",
         )
     live_dir = os.path.normpath(live_dir)
     config_dir = os.path.dirname(os.path.dirname(live_dir))
@@ -41,8 +43,8 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
     renewal = renewal_conf.load(config.config_dir, name)
     if renewal is None:
         raise PinkeepError(
-            f"{live_dir} is not a lineage in {config.config_dir}. Give the hook certbot's "
-            "--config-dir."
+            f"{live_dir} is not a lineage in {config.config_dir}.",
+            "Give the hook certbot's --config-dir.",
         )
     workspace = context.workspace_of(config)
     if workspace.store.keyring_of(name) is None and not _is_ours(renewal):
@@ -51,11 +53,13 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
             names, pin = lineage.glance(renewal.cert_path)
             keyring = move.keyring_at(workspace, names, clock.now())
             if keyring is not None:
-                context.print_step(Publisher(workspace).publish(keyring, clock.now()))
+                output.print_step(Publisher(workspace).publish(keyring, clock.now()))
             move.check_accepted(workspace, name, names, pin, clock.now())
         print(
-            f"{name} is not pinned. To pin it, run: certbot renew --cert-name {name} "
-            "--installer pinkeep"
+            text.joined(
+                f"{name} is not pinned. Pin this certificate.",
+                text.command(f"certbot renew --cert-name {name} --installer pinkeep"),
+            )
         )
         return 0
     given = options.given(config)
@@ -73,14 +77,14 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
             one.finish()
         raise
     for report in one.finish():
-        context.print_step(report)
+        output.print_step(report)
     return 0
 
 
 def _is_ours(renewal: Renewal) -> bool:
-    """Whether a lineage that is in no keyring yet is to be adopted by the hook.
+    """Say whether the hook adopts a lineage that is in no keyring yet.
 
-    :raises PinkeepError: when it asks for it, but its next renewal would make a new key
+    :raises PinkeepError: if it asks for the hook, but its next renewal would make a new key
     """
     if renewal.installer == certbot_config.INSTALLER:
         return True
@@ -89,7 +93,7 @@ def _is_ours(renewal: Renewal) -> bool:
     if renewal.reuse_key:
         return True
     raise PinkeepError(
-        f"{renewal.name} was not pinned: its next renewal would make a new key and lock out every "
-        "client that holds the pins. Run: certbot renew --cert-name "
-        f"{renewal.name} --installer pinkeep"
+        f"{renewal.name} was not pinned:",
+        "its next renewal would make a new key, and lock out every client that holds the pins.",
+        run=f"certbot renew --cert-name {renewal.name} --installer pinkeep",
     )

@@ -9,7 +9,8 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from certbot_pinkeep.adapters import clock
-from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli import context, output
+from certbot_pinkeep.cli.parser import Commands, add_command, add_name
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import BadExport
 from certbot_pinkeep.core.state import State
@@ -36,10 +37,10 @@ _DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EXPIRES = 365
 
 
-def add(commands: context.Commands) -> None:
+def add(commands: Commands) -> None:
     """Add its parser."""
-    command = context.add_command(commands, "export", _HELP, _EXAMPLE)
-    context.add_name(command)
+    command = add_command(commands, "export", _HELP, _EXAMPLE)
+    add_name(command)
     command.add_argument("--format", metavar="FORMAT", required=True, help=_FORMATS)
     command.add_argument(
         "-o", "--output", metavar="FILE", help="the file to write; left out, or '-': print it"
@@ -62,7 +63,7 @@ def add(commands: context.Commands) -> None:
         help="for android and trustkit: the day from which the app stops pinning, or 'never'; left "
         "out: a year from now",
     )
-    command.set_defaults(run=_export)
+    command.set_defaults(run=_export, writes=True)
 
 
 def _export(parsed: argparse.Namespace) -> int:
@@ -76,15 +77,18 @@ def _export(parsed: argparse.Namespace) -> int:
     pinned = _pinned(workspace, state, now)
     pinned = hosts.chosen(pinned, parsed.host or ())
     content = exports.render(parsed.format, pinned, settings).encode()
-    if parsed.output is None or context.is_printed(parsed.output):
+    if parsed.output is None or output.is_printed(parsed.output):
         # What the consumer is to read is UTF-8, whatever the terminal takes.
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
         return 0
-    context.write(parsed.output, content)
+    output.write(parsed.output, content)
     print(
-        f"{parsed.output} has the {len(pinned.pins)} pins of the keyring {pinned.name}. What carries "
-        f"them is to be on record: certbot-pinkeep release {pinned.name} add --help"
+        text.joined(
+            f"{parsed.output} has the {len(pinned.pins)} pins of the keyring {pinned.name}. Record each "
+            "release that carries them.",
+            text.command(f"certbot-pinkeep release {pinned.name} add --help"),
+        )
     )
     return 0
 
@@ -95,21 +99,20 @@ def _pinned(workspace: Workspace, state: State, now: datetime) -> Pinned:
     keyring, current = state.keyring, state.ledger.current
     if state.unpinned(now):
         raise BadExport(
-            f"The keyring {keyring.name} has left pinning, and publishes no pins. To pin it again, run: "
-            f"certbot-pinkeep unpin {keyring.name} --undo. Nothing was written."
+            f"The keyring {keyring.name} has left pinning, and publishes no pins.",
+            "You can pin its hosts again.",
+            run=f"certbot-pinkeep unpin {keyring.name} --undo",
         )
     if current is None:
-        raise BadExport(
-            f"The keyring {keyring.name} publishes no pins. Run: certbot renew. Nothing was written."
-        )
+        raise BadExport(f"The keyring {keyring.name} publishes no pins.", run="certbot renew")
     served = {member.pin for member in keyring.members}
     found = []
     for pin in current.pins:
         key = keyring.key(pin)
         if key is None:
             raise BadExport(
-                f"The keyring {keyring.name} publishes a pin whose key it does not have ({pin}). Run: "
-                "certbot renew"
+                f"The keyring {keyring.name} publishes a pin whose key it does not have ({pin}).",
+                run="certbot renew",
             )
         in_service = pin in served and key.role != "compromised"
         found.append(Pin(pin, key.kind, "in-service" if in_service else key.role))
@@ -155,8 +158,8 @@ def _check_known(parsed: argparse.Namespace) -> None:
     for name in exports.unknown(parsed.format, asked):
         option, value = given[name]
         raise BadExport(
-            f"{option} {_written(value)}: the format {parsed.format} has no place for that. Leave it out. "
-            "Nothing was written."
+            f"{option} {_written(value)}: the format {parsed.format} has no place for this option.",
+            f"Leave {option} out.",
         )
 
 
@@ -169,7 +172,7 @@ def _port(written: str) -> str:
     known = re.fullmatch("[0-9]{1,5}", number) is not None and 0 < int(number) < 65536
     if not known or (protocol or "tcp") not in ("tcp", "udp", "sctp"):
         given = text.short(written)
-        raise BadExport(f"--port {given!r}: write it as 443, or as 443/udp. Nothing was written.")
+        raise BadExport(f"--port {given!r}: write a port as 443, or as 443/udp.")
     return f"{int(number)}/{protocol or 'tcp'}"
 
 
@@ -182,9 +185,7 @@ def _expires(written: str | None, now: datetime) -> date | None:
         # Later Pythons read other forms of a date as well.
         day = date.fromisoformat(written if _DAY.fullmatch(written) else "")
     except ValueError:
-        raise BadExport(
-            f"--expires {written!r}: write it as 2027-11-24, or 'never'. Nothing was written."
-        ) from None
+        raise BadExport(f"--expires {written!r}: write a day as 2027-11-24, or 'never'.") from None
     if day <= now.date():
-        raise BadExport(f"--expires {written!r}: that is over. Nothing was written.")
+        raise BadExport(f"--expires {written!r}: that day is over.")
     return day

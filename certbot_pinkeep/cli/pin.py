@@ -22,10 +22,12 @@ from typing import Any
 from certbot_pinkeep.adapters import certbot_config, clock, lineage, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.carriers import snippets
-from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli import context, output
 from certbot_pinkeep.cli.check import address
-from certbot_pinkeep.core import options, pins, rollover
+from certbot_pinkeep.cli.parser import Commands, add_command
+from certbot_pinkeep.core import options, pins, rollover, text
 from certbot_pinkeep.core.errors import BadBackup, BadKey, BadOption, PinkeepError
+from certbot_pinkeep.core.kinds import KeyType
 from certbot_pinkeep.core.options import OPTIONS
 from certbot_pinkeep.core.pem import (
     PrivateKey,
@@ -66,9 +68,9 @@ _TOLD = {
 }
 
 
-def add(commands: context.Commands) -> None:
+def add(commands: Commands) -> None:
     """Add its parser."""
-    command = context.add_command(commands, "pin", _HELP, _EXAMPLE, _MORE)
+    command = add_command(commands, "pin", _HELP, _EXAMPLE, _MORE)
     command.add_argument(
         "lineages", nargs="+", metavar="LINEAGE", help="as 'certbot certificates' names it"
     )
@@ -96,7 +98,7 @@ def add(commands: context.Commands) -> None:
             )
         else:
             command.add_argument(f"--{name}", metavar=metavar, help=told)
-    command.set_defaults(run=_run)
+    command.set_defaults(run=_run, writes=True)
 
 
 def _run(parsed: argparse.Namespace) -> int:
@@ -127,7 +129,7 @@ def _pin(parsed: argparse.Namespace, config: Any, key: PrivateKey | None) -> int
         # Whatever comes next: what is on record by now is published.
         reports, failures = publisher.publish_all(publisher.waiting, clock.now())
         for report in reports:
-            context.print_step(report)
+            output.print_step(report)
     for renewal in found:
         print(_renewed_by(renewal))
     for report in reports if key is not None else ():
@@ -142,8 +144,8 @@ def _renewal(config: Any, name: str) -> Renewal:
     known = renewal_conf.names(config.config_dir)
     if name not in known:
         raise PinkeepError(
-            f"There is no certificate {name!r} in {config.config_dir}. Certificates here: "
-            f"{', '.join(known) or 'none'}. Nothing was changed."
+            f"There is no certificate {name!r} in {config.config_dir}.",
+            f"Certificates here: {', '.join(known) or 'none'}.",
         )
     renewal = renewal_conf.load(config.config_dir, name)
     assert renewal is not None
@@ -157,9 +159,9 @@ def _check(
     also: Mapping[str, object],
     key: PrivateKey | None,
 ) -> None:
-    """See that what is asked for can be done.
+    """See that what the admin asks for is possible.
 
-    :raises PinkeepError: when it cannot
+    :raises PinkeepError: if it is not
     """
     given = {**options.given(config), **also}
     live = lineage.look(renewal.name, renewal.cert_path, renewal.key_path, renewal.must_staple)
@@ -175,29 +177,36 @@ def _check(
     state = workspace.load_state(name, clock.now())
     if state is not None and state.unpin:
         raise PinkeepError(
-            f"The keyring {name} leaves pinning. Nothing was changed. To stay pinned, run: certbot-pinkeep "
-            f"unpin {name} --undo"
+            f"The keyring {name} leaves pinning.",
+            "You can stay pinned.",
+            run=f"certbot-pinkeep unpin {name} --undo",
         )
     if key is None:
         return
     pin, kind = pins.pin_of(key.public_key()), kind_of(key.public_key())
     if workspace.is_compromised(pin):
         raise BadBackup(
-            f"--key: the key with the pin {pin} is compromised, and is never used again. Nothing was changed."
+            f"--key: the key with the pin {pin} is compromised, and pinkeep never uses it again."
         )
     if kind.key_type != live.kind.key_type:
         pinned = workspace.store.keyring_of(renewal.name) is not None
-        get = (
-            "A pinned certificate keeps its type: get a second certificate for the other type, under "
-            "another --cert-name, and pin that one."
-            if pinned
-            else f"Get one of that type first, and pin it then. Run: certbot renew --cert-name "
-            f"{renewal.name} --key-type {kind.key_type} --force-renewal"
+        raise _other_type(renewal.name, kind.key_type, live.kind.key_type, pinned=pinned)
+
+
+def _other_type(name: str, wanted: KeyType, live: KeyType, *, pinned: bool) -> BadBackup:
+    """Tell how to get a certificate with a key of the wanted type."""
+    told = f"--key: this is an {wanted.upper()} key, and the certificate of {name} has an {live.upper()} key."
+    if pinned:
+        return BadBackup(
+            told,
+            "A pinned certificate keeps its key type. Get a second certificate for the other type, under "
+            "another --cert-name, and pin that certificate.",
         )
-        raise BadBackup(
-            f"--key: it is an {kind.key_type.upper()} key, and the certificate of {renewal.name} has an "
-            f"{live.kind.key_type.upper()} key. Nothing was changed. {get}"
-        )
+    return BadBackup(
+        told,
+        "Get a certificate of that type first, then pin it.",
+        run=f"certbot renew --cert-name {name} --key-type {wanted} --force-renewal",
+    )
 
 
 def _remember(config: Any, renewal: Renewal) -> None:
@@ -213,46 +222,49 @@ def _renewed_by(renewal: Renewal) -> str:
 
 
 def _next(workspace: Workspace, keyring: str, key: PrivateKey, found: list[Renewal]) -> str:
-    """What has to be done so that the key that clients pin is served."""
+    """Tell how to have the key served that clients pin."""
     public, now = key.public_key(), clock.now()
     pin = pins.pin_of(public)
     state = context.load_one(workspace, keyring)
     primary, names = state.keyring.primary(kind_of(public).key_type), state.keyring.drawing
     waiting = [m.lineage for m in names if m.pin != pin and m.lineage in [r.name for r in found]]
-    app = (
-        "If an app carries this pin, record until when, or a later rollover locks it out. Run: "
-        f"certbot-pinkeep release {keyring} add --channel app --label VERSION --until DATE --pin {pin}"
+    app = text.joined(
+        "If an app carries this pin, record until when. Otherwise a later rollover locks the app out.",
+        text.command(
+            f"certbot-pinkeep release {keyring} add --channel app --label VERSION --until DATE --pin {pin}"
+        ),
     )
     if not waiting or primary is None:
-        return f"The key with the pin {pin} is live already. {app}"
+        return text.joined(f"The key with the pin {pin} is live already.", app)
     told = f"The next renewal of {', '.join(waiting)} is issued for the key with the pin {pin}"
     verdict = rollover.safety(primary, state.ledger, now)
     if not verdict.at(now):
-        return f"{told}, once that locks nobody out: {verdict.why}. {app}"
-    renew = "".join(f" Run: certbot renew --cert-name {name} --force-renewal" for name in waiting)
-    return f"{told}. Until then clients that pin this key refuse the site.{renew} -- {app}"
+        return text.joined(f"{told}, after that locks nobody out: {verdict.why}.", app)
+    renew = (text.command(f"certbot renew --cert-name {name} --force-renewal") for name in waiting)
+    return text.joined(
+        f"{told}. Until then clients that pin this key refuse the site.", *renew, app
+    )
 
 
 def _key(path: str) -> PrivateKey:
-    """The private key in a file.
+    """Read the private key in a file.
 
-    :raises BadBackup: when there is none that can be used
+    :raises BadBackup: if there is none that can be used
     """
     pem = _read(path)
     if is_encrypted(pem):
         raise BadBackup(
-            f"--key {path!r}: it is encrypted, and the web server needs it unencrypted. Nothing was "
-            "changed. Run: (umask 077; openssl pkey -in "
-            f"{shlex.quote(path)} -out decrypted.key) -- and give that file"
+            f"--key {path!r}: the key is encrypted, and the web server needs an unencrypted key.",
+            "Decrypt the key, and give the new file.",
+            run=f"(umask 077; openssl pkey -in {shlex.quote(path)} -out decrypted.key)",
         )
     try:
         key = load_private_key(pem)
     except BadKey as error:
-        raise BadBackup(f"--key {path!r}: {error}. Nothing was changed.") from None
+        raise BadBackup(f"--key {path!r}: {error}.") from None
     if not is_common(key.public_key()):
         raise BadBackup(
-            f"--key {path!r}: it is an {kind_of(key.public_key())} key, which public CAs do not take. "
-            "Nothing was changed."
+            f"--key {path!r}: this is an {kind_of(key.public_key())} key, which public CAs do not take."
         )
     return key
 
@@ -263,5 +275,5 @@ def _read(path: str) -> bytes:
     except OSError as error:
         why = f"the file cannot be read: {error.strerror}"
     except ValueError:
-        why = "that is no file's name"
-    raise BadBackup(f"--key {path!r}: {why}. Nothing was changed.") from None
+        why = "a file cannot have this name"
+    raise BadBackup(f"--key {path!r}: {why}.") from None

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli.parser import Commands, add_command, add_name, add_verb
 from certbot_pinkeep.core import explain, text, times
 from certbot_pinkeep.core.errors import BadRelease
 from certbot_pinkeep.core.holdings import Release
@@ -38,15 +39,13 @@ _EXAMPLE = """\
 """
 
 
-def add(commands: context.Commands) -> None:
+def add(commands: Commands) -> None:
     """Add its parser."""
-    command = context.add_command(commands, "release", _HELP, _EXAMPLE)
-    context.add_name(command)
+    command = add_command(commands, "release", _HELP, _EXAMPLE)
+    add_name(command)
     verbs = command.add_subparsers(required=True, metavar="add|extend|list|end")
 
-    verb = context.add_verb(
-        verbs, "add", "record an app version or a zone that carries pins", _ADD_EXAMPLE
-    )
+    verb = add_verb(verbs, "add", "record an app version or a zone that carries pins", _ADD_EXAMPLE)
     _add_names(verb)
     _add_until(verb)
     verb.add_argument(
@@ -57,9 +56,9 @@ def add(commands: context.Commands) -> None:
         help="a pin that the release carries, if it is out already; repeat it for each pin; left "
         "out: the pins of today",
     )
-    verb.set_defaults(run=_add)
+    verb.set_defaults(run=_add, writes=True)
 
-    verb = context.add_verb(
+    verb = add_verb(
         verbs,
         "extend",
         "record that a release is used for longer, with the pins that it has",
@@ -67,18 +66,16 @@ def add(commands: context.Commands) -> None:
     )
     _add_names(verb)
     _add_until(verb)
-    verb.set_defaults(run=_extend)
+    verb.set_defaults(run=_extend, writes=True)
 
-    verb = context.add_verb(
+    verb = add_verb(
         verbs, "list", "show the releases on record, and until when each binds", _LIST_EXAMPLE
     )
     verb.set_defaults(run=_list)
 
-    verb = context.add_verb(
-        verbs, "end", "record that nobody uses a release any more", _END_EXAMPLE
-    )
+    verb = add_verb(verbs, "end", "record that nobody uses a release any more", _END_EXAMPLE)
     _add_names(verb)
-    verb.set_defaults(run=_end)
+    verb.set_defaults(run=_end, writes=True)
 
 
 def _add_names(verb: argparse.ArgumentParser) -> None:
@@ -144,9 +141,7 @@ def _seconds(written: str | None) -> timedelta | None:
     if written is None:
         return None
     if not (written.isascii() and written.isdigit() and len(written) < 9):
-        raise BadRelease(
-            f"--ttl {written!r}: give a count of seconds, e.g. 3600. Nothing was changed."
-        )
+        raise BadRelease(f"--ttl {written!r}: give a count of seconds, e.g. 3600.")
     return timedelta(seconds=int(written))
 
 

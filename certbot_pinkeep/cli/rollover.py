@@ -10,6 +10,7 @@ from typing import Any
 
 from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli.parser import Commands, Parser, add_command, add_name
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.workflow import requests
 from certbot_pinkeep.workflow.workspace import Workspace
@@ -30,10 +31,10 @@ _EXAMPLE = """\
 """
 
 
-def add(commands: context.Commands) -> None:
+def add(commands: Commands) -> None:
     """Add its parser."""
-    command = context.add_command(commands, "rollover", _HELP, _EXAMPLE, _MORE)
-    context.add_name(command)
+    command = add_command(commands, "rollover", _HELP, _EXAMPLE, _MORE)
+    add_name(command)
     how = command.add_mutually_exclusive_group()
     how.add_argument(
         "--when-safe",
@@ -58,10 +59,10 @@ def add(commands: context.Commands) -> None:
     command.add_argument(
         "--now", action="store_true", help="renew the keyring's certificates at once"
     )
-    command.set_defaults(run=partial(_rollover, command))
+    command.set_defaults(run=partial(_rollover, command), writes=True)
 
 
-def _rollover(command: context.Parser, parsed: argparse.Namespace) -> int:
+def _rollover(command: Parser, parsed: argparse.Namespace) -> int:
     if parsed.undo and (parsed.now or parsed.compromised):
         command.error("--undo goes with neither --now nor --compromised")
     config = context.certbots_config(parsed)
@@ -86,45 +87,47 @@ def _rollover(command: context.Parser, parsed: argparse.Namespace) -> int:
         return 0
     if not lineages:
         print(
-            f"No certificate of the keyring {name} is left that certbot could renew. The next one "
-            "that you ask for with --installer pinkeep is issued for the new key."
+            f"Certbot has no certificate of the keyring {name} to renew. The next certificate that you ask "
+            "for with --installer pinkeep is issued for the new key."
         )
     before = workspace.live_pins(context.load_one(workspace, name).keyring)
     failed = [one for one in lineages if _renew(one, context.folders(parsed)) != 0]
     after = workspace.live_pins(context.load_one(workspace, name).keyring)
     renewed = [one for one in lineages if after.get(one) != before.get(one)]
     if failed:
-        raise PinkeepError(_what_failed(name, failed, [one for one in failed if one in renewed]))
+        raise _what_failed(name, failed, [one for one in failed if one in renewed])
     kept = [one for one in lineages if one not in renewed]
     if kept:
         raise PinkeepError(
-            f"{', '.join(kept)} was renewed, but with the key that it had: see certbot's words above, which "
-            "say why. The rollover stays on record."
+            f"{', '.join(kept)} was renewed, but kept its key.",
+            "Certbot's output above says why. The rollover stays on record.",
         )
     return 0
 
 
-def _what_failed(name: str, failed: list[str], renewed: list[str]) -> str:
-    """What there is to say where certbot failed.
+def _what_failed(name: str, failed: list[str], renewed: list[str]) -> PinkeepError:
+    """Tell what to do after certbot failed.
 
     :param renewed: those of the failed that have another key all the same
     """
     left = [one for one in failed if one not in renewed]
     if not left:
-        return (
-            f"{', '.join(renewed)} has been renewed for the new key, but the keyring {name} is not in "
-            "step with it, or Apache has not loaded it. See certbot's words above, mend that and run: "
-            "certbot renew"
+        return PinkeepError(
+            f"Certbot renewed {', '.join(renewed)} for the new key. But the keyring {name} is not up to "
+            "date, or Apache has not loaded the certificate.",
+            "Mend what certbot's output above says.",
+            run="certbot renew",
         )
-    return (
-        f"The rollover of {name} is on record, but these certificates could not be renewed: "
-        f"{', '.join(left)}. See certbot's words above, mend that and run: certbot renew "
-        f"--force-renewal --cert-name {left[0]}"
+    return PinkeepError(
+        f"The rollover of {name} is on record, but certbot could not renew these certificates: "
+        f"{', '.join(left)}.",
+        "Mend what certbot's output above says, and renew each of them.",
+        run=f"certbot renew --force-renewal --cert-name {left[0]}",
     )
 
 
 def _renewable(config: Any, workspace: Workspace, name: str) -> list[str]:
-    """The certificates of the keyring that certbot can renew at once."""
+    """List the certificates of the keyring that certbot can renew at once."""
     state = workspace.store.load(name)
     found = []
     for member in state.keyring.drawing if state else ():
@@ -136,7 +139,7 @@ def _renewable(config: Any, workspace: Workspace, name: str) -> list[str]:
 
 
 def _renew(lineage_name: str, folders: list[str]) -> int:
-    """Have certbot renew a certificate now, as it is set up; its words go where ours go."""
+    """Have certbot renew a certificate now, as it is set up; its output goes to ours."""
     command = [sys.executable, "-c", "import sys; from certbot.main import main; sys.exit(main())"]
     command += ["renew", "--cert-name", lineage_name, "--force-renewal", *folders]
     command += ["--non-interactive", "--no-random-sleep-on-renew"]

@@ -7,7 +7,8 @@ import json
 
 from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.carriers import snippets
-from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli import context, output
+from certbot_pinkeep.cli.parser import Commands, add_command, add_name
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.reports import status
@@ -21,10 +22,10 @@ _EXAMPLE = """\
 """
 
 
-def add(commands: context.Commands) -> None:
+def add(commands: Commands) -> None:
     """Add its parser."""
-    command = context.add_command(commands, "status", _HELP, _EXAMPLE)
-    context.add_name(command, every=True)
+    command = add_command(commands, "status", _HELP, _EXAMPLE)
+    add_name(command, every=True)
     command.add_argument(
         "--json", action="store_true", help="print JSON, for scripts and monitoring"
     )
@@ -56,7 +57,7 @@ def _status(parsed: argparse.Namespace) -> int:
             "Run: certbot-pinkeep pin NAME"
         )
     for error in damaged:
-        context.fail(str(error))
+        output.fail(str(error))
     return 1 if damaged else 0
 
 

@@ -7,7 +7,8 @@ import shutil
 import sys
 
 from certbot_pinkeep.adapters import clock
-from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli import context, output
+from certbot_pinkeep.cli.parser import Commands, add_command, add_name
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.reports import timeline
@@ -19,21 +20,20 @@ _EXAMPLE = """\
 """
 
 
-def add(commands: context.Commands) -> None:
+def add(commands: Commands) -> None:
     """Add its parser."""
-    command = context.add_command(commands, "timeline", _HELP, _EXAMPLE)
-    context.add_name(command)
+    command = add_command(commands, "timeline", _HELP, _EXAMPLE)
+    add_name(command)
     command.add_argument(
         "-o", "--output", metavar="FILE.svg", help="draw a picture; left out: text in the terminal"
     )
-    command.set_defaults(run=_timeline)
+    command.set_defaults(run=_timeline, writes=True)
 
 
 def _timeline(parsed: argparse.Namespace) -> int:
     if parsed.output and not parsed.output.lower().endswith(".svg"):
         raise PinkeepError(
-            f"-o {parsed.output!r}: the picture is SVG; give it a name that ends in .svg. Nothing was "
-            "written."
+            f"-o {parsed.output!r}: the picture is SVG.", "Give a name that ends in .svg."
         )
     workspace = context.workspace_of(context.certbots_config(parsed))
     state = context.load_one(workspace, context.name_of(parsed))
@@ -46,7 +46,7 @@ def _timeline(parsed: argparse.Namespace) -> int:
         return 0
     from certbot_pinkeep.reports import plot
 
-    context.write(parsed.output, plot.svg(line))
+    output.write(parsed.output, plot.svg(line))
     print(f"{parsed.output} shows the timeline of {line.name}. {timeline.verdict(line)}")
     return 0
 

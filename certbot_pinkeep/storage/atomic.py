@@ -52,6 +52,19 @@ _KINDS = {
 }
 
 
+_changes = 0
+
+
+def changes() -> int:
+    """Count the changes of files that this process has made; caches do not count."""
+    return _changes
+
+
+def _count() -> None:
+    global _changes
+    _changes += 1
+
+
 def read(path: str, largest: int) -> bytes:
     """Read a regular file.
 
@@ -215,6 +228,7 @@ def write_through(path: str, data: bytes) -> None:
         descriptor = os.open(opened, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
     finally:
         os.close(found)
+    _count()
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
 
@@ -320,6 +334,7 @@ def _is_running(process: str) -> bool:
 
 
 def _sync_folder(folder: str) -> None:
+    _count()
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -703,7 +703,7 @@ def test_g10_no_passphrase_is_given(
     given.write_bytes(sealed(key))
     before = tree(machine.config)
     assert run(machine, "add", "--key", str(given)) == 1
-    assert "No passphrase was given. Nothing was changed." in capsys.readouterr().err
+    assert "You gave no passphrase. Nothing was changed." in capsys.readouterr().err
     assert tree(machine.config) == before
 
 

@@ -17,7 +17,7 @@ from helpers import DAY, NOW, STATE, A, B, Site, fake_pin, policy
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from certbot_pinkeep.cli import check, context, export, main
+from certbot_pinkeep.cli import check, export, main, output
 from certbot_pinkeep.cli import release as release_command
 from certbot_pinkeep.core import options, rollover, times
 from certbot_pinkeep.core.errors import BadExport, BadOption, BadRelease, DamagedState, PinkeepError
@@ -234,9 +234,9 @@ def test_g9_output_does_not_follow_somebody_elses_link(
     target.write_text("root")
     for link, leads in (("out", target), ("new", tmp_path / "fresh"), ("dir", tmp_path)):
         (shared / link).symlink_to(leads)
-    context.write(str(shared / "out"), b"followed")
+    output.write(str(shared / "out"), b"followed")
     assert target.read_bytes() == b"followed" and (shared / "out").is_symlink()
-    context.write(str(shared / "new"), b"new")
+    output.write(str(shared / "new"), b"new")
     assert (tmp_path / "fresh").read_bytes() == b"new"
     real = os.lstat
 
@@ -249,7 +249,7 @@ def test_g9_output_does_not_follow_somebody_elses_link(
     monkeypatch.setattr(os, "lstat", lstat)
     for path in ("out", "new", "dir/passwd"):
         with pytest.raises(PinkeepError, match="is a link of the user 4711"):
-            context.write(str(shared / path), b"evil")
+            output.write(str(shared / path), b"evil")
     assert target.read_bytes() == b"followed" and (tmp_path / "fresh").read_bytes() == b"new"
 
 
@@ -260,15 +260,15 @@ def test_output_is_written_where_it_leads(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "one").symlink_to("two")
     (tmp_path / "two").symlink_to("a/../a/three")
     for path in ("plain", "./a/here", "a/../up", "one"):
-        context.write(path, path.encode())
+        output.write(path, path.encode())
     assert Path("plain").read_text() == "plain" and Path("up").read_text() == "a/../up"
     assert Path("a/here").read_text() == "./a/here" and Path("a/three").read_text() == "one"
     for wrong in ("b/new", "plain/new", "a"):
         with pytest.raises(PinkeepError, match="cannot be written"):
-            context.write(wrong, b"")
+            output.write(wrong, b"")
     (tmp_path / "round").symlink_to("round")
     with pytest.raises(PinkeepError, match="cannot be written"):
-        context.write("round", b"")
+        output.write("round", b"")
 
 
 def test_a_certificate_from_the_end_of_time_is_looked_at(tmp_path: Path) -> None:

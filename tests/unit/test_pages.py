@@ -19,7 +19,7 @@ from zope.interface.verify import verifyObject
 
 import certbot_pinkeep
 from certbot_pinkeep import exports
-from certbot_pinkeep.cli import main
+from certbot_pinkeep.cli import main, output
 from certbot_pinkeep.core.holdings import Entry, Release
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.ledger import Ledger, Uncertainty
@@ -92,7 +92,7 @@ def test_command_page_has_every_command_and_option_and_no_other() -> None:
 def test_command_page_has_every_exit_code_and_no_other() -> None:
     """The codes that ``--help`` names, and those of a shell for Ctrl-C and a closed pipe."""
     codes: dict[str, set[str]] = {"Exit codes": {"130", "141"}, "Exit codes of check": set()}
-    assert {int(code) for code in codes["Exit codes"]} == {main._INTERRUPTED, main._UNREAD}
+    assert {int(code) for code in codes["Exit codes"]} == {output.INTERRUPTED, output.UNREAD}
     for path, parser in PARSERS.items():
         told = parser.epilog.partition("exit codes:")[2]
         title = "Exit codes of check" if path.endswith(" check") else "Exit codes"

@@ -19,7 +19,7 @@ from certbot_pinkeep.adapters.probe import Way
 from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.check import local_files
-from certbot_pinkeep.cli import backup, context
+from certbot_pinkeep.cli import backup, output
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.storage import atomic, trust
 from certbot_pinkeep.storage.keys_and_csrs import Folders
@@ -28,7 +28,7 @@ from certbot_pinkeep.storage.uptodate import UpToDate
 
 PACKAGE = Path(certbot_pinkeep.__file__).parent
 #: Uses of ``open`` that read no file: an URL, and the empty device in place of a closed stream.
-NO_FILES = {("revocation.py", "opener.open"), ("main.py", "open"), ("main.py", "os.open")}
+NO_FILES = {("revocation.py", "opener.open"), ("output.py", "open"), ("output.py", "os.open")}
 KINDS = ("FIFO", "device", "socket", "folder", "large")
 
 
@@ -254,14 +254,14 @@ def test_g9_nothing_is_written_to_a_fifo_of_others(
 
     monkeypatch.setattr(os, "fstat", fstat)
     with pytest.raises(PinkeepError, match="a FIFO of the user 4711"):
-        context.write(str(tmp_path / "out"), b"pins")
+        output.write(str(tmp_path / "out"), b"pins")
 
 
 def test_ours_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A FIFO that we made, and a pipe by its descriptor, as shells give it, whoever made that."""
     plant(tmp_path / "out", "FIFO")
     reader = os.open(tmp_path / "out", os.O_RDONLY | os.O_NONBLOCK)
-    context.write(str(tmp_path / "out"), b"pins")
+    output.write(str(tmp_path / "out"), b"pins")
     assert os.read(reader, 10) == b"pins"
     os.close(reader)
     reader, writer = os.pipe()
@@ -274,7 +274,7 @@ def test_ours_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return seen if mine else os.stat_result([*seen[:4], 4711, *seen[5:]])
 
     monkeypatch.setattr(os, "fstat", fstat)  # as behind sudo
-    context.write(f"/dev/fd/{writer}", b"more")
+    output.write(f"/dev/fd/{writer}", b"more")
     assert os.read(reader, 10) == b"more"
     for one in (reader, writer):
         os.close(one)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers import DAY, EC, FAULT, NOW, RSA, A, B, C, D, E, faulty, policy, ring_key
 
-from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli import output
 from certbot_pinkeep.core import membership
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.ledger import Ledger
@@ -324,7 +324,7 @@ def test_progress_is_for_terminals_and_long_lists(
 ) -> None:
     """Nothing of it stays, and nothing of it is piped."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    assert list(context.progress(range(count), "keyrings")) == list(range(count))
+    assert list(output.progress(range(count), "keyrings")) == list(range(count))
     printed = capsys.readouterr()
     assert printed.out == ""
     assert ("20 of 300 keyrings" in printed.err) == (terminal and count == 300)

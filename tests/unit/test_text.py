@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from certbot_pinkeep.adapters import certbot_client
 from certbot_pinkeep.check import site_rules
 from certbot_pinkeep.check.findings import Finding, Severity, lines
-from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli import output, parser
 from certbot_pinkeep.core import errors, text
 from certbot_pinkeep.core.errors import BadOption, PinkeepError
 from certbot_pinkeep.core.header import Header
@@ -51,10 +51,10 @@ def test_errors_findings_and_usage_are_printable(
         text.short(evil),
         text.escaped(evil),
     ]
-    context.fail(evil)
+    output.fail(evil)
     with pytest.raises(SystemExit):
-        context.Parser(prog="x").error(evil)
-    context.tell(evil)
+        parser.Parser(prog="x").error(evil)
+    output.tell(evil)
     told += capsys.readouterr()
     assert all(map(is_safe, told))
     assert not any("\n" in line for line in lines([Finding(Severity.WARNING, evil, evil, "")], ""))

@@ -1,0 +1,40 @@
+"""``certbot-pinkeep confirm``."""
+
+from __future__ import annotations
+
+import argparse
+
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli.parser import Commands, add_command, add_name
+from certbot_pinkeep.workflow import requests
+
+_HELP = "record that you reloaded the server yourself: what was pending is served"
+_EXAMPLE = """\
+  systemctl reload apache2 && certbot-pinkeep confirm example.com
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add its parser."""
+    command = add_command(commands, "confirm", _HELP, _EXAMPLE)
+    add_name(command)
+    command.add_argument(
+        "--clock",
+        action="store_true",
+        help="instead, record that the clock is right now, though later times are on record",
+    )
+    command.set_defaults(run=_confirm, writes=True)
+
+
+def _confirm(parsed: argparse.Namespace) -> int:
+    config = context.certbots_config(parsed)
+    workspace, name = context.workspace_of(config), context.name_of(parsed)
+    if parsed.clock:
+        with context.holding_certbot(config):
+            told = requests.confirm_clock(workspace, name, clock.now())
+    else:
+        # Without certbot's lock: hooks of certbot that reload Apache confirm. No rollover is promised.
+        told = requests.confirm(workspace, name, clock.now())
+    print(told)
+    return 0

@@ -1,0 +1,122 @@
+"""The parsers of the command and of its parts.
+
+The rules:
+
+* A parser takes no abbreviations. It repeats no values that it does not know: the word after a mistyped
+  option for a passphrase's file may be the passphrase (G7).
+* Every part takes certbot's own arguments, in any place, as certbot does.
+* A part that changes files says so (``writes``): see ``output``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import textwrap
+from typing import Any, NoReturn, TypeAlias
+
+from certbot_pinkeep.core import text
+
+#: The widest a help is, in columns.
+_WIDEST = 100
+_CODES = "0 done, 1 refused or failed: one line on standard error says why, 2 usage"
+_FOLDERS = {
+    "--config-dir": "/etc/letsencrypt",
+    "--work-dir": "/var/lib/letsencrypt",
+    "--logs-dir": "/var/log/letsencrypt",
+}
+
+#: The place that takes the commands, or the verbs of a command.
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class Parser(argparse.ArgumentParser):
+    """Parse the command, or a part of it.
+
+    :ivar usage_code: the exit code of a usage error
+    """
+
+    usage_code = 2
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(
+            **{
+                "allow_abbrev": False,
+                "formatter_class": argparse.RawDescriptionHelpFormatter,
+                **settings,
+            }
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, and exit."""
+        self.print_usage(sys.stderr)
+        self.exit(self.usage_code, f"{self.prog}: error: {text.printable(message)}\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse *args*; an unknown word is an error of the part that does not know it."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            option = next((word for word in unknown if word.startswith("-")), unknown[0])
+            self.error(f"it takes no {option.partition('=')[0]!r}; see {self.prog} --help")
+        return parsed, unknown
+
+
+def add_command(
+    commands: Commands, name: str, told: str, examples: str, more: str = "", codes: str = _CODES
+) -> Parser:
+    """Add the parser of a command.
+
+    :param told: what the command does, in a line
+    :param examples: calls of it, a line each
+    :param more: a paragraph about it
+    :param codes: its exit codes
+    """
+    return commands.add_parser(
+        name, help=told, description=described(told, more), epilog=ended(examples, codes)
+    )
+
+
+def described(told: str, more: str = "") -> str:
+    """Write what is above the arguments in a help: a line, and a paragraph."""
+    width = min(shutil.get_terminal_size().columns, _WIDEST) - 2
+    parts = [f"{told[0].upper()}{told[1:]}.", more]
+    return "\n\n".join(textwrap.fill(part, width, break_on_hyphens=False) for part in parts if part)
+
+
+def ended(examples: str, codes: str = _CODES) -> str:
+    """Write what is below the arguments in a help."""
+    return f"examples:\n{examples}\nexit codes:\n  {codes}"
+
+
+def add_name(command: argparse.ArgumentParser, every: bool = False) -> None:
+    """Add the argument that names the keyring.
+
+    :param every: whether the admin can leave it out, for all keyrings
+    """
+    if every:
+        command.add_argument("name", nargs="?", metavar="NAME", help="the keyring; left out: all")
+    else:
+        command.add_argument("name", metavar="NAME", help="the keyring")
+
+
+def add_certbots(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Add certbot's own arguments."""
+    for flag, usual in _FOLDERS.items():
+        parser.add_argument(
+            flag, metavar="DIR", default=default, help=f"as for certbot (default: {usual})"
+        )
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        default=default,
+        help="as for certbot (default: cli.ini in /etc/letsencrypt and ~/.config/letsencrypt)",
+    )
+
+
+def add_verb(verbs: Commands, name: str, told: str, examples: str) -> Parser:
+    """Add the parser of a verb of a command, with certbot's own arguments."""
+    verb = add_command(verbs, name, told, examples)
+    add_certbots(verb, argparse.SUPPRESS)
+    return verb
