@@ -93,7 +93,8 @@ def test_g2_what_promises_a_safe_rollover_is_refused_while_certbot_is_at_work(
     with certbot_at_work(machine):
         assert run(machine, *(given.get(word, word) for word in words)) == 1
     told = capsys.readouterr().err
-    assert "Certbot is at work in" in told and "Nothing was changed. Run this again once" in told
+    assert "Certbot is at work in" in told and "Run this again after certbot has ended." in told
+    assert told.endswith(" Nothing was changed.\n")
     assert machine.store_text(SITE) == before
     run(machine, *(given.get(word, word) for word in words))
     assert "at work" not in capsys.readouterr().err
