@@ -174,7 +174,7 @@ class Ledger:
 
     def sending(self, now: datetime) -> tuple[str, ...]:
         """The hosts that may still send what they were seen sending, or could not be seen yet."""
-        known: tuple[Holding, ...] = self.holdings
+        known: tuple[Holding, ...] = (*self.imported, *self.releases)
         waiting = [one for one in known if one.is_awaited and one.may_bind(now)]
         return tuple(dict.fromkeys(host for one in waiting for host in one.hosts))
 
@@ -226,7 +226,7 @@ class Ledger:
         kept = set(pruned.holdings)
         gone = (one for one in self.holdings if one not in kept)
         latest = max(now, self.latest_known or now)
-        return replace(pruned, expired=_last((*self.expired, *gone)), latest_known=latest)
+        return replace(pruned, latest_known=latest)._with_expired(gone)
 
     # Hosts that change keyrings
 
@@ -243,9 +243,10 @@ class Ledger:
         result = replace(
             self,
             imported=tuple(known.values()),
-            expired=_last((*self.expired, *(e for e in other.expired if e.binds_at(hosts)))),
             uncertain=uncertain,
-        )
+        )._with_expired(e for e in other.expired if e.binds_at(hosts))
+        if (latest := other.latest()) is not None:
+            result = result.with_latest_known(latest)
         for release in other.releases:
             if release.binds_at(hosts):
                 result = result.with_carried(release)
@@ -407,16 +408,19 @@ class Ledger:
         latest = self.latest()
         return at if latest is None else max(at, latest)
 
+    def _with_expired(self, gone: Iterable[Holding]) -> Ledger:
+        """The ledger with more that expired. What is not kept may bind until the last of it had ended."""
+        ends = {one: one.binds_until(times.LATEST) for one in (*self.expired, *gone)}
+        found = sorted(ends, key=lambda one: ends[one])
+        result = replace(self, expired=tuple(found[-MOST_EXPIRED:]))
+        if len(found) <= MOST_EXPIRED:
+            return result
+        return result.with_uncertainty("the clock ran ahead", ends[found[-MOST_EXPIRED - 1]])
+
     def _with_current(self, current: Entry) -> Ledger:
         if current == self.current:
             return self
         return replace(self, entries=(*self.entries[:-1], current))
-
-
-def _last(expired: Iterable[Holding]) -> tuple[Holding, ...]:
-    """Of what expired, what ended last, each once."""
-    ends = {one: one.binds_until(times.LATEST) for one in expired}
-    return tuple(sorted(ends, key=lambda one: ends[one])[-MOST_EXPIRED:])
 
 
 def _shrinks(entry: Entry, hosts: tuple[str, ...]) -> bool:

@@ -267,6 +267,8 @@ def create_numbered(
     _numbered[folder, name] = number
     if sync:
         _sync_folder(folder)
+    else:
+        _count()
     return path
 
 

@@ -21,7 +21,6 @@ from datetime import datetime
 from typing import Any
 
 from certbot_pinkeep.core import times
-from certbot_pinkeep.core.ledger import MOST_EXPIRED
 from certbot_pinkeep.core.pins import FORGOTTEN
 
 Section = Mapping[str, Any]
@@ -94,8 +93,8 @@ def _expired(parsed: Section) -> Section:
         if (what, since) not in released:
             found.append(_window(what, since, ended or until, until, pins))
     found += _forgotten(parsed)
-    ends = sorted(found, key=_end)[-MOST_EXPIRED:]
-    return {str(number): one for number, one in enumerate(ends, 1)}
+    # All of it: the ledger notes what it does not keep.
+    return {str(number): one for number, one in enumerate(sorted(found, key=_end), 1)}
 
 
 def _window(what: str, since: str, ended: str, until: str, pins: list[str]) -> Section:

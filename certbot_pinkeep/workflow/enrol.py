@@ -174,7 +174,8 @@ class _Enrolment:
             ledger = ledger.record(policy, now)
             logger.warning(
                 "The record of the keyring %s was lost, and with it the releases that carry its pins. Add "
-                "each of them again, with the pins that it has: certbot-pinkeep release %s add --pin PIN",
+                "each of them again, with the pins that it has: certbot-pinkeep release %s add "
+                "--channel CHANNEL --label LABEL --until DATE --pin PIN --pin PIN",
                 chosen.keyring,
                 chosen.keyring,
             )

@@ -94,7 +94,7 @@ class Workspace:
             try:
                 other = None if name == state.keyring.name else self.store.load(name)
             except DamagedState as error:
-                state = replace(state, ledger=state.ledger.with_uncertainty(str(error)))
+                state = replace(state, ledger=state.ledger.with_uncertainty(error.what.rstrip(".")))
                 continue
             state = state.inheriting(other) if other is not None else state
         return state

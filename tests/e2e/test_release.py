@@ -122,7 +122,7 @@ def test_g2_app_that_is_used_for_longer_and_whose_record_was_lost_is_not_locked_
     (copy,) = site.bot.work_dir.rglob(f"{NAME}.conf")
     copy.unlink()
     lost = site.bot.renew(*site.options).check()
-    assert f"certbot-pinkeep release {NAME} add --pin PIN" in " ".join(lost.output.split())
+    assert f"certbot-pinkeep release {NAME} add --channel CHANNEL" in " ".join(lost.output.split())
     named = [word for pin in carried for word in ("--pin", pin)]
     release(site, "add", *IOS, "--until", dates[1], *named)
     told = refusal(site.rollover("--now", faketime=in_a_while))

@@ -128,7 +128,7 @@ BREAKS = (
         ),
         ("return entry.confirmed is not None and not set(", "return not set("),
         ("if one.known_by(now).may_bind(now)]", "if False]"),
-        ("expired=_last((*self.expired, *gone))", "expired=_last(self.expired)"),
+        ("expired=tuple(found[-MOST_EXPIRED:])", "expired=self.expired"),
         ("if known is not None and known.cause:\n            return known\n", ""),
         (
             "key=lambda one: (bool(one.cause), one.until or times.EARLIEST)",

@@ -178,7 +178,7 @@ ROWS = [
         "workflow/enrol",
         states.record_lost,
         RENEW,
-        " add --pin PIN",
+        " add --channel CHANNEL --label LABEL ",
         "certbot-pinkeep release",
         done,
         states.A_RELEASE,

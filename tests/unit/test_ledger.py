@@ -22,8 +22,11 @@ from helpers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certbot_pinkeep.core import rollover
 from certbot_pinkeep.core.errors import BadPolicy
 from certbot_pinkeep.core.holdings import Entry, Release
+from certbot_pinkeep.core.keyring import Key
+from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.ledger import MOST_EXPIRED, Ledger, Uncertainty
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.storage import keyring_file
@@ -442,3 +445,53 @@ def test_one_pin_in_a_section_is_not_taken_for_letters() -> None:
     written["1"]["pins"] = fake_pin("one")
     with pytest.raises(BadPolicy, match="two pins"):
         keyring_file.read_holdings(written)
+
+
+def far_ahead(hosts: int) -> Ledger:
+    """A ledger whose clock ran ahead: an earlier policy of the first host, which lacks B, and the last
+    releases of many other hosts expired too early."""
+    found = Ledger().record(THIRD, NOW - 20 * DAY, ("a.test",)).confirm(NOW - 20 * DAY)
+    found = found.record(FIRST, NOW - 10 * DAY, ("a.test",)).confirm(NOW - 10 * DAY)
+    for number in range(hosts):
+        until = NOW + 200 * DAY
+        one = Release("ios", str(number), (A, C), (f"{number}.test",), NOW, until)
+        found = found.with_release(one)
+    return found.prune(NOW + 700 * DAY)
+
+
+def is_safe(found: Ledger, now: datetime, host: str) -> bool:
+    """Whether switching to B locks nobody out at the host."""
+    key = Key(B, KeyKind("ecdsa", "secp256r1"), "backup", None, NOW - 30 * DAY)
+    return rollover.safety(key, found, now, (host,)).at(now)
+
+
+def test_g8_clock_that_ran_ahead_is_known_to_the_keyring_that_takes_the_host() -> None:
+    """It knows as little as the one before of what was ended too early."""
+    ahead, now = far_ahead(0), NOW + DAY
+    taken = Ledger().record(FIRST, now, ("a.test",)).inherit(ahead, ("a.test",))
+    assert taken.is_ahead_of(now) and not is_safe(taken, now, "a.test")
+    assert not is_safe(taken.accept_clock(now).confirm(now).transferred(now), now, "a.test")
+    assert is_safe(taken.accept_clock(now).confirm(now).transferred(now), NOW + 51 * DAY, "a.test")
+
+
+@pytest.mark.parametrize("moved", ["kept", "taken", "left", "twice"])
+def test_g8_what_is_not_kept_of_what_expired_binds_wherever_the_host_goes(moved: str) -> None:
+    """More expired than is kept, and hosts change keyrings before the clock is set right."""
+    ahead, now = far_ahead(MOST_EXPIRED), NOW + DAY
+    assert len(ahead.expired) == MOST_EXPIRED
+    if moved == "taken":
+        ahead = Ledger().record(FIRST, now, ("a.test",)).inherit(ahead, ("a.test",))
+    elif moved == "left":
+        ahead = ahead.without_hosts([f"{number}.test" for number in range(MOST_EXPIRED)])
+    elif moved == "twice":
+        ahead = ahead.accept_clock(NOW + 210 * DAY).prune(NOW + 210 * DAY)
+    right = ahead.accept_clock(now).confirm(now).transferred(now)
+    assert not is_safe(right, now, "a.test")
+    assert is_safe(right, NOW + 201 * DAY, "a.test")
+
+
+def test_hosts_of_the_keyrings_own_policies_are_not_looked_at() -> None:
+    """One that was replaced before the server loaded it is nobody's header from before."""
+    found = Ledger().record(FIRST, NOW, ("a.test",)).confirm(NOW)
+    found = found.record(SECOND, NOW + DAY, ("a.test",)).record(THIRD, NOW + 2 * DAY, ("a.test",))
+    assert found.confirm(NOW + 3 * DAY).sending(NOW + 3 * DAY) == ()

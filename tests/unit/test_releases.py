@@ -700,7 +700,7 @@ def test_loss_of_the_record_asks_for_the_releases(
     for path in machine.keeper.store.paths(SITE):
         Path(path).unlink()
     machine.keep(SITE, SITE, NOW + DAY, pinned=True)
-    assert f"certbot-pinkeep release {SITE} add --pin PIN" in caplog.text
+    assert f"certbot-pinkeep release {SITE} add --channel CHANNEL --label LABEL" in caplog.text
 
 
 def test_what_only_a_release_forbids_is_said_with_its_name(tmp_path: Path) -> None:
