@@ -142,6 +142,8 @@ class Installer(
             self.guard.check_options()
         except BadOption as error:
             raise errors.ConfigurationError(str(error)) from error
+        except PinkeepError as error:  # a renewal comes first (G3); publishing says it again
+            logger.error("%s", error)
 
     def more_info(self) -> str:
         """What this plugin does, for certbot's plugin menu."""

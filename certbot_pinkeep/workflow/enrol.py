@@ -120,9 +120,11 @@ class _Enrolment:
                 state, told = sent.with_sent(workspace, state, live, found, now, before=old)
             # First: a run that is killed must not leave the others with options that are no more.
             self._take_out_options(old, state)
-            renewal_conf.take_out(workspace.config_dir, live.name)
+            if old is not None and old.settings:  # else the renewal file has the only copy
+                renewal_conf.take_out(workspace.config_dir, live.name)
             if state != old:
                 state = store.save(state)
+            renewal_conf.take_out(workspace.config_dir, live.name)
             store.mend(chosen.keyring)
             move.note_left(workspace, live, state, origin)
             if remember is not None:

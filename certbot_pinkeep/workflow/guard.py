@@ -294,6 +294,7 @@ class Guard:
                 self.keep_issued()
         except PinkeepError as error:
             logger.error("%s", error)
+        self.finish_late()  # while Python ends, it calls nothing that is registered only then
 
     def reconfiguring(self, name: str) -> None:
         """Have the lineage brought into step when ``certbot reconfigure`` has saved its new options.
@@ -341,7 +342,9 @@ class Guard:
             return False
         try:
             if self.run.everyone is None:
-                self.run.everyone = certbot_config.is_given(self.config, "installer")
+                self.run.everyone = self.config.installer == INSTALLER and (
+                    certbot_config.is_given(self.config, "installer")
+                )
         except (ImportError, AttributeError) as error:
             logger.debug("Which lineage is the last one is unknown: %s", error)
             return False
@@ -469,7 +472,11 @@ def of(config: Any, lineage: str | None, names: Sequence[str]) -> Guard | None:
         if guard.run.is_enrolled(lineage):
             return guard
         names = [*names, *guard.given.live_names(lineage)]
-    return guard if move.keyring_at(guard.workspace, names, clock.now()) is not None else None
+    if move.keyring_at(guard.workspace, names, clock.now()) is not None:
+        return guard
+    if lineage is None and not config.dry_run:  # a lineage of this name may have been deleted
+        move.forget_deleted(guard.workspace, guard._new_lineage([*names]), "")
+    return None
 
 
 def update(config: Any, lineage: str, cert_path: str, key_path: str) -> None:
@@ -514,8 +521,8 @@ def _warn_of_csr(config: Any) -> None:
         logger.debug("The key of the CSR cannot be pinned: %s", error)
         return
     for keyring in workspace.store.near(names):
-        state = workspace.recall(keyring, now)
-        refused = refusing(state, names, pin, now) if state else ()
+        known = workspace.at_best(keyring, now)
+        refused = next(filter(None, (refusing(one, names, pin, now) for one in known)), ())
         if refused:
             logger.warning(
                 "Clients that hold pins of the keyring %s refuse the key of this CSR at %s. Do not serve "

@@ -140,7 +140,7 @@ def test_g2_a_rollover_half_way_through_another_one(merged: Family, guest: Wget2
 def test_a_subdomain_with_a_key_outside_the_pins_is_refused(merged: Family, guest: Wget2) -> None:
     """The counter-case: who noted the bare domain refuses it, a stranger does not."""
     family, server = merged, merged.server
-    family.bot.certonly("-d", SHOP).check()
+    family.bot.certonly_without_plugin("-d", SHOP).check()
     family.serve_too(family.host(SHOP, keyring=None))
     assert guest.visit(server.url(SHOP)).accepted
     assert guest.visit(server.url(DOMAIN)).accepted
@@ -193,7 +193,7 @@ def test_g2_a_key_that_pins_do_not_cover_is_told(merged: Family, guest: Wget2) -
     """Below the domain it is refused, which joining cannot change; renewed, it has the shared key."""
     family, bot, server = merged, merged.bot, merged.server
     assert guest.visit(server.url(DOMAIN)).accepted
-    bot.certonly("-d", SHOP).check()
+    bot.certonly_without_plugin("-d", SHOP).check()
     own, pins = live_pin(bot, SHOP), family.pins
     with server.reloading():
         done = bot.renew("--cert-name", SHOP, *family.options).check()
@@ -264,7 +264,7 @@ def test_a_deleted_member_that_comes_back_past_the_plugin(family: Family) -> Non
     bot = family.bot
     family.serve(family.host(DOMAIN), family.host(API))
     bot.run("delete", "--cert-name", NAME).check()
-    bot.certonly("-d", NAME).check()
+    bot.certonly_without_plugin("-d", NAME).check()
     assert live_pin(bot, NAME) not in family.pins
 
 
@@ -387,7 +387,7 @@ def test_g2_two_keyrings_for_one_host(neighbours: Family) -> None:
     assert f"The keyring {KEYRING} pins {NAME}" in said(done)
     assert "keyring other" in said(done)
     assert changed(before, tree(bot.config_dir)) == []
-    bot.certonly("-d", NAME, "--cert-name", "second", "--duplicate").check()
+    bot.certonly_without_plugin("-d", NAME, "--cert-name", "second", "--duplicate").check()
     done = bot.renew("--cert-name", "second", *other)
     assert done.returncode == 1
     assert f"The keyring {KEYRING} pins {NAME}" in said(done)
@@ -441,7 +441,7 @@ def test_g2_subdomains_are_not_covered_while_another_key_serves_one(neighbours: 
 def test_a_subdomain_that_comes_past_the_plugin_is_loud(merged: Family) -> None:
     """The pins cover it already: each renewal says so until it draws on the keyring."""
     bot, server = merged.bot, merged.server
-    bot.certonly("-d", SHOP).check()
+    bot.certonly_without_plugin("-d", SHOP).check()
     text = merged.snippet.read_text()
     done = bot.renew(*merged.options, "--cert-name", DOMAIN, "--force-renewal")
     assert done.returncode == 1
@@ -463,7 +463,7 @@ def test_a_subdomain_that_comes_past_the_plugin_is_loud(merged: Family) -> None:
 def test_g2_g3_a_key_type_that_the_pins_lack(merged: Family, guest: Wget2) -> None:
     """The renewal goes on with the key, which is pinned from then on, with backups of its type."""
     family, bot, server = merged, merged.bot, merged.server
-    bot.certonly("-d", SHOP, "--key-type=rsa").check()
+    bot.certonly_without_plugin("-d", SHOP, "--key-type=rsa").check()
     own, serial = live_pin(bot, SHOP), live_certificate(bot, SHOP).serial_number
     done = family.renew_one(SHOP)
     assert live_pin(bot, SHOP) == own
@@ -522,7 +522,7 @@ def test_g3_a_keyring_whose_key_files_are_gone(merged: Family, guest: Wget2) -> 
     family, bot, server = merged, merged.bot, merged.server
     assert guest.visit(server.url(DOMAIN)).accepted
     shared, *backups = family.pins
-    bot.certonly("-d", SHOP).check()
+    bot.certonly_without_plugin("-d", SHOP).check()
     away = (bot.config_dir / "keys").rename(bot.folder / "away")
     for name, code in ((API, 1), (SHOP, 0)):  # includeSubDomains wants the second one to join
         serial = live_certificate(bot, name).serial_number

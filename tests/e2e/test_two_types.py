@@ -252,7 +252,7 @@ def test_g2_a_type_that_is_there_already_is_pinned_at_once(single: Pair, regular
     """Its host may serve it: it joins with the RSA key that it has, and keeps it."""
     bot, server = single.bot, single.server
     assert regular.visit(server.url(NAME)).accepted
-    bot.certonly(*JOINING).check()
+    bot.certonly_without_plugin(*JOINING).check()
     own = live_pin(bot, RSA)
     told = said(single.renew_one(RSA))
     assert f"keyring {KEYRING}" in told

@@ -106,7 +106,14 @@ class Certbot:
 
     def renew_without_plugin(self, *args: str) -> Completed:
         """Renew now, with a certbot that lacks the plugin."""
-        words = self.arguments("renew", *self.account, "--force-renewal", *args)
+        return self._without_plugin("renew", *self.account, "--force-renewal", *args)
+
+    def certonly_without_plugin(self, *args: str) -> Completed:
+        """Ask for a certificate by http-01, with a certbot that lacks the plugin."""
+        return self._without_plugin("certonly", *self.account, *self.by_http, *args)
+
+    def _without_plugin(self, *args: str) -> Completed:
+        words = self.arguments(*args)
         return run([sys.executable, "-c", MAIN_WITHOUT, *words], env=self.env(), cwd=self.home)
 
     def start(
