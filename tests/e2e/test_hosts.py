@@ -50,7 +50,7 @@ def test_g2_a_duplicate_that_came_past_pinkeep(
     with site.server.reloading():
         told = said(bot.renew().check())
     assert live_pin(bot, SECOND) in site.pins
-    assert f"certbot renew --cert-name {SECOND} --installer pinkeep" in told
+    assert f"certbot-pinkeep pin {SECOND}" in told
     told = said(site.rollover("--force").check())
     site.rollover("--undo").check()
     command = f"renew --cert-name {SECOND} --force-renewal --installer pinkeep"

@@ -97,7 +97,7 @@ def test_g2_app_that_pins_a_key_accepts_the_site(
     told = refusal(site.bot.pinkeep("backup", NAME, "add", "--key", str(old)))
     assert f"certbot-pinkeep pin {NAME} --key {old}" in told
     done = pin(site, "--key", str(old))
-    command = f"certbot renew --cert-name {NAME} --force-renewal --installer pinkeep"
+    command = f"certbot renew --cert-name {NAME} --force-renewal"
     assert command in said(done) and site.live_pin in site.pins and key_pin(old) in site.pins
     with site.server.reloading():
         site.bot.renew(*command.split()[2:]).check()

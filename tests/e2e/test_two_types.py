@@ -181,7 +181,7 @@ def test_g2_g4_two_types_are_enrolled_one_after_the_other(
     pair = Pair(empty_bot, apache(host_of(empty_bot, RSA, ECDSA)), lineages=(RSA, ECDSA))
     with pair.server.reloading():
         told = said(empty_bot.renew("--cert-name", RSA, *pair.options).check())
-    assert f"certbot renew --cert-name {ECDSA} --installer pinkeep" in told
+    assert f"certbot-pinkeep pin {ECDSA}" in told
     noted = pair.header
     assert sorted(pair.kinds(noted)) == ["ecdsa"] * 3 + ["rsa"] * 3
     assert regular.visit(pair.server.url(NAME)).accepted
