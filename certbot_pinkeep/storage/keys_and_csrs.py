@@ -14,6 +14,7 @@ The rules:
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator
@@ -247,7 +248,18 @@ class Folders:
 
 
 def make_key(kind: KeyKind) -> bytes:
-    """A new private key in PEM, of the given kind."""
+    """Make a private key in PEM, of the given kind.
+
+    Its pin's digest does not end in a zero byte: GNU Wget2 2.2 refuses the keys of such pins.
+    """
+    for _ in range(9):
+        pem = _made(kind)
+        if base64.b64decode(_quick_pin(pem))[-1]:
+            break
+    return pem
+
+
+def _made(kind: KeyKind) -> bytes:
     if kind.key_type == "rsa":
         return crypto_util.make_key(bits=int(kind.detail), key_type="rsa")
     return crypto_util.make_key(key_type="ecdsa", elliptic_curve=kind.detail)

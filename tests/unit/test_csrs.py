@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -321,3 +322,15 @@ def test_g1_csr_that_asks_for_more_is_not_taken(folders: Folders) -> None:
     signed = csr.sign(load_private_key(KEY), SHA256)
     put(folders, "0000_csr-certbot.pem", signed.public_bytes(Encoding.PEM))
     assert WANTED not in folders.saved_csrs()
+
+
+def test_g2_new_key_has_a_pin_that_wget2_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GNU Wget2 2.2 refuses the key of a pin whose digest ends in a zero byte, one in 256."""
+    made = [b"zero", b"zero", b"other"]
+    pins_of = {
+        b"zero": base64.b64encode(bytes(32)).decode(),
+        b"other": base64.b64encode(bytes([1] * 32)).decode(),
+    }
+    monkeypatch.setattr(keys_and_csrs, "_made", lambda kind: made.pop(0))
+    monkeypatch.setattr(keys_and_csrs, "_quick_pin", lambda pem: pins_of[pem])
+    assert keys_and_csrs.make_key(KeyKind("ecdsa", "secp256r1")) == b"other"
