@@ -244,11 +244,21 @@ class _Door:
         self, config: Any, installer: Any, lineage: str, names: Sequence[str]
     ) -> Guard | None:
         """The guard of a lineage that is to be renewed."""
-        return _pinning_of(installer) or self._guard_of(config, lineage, names)
+        pinning = _pinning_of(installer)
+        if pinning is not None or not has_keyrings(config):
+            return pinning
+        from certbot_pinkeep.workflow import guard
+
+        return guard.of(config, lineage, names)
 
     def requesting(self, config: Any, installer: Any, names: Sequence[str]) -> Guard | None:
         """The guard of a new lineage."""
-        return _pinning_of(installer) or self._guard_of(config, None, names)
+        pinning = _pinning_of(installer)
+        if pinning is not None or not has_keyrings(config):
+            return pinning
+        from certbot_pinkeep.workflow import guard
+
+        return guard.request(config, names)
 
     def updating(self, config: Any, lineage: Any) -> None:
         """Bring a lineage into step, unless certbot has called the plugin for that."""
@@ -263,13 +273,6 @@ class _Door:
             from certbot_pinkeep.workflow import guard
 
             guard.end(config)
-
-    def _guard_of(self, config: Any, lineage: str | None, names: Sequence[str]) -> Guard | None:
-        if not has_keyrings(config):
-            return None
-        from certbot_pinkeep.workflow import guard
-
-        return guard.of(config, lineage, names)
 
 
 def _watch() -> None:

@@ -132,7 +132,7 @@ def render(keyring: Keyring, policy: Policy | None) -> str:
     lines = [
         first_line(keyring.name),
         "# Include this file in the site's <VirtualHost>. It is generated: edits are lost. Change",
-        "# the --pinkeep-... options instead and run: certbot renew --installer pinkeep",
+        "# the keyring's options instead: certbot-pinkeep pin --help",
         "#",
     ]
     if policy is None:
@@ -241,7 +241,7 @@ def test(server: Server) -> None:
 
 def _mending(title: str, failure: str) -> str:
     """What to do about a configuration that fails its test, as a sentence."""
-    again = "certbot renew --installer pinkeep"
+    again = "certbot renew"
     if not _NO_HEADERS.search(failure):
         return f"Mend {title}'s configuration, and run '{again}' again."
     if _which("a2enmod"):

@@ -12,6 +12,7 @@ The rules:
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING
 
 from certbot_pinkeep.core import text
@@ -95,7 +96,7 @@ class DamagedState(PinkeepError):
             f"{_GOES_ON} Restore the file from a backup. If you have no backup, move the file away: the "
             "command below adopts the live keys anew. After that, record every release again, listing its "
             "pins with --pin, and add your own backups again.",
-            run="certbot renew --installer pinkeep",
+            run=f"certbot-pinkeep pin {posixpath.basename(path).removesuffix('.conf')}",
         )
         self.path = path
 

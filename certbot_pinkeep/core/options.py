@@ -198,8 +198,8 @@ def command(values: Mapping[str, object], name: str) -> tuple[str, ...] | None:
         raise BadOption(
             f"--pinkeep-{name}",
             text,
-            f"no shell reads this, so {shells!r} has no effect. Write the commands into a script, and give "
-            f"the script's path; or give: sh -c {shlex.quote(text)}",
+            f"no shell reads this, so {shells!r} has no effect. Give sh -c {shlex.quote(text)} instead, or "
+            "the path of a script that has the commands.",
         )
     return words
 

@@ -105,10 +105,10 @@ class Store:
         for option in sorted(copy.settings.keys() - settings.keys()):
             logger.warning(
                 "pinkeep restored the keyring %s from its copy, without --pinkeep-%s: commands and "
-                "folders are not taken from a copy. Run: certbot renew --installer pinkeep "
-                "--pinkeep-%s %s",
+                "folders are not taken from a copy. Run: certbot-pinkeep pin %s --%s %s",
                 name,
                 option,
+                shlex.quote(next((one.lineage for one in copy.keyring.drawing), name)),
                 option,
                 shlex.quote(copy.settings[option]),
             )

@@ -3,7 +3,7 @@
 The rules:
 
 * Both doors lead here: the plugin, where certbot calls it as an installer, and the guard in
-  ``certbot_client``, where another installer or none is chosen. No decision is taken in either of them.
+  ``certbot_guard``, where another installer or none is chosen. No decision is taken in either of them.
 * Certbot makes a configuration for each lineage, so there is a guard for each; what they share is the
   :class:`Run`.
 * A lineage is guarded if it draws on a keyring. It is guarded as well, when it is issued, if a keyring pins
@@ -472,11 +472,17 @@ def of(config: Any, lineage: str | None, names: Sequence[str]) -> Guard | None:
         if guard.run.is_enrolled(lineage):
             return guard
         names = [*names, *guard.given.live_names(lineage)]
-    if move.keyring_at(guard.workspace, names, clock.now()) is not None:
-        return guard
-    if lineage is None and not config.dry_run:  # a lineage of this name may have been deleted
-        move.forget_deleted(guard.workspace, guard._new_lineage([*names]), "")
-    return None
+    return guard if move.keyring_at(guard.workspace, names, clock.now()) is not None else None
+
+
+def request(config: Any, names: Sequence[str]) -> Guard | None:
+    """The guard of a new lineage; ``None``: its hosts are not pinned. Then the lineage of its name that
+    was enrolled, and was deleted, leaves its keyring."""
+    guard = of(config, None, names)
+    if guard is None and not config.dry_run:
+        unpinned = Guard(config)
+        move.forget_deleted(unpinned.workspace, unpinned._new_lineage([*names]), "")
+    return guard
 
 
 def update(config: Any, lineage: str, cert_path: str, key_path: str) -> None:

@@ -160,8 +160,8 @@ def _recorded(workspace: Workspace, request: IssueRequest) -> State | None:
         return workspace.with_incoming(state)
     if request.asked:
         raise BadKey(
-            f"{name} is not pinned yet, so it has no backup key to roll over to. Run "
-            "'certbot renew --installer pinkeep' first."
+            f"{name} is not pinned yet, so it has no backup key to roll over to.",
+            run=f"certbot-pinkeep pin {name}",
         )
     return None
 

@@ -122,6 +122,5 @@ def plain_errors() -> Iterator[None]:
     except OSError as error:
         raise PinkeepError(
             f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}. Mend "
-            "that, and run 'certbot renew --installer pinkeep' "
-            "again."
+            "that, and run the same command again."
         ) from error

@@ -230,7 +230,7 @@ class Workspace:
         return (
             f"Restore what is lost from a backup of {self.config_dir}. If it is lost for good, "
             f"clients are locked out until their pins run out; to pin anew then, move {files_} away "
-            "and run: certbot renew --installer pinkeep"
+            f"and run: certbot-pinkeep pin {name}"
         )
 
     # Hosts

@@ -351,6 +351,28 @@ BREAKS = (
         ('all(_stat(name) == seen for name, seen in stamp["files"].items())', "True"),
         ('set(watched) <= stamp["files"].keys()', "True"),
     ),
+    # Other installers' lineages (G9, G11, G12)
+    *_of(
+        "workflow/guard",
+        "g11_guard g11_habits",
+        ("self.finish_late()  # while Python ends", "pass  # while Python ends"),
+        ("self.config.installer == INSTALLER and (\n", "bool(\n"),
+        ("move.forget_deleted(unpinned.workspace, ", "print(unpinned.workspace, "),
+        ("workspace.at_best(keyring, now)", "[workspace.recall(keyring, now)]"),
+        ("self.rollover_asked,\n            chosen=", "False,\n            chosen="),
+    ),
+    *_of(
+        "workflow/enrol",
+        "g11_guard g11_no_options_stored",
+        ("if old is not None and old.settings:", "if True:"),
+    ),
+    *_of(
+        "adapters/certbot_guard",
+        "g11_habits",
+        ("    _keep_key(config, pinned)\n", ""),
+        ("_plainly(door.ending, config)", "pass"),
+        ("_plainly(door.updating, config, lineage)", "pass"),
+    ),
     # What is exported
     *_of(
         "exports/hosts",

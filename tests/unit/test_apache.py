@@ -47,7 +47,7 @@ def test_snippet_is_what_the_contract_shows() -> None:
 def test_snippet_explains_itself() -> None:
     """Comments name the keyring, each pin's type and role, and how to change it."""
     text = apache.render(RING, policy(A, B, C))
-    assert "keyring ring," in text and "certbot renew --installer pinkeep" in text
+    assert "keyring ring," in text and "certbot-pinkeep pin --help" in text
     assert re.search(f"^# {re.escape(A)}  ECDSA secp256r1  primary, in service$", text, re.M)
     assert re.search(f"^# {re.escape(B)}  ECDSA secp256r1  backup$", text, re.M)
 

@@ -17,7 +17,7 @@ from certbot_pinkeep.core.errors import BadFolder, BadKey
 from certbot_pinkeep.core.key_and_csr import CsrRequest, SavedCsr, csr_request
 from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.pem import kind_of, load_private_key
-from certbot_pinkeep.storage import keys_and_csrs
+from certbot_pinkeep.storage import atomic, keys_and_csrs
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 
 KEY, OTHER = make_pem(), make_pem()
@@ -334,3 +334,10 @@ def test_g2_new_key_has_a_pin_that_wget2_takes(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(keys_and_csrs, "_made", lambda kind: made.pop(0))
     monkeypatch.setattr(keys_and_csrs, "_quick_pin", lambda pem: pins_of[pem])
     assert keys_and_csrs.make_key(KeyKind("ecdsa", "secp256r1")) == b"other"
+
+
+def test_saved_csr_counts_as_a_change(folders: Folders) -> None:
+    """No command says then that nothing was changed."""
+    before = atomic.changes()
+    folders.save_csr(csr_pem(KEY, NAMES))
+    assert atomic.changes() > before

@@ -243,7 +243,7 @@ def test_g8_commands_never_come_out_of_a_copy(
     assert loaded.settings == {"max-age": "600", **kept}
     assert loaded.snippet == ("" if left == "lost" else STATE.snippet)
     said = " ".join(caplog.messages)
-    assert f"--pinkeep-configtest-command {EVIL}" in said and "--pinkeep-snippet-dir /tmp" in said
+    assert f" --configtest-command {EVIL}" in said and " --snippet-dir /tmp" in said
 
 
 def test_g8_nobody_runs_a_command_by_planting_a_copy(tmp_path: Path) -> None:

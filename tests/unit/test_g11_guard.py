@@ -31,7 +31,8 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest.fixture(autouse=True)
 def _nothing_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The admin gave no option."""
+    """The admin gave no option, and no other test's certificate waits."""
+    monkeypatch.setattr(guard, "_issued", [])
     run.of.cache_clear()
     monkeypatch.setattr(certbot_config, "is_given", lambda config, option: False)
 
@@ -121,7 +122,7 @@ def test_g9_lineage_made_anew_for_other_hosts_is_not_held_for_the_deleted_one(
     machine.keep("x", "x")
     machine.delete("x")
     given = {"certname": "x", "domains": ["b.other"], "verb": "certonly"}
-    assert guard.of(config(machine, **given), None, ["b.other"]) is None
+    assert guard.request(config(machine, **given), ["b.other"]) is None
     machine.issue("x", hosts=("b.other",))
     others(machine, "x")
     run.of.cache_clear()

@@ -142,6 +142,17 @@ def test_g10_prepare_refuses_bad_options_where_somebody_is_there(site: Site, ver
     assert site.tree() == before
 
 
+def test_g3_prepare_lets_a_certificate_come_first(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file in place of the folder of the snippets is no option; publishing says it again."""
+    folder = site.config / "pinkeep" / "apache"
+    folder.parent.mkdir(exist_ok=True)
+    folder.write_text("x")
+    plugin(site, "certonly").prepare()
+    assert "is not a folder" in caplog.text
+
+
 def test_g3_prepare_lets_a_renewal_go_on_with_bad_options(site: Site) -> None:
     """The renewal goes on with the live key; only the pinning says what is wrong."""
     found = plugin(site, "renew", "--pinkeep-max-age", "junk")
