@@ -17,7 +17,7 @@ from machine import Machine
 from certbot_pinkeep.core import earlier, pins, rollover, staging
 from certbot_pinkeep.core.errors import NotSafe
 from certbot_pinkeep.core.header import Header, write_header
-from certbot_pinkeep.core.observations import Headers, TlsObservation
+from certbot_pinkeep.core.observations import Headers, Stopped, TlsObservation
 from certbot_pinkeep.core.pem import load_certificate, load_private_key
 from certbot_pinkeep.core.policy import ENFORCED, REPORT_ONLY
 from certbot_pinkeep.reports import status
@@ -424,3 +424,13 @@ def test_g2_host_above_that_could_not_be_seen_is_told_and_stays_free(tmp_path: P
     assert "pin.test" in " ".join(taken.told)
     assert site.state(NAME).ledger.sending(NOW) == (NAME,)
     assert site.keeper.keyring_at(("pin.test",), NOW) is None
+
+
+@pytest.mark.parametrize("stopped", ["", "http"])
+def test_g2_host_that_shows_a_certificate_and_no_answer_was_not_seen(stopped: Stopped) -> None:
+    """What it sends is in the answer; the certificate alone says nothing of pins."""
+    der = load_certificate(certificate(make_pem(), ["a.test"])).public_bytes(Encoding.DER)
+    shown = TlsObservation("a.test", der, stopped=stopped, address="192.0.2.1")
+    found = earlier.found(["a.test"], [shown], lambda pin: True)
+    seen, unseen = ((), ("a.test",)) if stopped else (("a.test",), ())
+    assert (found.without, found.silent) == (seen, unseen)

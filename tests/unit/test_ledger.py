@@ -495,3 +495,24 @@ def test_hosts_of_the_keyrings_own_policies_are_not_looked_at() -> None:
     found = Ledger().record(FIRST, NOW, ("a.test",)).confirm(NOW)
     found = found.record(SECOND, NOW + DAY, ("a.test",)).record(THIRD, NOW + 2 * DAY, ("a.test",))
     assert found.confirm(NOW + 3 * DAY).sending(NOW + 3 * DAY) == ()
+
+
+def test_g2_policy_that_may_have_been_served_anywhere_binds_at_every_host() -> None:
+    """It is on record without its hosts."""
+    found = Ledger().record(THIRD, NOW, ()).confirm(NOW)
+    assert not is_safe(found, NOW + DAY, "a.test") and found.entries[0].binds_at(("a.test",))
+
+
+def test_report_only_policy_that_waits_for_the_server_holds_nothing_back() -> None:
+    """No client notes it (RFC 7469 §2.3.2)."""
+    waiting = Ledger().record(Policy((A, C), 86400, report_only=True), NOW, ("a.test",))
+    assert waiting.pending and is_safe(waiting, NOW + DAY, "a.test")
+
+
+@pytest.mark.parametrize("hosts", [((), ("a.test",)), (("a.test",), ())])
+def test_g2_release_that_may_be_for_any_host_stays_one(
+    hosts: tuple[tuple[str, ...], tuple[str, ...]],
+) -> None:
+    """Also where it is known with hosts from elsewhere."""
+    one, other = (Release("ios", "1", (A, C), its, NOW, NOW + 9 * DAY) for its in hosts)
+    assert one.also_at(other).binds_at(("other.test",))

@@ -15,7 +15,7 @@ from certbot_pinkeep.core import pins
 from certbot_pinkeep.core.errors import BadHeader, BadKey
 from certbot_pinkeep.core.header import Header, read_header, write_header
 from certbot_pinkeep.core.kinds import KeyKind
-from certbot_pinkeep.core.pem import kind_of, load_private_key, usable
+from certbot_pinkeep.core.pem import kind_of, load_private_key, quick_public_key, usable
 
 # openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64
 KNOWN = {
@@ -179,3 +179,30 @@ def test_header_that_rfc_7469_forbids_is_rejected(value: str) -> None:
 def test_header_is_read_as_a_user_agent_reads_it(value: str, expected: Header) -> None:
     """Names in any case, unknown and empty directives ignored, any order, optional blanks and quotes."""
     assert read_header(value) == expected
+
+
+def der(tag: int, content: bytes) -> bytes:
+    """A value in DER (X.690 §8.1, §10.1)."""
+    size = len(content)
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return (
+        bytes([tag])
+        + (bytes([size]) if size < 128 else bytes([0x80 + len(octets)]) + octets)
+        + content
+    )
+
+
+def test_g1_rsa_key_with_a_foreign_modulus_is_not_whole() -> None:
+    """Its primes are not those of the public key that it names (RFC 8017 §3.2)."""
+    key = rsa.generate_private_key(65537, 2048).private_numbers()
+    for more, whole in ((0, True), (2, False)):
+        named = (0, key.public_numbers.n + more, 65537, key.d, key.p, key.q)
+        numbers = (*named, key.dmp1, key.dmq1, key.iqmp)
+        parts = b"".join(der(2, one.to_bytes(one.bit_length() // 8 + 1, "big")) for one in numbers)
+        body = base64.encodebytes(der(0x30, parts)).decode()
+        pem = f"-----BEGIN RSA PRIVATE KEY-----\n{body}-----END RSA PRIVATE KEY-----\n".encode()
+        if whole:
+            assert pins.pin_of(quick_public_key(pem))
+        else:
+            with pytest.raises(BadKey):
+                quick_public_key(pem)

@@ -23,6 +23,7 @@ NAMES = st.builds(
         ("example.com", "www.example.com", True, True),
         ("example.com", "a.www.example.com", True, True),
         ("example.com", "notexample.com", True, False),
+        ("a.example.com", "b.example.com", False, False),
         ("www.example.com", "example.com", True, False),
         # A wildcard stands for the hosts one label below.
         ("*.example.com", "www.example.com", False, True),
