@@ -294,6 +294,14 @@ class ApacheFailed(PublishFailed):
     """Apache refuses its configuration, or could not be reloaded (G6)."""
 
 
+class BadCredentials(PinkeepError):
+    """The file with the credentials for a zone cannot be used (G10). No value of it is told (G7)."""
+
+
+class ZoneRefused(PinkeepError):
+    """A zone's records could not be read or changed by its provider."""
+
+
 class WrongKeyIssued(PinkeepError):
     """The CA issued a certificate for another key than the one handed over (G1)."""
 

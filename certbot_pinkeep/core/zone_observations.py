@@ -1,0 +1,123 @@
+"""What name servers and ports showed: values only. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from certbot_pinkeep.core.tlsa import Port, TlsaRecord
+
+Records = frozenset[TlsaRecord]
+
+
+@dataclass(frozen=True)
+class NameServer:
+    """An address of an authoritative name server of a zone, as it was seen.
+
+    :ivar name: its host's name, without a dot at its end
+    :ivar address: the IP address that was asked
+    :ivar serial: the zone's serial (SOA) that it showed; ``None``: none
+    :ivar error: why it could not be asked, or not all that often, as a part of a sentence; empty: it could
+    """
+
+    name: str
+    address: str
+    serial: int | None = None
+    error: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.address})"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The records of one port, as a name server showed them at least once.
+
+    :ivar records: all of them, of whatever usage; empty: it has none
+    :ivar ttl: the largest that it showed with these, in seconds
+    """
+
+    server: NameServer
+    records: Records
+    ttl: int
+
+
+@dataclass(frozen=True)
+class Security:
+    """What is known of the zone's DNSSEC signatures at one name (RFC 4035).
+
+    :ivar signed: whether the authoritative name servers sign the records
+    :ivar valid: whether a validating resolver found them valid; ``None``: no resolver here validates
+    :ivar why: what is wrong, or why it is not known, as a part of a sentence
+    :ivar expires: when the first of the signatures ends
+    """
+
+    signed: bool
+    valid: bool | None = None
+    why: str = ""
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True)
+class OwnerObservation:
+    """What all authoritative name servers showed of one port's records.
+
+    :ivar name: the name that has the records: the port's own, or the one that an alias (CNAME) leads to,
+        with a dot at its end
+    :ivar zone: the zone that this name is in, with a dot at its end; empty: it was not found
+    :ivar servers: every address of every authoritative name server
+    :ivar answers: each set of records that a server showed, once for each server
+    :ivar resolver: what the machine's own resolver has, which may be an older set; ``None``: it has none
+    :ivar error: why the name servers could not be found, as a part of a sentence; empty: they were
+    """
+
+    port: Port
+    name: str
+    zone: str = ""
+    servers: tuple[NameServer, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    security: Security = Security(False)
+    resolver: Records | None = None
+    error: str = ""
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Why it is not known what all name servers show; empty: it is known (G13)."""
+        if self.error:
+            return (self.error,)
+        silent = [f"{one}: {one.error}" for one in self.servers if one.error]
+        return tuple(silent) if self.servers else ("no name server was found",)
+
+    @property
+    def sets(self) -> tuple[tuple[Records, int], ...]:
+        """Each set of records that any server showed, and the largest TTL it had, in seconds."""
+        found: dict[Records, int] = {}
+        for one in self.answers:
+            found[one.records] = max(one.ttl, found.get(one.records, 0))
+        return tuple(found.items())
+
+    @property
+    def agreed(self) -> Records | None:
+        """The one set that every server showed, whenever it was asked; ``None``: there is none."""
+        sets = self.sets
+        return sets[0][0] if len(sets) == 1 and not self.errors else None
+
+
+@dataclass(frozen=True)
+class PortObservation:
+    """What one port showed over TLS, at one address of its host.
+
+    :ivar address: the IP address; empty: the host has none
+    :ivar pins: the pins of the certificates that it showed, of each type of key that it has
+    :ivar error: why it showed none, or not all that it may have, as a part of a sentence; empty: it did
+    """
+
+    port: Port
+    address: str
+    pins: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def where(self) -> str:
+        """The port, and the address."""
+        return f"{self.port} ({self.address})" if self.address else str(self.port)
