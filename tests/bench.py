@@ -29,7 +29,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from certbot_pinkeep.adapters import clock
-from keeper import take_turn
+from simulated.keeper import take_turn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -44,9 +44,9 @@ from certbot_pinkeep.core import options
 from certbot_pinkeep.core.options import OPTIONS
 from certbot_pinkeep.workflow import issue, move, run
 from certbot_pinkeep.workflow.issue_request import IssueRequest
-from keeper import Keeper
 from lab import Apache, Site
 from lab.waiting import HOST
+from simulated.keeper import Keeper
 
 MAIN = "import sys; from certbot.main import main; sys.exit(main())"
 COMMAND_MAIN = "import sys; from certbot_pinkeep.cli.main import main; sys.exit(main())"

@@ -36,7 +36,7 @@ from certbot_pinkeep.core.pem import kind_of
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.storage import keyring_file, keys_and_csrs
 from certbot_pinkeep.workflow import releases, requests
-from keeper import Keeper
+from simulated.keeper import Keeper
 
 BARE, WWW, API = "pin.test", "www.pin.test", "api.pin.test"
 #: Two more lineages for WWW.

@@ -40,7 +40,7 @@ from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.storage import keyring_file, keys_and_csrs
 from certbot_pinkeep.workflow import offline_backups, releases, requests
-from keeper import Keeper
+from simulated.keeper import Keeper
 
 NAME = "www.pin.test"
 EC = KeyKind("ecdsa", "secp256r1")

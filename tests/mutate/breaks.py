@@ -16,7 +16,7 @@ class Break:
     :ivar module: below the package, without ``.py``
     :ivar piece: what stands there
     :ivar instead: what is to stand there
-    :ivar tests: files in ``tests/unit``, without ``test_`` and ``.py``
+    :ivar tests: files below ``tests/unit``, without ``test_`` and ``.py``: no two have one name
     """
 
     module: str
@@ -48,7 +48,7 @@ BREAKS = (
     ),
     *_of(
         "core/pem",
-        "pins usable_keys csrs backups",
+        "pins usable_keys keys_and_csrs offline_backups",
         ("if key.key_size < LEAST_RSA_BITS:", "if False:"),
         ("if not csr.is_signature_valid:", "if False:"),
         ('digest.name in ("md5", "sha1")', 'digest.name in ("md5",)'),
@@ -67,7 +67,7 @@ BREAKS = (
     ),
     *_of(
         "core/hostnames",
-        "reach ledger odd_names",
+        "hostnames ledger odd_names",
         ("return _stands_for(name, host) or holds(", "return holds("),
         ("return subdomains and bool(below)", "return bool(below)"),
         ('wildcard.startswith("*.") and ', ""),
@@ -75,7 +75,7 @@ BREAKS = (
     ),
     *_of(
         "core/keyring",
-        "keyring g2_shared left_types g2_left_behind keeper",
+        "keyring g2_shared left_types g2_left_behind workspace",
         (
             "staged = [key for key in self._staged() if key not in served]",
             "staged = self._staged()",
@@ -85,14 +85,14 @@ BREAKS = (
     ),
     *_of(
         "core/membership",
-        "keyring g2_shared left_types g2_left_behind keeper",
+        "keyring g2_shared left_types g2_left_behind workspace",
         ('if known.role != "retired":\n        return keyring\n', "return keyring\n"),
         ("and key.pin not in served\n", "\n"),
         ("and not keyring.is_in_advance(key_type)", ""),
     ),
     *_of(
         "core/staging",
-        "keyring backups g3_lost_keys",
+        "keyring offline_backups g3_lost_keys",
         ("if k.pin not in served and not k.added]", "]"),
         ('replace(key, role="retired", forced=False, retire_reason="lost")', "key"),
         ("and not key.fault and key.pin not in served", ""),
@@ -109,7 +109,7 @@ BREAKS = (
     ),
     *_of(
         "core/ledger",
-        "ledger g2_ledger releases g2_inherited",
+        "ledger g2_ledger releases g2_imported_history",
         ("if self.current is None or self.is_ahead_of(at):", "if self.current is None:"),
         ("and not _shrinks(current, hosts)", ""),
         (
@@ -176,7 +176,7 @@ BREAKS = (
     # Files (G5, G7)
     *_of(
         "storage/atomic",
-        "files exposed regular_files g5_kills",
+        "atomic trust regular_files g5_kills",
         ("if not stat.S_ISREG(mode):", "if False:"),
         ("if len(content) > largest:", "if False:"),
         ("os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY", "os.O_RDONLY | os.O_NOCTTY"),
@@ -187,13 +187,13 @@ BREAKS = (
     ),
     *_of(
         "storage/trust",
-        "exposed",
+        "trust",
         ("return bool(found.st_uid not in users or open_to_all)", "return bool(open_to_all)"),
         ("found.st_mode & stat.S_ISVTX:", "True:"),
     ),
     *_of(
         "storage/store",
-        "store g2_put_back witness exposed",
+        "store g2_put_back shadow trust",
         ("own.saved >= copy.saved", "own.saved >= 0"),
         ("saved=state.saved + 1", "saved=state.saved"),
         ("if n not in _COMMANDS}", "}"),
@@ -243,7 +243,7 @@ BREAKS = (
     ),
     *_of(
         "storage/shadow",
-        "witness exposed",
+        "shadow trust",
         (
             "listed = os.listdir(self.folder) if is_trusted(self.folder) else []",
             "listed = os.listdir(self.folder)",
@@ -252,7 +252,7 @@ BREAKS = (
     ),
     *_of(
         "storage/keys_and_csrs",
-        "csrs usable_keys regular_files",
+        "keys_and_csrs usable_keys regular_files",
         ("if saved.pin != pin:", "if False:"),
         (
             "pin, kind = _key_facts(pem)\n        atomic.make_folder(self.keys, 0o700)",
@@ -286,7 +286,7 @@ BREAKS = (
     ),
     *_of(
         "workflow/accepted",
-        "g3_handover keeper g2_left_behind g3_odd_live_keys",
+        "g3_handover workspace g2_left_behind g3_odd_live_keys",
         (
             'return key.forced or (key.role == "backup" and ready)',
             'return key.forced or key.role == "backup"',
@@ -298,7 +298,7 @@ BREAKS = (
     ),
     *_of(
         "adapters/certbot_client",
-        "handoff g2_meanwhile",
+        "certbot_client g2_meanwhile",
         ("    _compare(certificate, handed)\n    return", "    return"),
         (
             "if again is None or again.pin == handed.pin:\n            break",
@@ -324,7 +324,7 @@ BREAKS = (
     # Published, tested, loaded (G6, G12)
     *_of(
         "workflow/publish",
-        "keeper apache servers g2_slow_run g5_kills",
+        "workspace apache servers g2_slow_run g5_kills",
         ("if doubtful or not any(one.tested for one in together):", "if False:"),
         ("done = clock.after(now, began)", "done = now"),
         ("0 if state.unpin or not server.snippet else chosen.max_age", "chosen.max_age"),
@@ -339,7 +339,7 @@ BREAKS = (
     ),
     *_of(
         "carriers/apache",
-        "apache files",
+        "apache atomic",
         ("    _put(before)\n    raise ApacheFailed(", "    raise ApacheFailed("),
         ("if running.is_stopped(words):\n        return False", "if False:\n        return False"),
         ("\"expr=%{{HTTPS}} == 'on'\\\"", '\\"'),
@@ -347,7 +347,7 @@ BREAKS = (
     ),
     *_of(
         "storage/uptodate",
-        "stamps exposed",
+        "uptodate trust",
         ('all(_stat(name) == seen for name, seen in stamp["files"].items())', "True"),
         ('set(watched) <= stamp["files"].keys()', "True"),
     ),

@@ -36,7 +36,7 @@ def copied(place: Path) -> Path:
 
 def failed(place: Path, tests: tuple[str, ...]) -> str | None:
     """The first test that fails in the copy; ``None``: all pass."""
-    files = [f"tests/unit/test_{name}.py" for name in tests]
+    files = [str(path) for name in tests for path in place.rglob(f"tests/unit/**/test_{name}.py")]
     words = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
     try:
         done = subprocess.run(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import states
 from followed import Row, done, gone, sound
+
+from simulated import states
 
 CHECK, STATUS = "certbot-pinkeep check", "certbot-pinkeep status"
 RENEW, PIN = "certbot renew", "certbot-pinkeep pin"

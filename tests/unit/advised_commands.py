@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import states
 from followed import Row, done, gone, says_more, sound
+
+from simulated import states
 
 RENEW = "certbot renew"
 ROLLOVER, CONFIRM = "certbot-pinkeep rollover a.test", "certbot-pinkeep confirm a.test"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import states
 from followed import Row, done, gone, says_more, sound
+
+from simulated import states
 
 RENEW, FORCED = "certbot renew", "certbot renew --force-renewal"
 CERTONLY = "certbot certonly"

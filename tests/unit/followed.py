@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import states
-from server import Said, Server
+from simulated import states
+from simulated.server import Said, Server
 
 Check = Callable[[Server, Said], None]
 

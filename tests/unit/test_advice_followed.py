@@ -15,9 +15,9 @@ import advised_commands
 import advised_renewals
 import pytest
 from followed import Row
-from server import COMMAND, Server
 
 import certbot_pinkeep
+from simulated.server import COMMAND, Server
 
 ROWS = [*advised_renewals.ROWS, *advised_checks.ROWS, *advised_commands.ROWS]
 PACKAGE = Path(certbot_pinkeep.__file__).parent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -11,10 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from certbot import configuration, errors
+from certbot import errors
 from certbot.display import util as display_util
 from cryptography import x509
-from helpers import NOW, Site, make_pem
 
 from certbot_pinkeep import installer
 from certbot_pinkeep.adapters import (
@@ -28,13 +26,8 @@ from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import KeyRefused, Unsupported
 from certbot_pinkeep.core.options import OPTIONS
 from certbot_pinkeep.installer import Installer
-
-
-def parser() -> argparse.ArgumentParser:
-    """A parser with the plugin's options, as certbot adds them."""
-    found = argparse.ArgumentParser()
-    Installer.inject_parser_options(found, "pinkeep")
-    return found
+from simulated.plugin import lineage, parser, plugin
+from simulated.values import NOW, Site, make_pem
 
 
 @pytest.fixture(autouse=True)
@@ -51,45 +44,6 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def site(tmp_path: Path) -> Site:
     """A lineage that pinkeep has not seen yet."""
     return Site(tmp_path)
-
-
-def plugin(site: Site, verb: str = "renew", *words: str, **values: object) -> Installer:
-    """The plugin in a certbot that was called so."""
-    commands = {
-        "--pinkeep-configtest-command": site.apache.configtest[0],
-        "--pinkeep-reload-command": site.apache.reload[0],
-    }
-    given = [word for pair in commands.items() for word in pair]
-    namespace = parser().parse_args([*given, *words])
-    others = {
-        "config_dir": str(site.config),
-        "work_dir": str(site.work),
-        "logs_dir": str(site.work),
-        "http01_port": 80,
-        "https_port": 443,
-        "verb": verb,
-        "installer": "pinkeep",
-        "domains": [],
-        "certname": site.name,
-        "dry_run": False,
-        "new_key": False,
-        "reuse_key": False,
-        "must_staple": False,
-        "key_type": "ecdsa",
-    }
-    for name, value in {**others, **values}.items():
-        setattr(namespace, name, value)
-    return Installer(configuration.NamespaceConfig(namespace), "pinkeep")
-
-
-def lineage(site: Site) -> Any:
-    """What certbot passes for a lineage."""
-    live = site.config / "live" / site.name
-    return SimpleNamespace(
-        lineagename=site.name,
-        cert_path=str(live / "cert.pem"),
-        key_path=str(live / "privkey.pem"),
-    )
 
 
 def test_options_are_registered_as_in_the_contract() -> None:

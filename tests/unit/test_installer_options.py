@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from certbot import errors, util
 from certbot.display import util as display_util
-from helpers import NOW, Site
-from test_installer import lineage, plugin
 
 from certbot_pinkeep.adapters import certbot_client, clock, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.installer import Installer
+from simulated.plugin import lineage, plugin
+from simulated.values import NOW, Site
 
 TRIAL = ("--pinkeep-report-only", "--pinkeep-max-age", "86400")
 

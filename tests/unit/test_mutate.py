@@ -22,7 +22,7 @@ def test_piece_of_a_break_occurs_once(one: Break) -> None:
     """The rule is where the list says, and its tests exist."""
     text = (PACKAGE / f"{one.module}.py").read_text("utf-8")
     assert text.count(one.piece) == 1 and one.instead != one.piece
-    assert all((UNIT / f"test_{name}.py").is_file() for name in one.tests)
+    assert all(len(list(UNIT.rglob(f"test_{name}.py"))) == 1 for name in one.tests)
 
 
 def test_there_are_breaks_enough() -> None:

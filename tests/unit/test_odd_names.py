@@ -13,7 +13,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
-from helpers import DAY, EC, NOW, SIXTY_DAYS, A, B, Site, uri_strategy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from certbot_pinkeep.core.key_and_csr import names_of
 from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.exports.values import Pin, Pinned, Settings
+from simulated.values import DAY, EC, NOW, SIXTY_DAYS, A, B, Site, uri_strategy
 
 LONG = "a" * 63
 #: What is a host, and its form.

@@ -16,7 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
-from server import Server
+
+from simulated.server import Server
 
 STATUS, CHECK = "certbot-pinkeep status", "certbot-pinkeep check"
 FORCED, RENEW = "certbot renew --force-renewal", "certbot renew"

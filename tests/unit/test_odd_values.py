@@ -13,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from helpers import DAY, NOW, STATE, A, B, Site, fake_pin, policy
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from certbot_pinkeep.reports import status, timeline
 from certbot_pinkeep.storage import atomic, keyring_file
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.workflow import releases
+from simulated.values import DAY, NOW, STATE, A, B, Site, fake_pin, policy
 
 HUGE = "9" * 5000
 #: Digits that int() and strptime() read as well.

@@ -14,7 +14,6 @@ from typing import Any
 
 import configobj
 import pytest
-from helpers import DAY, EC, NOW, RSA, A, B, policy, ring_key
 from zope.interface.verify import verifyObject
 
 import certbot_pinkeep
@@ -27,6 +26,7 @@ from certbot_pinkeep.core.state import State
 from certbot_pinkeep.installer import Installer
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.storage import keyring_file
+from simulated.values import DAY, EC, NOW, RSA, A, B, policy, ring_key
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"

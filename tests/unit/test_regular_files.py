@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import NOW, STATE, Site, make_pem, pin_of_key
 
 import certbot_pinkeep
 from certbot_pinkeep.adapters import lineage, probe, renewal_conf
@@ -25,6 +24,7 @@ from certbot_pinkeep.storage import atomic, trust
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.storage.uptodate import UpToDate
+from simulated.values import NOW, STATE, Site, make_pem, pin_of_key
 
 PACKAGE = Path(certbot_pinkeep.__file__).parent
 #: Uses of ``open`` that read no file: an URL, and the empty device in place of a closed stream.

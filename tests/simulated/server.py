@@ -1,0 +1,575 @@
+"""A server as an admin has it: certbot with the plugin, certbot-pinkeep, and an Apache.
+
+Certbot is the real one, with its command line, its files and its exit handlers, and so is the plugin in
+it; each call is a fork of this process. What is not real: the CA signs at once, the clock is set by the
+test, and Apache copies what it would load when it is reloaded.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import certbot.util
+from acme import messages
+from certbot._internal import client as certbot_client
+from certbot._internal import eff
+from certbot._internal import main as certbot_main
+from certbot._internal import renewal as certbot_renewal
+from certbot._internal import updater as certbot_updater
+from certbot._internal.plugins import disco
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from certbot_pinkeep import installer
+from certbot_pinkeep.adapters import clock, lineage, probe, renewal_conf
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.cli import main as command
+from certbot_pinkeep.core import options, pins
+from certbot_pinkeep.core.observations import HttpObservation, Target, TlsObservation
+from certbot_pinkeep.core.pem import load_certificate, usable
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.core.state import State
+from simulated.keeper import Keeper
+from simulated.values import csr_of, sans
+
+CERTBOT, PINKEEP = "certbot", "certbot-pinkeep"
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a call ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        """All that was said."""
+        return f"{self.out}{self.err}"
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that it names."""
+        return commands_in(self.text)
+
+
+_VERBS = {
+    CERTBOT: "renew certonly run install delete revoke certificates reconfigure",
+    PINKEEP: "status check rollover export release backup timeline confirm unpin deploy-hook pin",
+}
+#: Of other programs, the parts that are named.
+_OTHERS = {"openssl": "pkcs8 x509 req", "chmod": "", "chown": "", "mv": ""}
+COMMAND = re.compile(
+    "|".join(
+        rf"(?<![\w./-]){name} (?:{'|'.join(verbs.split())})"
+        for name, verbs in {**_VERBS, **_OTHERS}.items()
+    )
+)
+
+
+def commands_in(text: str) -> list[str]:
+    """The commands of certbot and of certbot-pinkeep that a text names, each once.
+
+    A command that follows ``Run:`` at the beginning of a line is all of that line. Another one ends with
+    the quote before it, before a dash, a semicolon, a bracket or a comma, or with its sentence.
+    """
+    found = []
+    for match in COMMAND.finditer(text):
+        rest = text[match.start() :].partition("\n")[0]
+        if re.search(r"(?m)^ *Run: \Z", text[: match.start()]):
+            found.append(rest.strip())
+            continue
+        end = (
+            r"'" if text[: match.start()].endswith("'") else r"\.?$|\.\s| -- |; | \(|, (?=[a-z])|\)"
+        )
+        found.append(re.split(end, rest)[0].strip())
+    return list(dict.fromkeys(found))
+
+
+class Server:
+    """Lineages, certbot, the plugin, and an Apache that serves what it loaded last.
+
+    :ivar age: how many days ago certificates began when they are issued: from 60 on they are due
+    :ivar include: whose snippet the site of a host includes, where that is not the lineage's own
+    :ivar environ: what stands in the environment of commands, besides the usual
+    :ivar refused: by the pins of keys, why the CA refuses them; by an empty one, all
+    :ivar changed: what is done to certbot first, in each fork; ``cli.ini`` has no options of pinkeep then
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config, self.work, self.logs = (root / name for name in ("etc", "lib", "log"))
+        self.loaded = root / "loaded"
+        self.stopped = root / "reload-fails"
+        self.broken = root / "configtest-fails"
+        self.clock_offset = timedelta(0)
+        self.age = 0
+        self.include: dict[str, str] = {}
+        self.environ: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
+        self.changed: Callable[[], None] | None = None
+        self.start = datetime.now(timezone.utc).replace(microsecond=0)
+        self.config.mkdir()
+        self.home = root / "home"
+        self.home.mkdir()
+        hook = self.home / PINKEEP  # certbot looks whether a hook can be run
+        hook.write_text("#!/bin/sh\n")
+        hook.chmod(0o755)
+        self.cli_ini = [
+            "authenticator = standalone",
+            "agree-tos = true",
+            "register-unsafely-without-email = true",
+            "non-interactive = true",
+            f"pinkeep-reload-command = {self._script('reload', self._reload())}",
+            f"pinkeep-configtest-command = {self._script('configtest', self._configtest())}",
+        ]
+
+    # Apache
+
+    def _script(self, name: str, body: str) -> Path:
+        path = self.root / name
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+        return path
+
+    def _configtest(self) -> str:
+        return f'if [ -e {self.broken} ]; then echo "Syntax error on line 1" >&2; exit 1; fi'
+
+    def _reload(self) -> str:
+        copy = [f"rm -rf {self.loaded}", f"mkdir -p {self.loaded}/snippets"]
+        copy += [
+            f"cp -rL {self.config}/live {self.loaded}/ 2>/dev/null",
+            f"find {self.config}/pinkeep/apache -type f -exec cp {{}} {self.loaded}/snippets/ ';'",
+            "true",
+        ]
+        return f'if [ -e {self.stopped} ]; then echo "httpd not running" >&2; exit 3; fi\n' + (
+            "\n".join(copy)
+        )
+
+    def reload(self) -> None:
+        """The admin reloads Apache."""
+        subprocess.run([self.root / "reload"], check=True)
+
+    def served_pin(self, name: str) -> str | None:
+        """The pin of the key that Apache serves for a lineage; ``None``: it serves none."""
+        path = self.loaded / "live" / name / "cert.pem"
+        return pins.pin_of_certificate(path.read_bytes()) if path.exists() else None
+
+    def sent(self, keyring: str) -> Policy | None:
+        """What Apache sends for a keyring."""
+        path = self.loaded / "snippets" / f"{keyring}.conf"
+        return apache.read_policy(path.read_text()) if path.exists() else None
+
+    def _look(
+        self, targets: Sequence[Target], way: object
+    ) -> tuple[list[TlsObservation], list[HttpObservation]]:
+        return [shown for target in targets for shown in self._shown(target)], []
+
+    def _shown(self, target: Target) -> list[TlsObservation]:
+        found: list[TlsObservation] = []
+        for cert in sorted(self.loaded.glob("live/*/cert.pem")):
+            names, _ = lineage.glance(str(cert))
+            if target.name not in names:
+                continue
+            own = self.include.get(target.name, cert.parent.name)
+            snippets = [self.loaded / "snippets" / f"{own}.conf"]
+            snippets += sorted((self.loaded / "snippets").glob("*.conf"))
+            policy = next(
+                (apache.read_policy(one.read_text()) for one in snippets if one.exists()), None
+            )
+            headers = ((policy.header_name, policy.header_value),) if policy else ()
+            der = load_certificate(cert.read_bytes()).public_bytes(serialization.Encoding.DER)
+            found.append(TlsObservation(target.name, der, headers))
+        wanted = max(len(target.key_types), 1)
+        return found[:wanted] or [
+            TlsObservation(target.name, stopped="unreachable", error="refused")
+        ]
+
+    # Certbot and the command
+
+    def run(self, line: str | Sequence[str]) -> Said:
+        """Run a command line as the admin would type it; the shell's words are split as it does."""
+        program, *words = shlex.split(line) if isinstance(line, str) else line
+        if program in _OTHERS:
+            other = subprocess.run(
+                [program, *words], cwd=self.home, capture_output=True, text=True, check=False
+            )
+            return Said(other.returncode, other.stdout, other.stderr)
+        path = self.home / ".config" / "letsencrypt" / "cli.ini"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [one for one in self.cli_ini if self.changed is None or "pinkeep" not in one]
+        path.write_text("".join(f"{one}\n" for one in lines))
+        folders = ["--config-dir", self.config, "--work-dir", self.work, "--logs-dir", self.logs]
+        if program == CERTBOT:
+            main: Callable[[list[str]], Any] = certbot_main.main
+            if "renew" in words:
+                words.append("--no-random-sleep-on-renew")
+        else:
+            assert program == PINKEEP, line
+            main = command.main
+        return self._forked(main, program, [*words, *map(str, folders)])
+
+    def run_without_plugin(self, line: str) -> Said:
+        """Run certbot as it is where the plugin is missing."""
+        before, self.changed = self.changed, take_plugin_away
+        said = self.run(line)
+        self.changed = before
+        return said
+
+    def _forked(self, main: Callable[[list[str]], Any], program: str, words: list[str]) -> Said:
+        self.clock_offset += timedelta(minutes=1)  # however long anything takes
+        paths = [self.root / f"{name}-{os.getpid()}" for name in ("out", "err")]
+        child = os.fork()
+        if not child:
+            self._be(main, program, words, paths)
+        _, status = os.waitpid(child, 0)
+        out, err = (path.read_text(errors="replace") for path in paths)
+        return Said(os.waitstatus_to_exitcode(status), out, err)
+
+    def _be(
+        self,
+        main: Callable[[list[str]], Any],
+        program: str,
+        words: list[str],
+        paths: Sequence[Path],
+    ) -> NoReturn:
+        """In a fork: be a program, and end."""
+        code = 70
+        try:
+            atexit._clear()  # those of the tests
+            vars(certbot.util)["_INITIAL_PID"] = os.getpid()  # else certbot skips its own
+            logging.getLogger().handlers.clear()
+            os.chdir(self.home)
+            os.environ.clear()
+            os.environ.update(
+                {"HOME": str(self.home), "PATH": f"{self.home}:/usr/bin:/bin", **self.environ}
+            )
+            for number, path in zip((1, 2), paths, strict=True):
+                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            sys.argv = [program, *words]
+            sys.stdin = open(0, closefd=False)  # noqa: SIM115
+            sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+            sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+            self._prepare_fork()
+            code = _code_of(main, words)
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BaseException as error:
+            os.write(2, repr(error).encode())
+        os._exit(code)
+
+    def _prepare_fork(self) -> None:
+        """What is not real."""
+        moment = self.now
+        replace(clock, "now", lambda: moment)
+        replace(probe, "look", self._look)
+        replace(eff, "handle_subscription", lambda *words: None)
+        if hasattr(certbot_renewal, "_ari_renewal_time"):
+            replace(certbot_renewal, "_ari_renewal_time", lambda *words: None)
+        replace(certbot_main, "_init_le_client", _client)
+        replace(certbot_client.Client, "_get_order_and_authorizations", _order)
+        replace(
+            certbot_client.Client, "obtain_certificate_from_csr", _issued(self.age, self.refused)
+        )
+        if self.changed is not None:
+            self.changed()
+        original = subprocess.run
+
+        def run(words: Sequence[str], **others: Any) -> Any:
+            if "from certbot.main import main" not in " ".join(map(str, words)):
+                return original(words, **others)
+            said = self._forked(certbot_main.main, CERTBOT, list(words[3:]))  # rollover --now
+            os.write(1, said.text.encode())
+            return SimpleNamespace(returncode=said.code)
+
+        replace(subprocess, "run", run)
+
+    @property
+    def now(self) -> datetime:
+        """What pinkeep's clock says."""
+        return self.start + self.clock_offset
+
+    def wait(self, days: int) -> None:
+        """Let days go by."""
+        self.clock_offset += days * _DAY
+
+    # What an admin does, and looks at
+
+    def certify(self, name: str, *hosts: str, installer: str = "pinkeep", more: str = "") -> Said:
+        """Have certbot make a certificate."""
+        domains = " ".join(f"-d {host}" for host in hosts or (name,))
+        said = self.run(f"certbot certonly --cert-name {name} {domains} -i {installer} {more}")
+        assert said.code == 0, said.text
+        return said
+
+    def pinned(self, name: str = "a.test", *hosts: str, more: str = "") -> None:
+        """A certificate that pinkeep keeps, with everything in step."""
+        self.certify(name, *hosts, more=more)
+        self.sound()
+
+    def pinned_anyhow(self, name: str = "a.test") -> None:
+        """The same, whatever is to be said of it."""
+        self.certify(name)
+
+    def put_live(self, key: bytes, name: str = "a.test", more: tuple[str, ...] = ()) -> None:
+        """A certificate for a key, with some names more, is live, put there by hand."""
+        names = (*lineage.glance(str(self.live(name) / "cert.pem"))[0], *more)
+        made, chain = sign(csr_of(key, names), self.age)
+        parts = {"cert": made, "privkey": key, "chain": chain, "fullchain": made + chain}
+        for part, content in parts.items():
+            link = self.live(name) / f"{part}.pem"
+            number = len(list(link.resolve().parent.glob(f"{part}*.pem"))) + 1
+            target = link.resolve().with_name(f"{part}{number}.pem")
+            target.write_bytes(content)
+            target.chmod(0o600 if part == "privkey" else 0o644)
+            link.unlink()
+            link.symlink_to(f"../../archive/{name}/{target.name}")
+
+    def forget(self, keyring: str) -> None:
+        """The record of a keyring is lost, and its copy."""
+        for path in (self.keyring_file(keyring), *self.copies()):
+            if path.name == f"{keyring}.conf":
+                path.unlink()
+
+    def killed_before_publishing(self, name: str) -> None:
+        """A run that was killed once it had recorded what is live."""
+        values = {"reload-command": f"{self.root}/reload", "configtest-command": ""}
+        chosen = options.parse(values, name)
+        keeper = Keeper(str(self.config), str(self.work))
+        live = self.live(name)
+        found = lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
+        renewal_conf.remember(str(self.config), name, "pinkeep")
+        keeper.enrol(found, chosen, self.now)
+
+    def sound(self) -> None:
+        """See that nothing is wrong."""
+        said = self.run("certbot-pinkeep check")
+        assert (said.code, said.err) == (0, ""), said.text
+
+    def live(self, name: str = "a.test") -> Path:
+        """A lineage's folder in ``live/``."""
+        return self.config / "live" / name
+
+    def renewal(self, name: str = "a.test") -> Path:
+        """Certbot's renewal file of a lineage."""
+        return self.config / "renewal" / f"{name}.conf"
+
+    def keyring_file(self, name: str = "a.test") -> Path:
+        """The file of a keyring."""
+        return self.config / "pinkeep" / f"{name}.conf"
+
+    def snippet(self, name: str = "a.test") -> Path:
+        """The snippet of a keyring."""
+        return self.config / "pinkeep" / "apache" / f"{name}.conf"
+
+    def copies(self) -> list[Path]:
+        """The copies of keyring files below the work dir, and the clock there."""
+        return sorted((self.work / "pinkeep").glob("*/*"))
+
+    def copy(self, keyring: str = "a.test") -> str:
+        """The copy of a keyring file below the work dir."""
+        shadow = Keeper(str(self.config), str(self.work)).store.shadow
+        assert shadow is not None
+        return shadow.path(keyring)
+
+    def live_pin(self, name: str = "a.test") -> str:
+        """The pin of the key that is live."""
+        return pins.pin_of_certificate((self.live(name) / "cert.pem").read_bytes())
+
+    def serial(self, name: str = "a.test") -> int:
+        """The serial number of the certificate that is live."""
+        return load_certificate((self.live(name) / "cert.pem").read_bytes()).serial_number
+
+    def loaded_serial(self, name: str = "a.test") -> int:
+        """The serial number of the certificate that Apache serves."""
+        content = (self.loaded / "live" / name / "cert.pem").read_bytes()
+        return load_certificate(content).serial_number
+
+    def state(self, keyring: str = "a.test") -> State:
+        """What the record of a keyring says."""
+        found = Keeper(str(self.config), str(self.work)).load_state(keyring, self.now)
+        assert found is not None, f"there is no keyring {keyring}"
+        return found
+
+    def backups(self, keyring: str = "a.test") -> list[str]:
+        """The pins of the backups of a keyring."""
+        return [key.pin for key in self.state(keyring).keyring.keys if key.role == "backup"]
+
+    def key_file(self, pin: str, keyring: str = "a.test") -> Path:
+        """The file of a key."""
+        key = self.state(keyring).keyring.key(pin)
+        assert key is not None and key.path, pin
+        return self.config / key.path
+
+    def replaced_by_hand(self, name: str = "a.test") -> None:
+        """A certificate for a new key is live, made without pinkeep."""
+        before = self.renewal(name).read_text()
+        said = self.run_without_plugin(
+            f"certbot certonly --cert-name {name} -i null --force-renewal --new-key"
+            f" {self._domains(name)}"
+        )
+        assert said.code == 0, said.text
+        self.renewal(name).write_text(before)
+
+    def _domains(self, name: str) -> str:
+        names, _ = lineage.glance(str(self.live(name) / "cert.pem"))
+        return " ".join(f"-d {one}" for one in names)
+
+    def delete_lineage(self, name: str = "a.test") -> Said:
+        """``certbot delete``."""
+        return self.run(f"certbot delete --cert-name {name}")
+
+
+def replace(owner: Any, name: str, value: object) -> None:
+    """Put something in another's place, in a fork: nobody has to put it back."""
+    setattr(owner, name, value)
+
+
+def _code_of(main: Callable[[list[str]], Any], words: list[str]) -> int:
+    try:
+        said = main(words)
+        if isinstance(said, str):
+            print(said, file=sys.stderr)
+        return said if isinstance(said, int) else int(bool(said))
+    except SystemExit as leaving:
+        if isinstance(leaving.code, str):
+            print(leaving.code, file=sys.stderr)
+        return leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
+    except (Exception, KeyboardInterrupt):
+        with suppress(SystemExit):
+            sys.excepthook(*sys.exc_info())  # certbot's own
+        return 1
+
+
+def _take_wrappings_away() -> None:
+    """Have certbot's functions as they are where the plugin was never loaded."""
+    for owner in (certbot_main, certbot_renewal, certbot_updater, certbot_client.Client):
+        for name, found in list(vars(owner).items()):
+            one = found
+            while getattr(one, "__globals__", {}).get("__name__", "").startswith("certbot_pinkeep"):
+                one = one.__wrapped__
+            if one is not found:
+                setattr(owner, name, one)
+
+
+def take_plugin_away() -> None:
+    """Have certbot as it is without the plugin."""
+    _take_wrappings_away()
+    find_all = disco.PluginsRegistry.find_all
+
+    def found_without() -> Any:
+        plugins = {name: find_all()[name] for name in find_all() if name != "pinkeep"}
+        return disco.PluginsRegistry(plugins)
+
+    replace(disco.PluginsRegistry, "find_all", found_without)
+
+
+def be_strange() -> None:
+    """Have certbot as no release of it is yet: what renews takes other parameters."""
+    _take_wrappings_away()
+    known = certbot_renewal.renew_cert
+    replace(certbot_renewal, "renew_cert", lambda *words: known(*words))
+    replace(installer, "_unguarded", installer._guard())
+
+
+# The CA
+
+
+def _client(config: Any, authenticator: object, installer: object) -> certbot_client.Client:
+    client = certbot_client.Client.__new__(certbot_client.Client)
+    vars(client).update(
+        config=config, account=None, auth_handler=authenticator, installer=installer, acme=None
+    )
+    return client
+
+
+def _order(self: certbot_client.Client, csr_pem: bytes, best_effort: bool) -> Any:
+    request = _request(csr_pem)
+    values = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    names = [str(getattr(one, "value", one)) for one in values]
+    return SimpleNamespace(
+        authorizations=[
+            SimpleNamespace(
+                body=SimpleNamespace(identifier=SimpleNamespace(value=name.removeprefix("*.")))
+            )
+            for name in names
+        ]
+    )
+
+
+def _issued(age: int, refused: dict[str, str]) -> Callable[..., tuple[bytes, bytes]]:
+    def obtain_certificate_from_csr(
+        self: certbot_client.Client, csr: Any, orderr: object = None
+    ) -> tuple[bytes, bytes]:
+        request = _request(csr.data)
+        why = refused.get(pins.pin_of(usable(request.public_key())))
+        if why or "" in refused:
+            code = "badPublicKey" if why else "serverInternal"
+            raise messages.Error.with_code(code, detail=why or refused[""])
+        return sign(request, age)
+
+    return obtain_certificate_from_csr
+
+
+def sign(request: x509.CertificateSigningRequest, age: int) -> tuple[bytes, bytes]:
+    """Issue a certificate; with its chain."""
+    names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    key, root = _ca()
+    begin = datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(days=age, hours=1)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(root.subject)
+        .public_key(usable(request.public_key()))
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + 90 * _DAY)
+        .add_extension(sans(str(getattr(one, "value", one)) for one in names), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    return built.public_bytes(pem), root.public_bytes(pem)
+
+
+def _request(data: bytes) -> x509.CertificateSigningRequest:
+    if data.startswith(b"-----"):
+        return x509.load_pem_x509_csr(data)
+    return x509.load_der_x509_csr(data)
+
+
+@cache
+def _ca() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "the CA of a test")])
+    begin = datetime.now(timezone.utc).replace(tzinfo=None) - _DAY
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(begin + 3650 * _DAY)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return key, built

@@ -1,0 +1,443 @@
+"""What the tests of the single modules build on: pins, keys, CSRs, a config dir, a fake Apache."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import NameOID
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from certbot_pinkeep.adapters import lineage
+from certbot_pinkeep.adapters.lineage import Live
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.core import pins
+from certbot_pinkeep.core.holdings import Holding
+from certbot_pinkeep.core.keyring import Key, Keyring, Member, Role
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.core.pem import PrivateKey, load_private_key
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.storage import keyring_file
+from certbot_pinkeep.workflow.publish import Report
+from simulated import (
+    no_network,  # noqa: F401 - for what it does
+    no_time,  # noqa: F401 - for what it does
+)
+from simulated.keeper import Keeper
+
+# Property tests try the same examples at every run: none fails by chance, none is timed or kept.
+settings.register_profile("unit", deadline=None, database=None, derandomize=True)
+settings.load_profile("unit")
+# What a test makes must be nobody else's, on a machine of any habits.
+os.umask(0o022)
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+SIXTY_DAYS = 60 * 86400
+EC = KeyKind("ecdsa", "secp256r1")
+RSA = KeyKind("rsa", "2048")
+Sections = dict[str, dict[str, str | list[str]]]
+
+
+# Pins, keys and policies without any cryptography
+
+
+def fake_pin(seed: object) -> str:
+    """A pin that belongs to no key."""
+    return base64.b64encode(hashlib.sha256(repr(seed).encode()).digest()).decode()
+
+
+A, B, C, D, E = (fake_pin(letter) for letter in "ABCDE")
+
+
+def policy(
+    *listed: str,
+    max_age: int = SIXTY_DAYS,
+    include_subdomains: bool = False,
+    report_uri: str | None = None,
+    report_only: bool = False,
+) -> Policy:
+    """A policy with the given pins."""
+    return Policy(listed, max_age, include_subdomains, report_uri, report_only)
+
+
+def ring_key(
+    pin: str,
+    role: Role = "backup",
+    kind: KeyKind = EC,
+    created: datetime = NOW - 400 * DAY,
+    first_served: datetime | None = None,
+    path: str | None = "keys/0000_key-certbot.pem",
+) -> Key:
+    """A key of a keyring."""
+    return Key(pin, kind, role, path, created, first_served)
+
+
+FAULT = "The key file /etc/keys/0001_key-certbot.pem is empty."
+
+
+def faulty(keyring: Keyring, *broken: str) -> Keyring:
+    """The keyring, found on loading with the files of these keys damaged, and all others sound."""
+    keys = (replace(key, fault=FAULT if key.pin in broken else "") for key in keyring.keys)
+    return replace(keyring, keys=tuple(keys))
+
+
+def uri_strategy() -> st.SearchStrategy[str]:
+    """URIs that --pinkeep-report-uri takes, with the characters that files and Apache trip over."""
+    parts = st.sampled_from([*"aZ09-._~:/?#[]@!$&'()*+,;=", "%25", "%0a"])
+    rest = st.lists(parts, max_size=20)
+    return rest.map(lambda parts: f"https://report.example/{''.join(parts)}")
+
+
+def policy_strategy(pool: int = 6) -> st.SearchStrategy[Policy]:
+    """Policies over a small pool of pins."""
+    return st.builds(
+        Policy,
+        pins=st.lists(
+            st.sampled_from([fake_pin(n) for n in range(pool)]), min_size=2, unique=True
+        ).map(tuple),
+        max_age=st.integers(0, 400 * 86400),
+        include_subdomains=st.booleans(),
+        report_uri=st.none() | uri_strategy(),
+        report_only=st.booleans(),
+    )
+
+
+def file_sections(holdings: Iterable[Holding]) -> Sections:
+    """Policies and releases as a keyring file has them."""
+    return {str(number): keyring_file.section_of(one) for number, one in enumerate(holdings, 1)}
+
+
+def sections(text: Mapping[str, Mapping[str, str | list[str]]]) -> Sections:
+    """A copy of a ledger's sections that can be changed."""
+    return {name: dict(section) for name, section in text.items()}
+
+
+# A keyring as it is saved
+
+OLD, NEW = policy(A, B), policy(A, C)
+LEDGER = Ledger().record(OLD, NOW).confirm(NOW)
+#: A keyring that publishes.
+STATE = State(
+    Keyring(
+        "ring",
+        (Member("example.com", ("example.com",), A),),
+        (ring_key(A, "primary"), ring_key(B), ring_key(C)),
+    ),
+    LEDGER,
+)
+#: The state a day later: other pins are served, which took Apache an hour to load.
+LATER = replace(STATE, ledger=LEDGER.record(NEW, NOW + DAY).confirm(NOW + DAY + HOUR))
+
+
+# Keys and certificates
+
+
+def make_pem(curve: ec.EllipticCurve | None = None) -> bytes:
+    """A new private key."""
+    return pem_of(ec.generate_private_key(curve or ec.SECP256R1()))
+
+
+def pem_of(key: PrivateKey) -> bytes:
+    """A private key as certbot writes it."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def pin_of_key(pem: bytes) -> str:
+    """The pin of a private key's public half."""
+    return pins.pin_of(load_private_key(pem).public_key())
+
+
+def sans(names: Iterable[str]) -> x509.SubjectAlternativeName:
+    """The extension with these names, IP addresses among them."""
+    found: list[x509.GeneralName] = []
+    for name in names:
+        try:
+            found.append(x509.IPAddress(ip_address(name)))
+        except ValueError:
+            found.append(x509.DNSName(name))
+    return x509.SubjectAlternativeName(found)
+
+
+def certificate(key_pem: bytes, names: Iterable[str], start: datetime = NOW - DAY) -> bytes:
+    """A self-signed certificate."""
+    key = load_private_key(key_pem)
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start.replace(tzinfo=None))
+        .not_valid_after((start + 90 * DAY).replace(tzinfo=None))
+        .add_extension(sans(names), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return built.public_bytes(serialization.Encoding.PEM)
+
+
+def foreign_certificate(kind: str, host: str) -> bytes:
+    """A certificate with a key that certbot cannot make: ``rsa-1024``, or on Ed25519."""
+    small = rsa.generate_private_key(65537, 1024)
+    signer = small if kind == "rsa-1024" else ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    built = (
+        x509.CertificateBuilder(name, name, signer.public_key(), 1)
+        .not_valid_before(NOW.replace(tzinfo=None))
+        .not_valid_after(NOW.replace(tzinfo=None) + 90 * DAY)
+        .add_extension(sans([host]), False)
+    )
+    made = built.sign(signer, hashes.SHA256() if kind == "rsa-1024" else None)
+    return made.public_bytes(serialization.Encoding.PEM)
+
+
+def csr_of(
+    key_pem: bytes,
+    names: Iterable[str],
+    must_staple: bool = False,
+    extras: Iterable[x509.ExtensionType] = (),
+    common_name: str | None = None,
+) -> x509.CertificateSigningRequest:
+    """A CSR as certbot or another program would make it."""
+    attributes = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else []
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(attributes))
+    builder = builder.add_extension(sans(names), critical=False)
+    if must_staple:
+        stapling = x509.TLSFeature([x509.TLSFeatureType.status_request])
+        builder = builder.add_extension(stapling, critical=False)
+    for extra in extras:
+        builder = builder.add_extension(extra, critical=False)
+    return builder.sign(load_private_key(key_pem), hashes.SHA256())
+
+
+def csr_pem(key_pem: bytes, names: Iterable[str], must_staple: bool = False) -> bytes:
+    """A CSR in PEM."""
+    return csr_of(key_pem, names, must_staple).public_bytes(serialization.Encoding.PEM)
+
+
+_SIGNATURES = {
+    "sha256": b"\x2a\x86\x48\xce\x3d\x04\x03\x02",
+    "sha1": b"\x2a\x86\x48\xce\x3d\x04\x01",
+}
+
+
+def resigned(body: bytes, signer_pem: bytes, digest: hashes.HashAlgorithm) -> bytes:
+    """A CSR in PEM with the given body (DER), signed as no library of today would sign it."""
+    signer = load_private_key(signer_pem)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    algorithm = _der(0x30, _der(0x06, _SIGNATURES[digest.name]))
+    signature = _der(0x03, b"\0" + signer.sign(body, ec.ECDSA(digest)))
+    text = base64.encodebytes(_der(0x30, body + algorithm + signature))
+    return b"-----BEGIN CERTIFICATE REQUEST-----\n" + text + b"-----END CERTIFICATE REQUEST-----\n"
+
+
+def _der(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    length = size.to_bytes((size.bit_length() + 7) // 8 or 1, "big")
+    if size > 127:
+        length = bytes([0x80 + len(length)]) + length
+    return bytes([tag]) + length + content
+
+
+# A config dir, and a fake Apache
+
+
+def mode_of(path: str | Path) -> int:
+    """The permission bits of a file."""
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def tree(*folders: Path) -> dict[str, tuple[int, bytes | str | None, int]]:
+    """Everything below the folders: mode, content, and when a file was last written."""
+    found: dict[str, tuple[int, bytes | str | None, int]] = {}
+    for path in sorted(path for folder in folders for path in folder.rglob("*")):
+        seen = path.lstat()
+        if path.is_symlink():
+            found[str(path)] = (seen.st_mode, os.readlink(path), seen.st_ino)
+        elif path.is_file():
+            found[str(path)] = (seen.st_mode, path.read_bytes(), seen.st_mtime_ns)
+        else:
+            found[str(path)] = (seen.st_mode, None, 0)
+    return found
+
+
+class FakeApache:
+    """Commands that stand for apache2ctl: a test that can fail, a reload that is logged."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config = root / "apache.conf"
+        self.log = root / "reloads.log"
+        self.stuck = root / "reload.fails"
+        self.mend_config()
+        self.configtest = self.script(
+            "configtest",
+            f'if grep -q broken "{self.config}"; then echo "Syntax error, line 1" >&2; exit 1; fi',
+        )
+        self.reload = self.script(
+            "reload",
+            f'if [ -e "{self.stuck}" ]; then echo "not running" >&2; exit 3; fi\n'
+            f'echo graceful >>"{self.log}"',
+        )
+
+    def script(self, name: str, body: str) -> tuple[str, ...]:
+        """A command that runs the given shell script."""
+        path = self.root / name
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+        return (str(path),)
+
+    def break_config(self) -> None:
+        """From now on the configuration test fails."""
+        self.config.write_text("broken\n")
+
+    def mend_config(self) -> None:
+        """From now on the configuration test passes."""
+        self.config.write_text("ServerName localhost\n")
+
+    @property
+    def reloads(self) -> int:
+        """How often it was reloaded."""
+        return len(self.log.read_text().splitlines()) if self.log.exists() else 0
+
+
+class Site:
+    """A config dir with one lineage, as certbot leaves it, and an Apache."""
+
+    def __init__(self, root: Path, name: str = "example.com", key: bytes | None = None) -> None:
+        self.root = root
+        self.name = name
+        self.names: tuple[str, ...] = (name, f"www.{name}")
+        self.config = root / "etc"
+        self.work = root / "work"
+        self.work.mkdir(parents=True)
+        self.version = 0
+        self.start = NOW - DAY
+        for folder, mode in (("keys", 0o700), ("csr", 0o755), ("renewal", 0o755)):
+            (self.config / folder).mkdir(parents=True, mode=mode)
+        self.apache = FakeApache(root)
+        self.key = key or make_pem()
+        self.issue(self.key)
+        self.keeper = Keeper(str(self.config))
+
+    def issue(self, key: bytes, names: tuple[str, ...] | None = None) -> bytes:
+        """Make a certificate for *key* live, as a renewal does; return it."""
+        self.version += 1
+        self.key = key
+        self.names = names or self.names
+        self.start += HOUR
+        made = certificate(key, self.names, self.start)
+        parts = {"cert": made, "privkey": key, "chain": made, "fullchain": made + made}
+        archive = self.config / "archive" / self.name
+        live = self.config / "live" / self.name
+        for folder in (archive, live):
+            folder.mkdir(parents=True, exist_ok=True)
+        for part, content in parts.items():
+            target = archive / f"{part}{self.version}.pem"
+            target.write_bytes(content)
+            target.chmod(0o600 if part == "privkey" else 0o644)
+            link = live / f"{part}.pem"
+            link.unlink(missing_ok=True)
+            link.symlink_to(f"../../archive/{self.name}/{target.name}")
+        if self.version == 1:
+            lines = ["version = 5.8.0", f"archive_dir = {archive}"]
+            lines += [f"{part} = {live / part}.pem" for part in parts]
+            lines += ["[renewalparams]", "authenticator = webroot", "installer = None"]
+            self.renewal.write_text("\n".join(lines) + "\n")
+        return made
+
+    @property
+    def renewal(self) -> Path:
+        """Certbot's renewal file of the lineage."""
+        return self.config / "renewal" / f"{self.name}.conf"
+
+    @property
+    def snippet(self) -> Path:
+        """The snippet in the default folder."""
+        return self.config / "pinkeep" / "apache" / f"{self.name}.conf"
+
+    @property
+    def file(self) -> Path:
+        """The keyring file."""
+        return self.config / "pinkeep" / f"{self.name}.conf"
+
+    def look(self, must_staple: bool = False) -> Live:
+        """What is live."""
+        live = self.config / "live" / self.name
+        return lineage.look(
+            self.name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple
+        )
+
+    def options(
+        self,
+        keyring: str | None = None,
+        backup_keys: int = 2,
+        max_age: int = SIXTY_DAYS,
+        report_uri: str | None = None,
+        report_only: bool = False,
+        snippet_dir: str | None = None,
+        reload: tuple[str, ...] | None = None,
+        configtest: tuple[str, ...] | None = None,
+    ) -> Options:
+        """The admin's options, with the fake Apache's commands."""
+        return Options(
+            keyring=keyring or self.name,
+            backup_keys=backup_keys,
+            max_age=max_age,
+            report_uri=report_uri,
+            report_only=report_only,
+            snippet_dir=snippet_dir,
+            configtest=self.apache.configtest if configtest is None else configtest,
+            reload=self.apache.reload if reload is None else reload,
+        )
+
+    def keep(
+        self,
+        chosen: Options | None = None,
+        now: datetime = NOW,
+        remember: Callable[[], None] | None = None,
+    ) -> Report:
+        """Bring everything into step."""
+        return self.keeper.keep(self.look(), chosen or self.options(), now, remember)
+
+    def state(self) -> State:
+        """What the keyring file says."""
+        state = self.keeper.store.load(self.name)
+        assert state is not None, "there is no keyring file"
+        return state
+
+    def published(self, snippet: Path | None = None) -> Policy:
+        """What the snippet says."""
+        found = apache.read_policy((snippet or self.snippet).read_text())
+        assert found is not None, "the snippet cannot be read"
+        return found
+
+    def key_pem(self, pin: str) -> bytes:
+        """The private key with this pin, from the folder of keys."""
+        found = self.keeper.folders.find_key(pin)
+        assert found is not None, f"the key with the pin {pin} is lost"
+        return found.pem
+
+    def tree(self) -> dict[str, tuple[int, bytes | str | None, int]]:
+        """Everything below the config dir."""
+        return tree(self.config)

@@ -1,0 +1,276 @@
+"""Whatever verb, installer and options: a pinned lineage gets pinned keys only (G11)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from certbot import errors
+from certbot._internal.plugins import null
+
+from certbot_pinkeep.adapters import lineage, renewal_conf
+from certbot_pinkeep.adapters.renewal_conf import Renewal
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.workflow import guard
+from simulated.server import Server, be_strange, replace, take_plugin_away
+from simulated.values import csr_pem, make_pem
+
+A = "--cert-name a.test"
+
+
+@dataclass(frozen=True)
+class Habit:
+    """What an admin types, and what comes of it.
+
+    :ivar installer: in the renewal file afterwards
+    :ivar key: which key is live: ``same``, or ``backup``, the first one in the header before
+    :ivar names: how many hosts the certificate is for
+    """
+
+    line: str
+    installer: str | None
+    key: str = "same"
+    said: str = ""
+    names: int = 1
+    code: int = 0
+    lineage: str = "a.test"
+
+
+#: In this order, at one site; each leaves what the next one finds.
+HABITS = (
+    Habit(f"certonly {A} -i null -d a.test -d www.a.test --expand", "null", names=2),
+    Habit("certonly -i null -d a.test,www.a.test,x.a.test --expand", "null", names=3),
+    Habit(f"certonly {A} -d a.test --force-renewal", None),
+    Habit(f"run {A} -i null -d a.test --force-renewal", "null"),
+    Habit("renew --force-renewal", "null"),
+    Habit("renew --force-renewal -i pinkeep", "pinkeep"),
+    Habit(f"renew {A} --force-renewal --no-reuse-key -i null", "null", said="--no-reuse-key"),
+    Habit(f"certonly {A} -d a.test --force-renewal --key-type rsa", None, said="--key-type rsa"),
+    Habit(f"certonly {A} -d a.test --force-renewal --elliptic-curve secp384r1", None),
+    Habit(f"certonly {A} -d a.test --force-renewal --allow-subset-of-names", None),
+    Habit("certonly -d a.test --duplicate", None, lineage="a.test-0001", said="joined the keyring"),
+    Habit("renew --force-renewal --dry-run --new-key", None),
+    Habit(f"certonly {A} -d a.test --force-renewal --new-key", None, "backup", "--new-key"),
+    Habit("renew --cert-name a.test-0001 --force-renewal", None, "same", lineage="a.test-0001"),
+    Habit(f"certonly {A} -d a.test --force-renewal --new-key", None, "backup", "--new-key"),
+    Habit(
+        f"certonly {A} -d a.test --force-renewal --new-key",
+        None,
+        said="certbot-pinkeep rollover a.test --when-safe",
+        code=1,
+    ),
+)
+
+
+class Visitor:
+    """A client that noted every header that it was ever sent, and accepts what they all pin."""
+
+    def __init__(self) -> None:
+        self.noted: list[Policy] = []
+
+    def visit(self, server: Server) -> None:
+        """Go to the site: what it serves has to be pinned by all that was noted."""
+        for live in sorted(server.loaded.glob("live/a.test*")):
+            pin = server.served_pin(live.name)
+            assert all(pin in policy.pins for policy in self.noted), f"{live.name} locks out"
+        sent = server.sent("a.test")
+        assert sent is not None
+        self.noted.append(sent)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    """A machine with a pinned site."""
+    found = Server(tmp_path)
+    found.certify("a.test")
+    return found
+
+
+def renewal(server: Server, name: str = "a.test") -> Renewal:
+    """The renewal file of a lineage."""
+    found = renewal_conf.load(str(server.config), name)
+    assert found is not None
+    return found
+
+
+def test_no_habit_gives_a_pinned_site_a_key_that_its_visitors_refuse(server: Server) -> None:
+    """The table above, with a visitor who noted every header; all that is issued is loaded."""
+    visitor = Visitor()
+    visitor.visit(server)
+    for habit in HABITS:
+        live = server.live_pin()
+        wanted = server.backups()[0] if habit.key == "backup" else live
+        said = server.run(f"certbot {habit.line}")
+        assert (said.code, habit.said in said.text) == (habit.code, True), (habit, said.text)
+        names, pin = lineage.glance(str(server.live(habit.lineage) / "cert.pem"))
+        assert (len(names), pin) == (habit.names, wanted), (habit, said.text)
+        found = renewal(server, habit.lineage)
+        assert (found.installer, found.reuse_key) == (habit.installer, True), habit
+        assert server.loaded_serial(habit.lineage) == server.serial(habit.lineage), habit
+        visitor.visit(server)
+    server.sound()
+
+
+@pytest.mark.parametrize("installer", ["", "-i null"])
+def test_new_lineage_for_a_pinned_host_draws_on_its_keyring(server: Server, installer: str) -> None:
+    """Deleted and made anew, under another name, or below a wildcard: what visitors noted is served."""
+    server.certify("w.test", "*.w.test")
+    pinned = server.live_pin(), server.live_pin("w.test")
+    server.delete_lineage()
+    for line, name, pin in (
+        ("-d a.test", "a.test", pinned[0]),
+        ("--cert-name shop -d a.test -d shop.test", "shop", pinned[0]),
+        ("-d www.w.test", "www.w.test", pinned[1]),
+    ):
+        said = server.run(f"certbot certonly {installer} {line}")
+        assert said.code == 0, said.text
+        assert server.served_pin(name) == server.live_pin(name) == pin, said.text
+        assert renewal(server, name).reuse_key
+
+
+def test_renewal_of_a_neighbour_draws_on_the_keyring(server: Server) -> None:
+    """A certificate for the pinned host that came without the plugin is renewed for a pinned key."""
+    assert server.run_without_plugin("certbot certonly --cert-name other -d a.test").code == 0
+    said = server.run("certbot renew")
+    assert "other is a certificate for a host of the keyring a.test" in said.text
+    sent = server.sent("a.test")
+    assert sent is not None
+    said = server.run("certbot renew --cert-name other --force-renewal --new-key")
+    assert said.code == 0 and server.served_pin("other") in sent.pins, said.text
+
+
+def test_own_csr_that_visitors_refuse_is_told(server: Server) -> None:
+    """Certbot makes no lineage of it, so it is not refused; a CSR for another host is not told of."""
+    for host in ("a.test", "b.test"):
+        (server.home / f"{host}.csr").write_bytes(csr_pem(make_pem(), [host]))
+        said = server.run(f"certbot certonly --csr {host}.csr")
+        assert said.code == 0
+        assert ("refuse the key of this CSR at a.test" in said.text) == (host == "a.test"), (
+            said.text
+        )
+
+
+def test_other_lineages_are_certbots(server: Server) -> None:
+    """They get new keys as ever, and nothing is noted in their renewal files (G9)."""
+    for line in ("certonly -d b.test", "renew --cert-name b.test --force-renewal"):
+        before = server.live_pin("b.test") if server.live("b.test").exists() else None
+        said = server.run(f"certbot {line}")
+        assert said.code == 0 and "pinned" not in said.text, said.text
+        assert server.live_pin("b.test") != before
+        assert not renewal(server, "b.test").reuse_key
+    assert "b.test" not in str(server.state())
+
+
+def test_renew_brings_lineages_of_every_installer_into_step(server: Server) -> None:
+    """Due or not: a snippet that is gone is written again, whatever installer it has."""
+    server.run(f"certbot certonly {A} -d a.test -i null --force-renewal")
+    server.snippet().unlink()
+    said = server.run("certbot renew")
+    assert said.code == 0 and server.snippet().exists(), said.text
+
+
+def test_installer_that_fails_does_not_keep_a_certificate_from_being_loaded(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is brought into step when certbot ends (G12)."""
+
+    def fail(self: object) -> None:
+        raise errors.PluginError("the other installer failed")
+
+    monkeypatch.setattr(null.Installer, "restart", fail)
+    for verb in (f"certonly {A} -d a.test", f"run {A} -d a.test", f"renew {A}"):
+        said = server.run(f"certbot {verb} --force-renewal -i null")
+        assert said.code == 1 and "the other installer failed" in said.text
+        assert server.loaded_serial() == server.serial(), said.text
+
+
+def test_g5_run_that_is_killed_after_issuance_is_completed_by_the_next_one(server: Server) -> None:
+    """Whatever the installer: the certificate has a pinned key at once, and is loaded then."""
+    live = server.live_pin()
+    server.changed = lambda: replace(guard, "end", lambda config: os._exit(9))
+    said = server.run(f"certbot certonly {A} -i null -d a.test -d www.a.test --expand")
+    assert (said.code, server.live_pin()) == (9, live)
+    assert renewal(server).reuse_key and server.loaded_serial() != server.serial()
+    server.changed = None
+    assert server.run("certbot renew").code == 0
+    assert server.loaded_serial() == server.serial()
+    server.sound()
+
+
+# A certbot that lacks the plugin
+
+
+@dataclass(frozen=True)
+class Without:
+    """What an admin types where the plugin is missing.
+
+    :ivar kept: whether the key stays
+    :ivar told: what ``certbot-pinkeep check`` says after it
+    """
+
+    line: str
+    kept: bool
+    told: str = "are sound"
+
+
+@pytest.mark.parametrize("installer", ["pinkeep", "null"])
+@pytest.mark.parametrize(
+    "habit",
+    [
+        Without("renew --force-renewal", True, "does not serve the live certificate"),
+        Without(
+            f"certonly {A} -d a.test --force-renewal --reuse-key",
+            True,
+            "does not serve the live certificate",
+        ),
+        Without(f"certonly {A} -d a.test --force-renewal", False, "refuse"),
+    ],
+    ids=lambda habit: habit.line,
+)
+def test_certbot_without_the_plugin_is_never_stopped(
+    server: Server, installer: str, habit: Without
+) -> None:
+    """It renews, keeps the key where its own options do, and check says what is to be done."""
+    assert server.run(f"certbot renew {A} --force-renewal -i {installer}").code == 0
+    live, serial = server.live_pin(), server.serial()
+    server.changed = take_plugin_away
+    said = server.run(f"certbot {habit.line}")
+    assert said.code == 0, said.text
+    assert (server.live_pin() == live) == habit.kept and server.serial() != serial
+    server.changed = None
+    assert habit.told in server.run("certbot-pinkeep check").text
+    assert server.run("certbot renew").code == int(not habit.kept)
+
+
+# A certbot that cannot be guarded
+
+
+def test_certbot_that_cannot_be_guarded_keeps_keys_and_says_so(server: Server) -> None:
+    """What renews keeps the key; what would be a new certificate of a pinned host is refused."""
+    server.changed = be_strange
+    live = server.live_pin()
+    said = server.run("certbot renew --force-renewal -i null")
+    assert said.code == 0 and server.live_pin() == live and "cannot hand over" in said.text
+    for line in ("-d a.test --duplicate", "-d a.test -d b.test --expand"):
+        said = server.run(f"certbot certonly {line}")
+        assert said.code == 1 and "nothing was issued" in said.text, said.text
+    assert server.run("certbot certonly -d b.test").code == 0
+
+
+# Leaving
+
+
+def test_header_of_an_unpinned_keyring_is_taken_away_under_another_installer(
+    server: Server,
+) -> None:
+    """The first renewal after the pins ran out does that; from the next one on certbot makes new keys."""
+    assert server.run(f"certbot renew {A} --force-renewal -i null").code == 0
+    assert server.run("certbot-pinkeep unpin a.test").code == 0
+    server.wait(61)
+    said = server.run("certbot renew")
+    assert said.code == 0 and "no header is left" in said.text, said.text
+    live = server.live_pin()
+    assert server.run(f"certbot renew {A} --force-renewal --no-reuse-key -i null").code == 0
+    assert server.live_pin() != live
