@@ -8,6 +8,7 @@ end-to-end tests and the demo are built from the same parts:
 - :class:`~lab.wget2.Wget2` - a visitor that notes pins and refuses a key that it does not know
 - :class:`~lab.certbot.Certbot` - the certbot of this Python environment
 - :class:`~lab.zygote.Zygote` - certbot and the plugin's command, loaded once for many runs
+- :class:`~lab.namespace.Namespace` - a network and a file system in which name and mail servers run
 - :mod:`lab.clients` - clients that take RSA or ECDSA certificates only
 - :mod:`lab.look` - what a plain TLS or HTTP connection gets to see
 

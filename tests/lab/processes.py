@@ -156,7 +156,7 @@ class Daemon:
         """Ask it to end, and insist after a while."""
         if self._process.poll() is not None:
             return
-        self._process.send_signal(signal.SIGTERM)
+        os.kill(self.pid, signal.SIGTERM)
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
