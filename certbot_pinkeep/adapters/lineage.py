@@ -15,7 +15,13 @@ from certbot_pinkeep.core import hostnames, pins, times
 from certbot_pinkeep.core.errors import BadKey
 from certbot_pinkeep.core.key_and_csr import names_of
 from certbot_pinkeep.core.kinds import KeyKind
-from certbot_pinkeep.core.pem import kind_of, load_certificate, load_private_key, usable
+from certbot_pinkeep.core.pem import (
+    kind_of,
+    load_certificate,
+    load_private_key,
+    quick_public_key,
+    usable,
+)
 from certbot_pinkeep.storage import atomic
 
 
@@ -143,6 +149,31 @@ def all_pins(config_dir: str) -> frozenset[str]:
         with suppress(BadKey):
             found.add(glance(path)[1])
     return frozenset(found)
+
+
+def kept_pins(config_dir: str) -> dict[str, str]:
+    """Find the keys of all certificates that certbot keeps, live or not: by each pin, a file that shows it.
+
+    The private keys count as well: a certificate beside one may be damaged.
+
+    :raises OSError: if a file cannot be read that is there
+    """
+    live = glob.glob(os.path.join(glob.escape(config_dir), "live", "*", "cert.pem"))
+    archive = glob.glob(os.path.join(glob.escape(config_dir), "archive", "*"))
+    folders = {os.path.dirname(path) for one in live for path in (one, os.path.realpath(one))}
+    found: dict[str, str] = {}
+    for path in (
+        path
+        for folder in sorted(folders | set(archive))
+        for part in ("cert", "privkey")
+        for path in sorted(glob.glob(os.path.join(glob.escape(folder), f"{part}*.pem")))
+    ):
+        with suppress(BadKey, FileNotFoundError):
+            pem = atomic.read(path, atomic.MEDIUM)
+            is_key = os.path.basename(path).startswith("privkey")
+            public = quick_public_key(pem) if is_key else load_certificate(pem).public_key()
+            found.setdefault(pins.pin_of(public), path)
+    return found
 
 
 def kept_key(config_dir: str, pin: str) -> bytes | None:

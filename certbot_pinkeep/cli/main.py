@@ -15,6 +15,7 @@ from certbot_pinkeep.cli import (
     export,
     output,
     pin,
+    prune,
     release,
     rollover,
     status,
@@ -46,6 +47,7 @@ _COMMANDS = (
     backup,
     timeline,
     confirm,
+    prune,
     unpin,
     deploy_hook,
 )

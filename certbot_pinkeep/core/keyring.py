@@ -9,7 +9,7 @@ The rules:
   the order in which they would be used, type by type.
 * Each key type in service needs a pinned key that is not in service (RFC 7469 §2.5, §4.3; G4): with
   RSA and ECDSA side by side, the other type's live pin is no backup.
-* Keys are never deleted. One that is not needed any more is retired.
+* A key that is not needed any more is retired. Only ``prune`` deletes retired keys, when the admin asks.
 * A wish to retire a key belongs to the key: it is fulfilled once another one is primary. A key that
   is compromised is never primary, a backup or staged again; it stays pinned while it is served.
 """

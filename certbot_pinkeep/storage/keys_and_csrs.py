@@ -9,7 +9,7 @@ The rules:
 * Whether a key of a keyring can be used is found here, once each time a keyring is loaded: its file is
   there, is a regular one, and holds that key. All else asks ``Key.fault``.
 * Key files are 0600 in a 0700 folder, CSR files 0644 in one that only we write in (G7).
-* Every file is numbered and named as certbot does it, and never overwritten or deleted.
+* Every file is numbered and named as certbot does it, and never overwritten. Only ``prune`` deletes any.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import ip_address
 
@@ -43,6 +43,23 @@ from certbot_pinkeep.core.pem import (
 from certbot_pinkeep.storage import atomic
 
 _REFUSED_HASHES = ("md5", "sha1")
+
+
+@dataclass(frozen=True)
+class FilesOfKey:
+    """The files of a key, by their absolute paths.
+
+    :ivar csrs: the CSRs of the key
+    :ivar keys: the files that hold the private key, encrypted or not
+    """
+
+    csrs: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All of them, the CSRs first."""
+        return (*self.csrs, *self.keys)
 
 
 class Folders:
@@ -246,6 +263,31 @@ class Folders:
             self._index = (_changed(self.csrs), known[1])
         return saved
 
+    def files_of(self, keys: Iterable[Key]) -> dict[str, FilesOfKey]:
+        """Find the files of keys in both folders, by the pins of the keys. A link is none of them."""
+        pins_ = {key.pin: key for key in keys}
+        csrs: dict[str, list[str]] = {pin: [] for pin in pins_}
+        found: dict[str, list[str]] = {pin: [] for pin in pins_}
+        for path, content in _small_files(self.csrs) if pins_ else ():
+            facts = _csr_facts(content)
+            if facts is not None and facts.pin in csrs and not os.path.islink(path):
+                csrs[facts.pin].append(path)
+        sealed = {self.absolute(key.encrypted): pin for pin, key in pins_.items() if key.encrypted}
+        for path, content in _small_files(self.keys) if pins_ else ():
+            pin = sealed.get(path, "") if encrypted_block(content) else _pin_or_none(content)
+            if pin in found and not os.path.islink(path):
+                found[pin].append(path)
+        return {pin: FilesOfKey(tuple(csrs[pin]), tuple(found[pin])) for pin in pins_}
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files that :meth:`files_of` found, in this order.
+
+        :raises OSError: if one cannot be deleted
+        """
+        for path in paths:
+            with suppress(FileNotFoundError):
+                atomic.remove(path)
+
 
 def make_key(kind: KeyKind) -> bytes:
     """Make a private key in PEM, of the given kind.
@@ -321,6 +363,14 @@ def _quick_pin(pem: bytes) -> str:
     :raises BadKey: when it is none that can be used
     """
     return pins.pin_of(quick_public_key(pem))
+
+
+def _pin_or_none(pem: bytes) -> str:
+    """A private key's pin; empty, if it is none that can be used."""
+    try:
+        return _quick_pin(pem)
+    except BadKey:
+        return ""
 
 
 @lru_cache(maxsize=65536)

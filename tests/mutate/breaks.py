@@ -57,6 +57,20 @@ BREAKS = (
             "if not _belongs(numbers):",
         ),
     ),
+    # What prune deletes
+    *_of(
+        "workflow/prune",
+        "prune",
+        ('key.role == "retired" and (', "("),
+        ("if unknown is not None:", "if False:"),
+        ("workspace.store.check_all()", "pass"),
+        ("for state in (self._state, *self._others)", "for state in self._others"),
+        ("if _names(other, key):", "if False:"),
+        ("if key.pin in self._kept:", "if False:"),
+        ("path not in files[key.pin].keys", "False"),
+        ('key.retire_reason == "revoked"', "False"),
+        ("if found.gone and not dry_run:", "if found.gone:"),
+    ),
     # What is published (G4)
     *_of(
         "core/policy",

@@ -1,0 +1,170 @@
+"""Prune: delete the files of retired keys that nobody needs any more.
+
+The rules:
+
+* A retired key goes if no client can hold its pin, no release carries the pin, no keyring has the key in
+  another way, and certbot keeps no certificate of the key. Each key that stays is told, with the reason.
+* If pinkeep cannot tell what clients hold, or cannot read a keyring file, nothing goes (G8).
+* A key goes with its CSRs: a CSR that waits with its key is used for a new certificate.
+* The CSRs go first, then the key's files, then the key's record. The next prune completes one that was
+  stopped (G5).
+* A compromised key stays as it is. A revoked one loses its files and stays on record: pinkeep has to know
+  the key if the key comes back.
+* Only files in certbot's own folders go, and only if they hold what they are deleted for (G9).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from certbot_pinkeep.adapters import lineage
+from certbot_pinkeep.core import times
+from certbot_pinkeep.core.errors import DamagedState, PinkeepError
+from certbot_pinkeep.core.holdings import Entry, Holding, Release
+from certbot_pinkeep.core.keyring import Key
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.storage.keys_and_csrs import FilesOfKey, Folders
+from certbot_pinkeep.workflow import requests
+from certbot_pinkeep.workflow.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a prune did, or would do.
+
+    :ivar gone: the retired keys that nobody needs, and their files
+    :ivar kept: the other retired keys, and why each of them stays
+    """
+
+    gone: tuple[tuple[Key, FilesOfKey], ...]
+    kept: tuple[tuple[Key, str], ...]
+
+
+def prune(workspace: Workspace, name: str, now: datetime, *, dry_run: bool = False) -> Pruned:
+    """Delete the files of a keyring's retired keys that nobody needs.
+
+    :param dry_run: whether nothing is deleted
+    :raises PinkeepError: if pinkeep cannot tell what somebody needs
+    """
+    with requests.loaded(workspace, name, now) as state:
+        _check_certain(workspace, state, now)
+        retired = [
+            key
+            for key in state.keyring.keys
+            if key.role == "retired" and (key.path or key.encrypted)
+        ]
+        needed, folders = _Needed(workspace, state, now), workspace.folders
+        files = folders.files_of(retired)
+        whys = {key.pin: needed.why(key) or _other_file(folders, key, files) for key in retired}
+        found = Pruned(
+            tuple((key, files[key.pin]) for key in retired if not whys[key.pin]),
+            tuple((key, whys[key.pin]) for key in retired if whys[key.pin]),
+        )
+        if found.gone and not dry_run:
+            folders.check()
+            folders.delete(path for _, one in found.gone for path in one.paths)
+            workspace.store.save(_without(state, [key for key, _ in found.gone]))
+    return found
+
+
+def _other_file(folders: Folders, key: Key, files: Mapping[str, FilesOfKey]) -> str:
+    """Why the file of a key is not deleted, as a part of a sentence; empty: it is, or is gone."""
+    path = folders.absolute(key.path or key.encrypted)
+    if os.path.lexists(path) and path not in files[key.pin].keys:
+        return f"{path} is a link, is elsewhere, or does not hold it"
+    return ""
+
+
+def _without(state: State, gone: Iterable[Key]) -> State:
+    """The keyring without these keys; of those that are revoked, without the files."""
+    revoked = {key.pin for key in gone if key.retire_reason == "revoked"}
+    keyring = state.keyring.without(key.pin for key in gone if key.pin not in revoked)
+    keyring = keyring.changed(
+        lambda key: replace(key, path=None, encrypted="") if key.pin in revoked else key
+    )
+    return replace(state, keyring=keyring)
+
+
+def _check_certain(workspace: Workspace, state: State, now: datetime) -> None:
+    """See that pinkeep can tell what clients hold.
+
+    :raises PinkeepError: if pinkeep cannot
+    """
+    name, unknown = state.keyring.name, state.ledger.uncertainty(now)
+    if unknown is not None:
+        until = f" until {times.text(unknown.end)}" if unknown.end else ""
+        clock = f"certbot-pinkeep confirm {name} --clock" if unknown.cause == "clock" else ""
+        raise PinkeepError(
+            f"pinkeep cannot tell which pins of the keyring {name} clients hold{until}: {unknown.why}.",
+            "No key is deleted while that is so."
+            + (" If the clock is right now, confirm the clock." if clock else ""),
+            run=clock,
+        )
+    try:
+        workspace.store.check_all()
+    except DamagedState as error:
+        raise PinkeepError(
+            f"pinkeep cannot tell which keys the other keyrings need: {error.what}",
+            error.why,
+            run=error.run,
+        ) from error
+
+
+class _Needed:
+    """Says why a retired key is needed.
+
+    :param state: of the key's keyring
+    """
+
+    def __init__(self, workspace: Workspace, state: State, now: datetime) -> None:
+        self._state = state
+        self._now = now
+        # Its own copy may know more, but only what was replaced since.
+        self._others = [
+            one for one in workspace.all_known() if one.keyring.name != state.keyring.name
+        ]
+        self._kept = lineage.kept_pins(workspace.config_dir)
+
+    def why(self, key: Key) -> str:
+        """Why a key is needed, as a part of a sentence; empty: it is not."""
+        held = [
+            one
+            for state in (self._state, *self._others)
+            for one in state.ledger.prune(self._now).holdings
+            if key.pin in one.pins
+        ]
+        if held:
+            return _held(held, self._now)
+        waits = self._state.ledger.pending and key.first_served and not key.last_served
+        if waits or any(member.pin == key.pin for member in self._state.keyring.members):
+            return "a server may still serve it"
+        for other in self._others:
+            if _names(other, key):
+                return f"the keyring {other.keyring.name} has it too"
+        if key.pin in self._kept:
+            return f"certbot keeps its certificate {self._kept[key.pin]}"
+        return ""
+
+
+def _names(state: State, key: Key) -> bool:
+    """Whether a keyring has the key, or a file of the key."""
+    files = {key.path, key.encrypted} - {None, ""}
+    members = {member.pin for member in state.keyring.members}
+    return key.pin in members or any(
+        one.pin == key.pin or one.path in files or one.encrypted in files
+        for one in state.keyring.keys
+    )
+
+
+def _held(held: list[Holding], now: datetime) -> str:
+    releases = [one for one in held if isinstance(one, Release)]
+    if releases:
+        last = max(releases, key=lambda one: one.binds_until(now))
+        return f"{last} carries its pin until {times.text(last.binds_until(now))}"
+    entries = [one for one in held if isinstance(one, Entry)]
+    if any(one.replaced is None for one in entries):
+        return "a server may still send its pin"
+    return f"clients may hold its pin until {times.text(max(one.binds_until(now) for one in held))}"
