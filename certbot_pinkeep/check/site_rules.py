@@ -30,7 +30,7 @@ from certbot_pinkeep.core import rollover, text, times
 from certbot_pinkeep.core.certificate import read
 from certbot_pinkeep.core.errors import BadHeader, BadKey
 from certbot_pinkeep.core.header import Header, read_header
-from certbot_pinkeep.core.holdings import Entry, Holding, Release
+from certbot_pinkeep.core.holdings import Entry, Holding, Release, ZoneEntry
 from certbot_pinkeep.core.observations import Certificate, Seen, TlsObservation
 from certbot_pinkeep.core.options import NO_HEADER
 from certbot_pinkeep.core.policy import ENFORCED, Policy
@@ -223,7 +223,11 @@ def _key(
 def _locked_out(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> tuple[Holding, ...]:
     """What locks out its holders by the key that is served."""
     ledger = seen.state.ledger
-    locked = rollover.locked_out(pin, ledger, now, (shown.host,))
+    locked = tuple(
+        one
+        for one in rollover.locked_out(pin, ledger, now, (shown.host,))
+        if not isinstance(one, ZoneEntry)  # a client of the site holds no records: zone_rules tells
+    )
     if not _waits(seen, pin):
         return locked
     sent = [value for one in seen.shown if one.host == shown.host for _, value in one.headers]

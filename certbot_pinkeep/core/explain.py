@@ -38,7 +38,7 @@ from certbot_pinkeep.core.explain_hosts import (
     to_merge,
     to_split,
 )
-from certbot_pinkeep.core.holdings import Holding, Release
+from certbot_pinkeep.core.holdings import Holding, Release, ZoneEntry
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.ledger import Ledger, Uncertainty
 from certbot_pinkeep.core.options import SWITCHES
@@ -359,6 +359,9 @@ def victims(one: Holding, now: datetime) -> str:
     since = times.text(one.recorded)
     if isinstance(one, Release):
         return f"clients that rely on {one}, until {until}"
+    if isinstance(one, ZoneEntry):
+        later = "" if one.replaced else " or later"
+        return f"clients that hold {one}, until {until}{later}"
     if one.replaced is None:
         return (
             f"clients that note the pins that may be served since {since}, until {until} or later"

@@ -1,4 +1,4 @@
-"""What binds somebody: a policy's time and a release, at which hosts, and until when. Pure.
+"""What binds somebody: a policy's time, a release and a zone's records, at which hosts, and until when. Pure.
 
 The rules:
 
@@ -6,7 +6,10 @@ The rules:
   One that may still be served binds until now plus its max-age.
 * A release, a version of an app or a zone that carries pins, binds until the date that the admin names,
   plus the time for which it is held after that (a zone's TTL).
-* Both bind at their hosts (see ``hostnames``), and nowhere else.
+* The TLSA records of a port bind until they were seen to be gone from every name server, plus twice their
+  largest TTL, plus a settling time. Caches may take them until then, and keep them for one TTL (RFC 7671
+  §8.1); the rest is for name servers that go back for a while.
+* Each binds at its hosts (see ``hostnames``), and nowhere else.
 """
 
 from __future__ import annotations
@@ -18,9 +21,12 @@ from typing import TypeVar
 
 from certbot_pinkeep.core import hostnames
 from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.core.tlsa import Port
 
 #: Channel and label of the release that stands for headers that could not be seen.
 UNSEEN = ("header", "not-seen")
+#: For how long name servers and caches may take to settle, beside the TTLs.
+SETTLING = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -189,8 +195,85 @@ class Entry:
         return Window("", self.pins, self.recorded, self.replaced, self.binds_until(now))
 
 
+@dataclass(frozen=True)
+class ZoneEntry:
+    """The time of one set of TLSA records, at one port.
+
+    :ivar pins: those that the records carry; none: what they bind to is unknown
+    :ivar ttl: the largest TTL that was seen with them
+    :ivar recorded: from when they may have been served
+    :ivar confirmed: when a name server was first seen to serve them; ``None``: none was yet
+    :ivar replaced: when every name server was seen not to serve them; ``None`` while one may
+    """
+
+    port: Port
+    pins: tuple[str, ...]
+    ttl: timedelta
+    recorded: datetime
+    confirmed: datetime | None = None
+    replaced: datetime | None = None
+
+    def __str__(self) -> str:
+        return f"the TLSA records of {self.port}"
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The host whose port it is."""
+        return (self.port.host,)
+
+    @property
+    def binding(self) -> timedelta:
+        """For how long a client may hold the records after the last name server served them."""
+        return 2 * self.ttl + SETTLING
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether it stands for records that nobody could look at."""
+        return not self.pins and self.confirmed is None
+
+    @property
+    def subdomains(self) -> bool:
+        """Whether it binds at the names below its host as well: never."""
+        return False
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a look at its host over HTTP is awaited, which ends it: never."""
+        return False
+
+    def binds_at(self, hosts: Iterable[str] | None) -> bool:
+        """Whether it binds at any of these names; ``None``: at any name at all."""
+        return _binds_at(self.hosts, hosts, self.subdomains)
+
+    def may_bind(self, now: datetime) -> bool:
+        """Whether a client may still hold it at *now*, or get it."""
+        return self.is_needed(now)
+
+    def is_needed(self, now: datetime) -> bool:
+        """Whether it may be served, or may bind somebody."""
+        return self.replaced is None or self.binds_until(now) > now
+
+    def known_by(self, now: datetime) -> ZoneEntry:
+        """The same, with nothing of it later than *now*."""
+        return replace(
+            self,
+            recorded=min(self.recorded, now),
+            confirmed=min(self.confirmed, now) if self.confirmed else None,
+            replaced=min(self.replaced, now) if self.replaced else None,
+        )
+
+    def binds_until(self, now: datetime) -> datetime:
+        """The time from which no client can hold it any more, seen from *now*."""
+        return (self.replaced or now) + self.binding
+
+    def window(self, now: datetime) -> Window:
+        """When it is held, seen from *now*."""
+        what = f"TLSA {self.port}"
+        return Window(what, self.pins, self.recorded, self.replaced, self.binds_until(now))
+
+
 #: What binds somebody.
-Holding = Entry | Release
+Holding = Entry | Release | ZoneEntry
 One = TypeVar("One", bound=Holding)
 
 
@@ -200,9 +283,11 @@ def _binds_at(served: tuple[str, ...], hosts: Iterable[str] | None, subdomains: 
 
 def without(known: Iterable[One], gone: Collection[str]) -> list[One]:
     """What binds at other hosts than these, there alone."""
-    left = []
+    left: list[One] = []
     for one in known:
         hosts = tuple(host for host in one.hosts if host not in gone)
-        if hosts or not one.hosts:
+        if isinstance(one, ZoneEntry):
+            left += [one] if hosts else []
+        elif hosts or not one.hosts:
             left.append(replace(one, hosts=hosts))
     return left

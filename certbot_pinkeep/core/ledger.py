@@ -22,6 +22,7 @@ The rules:
 * What other keyrings served at hosts that are now this one's is imported: it binds there as it did.
   It may be served until it is known that Apache sends this keyring's header there; also what binds
   nobody now is noted until then, because what follows it may.
+* The records of a zone are on record for each port (see ``zone``).
 * What is told of a release later makes it bind for longer and at more names, never less; only its end
   makes it end.
 """
@@ -35,7 +36,14 @@ from typing import Literal
 
 from certbot_pinkeep.core import times
 from certbot_pinkeep.core.errors import BadRelease
-from certbot_pinkeep.core.holdings import Entry, Holding, Release, Window, without
+from certbot_pinkeep.core.holdings import (
+    Entry,
+    Holding,
+    Release,
+    Window,
+    ZoneEntry,
+    without,
+)
 from certbot_pinkeep.core.pins import FORGOTTEN
 from certbot_pinkeep.core.policy import Policy
 
@@ -80,6 +88,7 @@ class Ledger:
         follows from them before the clock is set right
     :ivar uncertain: what else clients may hold; ``None``: everything is on record
     :ivar latest_known: the latest known time of what is not on record any more
+    :ivar zone: the TLSA records that may still bind somebody, in the order in which they were recorded
     """
 
     entries: tuple[Entry, ...] = ()
@@ -88,13 +97,14 @@ class Ledger:
     expired: tuple[Holding, ...] = ()
     uncertain: Uncertainty | None = None
     latest_known: datetime | None = None
+    zone: tuple[ZoneEntry, ...] = ()
 
     # What it says
 
     @property
     def holdings(self) -> tuple[Holding, ...]:
         """Everything on record that binds, or bound, somebody."""
-        return (*self.known, *self.releases)
+        return (*self.known, *self.releases, *self.zone)
 
     @property
     def known(self) -> tuple[Entry, ...]:
@@ -113,9 +123,10 @@ class Ledger:
 
     def latest(self) -> datetime | None:
         """The latest time that the ledger knows of."""
+        entries: tuple[Entry | ZoneEntry, ...] = (*self.known, *self.zone)
         known = [
             time
-            for entry in self.known
+            for entry in entries
             for time in (entry.recorded, entry.confirmed, entry.replaced)
             if time is not None
         ]
@@ -220,6 +231,7 @@ class Ledger:
             entries=(*(e for e in self.entries[:-1] if e.is_needed(now)), *self.entries[-1:]),
             imported=tuple(entry for entry in self.imported if entry.is_needed(now)),
             releases=tuple(release for release in self.releases if release.may_bind(now)),
+            zone=tuple(entry for entry in self.zone if entry.is_needed(now)),
         )
         if pruned == self:
             return self
@@ -243,6 +255,9 @@ class Ledger:
         result = replace(
             self,
             imported=tuple(known.values()),
+            zone=tuple(
+                dict.fromkeys((*self.zone, *(one for one in other.zone if one.binds_at(hosts))))
+            ),
             uncertain=uncertain,
         )._with_expired(e for e in other.expired if e.binds_at(hosts))
         if (latest := other.latest()) is not None:
@@ -264,6 +279,7 @@ class Ledger:
             entries=tuple(entries),
             imported=tuple(imported),
             releases=tuple(without(self.releases, gone)),
+            zone=tuple(without(self.zone, gone)),
             expired=tuple(without(self.expired, gone)),
             latest_known=self.latest(),
         )
@@ -394,6 +410,10 @@ class Ledger:
             releases=(
                 *(one.known_by(now) for one in self.releases),
                 *(one for one in back if isinstance(one, Release)),
+            ),
+            zone=(
+                *(one.known_by(now) for one in self.zone),
+                *(one for one in back if isinstance(one, ZoneEntry)),
             ),
             expired=tuple(one for one in self.expired if not one.known_by(now).may_bind(now)),
             latest_known=None,

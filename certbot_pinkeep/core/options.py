@@ -22,8 +22,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from certbot_pinkeep.core import hostnames
+from certbot_pinkeep.core import hostnames, tlsa
 from certbot_pinkeep.core.errors import BadOption, NoKeyringName
+from certbot_pinkeep.core.tlsa import PortChoice
 
 #: The options' names without ``--pinkeep-``.
 OPTIONS = (
@@ -38,6 +39,9 @@ OPTIONS = (
     "snippet-dir",
     "configtest-command",
     "reload-command",
+    "tlsa",
+    "dns-credentials",
+    "tlsa-ttl",
 )
 #: Pins are for apps and zones: no server sends a header.
 NO_HEADER = "none"
@@ -50,6 +54,10 @@ MOST_BACKUP_KEYS = 100
 MOST_ROLLOVER_DAYS = 36500
 #: Ten years: more is a slip of the finger that would bind clients for ever.
 MOST_MAX_AGE = 315360000
+
+DEFAULT_TLSA_TTL = 3600
+#: A minute and a week: a rollover waits for twice of it.
+LEAST_TLSA_TTL, MOST_TLSA_TTL = 60, 604800
 
 #: The options that are given without a value, or taken back.
 SWITCHES = ("include-subdomains", "report-only")
@@ -78,6 +86,9 @@ class Options:
     :ivar snippet_dir: absolute; ``None`` for the default below the config dir
     :ivar configtest: words of the command; ``None`` for the default, empty for none
     :ivar reload: words of the command; ``None`` for the default, empty for none
+    :ivar tlsa: the ports whose keys are pinned in the zone
+    :ivar dns_credentials: the file with the credentials for the zone, absolute; ``None``: observe only
+    :ivar tlsa_ttl: of the records that are written, in seconds
     :ivar settings: what was given of all this but the keyring's name, as text; it counts for every
         lineage of the keyring
     """
@@ -93,6 +104,9 @@ class Options:
     snippet_dir: str | None = None
     configtest: tuple[str, ...] | None = None
     reload: tuple[str, ...] | None = None
+    tlsa: tuple[PortChoice, ...] = ()
+    dns_credentials: str | None = None
+    tlsa_ttl: int = DEFAULT_TLSA_TTL
     settings: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
@@ -143,6 +157,9 @@ def parse(values: Mapping[str, object], lineage: str) -> Options:
         snippet_dir=_folder(values, "snippet-dir"),
         configtest=command(values, "configtest-command"),
         reload=command(values, "reload-command"),
+        tlsa=tlsa.parse_ports(values.get("tlsa")),
+        dns_credentials=_file(values, "dns-credentials"),
+        tlsa_ttl=_number(values, "tlsa-ttl", DEFAULT_TLSA_TTL, LEAST_TLSA_TTL, MOST_TLSA_TTL),
         settings={
             name: str(value)
             for name, value in values.items()
@@ -303,9 +320,16 @@ def _report_uri(value: object) -> str | None:
 
 def _folder(values: Mapping[str, object], name: str) -> str | None:
     value = values.get(name)
-    if value is None:
-        return None
-    text = str(value)
+    return None if value is None else _path(name, str(value), "folder")
+
+
+def _file(values: Mapping[str, object], name: str) -> str | None:
+    """The path of a file; ``None``: none was given, or it was taken back with an empty value."""
+    value = values.get(name)
+    return None if value is None or str(value) == "" else _path(name, str(value), "file")
+
+
+def _path(name: str, text: str, what: str) -> str:
     if not posixpath.isabs(text) or any(ord(character) < 32 for character in text):
-        raise BadOption(f"--pinkeep-{name}", text, "give the absolute path of a folder.")
+        raise BadOption(f"--pinkeep-{name}", text, f"give the absolute path of a {what}.")
     return posixpath.normpath(text)

@@ -35,13 +35,13 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from certbot_pinkeep.core import times
-from certbot_pinkeep.core.holdings import Holding, Release
+from certbot_pinkeep.core.holdings import Holding, Release, ZoneEntry
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.kinds import KeyType
 from certbot_pinkeep.core.ledger import Ledger
 
 #: What keeps it unknown from when switching is safe.
-Cause = Literal["", "doubt", "clock", "pending", "transferred", "none", "offline", "unseen"]
+Cause = Literal["", "doubt", "clock", "pending", "transferred", "none", "offline", "unseen", "zone"]
 Reason = Literal["age", "asked", "revoked", "compromised", "shared"]
 Hosts = tuple[str, ...]
 
@@ -271,6 +271,11 @@ def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) 
                 who = f"{one} carries"
                 if one.is_unseen:
                     who = f"what {', '.join(one.hosts)} sent before is unknown: clients may hold"
+        elif isinstance(one, ZoneEntry):
+            if one.replaced is None:
+                return Safety(None, _in_zone(one), "zone")
+            if one.binds_until(now) > since:
+                who, cause = f"resolvers may hold {one} with", ""
         elif one.replaced is None and one in ledger.imported:
             return Safety(
                 None, "pins of the keyring that was left may still be served", "transferred"
@@ -282,6 +287,12 @@ def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) 
         since = max(since, one.binds_until(now))
     why = "" if since <= now else f"{who} pins without it until {times.text(since)}"
     return Safety(since, why, cause if why else "")
+
+
+def _in_zone(one: ZoneEntry) -> str:
+    if one.is_placeholder:
+        return f"not every name server could be asked for {one}"
+    return f"a name server may still serve {one} without it"
 
 
 def lacking(pin: str, ledger: Ledger, hosts: Hosts | None = None) -> tuple[Holding, ...]:

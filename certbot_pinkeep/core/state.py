@@ -10,6 +10,7 @@ from certbot_pinkeep.core import options
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.core.zone import Service
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class State:
     :ivar saved: how often it was saved
     :ivar settings: the options that count for the whole keyring, as they were given, by their names
         without ``--pinkeep-``
+    :ivar services: what the ports serve whose keys are pinned in the zone
     """
 
     keyring: Keyring
@@ -31,6 +33,7 @@ class State:
     unpin: bool = False
     saved: int = 0
     settings: Mapping[str, str] = field(default_factory=dict)
+    services: tuple[Service, ...] = ()
 
     def with_revoked(self, pin: str, *, compromised: bool) -> State:
         """The state with a certificate of this key revoked."""

@@ -153,6 +153,16 @@ def _parse(one: str, all_of_them: str) -> PortChoice:
     return PortChoice(number, chosen, host)
 
 
+def read_port(host: str, number: str, start: str) -> Port:
+    """Return a port whose parts were written as text.
+
+    :raises ValueError: if they are none
+    """
+    if hostnames.host(host) != host or _number(number) is None or start not in get_args(Start):
+        raise ValueError(f"not a port: {host}:{number}/{start}")
+    return Port(host, int(number), cast(Start, start))
+
+
 def _number(text: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= _LARGEST):
         return None

@@ -5,6 +5,8 @@ The rules:
 * What an earlier format did not have yet is filled in with what its version of pinkeep took for granted.
 * What it forgot stays as uncertain as it was: it never makes a rollover safe earlier (G8).
 
+Format 2 knew nothing of zones: no records, and no ports.
+
 Format 1 was written by version 0.1 and its forerunners, which added fields without another number:
 
 * No lineage had moved, no option was kept, and a policy may be served at any host, where nothing is said
@@ -35,9 +37,13 @@ def upgraded(parsed: Section, version: int) -> Section:
 
     :raises ValueError, KeyError: for what is none
     """
+    if version == 2:
+        return {**parsed, "zone": {}, "ports": {}}
     if version != 1:
         raise ValueError(f"there is no format {version}")
     return {
+        "zone": {},
+        "ports": {},
         "keyring": parsed["keyring"],
         "saved": parsed.get("saved", "0"),
         "rollover_days": parsed.get("rollover_days", "never"),

@@ -25,7 +25,7 @@ import configobj
 
 from certbot_pinkeep.core import times
 from certbot_pinkeep.core.errors import PinkeepError
-from certbot_pinkeep.core.holdings import Entry, Holding, Release
+from certbot_pinkeep.core.holdings import Entry, Holding, Release, ZoneEntry
 from certbot_pinkeep.core.keyring import Key, Keyring, Member, RetireReason, Role
 from certbot_pinkeep.core.kinds import KeyKind, KeyType
 from certbot_pinkeep.core.ledger import Ledger, Uncertainty
@@ -33,10 +33,12 @@ from certbot_pinkeep.core.pem import CURVES
 from certbot_pinkeep.core.pins import is_pin
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
+from certbot_pinkeep.core.tlsa import Port, read_port
+from certbot_pinkeep.core.zone import Service
 from certbot_pinkeep.storage import earlier_formats
 
 #: The format that is written; this and every earlier one is read.
-VERSION = 2
+VERSION = 3
 _ROLES = ("primary", "backup", "in-service", "retired", "compromised")
 _RETIRE_REASONS = ("", "asked", "revoked", "lost")
 _CAUSES = ("", "doubt")
@@ -49,6 +51,8 @@ _MOST_DAYS, _MOST_SAVED, _MOST_BITS, _MOST_VERSION = 36500, 10**12, 65536, 10**6
 _LONGEST_AGE = 10**20
 
 Section = dict[str, str | list[str]]
+#: What the file has numbered sections of.
+Item = Member | Key | Holding | Service
 #: A section that was read; ConfigObj has values of several kinds.
 Read = Mapping[str, Any]
 
@@ -91,7 +95,9 @@ def write(state: State) -> bytes:
                 *_listed("ledger", ledger.entries),
                 *_listed("imported", ledger.imported),
                 *_listed("releases", ledger.releases),
+                *_listed("zone", ledger.zone),
                 *_listed("expired", ledger.expired),
+                *_listed("ports", state.services),
                 b"[options]\n",
                 _lines(state.settings),
             )
@@ -104,7 +110,7 @@ def write(state: State) -> bytes:
     return f"{_CHECKSUM}{hashlib.sha256(body).hexdigest()}\n".encode() + body
 
 
-def _listed(title: str, items: Iterable[Member | Key | Holding]) -> Iterator[bytes]:
+def _listed(title: str, items: Iterable[Item]) -> Iterator[bytes]:
     """A section of numbered sections."""
     yield f"[{title}]\n".encode()
     for number, item in enumerate(items, 1):
@@ -113,18 +119,22 @@ def _listed(title: str, items: Iterable[Member | Key | Holding]) -> Iterator[byt
 
 
 @lru_cache(maxsize=8192)
-def _item_lines(item: Member | Key | Holding) -> bytes:
+def _item_lines(item: Item) -> bytes:
     """The lines of a section. Of hundreds of lineages and keys, one or two change at a time: to have
     ConfigObj write the others as well would take most of the time."""
     return _lines(section_of(item))
 
 
-def section_of(item: Member | Key | Holding) -> Section:
-    """A lineage, a key, a policy or a release as text."""
+def section_of(item: Item) -> Section:
+    """A lineage, a key, what binds, or what a port serves, as text."""
     if isinstance(item, Member):
         return _write_member(item)
     if isinstance(item, Key):
         return _write_key(item)
+    if isinstance(item, Service):
+        return _write_service(item)
+    if isinstance(item, ZoneEntry):
+        return _write_records(item)
     return _write_release(item) if isinstance(item, Release) else _write_entry(item)
 
 
@@ -165,6 +175,7 @@ def read(name: str, content: bytes) -> State:
         read_bool(parsed["unpin"]),
         times.number(_one(parsed, "saved"), _MOST_SAVED),
         {option: _one(parsed["options"], option) for option in parsed["options"]},
+        tuple(map(_read_service, parsed["ports"].values())),
     )
 
 
@@ -274,8 +285,9 @@ def _read_kind(key_type: str, detail: str) -> KeyKind:
 
 
 def _read_ledger(parsed: Read) -> Ledger:
-    entries, imported, releases, expired = (
-        read_holdings(parsed[name]) for name in ("ledger", "imported", "releases", "expired")
+    entries, imported, releases, zone, expired = (
+        read_holdings(parsed[name])
+        for name in ("ledger", "imported", "releases", "zone", "expired")
     )
     ledger = Ledger(
         tuple(one for one in entries if isinstance(one, Entry)),
@@ -284,15 +296,17 @@ def _read_ledger(parsed: Read) -> Ledger:
         expired,
         _read_uncertainty(parsed["uncertain"]),
         _time(parsed, "latest_known"),
+        tuple(one for one in zone if isinstance(one, ZoneEntry)),
     )
-    if (ledger.entries, ledger.imported, ledger.releases) != (entries, imported, releases):
-        raise ValueError("a release is among the policies, or a policy among the releases")
+    kept = (ledger.entries, ledger.imported, ledger.releases, ledger.zone)
+    if kept != (entries, imported, releases, zone):
+        raise ValueError("a policy, a release or a zone's records are among others")
     recorded = [entry.recorded for entry in ledger.entries]
     if recorded != sorted(recorded):
         raise ValueError("the policies are not in the order of time")
     if ledger.current is not None and ledger.current.replaced is not None:
         raise ValueError("the last policy was replaced by none")
-    if any(isinstance(one, Entry) and one.replaced is None for one in expired):
+    if any(not isinstance(one, Release) and one.replaced is None for one in expired):
         raise ValueError("a policy expired that was replaced by none")
     return ledger
 
@@ -317,9 +331,66 @@ def read_holdings(sections: Mapping[str, Read]) -> tuple[Holding, ...]:
 
     :raises ValueError, KeyError, BadPolicy: when a section is not one of ours
     """
-    return tuple(
-        _read_release(one) if "release" in one else _read_entry(one) for one in sections.values()
+    return tuple(map(_read_holding, sections.values()))
+
+
+def _read_holding(section: Read) -> Holding:
+    if "release" in section:
+        return _read_release(section)
+    return _read_records(section) if "port" in section else _read_entry(section)
+
+
+def _write_records(entry: ZoneEntry) -> Section:
+    return {
+        "port": _write_port(entry.port),
+        "pins": list(entry.pins),
+        "ttl": str(round(entry.ttl.total_seconds())),
+        "recorded": times.text(entry.recorded),
+        "confirmed": _write_time(entry.confirmed),
+        "replaced": _write_time(entry.replaced),
+    }
+
+
+def _read_records(section: Read) -> ZoneEntry:
+    recorded = times.parse(_one(section, "recorded"))
+    confirmed, replaced = _time(section, "confirmed"), _time(section, "replaced")
+    _check_order(recorded, confirmed, replaced)
+    return ZoneEntry(
+        _read_port(section),
+        _pins(section),
+        times.span(_one(section, "ttl")),
+        recorded,
+        confirmed,
+        replaced,
     )
+
+
+def _write_service(service: Service) -> Section:
+    return {
+        "port": _write_port(service.port),
+        "pins": list(service.pins),
+        "seen": _write_time(service.seen),
+    }
+
+
+def _read_service(section: Read) -> Service:
+    return Service(_read_port(section), _pins(section), _time(section, "seen"))
+
+
+def _write_port(port: Port) -> list[str]:
+    return [port.host, str(port.number), port.start]
+
+
+def _read_port(section: Read) -> Port:
+    host, number, start = _several(section, "port")
+    return read_port(host, number, start)
+
+
+def _pins(section: Read) -> tuple[str, ...]:
+    pins = _several(section, "pins")
+    if not all(map(is_pin, pins)):
+        raise ValueError(f"not all are pins: {pins!r}")
+    return pins
 
 
 def _write_release(release: Release) -> Section:
@@ -378,10 +449,14 @@ def _read_entry(section: Read) -> Entry:
     )
     recorded = times.parse(_one(section, "recorded"))
     confirmed, replaced = _time(section, "confirmed"), _time(section, "replaced")
-    known = [time for time in (recorded, confirmed, replaced) if time is not None]
+    _check_order(recorded, confirmed, replaced)
+    return Entry(policy, recorded, confirmed, replaced, _several(section, "hosts"))
+
+
+def _check_order(*times_: datetime | None) -> None:
+    known = [time for time in times_ if time is not None]
     if known != sorted(known):
         raise ValueError("a policy was replaced or confirmed before it was recorded")
-    return Entry(policy, recorded, confirmed, replaced, _several(section, "hosts"))
 
 
 # Values

@@ -1,7 +1,7 @@
 """Files of every earlier format are read, mean the same, and are brought to today's format once.
 
 The samples in ``formats/`` were written by the real earlier code, oldest first: format 1 got its fields
-one by one. The last one is what version 0.1 writes.
+one by one. The last but one is what version 0.1 writes, the last one is format 2.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def test_g8_what_was_uncertain_stays_so(
     doubt: str, until: datetime | None, uncertain: Uncertainty
 ) -> None:
     """A doubt that nobody has looked into, and a time until which nothing is known."""
-    body = SAMPLES[-1].read_bytes().partition(b"\n")[2].decode()
+    body = SAMPLES[-2].read_bytes().partition(b"\n")[2].decode()
     body = body.replace('doubt = ""', f'doubt = "{doubt}"')
     body = body.replace('blind_until = ""', f'blind_until = "{times.text(until) if until else ""}"')
     ledger = keyring_file.read("ring", sealed(body.encode())).ledger
@@ -204,7 +204,7 @@ def test_run_brings_files_to_todays_format(tmp_path: Path, monkeypatch: pytest.M
 
 def newer(content: bytes) -> bytes:
     """The content as a later version would write it."""
-    body = content.partition(b"\n")[2].replace(b"version = 2\n", b"version = 3\n")
+    body = content.partition(b"\n")[2].replace(b"version = 3\n", b"version = 4\n")
     return sealed(body)
 
 
@@ -217,7 +217,7 @@ def test_g8_newer_format_is_not_read(tmp_path: Path, which: int) -> None:
     path.write_bytes(newer(path.read_bytes()))
     found = Store(str(tmp_path / "etc"), str(tmp_path / "work"))
     with pytest.raises(
-        NewerState, match=r"the format 3: a newer certbot-pinkeep .* up to 2"
+        NewerState, match=r"the format 4: a newer certbot-pinkeep .* up to 3"
     ) as caught:
         found.load("ring")
     assert caught.value.path == str(path) and issubclass(NewerState, DamagedState)

@@ -1,0 +1,343 @@
+"""A zone as a carrier of pins: what was seen of it, what it is to have, and what is still missing. Pure.
+
+The rules:
+
+* What any name server shows binds, whoever put it there. Records of usage 1 and 3 bind to a key or a
+  certificate; records of usage 0 and 2 alone bind to an authority, and stand in no rollover's way.
+* A set of records ends only when every authoritative name server was asked, as often as ``adapters.dns``
+  asks, and none showed it (G13). Then resolvers may hold it for a while: see ``holdings``.
+* A set that was written, and was not seen yet, may still come. It ends when a set that was written or seen
+  after it is the only one that all name servers show.
+* If a name server could not be asked, its records may be anything: a placeholder with no pins stands for
+  them, and no rollover is safe. The same goes for a port that nobody has looked at yet. The placeholder ends
+  as a set of records does.
+* Which keys a port serves is a fact that was seen at that port. A port that could not be seen at each of
+  its addresses may still serve what it served before.
+* A zone is to have the pins that the keyring publishes, and those of its keys that a port may serve. A key
+  leaves the zone only when every port on the list was seen to serve others (RFC 7671 §8.1).
+* A port gets its first records only when all that it serves is among them: with records, mail goes to it
+  only if its key is in them (RFC 7672 §2.2).
+* Only records of usage 3, selector 1 and matching type 1 with the pin of one of the keyring's keys are
+  ever taken away. All others stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from certbot_pinkeep.core import hostnames
+from certbot_pinkeep.core.holdings import ZoneEntry
+from certbot_pinkeep.core.keyring import Keyring
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.tlsa import Port, PortChoice, TlsaRecord, ports_of, record_of
+from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObservation, Records
+
+#: How long a look holds if nothing is pending.
+LOOK_HOLDS = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a port was seen to serve last.
+
+    :ivar pins: those of the keys that it may serve
+    :ivar seen: when all of its addresses showed what they serve last; ``None``: they never did
+    """
+
+    port: Port
+    pins: tuple[str, ...] = ()
+    seen: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the zone is to have for one keyring.
+
+    :ivar pins: in the order of the header
+    :ivar known: the pins of all keys of the keyring: these records alone may be taken away
+    :ivar removes: whether records may be taken away: every port was seen to serve others
+    """
+
+    pins: tuple[str, ...]
+    known: frozenset[str]
+    removes: bool
+
+    @property
+    def records(self) -> Records:
+        """The records of each port."""
+        return frozenset(map(record_of, self.pins))
+
+    @property
+    def left(self) -> Records:
+        """The records that are to go."""
+        if not self.removes:
+            return frozenset()
+        return frozenset(record_of(pin) for pin in self.known - set(self.pins))
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What keeps a port's records from being as they are to be.
+
+    :ivar where: the name server or the port
+    :ivar why: what is wrong there, as a sentence
+    :ivar waits: whether it comes right by itself, when the name servers have what was written
+    """
+
+    port: Port
+    where: str
+    why: str
+    waits: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.why}"
+
+
+# Which ports
+
+
+def listed_ports(
+    choices: Iterable[PortChoice], hosts: Sequence[str]
+) -> tuple[tuple[Port, ...], tuple[PortChoice, ...]]:
+    """Return the ports whose keys are to be in the zone, and the choices that name no host of the keyring.
+
+    :param choices: what the admin gave
+    :param hosts: the names of the keyring's certificates
+    """
+    chosen = tuple(choices)
+    foreign = tuple(
+        one for one in chosen if one.host and not hostnames.covered((one.host,), hosts, False)
+    )
+    return ports_of((one for one in chosen if one not in foreign), hosts), foreign
+
+
+def looked_at(listed: Sequence[Port], ledger: Ledger) -> tuple[Port, ...]:
+    """Return the ports whose records are to be looked at: also those whose records still bind."""
+    return tuple(dict.fromkeys((*listed, *(one.port for one in ledger.zone if not one.replaced))))
+
+
+# What was seen
+
+
+def with_unseen(ledger: Ledger, ports: Iterable[Port], ttl: timedelta, at: datetime) -> Ledger:
+    """Note that the records of these ports may be anything.
+
+    :param ttl: the TTL that is taken for theirs, until they are seen
+    """
+    waiting = {one.port for one in ledger.zone if one.is_placeholder and not one.replaced}
+    now = ledger.not_before(at)
+    added = (ZoneEntry(port, (), ttl, now) for port in ports if port not in waiting)
+    return replace(ledger, zone=(*ledger.zone, *added))
+
+
+def with_new_ports(ledger: Ledger, ports: Iterable[Port], ttl: timedelta, at: datetime) -> Ledger:
+    """Note that the records of these ports may be anything, if nothing is on record of them."""
+    known = {one.port for one in ledger.zone}
+    return with_unseen(ledger, (port for port in ports if port not in known), ttl, at)
+
+
+def with_looked(ledger: Ledger, look: OwnerObservation, ttl: timedelta, at: datetime) -> Ledger:
+    """Note what the name servers showed of one port.
+
+    :param ttl: as for :func:`with_unseen`
+    :param at: when the look was over
+    """
+    now = ledger.not_before(at)
+    shown = {_pins(records): seconds for records, seconds in look.sets if _binds(records)}
+    longest = max([ttl, *(timedelta(seconds=seconds) for _, seconds in look.sets)])
+    mine = [one for one in ledger.zone if one.port == look.port]
+    last = _last_agreed(mine, look)
+    entries = []
+    for place, one in enumerate(mine):
+        pins = frozenset(one.pins)
+        if one.replaced:
+            entries.append(one)
+        elif pins in shown and not one.is_placeholder:
+            held = max(one.ttl, timedelta(seconds=shown.pop(pins)))
+            entries.append(replace(one, confirmed=one.confirmed or now, ttl=held))
+        elif look.errors:
+            entries.append(one)
+        elif one.is_placeholder:
+            entries.append(replace(one, replaced=now, ttl=max(one.ttl, longest)))
+        elif one.confirmed or place < last:
+            entries.append(replace(one, replaced=now))
+        else:
+            entries.append(one)
+    for pins, seconds in shown.items():
+        held = timedelta(seconds=seconds)
+        entries.append(ZoneEntry(look.port, tuple(sorted(pins)), held, now, now))
+        if not look.errors and len(look.sets) == 1:
+            entries = [_ended(one, now) for one in entries[:-1]] + entries[-1:]
+    others = tuple(one for one in ledger.zone if one.port != look.port)
+    result = replace(ledger, zone=(*others, *entries))
+    return with_unseen(result, [look.port], ttl, at) if look.errors else result
+
+
+def _last_agreed(entries: Sequence[ZoneEntry], look: OwnerObservation) -> int:
+    """Return the place of the one set that all name servers show; -1: they show several, or another."""
+    if look.agreed is None:
+        return -1
+    found = [n for n, one in enumerate(entries) if frozenset(one.pins) == _pins(look.agreed)]
+    found = [n for n in found if not entries[n].replaced and not entries[n].is_placeholder]
+    return found[-1] if found else -1
+
+
+def _ended(one: ZoneEntry, now: datetime) -> ZoneEntry:
+    return one if one.replaced else replace(one, replaced=now)
+
+
+def _binds(records: Records) -> bool:
+    return any(record.binds for record in records)
+
+
+def _pins(records: Records) -> frozenset[str]:
+    return frozenset(pin for record in records if (pin := record.pin))
+
+
+def with_written(
+    ledger: Ledger, port: Port, records: Records, ttl: timedelta, at: datetime
+) -> Ledger:
+    """Note that records are about to be written; it is saved before they are.
+
+    :param records: all that the port is to have
+    """
+    if not _binds(records):
+        return ledger
+    pins, now = _pins(records), ledger.not_before(at)
+    known = [
+        one
+        for one in ledger.zone
+        if one.port == port and not one.replaced and frozenset(one.pins) == pins and one.pins
+    ]
+    others = tuple(one for one in ledger.zone if one not in known)
+    if known:
+        written = replace(known[-1], ttl=max(known[-1].ttl, ttl))
+    else:
+        written = ZoneEntry(port, tuple(sorted(pins)), ttl, now)
+    return replace(ledger, zone=(*others, written))
+
+
+def served(
+    services: Iterable[Service],
+    listed: Iterable[Port],
+    looks: Iterable[PortObservation],
+    at: datetime,
+) -> tuple[Service, ...]:
+    """Return what each port on the list serves, after a look at them; others are forgotten.
+
+    :param at: when the look was over
+    """
+    known = {one.port: one for one in services}
+    shown: dict[Port, list[PortObservation]] = {}
+    for look in looks:
+        shown.setdefault(look.port, []).append(look)
+    found = []
+    for port in listed:
+        before, seen = known.get(port, Service(port)), shown.get(port, [])
+        pins = tuple(dict.fromkeys(pin for one in seen for pin in one.pins))
+        if pins and not any(one.error for one in seen):
+            found.append(Service(port, pins, at))
+        else:
+            found.append(replace(before, pins=tuple(dict.fromkeys((*before.pins, *pins)))))
+    return tuple(found)
+
+
+def is_due(
+    services: Iterable[Service], ports: Iterable[Port], ledger: Ledger, now: datetime
+) -> bool:
+    """Whether a look is due: something is pending, or the last look was a day ago."""
+    seen = {one.port: one.seen for one in services}
+    for port in ports:
+        last = seen.get(port)
+        if last is None or not timedelta(0) <= now - last < LOOK_HOLDS:
+            return True
+    return any(one.confirmed is None and not one.replaced for one in ledger.zone)
+
+
+# What it is to have
+
+
+def wanted(
+    keyring: Keyring,
+    services: Sequence[Service],
+    listed: Sequence[Port],
+    at: datetime,
+    *,
+    leaves: bool = False,
+) -> Wanted:
+    """Return what the zone is to have.
+
+    :param at: when the ports were looked at: what was seen then is known
+    :param leaves: whether the admin leaves pinning
+    :raises BadPolicy: if the keyring has no backup (G4)
+    """
+    known = frozenset(key.pin for key in keyring.keys)
+    if leaves or not listed:
+        return Wanted((), known, True)
+    serving = [pin for one in services for pin in one.pins if pin in known]
+    pins = tuple(dict.fromkeys((*keyring.published_pins(), *serving)))
+    seen = {one.port for one in services if one.seen is not None and one.seen >= at}
+    return Wanted(pins, known, seen.issuperset(listed))
+
+
+def records_after(before: Records, want: Wanted, service: Service | None) -> tuple[Records, str]:
+    """Return the records that a port is to have, and why that is less than what the zone is to have.
+
+    :param before: all that it has
+    :param service: what the port serves; ``None``: it is not on the list any more
+    :returns: the records, and a sentence; empty: they are all that the zone is to have
+    """
+    if service is None:
+        return before - frozenset(map(record_of, want.known if want.removes else ())), ""
+    if want.pins and not _binds(before):
+        if service.seen is None:
+            return before, "This port was not seen to serve a key yet, so it gets no records."
+        strange = [pin for pin in service.pins if pin not in want.pins]
+        if strange:
+            return before, (
+                f"This port serves the key with the pin {strange[0]}, which is not the keyring's, so it "
+                "gets no records."
+            )
+    return (before | want.records) - want.left, ""
+
+
+# What is missing
+
+
+def missing(
+    look: OwnerObservation, want: Wanted, service: Service | None, written: Mapping[Port, Records]
+) -> tuple[Missing, ...]:
+    """Return what keeps the records of a port from being as they are to be.
+
+    :param written: what was written in this run, and may not have come to all name servers yet
+    """
+    port = look.port
+    found = [Missing(port, str(port), f"{_capital(why)}.") for why in look.errors]
+    for answer in look.answers:
+        after, why = records_after(answer.records, want, service)
+        if why:
+            found.append(Missing(port, str(port), why))
+        elif after != answer.records:
+            waits = port in written
+            lacks = sorted(map(str, after - answer.records))
+            rest = sorted(map(str, answer.records - after))
+            told = [f"it has no record {one}" for one in lacks] + [
+                f"it still has the record {one}" for one in rest
+            ]
+            found.append(
+                Missing(
+                    port, f"{answer.server}, {port.owner}", f"{_capital('; '.join(told))}.", waits
+                )
+            )
+    return tuple(dict.fromkeys(found))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def foreign(records: Iterable[TlsaRecord], want: Wanted) -> tuple[TlsaRecord, ...]:
+    """Return the records that are not the keyring's: pinkeep leaves them alone."""
+    return tuple(sorted(one for one in records if one.pin is None or one.pin not in want.known))
