@@ -37,6 +37,14 @@ Named Arguments
                                           server runs: ``systemctl reload``, else ``apache2ctl
                                           graceful`` or ``apachectl graceful``; for nginx:
                                           ``nginx -s reload``)
+``--pinkeep-tlsa``                        Ports whose keys are also pinned by TLSA records in the
+                                          zone, such as ``25,465,993`` or ``mail.example.com:25``;
+                                          ``none`` takes them back. (Default: none)
+``--pinkeep-dns-credentials``             The file with the credentials for the zone, in the format
+                                          of certbot-dns-rfc2136. (Default: none, pinkeep only
+                                          observes the zone)
+``--pinkeep-tlsa-ttl``                    The TTL of the records that pinkeep writes, in seconds.
+                                          (Default: 3600)
 ========================================  =====================================================
 
 pinkeep keeps these options for each keyring, and reads them from ``cli.ini`` as well. Options that you

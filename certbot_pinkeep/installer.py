@@ -93,6 +93,19 @@ class Installer(
             "(default: only if the server runs, systemctl reload, else apache2ctl graceful or apachectl "
             "graceful; for nginx: nginx -s reload)",
         )
+        option(
+            "tlsa",
+            "PORTS",
+            "ports whose keys are also pinned by TLSA records in the zone, e.g. 25,465,993 or "
+            "mail.example.com:25; none takes them back (default: none)",
+        )
+        option(
+            "dns-credentials",
+            "FILE",
+            "credentials for the zone, in the format of certbot-dns-rfc2136 (default: none, the zone "
+            "is only observed)",
+        )
+        option("tlsa-ttl", "SECONDS", "TTL of the TLSA records that are written (default: 3600)")
         for name in options.OPTIONS:
             add(f"0-1-{name}", dest=options.stored_name(name), help=argparse.SUPPRESS)
 

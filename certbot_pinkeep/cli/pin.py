@@ -65,6 +65,9 @@ _TOLD = {
     "snippet-dir": ("DIR", "the folder of the snippet KEYRING.conf"),
     "configtest-command": ("CMD", "run before a changed snippet goes live"),
     "reload-command": ("CMD", "makes the server load its files; '': you reload the server"),
+    "tlsa": ("PORTS", "ports whose keys are also pinned by TLSA records, e.g. 25,465,993"),
+    "dns-credentials": ("FILE", "credentials for the zone (default: none, it is only observed)"),
+    "tlsa-ttl": ("SECONDS", "TTL of the TLSA records that are written (default: 3600)"),
 }
 
 

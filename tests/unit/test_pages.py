@@ -19,10 +19,12 @@ from zope.interface.verify import verifyObject
 import certbot_pinkeep
 from certbot_pinkeep import exports
 from certbot_pinkeep.cli import main, output
-from certbot_pinkeep.core.holdings import Entry, Release
+from certbot_pinkeep.core.holdings import Entry, Release, ZoneEntry
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.ledger import Ledger, Uncertainty
 from certbot_pinkeep.core.state import State
+from certbot_pinkeep.core.tlsa import Port
+from certbot_pinkeep.core.zone import Service
 from certbot_pinkeep.installer import Installer
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.storage import keyring_file
@@ -178,10 +180,13 @@ FULL = State(
         expired=(
             Release("ios", "0", (A, B), ("a.test",), NOW - DAY, NOW),
             Entry(policy(A, B), NOW - DAY, NOW - DAY, NOW - DAY),
+            ZoneEntry(Port("a.test", 25, "smtp"), (A,), DAY, NOW - DAY, NOW - DAY, NOW - DAY),
         ),
         imported=(Entry(policy(A, B), NOW - DAY, NOW - DAY, NOW, ("a.test",)),),
+        zone=(ZoneEntry(Port("a.test", 25, "smtp"), (A, B), DAY, NOW),),
     ).record(policy(A, B), NOW, ("a.test",)),
     settings={"max-age": "86400"},
+    services=(Service(Port("a.test", 25, "smtp"), (A,), NOW),),
 )
 
 

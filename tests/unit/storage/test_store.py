@@ -181,10 +181,10 @@ def sealed(change: Callable[[str], str]) -> bytes:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("version = 2", "version = 1"),
-        ("version = 2", "version = 3"),
-        ("version = 2", "version = two"),
-        ("version = 2\n", ""),
+        ("version = 3", "version = 1"),
+        ("version = 3", "version = 4"),
+        ("version = 3", "version = two"),
+        ("version = 3\n", ""),
         ("keyring = ring", "keyring = other"),
         ("role = retired", "role = primary"),
         ("role = primary", "role = boss"),

@@ -1,0 +1,260 @@
+"""Histories of one port's records, told look by look, and what a rollover has to wait for (G2, G13)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from certbot_pinkeep.core import rollover, zone
+from certbot_pinkeep.core.errors import BadOption
+from certbot_pinkeep.core.holdings import SETTLING
+from certbot_pinkeep.core.keyring import Key, Keyring, Member
+from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.tlsa import Port, TlsaRecord, parse_ports, ports_of, record_of
+from certbot_pinkeep.core.zone import Service
+from certbot_pinkeep.core.zone_observations import (
+    Answer,
+    NameServer,
+    OwnerObservation,
+    PortObservation,
+    Records,
+)
+
+T = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+HOUR = timedelta(hours=1)
+PORT = Port("mail.example.com", 25, "smtp")
+OTHER = Port("mail.example.com", 465)
+A, B, C, X = (
+    base64.b64encode(hashlib.sha256(letter.encode()).digest()).decode() for letter in "ABCX"
+)
+TTL = 3600
+CA = TlsaRecord(2, 1, 1, "ab" * 32)
+WHOLE = TlsaRecord(3, 0, 1, "cd" * 32)
+
+
+def records(*pins: str) -> Records:
+    """The records that carry pins."""
+    return frozenset(map(record_of, pins))
+
+
+def look(*shown: Records, ttl: int = TTL, error: str = "") -> OwnerObservation:
+    """A look at the port's records: what each name server showed, and the error of one more."""
+    servers = [NameServer(f"ns{n}.example.com", f"192.0.2.{n}", 1) for n, _ in enumerate(shown, 1)]
+    answers = tuple(
+        Answer(server, found, ttl) for server, found in zip(servers, shown, strict=True)
+    )
+    if error:
+        servers.append(NameServer("ns9.example.com", "192.0.2.9", None, error))
+    return OwnerObservation(PORT, PORT.owner, "example.com.", tuple(servers), answers)
+
+
+def safe(ledger: Ledger, pin: str, hours: float) -> bool:
+    """Whether a switch to the key of this pin is safe, so many hours after the start."""
+    key = Key(pin, KeyKind("ecdsa", "secp256r1"), "backup", "keys/1.pem", T - timedelta(days=9))
+    return rollover.safety(key, ledger, T + hours * HOUR, (PORT.host,)).at(T + hours * HOUR)
+
+
+AB, ABC, BC = records(A, B), records(A, B, C), records(B, C)
+#: How long a set with the TTL of an hour is held after it went.
+HELD = 3
+
+#: A history: by the hour, a look that was over then, or records that are about to be written. Then from which
+#: hour on a switch to C is safe; ``None``: never, as far as is known.
+HISTORIES: dict[str, tuple[dict[float, OwnerObservation | Records], float | None]] = {
+    "nobody looked": ({}, None),
+    "seen everywhere, and what was there before is unknown": ({0: look(ABC, ABC)}, HELD),
+    "not on the second name server": ({0: look(ABC, AB)}, None),
+    "then on both": ({0: look(ABC, AB), 5: look(ABC, ABC)}, 5 + HELD),
+    "one of many processes behind an address is stale": (
+        {0: look(AB), 5: replace(look(ABC), answers=(*look(ABC).answers, *look(AB).answers))},
+        None,
+    ),
+    "a name server cannot be asked": ({0: look(ABC, ABC, error="it does not answer")}, None),
+    "it can be asked again later": (
+        {0: look(ABC, error="it does not answer"), 7: look(ABC, ABC)},
+        7 + HELD,
+    ),
+    "written, and not seen yet": ({0: look(AB), 5: ABC}, None),
+    "written, and seen": ({0: look(AB), 5: ABC, 5.1: look(ABC)}, 5.1 + HELD),
+    "forgotten again": ({0: look(AB), 5: ABC, 5.1: look(ABC), 50: look(AB)}, None),
+    "and back": (
+        {0: look(AB), 5: ABC, 5.1: look(ABC), 50: look(ABC, AB), 51: look(ABC, ABC)},
+        51 + HELD,
+    ),
+    "a TTL that was raised by hand": (
+        {0: look(AB), 5: look(AB, ttl=10 * TTL), 6: look(ABC)},
+        6 + 21,
+    ),
+    "deleted by hand": ({0: look(AB), 5: look(frozenset())}, 5 + HELD),
+    "an authority alone binds to no key": ({0: look(records() | {CA})}, HELD),
+    "an authority beside it does": ({0: look(AB | {CA})}, None),
+    "a whole certificate binds to what is unknown": ({0: look(frozenset({WHOLE}))}, None),
+    "a foreign key": ({0: look(records(X))}, None),
+    "a foreign key beside ours": ({0: look(ABC | records(X))}, HELD),
+}
+
+
+def told(history: dict[float, OwnerObservation | Records]) -> Ledger:
+    """The ledger after a history."""
+    ttl = timedelta(seconds=TTL)
+    ledger = zone.with_new_ports(Ledger(), [PORT], ttl, T)
+    for hour, event in history.items():
+        at = T + hour * HOUR
+        if isinstance(event, OwnerObservation):
+            ledger = zone.with_looked(ledger, event, ttl, at)
+        else:
+            ledger = zone.with_written(ledger, PORT, event, ttl, at)
+    return ledger
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_g2_g13_rollover_waits_for_what_was_seen(name: str) -> None:
+    """It is safe when every set that a resolver may hold has the key, and not a moment before."""
+    history, since = HISTORIES[name]
+    ledger = told(history)
+    if since is None:
+        assert not safe(ledger, C, 10**5)
+    else:
+        assert not safe(ledger, C, since - 0.01)
+        assert safe(ledger, C, since)
+
+
+def test_g5_what_was_written_and_never_came_ends_with_what_came_later() -> None:
+    """A kill between record and update: the set stays on record until a later one is everywhere."""
+    ledger = told({0: look(AB), 1: AB | records(X), 2: look(AB)})
+    assert any(X in one.pins and not one.replaced for one in ledger.zone)
+    later = told({0: look(AB), 1: AB | records(X), 2: look(AB), 3: ABC, 4: look(ABC)})
+    assert [set(one.pins) for one in later.zone if not one.replaced] == [{A, B, C}]
+
+
+def test_settling_time_is_an_hour() -> None:
+    """The table above reckons with it: twice the TTL of an hour, and the settling time."""
+    assert SETTLING == HOUR and 2 * timedelta(seconds=TTL) + SETTLING == HELD * HOUR
+
+
+def keyring(live: str, primary: str, *backups: str) -> Keyring:
+    """A keyring whose certificate has one key, while another one may be primary."""
+    kind = KeyKind("ecdsa", "secp256r1")
+    roles = {primary: "primary"} | dict.fromkeys(backups, "backup")
+    keys = tuple(
+        Key(pin, kind, roles.get(pin, "retired"), f"keys/{pin[:4]}.pem", T)  # type: ignore[arg-type]
+        for pin in dict.fromkeys((live, primary, *backups))
+    )
+    return Keyring("ring", (Member("mail.example.com", (PORT.host,), live),), keys)
+
+
+def seen(port: Port, *pins: str, error: str = "") -> PortObservation:
+    """What one address of a port shows."""
+    return PortObservation(port, "192.0.2.25", pins, error)
+
+
+def test_g13_key_leaves_the_zone_only_when_every_port_was_seen_to_serve_its_successor() -> None:
+    """After the rollover from A to B: 465 was not reloaded, then could not be seen, then serves B."""
+    ring, ports = keyring(B, B, C), (PORT, OTHER)
+    services = zone.served((), ports, [seen(PORT, A), seen(OTHER, A)], T - HOUR)
+    for shown, left in (
+        ([seen(PORT, B), seen(OTHER, A)], False),
+        ([seen(PORT, B), seen(OTHER, error="it takes no connection")], False),
+        ([seen(PORT, B), seen(OTHER, B), replace(seen(OTHER, A), address="192.0.2.26")], False),
+        ([seen(PORT, B), seen(OTHER, B)], True),
+    ):
+        services = zone.served(services, ports, shown, T)
+        ring = replace(ring, keys=(*keyring(A, B, C).keys,))
+        want = zone.wanted(ring, services, ports, T)
+        after, why = zone.records_after(ABC | {CA}, want, services[0])
+        assert (A not in want.pins, why) == (left, "")
+        assert after == (BC | {CA} if left else ABC | {CA})
+
+
+@pytest.mark.parametrize(
+    ("before", "shown", "after"),
+    [
+        pytest.param(frozenset(), [seen(PORT, A)], ABC, id="it serves the keyring's key"),
+        pytest.param(frozenset(), [seen(PORT, X)], frozenset(), id="it serves a foreign key"),
+        pytest.param(frozenset(), [seen(PORT, A, X)], frozenset(), id="it serves one more"),
+        pytest.param(frozenset(), [seen(PORT, error="refused")], frozenset(), id="unseen"),
+        pytest.param(frozenset({CA}), [seen(PORT, A)], ABC | {CA}, id="an authority alone"),
+        pytest.param(records(X), [seen(PORT, X)], ABC | records(X), id="there are records"),
+        pytest.param(records(X, A), [seen(PORT, error="refused")], ABC | records(X), id="broken"),
+    ],
+)
+def test_g2_port_gets_its_first_records_only_with_the_keys_that_it_serves(
+    before: Records, shown: list[PortObservation], after: Records
+) -> None:
+    """Records that lack what a port serves would keep mail from it; more records never do."""
+    services = zone.served((), [PORT], shown, T)
+    want = zone.wanted(keyring(A, A, B, C), services, [PORT], T)
+    found, why = zone.records_after(before, want, services[0])
+    assert found == after and bool(why) == (before == after)
+
+
+def test_g9_leaving_takes_only_our_own_records_away() -> None:
+    """Foreign ones of any usage stay."""
+    ring, services = keyring(A, A, B, C), (Service(PORT, (A,), T),)
+    want = zone.wanted(ring, services, [PORT], T, leaves=True)
+    before = ABC | records(X) | {CA, WHOLE}
+    assert zone.records_after(before, want, services[0])[0] == records(X) | {CA, WHOLE}
+
+
+def test_missing_names_the_server_and_what_it_lacks() -> None:
+    """The admin reads which name server is behind, and with which record."""
+    services = (Service(PORT, (A,), T),)
+    want = zone.wanted(keyring(A, A, B, C), services, [PORT], T)
+    assert not zone.missing(look(ABC, ABC), want, services[0], {})
+    (one,) = zone.missing(look(ABC, AB), want, services[0], {})
+    assert "ns2.example.com (192.0.2.2)" in str(one) and str(record_of(C)) in str(one)
+    assert not one.waits
+    assert zone.missing(look(ABC, AB), want, services[0], {PORT: ABC})[0].waits
+    (one,) = zone.missing(look(ABC, error="it does not answer"), want, services[0], {})
+    assert "ns9.example.com (192.0.2.9): it does not answer" in str(one).lower()
+
+
+def test_look_is_due_once_a_day_or_while_something_is_pending() -> None:
+    """A port that was never seen is looked at in every run."""
+    services, ledger = (Service(PORT, (A,), T),), told({0: look(ABC)})
+    assert not zone.is_due(services, [PORT], ledger, T + 23 * HOUR)
+    assert zone.is_due(services, [PORT], ledger, T + 24 * HOUR)
+    assert zone.is_due(services, [PORT], ledger, T - HOUR)
+    assert zone.is_due(services, [PORT, OTHER], ledger, T + HOUR)
+    assert zone.is_due(services, [PORT], told({0: look(AB), 1: ABC}), T + 2 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("25", [("mail.example.com", 25, "smtp"), ("example.com", 25, "smtp")]),
+        ("mail.example.com:imaps", [("mail.example.com", 993, "tls")]),
+        ("example.com:5269", [("example.com", 5269, "xmpp-server")]),
+        ("example.com:2525/smtp", [("example.com", 2525, "smtp")]),
+        ("none", []),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_ports_of_an_option(text: str, found: list[tuple[str, int, str]]) -> None:
+    """Wildcards and addresses have no records."""
+    hosts = ("mail.example.com", "example.com", "*.example.com", "192.0.2.1", "2001:db8::1")
+    assert [(p.host, p.number, p.start) for p in ports_of(parse_ports(text), hosts)] == found
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "65536", "smtpx", "25;26", "*.a.test:25", "25/ftp", "a b:25"]
+)
+def test_g10_bad_port_is_named(text: str) -> None:
+    """So is the option."""
+    with pytest.raises(BadOption, match="--pinkeep-tlsa"):
+        parse_ports(text)
+
+
+def test_host_that_is_not_the_keyrings_is_told() -> None:
+    """Its certificates are others': nothing of it would ever be safe."""
+    ports, strange = zone.listed_ports(
+        parse_ports("a.test:25,b.test:25,25"), ("a.test", "*.c.test")
+    )
+    assert ports == (Port("a.test", 25, "smtp"),) and [one.host for one in strange] == ["b.test"]
+    ports, strange = zone.listed_ports(parse_ports("x.c.test:25"), ("*.c.test",))
+    assert ports == (Port("x.c.test", 25, "smtp"),) and not strange
