@@ -30,7 +30,7 @@ from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.carriers import apache, running
 from certbot_pinkeep.core import explain, pins, rollover
 from certbot_pinkeep.core.errors import Compromised, PinkeepError
-from certbot_pinkeep.core.holdings import Entry, Holding
+from certbot_pinkeep.core.holdings import Entry, Holding, Release
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.core.kinds import KeyKind
@@ -500,6 +500,7 @@ class World:
         }
 
     def _held_as(self, one: Holding) -> Policy:
+        assert isinstance(one, Entry | Release)
         return one.policy if isinstance(one, Entry) else self.apps[one.label]
 
 
