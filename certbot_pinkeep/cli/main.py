@@ -18,6 +18,7 @@ from certbot_pinkeep.cli import (
     prune,
     release,
     rollover,
+    setup,
     status,
     timeline,
     unpin,
@@ -32,12 +33,14 @@ _MORE = (
     "certificate, or the value of --pinkeep-keyring. Run it as the user who runs certbot."
 )
 _EXAMPLE = """\
-  certbot renew --installer pinkeep
+  certbot-pinkeep setup
+  certbot-pinkeep pin example.com
   certbot-pinkeep status
   certbot-pinkeep check
   certbot-pinkeep rollover example.com --when-safe
 """
 _COMMANDS = (
+    setup,
     pin,
     status,
     check,

@@ -276,6 +276,15 @@ def _numbered_path(folder: str, name: str, number: int) -> str:
     return os.path.join(folder, f"{number:04d}_{name}")
 
 
+def link(path: str, target: str) -> None:
+    """Make the symbolic link *path*, which leads to *target*.
+
+    :raises OSError: when something is there, or it cannot be made
+    """
+    os.symlink(target, path)
+    _sync_folder(os.path.dirname(path))
+
+
 def remove(path: str) -> None:
     """Remove the file at *path*."""
     os.unlink(path)

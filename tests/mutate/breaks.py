@@ -395,4 +395,19 @@ BREAKS = (
         ('if one.role == "compromised":', "if False:"),
         ("if domain != host and domain not in listed:", "if False:"),
     ),
+    # What setup makes and takes back
+    *_of(
+        "carriers/layout",
+        "setup",
+        ("return module.is_there and _ENABLED in", "return _ENABLED in"),
+        ("if text is None or not text.startswith(MARK) or line not in text:", "if text is None:"),
+        ("if _ENABLED in text and not kept(kind):", "if _ENABLED in text:"),
+    ),
+    *_of(
+        "workflow/setup",
+        "setup",
+        ("            _test(server)\n", ""),
+        ("                _restore(path, state)\n", "                break\n"),
+        ("changed = False  #", "changed = True  #"),
+    ),
 )

@@ -72,7 +72,8 @@ class Said:
 
 _VERBS = {
     CERTBOT: "renew certonly run install delete revoke certificates reconfigure",
-    PINKEEP: "status check rollover export release backup timeline confirm unpin deploy-hook pin prune",
+    PINKEEP: "setup status check rollover export release backup timeline confirm unpin deploy-hook pin "
+    "prune",
 }
 #: Of other programs, the parts that are named.
 _OTHERS = {"openssl": "pkcs8 x509 req", "chmod": "", "chown": "", "mv": ""}

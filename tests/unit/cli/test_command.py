@@ -587,6 +587,7 @@ def test_completion_tells_the_commands(site: Site) -> None:
 
 
 COMMANDS = [
+    "setup",
     "status",
     "check",
     "rollover",

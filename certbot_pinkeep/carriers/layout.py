@@ -1,0 +1,192 @@
+"""Which files make a server include the snippets of all keyrings, as each system lays its server out.
+
+The rules:
+
+* Debian's Apache has ``conf-available``, ``conf-enabled`` and ``mods-enabled``; links there are what
+  ``a2enconf`` and ``a2enmod`` make. Elsewhere Apache and nginx read what is in a folder of their own.
+* A file of ours begins with a line that says so, and notes what else was made for it: nothing else has to
+  remember what is to be taken back.
+* A file that pinkeep did not write is never touched (G9).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from certbot_pinkeep.carriers.servers import APACHE, NGINX, Kind
+from certbot_pinkeep.core.errors import PinkeepError
+from certbot_pinkeep.storage import atomic
+
+#: Where the folders below begin.
+ROOT = "/"
+MARK = "# Written by certbot-pinkeep setup. To take it back, run: certbot-pinkeep setup --undo\n"
+_ENABLED = "# setup also enabled Apache's module headers.\n"
+_DEBIAN = "etc/apache2/conf-available"
+#: Folders whose files a server reads, by the server: the first that is there counts.
+_FOLDERS = {
+    APACHE.name: ("etc/httpd/conf.d", "etc/apache2/conf.d"),
+    NGINX.name: ("etc/nginx/http.d", "etc/nginx/conf.d"),
+}
+_INCLUDE = {APACHE.name: 'IncludeOptional "{}"\n', NGINX.name: 'include "{}";\n'}
+_FILE = "pinkeep.conf"
+_HEADER = re.compile(r"^\s*(?:Request)?Header\s", re.M | re.I)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or a link that setup makes.
+
+    :ivar path: where it is
+    :ivar told: what it does, as a sentence
+    :ivar text: what is in the file; empty: it is a link
+    :ivar target: where the link leads
+    """
+
+    path: str
+    told: str
+    text: str = ""
+    target: str = ""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is as setup makes it."""
+        if self.target:
+            return os.path.islink(self.path) and os.readlink(self.path) == self.target
+        return _text(self.path) == self.text
+
+
+def wanted(kind: Kind, config_dir: str) -> list[Entry]:
+    """List what makes a server include the snippets, in the order in which it is made.
+
+    :raises PinkeepError: if a file is in the way, or the system is laid out in an unknown way
+    """
+    line, path, debian = _line(kind, config_dir), _path(kind), _debian(kind)
+    if not path:
+        raise PinkeepError(
+            f"pinkeep does not know which folder {kind.title} reads its configuration from.",
+            f"Add this line to the configuration of {kind.title}, and reload it: {line.strip()}",
+        )
+    _check(path, line)
+    if not debian:
+        entries = [_conf(kind, path, MARK + line)]
+    elif _enables_headers(debian, path):
+        entries = [_conf(kind, path, MARK + _ENABLED + line), _module(debian), _enabling(debian)]
+    else:
+        entries = [_conf(kind, path, MARK + line), _enabling(debian)]
+    for entry in entries:
+        if entry.target and os.path.lexists(entry.path) and not entry.is_there:
+            raise _in_the_way(entry.path, line)
+    return entries
+
+
+def made(kind: Kind, config_dir: str) -> list[Entry]:
+    """List what setup has made for a server, in the order in which it is made."""
+    path, debian = _path(kind), _debian(kind)
+    text = _text(path) if path else None
+    if text is None or not text.startswith(MARK) or _line(kind, config_dir) not in text:
+        return []
+    entries = [_conf(kind, path, text)]
+    if debian:
+        if _ENABLED in text and not kept(kind):
+            entries.append(_module(debian))
+        entries.append(_enabling(debian))
+    return [entry for entry in entries if entry.is_there]
+
+
+def kept(kind: Kind) -> str:
+    """Tell why what setup has enabled stays enabled; empty: it does not."""
+    debian = _debian(kind)
+    if debian and _ENABLED in (_text(_path(kind)) or ""):
+        user = next((path for path in _enabled(debian) if _HEADER.search(_text(path) or "")), "")
+        return (
+            f"Apache's module headers stays enabled, because {user} sets headers." if user else ""
+        )
+    return ""
+
+
+def is_set_up(kind: Kind, config_dir: str) -> bool:
+    """Say whether setup has made the server include the snippets."""
+    with suppress(PinkeepError):
+        return all(entry.is_there for entry in wanted(kind, config_dir))
+    return False
+
+
+def _line(kind: Kind, config_dir: str) -> str:
+    return _INCLUDE[kind.name].format(os.path.join(config_dir, "pinkeep", kind.name, "*.conf"))
+
+
+def _debian(kind: Kind) -> str:
+    """The folder of Debian's Apache; empty: it is another server, or laid out in another way."""
+    folder = os.path.join(ROOT, _DEBIAN)
+    return os.path.dirname(folder) if kind is APACHE and os.path.isdir(folder) else ""
+
+
+def _path(kind: Kind) -> str:
+    """Where the file is that includes the snippets; empty: nobody knows."""
+    folders = (*([_DEBIAN] if kind is APACHE else []), *_FOLDERS[kind.name])
+    found = (os.path.join(ROOT, folder) for folder in folders)
+    folder = next(filter(os.path.isdir, found), "")
+    return os.path.join(folder, _FILE) if folder else ""
+
+
+def _conf(kind: Kind, path: str, text: str) -> Entry:
+    return Entry(path, f"{kind.title} includes the pins of all keyrings: {path}", text=text)
+
+
+def _enabling(debian: str) -> Entry:
+    path = os.path.join(debian, "conf-enabled", _FILE)
+    return Entry(
+        path, f"This file is enabled, as by a2enconf: {path}", target=f"../conf-available/{_FILE}"
+    )
+
+
+def _module(debian: str) -> Entry:
+    path = os.path.join(debian, "mods-enabled", "headers.load")
+    told = f"Apache's module headers is enabled, as by a2enmod: {path}"
+    return Entry(path, told, target="../mods-available/headers.load")
+
+
+def _enables_headers(debian: str, path: str) -> bool:
+    """Say whether setup enables the module headers, or has enabled it."""
+    module = _module(debian)
+    if not os.path.lexists(module.path):
+        return os.path.exists(os.path.join(debian, "mods-available", "headers.load"))
+    return module.is_there and _ENABLED in (_text(path) or "")
+
+
+def _enabled(debian: str) -> Iterator[str]:
+    folder = glob.escape(debian)
+    for pattern in ("*.conf", "*-enabled/*"):
+        yield from glob.glob(os.path.join(folder, pattern))
+
+
+def _check(path: str, line: str) -> None:
+    """See that the file is not there, or ours.
+
+    :raises PinkeepError: if it is not
+    """
+    text = _text(path)
+    if text is None and not os.path.lexists(path):
+        return
+    if text is None or not text.startswith(MARK) or line not in text:
+        raise _in_the_way(path, line)
+
+
+def _in_the_way(path: str, line: str) -> PinkeepError:
+    return PinkeepError(
+        f"{path} is in the way: it is not what setup makes for this configuration folder of certbot.",
+        f"Move this file away, or add this line to it yourself: {line.strip()}",
+    )
+
+
+def _text(path: str) -> str | None:
+    """What is in a file; ``None``: there is none that can be read."""
+    try:
+        return atomic.read(path, atomic.MEDIUM).decode("utf-8", errors="replace")
+    except OSError:
+        return None

@@ -1,0 +1,88 @@
+"""``certbot-pinkeep setup``: prepares a machine once, and takes that back.
+
+The rules:
+
+* A certbot of this machine that does not load the plugin is named, with what runs it.
+* The link of the deploy hook leads to the command that runs now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+
+from certbot_pinkeep.adapters import certbots
+from certbot_pinkeep.adapters.certbots import Caller
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli.parser import Commands, add_command
+from certbot_pinkeep.core import text
+from certbot_pinkeep.workflow import setup
+
+_HELP = "prepare this machine once: its web servers send the pins of all keyrings"
+_MORE = (
+    "setup makes each web server of this machine include the snippets, and links the deploy hook of certbot. "
+    "It tests each server's configuration, and reloads the servers that run. A second run changes nothing."
+)
+_EXAMPLE = """\
+  certbot-pinkeep setup --dry-run
+  certbot-pinkeep setup
+  certbot-pinkeep setup --undo
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add its parser."""
+    command = add_command(commands, "setup", _HELP, _EXAMPLE, _MORE)
+    command.add_argument(
+        "--undo", action="store_true", help="take back exactly what setup has made"
+    )
+    command.add_argument(
+        "--dry-run", action="store_true", help="tell what setup would do, and change nothing"
+    )
+    command.set_defaults(run=_run, writes=True)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    config_dir = os.path.abspath(context.certbots_config(parsed).config_dir)
+    told: list[str] = []
+
+    def tell(sentence: str) -> None:
+        told.append(sentence)
+        print(text.printable(sentence), flush=True)
+
+    if parsed.dry_run:
+        print("A dry run tells what setup does, and changes nothing:")
+    if parsed.undo:
+        setup.take_back(config_dir, tell, dry=parsed.dry_run)
+        if not told:
+            print("There is nothing to take back.")
+        return 0
+    try:
+        setup.set_up(config_dir, _command(), tell, dry=parsed.dry_run)
+    finally:
+        for caller in certbots.callers():
+            if not caller.loads:
+                print(_without_plugin(caller))
+    return 0
+
+
+def _command() -> str:
+    """Find the path by which certbot can run this command."""
+    given = sys.argv[0]
+    found = shutil.which(given) if os.path.basename(given) == "certbot-pinkeep" else None
+    return os.path.abspath(found or shutil.which("certbot-pinkeep") or given)
+
+
+def _without_plugin(caller: Caller) -> str:
+    """Tell of a certbot that does not load the plugin."""
+    told = f"{caller.program} does not load the plugin of pinkeep."
+    if caller.where != caller.program:
+        by = f"The timer {caller.timer}" if caller.timer else caller.where
+        told = f"{by} runs {caller.program}, which does not load the plugin of pinkeep."
+    return text.joined(
+        told,
+        "'renew' of this certbot keeps pinned keys. Its other commands make new keys, which clients refuse. "
+        "Install the plugin for this certbot, too.",
+    )

@@ -1,0 +1,202 @@
+"""Prepare a machine: its servers include the snippets, and certbot runs the deploy hook. And back.
+
+The rules:
+
+* Each server on this machine is prepared, apart from the others. A server's configuration is tested with
+  what was made or taken back. If it fails its test, its files are as they were before (G6).
+* A server that runs loads its configuration each time, so that a run that was stopped is made good. A server
+  that does not run is never started (G12).
+* What was done is told when it is done. A dry run tells the same, and does nothing.
+* Taking back removes what setup has made, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from certbot_pinkeep.carriers import apache, layout, running, servers
+from certbot_pinkeep.carriers.apache import Server
+from certbot_pinkeep.carriers.layout import Entry
+from certbot_pinkeep.carriers.servers import Kind
+from certbot_pinkeep.core import text
+from certbot_pinkeep.core.errors import ApacheFailed, PinkeepError
+from certbot_pinkeep.storage import atomic
+
+#: The name of the deploy hook's link. An admin's own link has another one.
+HOOK = "certbot-pinkeep-setup"
+Tell = Callable[[str], None]
+
+
+def set_up(config_dir: str, command: str, tell: Tell, *, dry: bool) -> None:
+    """Prepare this machine.
+
+    :param command: the path of ``certbot-pinkeep``
+    :param dry: whether only to tell what would be done
+    :raises PinkeepError: if something cannot be prepared; all else is
+    """
+    failures: list[PinkeepError] = []
+    for kind in present():
+        try:
+            missing = [one for one in layout.wanted(kind, config_dir) if not one.is_there]
+            if not missing:
+                tell(f"{kind.title} includes the pins of all keyrings already.")
+            _change(kind, missing, tell, made=True, dry=dry)
+            server = servers.server(kind, "", None, None)
+            if not dry and apache.lacks_headers(server):
+                tell(apache.without_headers(f"the files that {kind.title} includes"))
+        except PinkeepError as error:
+            failures.append(error)
+    hook = _hook(config_dir, command)
+    if not hook.is_there and not _is_linked(config_dir):
+        if not dry:
+            with suppress(FileNotFoundError):
+                atomic.remove(hook.path)  # the command was elsewhere
+            atomic.make_folder(os.path.dirname(hook.path), 0o755)
+            _make(hook)
+        tell(f"{hook.told}.")
+    if failures:
+        raise failures[0]
+
+
+def take_back(config_dir: str, tell: Tell, *, dry: bool) -> None:
+    """Take back what :func:`set_up` made.
+
+    :raises PinkeepError: if something cannot be taken back; all else is
+    """
+    failures: list[PinkeepError] = []
+    for kind in servers.KINDS.values():
+        try:
+            found, kept = layout.made(kind, config_dir), layout.kept(kind)
+            if found:
+                _change(kind, found[::-1], tell, made=False, dry=dry)
+                if kept:
+                    tell(kept)
+        except PinkeepError as error:
+            failures.append(error)
+    path = _hook(config_dir, "").path
+    if os.path.islink(path):
+        if not dry:
+            atomic.remove(path)
+        tell(f"Removed {path}.")
+    if failures:
+        raise failures[0]
+
+
+def present() -> list[Kind]:
+    """List the servers of this machine."""
+    return [kind for kind in servers.KINDS.values() if kind.installed]
+
+
+def _change(kind: Kind, entries: Sequence[Entry], tell: Tell, *, made: bool, dry: bool) -> None:
+    """Make entries of a server or remove them, and have the server load that.
+
+    :raises PinkeepError: if the server does not take it; everything is as it was before
+    """
+    server = servers.server(kind, "", None, None)
+    if not dry:
+        before = []
+        try:
+            for entry in entries:
+                before.append((entry.path, _state(entry.path)))
+                _make(entry) if made else atomic.remove(entry.path)
+            _test(server)
+        except (PinkeepError, OSError) as error:
+            for path, state in reversed(before):
+                _restore(path, state)
+            raise _failed(server, error, changed=bool(entries)) from error
+    for entry in entries:
+        tell(f"{entry.told}." if made else f"Removed {entry.path}.")
+    tell(_loaded(server, dry=dry))
+
+
+def _loaded(server: Server, *, dry: bool) -> str:
+    """Have the server load its configuration, and tell that.
+
+    :raises PinkeepError: if it cannot be reloaded
+    """
+    if not server.reload:
+        return f"There is no command here that reloads {server.title}. Reload it yourself."
+    if apache.is_stopped(server) if dry else not apache.reload(server):
+        return f"{server.title} does not run. It loads its configuration when you start it."
+    return f"Reloaded {server.title}."
+
+
+def _test(server: Server) -> None:
+    """Test the configuration.
+
+    :raises ApacheFailed: if it does not pass
+    """
+    status, said = running.ask(server.configtest) if server.configtest else (0, "")
+    if status != 0:
+        shown = text.short(said, 600) or "it said nothing."
+        raise ApacheFailed(f"'{shlex.join(server.configtest)}' failed: {shown}")
+
+
+def _failed(server: Server, error: PinkeepError | OSError, *, changed: bool) -> PinkeepError:
+    """Tell why a server's files are as they were before."""
+    title = server.title
+    if not isinstance(error, PinkeepError):
+        return PinkeepError(
+            f"{error.filename} cannot be written: {error.strerror}.",
+            f"The files of {title} are as they were before.",
+        )
+    try:
+        _test(server)
+    except ApacheFailed:
+        changed = False  # it is not this change that does not pass
+    if changed:
+        what = f"{title} does not take this change, so its files are as they were before."
+        return PinkeepError(what, str(error))
+    what = f"{title}'s configuration fails its test, also without this change."
+    return PinkeepError(what, str(error), run=shlex.join(server.configtest))
+
+
+def _make(entry: Entry) -> None:
+    if entry.target:
+        atomic.link(entry.path, entry.target)
+    else:
+        atomic.put(entry.path, entry.text.encode(), 0o644)
+
+
+def _state(path: str) -> tuple[str, bytes | None] | None:
+    """What is at a path: where a link leads, or what is in a file; ``None``: nothing."""
+    if os.path.islink(path):
+        return os.readlink(path), None
+    try:
+        return "", atomic.read(path, atomic.MEDIUM)
+    except FileNotFoundError:
+        return None
+
+
+def _restore(path: str, state: tuple[str, bytes | None] | None) -> None:
+    if state is None:
+        with suppress(FileNotFoundError):
+            atomic.remove(path)
+    elif state[1] is not None:
+        atomic.put(path, state[1], 0o644)
+    elif not os.path.lexists(path):
+        atomic.link(path, state[0])
+
+
+def _hook(config_dir: str, command: str) -> Entry:
+    path = os.path.join(_hooks(config_dir), HOOK)
+    return Entry(path, f"Certbot runs the deploy hook of pinkeep: {path}", target=command)
+
+
+def _hooks(config_dir: str) -> str:
+    return os.path.join(config_dir, "renewal-hooks", "deploy")
+
+
+def _is_linked(config_dir: str) -> bool:
+    """Say whether the admin has linked the deploy hook."""
+    folder = _hooks(config_dir)
+    with suppress(FileNotFoundError):
+        return any(
+            name != HOOK
+            and os.path.basename(os.path.realpath(os.path.join(folder, name))) == "certbot-pinkeep"
+            for name in os.listdir(folder)
+        )
+    return False

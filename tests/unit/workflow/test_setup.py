@@ -1,0 +1,312 @@
+"""``certbot-pinkeep setup``: a machine is prepared once, in one go, and as it was before after ``--undo``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from certbot_pinkeep.adapters import certbots
+from certbot_pinkeep.carriers import apache, layout, running
+from certbot_pinkeep.cli import main
+from certbot_pinkeep.workflow import setup
+
+Said = pytest.CaptureFixture[str]
+#: Folders and files of servers, as systems lay them out; a name with ``->`` is a link.
+LAYOUTS = {
+    "apache2ctl": "etc/apache2/conf-available/ etc/apache2/conf-enabled/ etc/apache2/mods-enabled/ "
+    "etc/apache2/mods-available/headers.load etc/apache2/apache2.conf",
+    "apachectl": "etc/httpd/conf.d/welcome.conf",
+    "nginx": "etc/nginx/conf.d/ etc/nginx/nginx.conf",
+}
+#: What setup makes there.
+MADE = {
+    "apache2ctl": {
+        "etc/apache2/conf-available/pinkeep.conf",
+        "etc/apache2/mods-enabled/headers.load",
+        "etc/apache2/conf-enabled/pinkeep.conf",
+    },
+    "apachectl": {"etc/httpd/conf.d/pinkeep.conf"},
+    "nginx": {"etc/nginx/conf.d/pinkeep.conf"},
+}
+HOOK = "etc/letsencrypt/renewal-hooks/deploy/certbot-pinkeep-setup"
+HEADERS = "etc/apache2/mods-enabled/headers.load"
+
+
+class Box:
+    """A machine in a folder, whose servers are scripts that note how they were called."""
+
+    def __init__(self, root: Path, capsys: Said) -> None:
+        self.root = root
+        self.capsys = capsys
+        self.config = root / "etc/letsencrypt"
+        (self.config / "renewal-hooks/deploy").mkdir(parents=True)
+        (root / "sbin").mkdir()
+
+    def install(self, *programs: str) -> None:
+        """Install servers, which run."""
+        for name in programs:
+            for path in LAYOUTS[name].split():
+                target = self.root / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.mkdir() if path.endswith("/") else target.write_text(f"# {path}\n")
+            self.script(name, f'[ ! -e {self.root}/refuses-{name} ] || {{ echo "no $*"; exit 1; }}')
+
+    def script(self, name: str, body: str) -> Path:
+        """Write a program."""
+        path = self.root / "sbin" / name
+        path.write_text(f'#!/bin/sh\necho "{name} $*" >>{self.root}/sbin/.calls\n{body}\n')
+        path.chmod(0o755)
+        return path
+
+    def calls(self) -> list[str]:
+        """How the servers were called, but for questions about what is loaded."""
+        log = self.root / "sbin/.calls"
+        calls = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return [one for one in calls if not one.endswith(" -M")]
+
+    def tree(self) -> dict[str, tuple[str, int] | str]:
+        """Every file with its content and mode, and every link with its target."""
+        found: dict[str, tuple[str, int] | str] = {}
+        for path in sorted((self.root / "etc").rglob("*")):
+            name = str(path.relative_to(self.root))
+            if path.is_symlink():
+                found[name] = os.readlink(path)
+            elif path.is_file():
+                found[name] = (path.read_text(), path.stat().st_mode)
+        return found
+
+    def setup(self, *words: str) -> tuple[int, list[str], str]:
+        """The exit code of ``setup``, and what is said."""
+        self.capsys.readouterr()
+        folders = ["--config-dir", str(self.config), "--work-dir", str(self.root / "work")]
+        code = main.main(["setup", *words, *folders, "--logs-dir", str(self.root / "logs")])
+        out, err = self.capsys.readouterr()
+        return code, out.splitlines(), err
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said) -> Box:
+    """A machine without a server."""
+    for module in (layout, certbots):
+        monkeypatch.setattr(module, "ROOT", str(tmp_path))
+    monkeypatch.setattr(apache, "_SYSTEM_PATH", (str(tmp_path / "sbin"), "/usr/bin", "/bin"))
+    monkeypatch.setenv("PATH", f"{tmp_path}/sbin:/usr/bin:/bin")
+    monkeypatch.setattr(running, "is_stopped", lambda words: False)
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "sbin/certbot-pinkeep")])
+    found = Box(tmp_path, capsys)
+    found.script("certbot-pinkeep", "")
+    return found
+
+
+@pytest.mark.parametrize(
+    "servers", [("apache2ctl",), ("apachectl",), ("nginx",), ("apache2ctl", "nginx"), ()]
+)
+def test_setup_makes_what_each_server_needs_and_undo_takes_exactly_that_back(
+    box: Box, servers: tuple[str, ...]
+) -> None:
+    """A dry run says the same and does nothing; a second run makes nothing more."""
+    box.install(*servers)
+    before = box.tree()
+    code, dry, _ = box.setup("--dry-run")
+    assert (code, box.tree(), box.calls()) == (0, before, [])
+
+    code, said, err = box.setup()
+    after = box.tree()
+    assert (code, err, dry[1:]) == (0, "", said)
+    assert set(after) - set(before) == {HOOK, *(path for name in servers for path in MADE[name])}
+    assert {path: after[path] for path in before} == before
+    for path in set(after) - set(before):
+        assert any(str(box.root / path) in line for line in said), f"setup did not tell of {path}"
+        assert (box.root / path).exists(), f"{path} leads nowhere"
+    reloads = [one for one in box.calls() if "graceful" in one or "reload" in one]
+    assert len(reloads) == len(servers)
+
+    assert box.setup()[0] == 0 and box.tree() == after
+    code, dry, _ = box.setup("--undo", "--dry-run")
+    assert box.tree() == after
+    code, said, err = box.setup("--undo")
+    assert (code, err, dry[1:], box.tree()) == (0, "", said, before)
+    assert box.setup("--undo")[1] == ["There is nothing to take back."]
+
+
+def enable_headers(box: Box) -> None:
+    """As ``a2enmod`` does."""
+    (box.root / HEADERS).symlink_to("../mods-available/headers.load")
+
+
+def own_headers(box: Box) -> None:
+    """The admin has a file there."""
+    (box.root / HEADERS).unlink()
+    (box.root / HEADERS).write_text("LoadModule headers_module /opt/mod_headers.so\n")
+
+
+def nothing(box: Box) -> None:
+    """The admin does nothing."""
+
+
+@pytest.mark.parametrize(
+    ("before", "between", "stays"),
+    [
+        (enable_headers, nothing, True),
+        (nothing, nothing, False),
+        (nothing, own_headers, True),
+    ],
+)
+def test_g9_module_headers_is_disabled_only_if_setup_enabled_it(
+    box: Box, before: Callable[[Box], None], between: Callable[[Box], None], stays: bool
+) -> None:
+    """The file that includes the snippets knows that, also after a second run."""
+    box.install("apache2ctl")
+    before(box)
+    box.setup()
+    between(box)
+    assert box.setup()[0] == 0
+    box.setup("--undo")
+    assert os.path.lexists(box.root / HEADERS) is stays
+
+
+def test_g9_module_headers_stays_if_another_site_sets_headers_by_now(box: Box) -> None:
+    """``certbot --apache --hsts`` after setup needs the module, too."""
+    box.install("apache2ctl")
+    box.setup()
+    site = box.root / "etc/apache2/sites-enabled/site.conf"
+    site.parent.mkdir()
+    site.write_text("<IfModule mod_headers.c>\n  Header always set X-Mine 1\n</IfModule>\n")
+    code, said, _ = box.setup("--undo")
+    assert code == 0 and os.path.lexists(box.root / HEADERS)
+    assert any("stays enabled" in line for line in said)
+
+
+@pytest.mark.parametrize("undo", [False, True])
+@pytest.mark.parametrize("server", ["apache2ctl", "apachectl", "nginx"])
+def test_g6_failed_test_leaves_everything_as_it_was(box: Box, server: str, undo: bool) -> None:
+    """The error has what the server says; nothing is reloaded. The hook is linked all the same."""
+    box.install(server)
+    if undo:
+        box.setup()
+    before = box.tree()
+    path = box.root / sorted(MADE[server])[0]
+    box.script(
+        server, f'if {"! " if undo else ""}[ -e {path} ]; then echo "unknown $*"; exit 1; fi'
+    )
+    box.calls()
+    code, _, err = box.setup(*(["--undo"] if undo else []))
+    assert code == 1 and "unknown" in err and "as they were before" in err
+    after = box.tree()
+    assert (HOOK in after) is not undo
+    assert {**after, HOOK: ""} == {**before, HOOK: ""}
+    assert not any("graceful" in one or "reload" in one for one in box.calls())
+
+
+def test_g6_configuration_that_fails_without_setup_is_told_so(box: Box) -> None:
+    """It is not what setup made that fails; the other server is prepared all the same."""
+    box.install("apache2ctl", "nginx")
+    (box.root / "refuses-apache2ctl").touch()
+    code, _, err = box.setup()
+    assert code == 1 and "also without this change" in err and "Run: " in err
+    assert MADE["nginx"] < set(box.tree()) and not MADE["apache2ctl"] & set(box.tree())
+
+
+@pytest.mark.parametrize("server", MADE)
+def test_g9_foreign_file_in_the_way_stays(box: Box, server: str) -> None:
+    """The error names it; undo does not touch it either."""
+    box.install(server)
+    path = box.root / next(path for path in MADE[server] if "pinkeep" in path)
+    path.write_text("# mine\n")
+    before = box.tree()
+    code, _, err = box.setup()
+    assert code == 1 and str(path) in err
+    box.setup("--undo")
+    assert box.tree() == before
+
+
+def test_g12_stopped_server_is_not_started(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It loads what setup made when it starts."""
+    monkeypatch.setattr(running, "is_stopped", lambda words: True)
+    box.install("apache2ctl")
+    code, said, _ = box.setup()
+    assert code == 0 and any("does not run" in line for line in said)
+    assert not any("graceful" in one for one in box.calls())
+
+
+def test_g9_deploy_hook_that_the_admin_linked_is_enough_and_stays(box: Box) -> None:
+    """The pages of earlier versions told to link it."""
+    link = box.config / "renewal-hooks/deploy/certbot-pinkeep"
+    link.symlink_to(box.root / "sbin/certbot-pinkeep")
+    before = box.tree()
+    box.setup()
+    assert box.tree() == before
+    box.setup("--undo")
+    assert box.tree() == before
+
+
+CRON = "0 1 * * * root test -x certbot -a \\! -d /run/systemd/system && perl -e 1 && certbot -q renew\n"
+SERVICE = "[Service]\nExecStart={} -q renew --no-random-sleep-on-renew\n"
+
+
+def certbot(box: Box, path: str, *, loads: bool) -> Path:
+    """A certbot whose Python has the plugin, or lacks it."""
+    python = box.root / f"python-{'with' if loads else 'without'}"
+    python.write_text(f"#!/bin/sh\nexit {int(not loads)}\n")
+    python.chmod(0o755)
+    program = box.root / path
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(f"#!{python}\n")
+    program.chmod(0o755)
+    return program
+
+
+def write(box: Box, path: str, text: str) -> None:
+    """Write a file of the machine."""
+    target = box.root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+
+
+# what is there, whether systemd runs, whether Debian's certbot loads the plugin -> who is named
+CALLERS = [
+    ("timer cron", True, False, ("The timer certbot.timer runs", "/usr/bin/certbot does not load")),
+    ("timer cron", True, True, ()),
+    ("cron", False, False, ("/etc/cron.d/certbot runs", "/usr/bin/certbot does not load")),
+    ("disabled cron", True, False, ("/usr/bin/certbot does not load",)),
+    ("override", True, True, ("The timer certbot.timer runs",)),
+]
+
+
+@pytest.mark.parametrize(("there", "systemd", "loads", "named"), CALLERS)
+def test_setup_names_what_runs_a_certbot_without_the_plugin(
+    box: Box, there: str, systemd: bool, loads: bool, named: tuple[str, ...]
+) -> None:
+    """The timer that is enabled, the job of cron that counts, and what a person types."""
+    certbot(box, "usr/bin/certbot", loads=loads)
+    certbot(box, "opt/certbot/bin/certbot", loads=False)
+    write(box, "lib/systemd/system/certbot.service", SERVICE.format("/usr/bin/certbot"))
+    if "timer" in there or "override" in there:
+        write(box, "etc/systemd/system/timers.target.wants/certbot.timer", "")
+    if "override" in there:
+        text = "[Service]\nExecStart=\nExecStart=/opt/certbot/bin/certbot renew\n"
+        write(box, "etc/systemd/system/certbot.service.d/own.conf", text)
+    if "cron" in there:
+        write(box, "etc/cron.d/certbot", f"# certbot renew\n{CRON}")
+    if systemd:
+        (box.root / "run/systemd/system").mkdir(parents=True)
+    code, said, _ = box.setup()
+    told = [line.replace(str(box.root), "") for line in said if "does not load the plugin" in line]
+    assert code == 0 and len(told) == len(named)
+    for line, begin in zip(told, named, strict=True):
+        assert line.startswith(begin)
+
+
+def test_hook_follows_the_command_to_another_place(box: Box) -> None:
+    """Setup from another environment has its own command run."""
+    box.setup()
+    link = box.root / HOOK
+    link.unlink()
+    link.symlink_to("/gone/certbot-pinkeep")
+    box.setup()
+    assert os.readlink(link) == str(box.root / "sbin/certbot-pinkeep")
+    assert setup.HOOK in HOOK
