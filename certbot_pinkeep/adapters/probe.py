@@ -23,14 +23,13 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
+from certbot_pinkeep.adapters import tls
+from certbot_pinkeep.adapters.tls import Address, Deadline
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.core.kinds import KeyType
 from certbot_pinkeep.core.observations import (
@@ -44,30 +43,14 @@ from certbot_pinkeep.core.observations import (
 from certbot_pinkeep.core.policy import ENFORCED, REPORT_ONLY
 from certbot_pinkeep.storage import atomic
 
-_TOGETHER = 64
 _LARGEST = 1 << 16
 #: Seconds.
-_GLANCE = 0.5
 _LOOK = 2.0
-_CIPHERS: dict[KeyType, str] = {"rsa": "aRSA", "ecdsa": "aECDSA"}
 # OpenSSL's X509_V_ERR_...
 _DISTRUST: dict[int, Distrust] = {9: "time", 10: "time", 62: "name"}
-_ABSENT = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
-#: What servers answer that have no certificate for any of the ciphers.
-_NO_CIPHER = ("HANDSHAKE_FAILURE", "INSUFFICIENT_SECURITY")
-#: What the library says of answers that are no TLS.
-_NO_TLS = (
-    "WRONG_VERSION_NUMBER",
-    "UNKNOWN_PROTOCOL",
-    "HTTP_REQUEST",
-    "PACKET_LENGTH_TOO_LONG",
-    "RECORD_LAYER_FAILURE",
-)
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _INTERIM = re.compile(rb"HTTP/[0-9.]+ 1(?!01)[0-9][0-9]\b")
-_Address = tuple[Any, ...]
-T = TypeVar("T")
 _Contexts = Mapping[KeyType | None, ssl.SSLContext]
 
 
@@ -97,36 +80,6 @@ class _Stop(Exception):
         self.absent = absent
 
 
-class _Deadline:
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        """Seconds.
-
-        :raises TimeoutError: when none are left
-        """
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-    def why(self, error: Exception) -> str:
-        """What an error says, as a part of a sentence."""
-        if isinstance(error, TimeoutError):
-            return f"it took longer than {self._seconds:g} seconds"
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message
-        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError)):
-            return "it closed the connection"
-        if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
-            return "nothing that speaks TLS answers there"
-        if isinstance(error, ssl.SSLError):
-            return (error.reason or str(error)).replace("_", " ").lower()
-        return str(getattr(error, "strerror", None) or error or type(error).__name__)
-
-
 @dataclass(frozen=True)
 class _Spot:
     """A host at one of its addresses.
@@ -135,7 +88,7 @@ class _Spot:
     """
 
     target: Target
-    address: _Address
+    address: Address
 
     @property
     def place(self) -> str:
@@ -153,18 +106,19 @@ def look(targets: Sequence[Target], way: Way) -> tuple[list[TlsObservation], lis
     """
     contexts = _contexts(way.ca_file)
     asked = [target for target in targets if way.tls is None or way.plain is not None]
-    with _pool() as pool:
+    with tls.pool() as pool:
         spots = [pool.submit(_spots, target, way) for target in targets]
         plain_spots = [pool.submit(_plain_spots, target, way) for target in asked]
         looks = [
             ([pool.submit(_at, spot, way, contexts) for spot in some], failed)
-            for some, failed in _results(spots)
+            for some, failed in tls.results(spots)
         ]
         plain = [
-            [pool.submit(_over_http, spot, way) for spot in some] for some in _results(plain_spots)
+            [pool.submit(_over_http, spot, way) for spot in some]
+            for some in tls.results(plain_spots)
         ]
-        shown = [one for some, failed in looks for one in (*failed, *_as_one(_results(some)))]
-        sent = [next((one for one in _results(some) if one), ()) for some in plain]
+        shown = [one for some, failed in looks for one in (*failed, *_as_one(tls.results(some)))]
+        sent = [next((one for one in tls.results(some) if one), ()) for some in plain]
         return shown, [
             HttpObservation(one.name, headers) for one, headers in zip(asked, sent, strict=True)
         ]
@@ -180,17 +134,17 @@ def glance(
     :returns: several for a host that has several addresses
     """
     way = Way(connect, None, seconds)
-    with _pool() as pool:
-        spots = _results([pool.submit(_spots, Target(name), way) for name in names])
+    with tls.pool() as pool:
+        spots = tls.results([pool.submit(_spots, Target(name), way) for name in names])
         looks = [pool.submit(_glance_at, spot, way) for some, _ in spots for spot in some]
-        return [*(one for _, failed in spots for one in failed), *_results(looks)]
+        return [*(one for _, failed in spots for one in failed), *tls.results(looks)]
 
 
 def _glance_at(spot: _Spot, way: Way) -> TlsObservation:
-    deadline = _Deadline(way.seconds)
+    deadline = Deadline(way.seconds)
     shown = _shown(spot.target, address=spot.place)
     try:
-        with _wrapped(spot, _blind(None), deadline) as connection:
+        with _wrapped(spot, tls.blind(None), deadline) as connection:
             certificate = connection.getpeercert(binary_form=True)
             shown = replace(shown, certificate=certificate)
             return replace(shown, headers=_ask(connection, spot.target.name, deadline))
@@ -198,23 +152,6 @@ def _glance_at(spot: _Spot, way: Way) -> TlsObservation:
         return replace(shown, stopped=stop.stopped, error=stop.error)
     except OSError as error:  # ssl.SSLError and TimeoutError are such
         return replace(shown, stopped="tls", error=deadline.why(error))
-
-
-@contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads that nobody who interrupts it waits for."""
-    pool = ThreadPoolExecutor(_TOGETHER)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _results(futures: Sequence[Future[T]]) -> list[T]:
-    # An interruption that comes right before a wait is not noticed in it: none may be long.
-    while wait(futures, _GLANCE).not_done:
-        pass
-    return [future.result() for future in futures]
 
 
 def _as_one(places: list[list[TlsObservation]]) -> list[TlsObservation]:
@@ -236,7 +173,7 @@ def _contexts(ca_file: str | None) -> _Contexts:
 
     :raises PinkeepError: when the file of roots cannot be read
     """
-    kinds: tuple[KeyType | None, ...] = (None, *_CIPHERS)
+    kinds: tuple[KeyType | None, ...] = (None, *tls.CIPHERS)
     return {kind: _context(kind, ca_file) for kind in kinds}
 
 
@@ -256,35 +193,20 @@ def _context(kind: KeyType | None, ca_file: str | None) -> ssl.SSLContext:
                 f"--ca-file {ca_file!r}: it cannot be read as certificates in PEM "
                 f"({error.strerror or error})."
             ) from error
-    return _restricted(context, kind)
-
-
-def _blind(kind: KeyType | None) -> ssl.SSLContext:
-    """One that looks at any certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return _restricted(context, kind)
-
-
-def _restricted(context: ssl.SSLContext, kind: KeyType | None) -> ssl.SSLContext:
-    if kind is not None:
-        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(_CIPHERS[kind])
-    return context
+    return tls.restricted(context, kind)
 
 
 def _spots(target: Target, way: Way) -> tuple[list[_Spot], list[TlsObservation]]:
     """Where a host is to be looked at; and what is known already, where it cannot be."""
     if target.optional and way.tls is not None:
         try:
-            _resolved((target.name, way.tls[1]), _Deadline(way.seconds))
+            _resolved((target.name, way.tls[1]), Deadline(way.seconds))
         except _Stop as stop:
             if stop.absent:
                 return [], []
     try:
         address = way.tls or (target.name, 443)
-        return [_Spot(target, one) for one in _resolved(address, _Deadline(way.seconds))], []
+        return [_Spot(target, one) for one in _resolved(address, Deadline(way.seconds))], []
     except _Stop as stop:
         if stop.absent and target.optional:
             return [], []
@@ -295,7 +217,7 @@ def _plain_spots(target: Target, way: Way) -> list[_Spot]:
     """Where a host is to be looked at over plain HTTP."""
     with suppress(_Stop):
         address = way.plain or (target.name, 80)
-        return [_Spot(target, one) for one in _resolved(address, _Deadline(way.seconds))]
+        return [_Spot(target, one) for one in _resolved(address, Deadline(way.seconds))]
     return []
 
 
@@ -308,7 +230,7 @@ def _at(spot: _Spot, way: Way, contexts: _Contexts) -> list[TlsObservation]:
     first = _over_tls(spot, None, way, contexts)
     if first.certificate is None:
         return [first]
-    others = [_over_tls(spot, kind, way, contexts, first.certificate) for kind in _CIPHERS]
+    others = [_over_tls(spot, kind, way, contexts, first.certificate) for kind in tls.CIPHERS]
     return [
         first,
         *(
@@ -329,7 +251,7 @@ def _over_tls(
 ) -> TlsObservation:
     """What a host shows, with a certificate of a type of key; the headers, with another certificate
     than the *known* one."""
-    deadline = _Deadline(way.seconds)
+    deadline = Deadline(way.seconds)
     shown = _shown(spot.target, address=spot.place, key_type=kind)
     try:
         connection, distrust, untrusted = _handshake(spot, kind, contexts, deadline)
@@ -348,7 +270,7 @@ def _over_tls(
 
 
 def _handshake(
-    spot: _Spot, kind: KeyType | None, contexts: _Contexts, deadline: _Deadline
+    spot: _Spot, kind: KeyType | None, contexts: _Contexts, deadline: Deadline
 ) -> tuple[ssl.SSLSocket, Distrust, str]:
     """A connection, and why its certificate is not trusted.
 
@@ -364,20 +286,19 @@ def _handshake(
     except OSError as error:  # ssl.SSLError and TimeoutError are such
         raise _no_tls(kind, error, deadline) from error
     try:
-        return _wrapped(spot, _blind(kind), deadline), distrust, untrusted
+        return _wrapped(spot, tls.blind(kind), deadline), distrust, untrusted
     except OSError as error:
         raise _no_tls(kind, error, deadline) from error
 
 
-def _no_tls(kind: KeyType | None, error: OSError, deadline: _Deadline) -> _Stop:
+def _no_tls(kind: KeyType | None, error: OSError, deadline: Deadline) -> _Stop:
     if isinstance(error, TimeoutError):
         return _Stop("slow", deadline.why(error))
-    reason = getattr(error, "reason", None) or ""
-    lacks = kind is not None and any(one in reason for one in _NO_CIPHER)
+    lacks = kind is not None and tls.lacks_type(error)
     return _Stop("type" if lacks else "tls", deadline.why(error))
 
 
-def _wrapped(spot: _Spot, context: ssl.SSLContext, deadline: _Deadline) -> ssl.SSLSocket:
+def _wrapped(spot: _Spot, context: ssl.SSLContext, deadline: Deadline) -> ssl.SSLSocket:
     plain = _connected(spot, deadline)
     try:
         plain.settimeout(deadline.left())  # for the whole handshake
@@ -391,58 +312,36 @@ def _wrapped(spot: _Spot, context: ssl.SSLContext, deadline: _Deadline) -> ssl.S
 
 
 def _over_http(spot: _Spot, way: Way) -> Headers:
-    deadline = _Deadline(way.seconds)
+    deadline = Deadline(way.seconds)
     with suppress(_Stop), _connected(spot, deadline) as connection:
         return _ask(connection, spot.target.name, deadline)
     return ()
 
 
-def _connected(spot: _Spot, deadline: _Deadline) -> socket.socket:
+def _connected(spot: _Spot, deadline: Deadline) -> socket.socket:
     """A connection to an address.
 
     :raises _Stop: where it takes none
     """
-    family, kind, protocol, _, where = spot.address
-    connection = None
     try:
-        connection = socket.socket(family, kind, protocol)  # the kernel may lack the family
-        connection.settimeout(deadline.left())
-        connection.connect(where)
-        return connection
+        return tls.connected(spot.address, deadline)
     except OSError as error:
-        if connection is not None:
-            connection.close()
-        why = f"{spot.place}, port {where[1]}: {deadline.why(error)}"
+        why = f"{spot.place}, port {spot.address[4][1]}: {deadline.why(error)}"
         raise _Stop("unreachable", why) from error
 
 
-def _resolved(address: tuple[str, int], deadline: _Deadline) -> list[_Address]:
+def _resolved(address: tuple[str, int], deadline: Deadline) -> list[Address]:
     """The addresses of a name.
 
     :raises _Stop: where there are none, in time
     """
-    found: list[_Address] = []
-    failed: list[Exception] = []
-
-    def ask() -> None:
-        try:
-            found.extend(socket.getaddrinfo(*address, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            failed.append(error)
-
-    # The system's resolver takes no time limit, so it is left behind when ours is over.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    with suppress(TimeoutError):
-        asking.join(deadline.left())
-    if found:
-        return list(dict.fromkeys(found))
-    error = failed[0] if failed else TimeoutError()
-    absent = isinstance(error, socket.gaierror) and error.errno in _ABSENT
-    raise _Stop("unreachable", f"{address[0]}: {deadline.why(error)}", absent)
+    try:
+        return tls.resolved(*address, deadline)
+    except tls.NoAddress as error:
+        raise _Stop("unreachable", error.error, error.absent) from error
 
 
-def _ask(connection: socket.socket, host: str, deadline: _Deadline) -> Headers:
+def _ask(connection: socket.socket, host: str, deadline: Deadline) -> Headers:
     """The pin headers of the page at ``/``.
 
     :raises _Stop: when no whole answer comes
@@ -456,7 +355,7 @@ def _ask(connection: socket.socket, host: str, deadline: _Deadline) -> Headers:
         raise _Stop("http", deadline.why(error)) from error
 
 
-def _head(connection: socket.socket, deadline: _Deadline) -> bytes:
+def _head(connection: socket.socket, deadline: Deadline) -> bytes:
     """The status line and headers of the first answer that is not an interim one.
 
     :raises _Stop: when it is no HTTP

@@ -6,36 +6,37 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 
 from certbot_pinkeep.adapters import probe
 from certbot_pinkeep.adapters.probe import Way
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.core.observations import HttpObservation, Target, TlsObservation
-from certbot_pinkeep.core.pem import load_private_key
 from simulated import no_network
-from simulated.values import DAY, make_pem, pem_of, sans
+from simulated.tls_server import (
+    EC_KEY,
+    NAME,
+    RSA_KEY,
+    SHORT,
+    TODAY,
+    Addresses,
+    Answering,
+    Server,
+    cert,
+    context,
+    der,
+    free_port,
+    say_nothing,
+)
+from simulated.values import DAY
 
-NAME = "example.com"
 TARGET = Target(NAME)
 PKP = "Public-Key-Pins"
-TODAY = datetime.now(timezone.utc)
-EC_KEY, RSA_KEY = make_pem(), pem_of(rsa.generate_private_key(65537, 2048))
-#: The time limit of looks that are to reach it; no test depends on how long it is.
-SHORT = 0.3
-
-Answering = Callable[[socket.socket, threading.Event], None]
 
 
 def answer(*headers: str) -> Answering:
@@ -60,80 +61,6 @@ def dribble(connection: socket.socket, ended: threading.Event) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
         while not ended.wait(0.01):
             connection.sendall(b"x")
-
-
-def say_nothing(connection: socket.socket, ended: threading.Event) -> None:
-    """A server that takes connections, and that is all."""
-    ended.wait()
-
-
-@dataclass
-class Server:
-    """A server on a free port, for several connections at once."""
-
-    serve: Answering
-    context: ssl.SSLContext | None = None
-    host: str = "127.0.0.1"
-    ended: threading.Event = field(default_factory=threading.Event)
-
-    def __enter__(self) -> tuple[str, int]:
-        self.listener = socket.create_server((self.host, 0))
-        self.threads = [threading.Thread(target=self._accept)]
-        self.threads[0].start()
-        host, port = self.listener.getsockname()
-        return host, port
-
-    def __exit__(self, *_: object) -> None:
-        self.ended.set()
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for thread in self.threads:
-            thread.join()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self.listener.accept()
-                thread = threading.Thread(target=self._answer, args=[connection])
-                thread.start()
-                self.threads.append(thread)
-
-    def _answer(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            if self.context is None:
-                self.serve(connection, self.ended)
-                return
-            with self.context.wrap_socket(connection, server_side=True) as inner:
-                self.serve(inner, self.ended)
-
-
-def context(tmp_path: Path, *certificates: tuple[bytes, bytes]) -> ssl.SSLContext:
-    """A server's, with these keys and certificates."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    for number, (key, cert) in enumerate(certificates):
-        path = tmp_path / f"server-{number}.pem"
-        path.write_bytes(key + cert)
-        made.load_cert_chain(path)
-    return made
-
-
-def cert(key: bytes = EC_KEY, name: str = NAME, start: datetime = TODAY - DAY) -> bytes:
-    """A certificate that is its own root."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    signer = load_private_key(key)
-    return (
-        x509.CertificateBuilder(subject, subject, signer.public_key(), 1)
-        .not_valid_before(start.replace(tzinfo=None))
-        .not_valid_after((start + 90 * DAY).replace(tzinfo=None))
-        .add_extension(sans([name]), critical=False)
-        .sign(signer, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
-
-
-def der(pem: bytes) -> bytes:
-    """It in DER."""
-    return x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
 
 
 @contextmanager
@@ -333,25 +260,6 @@ def test_a_wildcard_that_nobody_uses_is_left_out_wherever_we_connect_to(
         shown, _ = probe.look([optional, TARGET], way)
     guessed = [] if left_out else [(optional.name, True)]
     assert [(one.host, one.guessed) for one in shown] == [*guessed, (NAME, False)]
-
-
-@dataclass
-class Addresses:
-    """The addresses of every name."""
-
-    known: list[tuple[str, int]]
-    family: int = socket.AF_INET
-
-    def resolve(self, *_: object, **__: object) -> list[tuple[Any, ...]]:
-        """As the system's resolver."""
-        return [(self.family, socket.SOCK_STREAM, 6, "", one) for one in self.known]
-
-
-def free_port() -> tuple[str, int]:
-    """An address where nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        host, port = free.getsockname()
-        return host, port
 
 
 def test_every_address_of_a_host_is_looked_at(

@@ -1,0 +1,181 @@
+"""What every look at a TLS server needs: time limits, addresses, connections, and ciphers by key type.
+
+The rules:
+
+* A time limit holds for all of a look, also against a server that sends a byte now and then, and a name
+  server that does not answer.
+* What is shown counts, trusted or not: :func:`blind` verifies nothing.
+* A server may have a certificate of each key type. The ciphers of TLS 1.2 choose between them; with TLS 1.3
+  alone the server chooses.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from certbot_pinkeep.core.kinds import KeyType
+
+#: The ciphers of a key type.
+CIPHERS: dict[KeyType, str] = {"rsa": "aRSA", "ecdsa": "aECDSA"}
+_TOGETHER = 64
+#: Seconds.
+_GLANCE = 0.5
+_ABSENT = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+#: What servers answer that have no certificate for any of the ciphers.
+_NO_CIPHER = ("HANDSHAKE_FAILURE", "INSUFFICIENT_SECURITY")
+#: What the library says of answers that are no TLS.
+_NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "UNKNOWN_PROTOCOL",
+    "HTTP_REQUEST",
+    "PACKET_LENGTH_TOO_LONG",
+    "RECORD_LAYER_FAILURE",
+)
+_CLOSED = (
+    ssl.SSLEOFError,
+    ssl.SSLZeroReturnError,
+    ConnectionResetError,
+    BrokenPipeError,
+)
+#: As :func:`socket.getaddrinfo` has it.
+Address = tuple[Any, ...]
+T = TypeVar("T")
+
+
+class NoAddress(Exception):
+    """A name has no address, or none was found in time.
+
+    :ivar error: why, as a part of a sentence
+    :ivar absent: whether the name certainly does not exist
+    """
+
+    def __init__(self, error: str, *, absent: bool) -> None:
+        super().__init__(error)
+        self.error = error
+        self.absent = absent
+
+
+class Deadline:
+    """A time limit for all of a look.
+
+    :param seconds: from now
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds that are left.
+
+        :raises TimeoutError: if none are left
+        """
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def why(self, error: Exception) -> str:
+        """Return what an error says, as a part of a sentence."""
+        if isinstance(error, TimeoutError):
+            return f"it took longer than {self._seconds:g} seconds"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        if isinstance(error, _CLOSED):
+            return "it closed the connection"
+        if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+            return "nothing that speaks TLS answers there"
+        if isinstance(error, ssl.SSLError):
+            return (error.reason or str(error)).replace("_", " ").lower()
+        return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+@contextmanager
+def pool(together: int = _TOGETHER) -> Iterator[ThreadPoolExecutor]:
+    """Give threads that nobody who interrupts them waits for."""
+    made = ThreadPoolExecutor(together)
+    try:
+        yield made
+    finally:
+        made.shutdown(wait=False, cancel_futures=True)
+
+
+def results(futures: Sequence[Future[T]]) -> list[T]:
+    """Wait for all futures, and return their results in order."""
+    # An interruption that comes right before a wait is not noticed in it: none may be long.
+    while wait(futures, _GLANCE).not_done:
+        pass
+    return [future.result() for future in futures]
+
+
+def blind(kind: KeyType | None) -> ssl.SSLContext:
+    """Return a context that takes any certificate; of one key type only, if a type is given."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return restricted(context, kind)
+
+
+def restricted(context: ssl.SSLContext, kind: KeyType | None) -> ssl.SSLContext:
+    """Have a context ask for certificates of one key type; ``None``: of any."""
+    if kind is not None:
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(CIPHERS[kind])
+    return context
+
+
+def lacks_type(error: Exception) -> bool:
+    """Whether a server says that it has no certificate of the key type that was asked for."""
+    reason = getattr(error, "reason", None) or ""
+    return any(one in reason for one in _NO_CIPHER)
+
+
+def connected(address: Address, deadline: Deadline) -> socket.socket:
+    """Connect to an address.
+
+    :raises OSError: if it takes no connection in time
+    """
+    family, kind, protocol, _, where = address
+    connection = None
+    try:
+        connection = socket.socket(family, kind, protocol)  # the kernel may lack the family
+        connection.settimeout(deadline.left())
+        connection.connect(where)
+        return connection
+    except OSError:
+        if connection is not None:
+            connection.close()
+        raise
+
+
+def resolved(name: str, port: int, deadline: Deadline) -> list[Address]:
+    """Return the addresses of a name, each once.
+
+    :raises NoAddress: if there are none, in time
+    """
+    found: list[Address] = []
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            found.extend(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            failed.append(error)
+
+    # The system's resolver takes no time limit, so it is left behind when ours is over.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    with suppress(TimeoutError):
+        asking.join(deadline.left())
+    if found:
+        return list(dict.fromkeys(found))
+    error = failed[0] if failed else TimeoutError()
+    absent = isinstance(error, socket.gaierror) and error.errno in _ABSENT
+    raise NoAddress(f"{name}: {deadline.why(error)}", absent=absent)
