@@ -276,7 +276,7 @@ def reload(server: Server) -> bool:
     :returns: whether it runs: one that does not is not started, and loads everything when it starts
     :raises PublishFailed: when that fails; it is tried again at the next run
     """
-    words = _reload_words(server)
+    words = reload_words(server)
     if running.is_stopped(words):
         return False
     failure = _run(words)
@@ -290,10 +290,11 @@ def reload(server: Server) -> bool:
 
 def is_stopped(server: Server) -> bool:
     """Whether the server is known not to run."""
-    return bool(server.reload) and running.is_stopped(_reload_words(server))
+    return bool(server.reload) and running.is_stopped(reload_words(server))
 
 
-def _reload_words(server: Server) -> tuple[str, ...]:
+def reload_words(server: Server) -> tuple[str, ...]:
+    """The words of the command that reloads the server, as it is right now."""
     if server.default:
         return running.by_systemd(server.default, _which("systemctl"), server.reload)
     return server.reload

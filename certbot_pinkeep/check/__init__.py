@@ -1,18 +1,20 @@
 """What is wrong with a keyring and its site: the rules of ``certbot-pinkeep check``. Pure.
 
-``hosts`` has the rules for what visitors see, ``machine`` those for what is on this machine;
-``seen`` is what they judge, ``findings`` what comes of it.
+``site_rules`` has the rules for what visitors see, ``server_rules`` those for the server's configuration,
+and ``local_rules`` those for the files of this machine. ``core.observations`` has what they judge, and
+``findings`` what comes of it.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from certbot_pinkeep.check import local_rules, site_rules
+from certbot_pinkeep.check import local_rules, server_rules, site_rules
 from certbot_pinkeep.check.findings import Finding
 from certbot_pinkeep.core.observations import Seen
 
 
 def check(seen: Seen, now: datetime) -> list[Finding]:
     """All that is wrong with one keyring and its site at *now*."""
-    return [*site_rules.check(seen, now), *local_rules.check(seen, now)]
+    rules = (site_rules, server_rules, local_rules)
+    return [found for one in rules for found in one.check(seen, now)]

@@ -24,7 +24,8 @@ from datetime import datetime
 
 from certbot_pinkeep.adapters import renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
-from certbot_pinkeep.carriers import apache, servers, snippets
+from certbot_pinkeep.carriers import apache, reading, servers, snippets
+from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.carriers.servers import Kind
 from certbot_pinkeep.check import local_rules, trees
 from certbot_pinkeep.check.findings import Finding, Severity
@@ -44,6 +45,7 @@ from certbot_pinkeep.core.observations import (
 )
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import load_certificate, load_private_key
+from certbot_pinkeep.core.server_config import ServerConfig
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic, trust
 from certbot_pinkeep.storage.keys_and_csrs import Folders
@@ -79,6 +81,7 @@ class LocalFiles:
         self.cli_ini = cli_ini
         self.folders = Folders(config_dir)
         self._others: dict[str, Certificate | None] = {}
+        self._configs: dict[Server, ServerConfig | None] = {}
 
     def look(
         self,
@@ -103,7 +106,7 @@ class LocalFiles:
         lineages = [self._lineage(member) for member in members]
         keys = tuple(self._keys(state))
         places = tuple(self._places(state, keys, members))
-        return Seen(
+        seen = Seen(
             state=state,
             chosen=chosen,
             reloads=_reloads(chosen, kind),
@@ -120,6 +123,22 @@ class LocalFiles:
             requests=frozenset(self.folders.saved_csrs()),
             others=tuple(self._other_certificates({member.lineage for member in members})),
             came=tuple(self._came(keyring.name)),
+        )
+        # A sound site does not pay for this.
+        return self._with_server_config(seen, kind) if seen.without_header else seen
+
+    def _with_server_config(self, seen: Seen, kind: Kind | None) -> Seen:
+        """Add what the server reads of its configuration, if it can be asked."""
+        try:
+            server = servers.server(kind, "", seen.chosen.configtest, seen.chosen.reload)
+        except BadOption:
+            return seen
+        if server not in self._configs:
+            self._configs[server] = reading.read(server)
+        return replace(
+            seen,
+            server_config=self._configs[server],
+            snippet_path=os.path.realpath(seen.state.snippet) if seen.state.snippet else "",
         )
 
     def deleted(self, keyring: Keyring) -> list[str]:

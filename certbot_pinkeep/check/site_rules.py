@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from certbot_pinkeep.carriers.servers import kind_of
+from certbot_pinkeep.check import server_rules
 from certbot_pinkeep.check.findings import Finding, Severity
 from certbot_pinkeep.core import rollover, text, times
 from certbot_pinkeep.core.certificate import read
@@ -363,11 +364,16 @@ def _missing(seen: Seen, shown: TlsObservation, policy: Policy) -> Iterator[Find
     if ledger.pending and others:
         return  # it goes from report-only to enforced, or back, once Apache is reloaded
     instead = f", but {text.short(shown.headers[0][0])}" if shown.headers else ""
+    cause = server_rules.cause_of(seen, shown.host)
+    todo = _MISSING[kind_of(seen.state.snippet, seen.snippet).name].format(seen.state.snippet)
     yield Finding(
         Severity.CRITICAL,
         shown.where,
-        f"it sends no {policy.header_name}{instead}: clients note no pins.",
-        _MISSING[kind_of(seen.state.snippet, seen.snippet).name].format(seen.state.snippet),
+        text.joined(
+            f"it sends no {policy.header_name}{instead}: clients note no pins.",
+            cause.what if cause else "",
+        ),
+        cause.todo if cause else todo,
     )
 
 

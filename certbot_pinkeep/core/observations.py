@@ -14,6 +14,7 @@ from certbot_pinkeep.core.key_and_csr import CsrRequest
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.kinds import KeyType
 from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.core.server_config import ServerConfig
 from certbot_pinkeep.core.state import State
 
 #: What a name that begins with ``*.`` is looked at as: one label below.
@@ -206,6 +207,8 @@ class Seen:
     :ivar others: the certificates of this machine that are not the keyring's
     :ivar step: the command that brings the keyring into step
     :ivar came: the lineages that have come from another keyring, and are not confirmed here yet
+    :ivar server_config: what the server reads; ``None``: unknown, or nobody asked
+    :ivar snippet_path: the snippet's real path
     """
 
     state: State
@@ -224,6 +227,8 @@ class Seen:
     came: tuple[str, ...] = field(default=())
     configtest: str = ""
     step: str = CERTBOT_RENEW
+    server_config: ServerConfig | None = None
+    snippet_path: str = ""
 
     @property
     def name(self) -> str:
@@ -234,6 +239,21 @@ class Seen:
     def lives(self) -> tuple[Certificate, ...]:
         """The live certificates of its lineages."""
         return tuple(one.live for one in self.lineages if one.live is not None)
+
+    @property
+    def without_header(self) -> tuple[str, ...]:
+        """The hosts that were not seen sending the header that is on record."""
+        current = self.state.ledger.current
+        name = current.policy.header_name.lower() if current else ""
+        sending = {
+            shown.host for shown in self.shown if name in {n.lower() for n, _ in shown.headers}
+        }
+        hosts = [host for one in self.state.keyring.drawing for host in one.hosts]
+        return tuple(
+            host
+            for host in dict.fromkeys(hosts)
+            if not any(hostnames.covers(host, one, False) for one in sending)
+        )
 
     @property
     def mending(self) -> str:

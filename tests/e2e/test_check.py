@@ -476,7 +476,12 @@ FAULTS: list[tuple[Callable[[Checked], None], int, str, str]] = [
     (other_type_beside, CRITICAL, "which is not among the pins of the keyring", "Take the RSA"),
     (record_folder_open, CRITICAL, "(mode 0777, user 0)", "Run: chmod go-w /"),
     (snippet_folder_open, CRITICAL, "its mode is 0777", "Run: chmod go-w /"),
-    (no_header, CRITICAL, "it sends no Public-Key-Pins:", "'IncludeOptional /"),
+    (
+        no_header,
+        CRITICAL,
+        f"It belongs to: {NAME} in <VirtualHost> (",
+        "Run: certbot-pinkeep setup",
+    ),
     (two_headers, CRITICAL, "sends Public-Key-Pins 2 times", "Include the snippet once"),
     (header_on_http, WARNING, "over plain HTTP", "take out the other line"),
     (other_max_age, CRITICAL, "max-age is 60, not 5184000", RELOAD),

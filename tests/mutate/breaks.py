@@ -57,6 +57,22 @@ BREAKS = (
             "if not _belongs(numbers):",
         ),
     ),
+    # What check finds in a server's configuration
+    *_of(
+        "check/server_rules",
+        "server_rules",
+        ("if seen.snippet_path not in config.files:", "if False:"),
+        ("if config.lacks_headers:", "if False:"),
+        ("if not looked.intersection(cause.hosts):", "if True:"),
+        ("all(place.opens for place in places)", "True"),
+    ),
+    *_of(
+        "core/server_config",
+        "server_rules",
+        ("_headers(server) or inherited", "_headers(server)"),
+        ("if value not in values]", "if False]"),
+        ("depth < _DEEPEST", "True"),
+    ),
     # What prune deletes
     *_of(
         "workflow/prune",

@@ -64,6 +64,7 @@ PARTS = (
     "certbot certonly --installer pinkeep --pinkeep-keyring \N{BULLET} --cert-name \N{BULLET}\N{BULLET}",
     "certbot-pinkeep release \N{BULLET} end --channel \N{BULLET} --label \N{BULLET}",
     "Run: certbot renew",
+    "Run: certbot-pinkeep setup",
 )
 
 
