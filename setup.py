@@ -34,8 +34,15 @@ setup(
         'zope.interface>=5.4; python_version >= "3.12"',
     ],
     extras_require={
-        "test": ["argcomplete>=2", "hypothesis>=6", "matplotlib>=3.6", "pytest>=7"],
+        "test": [
+            "argcomplete>=2",
+            "dnspython>=2.3",
+            "hypothesis>=6",
+            "matplotlib>=3.6",
+            "pytest>=7",
+        ],
         "completion": ["argcomplete>=2"],
+        "dns": ["dnspython>=2.3"],
         "timeline": ["matplotlib>=3.6"],
     },
     entry_points={

@@ -298,6 +298,18 @@ class BadCredentials(PinkeepError):
     """The file with the credentials for a zone cannot be used (G10). No value of it is told (G7)."""
 
 
+class NoDnspython(PinkeepError):
+    """dnspython, which asks name servers, is not installed: the extra ``dns``."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "pinkeep cannot look at TLSA records: the Python package dnspython is not installed.",
+            "On Debian, install python3-dnspython. Elsewhere, install dnspython 2.3 or later into the "
+            "Python environment of certbot.",
+            run="apt install python3-dnspython",
+        )
+
+
 class ZoneRefused(PinkeepError):
     """A zone's records could not be read or changed by its provider."""
 

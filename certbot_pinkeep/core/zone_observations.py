@@ -15,18 +15,20 @@ class NameServer:
     """An address of an authoritative name server of a zone, as it was seen.
 
     :ivar name: its host's name, without a dot at its end
-    :ivar address: the IP address that was asked
-    :ivar serial: the zone's serial (SOA) that it showed; ``None``: none
+    :ivar address: the IP address that was asked; empty: the host has none
+    :ivar serial: the zone's serial (SOA) that it showed, the oldest one; ``None``: none
     :ivar error: why it could not be asked, or not all that often, as a part of a sentence; empty: it could
+    :ivar zone: the zone, with a dot at its end: that of the records, or of an alias that leads to them
     """
 
     name: str
     address: str
     serial: int | None = None
     error: str = ""
+    zone: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.address})"
+        return f"{self.name} ({self.address})" if self.address else self.name
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ class OwnerObservation:
     :ivar name: the name that has the records: the port's own, or the one that an alias (CNAME) leads to,
         with a dot at its end
     :ivar zone: the zone that this name is in, with a dot at its end; empty: it was not found
-    :ivar servers: every address of every authoritative name server
+    :ivar servers: every address of every authoritative name server, also of the zones that an alias is in
     :ivar answers: each set of records that a server showed, once for each server
-    :ivar resolver: what the machine's own resolver has, which may be an older set; ``None``: it has none
+    :ivar resolver: what the machine's own resolver has, perhaps an older set; ``None``: it gave no answer
     :ivar error: why the name servers could not be found, as a part of a sentence; empty: they were
     """
 

@@ -87,6 +87,11 @@ class Namespace:
         """Return where a file of the namespace is seen from outside."""
         return self._proc / "root" / inside.lstrip("/")
 
+    def add_address(self, address: str) -> None:
+        """Give it an address; it has those of 127.0.0.0/8, as far as no program looks for them."""
+        width, more = ("128", ["nodad"]) if ":" in address else ("32", [])
+        self.run(["ip", "addr", "replace", f"{address}/{width}", "dev", "lo", *more]).check()
+
     def command(self, command: Sequence[str]) -> list[str]:
         """Return the command that runs another one in it."""
         space = self._proc / "ns"

@@ -1,0 +1,202 @@
+"""Questions to name servers, many at once, with one time limit for all. Needs dnspython.
+
+The rules:
+
+* Each question goes out from a socket of its own: where several processes share an address, its port decides
+  which of them answers. An answer that was cut is asked for again over TCP.
+* A question that no answer came to is asked once more, with more time.
+* What goes wrong is told as a part of a sentence. Nothing is raised.
+* An address without a route from here is told apart from one that does not answer.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeVar
+
+import dns.edns
+import dns.exception
+import dns.flags
+import dns.inet
+import dns.message
+import dns.query
+import dns.rcode
+import dns.resolver
+from dns.message import Message
+from dns.name import Name
+from dns.rdatatype import RdataType
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+PORT = 53
+_THREADS = 64
+#: Seconds to wait at the first and the second time: for a name server, and for one that asks others.
+_DIRECT = (1.0, 2.0)
+_RESOLVER = (2.0, 3.0)
+#: An interruption that comes right before a wait is not noticed in it: none may be long.
+_GLANCE = 0.5
+_NO_ROUTE = (
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EADDRNOTAVAIL,
+    errno.EAFNOSUPPORT,
+    errno.ENETDOWN,
+)
+#: RFC 6891 §6.2.5, and what passes everywhere.
+_PAYLOAD = 1232
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What became of a question.
+
+    :ivar message: the answer; ``None``: there is none
+    :ivar error: why there is none, as a part of a sentence
+    :ivar routed: whether there is a route to the address
+    """
+
+    message: Message | None = None
+    error: str = ""
+    routed: bool = True
+
+    @property
+    def code(self) -> str:
+        """The answer's code, e.g. ``NOERROR``; empty: there is no answer."""
+        return dns.rcode.to_text(self.message.rcode()) if self.message else ""
+
+    @property
+    def told(self) -> bool:
+        """Whether it says what there is, or that there is nothing."""
+        return self.code in ("NOERROR", "NXDOMAIN")
+
+
+class Session:
+    """A time limit, and threads that keep to it. Use it as a context manager."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+        self._pool = ThreadPoolExecutor(_THREADS)
+        self.resolvers = _resolvers()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Nobody waits for the threads: each of them ends with the time limit.
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def all(self, keys: Iterable[K], ask: Callable[[K], V]) -> dict[K, V]:
+        """Return what *ask* returns for each of the keys; it is called for all of them at once."""
+        futures = {key: self._pool.submit(ask, key) for key in dict.fromkeys(keys)}
+        while wait(futures.values(), _GLANCE).not_done:
+            pass
+        return {key: future.result() for key, future in futures.items()}
+
+    def ask(self, name: Name, kind: RdataType, address: str) -> Reply:
+        """Ask a name server for what it knows by itself."""
+        return self._ask(_question(name, kind, 0), address, _DIRECT)
+
+    def ask_resolver(self, name: Name, kind: RdataType, *, check: bool) -> Reply:
+        """Ask the machine's resolvers, one after the other, until one of them answers.
+
+        :param check: whether it is to validate the answer, if it can
+        """
+        flags = dns.flags.RD | dns.flags.AD | (0 if check else dns.flags.CD)
+        reply = Reply(error="no resolver is configured")
+        for address in self.resolvers:
+            reply = self._ask(_question(name, kind, flags), address, _RESOLVER)
+            if reply.told:
+                break
+            error = reply.error or f"it answered {explained(reply)}"
+            reply = Reply(reply.message, f"the resolver {address} failed: {error}")
+        return reply
+
+    def _ask(self, question: Message, address: str, limits: tuple[float, ...]) -> Reply:
+        reply = Reply()
+        for limit in limits:
+            left = self._end - time.monotonic()
+            if left <= 0:
+                return Reply(error=f"it took longer than {self._seconds:g} seconds")
+            reply = _sent(question, address, min(limit, left))
+            if reply.message or not reply.routed:
+                break
+        return reply
+
+
+def explained(reply: Reply) -> str:
+    """Return the code of an answer, and what the server says of it (RFC 8914)."""
+    options = reply.message.options if reply.message else ()
+    more = [
+        one.text or (one.code.name.replace("_", " ").lower() if hasattr(one.code, "name") else "")
+        for one in options
+        if isinstance(one, dns.edns.EDEOption)
+    ]
+    told = ", ".join(dict.fromkeys(filter(None, more)))
+    return f"{reply.code} ({told})" if told else reply.code
+
+
+def exchange(question: Message, address: str, seconds: float) -> Message:
+    """Send a question to a name server, and return the answer.
+
+    :raises OSError: if there is no route, or nothing listens
+    :raises dns.exception.DNSException: if no answer comes in time, or one that is none
+    """
+    where = dns.inet.low_level_address_tuple((address, PORT))
+    family = dns.inet.af_for_address(address)
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as own:
+            own.setblocking(False)
+            own.connect(where)  # the kernel then tells if nothing listens there
+            return dns.query.udp(
+                *(question, address, seconds, PORT),
+                sock=own,
+                ignore_unexpected=True,
+                raise_on_truncation=True,
+            )
+    except dns.message.Truncated:
+        return dns.query.tcp(question, address, seconds, PORT)
+
+
+def _sent(question: Message, address: str, seconds: float) -> Reply:
+    try:
+        return Reply(exchange(question, address, seconds))
+    except dns.exception.Timeout:
+        return Reply(error=f"it did not answer within {seconds:g} seconds")
+    except OSError as error:
+        return Reply(error=_why(error), routed=error.errno not in _NO_ROUTE)
+    except Exception as error:  # whatever the library makes of an answer that is none
+        return Reply(error=f"its answer cannot be read ({type(error).__name__})")
+
+
+def _why(error: OSError) -> str:
+    if error.errno in _NO_ROUTE:
+        return "this machine has no route to it"
+    if isinstance(error, (ConnectionRefusedError, ConnectionResetError)):
+        return "nothing answers there"
+    return error.strerror or type(error).__name__
+
+
+def _question(name: Name, kind: RdataType, flags: int) -> Message:
+    return dns.message.make_query(
+        name, kind, use_edns=0, want_dnssec=True, payload=_PAYLOAD, flags=flags
+    )
+
+
+def _resolvers() -> tuple[str, ...]:
+    try:
+        return tuple(str(one) for one in dns.resolver.Resolver().nameservers)
+    except (dns.exception.DNSException, OSError):
+        return ("127.0.0.1",)  # as the C library has it

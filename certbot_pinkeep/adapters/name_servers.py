@@ -1,0 +1,308 @@
+"""What each authoritative name server shows of the records of ports. Needs dnspython.
+
+The rules:
+
+* Each address is asked eight times for each name: several processes may stand behind one address, and one of
+  them may be stale. All that was shown counts, and an error counts if it was seen once.
+* An alias (CNAME) is followed, in the zone that it leads to. The name servers of all zones on the way count.
+* A time to live (TTL) is the largest that was shown on the way. The one in a signature counts as well.
+* Of several signatures of one set of records, the last to end counts; of several sets, the first.
+* Whether the zone is valid, the machine's resolver says, if it validates at all. It is asked only for that,
+  for its own records, and for the way to the name servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+
+import dns.exception
+import dns.flags
+import dns.name
+import dns.rdatatype
+from dns.message import Message
+from dns.name import Name
+from dns.rdatatype import RdataType
+from dns.rrset import RRset
+
+from certbot_pinkeep.adapters.dns_session import Reply, Session, explained
+from certbot_pinkeep.adapters.dns_zones import Zone, Zones, not_authoritative, text
+from certbot_pinkeep.core.tlsa import Port, TlsaRecord
+from certbot_pinkeep.core.zone_observations import (
+    Answer,
+    NameServer,
+    OwnerObservation,
+    Records,
+    Security,
+)
+
+LOOKS = 8
+#: So many aliases are followed, one after the other.
+_ALIASES = 8
+_TLSA, _SOA, _DNSKEY = dns.rdatatype.TLSA, dns.rdatatype.SOA, dns.rdatatype.DNSKEY
+
+
+def look(ports: Sequence[Port], seconds: float) -> list[OwnerObservation]:
+    """Ask every authoritative name server for the records of ports, all at once."""
+    names = {port: _name(port) for port in ports}
+    with Session(seconds) as session:
+        looks = _Looks(session)
+        known = [name for name in names.values() if name]
+        looks.take(known)
+        resolver = _Resolver(session, known)
+        return [
+            _observation(port, name, looks, resolver)
+            if name
+            else OwnerObservation(port, port.owner, error="no zone can have so long a name")
+            for port, name in names.items()
+        ]
+
+
+def _name(port: Port) -> Name | None:
+    try:
+        return dns.name.from_text(port.owner)
+    except (dns.exception.DNSException, UnicodeError):
+        return None
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a name server showed of one name, once.
+
+    :ivar alias: where an alias at this name leads to
+    """
+
+    records: Records = frozenset()
+    alias: Name | None = None
+    ttl: int = 0
+    signed: bool = False
+
+
+class _Looks:
+    """All answers of authoritative name servers in a session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._replies: dict[tuple[Name, RdataType, str], list[Reply]] = {}
+        self.zones = Zones(session)
+
+    def take(self, names: Iterable[Name]) -> None:
+        """Ask for the records at names, and where aliases lead to."""
+        seen: set[Name] = set()
+        waiting = set(names)
+        for _ in range(_ALIASES):
+            if not waiting:
+                break
+            self.zones.find(waiting)
+            self._ask(waiting)
+            seen |= waiting
+            waiting = {alias for name in waiting for alias in self.aliases(name)} - seen
+
+    def _ask(self, names: Iterable[Name]) -> None:
+        wanted: list[tuple[Name, RdataType, str, int]] = []
+        for name in names:
+            zone = self.zones.of(name)
+            for address in zone.answering():
+                wanted += [(name, _TLSA, address, number) for number in range(LOOKS)]
+                if (zone.name, _SOA, address) not in self._replies:
+                    wanted += [(zone.name, _SOA, address, number) for number in range(LOOKS)]
+                    wanted += [(zone.name, _DNSKEY, address, 0)]
+        replies = self._session.all(wanted, lambda one: self._session.ask(*one[:3]))
+        for (name, kind, address, _), reply in replies.items():
+            self._replies.setdefault((name, kind, address), []).append(reply)
+
+    def replies(self, name: Name, kind: RdataType, address: str) -> list[Reply]:
+        """Return the answers of one name server."""
+        return self._replies.get((name, kind, address), [])
+
+    def aliases(self, name: Name) -> list[Name]:
+        """Return where name servers said that an alias at a name leads to, sorted."""
+        found = {
+            _read(reply.message, name).alias
+            for address in self.zones.of(name).answering()
+            for reply in self.replies(name, _TLSA, address)
+            if reply.message
+        }
+        return sorted(alias for alias in found if alias)
+
+
+@dataclass
+class _Seen:
+    """What was seen on the way from a port's name to its records."""
+
+    servers: list[NameServer] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    ttl: int = 0
+    signed: list[bool] = field(default_factory=list)
+    ends: list[datetime] = field(default_factory=list)
+
+    def add(self, name: Name, zone: Zone, looks: _Looks) -> None:
+        """Add what the name servers of a zone showed at one name."""
+        found: list[tuple[NameServer, _Look]] = []
+        for server in zone.servers():
+            replies = looks.replies(name, _TLSA, server.address)
+            serials = looks.replies(zone.name, _SOA, server.address)
+            keys = looks.replies(zone.name, _DNSKEY, server.address)
+            told = replace(
+                server,
+                serial=_oldest(_serials(serials, zone.name)),
+                error=server.error or _error(replies, zone) or _error([*serials, *keys], zone),
+            )
+            self.servers.append(told)
+            messages = [one.message for one in replies if not not_authoritative(one, zone)]
+            found += [(told, _read(message, name)) for message in messages if message]
+            self.ends += [
+                end
+                for one in (*replies, *serials, *keys)
+                if one.message
+                for end in _ends(one.message)
+            ]
+        self.signed += [one.signed for _, one in found]
+        largest: dict[tuple[NameServer, Records], int] = {}
+        for server, one in found:
+            if one.alias is None:
+                key = (server, one.records)
+                largest[key] = max(one.ttl, self.ttl, largest.get(key, 0))
+        self.answers += [Answer(server, records, ttl) for (server, records), ttl in largest.items()]
+        self.ttl = max([self.ttl, *(one.ttl for _, one in found if one.alias)])
+
+
+def _observation(port: Port, name: Name, looks: _Looks, resolver: _Resolver) -> OwnerObservation:
+    seen, passed, error = _Seen(), {name}, ""
+    records, zone = name, looks.zones.of(name)
+    while not error:
+        error = zone.error
+        seen.add(records, zone, looks)
+        aliases = looks.aliases(records)
+        if not aliases:
+            break
+        if len(aliases) > 1:
+            error = f"{text(records)} is an alias of several names"
+        if aliases[0] in passed or len(passed) > _ALIASES:
+            error = f"the aliases from {text(name)} on lead nowhere"
+            break
+        records = aliases[0]
+        passed.add(records)
+        zone = looks.zones.of(records)
+    signed = bool(seen.signed) and all(seen.signed)
+    valid, why = resolver.valid(name, signed=signed)
+    return OwnerObservation(
+        port,
+        text(records),
+        text(zone.name) if zone.hosts else "",
+        tuple(seen.servers),
+        tuple(seen.answers),
+        Security(signed, valid, why, min(seen.ends, default=None)),
+        resolver.records(name),
+        error,
+    )
+
+
+class _Resolver:
+    """What the machine's own resolver has, and what it says of signatures."""
+
+    def __init__(self, session: Session, names: Sequence[Name]) -> None:
+        asked = [(name, _TLSA, check) for name in names for check in (True, False)]
+        replies = session.all(
+            [*asked, (dns.name.root, _SOA, True)],
+            lambda one: session.ask_resolver(one[0], one[1], check=one[2]),
+        )
+        self._checked = {name: replies[name, _TLSA, True] for name in names}
+        self._unchecked = {name: replies[name, _TLSA, False] for name in names}
+        self._root = replies[dns.name.root, _SOA, True]
+
+    def records(self, name: Name) -> Records | None:
+        """Return the records that it has; ``None``: it gave no answer."""
+        reply = self._checked[name]
+        if not (reply.told and reply.message):
+            return None
+        return frozenset(record for rrset in reply.message.answer for record in _records(rrset))
+
+    def valid(self, name: Name, *, signed: bool) -> tuple[bool | None, str]:
+        """Return whether it found the signatures valid, and what is wrong or not known."""
+        reply = self._checked[name]
+        if _authentic(reply):
+            return True, ""
+        if reply.code == "SERVFAIL" and self._unchecked[name].told:
+            return False, f"the resolver finds the signatures bogus: {explained(reply)}"
+        if not reply.told:
+            return None, reply.error
+        if not signed:
+            return False, "the zone is not signed"
+        if _authentic(self._root):
+            return False, "no chain of trust leads to the zone (is its DS record missing?)"
+        return None, "the resolver of this machine does not validate signatures"
+
+
+def _authentic(reply: Reply) -> bool:
+    return bool(reply.told and reply.message and reply.message.flags & dns.flags.AD)
+
+
+def _read(message: Message, name: Name) -> _Look:
+    """Read what an answer says of one name."""
+    for kind in (dns.rdatatype.CNAME, _TLSA):
+        rrset = message.get_rrset(message.answer, name, dns.rdataclass.IN, kind)
+        if rrset:
+            signatures = message.get_rrset(
+                message.answer, name, dns.rdataclass.IN, dns.rdatatype.RRSIG, kind
+            )
+            original = [one.original_ttl for one in signatures or ()]
+            alias = rrset[0].target if kind == dns.rdatatype.CNAME else None
+            ttl = max([rrset.ttl, *original])
+            return _Look(frozenset(_records(rrset)), alias, ttl, bool(original))
+    signed = any(one.rdtype == dns.rdatatype.RRSIG for one in message.authority)
+    return _Look(ttl=_negative_ttl(message), signed=signed)
+
+
+def _records(rrset: RRset) -> list[TlsaRecord]:
+    if rrset.rdtype != _TLSA:
+        return []
+    return [TlsaRecord(one.usage, one.selector, one.mtype, one.cert.hex()) for one in rrset]
+
+
+def _negative_ttl(message: Message) -> int:
+    """How long it is held that there are none (RFC 2308 §5)."""
+    found = [
+        min(rrset.ttl, one.minimum)
+        for rrset in message.authority
+        if rrset.rdtype == _SOA
+        for one in rrset
+    ]
+    return max(found, default=0)
+
+
+def _ends(message: Message) -> list[datetime]:
+    """When the signatures of each set of records end, of several the last one."""
+    return [
+        datetime.fromtimestamp(max(one.expiration for one in rrset), timezone.utc)
+        for rrset in (*message.answer, *message.authority)
+        if rrset.rdtype == dns.rdatatype.RRSIG
+    ]
+
+
+def _serials(replies: Iterable[Reply], apex: Name) -> list[int]:
+    return [
+        one.serial
+        for reply in replies
+        if reply.message
+        for rrset in reply.message.answer
+        if rrset.rdtype == _SOA and rrset.name == apex
+        for one in rrset
+    ]
+
+
+def _oldest(serials: Iterable[int]) -> int | None:
+    """The oldest one, in the arithmetic of RFC 1982."""
+    oldest = None
+    for one in serials:
+        if oldest is None or 0 < (oldest - one) % (1 << 32) < 1 << 31:
+            oldest = one
+    return oldest
+
+
+def _error(replies: Sequence[Reply], zone: Zone) -> str:
+    errors = [error for error in (not_authoritative(one, zone) for one in replies) if error]
+    if not errors or len(errors) == len(replies):
+        return errors[0] if errors else ""
+    return f"it answered {len(replies) - len(errors)} of {len(replies)} times: {errors[0]}"
