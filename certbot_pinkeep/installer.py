@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from certbot import errors, interfaces
+from certbot import errors, interfaces, util
 from certbot.display import util as display_util
 from certbot.plugins import common
 
@@ -24,6 +24,7 @@ from certbot_pinkeep.adapters.certbot_config import INSTALLER, has_keyrings
 from certbot_pinkeep.core.errors import BadOption, PinkeepError, Unsupported
 
 if TYPE_CHECKING:
+    from certbot_pinkeep.workflow.first_look import FirstLook
     from certbot_pinkeep.workflow.guard import Guard
 
 logger = logging.getLogger(__name__)
@@ -235,8 +236,9 @@ class Installer(
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:
         """Bring a lineage into step that may not be due; at once where it is already."""
-        with _certbots_errors():
-            self.guard.look_once(lineage.lineagename, lineage.cert_path, lineage.key_path)
+        if not _is_up_to_date(self.config, lineage):
+            with _certbots_errors():
+                self.guard.look_once(lineage.lineagename, lineage.cert_path, lineage.key_path)
 
     # Between the two
 
@@ -275,7 +277,9 @@ class _Door:
 
     def updating(self, config: Any, lineage: Any) -> None:
         """Bring a lineage into step, unless certbot has called the plugin for that."""
-        if config.installer != INSTALLER and has_keyrings(config):
+        if config.installer == INSTALLER or not has_keyrings(config):
+            return
+        if config.disable_renew_updates or not _is_up_to_date(config, lineage):
             from certbot_pinkeep.workflow import guard
 
             guard.update(config, lineage.lineagename, lineage.cert_path, lineage.key_path)
@@ -286,6 +290,25 @@ class _Door:
             from certbot_pinkeep.workflow import guard
 
             guard.end(config)
+
+
+def _is_up_to_date(config: Any, lineage: Any) -> bool:
+    """Return whether nothing is to be done for a lineage, before anything more of pinkeep is loaded."""
+    from certbot_pinkeep.core import options
+    from certbot_pinkeep.workflow import first_look
+
+    first = first_look.of(config.config_dir, config.work_dir)
+    if first.begin():
+        util.atexit_register(partial(_end, config, first))
+    live = [lineage.cert_path, lineage.key_path]
+    return first.is_enough(lineage.lineagename, options.given(config), live)
+
+
+def _end(config: Any, first: FirstLook) -> None:
+    if first.end():
+        from certbot_pinkeep.workflow.guard import Guard
+
+        Guard(config).end()
 
 
 def _watch() -> None:

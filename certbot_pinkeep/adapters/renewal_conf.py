@@ -21,13 +21,17 @@ import io
 import os
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import configobj
 
+from certbot_pinkeep.adapters.certbot_config import INSTALLER
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.storage import atomic
+
+_OURS = INSTALLER.encode()
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,18 @@ def load(config_dir: str, name: str) -> Renewal | None:
         raise PinkeepError(
             f"Certbot's renewal file {path} cannot be read: {error}. See 'certbot certificates'."
         ) from error
+
+
+def is_ours(config_dir: str, name: str) -> bool:
+    """Return whether pinkeep is the installer of a lineage. Most files that name another are not parsed.
+
+    :raises PinkeepError: when the file cannot be read
+    """
+    with suppress(OSError):
+        if _OURS not in atomic.read(path_of(config_dir, name), atomic.MEDIUM):
+            return False
+    renewal = load(config_dir, name)
+    return renewal is not None and renewal.installer == INSTALLER
 
 
 def written(config_dir: str, name: str) -> object:

@@ -1,4 +1,4 @@
-"""Knowing at a glance that a lineage is in step: ``certbot renew`` looks at all, twice a day.
+"""The cache that tells at a glance that a lineage is up to date: ``certbot renew`` looks at all, twice a day.
 
 The rules:
 
@@ -7,7 +7,8 @@ The rules:
   is left out. What is not given is in the keyring file, which is one of those files.
 * Of a folder its owner and mode are looked at; where its path ends with a slash, also whether files
   in it came, went or were replaced.
-* One more file has the certificates of all lineages, to tell which of them are others than before.
+* One more file has the certificates of all lineages, to tell which of them are others than before. Another
+  one has the lineages of all keyrings.
 * Stamps are a cache below certbot's work dir. A missing or unreadable one, and one that other users
   can change, costs a full run only.
 """
@@ -19,10 +20,18 @@ import os
 import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import Any, TypedDict
 
 from certbot_pinkeep.storage import atomic, shadow
 
 _VERSION = 2
+
+
+class Enrolled(TypedDict):
+    """The lineages that draw on a keyring, and the files that say it as they were then."""
+
+    files: dict[str, list[int] | None]
+    lineages: list[str]
 
 
 class UpToDate:
@@ -35,8 +44,10 @@ class UpToDate:
         self.folder = os.path.join(work_dir, "pinkeep")
         self._trusted: bool | None = None
 
-    def in_step(self, lineage: str, given: Mapping[str, object], watched: Iterable[str]) -> bool:
-        """Whether nothing differs from what was stamped.
+    def is_up_to_date(
+        self, lineage: str, given: Mapping[str, object], watched: Iterable[str]
+    ) -> bool:
+        """Return whether nothing differs from what was stamped.
 
         :param given: options; ``None``: not given
         :param watched: files that must be among the stamped ones: those of the live certificate
@@ -51,22 +62,18 @@ class UpToDate:
                 stamp["version"] == _VERSION
                 and _plain(given).items() <= stamp["options"].items()
                 and set(watched) <= stamp["files"].keys()
-                and all(_stat(name) == seen for name, seen in stamp["files"].items())
+                and all(_stat(name) == before for name, before in stamp["files"].items())
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return False
 
     def set(self, lineage: str, options: Mapping[str, object], paths: Iterable[str]) -> None:
-        """Note that the lineage is in step with these files, and with these options, which count for it."""
-        stamp = {
-            "version": _VERSION,
-            "options": _plain(options),
-            "files": {path: _stat(path) for path in paths},
-        }
-        shadow.make_base(self.folder)
-        if not shadow.is_trusted(self.folder):
-            return
-        atomic.replace(self._path(lineage), json.dumps(stamp).encode(), 0o600, sync=False)
+        """Note that the lineage is up to date with these files, and with these options, which count for it.
+
+        :raises OSError: if this cannot be written
+        """
+        stamp = {"version": _VERSION, "options": _plain(options), "files": seen(paths)}
+        self._write(self._path(lineage), stamp)
 
     def clear(self, lineage: str) -> None:
         """Forget the stamp, so that the next run looks at everything."""
@@ -74,31 +81,49 @@ class UpToDate:
             os.unlink(self._path(lineage))
 
     def certificates(self) -> dict[str, object]:
-        """The certificates as :meth:`set_certificates` noted them, by lineage."""
+        """Return the certificates as :meth:`set_certificates` noted them, by lineage."""
+        return self._read("certificates")
+
+    def set_certificates(self, found: Mapping[str, object]) -> None:
+        """Note the certificates of this run."""
+        self._note("certificates", found)
+
+    def enrolled(self) -> dict[str, Enrolled]:
+        """Return what :meth:`set_enrolled` noted, by keyring."""
+        return self._read("keyrings")
+
+    def set_enrolled(self, found: Mapping[str, Enrolled]) -> None:
+        """Note the lineages that draw on each keyring."""
+        self._note("keyrings", found)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        """Read a file for all lineages. Their own ones end with ``.json``."""
+        path = os.path.join(self.folder, name)
         try:
-            if not shadow.is_trusted(self._certificates):
+            if not shadow.is_trusted(path):
                 return {}
-            noted = json.loads(atomic.read_closed(self._certificates, atomic.LARGE))
+            noted = json.loads(atomic.read_closed(path, atomic.LARGE))
         except (OSError, ValueError, RecursionError):
             return {}
         return noted if isinstance(noted, dict) else {}
 
-    def set_certificates(self, seen: Mapping[str, object]) -> None:
-        """Note the certificates of this run."""
-        content = json.dumps(dict(seen), sort_keys=True)
-        with suppress(OSError):  # they count as changed at the next run
-            if seen != self.certificates():
-                shadow.make_base(self.folder)
-                if not shadow.is_trusted(self.folder):
-                    return
-                atomic.replace(self._certificates, content.encode(), 0o600, sync=False)
+    def _note(self, name: str, found: Mapping[str, object]) -> None:
+        with suppress(OSError):  # the next run looks at everything
+            if found != self._read(name):
+                self._write(os.path.join(self.folder, name), found)
 
-    @property
-    def _certificates(self) -> str:
-        return os.path.join(self.folder, "certificates")  # no lineage's: those end with .json
+    def _write(self, path: str, content: Mapping[str, object]) -> None:
+        shadow.make_base(self.folder)
+        if shadow.is_trusted(self.folder):
+            atomic.replace(path, json.dumps(content, sort_keys=True).encode(), 0o600, sync=False)
 
     def _path(self, lineage: str) -> str:
         return os.path.join(self.folder, f"{lineage}.json")
+
+
+def seen(paths: Iterable[str]) -> dict[str, list[int] | None]:
+    """Look at the state of files; ``None``: one is not there."""
+    return {path: _stat(path) for path in paths}
 
 
 def _plain(options: Mapping[str, object]) -> dict[str, str]:

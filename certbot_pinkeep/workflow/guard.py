@@ -273,7 +273,7 @@ class Guard:
         """
         if self.run.notice():
             util.atexit_register(self.end)
-        if not self.run.stamps.in_step(name, self.given.values(), [cert_path, key_path]):
+        if not self.run.cache.is_up_to_date(name, self.given.values(), [cert_path, key_path]):
             self.keep_once(name)
         if not self._more_to_come(name):
             self._finish()
@@ -405,7 +405,8 @@ class Guard:
 
     def end(self) -> None:
         """Publish what another installer has changed in this run after the last lineage's turn."""
-        self.run.notice_again()
+        if not self.run.notice():
+            self.run.notice_again()
         self.finish_late()
 
     def _was_pinned(self, name: str) -> bool:

@@ -23,19 +23,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.carriers import apache, servers
 from certbot_pinkeep.core.errors import (
     DamagedState,
     NotCovered,
     PinkeepError,
-    PublishFailed,
     TypeMissing,
 )
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.options import Options
-from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage.uptodate import UpToDate
-from certbot_pinkeep.workflow import enrol, issue, stage
+from certbot_pinkeep.workflow import enrol, enrolled, first_look, issue, stage
+from certbot_pinkeep.workflow.first_look import FirstLook
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.load import Loader, Turn
 from certbot_pinkeep.workflow.publish import Failure, Publisher, Report, Taken
@@ -52,13 +49,16 @@ class Run:
 
     :param config_dir: certbot's ``--config-dir``
     :param work_dir: certbot's ``--work-dir``
+    :param first: the look of this process that comes before; ``None``: none
     """
 
-    def __init__(self, config_dir: str, work_dir: str) -> None:
+    def __init__(self, config_dir: str, work_dir: str, first: FirstLook | None = None) -> None:
+        self.first = first or FirstLook(config_dir, work_dir)
+        self.first.is_over = True
         self.config_dir = config_dir
         self.workspace = Workspace(config_dir, work_dir, _glance)
         self.publisher = Publisher(self.workspace)
-        self.stamps = UpToDate(work_dir)
+        self.cache = self.first.cache
         self._values: dict[str, Mapping[str, object]] = {}
         self._loader = Loader(self.workspace, self.publisher.tried)
         self._certificates: dict[str, object] | None = None  # their files as of the last look
@@ -66,7 +66,7 @@ class Run:
         #: Whether the admin chose the installer of every lineage; ``None``: not asked yet. Certbot
         #: takes long to tell, and tells the same for each of them.
         self.everyone: bool | None = None
-        self._enrolled: set[str] | None = None
+        self._enrolled: frozenset[str] | None = None
         self._last: dict[bool, str | None] = {}
 
     def handover_new(self, request: IssueRequest) -> KeyAndCsr | None:
@@ -108,7 +108,8 @@ class Run:
         if self._certificates is not None:
             return False
         self.workspace.store.tick(clock.now())
-        self._certificates = self.stamps.certificates()
+        self.first.begin()
+        self._certificates = dict(self.first.noted or {})
         self.notice_again()
         return True
 
@@ -137,17 +138,9 @@ class Run:
         return found
 
     def is_enrolled(self, lineage: str) -> bool:
-        """Whether the lineage draws on a keyring that has not left pinning; one whose file is damaged
-        counts. A keyring leaves when nothing binds any more and its header is gone."""
+        """Return whether the lineage draws on a keyring that has not left pinning; see ``enrolled``."""
         if self._enrolled is None:
-            now = clock.now()
-            self._enrolled = {
-                member.lineage
-                for name in self.workspace.store.names()
-                for state in self.workspace.at_best(name, now)
-                if not state.unpinned(now) or _has_header(state)
-                for member in state.keyring.drawing
-            }
+            self._enrolled = enrolled.lineages(self.workspace, self.cache)
         return lineage in self._values or lineage in self._enrolled
 
     def last(self, *, everyone: bool) -> str | None:
@@ -162,9 +155,11 @@ class Run:
     def _find_last(self, *, everyone: bool) -> str | None:
         for name in reversed(renewal_conf.names(self.config_dir)):
             with suppress(PinkeepError):
-                renewal = renewal_conf.load(self.config_dir, name)
-                ours = renewal is not None and renewal.installer == "pinkeep"
-                if everyone or ours or self.is_enrolled(name):
+                if (
+                    everyone
+                    or self.is_enrolled(name)
+                    or renewal_conf.is_ours(self.config_dir, name)
+                ):
                     return name
         return None
 
@@ -194,7 +189,7 @@ class Run:
             self._failed = True
             _raise(failures, several=len(waiting) > 1)
         if self._certificates is not None and not self._failed:
-            self.stamps.set_certificates(self._certificates)
+            self.cache.set_certificates(self._certificates)
         return reports
 
     def renewed(self, name: str) -> str:
@@ -222,9 +217,9 @@ class Run:
             try:
                 if report.settled:
                     values = {**self._values[live.name], "keyring": taken.chosen.keyring}
-                    self.stamps.set(live.name, values, paths)
+                    self.cache.set(live.name, values, paths)
                 else:
-                    self.stamps.clear(live.name)
+                    self.cache.clear(live.name)
             except OSError as error:
                 logger.debug("No stamp: %s", error)
 
@@ -239,7 +234,7 @@ def _glance(names: Sequence[str]) -> list[TlsObservation]:
 def of(config_dir: str, work_dir: str) -> Run:
     """The round of this process. Certbot makes an installer for each lineage; this is what they
     share."""
-    return Run(config_dir, work_dir)
+    return Run(config_dir, work_dir, first_look.of(config_dir, work_dir))
 
 
 def handover_new(
@@ -278,12 +273,3 @@ def _raise(failures: list[Failure], *, several: bool) -> NoReturn:
         for text, names in told.items()
     ]
     raise PinkeepError(" ".join(parts)) from failures[0].error
-
-
-def _has_header(state: State) -> bool:
-    """Whether the snippet still has the server send a header."""
-    with suppress(PublishFailed):
-        text = apache.read_snippet(state.snippet) if state.snippet else None
-        kind = servers.kind_of(state.snippet, text)
-        return text is not None and kind.read_policy(text) is not None
-    return True

@@ -378,8 +378,21 @@ BREAKS = (
     *_of(
         "storage/uptodate",
         "uptodate trust",
-        ('all(_stat(name) == seen for name, seen in stamp["files"].items())', "True"),
+        ('all(_stat(name) == before for name, before in stamp["files"].items())', "True"),
         ('set(watched) <= stamp["files"].keys()', "True"),
+    ),
+    *_of(
+        "workflow/first_look",
+        "cost",
+        ("if self.is_over or self._changed:", "if self.is_over:"),
+        ("if self.noted != self._certificates.stamps():", "if False:"),
+        ("self._shadow.tick(clock.now())", "pass"),
+    ),
+    *_of(
+        "workflow/enrolled",
+        "cost",
+        ('noted is None or noted.get("files") != files', "noted is None"),
+        ("not state.unpin\n", "True\n"),
     ),
     # Other installers' lineages (G9, G11, G12)
     *_of(

@@ -8,7 +8,9 @@ from typing import Any
 
 from certbot import configuration
 
+from certbot_pinkeep.core import options
 from certbot_pinkeep.installer import Installer
+from simulated.machine import Machine
 from simulated.values import Site
 
 
@@ -56,3 +58,24 @@ def lineage(site: Site) -> Any:
         cert_path=str(live / "cert.pem"),
         key_path=str(live / "privkey.pem"),
     )
+
+
+def config(machine: Machine, **given: object) -> Any:
+    """Certbot's configuration in a run of ``certbot renew`` with another installer."""
+    found: dict[str, object] = {
+        "config_dir": str(machine.config),
+        "work_dir": str(machine.work),
+        "live_dir": str(machine.config / "live"),
+        "renewal_configs_dir": str(machine.config / "renewal"),
+        "certname": None,
+        "domains": [],
+        "must_staple": False,
+        "dry_run": False,
+        "verb": "renew",
+        "installer": "apache",
+        "csr": None,
+        "disable_renew_updates": False,
+        "key_type": "ecdsa",
+    }
+    found |= {options.destination(option): None for option in options.OPTIONS}
+    return SimpleNamespace(**{**found, **given})

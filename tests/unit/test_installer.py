@@ -153,7 +153,7 @@ def test_second_renew_looks_at_nothing(site: Site, said: list[str]) -> None:
     plugin(site).generic_updates(lineage(site))
     assert site.tree() == before and len(said) == 1
     guard = plugin(site).guard
-    assert guard.run.stamps.in_step(site.name, options.given(guard.config), [])
+    assert guard.run.cache.is_up_to_date(site.name, options.given(guard.config), [])
 
 
 def test_renewed_lineage_is_brought_into_step(site: Site) -> None:

@@ -108,7 +108,7 @@ def test_g3_no_place_where_a_file_is_expected_hangs_a_run(tmp_path: Path, kind: 
     stamps = UpToDate(work)
     stamps.set("example.com", {}, [])
     plant(Path(stamps.folder, "example.com.json"), kind)
-    assert not stamps.in_step("example.com", {}, [])
+    assert not stamps.is_up_to_date("example.com", {}, [])
 
     folders = Folders(str(site.config))
     plant(Path(folders.keys, "0000_key-certbot.pem"), kind)

@@ -156,9 +156,9 @@ def test_g8_a_stamp_that_others_can_change_is_not_believed(tmp_path: Path, level
     """Whoever could plant one would keep a lineage from ever being looked at."""
     work = str(tmp_path / "work")
     UpToDate(work).set("example.com", {}, [])
-    assert UpToDate(work).in_step("example.com", {}, [])
+    assert UpToDate(work).is_up_to_date("example.com", {}, [])
     (tmp_path / level).chmod(0o777)
-    assert not UpToDate(work).in_step("example.com", {}, [])
+    assert not UpToDate(work).is_up_to_date("example.com", {}, [])
 
 
 def test_g8_nothing_is_written_below_a_folder_of_others(

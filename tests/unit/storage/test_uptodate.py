@@ -29,7 +29,7 @@ class Stamped:
 
     def in_step(self, options: dict[str, object] | None = None) -> bool:
         """Whether a run would be left out."""
-        return self.stamps.in_step("example.com", options or OPTIONS, [str(self.cert)])
+        return self.stamps.is_up_to_date("example.com", options or OPTIONS, [str(self.cert)])
 
 
 @pytest.fixture
@@ -83,7 +83,9 @@ def test_other_options_differ(stamped: Stamped) -> None:
 
 def test_live_certificate_must_be_among_the_stamped_files(stamped: Stamped) -> None:
     """A lineage that moved elsewhere is looked at."""
-    assert not stamped.stamps.in_step("example.com", OPTIONS, [str(stamped.folder / "cert.pem")])
+    assert not stamped.stamps.is_up_to_date(
+        "example.com", OPTIONS, [str(stamped.folder / "cert.pem")]
+    )
 
 
 def test_file_that_was_missing_counts(stamped: Stamped, tmp_path: Path) -> None:
@@ -99,4 +101,4 @@ def test_lineages_have_their_own_stamps(stamped: Stamped) -> None:
     """Clearing one leaves the other; clearing none is no error."""
     stamped.stamps.clear("another")
     assert stamped.in_step()
-    assert not stamped.stamps.in_step("another", OPTIONS, [])
+    assert not stamped.stamps.is_up_to_date("another", OPTIONS, [])

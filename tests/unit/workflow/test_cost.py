@@ -6,24 +6,33 @@ What a run spares must hide nothing: a change by another process is seen at once
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from certbot.display import util as display_util
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certbot_pinkeep import installer as installers
+from certbot_pinkeep.adapters import certbot_config, clock
 from certbot_pinkeep.core import hostnames, options
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic, catalogue
 from certbot_pinkeep.storage.store import Store
-from certbot_pinkeep.workflow import move, run
+from certbot_pinkeep.storage.uptodate import UpToDate
+from certbot_pinkeep.workflow import enrolled, first_look, guard, move, requests, run
 from simulated.keeper import take_turn
 from simulated.machine import Machine
-from simulated.values import NOW, fake_pin, ring_key
+from simulated.plugin import config
+from simulated.values import DAY, NOW, fake_pin, make_pem, ring_key
 
 
 class Looks:
@@ -105,6 +114,161 @@ def test_a_lineage_costs_the_same_beside_many_keyrings(tmp_path: Path, looks: Lo
             turn(machine, one, name)
         counts.append((looks.read.total(), looks.seen.total()))
     assert counts[0] == counts[1]
+
+
+INSTALLERS = ("pinkeep", "apache")
+
+
+@pytest.fixture(autouse=True)
+def _at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is NOW, and certbot prints nothing."""
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    monkeypatch.setattr(display_util, "notify", lambda text: None)
+
+
+def process(
+    machine: Machine, installer: str, *names: str, **given: object
+) -> list[Callable[[], object]]:
+    """``certbot renew`` comes to these lineages, none of which is due; what is left for its end."""
+    ending: list[Callable[[], object]] = []
+    certbot = SimpleNamespace(atexit_register=ending.append)
+    run.of.cache_clear()
+    first_look.of.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(installers, "util", certbot)
+        patch.setattr(guard, "util", certbot)
+        patch.setattr(guard, "_issued", [])
+        patch.setattr(certbot_config, "is_given", lambda config, option: False)
+        found = config(machine, installer=installer, **given)
+        for name in names:
+            live = machine.config / "live" / name
+            lineage: Any = SimpleNamespace(lineagename=name, cert_path=str(live / "cert.pem"))
+            lineage.key_path = str(live / "privkey.pem")
+            if installer == "pinkeep":
+                plugin = installers.Installer(found, installer)
+                plugin.generic_updates(lineage)
+            installers._Door().updating(found, lineage)
+    return ending
+
+
+def in_step(root: Path, installer: str, *others: str) -> tuple[Machine, list[str]]:
+    """Three lineages that a run of this installer has found up to date, and others that are not enrolled."""
+    machine = with_keyrings(root / "it", 3)
+    names = [f"old-{number}.test" for number in range(3)]
+    for name in others:
+        machine.issue(name)
+    for name in (*names, *others):
+        path = machine.renewal(name)
+        path.write_text(path.read_text().replace("pinkeep", installer))
+    for _ in range(2):
+        process(machine, installer, *names)
+    return machine, names
+
+
+@pytest.mark.parametrize("installer", INSTALLERS)
+def test_run_without_news_reads_one_small_file_a_lineage(
+    tmp_path: Path, looks: Looks, installer: str
+) -> None:
+    """It starts no run, and loads no keyring file, whichever installer the lineages have."""
+    machine, names = in_step(tmp_path, installer)
+    looks.clear()
+    process(machine, installer, *names)
+    own = machine.work / "pinkeep"
+    assert looks.read == Counter(
+        str(own / one) for one in ("certificates", *(f"{n}.json" for n in names))
+    )
+    assert run.of.cache_info().currsize == 0
+
+
+def test_lineages_that_are_not_enrolled_cost_no_look_at_a_keyring(
+    tmp_path: Path, looks: Looks
+) -> None:
+    """Not even in a run that has to look at a lineage that is."""
+    others = ("a-new.test", "z-new.test")
+    machine, names = in_step(tmp_path, "apache", *others)
+    process(machine, "apache", *names, *others)
+    machine.issue(names[0], Path(machine.look(names[0]).key_path).read_bytes())
+    looks.clear()
+    process(machine, "apache", others[0])
+    assert not [path for path in looks.read if path.endswith(".conf") and "/pinkeep/" in path]
+    assert str(machine.renewal(others[0])) not in looks.read
+
+
+def _other_key(machine: Machine, name: str) -> None:
+    machine.keeper.pin_key(name, make_pem(), NOW)
+
+
+#: What may happen between two runs, or in one, to the first of three lineages.
+NEWS: dict[str, Callable[[Machine, str], object]] = {
+    "renewed": lambda m, n: m.issue(n, Path(m.look(n).key_path).read_bytes()),
+    "keyring file changed": _other_key,
+    "snippet gone": lambda m, n: m.snippet(n).unlink(),
+    "a certificate came": lambda m, n: m.issue("new.test"),
+    "another one went": lambda m, n: m.delete("old-2.test"),
+    "no stamps": lambda m, n: shutil.rmtree(m.work / "pinkeep"),
+}
+
+
+@pytest.mark.parametrize("news", NEWS)
+@pytest.mark.parametrize("installer", INSTALLERS)
+def test_news_starts_the_run(tmp_path: Path, installer: str, news: str) -> None:
+    """Nothing that a full look would see is passed over."""
+    machine, names = in_step(tmp_path, installer)
+    NEWS[news](machine, names[0])
+    process(machine, installer, names[0])
+    assert run.of.cache_info().currsize == 1
+
+
+@pytest.mark.parametrize("installer", INSTALLERS)
+def test_option_that_is_given_starts_the_run(tmp_path: Path, installer: str) -> None:
+    """It is the keyring's from then on."""
+    machine, names = in_step(tmp_path, installer)
+    for end in process(machine, installer, names[0], **{options.destination("max-age"): "300"}):
+        end()
+    assert machine.published(names[0]).max_age == 300
+
+
+def test_g12_certificate_that_came_while_the_run_went_on_is_seen_at_its_end(tmp_path: Path) -> None:
+    """Another installer has renewed a certificate for a pinned host after the last lineage's turn."""
+    machine, names = in_step(tmp_path, "apache")
+    (end,) = process(machine, "apache", *names)
+    machine.issue("new.test", hosts=(names[0],))
+    new = machine.look("new.test").pin
+    end()
+    assert new in machine.published(names[0]).pins
+
+
+def test_g8_time_of_a_run_without_news_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that is set back after that is noticed."""
+    machine, names = in_step(tmp_path, "apache")
+    monkeypatch.setattr(clock, "now", lambda: NOW + DAY)
+    (end,) = process(machine, "apache", *names)
+    end()
+    assert machine.keeper.store.latest_known(NOW) == NOW + DAY
+
+
+def test_g11_what_is_noted_of_enrolled_lineages_is_never_old(tmp_path: Path) -> None:
+    """A keyring that changed, leaves, or cannot be read is read anew."""
+    machine, names = in_step(tmp_path, "apache")
+    cache = UpToDate(str(machine.work))
+
+    def found() -> frozenset[str]:
+        return enrolled.lineages(machine.keeper, cache)
+
+    assert found() == found() == {*names}
+    keeper = machine.keeper
+    machine.issue("new.test")
+    machine.keep("new.test", names[2])
+    assert "new.test" in found()
+    requests.unpin(keeper, names[0], NOW)
+    assert names[0] in found() and names[0] not in cache.enrolled()
+    Path(keeper.store.path(names[1])).write_bytes(b"rubbish")
+    assert names[1] in found() and names[1] not in cache.enrolled()
+    for path in (p for name in names for p in keeper.store.paths(name)):
+        Path(path).unlink()
+    assert found() == frozenset()
 
 
 def a_state(name: str, *hosts: str) -> State:

@@ -6,18 +6,17 @@ import atexit
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from certbot import util
 
 from certbot_pinkeep.adapters import certbot_config, lineage, renewal_conf
-from certbot_pinkeep.core import options
 from certbot_pinkeep.core.key_and_csr import SavedCsr
 from certbot_pinkeep.storage import keys_and_csrs
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.workflow import guard, run
 from simulated.machine import Machine
+from simulated.plugin import config
 from simulated.values import make_pem
 
 A, Z = "a.example", "z.example"
@@ -48,27 +47,6 @@ def enrolled(machine: Machine, name: str) -> None:
     machine.issue(name)
     machine.keep(name, name)
     others(machine, name)
-
-
-def config(machine: Machine, **given: object) -> Any:
-    """Certbot's configuration."""
-    found: dict[str, object] = {
-        "config_dir": str(machine.config),
-        "work_dir": str(machine.work),
-        "live_dir": str(machine.config / "live"),
-        "renewal_configs_dir": str(machine.config / "renewal"),
-        "certname": None,
-        "domains": [],
-        "must_staple": False,
-        "dry_run": False,
-        "verb": "renew",
-        "installer": "apache",
-        "csr": None,
-        "disable_renew_updates": False,
-        "key_type": "ecdsa",
-    }
-    found |= {options.destination(option): None for option in options.OPTIONS}
-    return SimpleNamespace(**{**found, **given})
 
 
 def test_g12_certificate_whose_turn_never_came_is_loaded_at_the_end(

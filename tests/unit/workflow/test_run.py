@@ -68,8 +68,8 @@ def test_second_round_is_in_step(machine: Machine) -> None:
     one.finish()
     for name in NAMES:
         values = {**machine.options("shared").settings, "keyring": "shared"}
-        assert one.stamps.in_step(name, values, [])
-        assert not one.stamps.in_step(name, {**values, "max-age": "1"}, [])
+        assert one.cache.is_up_to_date(name, values, [])
+        assert not one.cache.is_up_to_date(name, {**values, "max-age": "1"}, [])
 
 
 def test_g3_renewed_certificates_are_loaded_once_though_nothing_can_be_published(
@@ -202,9 +202,9 @@ def test_certificate_that_appears_below_is_looked_for(machine: Machine, subdomai
     for name in NAMES:
         take_turn(one, machine.look(name), values, chosen)
     one.finish()
-    assert one.stamps.in_step(NAMES[0], values, [])
+    assert one.cache.is_up_to_date(NAMES[0], values, [])
     machine.issue("below.a.pin.test")
-    assert one.stamps.in_step(NAMES[0], values, []) == (not subdomains)
+    assert one.cache.is_up_to_date(NAMES[0], values, []) == (not subdomains)
 
 
 def test_g2_certificates_are_not_loaded_together_with_one_that_clients_refuse(
@@ -235,7 +235,7 @@ def test_renewal_file_that_was_changed_is_looked_at(machine: Machine) -> None:
     one.finish()
     chosen = machine.options("shared")
     values = {**chosen.settings, "keyring": "shared"}
-    assert one.stamps.in_step(NAMES[0], values, [])
+    assert one.cache.is_up_to_date(NAMES[0], values, [])
     path = machine.renewal(NAMES[0])
     path.write_text(path.read_text().replace("pinkeep", "none"))
-    assert not one.stamps.in_step(NAMES[0], values, [])
+    assert not one.cache.is_up_to_date(NAMES[0], values, [])
