@@ -22,3 +22,8 @@ def after(now: datetime, began: float) -> datetime:
     Begun seconds do not count: a later run would take its own time for a clock that was set back.
     """
     return now + timedelta(seconds=int(seconds() - began))
+
+
+def pause(seconds: float) -> None:
+    """Wait."""
+    time.sleep(seconds)

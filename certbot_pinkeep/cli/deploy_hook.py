@@ -1,4 +1,8 @@
-"""``certbot-pinkeep deploy-hook``."""
+"""``certbot-pinkeep deploy-hook``.
+
+The rule: a hook that is linked runs for every lineage, so it says nothing of a lineage that is not pinned.
+Certbot may enrol that lineage in the same run.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from certbot_pinkeep.adapters import certbot_config, clock, lineage, renewal_con
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.cli import context, output
 from certbot_pinkeep.cli.parser import Commands, add_command
-from certbot_pinkeep.core import options, text
+from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import BadKey, PinkeepError
 from certbot_pinkeep.workflow import move, run
 from certbot_pinkeep.workflow.load import Turn
@@ -55,12 +59,6 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
             if keyring is not None:
                 output.print_step(Publisher(workspace).publish(keyring, clock.now()))
             move.check_accepted(workspace, name, names, pin, clock.now())
-        print(
-            text.joined(
-                f"{name} is not pinned. Pin this certificate.",
-                text.command(f"certbot renew --cert-name {name} --installer pinkeep"),
-            )
-        )
         return 0
     given = options.given(config)
     keyring, values = name, given

@@ -14,6 +14,7 @@ The rules:
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Mapping
 from functools import partial
@@ -22,7 +23,7 @@ from typing import Any
 from certbot_pinkeep.adapters import certbot_config, clock, lineage, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.carriers import snippets
-from certbot_pinkeep.cli import context, output
+from certbot_pinkeep.cli import context, output, served
 from certbot_pinkeep.cli.check import address
 from certbot_pinkeep.cli.parser import Commands, add_command
 from certbot_pinkeep.core import options, pins, rollover, text
@@ -135,11 +136,15 @@ def _pin(parsed: argparse.Namespace, config: Any, key: PrivateKey | None) -> int
             output.print_step(report)
     for renewal in found:
         print(_renewed_by(renewal))
+    for report in reports:
+        for sentence in served.told(config, workspace, report, parsed.connect):
+            output.tell(sentence)
     for report in reports if key is not None else ():
         assert key is not None
         print(_next(workspace, report.keyring, key, found))
     if failures:
         raise failures[0].error
+    print(_to_know(config.config_dir, reports[0].keyring))
     return 0
 
 
@@ -222,6 +227,18 @@ def _remember(config: Any, renewal: Renewal) -> None:
 def _renewed_by(renewal: Renewal) -> str:
     by = f" The installer {renewal.installer} stays." if renewal.installer else ""
     return f"Certbot renews {renewal.name} with pinned keys from now on.{by}"
+
+
+def _to_know(config_dir: str, keyring: str) -> str:
+    """Tell what an admin has to know next."""
+    above, name = os.path.split(os.path.abspath(config_dir))
+    tar = shlex.join(["tar", "-C", above, "-czf", f"/root/{name}.tar.gz", name])
+    return (
+        "Know next:\n"
+        f"  Back up the keys, now and after each renewal:  (umask 077; {tar})\n"
+        "  Let cron look at the site every day:           certbot-pinkeep check\n"
+        f"  Never just uninstall. To leave pinning:        certbot-pinkeep unpin {keyring}"
+    )
 
 
 def _next(workspace: Workspace, keyring: str, key: PrivateKey, found: list[Renewal]) -> str:

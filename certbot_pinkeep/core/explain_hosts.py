@@ -9,7 +9,7 @@ The rules:
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from certbot_pinkeep.core import times
@@ -247,6 +247,34 @@ def sent_without_key(name: str, hosts: tuple[str, ...]) -> str:
         "Clients ignore the header, or it pins a CA. pinkeep does not record it. Take the line that sends "
         "the header out of the web server's configuration."
     )
+
+
+def served(hosts: Sequence[str], until: datetime | None) -> str:
+    """Tell which hosts send the pins now, and until when clients hold these pins.
+
+    :param until: ``None``: the pins are for reports only
+    """
+    verb = "sends" if len(hosts) == 1 else "send"
+    held = "Clients report, and hold no pins."
+    if until is not None:
+        held = f"A client that comes now holds them until {times.text(until)}."
+    return f"{', '.join(hosts)} {verb} these pins now. {held}"
+
+
+def not_served(title: str, silent: Sequence[str], unseen: Sequence[str], *, ready: bool) -> str:
+    """Tell which hosts do not send the pins, or were not seen, and which command helps.
+
+    :param title: the server
+    :param ready: whether the server includes the pins of all keyrings
+    """
+    told = ""
+    if silent:
+        told = f"{title} does not send these pins yet for {', '.join(silent)}."
+    if unseen:
+        told = joined(told, f"pinkeep could not see what {', '.join(unseen)} sends.")
+    if ready:
+        return joined(told, command("certbot-pinkeep check"))
+    return joined(told, f"setup has not prepared {title}.", command("certbot-pinkeep setup"))
 
 
 def not_seen(name: str, hosts: Mapping[str, str]) -> str:

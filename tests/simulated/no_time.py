@@ -19,5 +19,13 @@ def _fsync(descriptor: object) -> None:
     """What is written is there as long as the machine runs."""
 
 
-for _owner, _name, _instead in ((clock, "seconds", _seconds), (os, "fsync", _fsync)):
+def _pause(seconds: float) -> None:
+    """Nothing needs a moment."""
+
+
+for _owner, _name, _instead in (
+    (clock, "seconds", _seconds),
+    (clock, "pause", _pause),
+    (os, "fsync", _fsync),
+):
     setattr(_owner, _name, _instead)  # for good, in this process

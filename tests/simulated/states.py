@@ -474,13 +474,6 @@ def keys_of_a_stranger(server: Server) -> None:
     os.chown(server.config / "keys", 12345, -1)
 
 
-def hook_for_unpinned(server: Server) -> None:
-    """Certbot runs the hook for a certificate that is not pinned."""
-    server.certify("a.test", installer="null")
-    server.reload()
-    server.environ["RENEWED_LINEAGE"] = str(server.live())
-
-
 def hook_only(server: Server) -> None:
     """The hook is meant to pin it, but its renewals make new keys."""
     server.certify("a.test", installer="null", more='--deploy-hook "certbot-pinkeep deploy-hook"')

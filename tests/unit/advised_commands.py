@@ -175,14 +175,6 @@ ROWS = [
     ),
     Row(
         "cli/deploy_hook",
-        states.hook_for_unpinned,
-        "certbot-pinkeep deploy-hook",
-        " is not pinned. Pin this certificate.",
-        RENEW,
-        sound,
-    ),
-    Row(
-        "cli/deploy_hook",
         states.hook_only,
         "certbot-pinkeep deploy-hook",
         "lock out every client that holds the pins.",

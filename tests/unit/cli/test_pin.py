@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certbot_pinkeep.adapters import clock, probe, renewal_conf
+from certbot_pinkeep.carriers import layout
 from certbot_pinkeep.cli import main
-from certbot_pinkeep.core import rollover
+from certbot_pinkeep.core import rollover, times
 from certbot_pinkeep.core.errors import BadKey
 from certbot_pinkeep.core.header import Header, write_header
 from certbot_pinkeep.core.kinds import KeyKind
@@ -90,6 +91,62 @@ def test_certificate_is_pinned_at_once(site: Machine, capsys: Said) -> None:
     renewal = renewal_conf.load(str(site.config), NAME)
     assert renewal is not None and renewal.reuse_key
     assert renewal.options == {} and site.state(NAME).settings["max-age"] == "60"
+
+
+SET_UP, NOT_SET_UP = True, False
+
+
+@pytest.mark.parametrize(
+    ("shows", "set_up", "told"),
+    [
+        (
+            "pins",
+            NOT_SET_UP,
+            f"{NAME} sends these pins now. A client that comes now holds them until ",
+        ),
+        ("pins later", SET_UP, f"{NAME} sends these pins now."),
+        (
+            "nothing",
+            NOT_SET_UP,
+            f"yet for {NAME}. setup has not prepared Apache. Run: certbot-pinkeep setup",
+        ),
+        (
+            "nothing",
+            SET_UP,
+            f"Apache does not send these pins yet for {NAME}. Run: certbot-pinkeep check",
+        ),
+        ("unreachable", SET_UP, f"could not see what {NAME} sends. Run: certbot-pinkeep check"),
+    ],
+)
+def test_pin_ends_with_what_is_served_and_what_to_know_next(
+    site: Machine,
+    capsys: Said,
+    monkeypatch: pytest.MonkeyPatch,
+    shows: str,
+    set_up: bool,
+    told: str,
+) -> None:
+    """A server that was just reloaded needs a moment; a machine that was not set up names the command."""
+    looks: list[str] = []
+
+    def glance(names: Sequence[str], connect: object = None) -> list[TlsObservation]:
+        looks.append(shows)
+        headers: tuple[tuple[str, str], ...] = ()
+        if shows == "pins" or len(looks) > 3:
+            value = site.published(NAME).header_value if site.snippet(NAME).exists() else ""
+            headers = (("public-key-pins", value),) if shows.startswith("pins") and value else ()
+        if shows == "unreachable":
+            return [TlsObservation(name, stopped="unreachable", error="nobody") for name in names]
+        return [TlsObservation(name, certificate=b"of somebody", headers=headers) for name in names]
+
+    monkeypatch.setattr(probe, "glance", glance)
+    monkeypatch.setattr(layout, "is_set_up", lambda kind, config_dir: set_up)
+    code, out, _ = call(site, capsys, NAME, "--max-age", "86400")
+    assert code == 0 and told in out
+    if shows.startswith("pins"):
+        assert f"until {times.text(NOW + DAY)}." in out
+    for one in ("tar -C", "certbot-pinkeep check", f"certbot-pinkeep unpin {NAME}"):
+        assert one in out.partition("Know next:")[2]
 
 
 def test_several_certificates_share_a_keyring(site: Machine, capsys: Said) -> None:
@@ -254,7 +311,7 @@ def test_g2_header_of_before_is_looked_at_where_it_is_said(
 
     monkeypatch.setattr(probe, "glance", glance)
     code, out, _ = call(site, capsys, NAME, "--connect", "192.0.2.1:4433")
-    assert code == 0 and asked == [((NAME,), ("192.0.2.1", 4433))]
+    assert code == 0 and set(asked) == {((NAME,), ("192.0.2.1", 4433))}
     assert f"pinkeep could not see which pins {NAME} sends already (nothing answers)" in out
     words = "add --channel header --label earlier --until 2026-12-31 --pin"
     assert f"certbot-pinkeep release {NAME} {words.rpartition('2026')[0]}" in out

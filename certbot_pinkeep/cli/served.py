@@ -1,0 +1,100 @@
+"""What the hosts of a keyring send after the keyring was published, seen over TLS.
+
+The rules:
+
+* A host sends the pins if it was seen sending them. A server that was just reloaded needs a moment.
+* If a host does not send the pins, or was not seen, the command that helps is named.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.carriers import layout
+from certbot_pinkeep.carriers.servers import KINDS
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.core import earlier, explain_hosts
+from certbot_pinkeep.core.errors import BadHeader, BadPolicy
+from certbot_pinkeep.core.header import read_header
+from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.workflow.publish import Report
+from certbot_pinkeep.workflow.workspace import Workspace
+
+if TYPE_CHECKING:
+    from certbot_pinkeep.core.observations import TlsObservation
+
+logger = logging.getLogger(__name__)
+
+#: How often a server is looked at that was just reloaded, and the seconds in between.
+_LOOKS, _PAUSE = 10, 0.3
+
+
+def told(
+    config: Any, workspace: Workspace, report: Report, connect: tuple[str, int] | None
+) -> list[str]:
+    """Tell which hosts of a keyring send what was published, as sentences."""
+    state = context.load_one(workspace, report.keyring)
+    current = state.ledger.current
+    if current is None or not report.snippet or report.unpinned:
+        return []
+    title, policy = report.server.title, current.policy
+    if report.stopped:
+        return [f"{title} does not run. It sends the pins when you start it."]
+    names = [name for one in report.taken for name in one.live.names]
+    hosts = earlier.hosts_to_see(dict.fromkeys(names))
+    sending, silent, unseen = _looked_at(hosts, policy, connect, again=report.reloaded)
+    until = clock.now() + timedelta(seconds=policy.max_age)
+    said = []
+    if sending:
+        said.append(explain_hosts.served(sending, None if policy.report_only else until))
+    if silent or unseen:
+        ready = layout.is_set_up(KINDS[report.server.kind], config.config_dir)
+        said.append(explain_hosts.not_served(title, silent, unseen, ready=ready))
+    return said
+
+
+def _looked_at(
+    hosts: Sequence[str], policy: Policy, connect: tuple[str, int] | None, *, again: bool
+) -> tuple[list[str], list[str], list[str]]:
+    """Look at hosts.
+
+    :param again: whether a host that does not send the pins yet may send them in a moment
+    :returns: those that send the pins, those that do not, and those that were not seen
+    """
+    for count in range(_LOOKS if again else 1):
+        if count:
+            clock.pause(_PAUSE)
+        shown = _glance(hosts, connect)
+        answered = {one.host for one in shown if not one.stopped and one.certificate is not None}
+        without = {one.host for one in shown if one.host in answered and not _sends(one, policy)}
+        if not without:
+            break
+    return (
+        [host for host in hosts if host in answered - without],
+        [host for host in hosts if host in without],
+        [host for host in hosts if host not in answered],
+    )
+
+
+def _glance(hosts: Sequence[str], connect: tuple[str, int] | None) -> list[TlsObservation]:
+    from certbot_pinkeep.adapters import probe
+
+    try:
+        return probe.glance(hosts, connect)
+    except (OSError, ValueError, RuntimeError) as error:  # what is done is done, seen or not
+        logger.debug("The hosts could not be looked at: %s", error)
+        return []
+
+
+def _sends(shown: TlsObservation, policy: Policy) -> bool:
+    for name, value in shown.headers:
+        if name.lower() == policy.header_name.lower():
+            with suppress(BadHeader, BadPolicy):
+                found = read_header(value)
+                return (found.pins, found.max_age) == (policy.pins, policy.max_age)
+    return False
