@@ -58,6 +58,10 @@ setup(
             "trustkit = certbot_pinkeep.exports.apps:trustkit",
             "tlsa = certbot_pinkeep.exports.dns:tlsa",
         ],
+        "certbot_pinkeep.zones": [
+            "rfc2136 = certbot_pinkeep.carriers.zones.rfc2136:Rfc2136",
+            "powerdns = certbot_pinkeep.carriers.zones.powerdns:PowerDns",
+        ],
         "console_scripts": ["certbot-pinkeep = certbot_pinkeep.cli.main:main"],
     },
     classifiers=[

@@ -1,4 +1,4 @@
-"""What name servers and ports showed: values only. Pure."""
+"""What name servers and ports showed, and what is to become of records: values only. Pure."""
 
 from __future__ import annotations
 
@@ -123,3 +123,19 @@ class PortObservation:
     def where(self) -> str:
         """The port, and the address."""
         return f"{self.port} ({self.address})" if self.address else str(self.port)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to become of the TLSA records at one name.
+
+    :ivar name: the name that has the records, with a dot at its end
+    :ivar before: all TLSA records that are there; the change is made only if they still are
+    :ivar after: all TLSA records that are to be there; empty: none
+    :ivar ttl: of the records after the change, in seconds
+    """
+
+    name: str
+    before: Records
+    after: Records
+    ttl: int

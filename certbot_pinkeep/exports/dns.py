@@ -6,6 +6,7 @@ The rules:
   same digest, in hexadecimal.
 * The records of the present key and of the next ones stand side by side, so that a rollover needs no
   change in DNS at the moment at which it happens (RFC 7671 §8.1).
+* What is to be entered by hand says what has to be there before: else somebody else's change is undone.
 * A wildcard is the first label of a name, or none at all (RFC 4592 §2.1.1); below a port's label
   there can be none.
 """
@@ -13,10 +14,12 @@ The rules:
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 from zope.interface import implementer
 
 from certbot_pinkeep.core.errors import BadExport
+from certbot_pinkeep.core.zone_observations import Change, Records
 from certbot_pinkeep.exports import IExport, hosts
 from certbot_pinkeep.exports.values import Pinned, Settings
 
@@ -59,3 +62,37 @@ def _plain(host: str) -> str:
 
 
 tlsa = Tlsa()
+
+
+def records(changes: Sequence[Change]) -> str:
+    """Write what is to be entered by hand, for an admin to read: the lines of a zone file."""
+    return "".join(
+        f"; Replace all TLSA records at {one.name}"
+        f"{' by these:' if one.after else ' by nothing: delete them.'}\n"
+        + _lines(f"{one.name} {one.ttl} IN TLSA", one.after)
+        for one in changes
+    )
+
+
+def nsupdate(zone: str, changes: Sequence[Change], server: str = "") -> str:
+    """Write the same as one update for ``nsupdate``, which is made only if nobody changed the records.
+
+    :param zone: the zone's name, with a dot at its end
+    :param server: the name server that takes it; empty: ``nsupdate`` finds it
+    """
+    head = f"server {server}\n" if server else ""
+    return f"{head}zone {zone}\n{''.join(map(_update, changes))}send\n"
+
+
+def _update(change: Change) -> str:
+    name = change.name
+    before = _lines(f"prereq yxrrset {name} IN TLSA", change.before)
+    return (
+        (before or f"prereq nxrrset {name} IN TLSA\n")
+        + f"update delete {name} IN TLSA\n"
+        + _lines(f"update add {name} {change.ttl} IN TLSA", change.after)
+    )
+
+
+def _lines(head: str, found: Records) -> str:
+    return "".join(f"{head} {one}\n" for one in sorted(found))

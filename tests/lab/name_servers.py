@@ -207,6 +207,7 @@ class Knot(Server):
 
     def __init__(self, ns: Namespace, folder: Path, address: str, zones: Sequence[Zone]) -> None:
         super().__init__(ns, folder)
+        (folder / "db").mkdir()
         text = f"""server:
   rundir: "{folder}"
   listen: {address}@53

@@ -12,33 +12,17 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from zope.interface import Interface
 
-from certbot_pinkeep.core.zone_observations import Records
+from certbot_pinkeep.core.zone_observations import Change as Change
+from certbot_pinkeep.core.zone_observations import Records as Records
 
 GROUP = "certbot_pinkeep.zones"
 
 
-@dataclass(frozen=True)
-class Change:
-    """What is to become of the TLSA records at one name.
-
-    :ivar name: the name that has the records, with a dot at its end
-    :ivar before: all TLSA records that are there; the change is made only if they still are
-    :ivar after: all TLSA records that are to be there; empty: none
-    :ivar ttl: of the records after the change, in seconds
-    """
-
-    name: str
-    before: Records
-    after: Records
-    ttl: int
-
-
 class IZone(Interface):  # type: ignore[misc, unused-ignore]
-    """A provider that takes changes to zones.
+    """A provider that takes changes to zones. The factory of one is in the entry point group.
 
     The factory is called with the options of the credentials file (``Mapping[str, str]``, by their names
     without ``dns_PROVIDER_``), and raises ``BadCredentials`` if one is missing or cannot be used.

@@ -1,0 +1,147 @@
+"""Zones of a PowerDNS Authoritative Server, through its HTTP API.
+
+The rules:
+
+* The API makes all changes of a call, or none, but takes no prerequisite. So the records are read again right
+  before a change, and right after it: if somebody else changes them meanwhile, that is told.
+* A record that is disabled is not served. It does not count, and stays.
+* The key is sent to the address that the admin gave, and to no other: a redirect is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from zope.interface import implementer
+
+from certbot_pinkeep.carriers.zones import IZone
+from certbot_pinkeep.core import text
+from certbot_pinkeep.core.errors import BadCredentials, ZoneRefused
+from certbot_pinkeep.core.tlsa import TlsaRecord
+from certbot_pinkeep.core.zone_observations import Change, Records
+
+#: Seconds for each question.
+_SECONDS = 10.0
+_SERVER = "localhost"
+
+
+@implementer(IZone)
+class PowerDns:
+    """A server with its API switched on.
+
+    :raises BadCredentials: if an option is missing or cannot be used
+    """
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        url = options.get("api_url", "")
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise BadCredentials(
+                "dns_powerdns_api_url has to be an address such as http://127.0.0.1:8081."
+            )
+        key = options.get("api_key", "")
+        if not key or not (key.isascii() and key.isprintable()):
+            raise BadCredentials("dns_powerdns_api_key is missing, or no text in ASCII.")
+        self._place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        server = quote(options.get("server_id", _SERVER), safe="")
+        base = url.rstrip("/").removesuffix("/api/v1")
+        self._zones = f"{base}/api/v1/servers/{server}/zones/"
+        self._key = key
+
+    def read(self, zone: str, names: Sequence[str]) -> dict[str, Records]:
+        """Return the TLSA records that the server has at each of the names.
+
+        :raises ZoneRefused: if it does not answer
+        """
+        found = self._found(zone)
+        return {name: _served(found.get(name.lower(), ())) for name in names}
+
+    def change(self, zone: str, changes: Sequence[Change]) -> None:
+        """Make all changes in one call.
+
+        :raises ZoneRefused: if the server does not make them, or somebody else changes the records
+        """
+        before = self._found(zone)
+        for one in changes:
+            if _served(before.get(one.name.lower(), ())) != one.before:
+                why = "are not the ones that were read: somebody else changed them meanwhile"
+                raise self._refused(zone, f"the records at {one.name} {why}")
+        sets = [_rrset(one, before.get(one.name.lower(), ())) for one in changes]
+        self._call("PATCH", zone, {"rrsets": sets})
+        now = self.read(zone, [one.name for one in changes])
+        for one in changes:
+            if now[one.name] != one.after:
+                why = "are not the ones that were written: somebody else changed them at the same time"
+                raise self._refused(zone, f"the records at {one.name} {why}")
+
+    def _found(self, zone: str) -> dict[str, Sequence[Mapping[str, Any]]]:
+        """All TLSA records of a zone, by name, disabled ones as well."""
+        told = self._call("GET", zone)
+        try:
+            return {
+                str(one["name"]).lower(): list(one["records"])
+                for one in told["rrsets"]
+                if one["type"] == "TLSA"
+            }
+        except (KeyError, TypeError) as error:
+            raise self._refused(zone, "its answer is not that of PowerDNS") from error
+
+    def _call(self, method: str, zone: str, body: Any = None) -> Any:
+        import requests
+
+        try:
+            answer = requests.request(
+                method,
+                self._zones + quote(zone, safe=""),
+                json=body,
+                headers={"X-API-Key": self._key},
+                timeout=_SECONDS,
+                allow_redirects=False,
+            )
+            if answer.status_code not in (200, 204):
+                raise self._refused(zone, _why(answer))
+            return answer.json() if answer.content else None
+        except (
+            requests.RequestException
+        ) as error:  # its text may have the address, and a password in it
+            why = f"it does not answer as an HTTP server does ({type(error).__name__})"
+            raise self._refused(zone, why) from None
+
+    def _refused(self, zone: str, why: str) -> ZoneRefused:
+        return ZoneRefused(
+            f"The PowerDNS server at {self._place} could not be used for the zone {zone}:",
+            f"{why}.",
+        )
+
+
+def _why(answer: Any) -> str:
+    if answer.status_code == 401:
+        return "it does not know this API key"
+    if answer.status_code == 404:
+        return "it does not have this zone"
+    try:
+        told = answer.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        told = answer.reason
+    return f"it answered {answer.status_code} ({text.short(str(told))})"
+
+
+def _served(records: Sequence[Mapping[str, Any]]) -> Records:
+    return frozenset(_record(str(one["content"])) for one in records if not one.get("disabled"))
+
+
+def _record(content: str) -> TlsaRecord:
+    usage, selector, matching, *data = content.split()
+    return TlsaRecord(int(usage), int(selector), int(matching), "".join(data).lower())
+
+
+def _rrset(change: Change, before: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The change to one set of records, as the API takes it."""
+    records = [{"content": str(one), "disabled": False} for one in sorted(change.after)]
+    records += [dict(one) for one in before if one.get("disabled")]
+    head = {"name": change.name, "type": "TLSA"}
+    if not records:
+        return {**head, "changetype": "DELETE"}
+    return {**head, "changetype": "REPLACE", "ttl": change.ttl, "records": records}

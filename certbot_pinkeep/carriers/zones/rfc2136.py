@@ -1,0 +1,204 @@
+"""Zones whose name server takes dynamic updates (RFC 2136), signed with a TSIG key (RFC 8945).
+
+The rules:
+
+* The options are those of certbot-dns-rfc2136, with the same meaning and the same defaults.
+* All changes to a zone are one update. Its prerequisite is each set of records, exactly as it was read: the
+  name server makes the change only if nobody else changed one of them meanwhile (RFC 2136 §2.4).
+* Records are read and written at the same name server, which has to be authoritative for the zone.
+* dnspython is imported when a zone is read or written, not before.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from zope.interface import implementer
+
+from certbot_pinkeep.carriers.zones import IZone
+from certbot_pinkeep.core.errors import BadCredentials, NoDnspython, ZoneRefused
+from certbot_pinkeep.core.tlsa import TlsaRecord
+from certbot_pinkeep.core.zone_observations import Change, Records
+
+if TYPE_CHECKING:
+    from dns.message import Message
+
+#: Seconds for each question.
+_SECONDS = 10.0
+_PORT = 53
+_ALGORITHMS = {
+    "HMAC-MD5": "hmac-md5.sig-alg.reg.int.",
+    "HMAC-SHA1": "hmac-sha1.",
+    "HMAC-SHA224": "hmac-sha224.",
+    "HMAC-SHA256": "hmac-sha256.",
+    "HMAC-SHA384": "hmac-sha384.",
+    "HMAC-SHA512": "hmac-sha512.",
+}
+#: What the codes of answers mean here (RFC 2136 §2.2.5, RFC 8945 §5.3.2).
+_CODES = {
+    "NXRRSET": "the records are not the ones that were read: somebody else changed them meanwhile",
+    "YXRRSET": "there are records where there were none: somebody else added them meanwhile",
+    "REFUSED": "it refuses: it does not do this for this machine, or for this TSIG key",
+    "NOTAUTH": "it does not take changes to this zone, or not with this TSIG key",
+    "NOTZONE": "the name is not in this zone",
+    "NOTIMP": "it takes no dynamic updates",
+}
+_ODD = "its answer cannot be read"
+
+
+@implementer(IZone)
+class Rfc2136:
+    """A name server that takes updates.
+
+    :raises BadCredentials: if an option is missing or cannot be used
+    """
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self._server = _address(options)
+        self._port = _port(options.get("port", str(_PORT)))
+        self._name = options["name"].rstrip(".") + "." if options.get("name") else _missing("name")
+        self._secret = _secret(options)
+        self._algorithm = _algorithm(options.get("algorithm", "HMAC-MD5"))
+        self._signs_questions = options.get("sign_query", "").lower() == "true"
+
+    def read(self, zone: str, names: Sequence[str]) -> dict[str, Records]:
+        """Return the TLSA records that the name server has at each of the names.
+
+        :raises ZoneRefused: if it does not answer, or is not authoritative
+        """
+        return {name: self._records(zone, name) for name in names}
+
+    def change(self, zone: str, changes: Sequence[Change]) -> None:
+        """Send all changes as one update.
+
+        :raises ZoneRefused: if the name server does not make it
+        """
+        try:
+            import dns.rdata
+            import dns.rdataset
+            import dns.update
+        except ImportError as error:
+            raise NoDnspython from error
+
+        def rdataset(records: Records, ttl: int) -> dns.rdataset.Rdataset:
+            found = [dns.rdata.from_text("IN", "TLSA", str(one)) for one in sorted(records)]
+            return dns.rdataset.from_rdata_list(ttl, found)
+
+        update = dns.update.UpdateMessage(zone, keyring=self._key())
+        for one in changes:
+            if one.before:
+                update.present(one.name, rdataset(one.before, 0))
+            else:
+                update.absent(one.name, "TLSA")
+            update.delete(one.name, "TLSA")
+            if one.after:
+                update.add(one.name, rdataset(one.after, one.ttl))
+        self._checked(update, zone)
+
+    def _records(self, zone: str, name: str) -> Records:
+        try:
+            import dns.flags
+            import dns.message
+            import dns.rdatatype
+        except ImportError as error:
+            raise NoDnspython from error
+        query = dns.message.make_query(name, "TLSA", flags=0)
+        if self._signs_questions:
+            query.use_tsig(self._key())
+        answer = self._checked(query, zone)
+        if not answer.flags & dns.flags.AA:
+            raise self._refused(zone, "it is not authoritative for this zone")
+        owner = query.question[0].name
+        return frozenset(
+            TlsaRecord(one.usage, one.selector, one.mtype, one.cert.hex())
+            for rrset in answer.answer
+            if rrset.name == owner and rrset.rdtype == dns.rdatatype.TLSA
+            for one in rrset
+        )
+
+    def _key(self) -> dict[object, object]:
+        import dns.name
+        import dns.tsig
+
+        name = dns.name.from_text(self._name)
+        return {name: dns.tsig.Key(name, self._secret, _ALGORITHMS[self._algorithm])}
+
+    def _checked(self, message: Message, zone: str) -> Message:
+        """Send a message, and return the answer that says that all is well.
+
+        :raises ZoneRefused: if none does
+        """
+        import dns.exception
+        import dns.query
+        import dns.rcode
+        import dns.tsig
+
+        try:
+            answer = dns.query.tcp(message, self._server, _SECONDS, self._port)
+        except (dns.tsig.PeerBadKey, dns.tsig.PeerBadSignature) as error:
+            why = f"it does not know this TSIG key, or the secret or algorithm is wrong ({self._name})"
+            raise self._refused(zone, why) from error
+        except dns.tsig.PeerBadTime as error:
+            raise self._refused(zone, "its clock and the clock of this machine differ") from error
+        except (
+            dns.exception.FormError
+        ) as error:  # from dnspython 2.7 on; an older one gives the code
+            why = f"its answer is not signed: {_CODES['NOTAUTH']}" if message.keyring else _ODD
+            raise self._refused(zone, why) from error
+        except dns.exception.Timeout as error:
+            why = f"it did not answer within {_SECONDS:g} seconds"
+            raise self._refused(zone, why) from error
+        except OSError as error:
+            raise self._refused(zone, error.strerror or type(error).__name__) from error
+        except Exception as error:  # whatever the library makes of an answer that is none
+            raise self._refused(zone, _ODD) from error
+        code = dns.rcode.to_text(answer.rcode())
+        if code not in ("NOERROR", "NXDOMAIN"):
+            raise self._refused(zone, _CODES.get(code, f"it answered {code}"))
+        if message.keyring and not answer.had_tsig:
+            raise self._refused(zone, "its answer is not signed with the TSIG key")
+        return answer
+
+    def _refused(self, zone: str, why: str) -> ZoneRefused:
+        return ZoneRefused(
+            f"The name server {self._server} could not be used for the zone {zone}:",
+            f"{why}.",
+        )
+
+
+def _missing(option: str) -> str:
+    raise BadCredentials(f"dns_rfc2136_{option} is missing.")
+
+
+def _wrong(option: str, why: str) -> BadCredentials:
+    return BadCredentials(f"dns_rfc2136_{option} cannot be used: {why}.")
+
+
+def _address(options: Mapping[str, str]) -> str:
+    try:
+        return str(ipaddress.ip_address(options.get("server") or _missing("server")))
+    except ValueError as error:
+        raise _wrong("server", "it has to be an IP address") from error
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        raise _wrong("port", "it has to be a number from 1 to 65535")
+    return int(text)
+
+
+def _secret(options: Mapping[str, str]) -> bytes:
+    try:
+        return base64.b64decode(options.get("secret") or _missing("secret"), validate=True)
+    except (binascii.Error, ValueError):
+        raise _wrong("secret", "it has to be base64") from None  # its text may be in the cause
+
+
+def _algorithm(text: str) -> str:
+    if text.upper() not in _ALGORITHMS:
+        raise _wrong("algorithm", f"it has to be one of {', '.join(_ALGORITHMS)}")
+    return text.upper()
