@@ -494,4 +494,12 @@ ROWS = [
         "certbot renew --cert-name",
         done,
     ),
+    Row(
+        "workflow/prune",
+        states.clock_was_set_back,
+        "certbot-pinkeep prune a.test",
+        "certbot-pinkeep confirm ",
+        "certbot-pinkeep confirm",
+        sound,
+    ),
 ]
