@@ -14,6 +14,7 @@ The rules:
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import stat
 from collections import Counter
@@ -22,12 +23,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from certbot_pinkeep.adapters import renewal_conf
+from certbot.compat import misc
+
+from certbot_pinkeep.adapters import certbots, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.carriers import apache, reading, servers, snippets
 from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.carriers.servers import Kind
-from certbot_pinkeep.check import local_rules, trees
+from certbot_pinkeep.check import certbot_rules, local_rules, trees
 from certbot_pinkeep.check.findings import Finding, Severity
 from certbot_pinkeep.core import certificate, options, pins
 from certbot_pinkeep.core.errors import BadKey, BadOption, DamagedState, PinkeepError
@@ -50,6 +53,9 @@ from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic, trust
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.storage.store import Store
+
+#: Lines of ``cli.ini`` that only a certbot with the plugin takes.
+_OURS = re.compile(r"^[ \t]*pinkeep-.*$", re.M)
 
 
 @dataclass(frozen=True)
@@ -238,6 +244,18 @@ class LocalFiles:
         """Tell of an option in ``cli.ini`` that pinkeep does not take."""
         bad = self._unusable(self.cli_ini.options, "any")
         return [local_rules.refused_everywhere(bad)] if bad else []
+
+    def certbots(self) -> list[Finding]:
+        """Tell of timers and jobs of cron whose certbot does not load the plugin. They use certbot's usual
+        folder."""
+        usual = misc.get_default_folder("config")
+        if os.path.realpath(self.config_dir) != os.path.realpath(usual):
+            return []
+        path, content = os.path.join(usual, "cli.ini"), b""
+        with suppress(OSError):
+            content = atomic.read(path, atomic.MEDIUM)
+        lines = _OURS.findall(content.decode("utf-8", errors="replace"))
+        return list(certbot_rules.check(certbots.callers(), path, lines))
 
     def _refused(self, renewal: Renewal, live: Certificate) -> BadOption | None:
         """Find which of its options keeps a lineage from being brought into step."""

@@ -192,6 +192,7 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     found += survey.refused_everywhere()
     if not parsed.name:
         found += survey.without_record(states, [error.path for error in damaged])
+        found += survey.certbots()
     hosts = len({one.host for one in shown})
     sound = f"{_count(len(states), 'keyring')}, {_count(hosts, 'host')}: keys, headers and files are sound"
     return _Outcome(lines(found, sound), exit_code(found))

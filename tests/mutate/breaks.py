@@ -73,6 +73,13 @@ BREAKS = (
         ("if value not in values]", "if False]"),
         ("depth < _DEEPEST", "True"),
     ),
+    *_of(
+        "check/certbot_rules",
+        "certbot_rules",
+        ("if one.where != one.program]", "]"),
+        ("if not caller.loads:", "if caller.loads:"),
+        ("if caller.timer and others:", "if False:"),
+    ),
     # What prune deletes
     *_of(
         "workflow/prune",

@@ -55,6 +55,7 @@ NOT_RUN = {
     "setup has not prepared": "needs a machine of its own; tests/package has them",
     "# Written by certbot-pinkeep setup": "a comment that names the command",
     "Know next": "nothing is wrong: what an admin does next",
+    "That certbot renews": "no command",
     "certbot-pinkeep status NAME": "the line below a table, which says what a name stands for",
 }
 #: What is put into other texts, which have their rows.

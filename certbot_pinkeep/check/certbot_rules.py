@@ -1,0 +1,64 @@
+"""Which certbot a timer or a job of cron runs, and whether that certbot can renew. Pure.
+
+The rules:
+
+* A certbot without the plugin renews and keeps the key (``reuse_key``), but brings no pins up to date.
+* If ``cli.ini`` has an option of pinkeep, a certbot without the plugin ends at once, and renews nothing. It
+  passes over an installer that it does not have.
+* A certbot that nothing starts by itself is the admin's own affair.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from shlex import quote
+
+from certbot_pinkeep.adapters.certbots import Caller
+from certbot_pinkeep.check.findings import Finding, Severity
+
+_DEBIAN = "/usr/bin/certbot"
+_PACKAGE = "./python3-certbot-pinkeep_*_all.deb"
+
+
+def check(callers: Iterable[Caller], cli_ini: str, lines: Sequence[str]) -> Iterator[Finding]:
+    """Tell of each timer and job whose certbot does not load the plugin.
+
+    :param cli_ini: the file
+    :param lines: its lines that only a certbot with the plugin takes
+    """
+    found = [one for one in callers if one.where != one.program]
+    for caller in found:
+        if not caller.loads:
+            others = any(one.loads for one in found)
+            yield _ended(caller, cli_ini, lines) if lines else _without_plugin(caller, others)
+
+
+def _ended(caller: Caller, cli_ini: str, lines: Sequence[str]) -> Finding:
+    return Finding(
+        Severity.CRITICAL,
+        caller.timer or caller.where,
+        f"{_runs(caller)} That certbot renews no certificate at all, because {cli_ini} has the line "
+        f"'{lines[0].strip()}'. The keyrings keep the options that were given there.",
+        f"Run: sed -i 's/^[ \\t]*pinkeep-/# &/' {quote(cli_ini)}",
+    )
+
+
+def _without_plugin(caller: Caller, others: bool) -> Finding:
+    if caller.timer and others:
+        todo = f"Run: systemctl disable --now {quote(caller.timer)}"
+    elif caller.program == _DEBIAN:
+        todo = f"Install the package that './dev deb' builds. Run: apt install {_PACKAGE}"
+    else:
+        pip = os.path.join(os.path.dirname(caller.program), "pip")
+        todo = f"In the folder of pinkeep's source, run: {quote(pip)} install ."
+    return Finding(
+        Severity.WARNING,
+        caller.timer or caller.where,
+        f"{_runs(caller)} That certbot renews with the same key, but brings no pins up to date.",
+        todo,
+    )
+
+
+def _runs(caller: Caller) -> str:
+    return f"It runs {caller.program}, which does not load the plugin of pinkeep."
