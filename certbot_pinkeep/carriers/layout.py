@@ -25,6 +25,8 @@ from certbot_pinkeep.storage import atomic
 #: Where the folders below begin.
 ROOT = "/"
 MARK = "# Written by certbot-pinkeep setup. To take it back, run: certbot-pinkeep setup --undo\n"
+#: Finds the lines for which nginx needs what setup has made.
+USES = "grep -rn '[$]pinkeep_' /etc/nginx"
 _ENABLED = "# setup also enabled Apache's module headers.\n"
 _DEBIAN = "etc/apache2/conf-available"
 #: Folders whose files a server reads, by the server: the first that is there counts.

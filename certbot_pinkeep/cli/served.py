@@ -18,10 +18,11 @@ from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.carriers import layout
 from certbot_pinkeep.carriers.servers import KINDS
 from certbot_pinkeep.cli import context
-from certbot_pinkeep.core import earlier, explain_hosts
-from certbot_pinkeep.core.errors import BadHeader, BadPolicy
+from certbot_pinkeep.core import earlier, explain_hosts, text
+from certbot_pinkeep.core.errors import BadHeader, BadPolicy, PinkeepError
 from certbot_pinkeep.core.header import read_header
 from certbot_pinkeep.core.policy import Policy
+from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow.publish import Report
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -47,38 +48,58 @@ def told(
         return [f"{title} does not run. It sends the pins when you start it."]
     names = [name for one in report.taken for name in one.live.names]
     hosts = earlier.hosts_to_see(dict.fromkeys(names))
-    sending, silent, unseen = _looked_at(hosts, policy, connect, again=report.reloaded)
+    shown = _looked_at(hosts, policy, connect, again=report.reloaded)
+    without = {one.host for one in shown if not _sends(one, policy)}
+    seen = {one.host for one in shown if _answers(one)}
+    sending = [host for host in hosts if host in seen - without]
+    silent = [host for host in hosts if host in seen & without]
+    unseen = [host for host in hosts if host not in seen]
     until = clock.now() + timedelta(seconds=policy.max_age)
     said = []
     if sending:
         said.append(explain_hosts.served(sending, None if policy.report_only else until))
     if silent or unseen:
+        causes = not_sending(config.config_dir, workspace, state, shown)
         ready = layout.is_set_up(KINDS[report.server.kind], config.config_dir)
-        said.append(explain_hosts.not_served(title, silent, unseen, ready=ready))
+        said += causes or [explain_hosts.not_served(title, silent, unseen, ready=ready)]
     return said
+
+
+def not_sending(
+    config_dir: str, workspace: Workspace, state: State, shown: Sequence[TlsObservation] = ()
+) -> list[str]:
+    """Tell why hosts of a keyring do not send its pins, by the server's configuration, and what to do.
+
+    :param shown: what its hosts showed; a host that was seen sending pins has nothing to mend
+    """
+    from certbot_pinkeep.check import server_rules
+    from certbot_pinkeep.check.local_files import LocalFiles
+
+    files = LocalFiles(config_dir, workspace.store)
+    with suppress(PinkeepError, OSError):  # check tells
+        causes = server_rules.causes(files.look(state, clock.now(), shown, ()))
+        return [text.joined(cause.what, cause.todo) for cause in causes]
+    return []
 
 
 def _looked_at(
     hosts: Sequence[str], policy: Policy, connect: tuple[str, int] | None, *, again: bool
-) -> tuple[list[str], list[str], list[str]]:
+) -> list[TlsObservation]:
     """Look at hosts.
 
     :param again: whether a host that does not send the pins yet may send them in a moment
-    :returns: those that send the pins, those that do not, and those that were not seen
     """
-    for count in range(_LOOKS if again else 1):
-        if count:
-            clock.pause(_PAUSE)
-        shown = _glance(hosts, connect)
-        answered = {one.host for one in shown if not one.stopped and one.certificate is not None}
-        without = {one.host for one in shown if one.host in answered and not _sends(one, policy)}
-        if not without:
+    shown = _glance(hosts, connect)
+    for _ in range(_LOOKS if again else 0):
+        if all(_sends(one, policy) for one in shown if _answers(one)):
             break
-    return (
-        [host for host in hosts if host in answered - without],
-        [host for host in hosts if host in without],
-        [host for host in hosts if host not in answered],
-    )
+        clock.pause(_PAUSE)
+        shown = _glance(hosts, connect)
+    return shown
+
+
+def _answers(shown: TlsObservation) -> bool:
+    return not shown.stopped and shown.certificate is not None
 
 
 def _glance(hosts: Sequence[str], connect: tuple[str, int] | None) -> list[TlsObservation]:

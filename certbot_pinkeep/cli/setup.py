@@ -12,12 +12,16 @@ import argparse
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 from certbot_pinkeep.adapters import certbots
 from certbot_pinkeep.adapters.certbots import Caller
-from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli import context, served
 from certbot_pinkeep.cli.parser import Commands, add_command
 from certbot_pinkeep.core import text
+from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.workflow import setup
 
 _HELP = "prepare this machine once: its web servers send the pins of all keyrings"
@@ -45,7 +49,8 @@ def add(commands: Commands) -> None:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    config_dir = os.path.abspath(context.certbots_config(parsed).config_dir)
+    config = context.certbots_config(parsed)
+    config_dir = os.path.abspath(config.config_dir)
     told: list[str] = []
 
     def tell(sentence: str) -> None:
@@ -61,11 +66,23 @@ def _run(parsed: argparse.Namespace) -> int:
         return 0
     try:
         setup.set_up(config_dir, _command(), tell, dry=parsed.dry_run)
+        for sentence in () if parsed.dry_run else _left_to_do(config):
+            tell(sentence)
     finally:
         for caller in certbots.callers():
             if not caller.loads:
                 print(_without_plugin(caller))
     return 0
+
+
+def _left_to_do(config: Any) -> Iterator[str]:
+    """Tell why a keyring that is there is not sent by its server yet, and what to do."""
+    workspace = context.workspace_of(config)
+    for name in workspace.store.names():
+        with suppress(PinkeepError):  # check tells
+            state = workspace.store.load(name)
+            if state is not None:
+                yield from served.not_sending(config.config_dir, workspace, state)
 
 
 def _command() -> str:

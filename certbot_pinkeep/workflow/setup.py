@@ -106,7 +106,10 @@ def _change(kind: Kind, entries: Sequence[Entry], tell: Tell, *, made: bool, dry
         except (PinkeepError, OSError) as error:
             for path, state in reversed(before):
                 _restore(path, state)
-            raise _failed(server, error, changed=bool(entries)) from error
+            failed = _failed(server, error, changed=bool(entries))
+            if not made and kind is servers.NGINX:
+                failed.run = failed.run or layout.USES
+            raise failed from error
     for entry in entries:
         tell(f"{entry.told}." if made else f"Removed {entry.path}.")
     tell(_loaded(server, dry=dry))

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certbot_pinkeep.adapters import clock, probe, renewal_conf
-from certbot_pinkeep.carriers import layout
+from certbot_pinkeep.carriers import layout, reading
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core import rollover, times
 from certbot_pinkeep.core.errors import BadKey
@@ -21,6 +21,7 @@ from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.observations import TlsObservation
 from certbot_pinkeep.core.pem import load_certificate
 from certbot_pinkeep.core.policy import ENFORCED
+from certbot_pinkeep.core.server_config import ServerConfig
 from certbot_pinkeep.workflow import requests
 from simulated.machine import RSA_KEY, Machine
 from simulated.values import (
@@ -147,6 +148,18 @@ def test_pin_ends_with_what_is_served_and_what_to_know_next(
         assert f"until {times.text(NOW + DAY)}." in out
     for one in ("tar -C", "certbot-pinkeep check", f"certbot-pinkeep unpin {NAME}"):
         assert one in out.partition("Know next:")[2]
+
+
+def test_pin_tells_why_the_server_does_not_send_the_pins(
+    site: Machine, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As check does, by the server's configuration."""
+    monkeypatch.setattr(
+        reading, "read", lambda server: ServerConfig(("/etc/apache2/apache2.conf",))
+    )
+    code, out, _ = call(site, capsys, NAME)
+    assert code == 0 and f"Apache does not include {site.snippet(NAME)}" in out
+    assert "Run: certbot-pinkeep setup Know next:" in out
 
 
 def test_several_certificates_share_a_keyring(site: Machine, capsys: Said) -> None:

@@ -196,6 +196,7 @@ def test_g6_failed_test_leaves_everything_as_it_was(box: Box, server: str, undo:
     box.calls()
     code, _, err = box.setup(*(["--undo"] if undo else []))
     assert code == 1 and "unknown" in err and "as they were before" in err
+    assert ("Run: grep -rn" in err) is (undo and server == "nginx")
     after = box.tree()
     assert (HOOK in after) is not undo
     assert {**after, HOOK: ""} == {**before, HOOK: ""}
