@@ -1,11 +1,17 @@
-"""A config dir with several lineages, which may share keyrings."""
+"""A machine with certificates: lineages as certbot leaves them, an Apache, and a workspace for each run.
+
+:class:`Site` is a lineage that has a machine for itself.
+"""
 
 from __future__ import annotations
 
+import shlex
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -14,58 +20,149 @@ from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
+from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.core.kinds import KeyKind, KeyType
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
+from certbot_pinkeep.workflow import requests
 from certbot_pinkeep.workflow.publish import Report
+from certbot_pinkeep.workflow.requests import Asked
 from simulated.keeper import Keeper
 from simulated.values import (
     DAY,
+    HOUR,
     NOW,
     SIXTY_DAYS,
-    FakeApache,
     certificate,
     make_pem,
     pem_of,
     pin_of_key,
+    tree,
 )
 
 RSA_KEY = pem_of(rsa.generate_private_key(65537, 2048))
 
 
-class Machine:
-    """Lineages as certbot leaves them, one Apache, and a keeper for each run."""
+#: What commands do that stand for a server's: an exit code, and what they say. No process is run.
+_COMMANDS: dict[str, Callable[[], tuple[int, str]]] = {
+    "/bin/true": lambda: (0, ""),
+    "/bin/false": lambda: (1, ""),
+}
+_with_a_process = apache._run
+
+
+def _run(words: Sequence[str]) -> str | None:
+    command = _COMMANDS.get(words[0])
+    if command is None:
+        return _with_a_process(words)
+    status, said = command()
+    failed = f"'{shlex.join(words)}' failed with status {status}: {said or 'it said nothing'}."
+    return failed if status else None
+
+
+setattr(apache, "_run", _run)  # noqa: B010 - for good, in this process
+
+
+class FakeApache:
+    """Commands that stand for apache2ctl: a test that can fail, a reload that is counted.
+
+    :ivar refuses: whether it would not start with what is there
+    :ivar stuck: while there is such a file, the reload fails
+    :ivar reloads: how often it was reloaded
+    """
 
     def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config = root / "apache.conf"
+        self.stuck = root / "reload.fails"
+        self.refuses: Callable[[], bool] = lambda: False
+        self.reloads = 0
+        self.mend_config()
+        self.configtest = self._command("configtest", self._test)
+        self.reload = self._command("reload", self._reload)
+
+    def _command(self, name: str, does: Callable[[], tuple[int, str]]) -> tuple[str, ...]:
+        (program,) = self.script(name, "exit 70")
+        _COMMANDS[program] = does
+        return (program,)
+
+    def _test(self) -> tuple[int, str]:
+        broken = "broken" in self.config.read_text() or self.refuses()
+        return (1, "Syntax error, line 1") if broken else (0, "")
+
+    def _reload(self) -> tuple[int, str]:
+        if self.stuck.exists():
+            return 3, "not running"
+        self.reloads += 1
+        return 0, ""
+
+    def script(self, name: str, body: str) -> tuple[str, ...]:
+        """A command that runs the given shell script."""
+        path = self.root / name
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+        return (str(path),)
+
+    def break_config(self) -> None:
+        """From now on the configuration test fails."""
+        self.config.write_text("broken\n")
+
+    def mend_config(self) -> None:
+        """From now on the configuration test passes."""
+        self.config.write_text("ServerName localhost\n")
+
+
+class Machine:
+    """Lineages as certbot leaves them, one Apache, and a keeper for each run.
+
+    :ivar installer: what certbot's renewal files name
+    """
+
+    def __init__(self, root: Path, installer: str = "pinkeep") -> None:
+        self.root = root
+        self.installer = installer
         self.config = root / "etc"
         self.work = root / "work"
-        self.apache = FakeApache(root)
         self.versions: dict[str, int] = {}
         for folder, mode in (("keys", 0o700), ("csr", 0o755), ("renewal", 0o755)):
             (self.config / folder).mkdir(parents=True, mode=mode)
         self.work.mkdir()
+        self.apache = FakeApache(root)
 
     @property
     def keeper(self) -> Keeper:
         """A new one, as every run has."""
         return Keeper(str(self.config), str(self.work))
 
+    def put_live(
+        self, name: str, key: bytes, names: tuple[str, ...], start: datetime | None = None
+    ) -> bytes:
+        """Make a certificate live, as a renewal does; return it."""
+        self.versions[name] = version = self.versions.get(name, 0) + 1
+        made = certificate(key, names, start or NOW - DAY + (version - 1) * HOUR)
+        parts = {"cert": made, "privkey": key, "chain": made, "fullchain": made + made}
+        live, archive = (self.config / part / name for part in ("live", "archive"))
+        for folder in (live, archive):
+            folder.mkdir(parents=True, exist_ok=True)
+        for part, content in parts.items():
+            target = archive / f"{part}{version}.pem"
+            target.write_bytes(content)
+            target.chmod(0o600 if part == "privkey" else 0o644)
+            link = live / f"{part}.pem"
+            link.unlink(missing_ok=True)
+            link.symlink_to(f"../../archive/{name}/{target.name}")
+        if version == 1:
+            lines = ["version = 5.8.0", f"archive_dir = {archive}"]
+            lines += [f"{part} = {live / part}.pem" for part in parts]
+            lines += ["[renewalparams]", "authenticator = webroot", f"installer = {self.installer}"]
+            self.renewal(name).write_text("\n".join(lines) + "\n")
+        return made
+
     def issue(self, name: str, key: bytes | None = None, hosts: tuple[str, ...] = ()) -> str:
         """Make a certificate live; return the pin of its key."""
         key = key or make_pem()
-        self.versions[name] = version = self.versions.get(name, 0) + 1
-        live, archive = (self.config / part / name for part in ("live", "archive"))
-        made = certificate(key, hosts or (name,), NOW - DAY)
-        for part, content in {"cert": made, "privkey": key, "chain": made}.items():
-            for folder in (live, archive):
-                folder.mkdir(parents=True, exist_ok=True)
-            (archive / f"{part}{version}.pem").write_bytes(content)
-            link = live / f"{part}.pem"
-            link.unlink(missing_ok=True)
-            link.symlink_to(f"../../archive/{name}/{part}{version}.pem")
-        lines = [f"cert = {live}/cert.pem", f"privkey = {live}/privkey.pem", "[renewalparams]"]
-        self.renewal(name).write_text("\n".join([*lines, "installer = pinkeep"]) + "\n")
+        self.put_live(name, key, hosts or (name,))
         return pin_of_key(key)
 
     def renewal(self, name: str) -> Path:
@@ -77,11 +174,12 @@ class Machine:
         self.renewal(name).unlink()
         for part in ("live", "archive"):
             shutil.rmtree(self.config / part / name)
+        del self.versions[name]
 
-    def look(self, name: str) -> Live:
+    def look(self, name: str, must_staple: bool = False) -> Live:
         """What is live."""
         live = self.config / "live" / name
-        return lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
+        return lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple)
 
     def options(self, keyring: str, **values: object) -> Options:
         """The admin's options, with ``_`` in place of ``-``."""
@@ -164,6 +262,176 @@ class Machine:
     def max_age(self) -> int:
         """How long the pins bind where nothing else is said."""
         return SIXTY_DAYS
+
+
+class Site:
+    """One lineage on a machine, as a rule its own, which keeps its pins in a keyring of the same name.
+
+    :ivar backups: how many backups the admin wants
+    :ivar by_hand: whether the admin reloads Apache
+    :ivar copies: whether there is a work dir, for copies of the keyring file and the latest moment
+    :ivar start: when the next certificate begins, where that matters
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        name: str = "example.com",
+        key: bytes | None = None,
+        backups: int = 2,
+        machine: Machine | None = None,
+    ) -> None:
+        self.machine = machine or Machine(root, installer="None")
+        self.root, self.name = root, name
+        self.names: tuple[str, ...] = (name, f"www.{name}")
+        self.config, self.work = self.machine.config, self.machine.work
+        self.apache = self.machine.apache
+        self.key = key or make_pem()
+        self.backups = backups
+        self.by_hand = False
+        self.copies = True
+        self.start: datetime | None = None
+        self.issue(self.key)
+
+    @property
+    def keeper(self) -> Keeper:
+        """A new one, as every run has."""
+        return Keeper(str(self.config), str(self.work) if self.copies else None)
+
+    def issue(self, key: bytes, names: tuple[str, ...] | None = None) -> bytes:
+        """Make a certificate for *key* live, as a renewal does; return it."""
+        self.key = key
+        self.names = names or self.names
+        return self.machine.put_live(self.name, self.key, self.names, self.start)
+
+    @property
+    def renewal(self) -> Path:
+        """Certbot's renewal file of the lineage."""
+        return self.machine.renewal(self.name)
+
+    @property
+    def snippet(self) -> Path:
+        """The snippet in the default folder."""
+        return self.machine.snippet(self.name)
+
+    @property
+    def file(self) -> Path:
+        """The keyring file."""
+        return self.config / "pinkeep" / f"{self.name}.conf"
+
+    def look(self, must_staple: bool = False) -> Live:
+        """What is live."""
+        return self.machine.look(self.name, must_staple)
+
+    def options(
+        self,
+        keyring: str | None = None,
+        backup_keys: int | None = None,
+        max_age: int = SIXTY_DAYS,
+        report_uri: str | None = None,
+        report_only: bool = False,
+        snippet_dir: str | None = None,
+        reload: tuple[str, ...] | None = None,
+        configtest: tuple[str, ...] | None = None,
+    ) -> Options:
+        """The admin's options, with the fake Apache's commands."""
+        return Options(
+            keyring=keyring or self.name,
+            backup_keys=self.backups if backup_keys is None else backup_keys,
+            max_age=max_age,
+            report_uri=report_uri,
+            report_only=report_only,
+            snippet_dir=snippet_dir,
+            configtest=self.apache.configtest if configtest is None else configtest,
+            reload=self._reload if reload is None else reload,
+        )
+
+    @property
+    def _reload(self) -> tuple[str, ...]:
+        return () if self.by_hand else self.apache.reload
+
+    def keep(
+        self,
+        chosen: Options | None = None,
+        now: datetime = NOW,
+        remember: Callable[[], None] | None = None,
+    ) -> Report:
+        """Bring everything into step."""
+        return self.keeper.keep(self.look(), chosen or self.options(), now, remember)
+
+    def run(self, days: int = 0, max_age: int = 60, **chosen: Any) -> Report:
+        """Bring everything into step on a day, with a max-age in days."""
+        return self.keep(self.options(max_age=max_age * 86400, **chosen), NOW + days * DAY)
+
+    def roll_over(self, days: int) -> None:
+        """Renew for the first backup."""
+        self.issue(self.key_pem(self.published().pins[1]))
+        self.run(days)
+
+    def next_pin(self, days: int) -> str:
+        """The key that a renewal on a day is issued for."""
+        at = NOW + days * DAY
+        return self.keeper.handover(self.look(), self.name, self.names, at).pin
+
+    def ask(
+        self,
+        *,
+        when_safe: bool = False,
+        compromised: bool = False,
+        force: bool = False,
+        days: int = 20,
+    ) -> Asked:
+        """Ask for a rollover, on day 20 as a rule."""
+        return requests.ask(
+            self.keeper,
+            self.name,
+            NOW + days * DAY,
+            when_safe=when_safe,
+            compromised=compromised,
+            force=force,
+        )
+
+    def confirm(self, days: int) -> str:
+        """The admin says that Apache has loaded what is published."""
+        return requests.confirm(self.keeper, self.name, NOW + days * DAY)
+
+    def state(self) -> State:
+        """What the keyring file says."""
+        state = self.keeper.store.load(self.name)
+        assert state is not None, "there is no keyring file"
+        return state
+
+    def pins(self) -> list[str]:
+        """All keys in the order in which they are used."""
+        return [key.pin for key in self.state().keyring.keys]
+
+    def key_of(self, pin: str) -> Key:
+        """A key of the keyring."""
+        key = self.state().keyring.key(pin)
+        assert key is not None
+        return key
+
+    def file_of(self, pin: str) -> Path:
+        """The file of a key."""
+        path = self.key_of(pin).path
+        assert path is not None
+        return self.config / path
+
+    def published(self, snippet: Path | None = None) -> Policy:
+        """What the snippet says."""
+        found = apache.read_policy((snippet or self.snippet).read_text())
+        assert found is not None, "the snippet cannot be read"
+        return found
+
+    def key_pem(self, pin: str) -> bytes:
+        """The private key with this pin, from the folder of keys."""
+        found = self.keeper.folders.find_key(pin)
+        assert found is not None, f"the key with the pin {pin} is lost"
+        return found.pem
+
+    def tree(self) -> dict[str, tuple[int, bytes | str | None, int]]:
+        """Everything below the config dir."""
+        return tree(self.config)
 
 
 def without_settings(chosen: Options) -> Options:

@@ -10,8 +10,7 @@ from certbot import configuration
 
 from certbot_pinkeep.core import options
 from certbot_pinkeep.installer import Installer
-from simulated.machine import Machine
-from simulated.values import Site
+from simulated.machine import Machine, Site
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
@@ -19,25 +19,19 @@ from cryptography.x509.oid import NameOID
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from certbot_pinkeep.adapters import lineage
-from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.core import pins
 from certbot_pinkeep.core.holdings import Holding
 from certbot_pinkeep.core.keyring import Key, Keyring, Member, Role
 from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.ledger import Ledger
-from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import PrivateKey, load_private_key
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import keyring_file
-from certbot_pinkeep.workflow.publish import Report
 from simulated import (
     no_network,  # noqa: F401 - for what it does
     no_time,  # noqa: F401 - for what it does
 )
-from simulated.keeper import Keeper
 
 # Property tests try the same examples at every run: none fails by chance, none is timed or kept.
 settings.register_profile("unit", deadline=None, database=None, derandomize=True)
@@ -259,7 +253,7 @@ def _der(tag: int, content: bytes) -> bytes:
     return bytes([tag]) + length + content
 
 
-# A config dir, and a fake Apache
+# Files
 
 
 def mode_of(path: str | Path) -> int:
@@ -279,165 +273,3 @@ def tree(*folders: Path) -> dict[str, tuple[int, bytes | str | None, int]]:
         else:
             found[str(path)] = (seen.st_mode, None, 0)
     return found
-
-
-class FakeApache:
-    """Commands that stand for apache2ctl: a test that can fail, a reload that is logged."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.config = root / "apache.conf"
-        self.log = root / "reloads.log"
-        self.stuck = root / "reload.fails"
-        self.mend_config()
-        self.configtest = self.script(
-            "configtest",
-            f'if grep -q broken "{self.config}"; then echo "Syntax error, line 1" >&2; exit 1; fi',
-        )
-        self.reload = self.script(
-            "reload",
-            f'if [ -e "{self.stuck}" ]; then echo "not running" >&2; exit 3; fi\n'
-            f'echo graceful >>"{self.log}"',
-        )
-
-    def script(self, name: str, body: str) -> tuple[str, ...]:
-        """A command that runs the given shell script."""
-        path = self.root / name
-        path.write_text(f"#!/bin/sh\n{body}\n")
-        path.chmod(0o755)
-        return (str(path),)
-
-    def break_config(self) -> None:
-        """From now on the configuration test fails."""
-        self.config.write_text("broken\n")
-
-    def mend_config(self) -> None:
-        """From now on the configuration test passes."""
-        self.config.write_text("ServerName localhost\n")
-
-    @property
-    def reloads(self) -> int:
-        """How often it was reloaded."""
-        return len(self.log.read_text().splitlines()) if self.log.exists() else 0
-
-
-class Site:
-    """A config dir with one lineage, as certbot leaves it, and an Apache."""
-
-    def __init__(self, root: Path, name: str = "example.com", key: bytes | None = None) -> None:
-        self.root = root
-        self.name = name
-        self.names: tuple[str, ...] = (name, f"www.{name}")
-        self.config = root / "etc"
-        self.work = root / "work"
-        self.work.mkdir(parents=True)
-        self.version = 0
-        self.start = NOW - DAY
-        for folder, mode in (("keys", 0o700), ("csr", 0o755), ("renewal", 0o755)):
-            (self.config / folder).mkdir(parents=True, mode=mode)
-        self.apache = FakeApache(root)
-        self.key = key or make_pem()
-        self.issue(self.key)
-        self.keeper = Keeper(str(self.config))
-
-    def issue(self, key: bytes, names: tuple[str, ...] | None = None) -> bytes:
-        """Make a certificate for *key* live, as a renewal does; return it."""
-        self.version += 1
-        self.key = key
-        self.names = names or self.names
-        self.start += HOUR
-        made = certificate(key, self.names, self.start)
-        parts = {"cert": made, "privkey": key, "chain": made, "fullchain": made + made}
-        archive = self.config / "archive" / self.name
-        live = self.config / "live" / self.name
-        for folder in (archive, live):
-            folder.mkdir(parents=True, exist_ok=True)
-        for part, content in parts.items():
-            target = archive / f"{part}{self.version}.pem"
-            target.write_bytes(content)
-            target.chmod(0o600 if part == "privkey" else 0o644)
-            link = live / f"{part}.pem"
-            link.unlink(missing_ok=True)
-            link.symlink_to(f"../../archive/{self.name}/{target.name}")
-        if self.version == 1:
-            lines = ["version = 5.8.0", f"archive_dir = {archive}"]
-            lines += [f"{part} = {live / part}.pem" for part in parts]
-            lines += ["[renewalparams]", "authenticator = webroot", "installer = None"]
-            self.renewal.write_text("\n".join(lines) + "\n")
-        return made
-
-    @property
-    def renewal(self) -> Path:
-        """Certbot's renewal file of the lineage."""
-        return self.config / "renewal" / f"{self.name}.conf"
-
-    @property
-    def snippet(self) -> Path:
-        """The snippet in the default folder."""
-        return self.config / "pinkeep" / "apache" / f"{self.name}.conf"
-
-    @property
-    def file(self) -> Path:
-        """The keyring file."""
-        return self.config / "pinkeep" / f"{self.name}.conf"
-
-    def look(self, must_staple: bool = False) -> Live:
-        """What is live."""
-        live = self.config / "live" / self.name
-        return lineage.look(
-            self.name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple
-        )
-
-    def options(
-        self,
-        keyring: str | None = None,
-        backup_keys: int = 2,
-        max_age: int = SIXTY_DAYS,
-        report_uri: str | None = None,
-        report_only: bool = False,
-        snippet_dir: str | None = None,
-        reload: tuple[str, ...] | None = None,
-        configtest: tuple[str, ...] | None = None,
-    ) -> Options:
-        """The admin's options, with the fake Apache's commands."""
-        return Options(
-            keyring=keyring or self.name,
-            backup_keys=backup_keys,
-            max_age=max_age,
-            report_uri=report_uri,
-            report_only=report_only,
-            snippet_dir=snippet_dir,
-            configtest=self.apache.configtest if configtest is None else configtest,
-            reload=self.apache.reload if reload is None else reload,
-        )
-
-    def keep(
-        self,
-        chosen: Options | None = None,
-        now: datetime = NOW,
-        remember: Callable[[], None] | None = None,
-    ) -> Report:
-        """Bring everything into step."""
-        return self.keeper.keep(self.look(), chosen or self.options(), now, remember)
-
-    def state(self) -> State:
-        """What the keyring file says."""
-        state = self.keeper.store.load(self.name)
-        assert state is not None, "there is no keyring file"
-        return state
-
-    def published(self, snippet: Path | None = None) -> Policy:
-        """What the snippet says."""
-        found = apache.read_policy((snippet or self.snippet).read_text())
-        assert found is not None, "the snippet cannot be read"
-        return found
-
-    def key_pem(self, pin: str) -> bytes:
-        """The private key with this pin, from the folder of keys."""
-        found = self.keeper.folders.find_key(pin)
-        assert found is not None, f"the key with the pin {pin} is lost"
-        return found.pem
-
-    def tree(self) -> dict[str, tuple[int, bytes | str | None, int]]:
-        """Everything below the config dir."""
-        return tree(self.config)

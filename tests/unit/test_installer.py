@@ -26,8 +26,9 @@ from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import KeyRefused, Unsupported
 from certbot_pinkeep.core.options import OPTIONS
 from certbot_pinkeep.installer import Installer
+from simulated.machine import Site
 from simulated.plugin import lineage, parser, plugin
-from simulated.values import NOW, Site, make_pem
+from simulated.values import NOW, make_pem
 
 
 @pytest.fixture(autouse=True)

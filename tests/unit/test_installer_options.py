@@ -12,8 +12,9 @@ from certbot.display import util as display_util
 from certbot_pinkeep.adapters import certbot_client, clock, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.installer import Installer
+from simulated.machine import Site
 from simulated.plugin import lineage, plugin
-from simulated.values import NOW, Site
+from simulated.values import NOW
 
 TRIAL = ("--pinkeep-report-only", "--pinkeep-max-age", "86400")
 

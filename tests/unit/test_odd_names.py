@@ -23,7 +23,8 @@ from certbot_pinkeep.core.key_and_csr import names_of
 from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.exports.values import Pin, Pinned, Settings
-from simulated.values import DAY, EC, NOW, SIXTY_DAYS, A, B, Site, uri_strategy
+from simulated.machine import Site
+from simulated.values import DAY, EC, NOW, SIXTY_DAYS, A, B, uri_strategy
 
 LONG = "a" * 63
 #: What is a host, and its form.

@@ -27,7 +27,8 @@ from certbot_pinkeep.reports import status, timeline
 from certbot_pinkeep.storage import atomic, keyring_file
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.workflow import releases
-from simulated.values import DAY, NOW, STATE, A, B, Site, fake_pin, policy
+from simulated.machine import Site
+from simulated.values import DAY, NOW, STATE, A, B, fake_pin, policy
 
 HUGE = "9" * 5000
 #: Digits that int() and strptime() read as well.

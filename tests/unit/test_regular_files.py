@@ -24,7 +24,8 @@ from certbot_pinkeep.storage import atomic, trust
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.storage.uptodate import UpToDate
-from simulated.values import NOW, STATE, Site, make_pem, pin_of_key
+from simulated.machine import Site
+from simulated.values import NOW, STATE, make_pem, pin_of_key
 
 PACKAGE = Path(certbot_pinkeep.__file__).parent
 #: Uses of ``open`` that read no file: an URL, and the empty device in place of a closed stream.

@@ -9,7 +9,8 @@ import pytest
 from certbot_pinkeep.adapters import renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.core.errors import PinkeepError
-from simulated.values import Site, mode_of, tree
+from simulated.machine import Site
+from simulated.values import mode_of, tree
 
 
 @pytest.fixture

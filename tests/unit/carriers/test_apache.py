@@ -18,7 +18,8 @@ from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.core.errors import BadOption, PublishFailed
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.policy import Policy
-from simulated.values import A, B, C, FakeApache, mode_of, policy, policy_strategy, ring_key
+from simulated.machine import FakeApache
+from simulated.values import A, B, C, mode_of, policy, policy_strategy, ring_key
 
 RING = Keyring(
     "ring",

@@ -15,7 +15,8 @@ from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.core import options
 from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.run import Run
-from simulated.values import DAY, NOW, Site
+from simulated.machine import Site
+from simulated.values import DAY, NOW
 
 
 @pytest.fixture

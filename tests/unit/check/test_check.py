@@ -49,6 +49,7 @@ from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.workflow import requests as wishes
+from simulated.machine import Site
 from simulated.seen import (
     APP,
     BACKUP,
@@ -109,7 +110,6 @@ from simulated.values import (
     C,
     D,
     E,
-    Site,
     make_pem,
     policy,
     ring_key,
@@ -957,6 +957,7 @@ def test_lines_are_what_monitoring_takes() -> None:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A lineage that is pinned; its host shows what it should."""
     found = Site(tmp_path)
+    found.copies = False
     monkeypatch.setattr(clock, "now", lambda: NOW)
     found.keep()
     renewal_conf.remember(str(found.config), found.name, "pinkeep")

@@ -18,8 +18,9 @@ from certbot_pinkeep.check import local_rules
 from certbot_pinkeep.check.findings import Severity, lines
 from certbot_pinkeep.check.local_files import LocalFiles
 from certbot_pinkeep.check.trees import PARTS, broken
+from simulated.machine import Site
 from simulated.server import Server
-from simulated.values import NOW, Site, make_pem
+from simulated.values import NOW, make_pem
 
 Damage = Callable[[Site], object]
 #: Certbot 2.1 has another name for it.

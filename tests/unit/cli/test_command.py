@@ -28,8 +28,8 @@ from certbot_pinkeep.cli import main
 from certbot_pinkeep.core import options
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.storage import atomic
-from simulated.keeper import Keeper
-from simulated.values import DAY, NOW, Site, csr_pem, make_pem, pin_of_key, tree
+from simulated.machine import Site
+from simulated.values import DAY, NOW, csr_pem, make_pem, pin_of_key, tree
 
 APART = [
     sys.executable,
@@ -61,7 +61,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def site(tmp_path: Path, clock: Clock) -> Site:
     """A lineage that is pinned with one backup, as certbot's renewal file has it."""
     found = Site(tmp_path)
-    found.keeper = Keeper(str(found.config), str(found.work))
     run(found, 0)
     return found
 

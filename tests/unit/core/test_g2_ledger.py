@@ -12,8 +12,7 @@ from certbot_pinkeep.core.errors import BadPolicy
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.storage import keyring_file
-from simulated.sites import DAY, NOW, fake_pin
-from simulated.values import file_sections
+from simulated.values import DAY, NOW, fake_pin, file_sections
 
 POOL = [fake_pin(letter) for letter in "abcd"]
 POLICIES = st.builds(

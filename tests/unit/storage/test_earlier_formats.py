@@ -24,7 +24,8 @@ from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import keyring_file
 from certbot_pinkeep.storage.store import Store
 from simulated.keeper import Keeper
-from simulated.values import DAY, EC, NOW, RSA, Site, ring_key, tree
+from simulated.machine import Site
+from simulated.values import DAY, EC, NOW, RSA, ring_key, tree
 
 SAMPLES = sorted((Path(__file__).parent / "formats").glob("*.conf"))
 A, B, C, D, E, F = (

@@ -15,20 +15,8 @@ from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import keyring_file
 from certbot_pinkeep.storage.shadow import Shadow
 from certbot_pinkeep.storage.store import Store
-from simulated.values import (
-    DAY,
-    HOUR,
-    LATER,
-    LEDGER,
-    NEW,
-    NOW,
-    OLD,
-    STATE,
-    A,
-    Site,
-    mode_of,
-    tree,
-)
+from simulated.machine import Site
+from simulated.values import DAY, HOUR, LATER, LEDGER, NEW, NOW, OLD, STATE, A, mode_of, tree
 
 MINUTE = timedelta(minutes=1)
 

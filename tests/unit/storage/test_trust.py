@@ -20,7 +20,8 @@ from certbot_pinkeep.storage.keyring_file import write
 from certbot_pinkeep.storage.shadow import Shadow
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.storage.uptodate import UpToDate
-from simulated.values import DAY, LATER, NOW, STATE, Site, mode_of
+from simulated.machine import Site
+from simulated.values import DAY, LATER, NOW, STATE, mode_of
 
 EVIL = "/tmp/evil"
 COMMANDS = {

@@ -42,14 +42,13 @@ from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.core import times
 from certbot_pinkeep.core.errors import NotSafe, PinkeepError, PublishFailed
 from certbot_pinkeep.core.options import Options
-from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.workflow import requests
 from simulated.keeper import Keeper
-from simulated.sites import DAY, NAME, Site
-from simulated.sites import NOW as AFTER_A_DAY
+from simulated.machine import Site
+from simulated.values import DAY, NOW
 
-BEGIN = AFTER_A_DAY - DAY  # when the certificates of a Site begin
+BEGIN = NOW - DAY
 _RELOADS: dict[str, tuple[str, ...]] = {
     "reloads": ("/bin/true",),
     "fails": ("/bin/false",),
@@ -83,7 +82,6 @@ class Play:
 
     def __init__(self, root: Path) -> None:
         self.site = Site(root)
-        self.work = root / "work"
         self.chosen = Options(self.site.name, configtest=(), reload=_RELOADS["reloads"])
         self.crowd = Crowd()
         self.true = BEGIN
@@ -101,7 +99,7 @@ class Play:
     @property
     def keeper(self) -> Keeper:
         """A new one, as each run has."""
-        return Keeper(str(self.site.config), str(self.work))
+        return self.site.keeper
 
     def on(self, day: int, step: Step) -> str:
         """The outcome of a step."""
@@ -205,7 +203,7 @@ def renew(
         except NotSafe as error:
             return f"refused{play.when(str(error))}"
         when = play.when(" ".join(play.told)).replace(" before", ", not before")
-        play.site.issue(load_private_key(handed.key_pem))
+        play.site.issue(handed.key_pem)
         return f"{play.letter(handed.pin)}{when} | {play.keep()}"
 
     return step
@@ -322,14 +320,14 @@ def lose_key(letter: str) -> Step:
 
 def lose_file(play: Play) -> str:
     """The keyring file is lost; its copy below the work dir is there."""
-    play.site.state.unlink()
+    play.site.file.unlink()
     return ""
 
 
 def lose_file_and_copy(play: Play) -> str:
     """The keyring file is lost, and so is certbot's work dir."""
-    play.site.state.unlink()
-    shutil.rmtree(play.work)
+    play.site.file.unlink()
+    shutil.rmtree(play.site.work)
     return ""
 
 
@@ -642,7 +640,7 @@ HISTORIES: dict[str, History] = {
         (0, run(backup_keys=1), "A B"),
         (5, back_up, ""),
         (10, renew(new_key=True), "B | B C"),
-        (20, put_back(f"pinkeep/{NAME}.conf"), ""),
+        (20, put_back("pinkeep/example.com.conf"), ""),
         (21, rollover(), "refused, time unknown"),
         (22, renew(rollover_days=0), "B, time unknown | B C"),
         (81, renew(), "B, not before day 82 | B C"),

@@ -8,25 +8,19 @@ from pathlib import Path
 import pytest
 
 from certbot_pinkeep.core.errors import NotSafe, Unpinned
-from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow import offline_backups, requests
-from certbot_pinkeep.workflow.publish import Report
 from simulated.keeper import Keeper
-from simulated.values import DAY, NOW, Site, make_pem
+from simulated.machine import Site
+from simulated.values import DAY, NOW, make_pem
 
 
 class World(Site):
-    """A site with a work dir, seen by a new keeper at each look, pinned with two backups."""
+    """A site of whose config dir the admin keeps a copy."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.copy = root / "copy"
         self.run(0)
-
-    def run(self, days: int, max_age: int = 60) -> Report:
-        """Bring everything into step."""
-        self.keeper = Keeper(str(self.config), str(self.work))
-        return self.keep(self.options(max_age=max_age * 86400), NOW + days * DAY)
 
     def back_up(self) -> None:
         """Copy the config dir."""
@@ -37,22 +31,6 @@ class World(Site):
         for folder in folders or (".",):
             shutil.rmtree(self.config / folder)
             shutil.copytree(self.copy / folder, self.config / folder, symlinks=True)
-
-    def roll_over(self, days: int) -> None:
-        """Renew for the first backup."""
-        self.issue(self.key_pem(self.published().pins[1]))
-        self.run(days)
-
-    def next_pin(self, days: int) -> str:
-        """The key that a renewal is issued for."""
-        keeper = Keeper(str(self.config), str(self.work))
-        return keeper.handover(self.look(), self.name, self.names, NOW + days * DAY).pin
-
-    def loaded(self) -> State:
-        """What the keyring file and its copy say."""
-        state = Keeper(str(self.config), str(self.work)).store.load(self.name)
-        assert state is not None
-        return state
 
 
 @pytest.fixture
@@ -100,7 +78,7 @@ def test_g2_pins_that_were_served_stay_published_after_a_restore(world: World) -
     world.put_back("pinkeep")
     world.run(12)
     assert world.published().pins == newer
-    assert world.loaded().ledger.uncertain is not None
+    assert world.state().ledger.uncertain is not None
     with pytest.raises(NotSafe, match="clients may hold pins"):
         keeper = Keeper(str(world.config), str(world.work))
         keeper.handover(world.look(), world.name, world.names, NOW + 13 * DAY, asked=True)
@@ -133,7 +111,7 @@ def test_g2_retired_live_key_is_not_handed_over(world: World, primary_is_lost: b
     new, backup = world.published().pins[:2]
     world.put_back("live", "archive")
     if primary_is_lost:
-        key = world.loaded().keyring.key(new)
+        key = world.state().keyring.key(new)
         assert key is not None and key.path is not None
         (world.config / key.path).unlink()
     assert world.next_pin(100) == (backup if primary_is_lost else new)
@@ -142,7 +120,7 @@ def test_g2_retired_live_key_is_not_handed_over(world: World, primary_is_lost: b
 def test_g3_live_key_goes_on_where_only_the_file_of_the_primary_is_lost(world: World) -> None:
     """It is the same key, and clients accept it."""
     pin = world.look().pin
-    key = world.loaded().keyring.key(pin)
+    key = world.state().keyring.key(pin)
     assert key is not None and key.path is not None
     (world.config / key.path).unlink()
     assert world.next_pin(12) == pin

@@ -15,8 +15,8 @@ from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.core import times
 from certbot_pinkeep.core.errors import NotSafe, TypeMissing
 from certbot_pinkeep.core.kinds import KeyKind
-from simulated.machine import Machine
-from simulated.values import DAY, NOW, Site
+from simulated.machine import Machine, Site
+from simulated.values import DAY, NOW
 
 
 def test_g2_one_clock_says_how_long_a_run_takes() -> None:

@@ -18,35 +18,37 @@ from certbot_pinkeep.core.errors import Compromised, KeyRefused, PinkeepError
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr, SavedCsr
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.workflow import requests
-from simulated.asked import AT, World, make_unsafe
-from simulated.values import NOW, Site, certificate, csr_pem, make_pem, pin_of_key
+from simulated.machine import Site
+from simulated.values import DAY, NOW, certificate, csr_pem, make_pem, pin_of_key
+
+AT = NOW + 20 * DAY
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> Site:
     """A pinned lineage whose key is compromised, while no backup is safe before day 70."""
-    found = World(tmp_path)
+    found = Site(tmp_path, backups=1)
     found.run(0)
-    make_unsafe(found)
+    found.roll_over(10)
     found.ask(when_safe=True, compromised=True)
     return found
 
 
-def damage(world: World) -> None:
+def damage(world: Site) -> None:
     """The keyring file is cut short."""
     world.file.write_bytes(world.file.read_bytes()[:-5])
 
 
-def nothing(world: World) -> None:
+def nothing(world: Site) -> None:
     """All is well."""
 
 
-def lose(world: World) -> None:
+def lose(world: Site) -> None:
     """The keyring file is lost, its copy is not."""
     world.file.unlink()
 
 
-def lose_copy(world: World) -> None:
+def lose_copy(world: Site) -> None:
     """The copy is lost, the keyring file is not."""
     (world.work / "pinkeep").rename(world.work / "gone")
 
@@ -55,51 +57,49 @@ def lose_copy(world: World) -> None:
 @pytest.mark.parametrize("keyring", ["example.com", "other"])
 @pytest.mark.parametrize("with_options", [False, True])
 def test_g3_compromised_key_is_not_handed_over(
-    world: World, harm: Callable[[World], None], keyring: str, with_options: bool
+    world: Site, harm: Callable[[Site], None], keyring: str, with_options: bool
 ) -> None:
     """Whatever keyring the option names, and whichever of file and copy can be read."""
     harm(world)
     chosen = world.options(keyring=keyring) if with_options else None
     with pytest.raises(Compromised, match="compromised"):
-        world.keeper_().handover(
+        world.keeper.handover(
             world.look(), keyring, world.names, AT, chosen=chosen, pinned_before=True
         )
 
 
 @pytest.mark.parametrize("keyring", ["example.com", "other"])
-def test_g3_compromised_key_is_exchanged_when_that_is_safe(world: World, keyring: str) -> None:
+def test_g3_compromised_key_is_exchanged_when_that_is_safe(world: Site, keyring: str) -> None:
     """The lineage's own keyring says so, though the option names another one."""
     at = AT.replace(month=6)
-    found = world.keeper_().handover(world.look(), keyring, world.names, at)
+    found = world.keeper.handover(world.look(), keyring, world.names, at)
     assert found.pin == world.published().pins[1]
 
 
 def test_g3_renewal_goes_on_with_a_damaged_file_where_the_key_is_sound(tmp_path: Path) -> None:
     """Only what is known to be compromised stops it."""
-    sound = World(tmp_path)
+    sound = Site(tmp_path, backups=1)
     sound.run(0)
     damage(sound)
-    found = sound.keeper_().handover(sound.look(), sound.name, sound.names, AT)
+    found = sound.keeper.handover(sound.look(), sound.name, sound.names, AT)
     assert found.pin == sound.look().pin
 
 
 @pytest.mark.parametrize("harm", [damage, lose, lose_copy])
-def test_compromise_is_known_from_either_record(
-    world: World, harm: Callable[[World], None]
-) -> None:
+def test_compromise_is_known_from_either_record(world: Site, harm: Callable[[Site], None]) -> None:
     """The keyring file or its copy is enough; another key is not compromised by it."""
     pin = world.look().pin
     harm(world)
-    assert world.keeper_().is_compromised(pin)
-    assert not world.keeper_().is_compromised(world.published().pins[1])
+    assert world.keeper.is_compromised(pin)
+    assert not world.keeper.is_compromised(world.published().pins[1])
 
 
 def test_g3_wish_to_leave_counts_though_the_option_names_another_keyring(tmp_path: Path) -> None:
     """A rollover that is asked for takes place."""
-    found = World(tmp_path)
+    found = Site(tmp_path, backups=1)
     found.run(0)
     found.ask()
-    handed = found.keeper_().handover(found.look(), "other", found.names, AT)
+    handed = found.keeper.handover(found.look(), "other", found.names, AT)
     assert handed.pin == found.published().pins[1]
 
 
@@ -119,7 +119,7 @@ def test_g3_folder_of_csrs_that_cannot_be_listed_has_none(
     def fail(path: object) -> list[str]:
         raise OSError(5, "Input/output error", path)
 
-    world = World(tmp_path)
+    world = Site(tmp_path, backups=1)
     world.run(0)
     world.ask(compromised=True)
     monkeypatch.setattr(os, "listdir", fail)
@@ -294,13 +294,13 @@ def test_g3_second_refusal_ends_the_run(client: type[Client]) -> None:
 # After pinning was left
 
 
-def test_g3_compromised_key_stays_so_when_pinning_was_left(world: World) -> None:
+def test_g3_compromised_key_stays_so_when_pinning_was_left(world: Site) -> None:
     """A live key that nobody is locked out by is adopted, but no compromise is forgotten."""
     pin = world.look().pin
-    requests.unpin(world.keeper_(), world.name, AT)
+    requests.unpin(world.keeper, world.name, AT)
     world.run(21)
     world.run(400)
-    backup = world.loaded().keyring.backups("ecdsa")[0].pin
+    backup = world.state().keyring.backups("ecdsa")[0].pin
     world.issue(world.key_pem(backup))
     world.run(401)
     world.issue(world.key_pem(pin))

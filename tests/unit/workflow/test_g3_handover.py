@@ -16,7 +16,8 @@ from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.storage.store import Store
 from simulated.keeper import Keeper
-from simulated.values import DAY, NOW, Site, make_pem, pin_of_key, tree
+from simulated.machine import Site
+from simulated.values import DAY, NOW, make_pem, pin_of_key, tree
 
 REVOKED, COMPROMISED = Answer(True, "superseded"), Answer(True, "keyCompromise")
 GOOD, UNKNOWN, NOBODY = Answer(False), Answer(None, why="it does not answer"), Answer(None)
@@ -38,9 +39,7 @@ def ca_says(monkeypatch: pytest.MonkeyPatch) -> Says:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """A lineage that pinkeep has not seen yet."""
-    found = Site(tmp_path)
-    found.keeper = Keeper(str(found.config), str(found.work))
-    return found
+    return Site(tmp_path)
 
 
 def options(site: Site, rollover_days: int | None = 730) -> Options:

@@ -10,13 +10,11 @@ import pytest
 
 from certbot_pinkeep.core.errors import BadKey, Compromised, OtherKeyring
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
-from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.workflow import requests
-from certbot_pinkeep.workflow.publish import Report
 from simulated.keeper import Keeper
-from simulated.machine import RSA_KEY, Machine
-from simulated.values import DAY, NOW, Site, make_pem, pin_of_key
+from simulated.machine import RSA_KEY, Machine, Site
+from simulated.values import DAY, NOW, make_pem, pin_of_key
 
 
 class World(Site):
@@ -26,29 +24,11 @@ class World(Site):
         super().__init__(root)
         self.run(0)
 
-    def run(self, days: int, backup_keys: int = 2) -> Report:
-        """Bring everything into step."""
-        self.keeper = Keeper(str(self.config), str(self.work))
-        return self.keep(self.options(backup_keys=backup_keys), NOW + days * DAY)
-
-    def key_of(self, pin: str) -> Key:
-        """A key of the keyring."""
-        key = self.state().keyring.key(pin)
-        assert key is not None
-        return key
-
-    def file_of(self, pin: str) -> Path:
-        """The file of a key."""
-        path = self.key_of(pin).path
-        assert path is not None
-        return self.config / path
-
     def new(self, days: int, *names: str, lineage: str | None = None) -> KeyAndCsr | None:
         """What a new certificate is issued for; without names, for those that were there."""
-        keeper = Keeper(str(self.config), str(self.work))
         lineage = lineage or self.name
         at = NOW + days * DAY
-        return keeper.handover_new(lineage, lineage, "ecdsa", names or self.names, False, at)
+        return self.keeper.handover_new(lineage, lineage, "ecdsa", names or self.names, False, at)
 
 
 @pytest.fixture
@@ -201,7 +181,7 @@ def test_g4_backup_that_is_still_lost_is_not_staged(world: World) -> None:
     lost = world.published().pins[1]
     world.file_of(lost).unlink()
     for days, count in ((1, 2), (2, 4), (3, 1), (4, 3)):
-        world.run(days, count)
+        world.run(days, backup_keys=count)
         assert world.key_of(lost).role == "retired" and lost not in world.published().pins
         assert len(world.published().pins) == count + 1
 

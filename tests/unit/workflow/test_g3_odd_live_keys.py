@@ -16,8 +16,9 @@ from certbot_pinkeep.core.errors import BadKey
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.workflow import issue
 from simulated.keeper import Keeper
+from simulated.machine import Site
 from simulated.server import Server
-from simulated.values import DAY, NOW, Site, make_pem, pin_of_key
+from simulated.values import DAY, NOW, make_pem, pin_of_key
 
 OTHER = make_pem()
 
@@ -77,7 +78,9 @@ def handed(site: Site, days: int = 1, pinned_before: bool = False) -> KeyAndCsr:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """A lineage that pinkeep has not seen yet."""
-    return Site(tmp_path)
+    found = Site(tmp_path)
+    found.copies = False
+    return found
 
 
 @pytest.fixture

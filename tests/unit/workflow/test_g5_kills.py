@@ -3,204 +3,155 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from certbot_pinkeep.adapters import renewal_conf
 from certbot_pinkeep.carriers import apache
-from certbot_pinkeep.core.errors import PublishFailed
-from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.errors import PublishFailed, Unpinned
+from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.policy import Policy
-from simulated.keeper import Keeper
-from simulated.sites import DAY, NOW, Site, ec_key
-
-STEPS = ("replace", "link", "unlink", "fsync", "mkdir", "open", "fchmod")
-
-
-class Killed(BaseException):
-    """The process ends here; no handler of ours may tidy up after it."""
+from certbot_pinkeep.workflow.publish import Report
+from simulated.kill import Killed, Killer
+from simulated.machine import Site
+from simulated.values import DAY, NOW, make_pem
 
 
-class Killer:
-    """Lets a number of steps happen, then kills; after that every step fails, as after a kill."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-        self.left = steps
-        self.dead = False
-        for step in STEPS:
-            monkeypatch.setattr(os, step, self.counted(getattr(os, step)))
-
-    def counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, which counts as a step."""
-
-        def step(*args: Any, **kwargs: Any) -> Any:
-            if function.__name__ == "open" and not args[1] & os.O_CREAT:
-                return function(*args, **kwargs)
-            if self.dead or self.left == 0:
-                self.dead = True
-                raise Killed
-            self.left -= 1
-            return function(*args, **kwargs)
-
-        return step
+def run(site: Site, chosen: Options, now: datetime) -> Report:
+    """A run as the plugin does it, with the installer remembered."""
+    return site.keep(
+        chosen, now, lambda: renewal_conf.remember(str(site.config), site.name, "pinkeep")
+    )
 
 
-def run(site: Site, max_age: int) -> None:
-    """A run as the plugin does it, with the options remembered."""
-
-    def remember() -> None:
-        renewal_conf.remember(str(site.config), site.name, "pinkeep")
-
-    from certbot_pinkeep.core import options
-
-    values = {
-        "configtest-command": site.configtest(),
-        "reload-command": site.reload(),
-        "max-age": str(max_age),
-    }
-    keeper = Keeper(str(site.config))
-    keeper.keep(site.look(), options.parse(values, site.name), NOW + DAY, remember)
+def site_of(tmp_path: Path) -> Site:
+    """A lineage whose config dir is all there is."""
+    site = Site(tmp_path)
+    site.copies = False
+    (tmp_path / "elsewhere").mkdir()
+    return site
 
 
-def check_sound(site: Site) -> None:
-    """What must hold at every moment, also right after a kill."""
-    published = policy_of(site)
-    if published is None:
-        return
-    keeper = site.keeper
-    for pin in published.pins:
-        assert keeper.folders.find_key(pin) is not None, "a published pin has no key"
-    state = keeper.store.load(site.name)
-    assert state is not None
-    assert state.ledger.may_be_served(published), "a published policy is not on record"
-    assert "installer = pinkeep" in site.renewal.read_text(), "published, but not remembered"
+def renewed(site: Site) -> Options:
+    """A renewal for the same key."""
+    site.issue(site.key)
+    return site.options()
 
 
-def policy_of(site: Site) -> Policy | None:
-    """What the snippet publishes."""
-    text = apache.read_snippet(str(site.snippet))
-    assert text is None or text.endswith("\n"), "half-written"
-    return apache.read_policy(text) if text else None
+def rolled_over(site: Site) -> Options:
+    """The first backup is live."""
+    site.issue(site.key_pem(site.published().pins[1]))
+    return site.options()
 
 
-def no_rubbish(site: Site) -> None:
-    """No temporary file is left."""
-    assert list(site.config.rglob(".pinkeep-*")) == []
+def lost(site: Site) -> Options:
+    """The keyring file is gone."""
+    site.file.unlink()
+    return site.options()
 
 
-def killed_everywhere(
-    site: Site, tmp_path: Path, max_age: int, check: Callable[[Site], None]
-) -> int:
-    """Kill a run at every step, each time from the same beginning; return how many there are."""
-    beginning = tmp_path / "beginning"
-    shutil.copytree(site.config, beginning, symlinks=True)
-    for steps in range(1000):
+#: By what the killed run is about, what comes before it and the options that it has.
+CHANGES: dict[str, Callable[[Site], Options]] = {
+    "adoption": lambda site: site.options(),
+    "another max-age": lambda site: site.options(max_age=60),
+    "another number of backups": lambda site: site.options(backup_keys=4),
+    "another snippet folder, and another max-age with it": lambda site: site.options(
+        snippet_dir=str(site.root / "elsewhere"), max_age=60
+    ),
+    "a renewal": renewed,
+    "a rollover": rolled_over,
+    "the keyring file is lost": lost,
+}
+
+
+def out(site: Site) -> list[Policy]:
+    """Every policy that may be served now; none of its snippets is half-written."""
+    places = (site.snippet, site.root / "elsewhere" / f"{site.name}.conf")
+    texts = [place.read_text() for place in places if place.exists()]
+    assert all(text.endswith("\n") for text in texts)
+    return [policy for policy in map(apache.read_policy, texts) if policy is not None]
+
+
+def sound(site: Site, ever: set[str]) -> None:
+    """What holds at every moment: no pin that was ever published lacks its key, each policy that is out is
+    on record, and certbot's renewal file names pinkeep."""
+    for policy in out(site):
+        ever.update(policy.pins)
+        assert not site.file.exists() or site.state().ledger.may_be_served(policy)
+        assert "installer = pinkeep" in site.renewal.read_text()
+    for pin in ever:
+        site.key_pem(pin)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_g5_killed_anywhere_the_next_run_converges(tmp_path: Path, change: str) -> None:
+    """No key is lost, nothing is half-written, the next run completes, and the one after it changes
+    nothing."""
+    site = site_of(tmp_path)
+    if change != "adoption":
+        run(site, site.options(), NOW)
+    before = out(site)
+    chosen = CHANGES[change](site)
+    start = tmp_path / "start"
+    shutil.copytree(site.config, start, symlinks=True)
+    for steps in range(500):
+        ever = {pin for policy in before for pin in policy.pins}
         shutil.rmtree(site.config)
-        shutil.copytree(beginning, site.config, symlinks=True)
-        with pytest.MonkeyPatch.context() as patch:
-            killer = Killer(patch, steps)
-            with contextlib.suppress(Killed):
-                run(site, max_age)
-        check_sound(site)
-        run(site, max_age)
-        check_sound(site)
-        no_rubbish(site)
-        check(site)
-        if not killer.dead:
-            return steps
-    raise AssertionError("the run never came to its end")
-
-
-def ledger_of(site: Site) -> Ledger:
-    """The ledger as it is on the disk."""
-    state = site.keeper.store.load(site.name)
-    assert state is not None
-    return state.ledger
-
-
-def test_g5_killed_during_adoption(tmp_path: Path) -> None:
-    """A first run that is killed anywhere is completed by the next one."""
-    site = Site(tmp_path)
-    pin = site.look().pin
-
-    def check(site: Site) -> None:
-        policy = policy_of(site)
-        assert policy is not None
-        assert policy.pins[0] == pin
-        assert len(policy.pins) == 3
-        assert not ledger_of(site).pending
-
-    assert killed_everywhere(site, tmp_path, 5184000, check) > 20
-
-
-def test_g5_killed_while_the_policy_changes(tmp_path: Path) -> None:
-    """A change of max-age that is killed anywhere keeps both policies on record."""
-    site = Site(tmp_path)
-    run(site, 5184000)
-    before = policy_of(site)
-    assert before is not None
-
-    def check(site: Site) -> None:
-        policy = policy_of(site)
-        assert policy is not None
-        assert (policy.pins, policy.max_age) == (before.pins, 60)
-        assert [entry.policy.max_age for entry in ledger_of(site).entries] == [5184000, 60]
-
-    assert killed_everywhere(site, tmp_path, 60, check) > 5
-
-
-def test_g5_killed_after_a_renewal(tmp_path: Path) -> None:
-    """A run after a renewal that is killed anywhere still has the new certificate loaded."""
-    site = Site(tmp_path)
-    run(site, 60)
-    site.issue()
-
-    def check(site: Site) -> None:
-        state = site.keeper.store.load(site.name)
-        assert state is not None
+        shutil.copytree(start, site.config, symlinks=True)
+        (site.root / "elsewhere" / f"{site.name}.conf").unlink(missing_ok=True)
+        killer = Killer(steps)
+        with killer.at_work(), contextlib.suppress(Killed):
+            run(site, chosen, NOW + DAY)
+        sound(site, ever)
+        report = run(site, chosen, NOW + 2 * DAY)
+        sound(site, ever)
+        state = site.state()
+        policies = [entry.policy for entry in state.ledger.entries]
+        assert not report.pending and out(site) == policies[-1:]
+        assert change == "the keyring file is lost" or set(before) <= set(policies)
+        assert site.published(Path(report.snippet)).pins[0] == site.look().pin
         assert state.keyring.members[0].loaded == site.look().fingerprint
+        assert list(site.config.rglob(".pinkeep-*")) == []
+        settled = site.tree()
+        run(site, chosen, NOW + 3 * DAY)
+        assert site.tree() == settled
+        if not killer.dead:
+            break
+    assert 2 < steps < 499
 
-    assert killed_everywhere(site, tmp_path, 60, check) > 0
 
+def test_g6_kill_between_publishing_and_testing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run tests what the killed one left, and takes it back when the test fails."""
+    site = site_of(tmp_path)
+    run(site, site.options(), NOW)
+    before = site.snippet.read_bytes()
+    site.apache.break_config()
 
-def test_g5_a_kill_after_publishing_does_not_skip_the_configtest(tmp_path: Path) -> None:
-    """G6 holds across a kill: a snippet whose test was left undone is tested by the next run, and
-    taken back to the policy that Apache has loaded when it fails."""
-    site = Site(tmp_path)
-    run(site, 60)
-    good = site.snippet.read_text()
-    site.bad_word.write_text("max-age=61")
-    published = apache._put
-    with pytest.MonkeyPatch.context() as patch:
+    def killed(words: object) -> str | None:
+        raise Killed
 
-        def put_and_die(texts: dict[str, bytes | None]) -> None:
-            published(texts)
-            raise Killed
-
-        patch.setattr(apache, "_put", put_and_die)
+    with monkeypatch.context() as patch:
+        patch.setattr(apache, "_run", killed)
         with pytest.raises(Killed):
-            run(site, 61)
-    assert "max-age=61" in site.snippet.read_text()
-    reloads = site.reload_count()
+            run(site, site.options(max_age=60), NOW + DAY)
+    assert site.published().max_age == 60
     with pytest.raises(PublishFailed):
-        run(site, 61)
-    assert site.snippet.read_text() == good
-    assert site.reload_count() == reloads
+        run(site, site.options(max_age=60), NOW + DAY)
+    assert site.snippet.read_bytes() == before and site.apache.reloads == 1
 
 
-def test_g1_the_counter_case_another_key_is_noticed(tmp_path: Path) -> None:
-    """The checks above mean something: a key that was not pinned is not adopted quietly."""
-    from certbot_pinkeep.core.errors import Unpinned
-
-    site = Site(tmp_path)
-    run(site, 60)
-    site.issue(ec_key())
+def test_g1_key_that_was_not_pinned_is_noticed(tmp_path: Path) -> None:
+    """The counter-proof: what is above does not pass for whatever key."""
+    site = site_of(tmp_path)
+    run(site, site.options(), NOW)
+    site.issue(make_pem())
     before = site.tree()
     with pytest.raises(Unpinned, match="--force-renewal --installer pinkeep"):
-        run(site, 60)
+        run(site, site.options(), NOW + DAY)
     assert site.tree() == before

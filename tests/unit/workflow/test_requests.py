@@ -14,22 +14,25 @@ from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.core import rollover
 from certbot_pinkeep.core.errors import Compromised, DamagedState, NotSafe, PinkeepError
 from certbot_pinkeep.workflow import requests
-from simulated.asked import AT, SAFE_FROM, World, lose_backup, make_unsafe
-from simulated.values import DAY, NOW, make_pem, tree
+from simulated.machine import Site
+from simulated.values import DAY, NOW, tree
+
+AT = NOW + 20 * DAY
+SAFE_FROM = "2026-05-10T12:00:00Z"  # day 70, where a rollover was on day 10
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> Site:
     """A lineage that is pinned with one backup, which all clients know."""
-    found = World(tmp_path)
+    found = Site(tmp_path, backups=1)
     found.run(0)
     return found
 
 
-SITUATIONS: dict[str, Callable[[World], None]] = {
+SITUATIONS: dict[str, Callable[[Site], None]] = {
     "safe": lambda world: None,
-    "unsafe": make_unsafe,
-    "no backup": lose_backup,
+    "unsafe": lambda world: world.roll_over(10),
+    "no backup": lambda world: world.file_of(world.published().pins[1]).unlink(),
 }
 
 
@@ -88,7 +91,7 @@ def test_every_wish_is_in_the_table() -> None:
     ids=lambda value: value if isinstance(value, str) else "x" if value else "-",
 )
 def test_g2_g3_wish(
-    world: World, situation: str, when_safe: bool, compromised: bool, force: bool
+    world: Site, situation: str, when_safe: bool, compromised: bool, force: bool
 ) -> None:
     """The table above. What is refused leaves everything as it was, byte for byte, but for the
     mark that a key is compromised."""
@@ -99,7 +102,7 @@ def test_g2_g3_wish(
     before = tree(*folders)
     asked, error = None, None
     try:
-        asked = world.ask(when_safe, compromised, force)
+        asked = world.ask(when_safe=when_safe, compromised=compromised, force=force)
     except NotSafe as caught:
         error = caught
     assert type(error) is (expected.error or type(None))
@@ -119,18 +122,18 @@ def test_g2_g3_wish(
     assert issued_for == expected.next_day
 
 
-def test_g2_refusal_names_the_time_and_what_to_run(world: World) -> None:
+def test_g2_refusal_names_the_time_and_what_to_run(world: Site) -> None:
     """The earliest safe time, and the command that waits for it."""
-    make_unsafe(world)
+    world.roll_over(10)
     with pytest.raises(NotSafe) as caught:
         world.ask()
     said = str(caught.value)
     assert SAFE_FROM in said and "certbot-pinkeep rollover example.com --when-safe" in said
 
 
-def test_g2_force_tells_first_who_is_locked_out(world: World) -> None:
+def test_g2_force_tells_first_who_is_locked_out(world: Site) -> None:
     """The policy, since when, until when; then what is going to happen."""
-    make_unsafe(world)
+    world.roll_over(10)
     first, second = world.ask(force=True).told
     assert first == (
         "This rollover locks out clients that noted the pins served from 2026-03-01T12:00:00Z to "
@@ -139,14 +142,14 @@ def test_g2_force_tells_first_who_is_locked_out(world: World) -> None:
     assert world.published().pins[1] in second
 
 
-def test_force_that_locks_nobody_out_says_so(world: World) -> None:
+def test_force_that_locks_nobody_out_says_so(world: Site) -> None:
     """A safe rollover can be forced as well."""
     assert world.ask(force=True).told[0] == "This rollover locks nobody out."
 
 
-def test_g2_rollover_that_waits_is_fulfilled_when_it_is_safe(world: World) -> None:
+def test_g2_rollover_that_waits_is_fulfilled_when_it_is_safe(world: Site) -> None:
     """On day 70, not before; and once."""
-    make_unsafe(world)
+    world.roll_over(10)
     old, new = world.published().pins
     assert SAFE_FROM in " ".join(world.ask(when_safe=True).told)
     assert [world.next_pin(day) for day in (21, 69, 70)] == [old, old, new]
@@ -155,7 +158,7 @@ def test_g2_rollover_that_waits_is_fulfilled_when_it_is_safe(world: World) -> No
     assert [world.next_pin(day) for day in (71, 700)] == [new, new]
 
 
-def test_g8_wish_in_doubt_is_refused(world: World) -> None:
+def test_g8_wish_in_doubt_is_refused(world: Site) -> None:
     """The keyring file was lost: what its copy says is not certain."""
     world.file.unlink()
     before = world.tree()
@@ -164,23 +167,23 @@ def test_g8_wish_in_doubt_is_refused(world: World) -> None:
     assert world.tree() == before
 
 
-def test_g8_wish_with_a_clock_that_is_behind_is_refused(world: World) -> None:
+def test_g8_wish_with_a_clock_that_is_behind_is_refused(world: Site) -> None:
     """A run that changed nothing on day 30 is enough to know."""
     world.run(30)
     with pytest.raises(NotSafe, match="was reached before"):
         world.ask()
 
 
-def test_g8_wish_is_a_moment_that_is_remembered(world: World) -> None:
+def test_g8_wish_is_a_moment_that_is_remembered(world: Site) -> None:
     """After a wish on day 20, a clock that says day 19 is wrong."""
     world.ask(when_safe=True)
-    assert world.loaded().ledger.latest() == AT
+    assert world.state().ledger.latest() == AT
 
 
-def test_unknown_keyring_is_an_error_that_names_the_known_ones(world: World) -> None:
+def test_unknown_keyring_is_an_error_that_names_the_known_ones(world: Site) -> None:
     """For every wish, and nothing is written."""
     before = tree(world.config, world.work)
-    keeper = world.keeper_()
+    keeper = world.keeper
     for wish in (
         lambda: requests.ask(keeper, "other", AT),
         lambda: requests.confirm(keeper, "other", AT),
@@ -191,10 +194,10 @@ def test_unknown_keyring_is_an_error_that_names_the_known_ones(world: World) -> 
     assert tree(world.config, world.work) == before
 
 
-def test_g8_damaged_keyring_is_an_error(world: World) -> None:
+def test_g8_damaged_keyring_is_an_error(world: Site) -> None:
     """For every wish, and the file is left as it is."""
     world.file.write_bytes(b"junk")
-    keeper = world.keeper_()
+    keeper = world.keeper
     for wish in (
         lambda: requests.ask(keeper, world.name, AT, when_safe=True, compromised=True),
         lambda: requests.confirm(keeper, world.name, AT),
@@ -209,26 +212,26 @@ def test_g8_damaged_keyring_is_an_error(world: World) -> None:
 
 
 @pytest.fixture
-def waiting(tmp_path: Path) -> World:
+def waiting(tmp_path: Path) -> Site:
     """A lineage that is pinned, whose admin reloads Apache."""
-    found = World(tmp_path)
+    found = Site(tmp_path, backups=1)
     found.by_hand = True
     found.run(0)
     return found
 
 
-def test_confirmation_ends_what_was_pending(waiting: World) -> None:
+def test_confirmation_ends_what_was_pending(waiting: Site) -> None:
     """From then on the pins are served, those of before no more; the live key is in service."""
     waiting.backups = 2
     waiting.run(1)
-    assert waiting.loaded().ledger.pending
+    assert waiting.state().ledger.pending
     assert "2026-03-02T12:00:00Z" in waiting.confirm(9)
-    ledger = waiting.loaded().ledger
+    ledger = waiting.state().ledger
     assert not ledger.pending and ledger.entries[0].replaced == NOW + 9 * DAY
     assert ledger.entries[1].confirmed == NOW + 9 * DAY
 
 
-def test_confirmation_begins_the_service_of_a_new_key(waiting: World) -> None:
+def test_confirmation_begins_the_service_of_a_new_key(waiting: Site) -> None:
     """The age of a key that was rolled over to counts from then."""
     waiting.confirm(0)
     new = waiting.published().pins[1]
@@ -239,14 +242,14 @@ def test_confirmation_begins_the_service_of_a_new_key(waiting: World) -> None:
     assert waiting.key_of(new).first_served == NOW + 12 * DAY
 
 
-def test_nothing_pending_is_no_error_and_changes_nothing(world: World) -> None:
+def test_nothing_pending_is_no_error_and_changes_nothing(world: Site) -> None:
     """An admin may confirm twice."""
     before = tree(world.config, world.work)
     assert "nothing pending" in world.confirm(5)
     assert tree(world.config, world.work) == before
 
 
-EDITS: dict[str, Callable[[World], object]] = {
+EDITS: dict[str, Callable[[Site], object]] = {
     "another max-age": lambda w: w.snippet.write_text(
         w.snippet.read_text().replace("max-age=5184000", "max-age=9")
     ),
@@ -259,7 +262,7 @@ EDITS: dict[str, Callable[[World], object]] = {
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_g2_edited_snippet_cannot_be_confirmed(waiting: World, name: str) -> None:
+def test_g2_edited_snippet_cannot_be_confirmed(waiting: Site, name: str) -> None:
     """What Apache has loaded is not what is on record."""
     EDITS[name](waiting)
     before = tree(waiting.config, waiting.work)
@@ -268,14 +271,14 @@ def test_g2_edited_snippet_cannot_be_confirmed(waiting: World, name: str) -> Non
     assert tree(waiting.config, waiting.work) == before
 
 
-def test_edited_comments_do_not_matter(waiting: World) -> None:
+def test_edited_comments_do_not_matter(waiting: Site) -> None:
     """Apache does not read them."""
     waiting.snippet.write_text("# mine\n\n" + waiting.snippet.read_text())
     waiting.confirm(1)
-    assert not waiting.loaded().ledger.pending
+    assert not waiting.state().ledger.pending
 
 
-def test_g8_confirmation_with_a_clock_that_is_behind_is_refused(waiting: World) -> None:
+def test_g8_confirmation_with_a_clock_that_is_behind_is_refused(waiting: Site) -> None:
     """How long the earlier pins were served cannot be told from that clock."""
     waiting.backups = 2
     waiting.run(10)
@@ -284,36 +287,36 @@ def test_g8_confirmation_with_a_clock_that_is_behind_is_refused(waiting: World) 
         waiting.confirm(9)
     assert tree(waiting.config, waiting.work) == before
     waiting.confirm(10)
-    assert not waiting.loaded().ledger.pending
+    assert not waiting.state().ledger.pending
 
 
-def test_g8_admin_can_say_that_the_clock_is_right(world: World) -> None:
+def test_g8_admin_can_say_that_the_clock_is_right(world: Site) -> None:
     """After a run with a clock far ahead, what expired by it binds again, until its own end: a key that
     it lacks is safe then, one that it has at once."""
     world.backups = 2
     world.run(500)
     with pytest.raises(NotSafe, match=r"confirm example\.com --clock"):
         world.ask()
-    told = requests.confirm_clock(world.keeper_(), world.name, AT)
+    told = requests.confirm_clock(world.keeper, world.name, AT)
     assert "2026-05-20T12:00:00Z" in told  # day 20 + 60
     world.run(21)
-    state, now = world.loaded(), NOW + 22 * DAY
+    state, now = world.state(), NOW + 22 * DAY
     assert not state.ledger.pending
     _, early, late = (world.key_of(pin) for pin in world.published().pins)
     assert rollover.safety(early, state.ledger, now).at(now)
     assert rollover.safety(late, state.ledger, now).since == NOW + 80 * DAY
-    assert requests.ask(world.keeper_(), world.name, now).ready
-    assert "no later moment" in requests.confirm_clock(world.keeper_(), world.name, NOW + 82 * DAY)
+    assert requests.ask(world.keeper, world.name, now).ready
+    assert "no later moment" in requests.confirm_clock(world.keeper, world.name, NOW + 82 * DAY)
 
 
-def test_g8_confirmation_in_doubt_is_refused(waiting: World) -> None:
+def test_g8_confirmation_in_doubt_is_refused(waiting: Site) -> None:
     """Only a run finds out what is published."""
     waiting.file.unlink()
     with pytest.raises(PinkeepError, match=r"was lost.\nRun: certbot renew"):
         waiting.confirm(1)
     waiting.run(2)
     waiting.confirm(2)
-    assert not waiting.loaded().ledger.pending
+    assert not waiting.state().ledger.pending
 
 
 def test_keyring_without_a_snippet_has_nothing_to_confirm(
@@ -324,7 +327,7 @@ def test_keyring_without_a_snippet_has_nothing_to_confirm(
     def killed(*args: object) -> None:
         raise KeyboardInterrupt
 
-    found = World(tmp_path)
+    found = Site(tmp_path, backups=1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(apache, "publish", killed)
         found.run(0)
@@ -335,17 +338,17 @@ def test_keyring_without_a_snippet_has_nothing_to_confirm(
 # Leaving pinning
 
 
-def unpin(world: World, days: int, undo: bool = False) -> list[str]:
+def unpin(world: Site, days: int, undo: bool = False) -> list[str]:
     """The admin leaves pinning."""
-    return requests.unpin(world.keeper_(), world.name, NOW + days * DAY, undo=undo)
+    return requests.unpin(world.keeper, world.name, NOW + days * DAY, undo=undo)
 
 
-def header(world: World) -> list[str]:
+def header(world: Site) -> list[str]:
     """What Apache reads of the snippet."""
     return apache.directives(world.snippet.read_text())
 
 
-def test_unpinning_serves_max_age_0_until_nothing_binds(world: World) -> None:
+def test_unpinning_serves_max_age_0_until_nothing_binds(world: Site) -> None:
     """Then no header at all, and a run after that changes nothing."""
     pins = world.published().pins
     assert unpin(world, 10) == ["example.com"]
@@ -359,7 +362,7 @@ def test_unpinning_serves_max_age_0_until_nothing_binds(world: World) -> None:
     assert world.run(71).settled and tree(world.config) == before
 
 
-def test_unpinning_twice_is_unpinning_once(world: World) -> None:
+def test_unpinning_twice_is_unpinning_once(world: Site) -> None:
     """The second wish writes nothing."""
     unpin(world, 10)
     before = tree(world.config, world.work)
@@ -367,7 +370,7 @@ def test_unpinning_twice_is_unpinning_once(world: World) -> None:
     assert tree(world.config, world.work) == before
 
 
-def test_undo_pins_again_at_any_time(world: World) -> None:
+def test_undo_pins_again_at_any_time(world: Site) -> None:
     """While max-age=0 is served, and after the header has gone; the same keys are pinned."""
     pins = world.published().pins
     unpin(world, 10)
@@ -382,19 +385,19 @@ def test_undo_pins_again_at_any_time(world: World) -> None:
     unpin(world, 100, undo=True)
     assert not world.run(100).unpinned
     assert (world.published().max_age, world.published().pins) == (60 * 86400, pins)
-    assert world.loaded().ledger.may_be_served(world.published())
+    assert world.state().ledger.may_be_served(world.published())
 
 
-def test_undo_without_a_wish_changes_nothing(world: World) -> None:
+def test_undo_without_a_wish_changes_nothing(world: Site) -> None:
     """It is pinned already."""
     before = tree(world.config, world.work)
     unpin(world, 5, undo=True)
     assert tree(world.config, world.work) == before
 
 
-def test_g2_unpinned_keyring_keeps_its_key(world: World) -> None:
+def test_g2_unpinned_keyring_keeps_its_key(world: Site) -> None:
     """Renewals go on with it, and a rollover waits for those who still hold pins."""
-    make_unsafe(world)
+    world.roll_over(10)
     old = world.published().pins[0]
     unpin(world, 20)
     world.run(20)
@@ -406,32 +409,28 @@ def test_g2_unpinned_keyring_keeps_its_key(world: World) -> None:
 # Revocations
 
 
-def other_world(world: World, name: str) -> World:
+def other_world(world: Site, name: str) -> Site:
     """A second lineage in the same config dir."""
-    found = World(world.root / name, name)
-    found.config = world.config
-    found.work = world.work
-    found.version = 0
-    found.issue(make_pem())
+    found = Site(world.root, name, backups=1, machine=world.machine)
     found.run(0)
     return found
 
 
-def note(world: World, pin: str, compromised: bool = False, days: int = 20) -> list[str]:
+def note(world: Site, pin: str, compromised: bool = False, days: int = 20) -> list[str]:
     """Note a revocation."""
-    return requests.note_revoked(world.keeper_(), pin, NOW + days * DAY, compromised=compromised)
+    return requests.note_revoked(world.keeper, pin, NOW + days * DAY, compromised=compromised)
 
 
-def test_revocation_is_noted_and_told(world: World) -> None:
+def test_revocation_is_noted_and_told(world: Site) -> None:
     """The next renewal rolls over."""
     old, new = world.published().pins
     assert [new in sentence for sentence in note(world, old)] == [True]
     assert world.key_of(old).retire_reason == "revoked" and world.next_pin(21) == new
 
 
-def test_g3_revocation_while_nothing_is_safe(world: World) -> None:
+def test_g3_revocation_while_nothing_is_safe(world: Site) -> None:
     """It is told from when it will be; a compromised key is not handed over until then."""
-    make_unsafe(world)
+    world.roll_over(10)
     old, _ = world.published().pins
     assert SAFE_FROM in note(world, old)[0] and world.next_pin(21) == old
     assert "--now --force" in note(world, old, True)[0]
@@ -439,7 +438,7 @@ def test_g3_revocation_while_nothing_is_safe(world: World) -> None:
         world.next_pin(21)
 
 
-def test_revocation_of_a_backup_calls_for_no_rollover(world: World) -> None:
+def test_revocation_of_a_backup_calls_for_no_rollover(world: Site) -> None:
     """Compromised: it is no backup any more, and the next run stages another one."""
     old, new = world.published().pins
     assert note(world, new, True) == []
@@ -448,14 +447,14 @@ def test_revocation_of_a_backup_calls_for_no_rollover(world: World) -> None:
     assert world.published().pins[0] == old and new not in world.published().pins
 
 
-def test_g9_unknown_key_writes_nothing(world: World) -> None:
+def test_g9_unknown_key_writes_nothing(world: Site) -> None:
     """A certificate that is not pinned was revoked."""
     before = tree(world.config, world.work)
     assert note(world, "unknown", True) == []
     assert tree(world.config, world.work) == before
 
 
-def test_revocation_is_noted_in_each_keyring_that_has_the_key(world: World) -> None:
+def test_revocation_is_noted_in_each_keyring_that_has_the_key(world: Site) -> None:
     """One certificate's key can be another one's; other keyrings are not touched."""
     second, third = other_world(world, "second.test"), other_world(world, "third.test")
     second.issue(world.key, second.names)
@@ -470,7 +469,7 @@ def test_revocation_is_noted_in_each_keyring_that_has_the_key(world: World) -> N
     assert third.file.read_bytes() == before
 
 
-def test_g8_damaged_file_does_not_keep_the_others_from_being_noted(world: World) -> None:
+def test_g8_damaged_file_does_not_keep_the_others_from_being_noted(world: Site) -> None:
     """It comes first, and is told last; what cannot be read is not touched."""
     other = other_world(world, "aaa.test")
     other.file.write_bytes(b"junk")
@@ -481,7 +480,7 @@ def test_g8_damaged_file_does_not_keep_the_others_from_being_noted(world: World)
     assert world.key_of(old).role == "compromised"
 
 
-def test_g8_revocation_is_noted_though_the_file_was_lost(world: World) -> None:
+def test_g8_revocation_is_noted_though_the_file_was_lost(world: Site) -> None:
     """What is known of the key from the copy is enough to never hand it over again."""
     old = world.published().pins[0]
     os.unlink(world.file)

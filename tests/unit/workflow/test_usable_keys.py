@@ -22,9 +22,8 @@ from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.pem import quick_public_key
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.workflow import requests
-from simulated.keeper import Keeper
-from simulated.machine import RSA_KEY, Machine
-from simulated.values import DAY, NOW, Site, make_pem, pin_of_key
+from simulated.machine import RSA_KEY, Machine, Site
+from simulated.values import DAY, NOW, make_pem, pin_of_key
 
 LATER = NOW + 90 * DAY
 Damage = Callable[[Path], object]
@@ -73,25 +72,12 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 class Pinned(Site):
     """A site that is pinned with one backup, long ago: a rollover is safe now."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.run()
-
-    def run(self) -> None:
-        """A run of certbot."""
-        self.keeper = Keeper(str(self.config), str(self.work))
-        self.keep(self.options(backup_keys=1, reload=("/bin/true",)))
-
     @property
     def backup(self) -> Key:
         """Its backup."""
         key = self.state().keyring.key(self.published().pins[1])
         assert key is not None
         return key
-
-    def file_of(self, key: Key) -> Path:
-        """The file of a key."""
-        return self.config / str(key.path)
 
     def call(self, capsys: Said, *words: str) -> tuple[int, str]:
         """A command; its exit code and all that it says."""
@@ -112,7 +98,9 @@ class Pinned(Site):
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pinned:
     """It is a day later."""
     monkeypatch.setattr(clock, "now", lambda: NOW + DAY)
-    return Pinned(tmp_path)
+    found = Pinned(tmp_path, backups=1)
+    found.run()
+    return found
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -123,7 +111,7 @@ def test_g2_backup_that_cannot_be_used_is_promised_by_nobody(
     that they name stages another one."""
     how, why = DAMAGES[damage]
     backup = site.backup
-    how(site.file_of(backup))
+    how(site.file_of(backup.pin))
     for words in (["status", site.name], ["timeline", site.name], ["backup", site.name, "list"]):
         code, said = site.call(capsys, *words)
         assert code == 0 and "safe now" not in said and "Next:" not in said, words
@@ -146,18 +134,18 @@ def test_g3_primary_whose_copy_cannot_be_used_is_live_all_the_same(
     how, why = DAMAGES[damage]
     primary = site.state().keyring.key(site.look().pin)
     assert primary is not None
-    how(site.file_of(primary))
+    how(site.file_of(primary.pin))
     assert why in site.call(capsys, "status", site.name)[1] and why in site.found()
     handed = site.keeper.handover(site.look(), site.name, site.names, NOW + DAY)
     assert handed.pin == primary.pin
     site.run()
     mended = site.state().keyring.key(primary.pin)
-    assert mended is not None and site.file_of(mended).read_bytes() == site.key
+    assert mended is not None and site.file_of(mended.pin).read_bytes() == site.key
 
 
 def test_g3_no_rollover_from_a_compromised_key_is_promised_without_a_key(site: Pinned) -> None:
     """Neither 'certbot revoke' nor the check promise what the next renewal refuses."""
-    site.file_of(site.backup).unlink()
+    site.file_of(site.backup.pin).unlink()
     said = requests.note_revoked(site.keeper, site.look().pin, NOW + DAY, compromised=True)
     for told in (*said, site.found()):
         assert "next renewal rolls" not in told and "rolls over after it has a backup key" in told
@@ -168,7 +156,7 @@ def test_g3_no_rollover_from_a_compromised_key_is_promised_without_a_key(site: P
 def test_g2_forced_backup_that_cannot_be_used_is_not_taken(site: Pinned, capsys: Said) -> None:
     """To force it does not bring its file back."""
     assert site.call(capsys, "rollover", site.name, "--force")[0] == 0
-    site.file_of(site.backup).write_bytes(b"rubbish")
+    site.file_of(site.backup.pin).write_bytes(b"rubbish")
     assert (
         site.keeper.handover(site.look(), site.name, site.names, NOW + DAY).pin == site.look().pin
     )

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.core import rollover
 from certbot_pinkeep.core.errors import (
     BadFolder,
@@ -26,24 +24,16 @@ from certbot_pinkeep.core.errors import (
 )
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr, csr_request
 from certbot_pinkeep.core.ledger import Uncertainty
-from certbot_pinkeep.core.options import Options
-from simulated.values import (
-    DAY,
-    NOW,
-    SIXTY_DAYS,
-    Site,
-    csr_pem,
-    fake_pin,
-    make_pem,
-    mode_of,
-    pin_of_key,
-)
+from simulated.machine import Site
+from simulated.values import DAY, NOW, SIXTY_DAYS, csr_pem, fake_pin, make_pem, mode_of, pin_of_key
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """A lineage that pinkeep has not seen yet."""
-    return Site(tmp_path)
+    found = Site(tmp_path)
+    found.copies = False
+    return found
 
 
 @pytest.fixture
@@ -562,116 +552,3 @@ def test_g3_lost_file_of_the_primary_does_not_stop_a_run(kept: Site) -> None:
     kept.keep(now=NOW + DAY)
     assert kept.state().keyring.hosts == ("example.com", "new.example.com")
     assert kept.published().pins[0] == key.pin
-
-
-# Kills
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-class Killer:
-    """Kills at the Nth call that changes the disk; the dead do nothing more."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, calls: int) -> None:
-        self.left = calls
-        self.dead = False
-        for name in ("replace", "link", "unlink", "fsync", "mkdir"):
-            patch.setattr(os, name, self._counted(getattr(os, name)))
-
-    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self.dead = self.dead or self.left == 0
-            if self.dead:
-                raise Killed
-            self.left -= 1
-            return function(*args, **kwargs)
-
-        return call
-
-
-def renew(site: Site) -> Options:
-    """A rollover: the first backup is live."""
-    site.issue(site.key_pem(site.published().pins[1]))
-    return site.options()
-
-
-def move(site: Site) -> Options:
-    """Another snippet folder, and another max-age with it."""
-    (site.root / "elsewhere").mkdir()
-    return site.options(snippet_dir=str(site.root / "elsewhere"), max_age=60)
-
-
-def lose(site: Site) -> Options:
-    """The keyring file is gone."""
-    site.file.unlink()
-    return site.options()
-
-
-def more(site: Site) -> Options:
-    """Another number of backups."""
-    return site.options(backup_keys=4)
-
-
-def sound(site: Site, ever: set[str]) -> None:
-    """No published pin without its key, no policy out that is not on record."""
-    places = [site.snippet, site.root / "elsewhere" / f"{site.name}.conf"]
-    for place in filter(Path.exists, places):
-        published = site.published(place)
-        ever.update(published.pins)
-        if site.file.exists():
-            assert published in [entry.policy for entry in site.state().ledger.entries]
-    for pin in ever:
-        site.key_pem(pin)
-
-
-@pytest.mark.parametrize("change", [renew, move, lose, more])
-def test_g5_killed_anywhere_the_next_run_converges(
-    kept: Site, tmp_path: Path, change: Callable[[Site], Options]
-) -> None:
-    """Killed at every single write: no key lost, nothing half-written, the next run completes."""
-    promised = set(kept.published().pins)
-    chosen = change(kept)
-    start = tmp_path / "start"
-    shutil.copytree(kept.config, start, symlinks=True)
-    for calls in range(500):
-        ever = set(promised)
-        shutil.rmtree(kept.config)
-        shutil.copytree(start, kept.config, symlinks=True)
-        (kept.root / "elsewhere" / f"{kept.name}.conf").unlink(missing_ok=True)
-        with pytest.MonkeyPatch.context() as patch:
-            killer = Killer(patch, calls)
-            with contextlib.suppress(Killed):
-                kept.keep(chosen, NOW + DAY)
-        sound(kept, ever)
-        report = kept.keep(chosen, NOW + 2 * DAY)
-        sound(kept, ever)
-        assert not report.pending
-        assert kept.published(Path(report.snippet)) == kept.state().ledger.entries[-1].policy
-        assert list(kept.config.rglob(".pinkeep-*")) == []
-        assert chosen.snippet_dir is None or not kept.snippet.exists()
-        before = kept.tree()
-        kept.keep(chosen, NOW + 3 * DAY)
-        assert kept.tree() == before
-        if not killer.dead:
-            break
-    assert 5 < calls < 499
-
-
-def test_g6_kill_between_publishing_and_testing(kept: Site) -> None:
-    """The next run tests what the killed one left, and takes it back when the test fails."""
-    before = kept.snippet.read_bytes()
-    kept.apache.break_config()
-
-    def killed(words: object) -> str | None:
-        raise Killed
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(apache, "_run", killed)
-        with pytest.raises(Killed):
-            kept.keep(kept.options(max_age=60), NOW + DAY)
-    assert kept.published().max_age == 60
-    with pytest.raises(PublishFailed):
-        kept.keep(kept.options(max_age=60), NOW + DAY)
-    assert kept.snippet.read_bytes() == before and kept.apache.reloads == 1
