@@ -112,6 +112,14 @@ def look(
     return _ask_all(sources, _Question(certificate, issuer, now), deadline)
 
 
+def names_crl(certificate_pem: bytes) -> bool:
+    """Say whether a certificate names a CRL. Whatever cannot be read names none."""
+    try:
+        return any(True for _ in _crls(load_certificate(certificate_pem)))
+    except Exception:  # whatever a damaged file makes the library raise
+        return False
+
+
 def _ask_all(sources: list[_Source], question: _Question, deadline: float) -> Answer:
     failures = []
     for number, source in enumerate(sources):

@@ -2,7 +2,7 @@
 
 The rules:
 
-* Nothing is written, and no lock is taken: certbot may be running.
+* Nothing is written but the answers of CAs, and no lock is taken: certbot may be running.
 * What cannot be read is told, not guessed at; other lineages' certificates that cannot are passed over.
 * The owner that files are to have is who runs this; where root looks, who owns most of them: one that
   has strayed must not have all others given away.
@@ -32,6 +32,7 @@ from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.carriers.servers import Kind
 from certbot_pinkeep.check import certbot_rules, local_rules, trees
 from certbot_pinkeep.check.findings import Finding, Severity
+from certbot_pinkeep.check.revocations import Revocations
 from certbot_pinkeep.core import certificate, options, pins
 from certbot_pinkeep.core.errors import BadKey, BadOption, DamagedState, PinkeepError
 from certbot_pinkeep.core.keyring import Keyring, Member
@@ -79,6 +80,7 @@ class LocalFiles:
     """Looks at the keyrings of one config dir.
 
     :param config_dir: certbot's ``--config-dir``
+    :ivar revocations: asks the CAs; ``None``: nobody does
     """
 
     def __init__(self, config_dir: str, store: Store, cli_ini: CliIni = CliIni()) -> None:
@@ -86,6 +88,7 @@ class LocalFiles:
         self.store = store
         self.cli_ini = cli_ini
         self.folders = Folders(config_dir)
+        self.revocations: Revocations | None = None
         self._others: dict[str, Certificate | None] = {}
         self._configs: dict[Server, ServerConfig | None] = {}
 
@@ -238,6 +241,11 @@ class LocalFiles:
             renew_before=certificate.span(renewal.renew_before_expiry),
             cli_ini=said.lines,
             refused=self._refused(renewal, live),
+            revoked=(
+                self.revocations.reason(live.fingerprint, renewal.cert_path)
+                if self.revocations
+                else ""
+            ),
         )
 
     def refused_everywhere(self) -> list[Finding]:

@@ -15,6 +15,7 @@ The rules:
 * Every live certificate has a pinned key and its own private key, is renewed in time, and by
   pinkeep, of itself: by another installer it gets a new key, unless certbot reuses it. What ``cli.ini``
   says counts before the renewal file, so that is where it is mended.
+* A revoked certificate is renewed. The CA tells of a revocation in its CRL.
 * With an option that it does not take pinkeep brings nothing into step; renewals go on (G3), so nothing
   else shows it.
 * A lineage that pinkeep renews is in a keyring, or the record was lost.
@@ -330,6 +331,13 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
     if lineage.key_error and not (lineage.broken and lineage.broken.skipped):
         renew = f"certbot renew --cert-name {quote(name)} --force-renewal --installer pinkeep"
         yield replace(_warning(name, lineage.key_error, renew), severity=Severity.CRITICAL)
+    if lineage.revoked:
+        yield Finding(
+            Severity.CRITICAL,
+            name,
+            f"the CA has revoked its certificate ({lineage.revoked}). Clients that ask refuse it.",
+            f"Run: certbot renew --cert-name {quote(name)} --force-renewal",
+        )
     if lineage.live is not None:
         yield from _time(lineage.live, lineage.renew_before, seen, now)
         yield from _live_key(seen, lineage.live, now)

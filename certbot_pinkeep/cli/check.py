@@ -2,10 +2,10 @@
 
 The rules:
 
-* What it prints, and its exit codes, are what monitoring expects (see ``checks.findings``). It writes
-  nothing and takes no lock. Whatever goes wrong in it is UNKNOWN, in one line on standard output, also
-  what is wrong with how it was called; one keyring that cannot be looked at does not keep it from the
-  others.
+* What it prints, and its exit codes, are what monitoring expects (see ``check.findings``). It takes no lock,
+  and writes nothing but what the CAs say of revocations, once a day.
+* Whatever goes wrong in it is UNKNOWN, in one line on standard output, also what is wrong with how it was
+  called. If one keyring cannot be looked at, the others are.
 * Certbot may be running. Where something is found, and files have changed meanwhile or a run is at work
   on them, it looks again once that is over.
 """
@@ -155,6 +155,7 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     from certbot_pinkeep.adapters import probe
     from certbot_pinkeep.check.findings import exit_code, lines
     from certbot_pinkeep.check.local_files import LocalFiles
+    from certbot_pinkeep.check.revocations import Revocations
     from certbot_pinkeep.core.observations import targets
 
     workspace = context.workspace_of(config)
@@ -178,6 +179,7 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     every = list(dict.fromkeys(target for some in wanted.values() for target in some))
     shown, plain = probe.look(every, way)
     now = clock.now()
+    survey.revocations = Revocations(config.work_dir, now, parsed.timeout)
     found = [_damaged(error) for error in damaged]
     for state in states:
         mine = {target.name for target in wanted[state.keyring.name]}

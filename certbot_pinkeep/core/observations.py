@@ -174,6 +174,7 @@ class Lineage:
     :ivar broken: what is wrong with its renewal file, links and files; ``None``: nothing
     :ivar key_error: why its live private key cannot be used, as a sentence
     :ivar cli_ini: what ``cli.ini`` says of its renewal, as the lines are there
+    :ivar revoked: why the CA has revoked the live certificate; empty: it has not, as far as is known
     :ivar refused: what pinkeep does not take of its options; ``None``: nothing, or it is in ``cli.ini``
     :ivar by_hand: the renewal file by which certbot does not renew it of itself; empty: it does
     :ivar renew_before: how long before it expires it is renewed; ``None``: certbot's default
@@ -191,6 +192,7 @@ class Lineage:
     renew_before: timedelta | None = None
     cli_ini: tuple[str, ...] = ()
     refused: BadOption | None = None
+    revoked: str = ""
 
 
 @dataclass(frozen=True)

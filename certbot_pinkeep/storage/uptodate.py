@@ -8,7 +8,7 @@ The rules:
 * Of a folder its owner and mode are looked at; where its path ends with a slash, also whether files
   in it came, went or were replaced.
 * One more file has the certificates of all lineages, to tell which of them are others than before. Another
-  one has the lineages of all keyrings.
+  one has the lineages of all keyrings, and a third one what the CAs said of revocations.
 * Stamps are a cache below certbot's work dir. A missing or unreadable one, and one that other users
   can change, costs a full run only.
 """
@@ -95,6 +95,14 @@ class UpToDate:
     def set_enrolled(self, found: Mapping[str, Enrolled]) -> None:
         """Note the lineages that draw on each keyring."""
         self._note("keyrings", found)
+
+    def revocations(self) -> dict[str, Any]:
+        """Return what :meth:`set_revocations` noted, by the fingerprints of certificates."""
+        return self._read("revocations")
+
+    def set_revocations(self, found: Mapping[str, object]) -> None:
+        """Note what the CAs have said of certificates."""
+        self._note("revocations", found)
 
     def _read(self, name: str) -> dict[str, Any]:
         """Read a file for all lineages. Their own ones end with ``.json``."""

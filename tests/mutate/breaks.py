@@ -80,6 +80,15 @@ BREAKS = (
         ("if not caller.loads:", "if caller.loads:"),
         ("if caller.timer and others:", "if False:"),
     ),
+    *_of(
+        "check/revocations",
+        "revocations",
+        ("or not self._is_due(noted)", "or False"),
+        ("not revocation.names_crl(pem) or", ""),
+        ("timedelta(0) <= age", "age"),
+        ("or left <= 0", "or False"),
+    ),
+    *_of("check/local_rules", "revocations", ("if lineage.revoked:", "if False:")),
     # What prune deletes
     *_of(
         "workflow/prune",
