@@ -29,12 +29,14 @@ from certbot_pinkeep.cli.parser import Commands, Parser, add_command, add_name
 from certbot_pinkeep.core import membership, options
 from certbot_pinkeep.core.errors import DamagedState, PinkeepError
 from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.workflow import zone
 
 if TYPE_CHECKING:
     from certbot_pinkeep.check.findings import Finding
     from certbot_pinkeep.check.local_files import CliIni, LocalFiles
     from certbot_pinkeep.core.observations import HttpObservation, TlsObservation
     from certbot_pinkeep.core.state import State
+    from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "look at the live sites and the files, for monitoring"
 _CODES = "as monitoring plugins have them: 0 ok, 1 warning, 2 critical, 3 unknown"
@@ -191,6 +193,7 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
             [one for one in plain if one.host in mine],
             workspace.step(state.keyring),
         )
+        found += _zone(workspace, state, now)
     found += survey.refused_everywhere()
     if not parsed.name:
         found += survey.without_record(states, [error.path for error in damaged])
@@ -214,6 +217,25 @@ def _judged(
     try:
         return check.check(survey.look(state, now, shown, plain, step), now)
     except Exception as error:  # the other keyrings are looked at all the same
+        return [_failed(state.keyring.name, error)]
+
+
+def _zone(workspace: Workspace, state: State, now: datetime) -> list[Finding]:
+    """What is wrong with the zone and the ports of a keyring that has any."""
+    if not zone.has_zone(state):
+        return []
+    from certbot_pinkeep.check import zone_rules
+
+    try:
+        seen = zone.bring_up_to_date(workspace, state.keyring.name, now, dry_run=True)
+        if seen is None:
+            return []
+        hosts = tuple(workspace.eyes().mail_hosts(seen.looks))
+        looked = zone_rules.SeenZone(
+            state, seen.want, seen.looks, seen.ports, seen.missing, seen.errors, hosts
+        )
+        return list(zone_rules.check(looked, now))
+    except Exception as error:  # the rest is looked at all the same
         return [_failed(state.keyring.name, error)]
 
 

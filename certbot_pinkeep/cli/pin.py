@@ -23,7 +23,7 @@ from typing import Any
 from certbot_pinkeep.adapters import certbot_config, clock, lineage, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.carriers import snippets
-from certbot_pinkeep.cli import context, output, served
+from certbot_pinkeep.cli import context, dns, output, served
 from certbot_pinkeep.cli.check import address
 from certbot_pinkeep.cli.parser import Commands, add_command
 from certbot_pinkeep.core import options, pins, rollover, text
@@ -142,8 +142,13 @@ def _pin(parsed: argparse.Namespace, config: Any, key: PrivateKey | None) -> int
     for report in reports if key is not None else ():
         assert key is not None
         print(_next(workspace, report.keyring, key, found))
+    zone_error = next(
+        filter(None, [dns.tell_step(workspace, one.keyring) for one in reports]), None
+    )
     if failures:
         raise failures[0].error
+    if zone_error is not None:
+        raise zone_error
     print(_to_know(config.config_dir, reports[0].keyring))
     return 0
 

@@ -477,6 +477,10 @@ _MENDS: dict[Cause, str] = {
         "If you reload Apache yourself, reload it, then confirm that.",
         command("certbot-pinkeep confirm {name}"),
     ),
+    "zone": joined(
+        "pinkeep looks at each name server and port, and says what is missing there.",
+        command("certbot-pinkeep dns {name}"),
+    ),
     "transferred": joined(
         "After Apache sends the header of {name} there, confirm that.",
         command("certbot-pinkeep confirm {name}"),

@@ -245,15 +245,29 @@ def served(
 
 
 def is_due(
-    services: Iterable[Service], ports: Iterable[Port], ledger: Ledger, now: datetime
+    published: Iterable[str],
+    known: frozenset[str],
+    services: Iterable[Service],
+    ports: Iterable[Port],
+    ledger: Ledger,
+    now: datetime,
 ) -> bool:
-    """Whether a look is due: something is pending, or the last look was a day ago."""
+    """Whether a look is due: something is pending, or the last look was a day ago.
+
+    :param published: the pins that the zone is to have once every port serves a primary
+    :param known: the pins of all keys of the keyring
+    """
     seen = {one.port: one.seen for one in services}
     for port in ports:
         last = seen.get(port)
         if last is None or not timedelta(0) <= now - last < LOOK_HOLDS:
             return True
-    return any(one.confirmed is None and not one.replaced for one in ledger.zone)
+    there = [one for one in ledger.zone if not one.replaced]
+    looked = {one.port for one in there if one.confirmed}
+    pins = frozenset(published)
+    return any(known.intersection(one.pins) != pins for one in there) or not looked.issuperset(
+        ports
+    )
 
 
 # What it is to have

@@ -106,6 +106,19 @@ class OwnerObservation:
 
 
 @dataclass(frozen=True)
+class MailHost:
+    """An MX host of a domain.
+
+    :ivar domain: without a dot at its end; so is the host
+    :ivar records: whether it has TLSA records for port 25; ``None``: that is not known
+    """
+
+    domain: str
+    host: str
+    records: bool | None
+
+
+@dataclass(frozen=True)
 class PortObservation:
     """What one port showed over TLS, at one address of its host.
 

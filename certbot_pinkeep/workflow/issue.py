@@ -48,7 +48,7 @@ from certbot_pinkeep.core.kinds import KeyType
 from certbot_pinkeep.core.rollover import Certificate
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import keys_and_csrs
-from certbot_pinkeep.workflow import move, unrecorded
+from certbot_pinkeep.workflow import move, unrecorded, zone
 from certbot_pinkeep.workflow.accepted import as_live, is_accepted, recorded_pin
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.move import Claim
@@ -312,6 +312,13 @@ def _picked(
     types = state.keyring.key_types()
     wanted = request.live.kind.key_type if request.live else request.key_type
     key_type = wanted if wanted in types else types[0]
+    if rollover.decide(
+        *(state.keyring, state.ledger, request.now, key_type),
+        asked=request.asked,
+        certificate=certificate,
+    ).rolls_over:
+        # The decision is taken on what name servers show now, not on what they showed.
+        state = zone.before_rollover(workspace, state, request.now, dry_run=request.dry_run)
     decision = _decide(request, state, key_type, certificate)
     assert decision.key is not None
     try:

@@ -425,6 +425,8 @@ def _is_settled(state: State, chosen: Options, now: datetime) -> bool:
     waiting = state.ledger.pending and chosen.reload != ()
     if state.ledger.sending(now):
         return False  # it is looked at again, until it is seen to be gone
+    if chosen.tlsa or state.ledger.zone:
+        return False  # so is a zone, every day
     return not waiting and state.unpin == state.unpinned(now)
 
 

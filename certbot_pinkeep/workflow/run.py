@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -31,7 +31,7 @@ from certbot_pinkeep.core.errors import (
 )
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.options import Options
-from certbot_pinkeep.workflow import enrol, enrolled, first_look, issue, stage
+from certbot_pinkeep.workflow import enrol, enrolled, first_look, issue, stage, zone
 from certbot_pinkeep.workflow.first_look import FirstLook
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.load import Loader, Turn
@@ -179,6 +179,7 @@ class Run:
         finally:
             for error in self._loader.load(clock.now()):
                 logger.error("%s", error)
+        failures += self._bring_zones_up_to_date(waiting)
         reports = [
             replace(one, issued=any(self._loader.is_new(taken.live) for taken in one.taken))
             for one in reports
@@ -191,6 +192,28 @@ class Run:
         if self._certificates is not None and not self._failed:
             self.cache.set_certificates(self._certificates)
         return reports
+
+    def _bring_zones_up_to_date(self, keyrings: Iterable[str]) -> list[Failure]:
+        """Look at the zones of keyrings, and write what they lack.
+
+        :returns: what the admin has to see to
+        """
+        failures = []
+        for name in keyrings:
+            try:
+                outcome = zone.bring_up_to_date(self.workspace, name, clock.now(), always=False)
+                error: PinkeepError | OSError | None = outcome.error() if outcome else None
+            except (PinkeepError, OSError) as raised:
+                error = raised
+            if error is not None:
+                failures.append(Failure(name, error))
+            elif outcome is not None and outcome.missing:
+                logger.warning(
+                    "Not every name server has the new records of the keyring %s yet. pinkeep looks "
+                    "again at the next run.",
+                    name,
+                )
+        return failures
 
     def renewed(self, name: str) -> str:
         """Whether a lineage was renewed in this run, as a sentence; empty: it was not."""

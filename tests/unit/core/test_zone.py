@@ -215,13 +215,26 @@ def test_missing_names_the_server_and_what_it_lacks() -> None:
 
 
 def test_look_is_due_once_a_day_or_while_something_is_pending() -> None:
-    """A port that was never seen is looked at in every run."""
-    services, ledger = (Service(PORT, (A,), T),), told({0: look(ABC)})
-    assert not zone.is_due(services, [PORT], ledger, T + 23 * HOUR)
-    assert zone.is_due(services, [PORT], ledger, T + 24 * HOUR)
-    assert zone.is_due(services, [PORT], ledger, T - HOUR)
-    assert zone.is_due(services, [PORT, OTHER], ledger, T + HOUR)
-    assert zone.is_due(services, [PORT], told({0: look(AB), 1: ABC}), T + 2 * HOUR)
+    """A port that was never seen is looked at in every run; so is a zone that lacks a record."""
+    services, ring = (Service(PORT, (A,), T),), keyring(A, A, B, C)
+
+    def due(ledger: Ledger, hours: float, *ports: Port, ring: Keyring = ring) -> bool:
+        known = frozenset(key.pin for key in ring.keys)
+        at, ports = T + hours * HOUR, ports or (PORT,)
+        return zone.is_due(ring.published_pins(), known, services, ports, ledger, at)
+
+    rolled = keyring(A, B, C)
+    rolled = replace(rolled, members=(replace(rolled.members[0], pin=B),))
+
+    assert not due(told({0: look(ABC)}), 23)
+    assert not due(told({0: look(ABC | {CA} | records(X))}), 23)
+    assert due(told({0: look(ABC)}), 24)
+    assert due(told({0: look(ABC)}), -1)
+    assert due(told({0: look(ABC)}), 1, PORT, OTHER)
+    assert due(told({0: look(AB), 1: ABC}), 2)
+    assert due(told({0: look(AB)}), 2)
+    assert due(told({0: look(ABC)}), 2, ring=rolled)
+    assert due(told({0: look(frozenset())}), 2)
 
 
 @pytest.mark.parametrize(

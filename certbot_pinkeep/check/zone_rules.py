@@ -1,0 +1,238 @@
+"""What is wrong with a zone that carries pins, and with its ports. Pure.
+
+The rules:
+
+* CRITICAL: mail is refused, or will be after the next rollover. The key that a port serves is not in the
+  records of a name server or of this machine's resolver; the signatures are invalid or have expired; the key
+  that a rollover is due for is not in the records; a port has one record only.
+* WARNING: it works, and needs a look. The zone is not signed, so mail servers ignore the records (RFC 7672
+  §2.2); nothing here validates signatures; they end within two days; a name server has an older zone than
+  another one; records are missing or left over; another MX host of the domain has no records.
+* UNKNOWN: a name server or a port does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from certbot_pinkeep.check.findings import Finding, Severity
+from certbot_pinkeep.core import rollover, times
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.core.text import command, joined
+from certbot_pinkeep.core.tlsa import record_of
+from certbot_pinkeep.core.zone import Missing, Wanted
+from certbot_pinkeep.core.zone_observations import (
+    MailHost,
+    OwnerObservation,
+    PortObservation,
+    Records,
+)
+
+#: How long before their end signatures are told of.
+_SOON = timedelta(days=2)
+
+
+@dataclass(frozen=True)
+class SeenZone:
+    """What was seen of a keyring's zone and ports.
+
+    :ivar missing: what keeps the records from being as they are to be
+    :ivar errors: what else went wrong, as sentences
+    :ivar mail_hosts: the MX hosts of the domains whose mail comes to the ports
+    """
+
+    state: State
+    want: Wanted
+    looks: tuple[OwnerObservation, ...]
+    ports: tuple[PortObservation, ...]
+    missing: tuple[Missing, ...] = ()
+    errors: tuple[str, ...] = ()
+    mail_hosts: tuple[MailHost, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The keyring's name."""
+        return self.state.keyring.name
+
+    @property
+    def run(self) -> str:
+        """The command that shows, and mends, most of it."""
+        return command(f"certbot-pinkeep dns {self.name}")
+
+
+def check(seen: SeenZone, now: datetime) -> Iterator[Finding]:
+    """What is wrong with a keyring's zone and its ports."""
+    for error in seen.errors:
+        yield Finding(Severity.UNKNOWN, seen.name, error, seen.run)
+    yield from _silent(seen)
+    told: set[str] = set()
+    for look in seen.looks:
+        for one in (*_refused(seen, look), *_next_key(seen, look, now), *_single(seen, look)):
+            told.add(one.where)
+            yield one
+        yield from _signatures(seen, look, now)
+    yield from _serials(seen.looks)
+    for missing in seen.missing:
+        if missing.where not in told and not _is_silent(seen, missing):
+            yield Finding(Severity.WARNING, missing.where, missing.why, seen.run)
+    yield from _mail_hosts(seen.mail_hosts)
+
+
+def _silent(seen: SeenZone) -> Iterator[Finding]:
+    for look in seen.looks:
+        for why in look.errors:
+            todo = (
+                "Until it answers, no rollover is safe. See that it runs, and is reached from here."
+            )
+            yield Finding(
+                Severity.UNKNOWN,
+                str(look.port),
+                f"{why[:1].upper()}{why[1:]}.",
+                joined(todo, seen.run),
+            )
+    for port in seen.ports:
+        if port.error:
+            todo = "Start its server, or take the port out of --pinkeep-tlsa."
+            yield Finding(
+                Severity.UNKNOWN, port.where, f"{port.error[:1].upper()}{port.error[1:]}.", todo
+            )
+
+
+def _is_silent(seen: SeenZone, missing: Missing) -> bool:
+    """Whether it is told already that nothing answered there."""
+    ports = {port.where for port in seen.ports if port.error}
+    looks = {str(look.port) for look in seen.looks if look.errors}
+    return missing.where in ports | looks
+
+
+def _sets(look: OwnerObservation) -> Iterator[tuple[str, Records]]:
+    """Each set of records that binds somebody, and where it was seen."""
+    for answer in look.answers:
+        yield f"{answer.server}, {look.port.owner}", answer.records
+    if look.resolver is not None:
+        yield f"this machine's resolver, {look.port.owner}", look.resolver
+
+
+def _refused(seen: SeenZone, look: OwnerObservation) -> Iterator[Finding]:
+    """The keys that a port serves, and that records refuse."""
+    shown = [pin for port in seen.ports if port.port == look.port for pin in port.pins]
+    for where, records in _sets(look):
+        if not any(one.binds for one in records):
+            if shown and any(one.binds for _, others in _sets(look) for one in others):
+                yield Finding(
+                    Severity.CRITICAL,
+                    where,
+                    "It has no record of the port's key, though others have.",
+                    seen.run,
+                )
+            continue
+        lacking = [pin for pin in dict.fromkeys(shown) if record_of(pin) not in records]
+        for pin in lacking:
+            yield Finding(
+                Severity.CRITICAL,
+                where,
+                f"{look.port} serves the key with the pin {pin}, which is not among the records: mail "
+                "servers that check them deliver nothing there.",
+                _mend(seen, pin),
+            )
+
+
+def _mend(seen: SeenZone, pin: str) -> str:
+    """What helps when a port serves a key that records refuse."""
+    if pin in seen.want.pins:
+        return seen.run
+    return joined("Have the server of this port load the certificate of the keyring.", seen.run)
+
+
+def _next_key(seen: SeenZone, look: OwnerObservation, now: datetime) -> Iterator[Finding]:
+    """The keys that a rollover is due for, and that are not in the records."""
+    state = seen.state
+    for decision in rollover.decide_all(state.keyring, state.ledger, now).values():
+        if decision.due is None or decision.best is None:
+            continue
+        for where, records in _sets(look):
+            if any(one.binds for one in records) and record_of(decision.best.pin) not in records:
+                yield Finding(
+                    Severity.CRITICAL,
+                    where,
+                    f"A rollover is due, and its next key, with the pin {decision.best.pin}, is not among "
+                    "the records.",
+                    seen.run,
+                )
+
+
+def _single(seen: SeenZone, look: OwnerObservation) -> Iterator[Finding]:
+    for where, records in _sets(look):
+        if len(records) == 1 and any(one.binds for one in records):
+            what = "It has one record only, so that no rollover can be prepared."
+            yield Finding(Severity.CRITICAL, where, what, seen.run)
+
+
+def _signatures(seen: SeenZone, look: OwnerObservation, now: datetime) -> Iterator[Finding]:
+    if not look.answers:
+        return
+    security, where = look.security, look.zone or str(look.port)
+    sign = "Have the zone signed anew on its primary name server."
+    if security.valid is False:
+        what = f"The signatures (DNSSEC) of the TLSA records are invalid: {security.why}."
+        yield Finding(Severity.CRITICAL, where, what, sign)
+    elif not security.signed:
+        if any(one.records for one in look.answers):
+            what = "The zone is not signed (DNSSEC): mail servers ignore its TLSA records."
+            yield Finding(Severity.WARNING, where, what, "Have the zone signed.")
+        return
+    elif security.valid is None:
+        what = f"Whether the signatures (DNSSEC) are valid is not known: {security.why}."
+        yield Finding(
+            Severity.WARNING,
+            where,
+            what,
+            "Have this machine use a resolver that validates, such as unbound.",
+        )
+    if security.expires is None or security.expires > now + _SOON:
+        return
+    ends = times.text(security.expires)
+    if security.expires <= now:
+        what = f"The signatures (DNSSEC) of the TLSA records expired on {ends}."
+        yield Finding(Severity.CRITICAL, where, what, sign)
+    else:
+        what = f"The signatures (DNSSEC) of the TLSA records end on {ends}."
+        yield Finding(Severity.WARNING, where, what, sign)
+
+
+def _serials(looks: Sequence[OwnerObservation]) -> Iterator[Finding]:
+    """The name servers that have an older zone than another one (RFC 1982 §3.2)."""
+    told = set()
+    for look in looks:
+        serials = [one.serial for one in look.servers if one.serial is not None]
+        for one in look.servers:
+            newer = [
+                serial
+                for serial in serials
+                if one.serial is not None and 0 < (serial - one.serial) % 2**32 < 2**31
+            ]
+            if newer and (one, look.zone) not in told:
+                told.add((one, look.zone))
+                yield Finding(
+                    Severity.WARNING,
+                    str(one),
+                    f"It has the serial {one.serial} of the zone {look.zone}, and another name server has "
+                    f"{newer[0]}.",
+                    "If that stays so, have it transfer the zone.",
+                )
+
+
+def _mail_hosts(hosts: Iterable[MailHost]) -> Iterator[Finding]:
+    found = tuple(hosts)
+    ours = {one.domain for one in found if one.records}
+    for one in found:
+        if one.domain in ours and one.records is False:
+            yield Finding(
+                Severity.WARNING,
+                one.host,
+                f"It is an MX host of {one.domain} without TLSA records for port 25: mail that goes there "
+                "is not protected.",
+                "Pin its keys, too.",
+            )

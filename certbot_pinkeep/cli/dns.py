@@ -1,0 +1,158 @@
+"""``certbot-pinkeep dns``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.cli import context
+from certbot_pinkeep.cli.parser import Commands, add_command, add_name
+from certbot_pinkeep.core import rollover, times, zone
+from certbot_pinkeep.core.errors import PinkeepError
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.core.text import escaped
+from certbot_pinkeep.core.tlsa import record_of
+from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObservation
+from certbot_pinkeep.exports import dns
+from certbot_pinkeep.workflow import zone as zones
+from certbot_pinkeep.workflow.workspace import Workspace
+from certbot_pinkeep.workflow.zone import Outcome
+
+_HELP = "bring the zone into step now, and say what every name server and port shows"
+_MORE = (
+    "pinkeep looks at the TLSA records on every authoritative name server, and at the key of every port of "
+    "--pinkeep-tlsa. With --pinkeep-dns-credentials it writes what the zone lacks. Without them it prints "
+    "the records that you enter yourself."
+)
+_EXAMPLE = """\
+  certbot-pinkeep pin mail.example.com --tlsa 25,465,993
+  certbot-pinkeep dns mail.example.com
+  certbot-pinkeep dns mail.example.com --dry-run
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add its parser."""
+    command = add_command(commands, "dns", _HELP, _EXAMPLE, _MORE)
+    add_name(command)
+    command.add_argument(
+        "--dry-run", action="store_true", help="only look; write neither records nor what was seen"
+    )
+    command.set_defaults(run=_run, writes=True)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    config = context.certbots_config(parsed)
+    workspace, name = context.workspace_of(config), context.name_of(parsed)
+    with context.holding_certbot(config):
+        state = context.load_one(workspace, name)
+        outcome = zones.bring_up_to_date(workspace, name, clock.now(), dry_run=parsed.dry_run)
+        if outcome is None:
+            raise PinkeepError(
+                f"The keyring {name} has no ports whose keys are pinned in a zone.",
+                "Name them, and pin the certificate with them.",
+                run=f"certbot-pinkeep pin {_lineage(state)} --tlsa 25,465",
+            )
+        state = state if parsed.dry_run else context.load_one(workspace, name)
+    lines = [*_table(outcome), *_told(outcome, dry_run=parsed.dry_run)]
+    lines += _safe(state) if not parsed.dry_run else []
+    print(escaped("\n".join(lines)))
+    error = outcome.error()
+    if error is None:
+        return 0
+    error.run = "" if _by_hand(outcome) else f"certbot-pinkeep check {name}"
+    raise error
+
+
+def tell_step(workspace: Workspace, name: str) -> PinkeepError | None:
+    """Bring the zone of a keyring into step, if it has one, and tell it in a line.
+
+    :returns: what the admin has to see to
+    """
+    outcome = zones.bring_up_to_date(workspace, name, clock.now())
+    if outcome is None:
+        return None
+    error = outcome.error()
+    ports = ", ".join(map(str, outcome.listed))
+    if error is None and outcome.missing:
+        print(f"The records for {ports} are written. Not every name server has them yet.")
+    elif error is None:
+        print(f"The zone pins the keys of {ports}.")
+    return error
+
+
+def _lineage(state: State) -> str:
+    return next((member.lineage for member in state.keyring.drawing), state.keyring.name)
+
+
+def _table(outcome: Outcome) -> list[str]:
+    """Write what each name server and each port shows, a line each."""
+    names = {record_of(pin): f"pin {pin[:12]}…" for pin in outcome.want.known}
+    lines = ["Name servers:"]
+    for look in outcome.looks:
+        lines.append(f"  {look.port.owner}{_alias(look)}, {_secure(look)}")
+        for server in look.servers:
+            serial = f", serial {server.serial}" if server.serial is not None else ""
+            lines.append(f"    {server}{serial}{f': {server.error}' if server.error else ''}")
+            for answer in look.answers:
+                if (answer.server.name, answer.server.address) == (server.name, server.address):
+                    shown = ", ".join(names.get(one, str(one)) for one in sorted(answer.records))
+                    lines.append(f"      {shown or 'no records'} (TTL {answer.ttl})")
+        lines += [f"    {look.error}"] if look.error else []
+    return [*lines, "Ports:", *(f"  {_port(one)}" for one in outcome.ports)]
+
+
+def _alias(look: OwnerObservation) -> str:
+    return "" if look.name == look.port.owner else f" -> {look.name}"
+
+
+def _secure(look: OwnerObservation) -> str:
+    security = look.security
+    if not security.signed:
+        return "not signed (DNSSEC), so that mail servers ignore it"
+    ends = f" until {times.text(security.expires)}" if security.expires else ""
+    valid = {True: ", valid", False: ", INVALID", None: ""}[security.valid]
+    return f"signed{ends}{valid}{f' ({security.why})' if security.why else ''}"
+
+
+def _port(one: PortObservation) -> str:
+    shown = ", ".join(f"pin {pin[:12]}…" for pin in one.pins)
+    return f"{one.where}: {'; '.join(filter(None, (shown, one.error)))}"
+
+
+def _by_hand(outcome: Outcome) -> bool:
+    return bool(outcome.changes) and not outcome.written and not outcome.errors
+
+
+def _told(outcome: Outcome, *, dry_run: bool) -> Iterable[str]:
+    """Say what was written, what is to be entered, and what stays."""
+    changes = [change for some in outcome.changes.values() for change in some]
+    if outcome.written:
+        yield f"Written: {', '.join(change.name for change in changes)}"
+    elif changes:
+        yield (
+            "The zone needs these records:" if not dry_run else "The zone would get these records:"
+        )
+        yield dns.records(changes)
+        yield "As a script for nsupdate:"
+        yield from (dns.nsupdate(origin, some) for origin, some in outcome.changes.items())
+    for look in outcome.looks:
+        every = {record for answer in look.answers for record in answer.records}
+        for record in zone.foreign(every, outcome.want):
+            yield f"{look.port.owner} has a record that is not the keyring's, and stays: {record}"
+    for one in outcome.missing:
+        if one.waits:
+            yield f"Not there yet: {one}"
+
+
+def _safe(state: State) -> Iterable[str]:
+    """Say from when a rollover is safe, and what holds it back."""
+    now = clock.now()
+    verdict = rollover.last(rollover.decide_all(state.keyring, state.ledger, now))
+    if verdict.at(now):
+        yield "A rollover is safe now."
+    elif verdict.since is not None:
+        yield f"A rollover is safe from {times.text(verdict.since)}: {verdict.why}."
+    else:
+        yield f"A rollover is not safe yet: {verdict.why}."

@@ -1,0 +1,363 @@
+"""A zone that carries a keyring's pins: looked at, recorded, written, and looked at again.
+
+The rules:
+
+* What was seen is saved before anything follows from it. What is about to be written is saved before it is
+  (G5): after a kill in between, a set is on record that may come, and the next run writes it again.
+* A name that has records of several ports (by aliases) is changed only if all of them agree.
+* Nothing is believed of a change before the name servers were seen to have it (G13). They are given a few
+  seconds; what is not there by then is looked for at the next run.
+* Failures here never hold a renewal up (G3). They are told when certbot ends.
+* Before a rollover the name servers are asked anew, however late the last look was.
+* A run looks at most once a day, if nothing is pending: see ``core.zone``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.carriers.zones import Change
+from certbot_pinkeep.core import zone
+from certbot_pinkeep.core.errors import BadOption, PinkeepError
+from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.core.state import State
+from certbot_pinkeep.core.tlsa import Port
+from certbot_pinkeep.core.zone import Missing, Wanted
+from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObservation, Records
+from certbot_pinkeep.workflow.eyes import Eyes
+from certbot_pinkeep.workflow.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+#: How often, and with which pauses in seconds, name servers are asked for what was just written.
+_PATIENCE = (0.2, 0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was seen of a keyring's zone and ports, and done.
+
+    :ivar changes: what the zone is to have, and had not; by the name of its zone
+    :ivar written: whether that was written
+    :ivar missing: what keeps the records from being as they are to be
+    :ivar errors: what went wrong, as sentences
+    """
+
+    keyring: str
+    listed: tuple[Port, ...]
+    want: Wanted
+    looks: tuple[OwnerObservation, ...]
+    ports: tuple[PortObservation, ...]
+    changes: dict[str, list[Change]] = field(default_factory=dict)
+    written: bool = False
+    missing: tuple[Missing, ...] = ()
+    errors: tuple[str, ...] = ()
+
+    @property
+    def waits(self) -> bool:
+        """Whether all that is missing comes by itself."""
+        return not self.errors and all(one.waits for one in self.missing)
+
+    def error(self) -> PinkeepError | None:
+        """What to tell the admin, who has to do something; ``None``: nothing."""
+        if self.waits:
+            return None
+        lines = [*self.errors, *(str(one) for one in self.missing if not one.waits)]
+        return PinkeepError(
+            f"The zone does not pin the keys of the keyring {self.keyring} as it should.",
+            " ".join(lines),
+            run=f"certbot-pinkeep dns {self.keyring}",
+        )
+
+
+def has_zone(state: State) -> bool:
+    """Whether the keyring's keys are, or were, pinned in a zone."""
+    return bool(state.settings.get("tlsa") or state.ledger.zone)
+
+
+def before_rollover(workspace: Workspace, state: State, now: datetime, *, dry_run: bool) -> State:
+    """Ask the name servers anew, and return the state with what they show.
+
+    If anything keeps pinkeep from asking them, their records may be anything.
+    """
+    if not has_zone(state):
+        return state
+    ttl, listed = _ttl(state), _listed(workspace, state)[0]
+    ports, began = zone.looked_at(listed, state.ledger), clock.seconds()
+    try:
+        looks = workspace.eyes().records(ports)
+    except (PinkeepError, ImportError) as error:
+        logger.error("%s", error)
+        looks = [OwnerObservation(port, port.owner, error=str(error)) for port in ports]
+    at = clock.after(now, began)
+    if dry_run:
+        return _with_looks(state, looks, listed, ttl, at)
+    with workspace.store.locked():
+        fresh = workspace.store.load(state.keyring.name) or state
+        seen = workspace.store.save(_with_looks(fresh, looks, listed, ttl, at))
+    ledger = seen.ledger.with_latest_known(workspace.store.latest_known(now))
+    return replace(state, ledger=ledger, saved=seen.saved)
+
+
+def _with_looks(
+    state: State,
+    looks: Iterable[OwnerObservation],
+    listed: Sequence[Port],
+    ttl: timedelta,
+    at: datetime,
+) -> State:
+    ledger = zone.with_new_ports(state.ledger, listed, ttl, at)
+    for look in looks:
+        ledger = zone.with_looked(ledger, look, ttl, at)
+    return replace(state, ledger=ledger.prune(at))
+
+
+def bring_up_to_date(
+    workspace: Workspace, name: str, now: datetime, *, always: bool = True, dry_run: bool = False
+) -> Outcome | None:
+    """Look at the zone and the ports of a keyring, write what the zone lacks, and look again.
+
+    :param always: whether to look also if the last look was less than a day ago, and nothing is pending
+    :param dry_run: only look; nothing is written, not even what was seen
+    :returns: ``None``: it has no zone, or no look is due
+    :raises PinkeepError: if its file or its options cannot be used
+    """
+    state = workspace.load_state(name, now)
+    if state is None or not has_zone(state):
+        return None
+    chosen = state.chosen()
+    listed, errors = _listed(workspace, state)
+    ports = zone.looked_at(listed, state.ledger)
+    if not ports and not errors:
+        return None
+    leaves = state.unpin
+    if not (always or errors or _is_due(state, listed, now)):
+        return None
+    eyes, began = workspace.eyes(), clock.seconds()
+    looks, shown = eyes.records(ports), eyes.services(listed)
+    at = clock.after(now, began)
+    keep = _Kept(workspace, name, listed, timedelta(seconds=chosen.tlsa_ttl), dry_run=dry_run)
+    state = keep.looked(state, looks, at, shown)
+    want = zone.wanted(state.keyring, state.services, listed, at, leaves=leaves)
+    before, more = _read(eyes, chosen, looks)
+    errors += more
+    changes = _changes(looks, before, want, state, chosen)
+    outcome = Outcome(name, listed, want, tuple(looks), tuple(shown), changes)
+    if changes and chosen.dns_credentials and not dry_run:
+        state = keep.written(state, looks, changes, clock.after(now, began))
+        written, more = _write(eyes, chosen.dns_credentials, changes)
+        errors += more
+        looks = _see(eyes, ports, looks, written) if written else looks
+        state = keep.looked(state, looks, clock.after(now, began), None)
+        outcome = replace(outcome, looks=tuple(looks), written=bool(written))
+    else:
+        written = {}
+    services = {one.port: one for one in state.services}
+    missing = [
+        one
+        for look in looks
+        for one in zone.missing(look, want, services.get(look.port), _ports_of(looks, written))
+    ]
+    missing += [
+        Missing(one.port, one.where, f"{one.error[:1].upper()}{one.error[1:]}.")
+        for one in shown
+        if one.error
+    ]
+    return replace(outcome, missing=tuple(dict.fromkeys(missing)), errors=tuple(errors))
+
+
+def _is_due(state: State, listed: Sequence[Port], now: datetime) -> bool:
+    keyring = state.keyring
+    published = () if state.unpin or not listed else keyring.published_pins()
+    known = frozenset(key.pin for key in keyring.keys)
+    return zone.is_due(published, known, state.services, listed, state.ledger, now)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is seen and written of one keyring, kept in its file."""
+
+    workspace: Workspace
+    name: str
+    listed: tuple[Port, ...]
+    ttl: timedelta
+    dry_run: bool
+
+    def looked(
+        self,
+        state: State,
+        looks: Iterable[OwnerObservation],
+        at: datetime,
+        shown: Iterable[PortObservation] | None,
+    ) -> State:
+        """Keep what was seen.
+
+        :param shown: of the ports; ``None``: they were not looked at again
+        """
+
+        def seen(state: State) -> State:
+            state = _with_looks(state, looks, self.listed, self.ttl, at)
+            if shown is None:
+                return state
+            return replace(state, services=zone.served(state.services, self.listed, shown, at))
+
+        return self._saved(state, seen)
+
+    def written(
+        self,
+        state: State,
+        looks: Iterable[OwnerObservation],
+        changes: dict[str, list[Change]],
+        at: datetime,
+    ) -> State:
+        """Keep what is about to be written."""
+        after = {change.name: change for one in changes.values() for change in one}
+
+        def recorded(state: State) -> State:
+            ledger = state.ledger
+            for look in looks:
+                if change := after.get(look.name):
+                    ledger = zone.with_written(ledger, look.port, change.after, self.ttl, at)
+            return replace(state, ledger=ledger)
+
+        return self._saved(state, recorded)
+
+    def _saved(self, state: State, change: Callable[[State], State]) -> State:
+        if self.dry_run:
+            return change(state)
+        store = self.workspace.store
+        with store.locked():
+            fresh = store.load(self.name) or state
+            changed = change(fresh)
+            kept = store.save(changed) if changed != fresh else fresh
+        return self.workspace.with_faults(kept)
+
+
+def _listed(workspace: Workspace, state: State) -> tuple[tuple[Port, ...], list[str]]:
+    """The ports whose keys are to be in the zone; and what is wrong with the list, as sentences."""
+    hosts = workspace.hosts(state.keyring)
+    try:
+        choices = state.chosen().tlsa
+    except BadOption as error:
+        return tuple(one.port for one in state.services), [str(error)]
+    listed, strange = zone.listed_ports(choices, hosts)
+    errors = [
+        f"--pinkeep-tlsa names {one.host}, which is no host of the keyring {state.keyring.name}."
+        for one in strange
+    ]
+    if choices and not listed and not errors and not state.unpin:
+        errors.append(
+            f"--pinkeep-tlsa names no port at a host: the keyring {state.keyring.name} has wildcards only."
+        )
+    return listed, errors
+
+
+def _ttl(state: State) -> timedelta:
+    try:
+        return timedelta(seconds=state.chosen().tlsa_ttl)
+    except BadOption:
+        return max((one.ttl for one in state.ledger.zone), default=timedelta(hours=1))
+
+
+def _read(
+    eyes: Eyes, chosen: Options, looks: Sequence[OwnerObservation]
+) -> tuple[dict[str, Records], list[str]]:
+    """The records that the zone has now, by name: at its provider, else as the name servers show them."""
+    found: dict[str, Records] = {}
+    for look in looks:
+        sets = look.sets
+        if look.zone and not look.error and sets:
+            # If they differ, the one with most records: what is missing elsewhere is on its way.
+            found[look.name] = max((records for records, _ in sets), key=len)
+    if chosen.dns_credentials is None:
+        return found, []
+    errors = []
+    try:
+        provider = eyes.provider(chosen.dns_credentials)
+        for origin, names in _by_zone(looks).items():
+            found.update(provider.read(origin, names))
+    except (PinkeepError, ImportError) as error:
+        errors.append(str(error))
+    return found, errors
+
+
+def _by_zone(looks: Iterable[OwnerObservation]) -> dict[str, list[str]]:
+    found: dict[str, dict[str, None]] = {}
+    for look in looks:
+        if look.zone:
+            found.setdefault(look.zone, {})[look.name] = None
+    return {origin: list(names) for origin, names in found.items()}
+
+
+def _changes(
+    looks: Iterable[OwnerObservation],
+    before: dict[str, Records],
+    want: Wanted,
+    state: State,
+    chosen: Options,
+) -> dict[str, list[Change]]:
+    """What the zone is to have, and has not: by its name, one change for each name."""
+    services = {one.port: one for one in state.services}
+    after: dict[str, Records] = {}
+    held: set[str] = set()
+    zones: dict[str, str] = {}
+    for look in looks:
+        if look.name not in before or not look.zone:
+            continue
+        records, why = zone.records_after(before[look.name], want, services.get(look.port))
+        held |= {look.name} if why else set()
+        # An alias of a port that is on the list, and of one that is not: the list counts.
+        listed = look.port in services
+        if look.name not in after or listed:
+            after[look.name] = records
+        zones[look.name] = look.zone
+    found: dict[str, list[Change]] = {}
+    for name, records in after.items():
+        if name not in held and records != before[name]:
+            change = Change(name, before[name], records, chosen.tlsa_ttl)
+            found.setdefault(zones[name], []).append(change)
+    return found
+
+
+def _write(
+    eyes: Eyes, credentials: str, changes: dict[str, list[Change]]
+) -> tuple[dict[str, Records], list[str]]:
+    """Write the changes; one that fails does not keep another zone's back.
+
+    :returns: what was written, by name, and what went wrong
+    """
+    written: dict[str, Records] = {}
+    errors = []
+    for origin, some in changes.items():
+        try:
+            eyes.provider(credentials).change(origin, some)
+            written.update((change.name, change.after) for change in some)
+        except (PinkeepError, ImportError) as error:
+            errors.append(str(error))
+    return written, errors
+
+
+def _see(
+    eyes: Eyes,
+    ports: Sequence[Port],
+    looks: list[OwnerObservation],
+    written: dict[str, Records],
+) -> list[OwnerObservation]:
+    """Look until every name server has what was written, or patience is at its end."""
+    for pause in (0.0, *_PATIENCE):
+        if pause:
+            eyes.sleep(pause)
+        looks = eyes.records(ports)
+        if all(one.agreed == written[one.name] for one in looks if one.name in written):
+            break
+    return looks
+
+
+def _ports_of(
+    looks: Iterable[OwnerObservation], written: dict[str, Records]
+) -> dict[Port, Records]:
+    return {one.port: written[one.name] for one in looks if one.name in written}

@@ -1,0 +1,260 @@
+"""The zone as a carrier: recorded, written, seen, and only then believed (G2, G3, G5, G13)."""
+
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from certbot_pinkeep.core.errors import NotSafe, PinkeepError
+from certbot_pinkeep.core.tlsa import Port, TlsaRecord, record_of
+from certbot_pinkeep.core.zone_observations import Records
+from certbot_pinkeep.workflow import requests
+from simulated.values import NOW, fake_pin
+from simulated.zone import MailMachine
+
+NAME = "mail.example.com"
+SMTP, SMTPS = Port(NAME, 25, "smtp"), Port(NAME, 465)
+HOUR = timedelta(hours=1)
+#: When a set that was seen first at NOW has settled: twice its TTL, and the settling time.
+SETTLED = NOW + 3 * HOUR
+CA = TlsaRecord(2, 1, 1, "ab" * 32)
+FOREIGN = record_of(fake_pin("foreign"))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> MailMachine:
+    """A lineage that 25 and 465 serve, and a zone with two name servers."""
+    return MailMachine(tmp_path, NAME, (SMTP, SMTPS), "ns1", "ns2")
+
+
+def pins(records: Records) -> set[str]:
+    """The pins that records carry."""
+    return {base64.b64encode(bytes.fromhex(one.data)).decode() for one in records}
+
+
+def there(machine: MailMachine, port: Port = SMTP, server: str = "ns2") -> set[str]:
+    """The pins that a name server has for a port."""
+    return pins(machine.zone.servers[server].get(port.owner, frozenset()))
+
+
+def roll(machine: MailMachine, hours: float, **how: object) -> str:
+    """Renew, however many hours after the start; the pin of the certificate then."""
+    return machine.renew(NAME, NAME, NOW + hours * HOUR, **{**machine.given(), **how})
+
+
+def published(machine: MailMachine) -> set[str]:
+    """The pins that the keyring publishes."""
+    return set(machine.state(NAME).keyring.published_pins())
+
+
+def test_g13_life_of_a_zone(machine: MailMachine) -> None:
+    """Pinned, held, rolled over; the old key leaves when the last port has loaded the new one."""
+    first = machine.live
+    outcome = machine.run(NOW)
+    assert outcome is not None and outcome.written and not outcome.missing
+    assert there(machine, SMTP) == there(machine, SMTPS) == published(machine)
+    assert len(published(machine)) == 3 and first in published(machine)
+    requests.ask(machine.keeper, NAME, NOW + HOUR, when_safe=True)
+    assert roll(machine, 2.9) == first  # resolvers may hold what was there before
+    second = roll(machine, 3.1)
+    assert second != first
+    machine.reload(SMTP)
+    assert machine.run(NOW + 4 * HOUR) is not None
+    assert {first, second} < there(machine, SMTP) and first in there(machine, SMTPS)
+    machine.reload(SMTPS)
+    machine.run(NOW + 5 * HOUR)
+    assert there(machine, SMTP) == there(machine, SMTPS) == published(machine)
+    assert first not in there(machine)
+
+
+def test_g13_nobody_writes_or_looks_again_within_a_day(machine: MailMachine) -> None:
+    """A run in which nothing is pending looks at most once a day."""
+    machine.run(NOW)
+    looks, written = machine.zone.looks, len(machine.zone.written)
+    assert machine.step(NOW + HOUR, always=False) is None
+    assert machine.zone.looks == looks
+    assert machine.step(NOW + 25 * HOUR, always=False) is not None
+    assert machine.zone.looks > looks and len(machine.zone.written) == written
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        pytest.param(lambda m: m.zone.put(SMTP, frozenset()), "", id="deleted by hand"),
+        pytest.param(
+            lambda m: m.zone.servers["ns2"].update({SMTP.owner: frozenset({FOREIGN})}),
+            "may still serve",
+            id="one name server has forgotten them",
+        ),
+        pytest.param(lambda m: m.zone.silent.add("ns2"), "could be asked", id="it does not answer"),
+    ],
+)
+def test_g13_rollover_asks_anew(machine: MailMachine, trouble: object, told: str) -> None:
+    """What was seen yesterday is no reason to roll over today; a zone without records binds nobody."""
+    first = machine.live
+    machine.run(NOW)
+    machine.step(SETTLED)
+    trouble(machine)  # type: ignore[operator]
+    requests.ask(machine.keeper, NAME, SETTLED, when_safe=True)
+    if not told:
+        assert roll(machine, 4) != first
+        return
+    assert roll(machine, 4) == first
+    with pytest.raises(NotSafe, match=told):
+        machine.handed(NAME, NAME, NOW + 4 * HOUR, asked=True)
+
+
+def test_g3_g13_zone_that_refuses_holds_the_rollover_and_not_the_renewal(
+    machine: MailMachine,
+) -> None:
+    """The error says why, and which command to run."""
+    machine.zone.put(SMTP, frozenset({record_of(machine.live)}))
+    machine.zone.refusal = "The name server refused the update: BADSIG."
+    first, outcome = machine.live, machine.run(NOW)
+    assert outcome is not None and outcome.error() is not None
+    assert "BADSIG" in str(outcome.error())
+    assert f"Run: certbot-pinkeep dns {NAME}" in str(outcome.error())
+    requests.ask(machine.keeper, NAME, NOW + 99 * HOUR, when_safe=True)
+    assert roll(machine, 100) == first
+    machine.zone.refusal = ""
+    assert machine.run(NOW + 101 * HOUR) is not None
+    assert roll(machine, 105) != first
+
+
+def test_g13_what_lags_is_waited_for(machine: MailMachine) -> None:
+    """No error, as it may come by itself; no rollover, as it has not come."""
+    machine.zone.lagging = {"ns2"}
+    machine.zone.put(SMTP, frozenset({record_of(machine.live)}))
+    outcome = machine.run(NOW)
+    assert outcome is not None and outcome.missing and outcome.waits and outcome.error() is None
+    first = machine.live
+    requests.ask(machine.keeper, NAME, NOW + 50 * HOUR, when_safe=True)
+    assert roll(machine, 99) == first
+    outcome = machine.step(NOW + 100 * HOUR)
+    assert outcome is not None and outcome.error() is not None  # nothing was written in this run
+    assert "ns2 (192.0.2.1)" in str(outcome.error())
+
+
+class Killed(BaseException):
+    """The process is killed."""
+
+
+def test_g5_kill_between_record_and_update(machine: MailMachine) -> None:
+    """The set is on record; the next run writes it."""
+    machine.zone.put(SMTP, frozenset({record_of(machine.live)}))
+    machine.zone.died = Killed()
+    with pytest.raises(Killed):
+        machine.run(NOW)
+    pending = [one for one in machine.state(NAME).ledger.zone if not one.confirmed]
+    assert any(set(one.pins) == published(machine) for one in pending)
+    assert there(machine) == {machine.live}
+    outcome = machine.run(NOW + HOUR)
+    assert outcome is not None and not outcome.missing and there(machine) == published(machine)
+
+
+def test_g13_without_credentials_the_zone_is_observed(machine: MailMachine) -> None:
+    """What is to be entered is told; once it is there, on each name server, a rollover is safe."""
+    mine: dict[str, object] = {"dns_credentials": ""}
+    machine.zone.put(SMTP, frozenset({record_of(machine.live)}))
+    outcome = machine.run(NOW, **mine)
+    assert outcome is not None and outcome.error() is not None and not machine.zone.written
+    ((change, other),) = outcome.changes.values()
+    assert {change.name, other.name} == {SMTP.owner, SMTPS.owner}
+    assert pins(change.after) == published(machine)
+    first = machine.live
+    requests.ask(machine.keeper, NAME, NOW + HOUR, when_safe=True)
+    for hours, servers in ((10, ("ns1",)), (20, ("ns1", "ns2"))):
+        for server in servers:
+            machine.zone.servers[server] = {one.name: one.after for one in (change, other)}
+        machine.step(NOW + hours * HOUR)
+        assert roll(machine, hours + 2.9, **mine) == first
+    assert roll(machine, 23.1, **mine) != first
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param({CA}, id="an authority alone"),
+        pytest.param({FOREIGN}, id="records that match nothing"),
+        pytest.param({TlsaRecord(3, 0, 1, "cd" * 32)}, id="a whole certificate"),
+        pytest.param({"live"}, id="made by hand, for the live key"),
+        pytest.param({"live", FOREIGN, CA}, id="all of that"),
+    ],
+)
+def test_g9_g13_zone_that_has_records_already(
+    machine: MailMachine, found: set[TlsaRecord | str]
+) -> None:
+    """Nothing is removed that is not understood, and the first rollover is safe."""
+    live = record_of(machine.live)
+    before = frozenset(live if isinstance(one, str) else one for one in found)
+    machine.zone.put(SMTP, before)
+    machine.zone.put(SMTPS, before)
+    assert machine.run(NOW) is not None
+    first = machine.live
+    requests.ask(machine.keeper, NAME, NOW + HOUR, when_safe=True)
+    assert roll(machine, 2.9) == first
+    assert roll(machine, 3.2) != first
+    machine.reload(SMTP, SMTPS)
+    machine.run(NOW + 4 * HOUR)
+    assert machine.zone.servers["ns1"][SMTP.owner] >= before - {live}
+    assert live not in machine.zone.servers["ns1"][SMTP.owner]
+
+
+def test_g13_aliases_of_several_ports_are_one_name(machine: MailMachine) -> None:
+    """A port that serves a foreign key keeps the name without records; then both have them."""
+    machine.zone.aliases = {one.owner: f"_dane.{NAME}." for one in (SMTP, SMTPS)}
+    machine.loaded[SMTPS] = (fake_pin("foreign"),)
+    outcome = machine.run(NOW)
+    assert outcome is not None and outcome.error() is not None and not machine.zone.written
+    machine.reload(SMTPS)
+    outcome = machine.run(NOW + HOUR)
+    assert outcome is not None and not outcome.missing
+    (change,) = machine.zone.written
+    assert change.name == f"_dane.{NAME}." and pins(change.after) == published(machine)
+
+
+def test_g2_leaving_takes_the_records_away(machine: MailMachine) -> None:
+    """Foreign ones stay; so do all, while the option alone is taken back from one port."""
+    machine.run(NOW)
+    machine.zone.put(SMTP, machine.zone.servers["ns1"][SMTP.owner] | {FOREIGN})
+    machine.ports = (SMTP,)
+    machine.run(NOW + HOUR)
+    assert not there(machine, SMTPS) and published(machine) < there(machine, SMTP)
+    requests.unpin(machine.keeper, NAME, NOW + 2 * HOUR, undo=False)
+    machine.step(NOW + 2 * HOUR)
+    assert machine.zone.servers["ns2"][SMTP.owner] == {FOREIGN}
+
+
+def test_dry_run_writes_nothing(machine: MailMachine) -> None:
+    """Neither the zone, nor what was seen."""
+    machine.run(NOW)
+    machine.zone.put(SMTP, frozenset({CA}))
+    before = machine.store_text(NAME)
+    outcome = machine.step(NOW + HOUR, dry_run=True)
+    assert outcome is not None and outcome.changes and outcome.missing
+    assert machine.store_text(NAME) == before
+    assert machine.zone.servers["ns1"][SMTP.owner] == {CA}
+
+
+def test_g10_host_of_another_keyring_is_told(machine: MailMachine) -> None:
+    """It is no error of the renewal; nothing is written for it."""
+    outcome = machine.run(NOW, tlsa="www.example.org:25")
+    assert outcome is not None and "www.example.org" in str(outcome.error())
+    assert not machine.zone.written
+
+
+def test_missing_extra_is_told(machine: MailMachine) -> None:
+    """The renewal goes on, and a rollover waits (G3, G8)."""
+    machine.run(NOW)
+    machine.step(SETTLED)
+    first = machine.live
+
+    def missing(ports: object) -> list[object]:
+        raise PinkeepError("dnspython is not installed.")
+
+    machine.zone.records = missing  # type: ignore[assignment, method-assign]
+    requests.ask(machine.keeper, NAME, SETTLED, when_safe=True)
+    assert roll(machine, 4) == first
