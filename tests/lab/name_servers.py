@@ -80,6 +80,14 @@ class Signer:
         ).check()
         return self.folder / f"{made.stdout.strip()}.key"
 
+    def make_for(self, zone: Zone, bind: Bind) -> Path:
+        """Make the key that a BIND which signs by itself is to use, and return the same."""
+        conf = str(bind.folder / "named.conf")
+        made = self._ns.run(
+            ["dnssec-keygen", "-q", "-K", str(bind.folder), "-k", "quick", "-l", conf, zone.origin]
+        ).check()
+        return bind.folder / f"{made.stdout.strip()}.key"
+
     def ds(self, key: Path) -> str:
         """Return the record for the zone above."""
         return self._ns.run(["dnssec-dsfromkey", "-2", str(key)]).check().stdout
@@ -96,7 +104,7 @@ class Signer:
         plain.write_text(zone.text + key.read_text())
         self._ns.run(
             [
-                *("dnssec-signzone", "-q", "-z", "-o", zone.origin, "-K", str(self.folder)),
+                *("dnssec-signzone", "-q", "-P", "-z", "-o", zone.origin, "-K", str(self.folder)),
                 *("-s", begins, "-e", ends, "-f", str(signed), str(plain), str(key)),
             ]
         ).check()
@@ -260,6 +268,7 @@ class PowerDns(Server):
         options = {
             "launch": "gsqlite3",
             "gsqlite3-database": folder / "db",
+            "gsqlite3-pragma-synchronous": 0,
             "local-address": address,
             "socket-dir": folder,
             "api": "yes",
@@ -288,8 +297,11 @@ class Unbound(Server):
 
     ready = "start of service"
 
-    def __init__(self, ns: Namespace, folder: Path, root: Zone, anchor: Path) -> None:
+    def __init__(
+        self, ns: Namespace, folder: Path, root: Zone, anchor: Path, *, validates: bool
+    ) -> None:
         super().__init__(ns, folder)
+        modules = "validator iterator" if validates else "iterator"
         (folder / "hints").write_text(root.delegation)
         (folder / "unbound.conf").write_text(
             f"""server:
@@ -303,7 +315,7 @@ class Unbound(Server):
   root-hints: "{folder}/hints"
   trust-anchor-file: "{anchor}"
   local-zone: "test." nodefault
-  module-config: "validator iterator"
+  module-config: "{modules}"
   ede: yes
 remote-control:
   control-enable: no
@@ -321,10 +333,17 @@ class Internet:
     Use it as a context manager.
 
     :param ds: the DS records of the zones whose signatures count
+    :param validates: whether the resolver validates
     """
 
     def __init__(
-        self, ns: Namespace, folder: Path, zones: Sequence[Zone], ds: Sequence[str] = ()
+        self,
+        ns: Namespace,
+        folder: Path,
+        zones: Sequence[Zone],
+        ds: Sequence[str] = (),
+        *,
+        validates: bool = True,
     ) -> None:
         lines = [*(zone.delegation for zone in zones), *ds]
         root = Zone("", {"a.root": [ROOT]}, lines)
@@ -333,7 +352,7 @@ class Internet:
         file = signer.sign(root, key)
         self._servers = (
             Bind(ns, folder / "root", [ROOT], [Bind.served(root, file)]),
-            Unbound(ns, folder / "resolver", root, key),
+            Unbound(ns, folder / "resolver", root, key, validates=validates),
         )
         self._running = ExitStack()
 

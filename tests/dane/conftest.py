@@ -1,0 +1,18 @@
+"""What the tests with real name servers share: a world of its own for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from dane.world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A world without name servers."""
+    with ExitStack() as running:
+        yield World(tmp_path, running)
