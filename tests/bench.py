@@ -173,9 +173,8 @@ def renew_all(folder: Path, names: list[str], renewed: bool) -> float:
         began = time.perf_counter()
         if renewed:
             seen = look(folder, name)
-            request = IssueRequest(
-                name, "shared", seen.names, clock.now(), seen, chosen=chosen, pinned_before=True
-            )
+            one.workspace.note_pinned(name, pinned=True)
+            request = IssueRequest(name, "shared", seen.names, clock.now(), seen, chosen=chosen)
             handed = issue.handover(one.workspace, request)
             seconds += time.perf_counter() - began
             reissue(folder / "config", name, handed.key_pem)

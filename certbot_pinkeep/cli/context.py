@@ -156,12 +156,9 @@ def enrol(
     also = {**options.given(config), **(also or {})}
     values = move.values(workspace, name, also, renewal.options, names=live.names, now=now)
     chosen = options.parse(values, name)
-    # With one certificate ever, there was none before whose pins could be forgotten.
-    ours = renewal.installer == certbot_config.INSTALLER and live.versions > 1
-    pinned_before = ours and workspace.store.may_have_had(name, renewal.options)
-    taken = enrolling.enrol(
-        workspace, live, chosen, now, remember=remember, pinned_before=pinned_before
-    )
+    if live.versions <= 1:  # no earlier certificate's pins could be forgotten
+        workspace.note_pinned(name, pinned=False)
+    taken = enrolling.enrol(workspace, live, chosen, now, remember=remember)
     for sentence in taken.told:
         output.tell(sentence)
     return taken

@@ -60,14 +60,11 @@ def enrol(
     now: datetime,
     *,
     remember: Callable[[], None] | None = None,
-    pinned_before: bool = False,
 ) -> Taken:
     """Record what is live, in the keyring that it is to draw on; publishing that comes next.
 
     :param remember: makes sure that the lineage's later renewals keep its key; called before
         anything is published
-    :param pinned_before: whether pins of this lineage were published before this run, so that
-        a missing keyring file means a lost one
     :raises PinkeepError: with what is wrong and what to do
     :raises OSError: when the disk does not take what has to be recorded
     """
@@ -76,7 +73,7 @@ def enrol(
     snippets.check_exposed(workspace.store, chosen.keyring, server)
     atomic.check_folder(workspace.store.folder, forbidden=0o022, advice="0755")
     try:
-        one = _Enrolment(workspace, live, chosen, now, server.snippet, pinned_before)
+        one = _Enrolment(workspace, live, chosen, now, server.snippet)
         return one.record(remember)
     except OtherKeyring:
         with suppress(PinkeepError, OSError):  # it is said that its key stays
@@ -93,7 +90,6 @@ class _Enrolment:
     chosen: Options
     now: datetime
     snippet: str
-    pinned_before: bool
 
     @property
     def _claim(self) -> Claim:
@@ -154,7 +150,8 @@ class _Enrolment:
         """A new keyring for a lineage that is seen for the first time."""
         workspace, live, chosen, now = self.workspace, self.live, self.chosen, self.now
         policy = snippets.published(self.snippet)
-        if self.pinned_before or policy is not None:
+        lost = workspace.was_pinned(live.name)
+        if lost or policy is not None:
             workspace.store.check_all()  # a damaged file may be the one of this lineage
         if policy is not None and live.pin not in policy.pins:
             mend = (
@@ -165,7 +162,7 @@ class _Enrolment:
             )
             raise Unpinned(live.name, live.pin, chosen.keyring, held_for(policy.max_age), mend)
         move.check_claim(workspace, self._claim, now)
-        ledger = self._imported_history(Ledger(), origin, lost=self.pinned_before)
+        ledger = self._imported_history(Ledger(), origin, lost=lost)
         keys = [workspace.adopted_key(live)]
         if policy is not None:
             # The keyring file is lost, and with it what was served before (G8). What the snippet
@@ -193,9 +190,8 @@ class _Enrolment:
         keyring = old.keyring
         key = keyring.key(live.pin)
         # If the keyring has its key, and pins its hosts, its record is not lost.
-        lost = self.pinned_before and not (
-            key and move.pinned_host(workspace, old, live.names, now)
-        )
+        pinned_here = key and move.pinned_host(workspace, old, live.names, now)
+        lost = not pinned_here and workspace.was_pinned(live.name)
         state = replace(old, ledger=self._imported_history(old.ledger, origin, lost=lost))
         if not is_accepted(state, live, now):
             self._tell_refused(state)

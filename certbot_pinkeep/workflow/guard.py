@@ -72,7 +72,6 @@ class Guard:
         self._kept: set[str] = set()
         self._refused: set[str] = set()
         self._not_taken: set[str] = set()
-        self._pinned_before: bool | None = None
         self._written: object = None  # the renewal file before certbot reconfigure
 
     @property
@@ -111,10 +110,9 @@ class Guard:
         :raises PinkeepError: when there is no key that clients accept
         """
         if live_key_path is None:
-            self._pinned_before = False
             return self._handover_new(names, dry_run)
         name = os.path.basename(os.path.dirname(live_key_path))
-        pinned_before = self._was_pinned(name)  # before certbot notes us in the renewal file
+        self.workspace.was_pinned(name)  # certbot may note pinkeep in the renewal file next
         try:
             live = self.given.look(name)
         except BadKey as error:
@@ -140,7 +138,6 @@ class Guard:
             dry_run=dry_run,
             asked=self.rollover_asked,
             chosen=self.given.options_if_sound(name),
-            pinned_before=pinned_before,
             refused=frozenset(self._refused),
             csr_rejected=frozenset(self._not_taken),
         )
@@ -164,6 +161,8 @@ class Guard:
         self, names: list[str], dry_run: bool, lineage: str | None = None
     ) -> KeyAndCsr | None:
         name, config = lineage or self._new_lineage(names), self.config
+        if lineage is None:
+            self.workspace.note_pinned(name, pinned=False)
         rsa = str(config.key_type).lower() == "rsa"
         kind = KeyKind("rsa", str(config.rsa_key_size)) if rsa else None
         kind = kind or KeyKind("ecdsa", str(config.elliptic_curve))
@@ -302,6 +301,7 @@ class Guard:
         :raises PinkeepError: when its renewal file cannot be read
         """
         self.given.renewal(name)
+        self.workspace.was_pinned(name)
         self._written = renewal_conf.written(self.config.config_dir, name)
         util.atexit_register(self.after_reconfigure)
 
@@ -361,7 +361,6 @@ class Guard:
                     self.given.look(name),
                     self.given.options(name),
                     partial(self._remember, name),
-                    pinned_before=self._was_pinned(name),
                 )
             except BadOption as error:
                 where = told.how_to_mend(self.config, name, error, self.given.renewal(name))
@@ -408,16 +407,6 @@ class Guard:
         if not self.run.notice():
             self.run.notice_again()
         self.finish_late()
-
-    def _was_pinned(self, name: str) -> bool:
-        """Whether the lineage was pinned before this run."""
-        if self._pinned_before is None:
-            renewal = self.given.renewal(name)
-            ours = renewal is not None and renewal.installer == INSTALLER
-            ours = ours or self.run.is_enrolled(name)
-            options = renewal.options if renewal is not None else {}
-            self._pinned_before = ours and self.workspace.store.may_have_had(name, options)
-        return self._pinned_before
 
     def has_issued(self, cert_path: str) -> bool:
         """Whether this certificate was just issued, and is not yet brought into step."""

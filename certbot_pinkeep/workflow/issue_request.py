@@ -25,7 +25,6 @@ class IssueRequest:
     :ivar dry_run: whether nothing may be written
     :ivar asked: whether a rollover is asked for, now or never
     :ivar chosen: what the admin set; ``None``: that cannot be used, what was set before counts
-    :ivar pinned_before: as for :func:`enrol.enrol`
     :ivar refused: the pins of the keys that the CA has refused as compromised in this run
     :ivar csr_rejected: the pins of the backups whose CSRs it has not taken in this run
     """
@@ -41,7 +40,6 @@ class IssueRequest:
     dry_run: bool = False
     asked: bool = False
     chosen: Options | None = None
-    pinned_before: bool = False
     refused: frozenset[str] = frozenset()
     csr_rejected: frozenset[str] = frozenset()
 

@@ -79,8 +79,6 @@ class Run:
         live: Live,
         chosen: Options,
         remember: Callable[[], None] | None,
-        *,
-        pinned_before: bool,
     ) -> Taken:
         """Record what is live; :meth:`finish` publishes it.
 
@@ -88,14 +86,7 @@ class Run:
         """
         self.note(replace(turn, keyring=chosen.keyring))
         self._values[live.name] = turn.values
-        taken = enrol.enrol(
-            self.workspace,
-            live,
-            chosen,
-            clock.now(),
-            remember=remember,
-            pinned_before=pinned_before,
-        )
+        taken = enrol.enrol(self.workspace, live, chosen, clock.now(), remember=remember)
         self.publisher.add(taken)
         return taken
 

@@ -43,7 +43,7 @@ def key_for(workspace: Workspace, request: IssueRequest, *, compromised: bool) -
     """
     live = request.renewed
     snippet = snippets.path_of(workspace.store, live.name, request.chosen)
-    published = request.pinned_before or os.path.lexists(snippet)  # all the same
+    published = workspace.was_pinned(live.name) or os.path.lexists(snippet)
     shared = None if published else _shared_key(workspace, request)
     if shared is not None:
         return shared

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from certbot_pinkeep.adapters import clock, lineage, renewal_conf
+from certbot_pinkeep.adapters.certbot_config import INSTALLER
 from certbot_pinkeep.adapters.certificates import Certificates
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.core import hostnames, pins
@@ -67,6 +68,7 @@ class Workspace:
         self.eyes: Callable[[], Eyes] = eyes.real
         self._looked: dict[Names, list[TlsObservation]] = {}
         self._looking = 0.0
+        self._was_pinned: dict[str, bool] = {}
 
     # Keyrings
 
@@ -160,6 +162,35 @@ class Workspace:
         if not self.drawing(keyring):
             return f"certbot-pinkeep unpin {keyring.name}"
         return "certbot renew"
+
+    def was_pinned(self, lineage: str) -> bool:
+        """Return whether pins of a lineage may have been published before this process began. If they were,
+        a keyring that lacks the lineage was lost.
+
+        certbot notes pinkeep in the renewal file before pinkeep enrols the lineage. So the first answer
+        counts until the process ends.
+
+        :raises PinkeepError: if the renewal file cannot be read
+        """
+        if lineage not in self._was_pinned:
+            renewal = renewal_conf.load(self.config_dir, lineage)
+            ours = renewal is not None and renewal.installer == INSTALLER
+            may_have = self.store.may_have_had(lineage, renewal.options if renewal else {})
+            self.note_pinned(lineage, pinned=may_have and (ours or self._is_recorded(lineage)))
+        return self._was_pinned[lineage]
+
+    def note_pinned(self, lineage: str, *, pinned: bool) -> None:
+        """Note whether pins of a lineage were published before this process began."""
+        self._was_pinned[lineage] = pinned
+
+    def _is_recorded(self, lineage: str) -> bool:
+        """Return whether any keyring file or its copy says that a lineage draws on the keyring."""
+        return any(
+            member.lineage == lineage
+            for name in self.store.of_lineage(lineage)
+            for state in self.store.known(name)
+            for member in state.keyring.drawing
+        )
 
     # Keys
 

@@ -37,7 +37,8 @@ class Keeper(Workspace):
         pinned_before: bool = False,
     ) -> Taken:
         """Record a lineage; :meth:`publish` comes next."""
-        taken = enrol.enrol(self, live, chosen, now, remember=remember, pinned_before=pinned_before)
+        self.note_pinned(live.name, pinned=pinned_before)
+        taken = enrol.enrol(self, live, chosen, now, remember=remember)
         self.publisher.add(taken)
         return taken
 
@@ -70,9 +71,15 @@ class Keeper(Workspace):
         return self.publisher.publish_all(keyrings, now)
 
     def handover(
-        self, live: Live, keyring: str, names: Iterable[str], now: datetime, **more: Any
+        self,
+        live: Live,
+        keyring: str,
+        names: Iterable[str],
+        now: datetime,
+        **more: Any,
     ) -> KeyAndCsr:
         """What a renewal is issued for."""
+        self.note_pinned(live.name, pinned=bool(more.pop("pinned_before", False)))
         request = IssueRequest(live.name, keyring, tuple(names), now, live, **more)
         return issue.handover(self, request)
 
@@ -142,4 +149,5 @@ def take_turn(
 ) -> Taken:
     """A lineage has its turn in a run, with these options."""
     turn = Turn(live.name, live.cert_path, chosen.keyring, values, issued)
-    return one.enrol(turn, live, chosen, None, pinned_before=pinned_before)
+    one.workspace.note_pinned(live.name, pinned=pinned_before)
+    return one.enrol(turn, live, chosen, None)
