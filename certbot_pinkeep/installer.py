@@ -24,6 +24,7 @@ from certbot_pinkeep.adapters.certbot_config import INSTALLER, has_keyrings
 from certbot_pinkeep.core.errors import BadOption, PinkeepError, Unsupported
 
 if TYPE_CHECKING:
+    from certbot_pinkeep.workflow.answers import Answers
     from certbot_pinkeep.workflow.first_look import FirstLook
     from certbot_pinkeep.workflow.guard import Guard
 
@@ -140,7 +141,7 @@ class Installer(
         if self.config.new_key:
             # A rollover to a staged backup, not a new key; certbot then names the lineage to us.
             setattr(self.config, "new_key", False)  # noqa: B010 - read-only to type checkers only
-            self.guard.rollover_asked = True
+            self.guard.answers.rollover_asked = True
         if _unguarded:
             logger.error("%s", _unguarded)
         if self.config.verb in ("certonly", "run") and getattr(self.config, "key_path", None):
@@ -247,9 +248,9 @@ class Installer(
             self.guard.keep_once(name)
 
 
-def _pinning_of(installer: Any) -> Guard | None:
+def _pinning_of(installer: Any) -> Answers | None:
     """Whom certbot's client asks for a key, by its installer."""
-    return installer.guard if isinstance(installer, Installer) else None
+    return installer.guard.answers if isinstance(installer, Installer) else None
 
 
 class _Door:
@@ -257,23 +258,25 @@ class _Door:
 
     def renewing(
         self, config: Any, installer: Any, lineage: str, names: Sequence[str]
-    ) -> Guard | None:
-        """The guard of a lineage that is to be renewed."""
+    ) -> Answers | None:
+        """What the client is told for a lineage that is to be renewed; ``None``: it is not pinned."""
         pinning = _pinning_of(installer)
         if pinning is not None or not has_keyrings(config):
             return pinning
         from certbot_pinkeep.workflow import guard
 
-        return guard.of(config, lineage, names)
+        found = guard.of(config, lineage, names)
+        return found.answers if found is not None else None
 
-    def requesting(self, config: Any, installer: Any, names: Sequence[str]) -> Guard | None:
-        """The guard of a new lineage."""
+    def requesting(self, config: Any, installer: Any, names: Sequence[str]) -> Answers | None:
+        """What the client is told for a new lineage; ``None``: its hosts are not pinned."""
         pinning = _pinning_of(installer)
         if pinning is not None or not has_keyrings(config):
             return pinning
         from certbot_pinkeep.workflow import guard
 
-        return guard.request(config, names)
+        found = guard.request(config, names)
+        return found.answers if found is not None else None
 
     def updating(self, config: Any, lineage: Any) -> None:
         """Bring a lineage into step, unless certbot has called the plugin for that."""

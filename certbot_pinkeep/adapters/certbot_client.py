@@ -25,6 +25,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -71,7 +72,7 @@ class Pinning(Protocol):
     """What the installer answers to."""
 
     def handover(
-        self, names: list[str], live_key_path: str | None, dry_run: bool
+        self, names: list[str], live_key_path: str | None, *, dry_run: bool
     ) -> KeyAndCsr | None:
         """The key and CSR for a certificate; ``None``: certbot makes them as ever."""
 
@@ -129,22 +130,13 @@ def _wrap_client(pinning_of: Callable[[Any], Pinning | None]) -> None:
         pinning = _acting[-1] if _acting else pinning_of(self.installer)
         if pinning is None:
             return original(self, names, old_keypath)
+        own_way = partial(original, self, names, old_keypath)
+        order = _Order(self, pinning, names, old_keypath, own_way)
         try:
-            # The client's own config: certbot reconfigure simulates with a copy of the plugin's.
-            dry_run = bool(self.config.dry_run)
-            handover = _ask(pinning, names, old_keypath, dry_run, self.config)
-            if handover is None:
-                obtained = original(self, names, old_keypath)
-            else:
-                obtained = _obtain_somehow(self, pinning, names, old_keypath, handover)
-                if not dry_run:
-                    own_way = partial(original, self, names, old_keypath)
-                    obtained = _looked_at_again(
-                        self, pinning, names, old_keypath, obtained, own_way
-                    )
+            obtained = order.obtain()
         except PinkeepError as error:
             raise errors.Error(str(error)) from error
-        if not dry_run:
+        if not order.dry_run:
             pinning.issued(obtained[0])
         return obtained
 
@@ -152,134 +144,134 @@ def _wrap_client(pinning_of: Callable[[Any], Pinning | None]) -> None:
     setattr(certbot_client.Client, "obtain_certificate", obtain_certificate)  # noqa: B010
 
 
-def _ask(
-    pinning: Pinning, names: Sequence[Any], old_keypath: str | None, dry_run: bool, config: Any
-) -> KeyAndCsr | None:
-    try:
-        return pinning.handover([str(name) for name in names], old_keypath, dry_run)
-    except PinkeepError:
-        raise
-    except Exception as error:
-        # A renewal goes on with the live key (G3), but not where certbot 2.1 would delete it.
-        if old_keypath is None or config.allow_subset_of_names:
-            raise
-        if pinning.is_compromised(old_keypath):
-            raise PinkeepError(
-                f"The key {old_keypath} is compromised and is not handed over again, and which "
-                f"other one is to be used cannot be told: {error}"
-            ) from error
-        told = text.short(error, text.LONGEST)
-        logger.error("pinkeep cannot hand over a CSR; the live key is kept: %s", told)
-        return None
+@dataclass(frozen=True)
+class _Order:
+    """A certificate that is obtained for a pinned lineage.
 
-
-def _obtain_somehow(
-    client: Any, pinning: Pinning, names: Sequence[Any], old_keypath: str | None, handed: KeyAndCsr
-) -> Obtained:
-    """Obtain a certificate for the key, or for the next one where the CA refuses it.
-
-    Where it refuses that one as well, it is the request that it refuses: nothing more is noted.
+    :ivar client: certbot's
+    :ivar names: of the certificate
+    :ivar old_keypath: the live key that certbot is to keep; ``None``: the lineage is new
+    :ivar own_way: obtains a certificate as certbot does
     """
-    dry_run = bool(client.config.dry_run)
-    try:
-        return _obtain(client, names, old_keypath, handed)
-    except (messages.Error, acme_errors.Error) as error:
-        refusal = _refusal(error, handed.pin)
-        if refusal is None:
-            return _obtain_without(client, pinning, names, old_keypath, handed, error)
-        if dry_run:
-            raise refusal from error
-        logger.error("%s", refusal)
-        pinning.refused(refusal)
-        again = _ask(pinning, names, old_keypath, dry_run, client.config)
-        if again is None or again.pin == handed.pin:
-            raise refusal from error
-    return _obtain(client, names, old_keypath, again)
 
+    client: Any
+    pinning: Pinning
+    names: Sequence[Any]
+    old_keypath: str | None
+    own_way: Callable[[], Obtained]
 
-def _looked_at_again(
-    client: Any,
-    pinning: Pinning,
-    names: Sequence[Any],
-    old_keypath: str | None,
-    obtained: Obtained,
-    own_way: Callable[[], Obtained],
-) -> Obtained:
-    """What was obtained, if its key is still the right one by what is on record now; else a certificate
-    for the key that is.
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may be stored. The client knows: ``certbot reconfigure`` simulates with a copy
+        of the plugin's configuration."""
+        return bool(self.client.config.dry_run)
 
-    :param own_way: obtains one as certbot does
-    :raises PinkeepError: when there is none, or the record does not come to rest
-    """
-    from certbot_pinkeep.core import pins
+    def obtain(self) -> Obtained:
+        """Obtain a certificate for the right key."""
+        handed = self._ask()
+        if handed is None:
+            return self.own_way()
+        obtained = self._obtain_somehow(handed)
+        return obtained if self.dry_run else self._looked_at_again(obtained)
 
-    for _ in range(_TRIES):
-        pin = pins.pin_of_certificate(obtained[0])
-        if _is_still_chosen(pinning, names, old_keypath, pin):
-            return obtained
-        again = _ask(pinning, names, old_keypath, False, client.config)
-        if again is not None and again.pin == pin:
-            return obtained
-        logger.warning(
-            "The record of the pinned keys changed while the CA issued a certificate for the key with the "
-            "pin %s, which clients might refuse now. That certificate is not stored. Another one is "
-            "obtained.",
-            pin,
-        )
-        obtained = (
-            own_way()
-            if again is None
-            else _obtain_somehow(client, pinning, names, old_keypath, again)
-        )
-    pin = pins.pin_of_certificate(obtained[0])
-    if _is_still_chosen(pinning, names, old_keypath, pin):
-        return obtained
-    raise PinkeepError(
-        "The record of the pinned keys changed each time that the CA issued a certificate. No new "
-        "certificate was stored; the old one stays. Run: certbot renew"
-    )
-
-
-def _is_still_chosen(
-    pinning: Pinning, names: Sequence[Any], old_keypath: str | None, pin: str
-) -> bool:
-    try:
-        return bool(pinning.is_still_chosen([str(name) for name in names], old_keypath, pin))
-    except Exception as error:  # it is asked again which key to use, which tells what is wrong
-        logger.debug("Whether the key %s is still the right one is unknown: %s", pin, error)
-        return False
-
-
-def _obtain_without(
-    client: Any,
-    pinning: Pinning,
-    names: Sequence[Any],
-    old_keypath: str | None,
-    handed: KeyAndCsr,
-    error: Exception,
-) -> Obtained:
-    """Obtain a certificate for another key than backups whose CSRs the CA does not take.
-
-    :raises messages.Error, acme_errors.Error: *error*, where it is about something else
-    """
-    dry_run = bool(client.config.dry_run)
-    report_rejected_backup: dict[str, str] = {}
-    while _said_of_csr(error) and pinning.csr_rejected(handed.pin):
-        report_rejected_backup[handed.pin] = _said_of_csr(error)
-        again = _ask(pinning, names, old_keypath, dry_run, client.config)
-        if again is None or again.pin == handed.pin:
-            break
-        handed = again
+    def _ask(self) -> KeyAndCsr | None:
+        names, old_keypath = [str(name) for name in self.names], self.old_keypath
         try:
-            obtained = _obtain(client, names, old_keypath, handed)
-        except (messages.Error, acme_errors.Error) as next_error:
-            error = next_error
-            continue
-        # Only now: what the CA takes for no key at all is the request.
-        for pin, why in report_rejected_backup.items():
-            pinning.report_rejected_backup(pin, why)
-        return obtained
-    raise error
+            return self.pinning.handover(names, old_keypath, dry_run=self.dry_run)
+        except PinkeepError:
+            raise
+        except Exception as error:
+            # A renewal goes on with the live key (G3), but not where certbot 2.1 would delete it.
+            if old_keypath is None or self.client.config.allow_subset_of_names:
+                raise
+            if self.pinning.is_compromised(old_keypath):
+                raise PinkeepError(
+                    f"The key {old_keypath} is compromised and is not handed over again, and which "
+                    f"other one is to be used cannot be told: {error}"
+                ) from error
+            told = text.short(error, text.LONGEST)
+            logger.error("pinkeep cannot hand over a CSR; the live key is kept: %s", told)
+            return None
+
+    def _obtain_somehow(self, handed: KeyAndCsr) -> Obtained:
+        """Obtain a certificate for the key, or for the next one where the CA refuses it.
+
+        Where it refuses that one as well, it is the request that it refuses: nothing more is noted.
+        """
+        try:
+            return _obtain(self, handed)
+        except (messages.Error, acme_errors.Error) as error:
+            refusal = _refusal(error, handed.pin)
+            if refusal is None:
+                return self._obtain_without(handed, error)
+            if self.dry_run:
+                raise refusal from error
+            logger.error("%s", refusal)
+            self.pinning.refused(refusal)
+            again = self._ask()
+            if again is None or again.pin == handed.pin:
+                raise refusal from error
+        return _obtain(self, again)
+
+    def _looked_at_again(self, obtained: Obtained) -> Obtained:
+        """Return what was obtained, if its key is still the right one by what is on record now; else a
+        certificate for the key that is.
+
+        :raises PinkeepError: when there is none, or the record does not come to rest
+        """
+        from certbot_pinkeep.core import pins
+
+        for _ in range(_TRIES):
+            pin = pins.pin_of_certificate(obtained[0])
+            if self._is_still_chosen(pin):
+                return obtained
+            again = self._ask()
+            if again is not None and again.pin == pin:
+                return obtained
+            logger.warning(
+                "The record of the pinned keys changed while the CA issued a certificate for the key with "
+                "the pin %s, which clients might refuse now. That certificate is not stored. Another one is "
+                "obtained.",
+                pin,
+            )
+            obtained = self.own_way() if again is None else self._obtain_somehow(again)
+        if self._is_still_chosen(pins.pin_of_certificate(obtained[0])):
+            return obtained
+        raise PinkeepError(
+            "The record of the pinned keys changed each time that the CA issued a certificate. No new "
+            "certificate was stored; the old one stays. Run: certbot renew"
+        )
+
+    def _is_still_chosen(self, pin: str) -> bool:
+        names = [str(name) for name in self.names]
+        try:
+            return bool(self.pinning.is_still_chosen(names, self.old_keypath, pin))
+        except Exception as error:  # it is asked again which key to use, which tells what is wrong
+            logger.debug("Whether the key %s is still the right one is unknown: %s", pin, error)
+            return False
+
+    def _obtain_without(self, handed: KeyAndCsr, error: Exception) -> Obtained:
+        """Obtain a certificate for another key than backups whose CSRs the CA does not take.
+
+        :raises messages.Error, acme_errors.Error: *error*, where it is about something else
+        """
+        rejected: dict[str, str] = {}
+        while _said_of_csr(error) and self.pinning.csr_rejected(handed.pin):
+            rejected[handed.pin] = _said_of_csr(error)
+            again = self._ask()
+            if again is None or again.pin == handed.pin:
+                break
+            handed = again
+            try:
+                obtained = _obtain(self, handed)
+            except (messages.Error, acme_errors.Error) as next_error:
+                error = next_error
+                continue
+            # Only now: what the CA takes for no key at all is the request.
+            for pin, why in rejected.items():
+                self.pinning.report_rejected_backup(pin, why)
+            return obtained
+        raise error
 
 
 def _said_of_csr(error: Exception) -> str:
@@ -306,9 +298,8 @@ def _refusal(error: Exception, pin: str) -> KeyRefused | None:
     return None
 
 
-def _obtain(
-    client: Any, names: Sequence[Any], old_keypath: str | None, handed: KeyAndCsr
-) -> Obtained:
+def _obtain(order: _Order, handed: KeyAndCsr) -> Obtained:
+    client, names = order.client, order.names
     csr = util.CSR(handed.csr.path, handed.csr.pem, "pem")
     logger.info("Handing over the CSR %s of the key with the pin %s.", csr.file, handed.pin)
     if client.config.allow_subset_of_names:
@@ -317,7 +308,7 @@ def _obtain(
             raise errors.Error("The CA accepts none of the names: " + ", ".join(map(str, names)))
         if obtained is None:
             _tell_dropped(names, remaining)
-            again: Obtained = client.obtain_certificate(remaining, old_keypath)
+            again: Obtained = client.obtain_certificate(remaining, order.old_keypath)
             return again
         certificate, chain = obtained
     else:

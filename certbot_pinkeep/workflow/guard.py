@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
 from certbot import util
-from certbot.display import util as display_util
 from cryptography import x509
 
 from certbot_pinkeep.adapters import certbot_config, clock, renewal_conf
@@ -31,19 +29,15 @@ from certbot_pinkeep.core import options, pins
 from certbot_pinkeep.core.errors import (
     BadKey,
     BadOption,
-    Compromised,
-    KeyRefused,
     PinkeepError,
 )
-from certbot_pinkeep.core.key_and_csr import KeyAndCsr
-from certbot_pinkeep.core.kinds import KeyKind
-from certbot_pinkeep.core.pem import load_private_key, usable
+from certbot_pinkeep.core.pem import usable
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow import issue, move, requests, told
+from certbot_pinkeep.workflow import answers, move, told
 from certbot_pinkeep.workflow import run as runs
 from certbot_pinkeep.workflow.accepted import refusing
+from certbot_pinkeep.workflow.answers import Answers
 from certbot_pinkeep.workflow.given import Given
-from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.run import Run
 from certbot_pinkeep.workflow.workspace import Workspace
@@ -61,17 +55,13 @@ class Guard:
     """What one command of certbot does with its lineage.
 
     :param config: certbot's configuration
-    :ivar rollover_asked: whether the admin asked for another key
     """
 
     def __init__(self, config: Any) -> None:
         self.config = config
-        self.rollover_asked = False
         self._certificate: bytes | None = None  # issued in this run, not yet brought into step
         self._tried = False  # to bring it into step
         self._kept: set[str] = set()
-        self._refused: set[str] = set()
-        self._not_taken: set[str] = set()
         self._written: object = None  # the renewal file before certbot reconfigure
 
     @property
@@ -83,6 +73,11 @@ class Guard:
     def given(self) -> Given:
         """The options that count for a lineage."""
         return Given(self.config, self.workspace)
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What certbot's client is told for this command's lineage."""
+        return Answers(self.config, self.given, self.run, stage=self._stage, issued=self.issued)
 
     @property
     def workspace(self) -> Workspace:
@@ -99,54 +94,7 @@ class Guard:
         hosts = tuple(str(name).lower() for name in self.config.domains or ())
         snippets.server_of(self.workspace.store, chosen, hosts)
 
-    # What the client asks
-
-    def handover(
-        self, names: list[str], live_key_path: str | None, dry_run: bool
-    ) -> KeyAndCsr | None:
-        """The key and CSR for a certificate; ``None``: certbot makes them as ever.
-
-        :param live_key_path: the live key's path where a lineage is renewed; its folder names it
-        :raises PinkeepError: when there is no key that clients accept
-        """
-        if live_key_path is None:
-            return self._handover_new(names, dry_run)
-        name = os.path.basename(os.path.dirname(live_key_path))
-        self.workspace.was_pinned(name)  # certbot may note pinkeep in the renewal file next
-        try:
-            live = self.given.look(name)
-        except BadKey as error:
-            logger.error("%s", error)
-            known = issue.on_record(
-                self.workspace,
-                name,
-                self.given.keyring(name),
-                must_staple=bool(self.config.must_staple),
-            )
-            if known is None:
-                if self.config.installer != INSTALLER and not self.run.is_enrolled(name):
-                    return self._handover_new(names, dry_run, name)  # of the keyring of its hosts
-                # It could not be pinned, and is not: certbot keeps its key (G3).
-                return None
-            live = known
-        request = IssueRequest(
-            lineage=name,
-            keyring=self.given.keyring(name, [*live.names, *names]),
-            names=tuple(names),
-            now=clock.now(),
-            live=live,
-            dry_run=dry_run,
-            asked=self.rollover_asked,
-            chosen=self.given.options_if_sound(name),
-            refused=frozenset(self._refused),
-            csr_rejected=frozenset(self._not_taken),
-        )
-        try:
-            return issue.handover(self.workspace, request)
-        except Compromised:
-            if not dry_run:
-                self._stage(name)
-            raise
+    # What is issued
 
     def _stage(self, name: str) -> None:
         """Have backups published that are lacking, though the lineage is not renewed: the sooner they
@@ -157,111 +105,12 @@ class Guard:
         except PinkeepError as error:
             logger.debug("%s", error)  # it is told when the lineage is renewed
 
-    def _handover_new(
-        self, names: list[str], dry_run: bool, lineage: str | None = None
-    ) -> KeyAndCsr | None:
-        name, config = lineage or self._new_lineage(names), self.config
-        if lineage is None:
-            self.workspace.note_pinned(name, pinned=False)
-        rsa = str(config.key_type).lower() == "rsa"
-        kind = KeyKind("rsa", str(config.rsa_key_size)) if rsa else None
-        kind = kind or KeyKind("ecdsa", str(config.elliptic_curve))
-        request = IssueRequest(
-            lineage=name,
-            keyring=self.given.keyring(name, names),
-            names=tuple(names),
-            now=clock.now(),
-            key_type=kind.key_type,
-            kind=kind if certbot_config.is_given(config, "key_type") else None,
-            must_staple=bool(config.must_staple),
-            dry_run=dry_run,
-        )
-        handed = self.run.handover_new(request)
-        if handed is not None and handed.waited:
-            display_util.notify(
-                f"{handed.csr.path} asks for exactly these names, and its key is in {handed.key_path}: the "
-                f"certificate is issued for this key, with the pin {handed.pin}."
-            )
-        return handed
-
-    def is_still_chosen(self, names: list[str], live_key_path: str | None, pin: str) -> bool:
-        """Whether the key of this pin may still be used, by what is on record now.
-
-        :raises PinkeepError: when that cannot be told
-        """
-        name = os.path.basename(os.path.dirname(live_key_path or ""))
-        live = self.given.look(name) if live_key_path else None
-        name = name or self._new_lineage(names)
-        request = IssueRequest(
-            lineage=name,
-            keyring=self.given.keyring(name, [*(live.names if live else ()), *names]),
-            names=tuple(names),
-            now=clock.now(),
-            live=live,
-            asked=self.rollover_asked,
-        )
-        return issue.is_still_chosen(self.workspace, request, pin)
-
     def issued(self, certificate: bytes) -> None:
         """Remember what ``certonly`` is about to store; certbot tells no lineage."""
         self._certificate = certificate
         if self.config.installer != INSTALLER:
             _issued.append(self)
             util.atexit_register(self.keep_late)
-
-    def overrule(self, lineage: str, given: Mapping[str, str]) -> None:
-        """Say which of these flags do not count, because the lineage is pinned.
-
-        :param given: their values; empty: it has none
-        """
-        flags = [flag for flag, value in given.items() if not value]
-        with suppress(BadKey):  # the keyring mends that
-            kind, wanted = self.given.look(lineage).kind.key_type, given.get("--key-type", "")
-            flags += [f"--key-type {wanted}"] if wanted not in ("", kind) else []
-        if not flags:
-            return
-        told = f"{lineage} is pinned: its certificate gets pinned keys only. {' and '.join(flags)} "
-        told += "do not count." if len(flags) > 1 else "does not count."
-        if self.rollover_asked:
-            told += " pinkeep rolled over to a staged backup instead."
-        display_util.notify(told)
-
-    def is_compromised(self, live_key_path: str) -> bool:
-        """Whether the live key is known to be compromised. Never an error."""
-        name = os.path.basename(os.path.dirname(live_key_path))
-        try:
-            pem = atomic.read(live_key_path, atomic.SMALL)
-            pin = pins.pin_of(load_private_key(pem).public_key())
-            return self.workspace.is_compromised(pin)
-        except Exception as error:
-            logger.debug("Whether the key of %s is compromised is unknown: %s", name, error)
-            return False
-
-    def refused(self, refusal: KeyRefused) -> None:
-        """Never hand this key over again."""
-        self._refused.add(refusal.pin)
-        for sentence in requests.note_revoked(
-            self.workspace, refusal.pin, clock.now(), compromised=True
-        ):
-            logger.warning("%s", sentence)
-
-    def csr_rejected(self, pin: str) -> bool:
-        """Do not hand this backup over again in this run; whether it is one."""
-        self._not_taken.add(pin)
-        return bool(requests.backup_of(self.workspace.store, pin))
-
-    def report_rejected_backup(self, pin: str, why: str) -> None:
-        """Tell of a backup that the CA does not take, though it takes others."""
-        for name in requests.backup_of(self.workspace.store, pin):
-            logger.error(
-                "The CA does not take the backup of the keyring %s with the pin %s: %s. The certificate was "
-                "issued without it. Take it out of the pins: certbot-pinkeep backup %s drop %s",
-                name,
-                pin,
-                why,
-                name,
-                pin,
-            )
 
     # What happens to a lineage
 
@@ -415,16 +264,6 @@ class Guard:
         except OSError:
             return False
 
-    def _new_lineage(self, names: list[str]) -> str:
-        """The name that certbot will give to a new lineage."""
-        wanted = str(self.config.certname or names[0].removeprefix("*."))
-        path = os.path.join(self.config.renewal_configs_dir, "{}.conf")
-        number, name = 0, wanted
-        while os.path.exists(path.format(name)):
-            number += 1
-            name = f"{wanted}-{number:04d}"
-        return name
-
     def _lineage_of(self, certificate: bytes) -> str | None:
         """The lineage that has this certificate live."""
         for name in sorted(os.listdir(self.config.live_dir)):
@@ -471,7 +310,7 @@ def request(config: Any, names: Sequence[str]) -> Guard | None:
     guard = of(config, None, names)
     if guard is None and not config.dry_run:
         unpinned = Guard(config)
-        move.forget_deleted(unpinned.workspace, unpinned._new_lineage([*names]), "")
+        move.forget_deleted(unpinned.workspace, answers.new_lineage(config, [*names]), "")
     return guard
 
 

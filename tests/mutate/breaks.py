@@ -347,12 +347,12 @@ BREAKS = (
         "certbot_client g2_meanwhile",
         ("    _compare(certificate, handed)\n    return", "    return"),
         (
-            "if again is None or again.pin == handed.pin:\n            break",
-            "if again is None:\n            break",
+            "if again is None or again.pin == handed.pin:\n                break",
+            "if again is None:\n                break",
         ),
         (
-            "if dry_run:\n            raise refusal from error",
-            "if False:\n            raise refusal from error",
+            "if self.dry_run:\n                raise refusal from error",
+            "if False:\n                raise refusal from error",
         ),
     ),
     # A host has one keyring (G2)
@@ -418,6 +418,10 @@ BREAKS = (
         ("self.config.installer == INSTALLER and (\n", "bool(\n"),
         ("move.forget_deleted(unpinned.workspace, ", "print(unpinned.workspace, "),
         ("workspace.at_best(keyring, now)", "[workspace.recall(keyring, now)]"),
+    ),
+    *_of(
+        "workflow/answers",
+        "g11_guard g11_habits",
         ("self.rollover_asked,\n            chosen=", "False,\n            chosen="),
     ),
     *_of(

@@ -90,7 +90,7 @@ def test_prepare_turns_new_key_into_a_rollover(site: Site) -> None:
     found = plugin(site, "certonly", new_key=True)
     found.prepare()
     assert found.config.new_key is False
-    handed = found.guard.handover(list(site.names), lineage(site).key_path, False)
+    handed = found.guard.answers.handover(list(site.names), lineage(site).key_path, dry_run=False)
     assert handed is not None and handed.pin == site.published().pins[1]
 
 
@@ -122,7 +122,7 @@ def test_g3_prepare_lets_a_renewal_go_on_with_bad_options(
     monkeypatch.setattr(certbot_config, "is_given", lambda config, option: False)
     found = plugin(site, "renew", "--pinkeep-max-age", "junk")
     found.prepare()
-    handed = found.guard.handover(list(site.names), lineage(site).key_path, True)
+    handed = found.guard.answers.handover(list(site.names), lineage(site).key_path, dry_run=True)
     assert handed is not None and handed.key_pem == site.key
     with pytest.raises(errors.PluginError, match="--pinkeep-max-age 'junk'"):
         found.generic_updates(lineage(site))
@@ -217,11 +217,11 @@ def test_g3_key_that_the_ca_refuses_is_never_handed_over_again(site: Site) -> No
     old, new = site.published().pins[:2]
     found = plugin(site)
     found.prepare()
-    handed = found.guard.handover(list(site.names), lineage(site).key_path, False)
+    handed = found.guard.answers.handover(list(site.names), lineage(site).key_path, dry_run=False)
     assert handed is not None and handed.pin == old
-    found.guard.refused(KeyRefused(old, "public key is forbidden"))
+    found.guard.answers.refused(KeyRefused(old, "public key is forbidden"))
     for one in (found, plugin(site)):
-        handed = one.guard.handover(list(site.names), lineage(site).key_path, False)
+        handed = one.guard.answers.handover(list(site.names), lineage(site).key_path, dry_run=False)
         assert handed is not None and handed.pin == new
 
 
@@ -277,8 +277,8 @@ def test_rollover_days_of_the_command_line_count(site: Site) -> None:
         (["--pinkeep-rollover-days", "never"], old),
         ([], old),
     ):
-        handed = plugin(site, "renew", *words).guard.handover(
-            list(site.names), lineage(site).key_path, False
+        handed = plugin(site, "renew", *words).guard.answers.handover(
+            list(site.names), lineage(site).key_path, dry_run=False
         )
         assert handed is not None and handed.pin == pin, words
 

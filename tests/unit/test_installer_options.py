@@ -58,7 +58,10 @@ def deploy(site: Site, verb: str, *words: str) -> None:
     found = plugin(site, verb, *words)
     found.prepare()
     if verb != "install":
-        assert found.guard.handover(list(site.names), lineage(site).key_path, False) is not None
+        assert (
+            found.guard.answers.handover(list(site.names), lineage(site).key_path, dry_run=False)
+            is not None
+        )
         found.guard.issued(site.issue(site.key))
     live = site.config / "live" / site.name
     paths = [str(live / f"{part}.pem") for part in ("cert", "privkey", "chain", "fullchain")]
@@ -185,7 +188,10 @@ def renewed(site: Site) -> None:
     """A renewal with the same key, brought into step."""
     found = plugin(site, "renew", *TRIAL)
     found.prepare()
-    assert found.guard.handover(list(site.names), lineage(site).key_path, False) is not None
+    assert (
+        found.guard.answers.handover(list(site.names), lineage(site).key_path, dry_run=False)
+        is not None
+    )
     found.guard.issued(site.issue(site.key))
     found.renew_deploy(lineage(site))
 

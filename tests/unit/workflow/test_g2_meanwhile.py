@@ -166,9 +166,9 @@ def renewed(
     keys: dict[bytes, bytes] = {}
     original = certbot_client._obtain
 
-    def noted(client: Any, names: Any, path: Any, handed: KeyAndCsr) -> Any:
+    def noted(order: Any, handed: KeyAndCsr) -> Any:
         keys[handed.csr.pem] = handed.key_pem
-        return original(client, names, path, handed)
+        return original(order, handed)
 
     monkeypatch.setattr(certbot_client, "_obtain", noted)
     monkeypatch.setattr(certbot_client, "certbot_client", SimpleNamespace(Client=Client))
