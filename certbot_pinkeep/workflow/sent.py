@@ -3,7 +3,8 @@
 The rules:
 
 * What a host sends already when it is first pinned is recorded with it (see ``earlier``).
-* If a host cannot be seen, its clients may hold pins of any key that is live there.
+* If a host cannot be seen, its clients may hold pins of any key that is live there. With ``--pinkeep-header
+  none`` the admin says that pins are for apps and zones only: then what was not seen was not sent.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ def with_sent(
     known = {*before.keyring.hosts, *before.ledger.sending(now)} if before else set()
     seen = earlier.recorded(state, sent, live.kind, workspace.found_key, chain, now)
     told = earlier.told(name, state, seen, sent, now)
+    if state.settings.get("header") == options.NO_HEADER:
+        known |= {*sent.unseen, *sent.silent}
     unseen = {host: why for host, why in sent.unseen.items() if host not in known}
     silent = tuple(host for host in sent.silent if host not in known)
     keys = (live.pin, *workspace.imported, *_live_keys_at(workspace, silent))

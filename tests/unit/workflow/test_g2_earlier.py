@@ -365,6 +365,14 @@ def test_g2_host_that_could_not_be_seen_is_not_safe(
     assert site.handed(NAME, NAME, NOW + 2 * DAY).pin == pin_of_key(site.key)
 
 
+def test_g2_host_without_a_header_by_choice_need_not_be_seen(site: Visited) -> None:
+    """A mail server has no site: with ``--pinkeep-header none`` nothing is waited for."""
+    site.latest_known = False
+    report = site.keep(NAME, NAME, header="none")
+    assert report.settled and [taken.told for taken in report.taken] == [()]
+    assert site.state(NAME).ledger.releases == ()
+
+
 def test_g2_lineage_joins_with_its_key_where_its_host_cannot_be_seen(site: Visited) -> None:
     """The first renewal for the shared key waits until its visitors are known to take it."""
     site.issue("shared.pin.test", make_pem())
