@@ -231,7 +231,7 @@ class _Resolver:
         if not signed:
             return False, "the zone is not signed"
         if _authentic(self._root):
-            return False, "no chain of trust leads to the zone (is its DS record missing?)"
+            return None, "no chain of trust leads to the zone (is its DS record missing?)"
         return None, "the resolver of this machine does not validate signatures"
 
 

@@ -32,6 +32,11 @@ from certbot_pinkeep.core.zone_observations import (
 
 #: How long before their end signatures are told of.
 _SOON = timedelta(days=2)
+_RESOLVER = "this machine's resolver"
+_VALIDATE = (
+    "Have the zone's DS record entered in the zone above, and this machine use a resolver that validates, "
+    "such as unbound."
+)
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def _sets(look: OwnerObservation) -> Iterator[tuple[str, Records]]:
     for answer in look.answers:
         yield f"{answer.server}, {look.port.owner}", answer.records
     if look.resolver is not None:
-        yield f"this machine's resolver, {look.port.owner}", look.resolver
+        yield f"{_RESOLVER}, {look.port.owner}", look.resolver
 
 
 def _refused(seen: SeenZone, look: OwnerObservation) -> Iterator[Finding]:
@@ -120,7 +125,9 @@ def _refused(seen: SeenZone, look: OwnerObservation) -> Iterator[Finding]:
     shown = [pin for port in seen.ports if port.port == look.port for pin in port.pins]
     for where, records in _sets(look):
         if not any(one.binds for one in records):
-            if shown and any(one.binds for _, others in _sets(look) for one in others):
+            if where.startswith(_RESOLVER):
+                pass  # that there were none may be held for a while, and refuses nothing
+            elif shown and any(one.binds for _, others in _sets(look) for one in others):
                 yield Finding(
                     Severity.CRITICAL,
                     where,
@@ -175,22 +182,17 @@ def _signatures(seen: SeenZone, look: OwnerObservation, now: datetime) -> Iterat
         return
     security, where = look.security, look.zone or str(look.port)
     sign = "Have the zone signed anew on its primary name server."
-    if security.valid is False:
-        what = f"The signatures (DNSSEC) of the TLSA records are invalid: {security.why}."
-        yield Finding(Severity.CRITICAL, where, what, sign)
-    elif not security.signed:
+    if not security.signed:
         if any(one.records for one in look.answers):
             what = "The zone is not signed (DNSSEC): mail servers ignore its TLSA records."
             yield Finding(Severity.WARNING, where, what, "Have the zone signed.")
         return
+    if security.valid is False:
+        what = f"The signatures (DNSSEC) of the TLSA records are invalid: {security.why}."
+        yield Finding(Severity.CRITICAL, where, what, sign)
     elif security.valid is None:
-        what = f"Whether the signatures (DNSSEC) are valid is not known: {security.why}."
-        yield Finding(
-            Severity.WARNING,
-            where,
-            what,
-            "Have this machine use a resolver that validates, such as unbound.",
-        )
+        what = f"Nobody here knows whether mail servers heed the TLSA records: {security.why}."
+        yield Finding(Severity.WARNING, where, what, _VALIDATE)
     if security.expires is None or security.expires > now + _SOON:
         return
     ends = times.text(security.expires)

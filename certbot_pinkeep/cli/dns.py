@@ -12,8 +12,8 @@ from certbot_pinkeep.core import rollover, times, zone
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.core.text import escaped
-from certbot_pinkeep.core.tlsa import record_of
-from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObservation
+from certbot_pinkeep.core.tlsa import TlsaRecord, record_of, short
+from certbot_pinkeep.core.zone_observations import Answer, OwnerObservation, PortObservation
 from certbot_pinkeep.exports import dns
 from certbot_pinkeep.workflow import zone as zones
 from certbot_pinkeep.workflow.workspace import Workspace
@@ -88,7 +88,7 @@ def _lineage(state: State) -> str:
 
 def _table(outcome: Outcome) -> list[str]:
     """Write what each name server and each port shows, a line each."""
-    names = {record_of(pin): f"pin {pin[:12]}…" for pin in outcome.want.known}
+    names = {record_of(pin): f"pin {short(pin)}" for pin in outcome.want.known}
     lines = ["Name servers:"]
     for look in outcome.looks:
         lines.append(f"  {look.port.owner}{_alias(look)}, {_secure(look)}")
@@ -97,10 +97,16 @@ def _table(outcome: Outcome) -> list[str]:
             lines.append(f"    {server}{serial}{f': {server.error}' if server.error else ''}")
             for answer in look.answers:
                 if (answer.server.name, answer.server.address) == (server.name, server.address):
-                    shown = ", ".join(names.get(one, str(one)) for one in sorted(answer.records))
+                    shown = ", ".join(names.get(one, str(one)) for one in _sorted(outcome, answer))
                     lines.append(f"      {shown or 'no records'} (TTL {answer.ttl})")
         lines += [f"    {look.error}"] if look.error else []
     return [*lines, "Ports:", *(f"  {_port(one)}" for one in outcome.ports)]
+
+
+def _sorted(outcome: Outcome, answer: Answer) -> list[TlsaRecord]:
+    """Order records as the keyring has its pins, and others after them."""
+    order = {record_of(pin): place for place, pin in enumerate(outcome.want.pins)}
+    return sorted(answer.records, key=lambda one: (order.get(one, len(order)), one))
 
 
 def _alias(look: OwnerObservation) -> str:
@@ -117,7 +123,7 @@ def _secure(look: OwnerObservation) -> str:
 
 
 def _port(one: PortObservation) -> str:
-    shown = ", ".join(f"pin {pin[:12]}…" for pin in one.pins)
+    shown = ", ".join(f"pin {short(pin)}" for pin in one.pins)
     return f"{one.where}: {'; '.join(filter(None, (shown, one.error)))}"
 
 

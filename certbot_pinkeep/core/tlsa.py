@@ -122,6 +122,11 @@ def record_of(pin: str) -> TlsaRecord:
     return TlsaRecord(3, 1, 1, base64.b64decode(pin).hex())
 
 
+def short(pin: str) -> str:
+    """Return the beginning of a pin: in tables and lists that is enough to tell it."""
+    return f"{pin[:12]}…"
+
+
 def parse_ports(value: object) -> tuple[PortChoice, ...]:
     """Return the ports that an option names; none for an empty value and ``none``.
 

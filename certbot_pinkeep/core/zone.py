@@ -31,7 +31,7 @@ from certbot_pinkeep.core import hostnames
 from certbot_pinkeep.core.holdings import ZoneEntry
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.ledger import Ledger
-from certbot_pinkeep.core.tlsa import Port, PortChoice, TlsaRecord, ports_of, record_of
+from certbot_pinkeep.core.tlsa import Port, PortChoice, TlsaRecord, ports_of, record_of, short
 from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObservation, Records
 
 #: How long a look holds if nothing is pending.
@@ -334,18 +334,20 @@ def missing(
         if why:
             found.append(Missing(port, str(port), why))
         elif after != answer.records:
-            waits = port in written
-            lacks = sorted(map(str, after - answer.records))
-            rest = sorted(map(str, answer.records - after))
-            told = [f"it has no record {one}" for one in lacks] + [
-                f"it still has the record {one}" for one in rest
+            told = [
+                *_told("it lacks", after - answer.records),
+                *_told("it still has", answer.records - after),
             ]
-            found.append(
-                Missing(
-                    port, f"{answer.server}, {port.owner}", f"{_capital('; '.join(told))}.", waits
-                )
-            )
+            why = f"{_capital('; '.join(told))}."
+            where = f"{answer.server}, {port.owner}"
+            found.append(Missing(port, where, why, port in written))
     return tuple(dict.fromkeys(found))
+
+
+def _told(verb: str, records: Records) -> list[str]:
+    pins = sorted(short(pin) for one in records if (pin := one.pin))
+    many = "s" if len(pins) > 1 else ""
+    return [f"{verb} the record{many} of the pin{many} {', '.join(pins)}"] if pins else []
 
 
 def _capital(text: str) -> str:

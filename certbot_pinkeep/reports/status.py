@@ -26,6 +26,8 @@ from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.rollover import Decision, Safety
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.core.text import command, joined
+from certbot_pinkeep.core.tlsa import short
+from certbot_pinkeep.core.zone import Service
 
 VERSION = 1
 #: From how many keyrings on each has one line only.
@@ -286,6 +288,7 @@ def _block(view: _View) -> str:
     if ledger.pending:
         lines.append(_told("Pending", _pending(view)))
     lines += _served_lines(view)
+    lines += [_zone_line(one) for one in view.state.services]
     lines += [_told("Rollover", message) for message in _rollover_messages(view)]
     lines.append("  Keys:")
     shown = [key for key in keyring.keys if key.role != "retired" or key in view.leaving]
@@ -320,6 +323,13 @@ def _pending(view: _View) -> str:
         "If you reload Apache yourself, reload it, then confirm that.",
         confirm,
     )
+
+
+def _zone_line(service: Service) -> str:
+    """Write what a port was seen to serve whose key is pinned in the zone."""
+    seen = f"seen {times.text(service.seen)}" if service.seen else "not seen yet"
+    shown = ", ".join(map(short, service.pins)) or "nothing"
+    return f"  TLSA:      {service.port}, {seen}, serves {shown}"
 
 
 def _served_lines(view: _View) -> list[str]:

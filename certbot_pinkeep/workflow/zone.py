@@ -66,7 +66,11 @@ class Outcome:
         """What to tell the admin, who has to do something; ``None``: nothing."""
         if self.waits:
             return None
-        lines = [*self.errors, *(str(one) for one in self.missing if not one.waits)]
+        where: dict[str, list[str]] = {}
+        for one in self.missing:
+            if not one.waits:
+                where.setdefault(one.why, []).append(one.where)
+        lines = [*self.errors, *(f"{'; '.join(some)}: {why}" for why, some in where.items())]
         return PinkeepError(
             f"The zone does not pin the keys of the keyring {self.keyring} as it should.",
             " ".join(lines),

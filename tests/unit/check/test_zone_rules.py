@@ -106,6 +106,7 @@ def changed(zone: SeenZone, **changes: object) -> SeenZone:
     ("security", "findings"),
     [
         (Security(False), ["WARNING"]),
+        (Security(False, False, "the zone is not signed"), ["WARNING"]),
         (replace(SOUND, valid=None, why="no resolver here validates"), ["WARNING"]),
         (replace(SOUND, valid=False, why="they are bogus"), ["CRITICAL"]),
         (replace(SOUND, expires=NOW + 2 * DAY), ["WARNING"]),

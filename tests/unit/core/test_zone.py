@@ -207,7 +207,7 @@ def test_missing_names_the_server_and_what_it_lacks() -> None:
     want = zone.wanted(keyring(A, A, B, C), services, [PORT], T)
     assert not zone.missing(look(ABC, ABC), want, services[0], {})
     (one,) = zone.missing(look(ABC, AB), want, services[0], {})
-    assert "ns2.example.com (192.0.2.2)" in str(one) and str(record_of(C)) in str(one)
+    assert "ns2.example.com (192.0.2.2)" in str(one) and C[:12] in str(one)
     assert not one.waits
     assert zone.missing(look(ABC, AB), want, services[0], {PORT: ABC})[0].waits
     (one,) = zone.missing(look(ABC, error="it does not answer"), want, services[0], {})
