@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,7 @@ IMPURE_CALLS = {"open", "input", "print", "now", "today", "utcnow"}
 Sources = Mapping[str, str]
 
 
+@cache
 def sources() -> dict[str, str]:
     """Every module of the package by its dotted name."""
     root = Path(certbot_pinkeep.__file__).parent
@@ -59,9 +61,16 @@ def sources() -> dict[str, str]:
     return found
 
 
+@cache
+def nodes(text: str) -> tuple[ast.Import | ast.ImportFrom | ast.Call, ...]:
+    """The imports and the calls of a module."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Call)
+    return tuple(node for node in ast.walk(ast.parse(text)) if isinstance(node, kinds))
+
+
 def imported(text: str, names: Sources) -> Iterator[str]:
     """The modules that a module imports, at its top or in a function, for its types as well."""
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -122,7 +131,7 @@ def impure(names: Sources) -> list[str]:
             pure = any(target == one or target.startswith(f"{one}.") for one in PURE)
             if not inside and not pure:
                 found.append(f"{module} imports {target}")
-        for node in ast.walk(ast.parse(text)):
+        for node in nodes(text):
             if isinstance(node, ast.Call):
                 function = node.func
                 name = getattr(function, "attr", getattr(function, "id", ""))
