@@ -67,9 +67,10 @@ tlsa = Tlsa()
 def records(changes: Sequence[Change]) -> str:
     """Write what is to be entered by hand, for an admin to read: the lines of a zone file."""
     return "".join(
-        f"; Replace all TLSA records at {one.name}"
-        f"{' by these:' if one.after else ' by nothing: delete them.'}\n"
+        f"; Replace all TLSA records at {one.name} by these:\n"
         + _lines(f"{one.name} {one.ttl} IN TLSA", one.after)
+        if one.after
+        else f"; Delete all TLSA records at {one.name}\n"
         for one in changes
     )
 

@@ -455,6 +455,52 @@ BREAKS = (
         ('raise NoTls("it sent more before TLS than its answer")', "pass"),
         ("if not re.search(step.offers, answer):", "if False:"),
     ),
+    # What name servers show (G13), and what is written into a zone
+    *_of(
+        "adapters/dns_session",
+        "name_servers",
+        ("_DIRECT = (1.0, 2.0)", "_DIRECT = (1.0,)"),
+        ("if left <= 0:", "if False:"),
+        ("raise_on_truncation=True", "raise_on_truncation=False"),
+    ),
+    *_of(
+        "adapters/dns_zones",
+        "name_servers",
+        ("if not reply.message.flags & dns.flags.AA:", "if False:"),
+        (
+            'error = self.failed.get(address, "") if address else "it has no address"',
+            'error = ""',
+        ),
+        ("_add_delegation(self._zones[apex], reply, above[apex])", "pass"),
+    ),
+    *_of(
+        "adapters/name_servers",
+        "name_servers",
+        ("LOOKS = 8", "LOOKS = 1"),
+        ("return sorted(alias for alias in found if alias)", "return []"),
+        ("max(one.ttl, self.ttl, largest.get(key, 0))", "one.ttl"),
+        ("ttl = max([rrset.ttl, *original])", "ttl = rrset.ttl"),
+        ("max(one.expiration for one in rrset)", "min(one.expiration for one in rrset)"),
+        ("min(seen.ends, default=None)", "max(seen.ends, default=None)"),
+        ("0 < (oldest - one) % (1 << 32) < 1 << 31", "one < oldest"),
+        ("_error([*serials, *keys], zone)", '""'),
+    ),
+    *_of(
+        "carriers/zones/credentials",
+        "zones",
+        ('return point.value.startswith(f"{_OURS}.")', "return False"),
+        ("if len(named) != 1:", "if not named:"),
+        ("(stat.S_IRWXG | stat.S_IRWXO)", "stat.S_IWOTH"),
+    ),
+    *_of(
+        "carriers/zones/powerdns",
+        "zones",
+        ("if now[one.name] != one.after:", "if False:"),
+        ("allow_redirects=False", "allow_redirects=True"),
+        ('if not one.get("disabled"))', ")"),
+        ("records += [dict(one) for one", "[dict(one) for one"),
+        ("netloc.rpartition('@')[2]", "netloc"),
+    ),
     # What is exported
     *_of(
         "exports/hosts",

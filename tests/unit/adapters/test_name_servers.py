@@ -1,0 +1,302 @@
+"""What is made of answers of name servers that no name server in the lab gives."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import datetime, timezone
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+import pytest
+from dns.message import Message
+
+from certbot_pinkeep.adapters import dns as adapter
+from certbot_pinkeep.adapters import dns_session
+from certbot_pinkeep.core.errors import NoDnspython
+from certbot_pinkeep.core.tlsa import Port, TlsaRecord
+from certbot_pinkeep.core.zone_observations import OwnerObservation
+
+PORT = Port("mail.example.com", 25, "smtp")
+OLD, NEW = TlsaRecord(3, 1, 1, "aa" * 32), TlsaRecord(3, 1, 1, "bb" * 32)
+RESOLVER, ABOVE, FIRST, SECOND = "192.0.2.53", "192.0.2.1", "192.0.2.11", "192.0.2.12"
+RRSIG = "RRSIG TLSA 13 5 {ttl} 2027{end}000000 20260101000000 1 example.com. aaaa"
+DELEGATION = [
+    "example.com. 300 NS ns1.example.com.",
+    "example.com. 300 NS ns2.example.com.",
+]
+ADDRESSES = [f"ns1.example.com. 300 A {FIRST}", f"ns2.example.com. 300 A {SECOND}"]
+ZONE = [
+    "example.com. 300 SOA ns1.example.com. admin.example.com. 7 3600 600 86400 60",
+    *DELEGATION,
+    f"{PORT.owner} 300 TLSA {OLD}",
+]
+PARENT = ["com. 300 NS ns.com.", f"ns.com. 300 A {ABOVE}"]
+#: What a name server does with a question; ``None``: it answers from its lines.
+Way = Callable[[Message], Message | None]
+
+
+def refuse(question: Message) -> Message:
+    """Refuse to answer."""
+    answer = dns.message.make_response(question)
+    answer.set_rcode(dns.rcode.REFUSED)
+    return answer
+
+
+def say_nothing(question: Message) -> Message:
+    """Never answer."""
+    raise dns.exception.Timeout
+
+
+def talk_nonsense(question: Message) -> Message:
+    """Answer with what is no answer."""
+    raise dns.message.ShortHeader
+
+
+def disclaim(lines: list[str]) -> Way:
+    """Answer without authority."""
+
+    def answer(question: Message) -> Message:
+        made = answered(question, lines)
+        made.flags &= ~dns.flags.AA
+        return made
+
+    return answer
+
+
+def once(way: Way, kind: str) -> Way:
+    """Behave so at one question of a kind only."""
+    left = [kind]
+
+    def answer(question: Message) -> Message | None:
+        if left and question.question[0].rdtype == dns.rdatatype.from_text(kind):
+            return way(question) if left.pop() else None
+        return None
+
+    return answer
+
+
+def answered(question: Message, lines: list[str]) -> Message:
+    """Answer with authority from the lines of a zone file."""
+    made = dns.message.make_response(question)
+    made.flags |= dns.flags.AA
+    asked = question.question[0]
+    kinds = {asked.rdtype, dns.rdatatype.CNAME, dns.rdatatype.RRSIG}
+    for line in lines:
+        owner, ttl, kind, rest = line.split(" ", 3)
+        rrset = dns.rrset.from_text(owner, int(ttl), "IN", kind, rest)
+        if rrset.name == asked.name and rrset.rdtype in kinds:
+            same = [one for one in made.answer if one.rdtype == rrset.rdtype]
+            for one in same:
+                one.add(rrset[0])
+            made.answer += [] if same else [rrset]
+    return made
+
+
+class Network:
+    """Name servers by their addresses."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, list[str]] = {
+            RESOLVER: [*PARENT, *DELEGATION, *ADDRESSES, *ZONE],
+            ABOVE: list(DELEGATION),
+            FIRST: list(ZONE),
+            SECOND: list(ZONE),
+        }
+        self.ways: dict[str, Way] = {}
+        self.asked: list[str] = []
+
+    def exchange(self, question: Message, address: str, seconds: float) -> Message:
+        """Answer a question."""
+        self.asked.append(address)
+        way = self.ways.get(address)
+        own = way(question) if way else None
+        answer = own or answered(question, self.lines[address])
+        return dns.message.from_wire(answer.to_wire())
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    """A zone with two name servers, in order."""
+    made = Network()
+    monkeypatch.setattr(dns_session, "exchange", made.exchange)
+    monkeypatch.setattr(dns_session, "_resolvers", lambda: (RESOLVER,))
+    return made
+
+
+def look() -> OwnerObservation:
+    """Look at the port's records."""
+    (seen,) = adapter.look([PORT])
+    return seen
+
+
+def test_a_zone_in_order_is_seen_whole(network: Network) -> None:
+    """Both name servers are asked eight times, and agree."""
+    seen = look()
+    assert (seen.agreed, seen.errors, seen.zone) == (frozenset({OLD}), (), "example.com.")
+    assert [(one.name, one.address, one.serial) for one in seen.servers] == [
+        ("ns1.example.com", FIRST, 7),
+        ("ns2.example.com", SECOND, 7),
+    ]
+    # The name servers, the keys, and eight times each the serial and the records.
+    assert [network.asked.count(one) for one in (FIRST, SECOND)] == [18, 18]
+
+
+NS2 = f"ns2.example.com ({SECOND}): "
+ODDITIES: Mapping[str, tuple[str, Way, str]] = {
+    "silent": (SECOND, say_nothing, f"{NS2}it did not answer within 2 seconds"),
+    "nonsense": (SECOND, talk_nonsense, f"{NS2}its answer cannot be read (ShortHeader)"),
+    "no authority": (SECOND, disclaim(ZONE), f"{NS2}it is not authoritative for example.com."),
+    "one refusal of eight": (
+        *(SECOND, once(refuse, "TLSA")),
+        f"{NS2}it answered 7 of 8 times: it does not answer for example.com.: REFUSED",
+    ),
+    "one refusal of its serial": (
+        *(SECOND, once(refuse, "SOA")),
+        f"{NS2}it answered 8 of 9 times: it does not answer for example.com.: REFUSED",
+    ),
+    "silent zone above": (
+        *(ABOVE, say_nothing),
+        "the name servers of com. do not answer: it did not answer within 2 seconds",
+    ),
+    "silent resolver": (
+        *(RESOLVER, say_nothing),
+        f"the resolver {RESOLVER} failed: it did not answer within 3 seconds",
+    ),
+}
+
+
+@pytest.mark.parametrize(("address", "way", "told"), ODDITIES.values(), ids=ODDITIES)
+def test_g13_an_odd_answer_counts_as_unseen(
+    address: str, way: Way, told: str, network: Network
+) -> None:
+    """One answer that does not count is enough: nothing is agreed on, and the error says why."""
+    network.ways[address] = way
+    seen = look()
+    assert (seen.errors, seen.agreed) == ((told,), None)
+
+
+def test_g13_a_name_server_without_an_address_counts_as_unseen(network: Network) -> None:
+    """A name server whose host has no address is told."""
+    network.lines[RESOLVER].remove(ADDRESSES[1])
+    assert look().errors == ("ns2.example.com: it has no address",)
+
+
+def test_g13_a_look_that_shows_other_records_counts(network: Network) -> None:
+    """A set of records that was shown once in eight looks is seen, whoever else shows another one."""
+    other = [*ZONE[:-1], f"{PORT.owner} 900 TLSA {NEW}"]
+    network.ways[SECOND] = once(lambda question: answered(question, other), "TLSA")
+    assert dict(look().sets) == {frozenset({OLD}): 300, frozenset({NEW}): 900}
+
+
+def test_g13_the_largest_ttl_on_the_way_counts(network: Network) -> None:
+    """The TTL of an alias counts, and the one that a signature was made for."""
+    alias = [*ZONE[:-1], f"{PORT.owner} 1200 CNAME _dane.example.com."]
+    target = [f"_dane.example.com. 60 TLSA {OLD}"]
+    network.lines |= {FIRST: [*alias, *target], SECOND: [*alias, *target]}
+    assert (look().name, look().sets) == ("_dane.example.com.", ((frozenset({OLD}), 1200),))
+    signed = f"_dane.example.com. 60 {RRSIG.format(ttl=7200, end='0303')}"
+    network.lines[SECOND].append(signed)
+    assert look().sets == ((frozenset({OLD}), 7200),)
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        ((PORT.owner, PORT.owner), f"the aliases from {PORT.owner} on lead nowhere"),
+        (("a.example.com.", "b.example.com."), f"{PORT.owner} is an alias of several names"),
+    ],
+    ids=["circle", "several"],
+)
+def test_g13_aliases_that_lead_nowhere_are_told(
+    targets: tuple[str, str], told: str, network: Network
+) -> None:
+    """A circle of aliases ends, and name servers that do not agree on an alias are told."""
+    for address, target in zip((FIRST, SECOND), targets, strict=True):
+        network.lines[address] = [*ZONE[:-1], f"{PORT.owner} 300 CNAME {target}"]
+    assert look().error == told
+
+
+def test_the_last_of_several_signatures_counts_and_the_first_of_several_servers(
+    network: Network,
+) -> None:
+    """While keys are changed, a set has two signatures; a name server may have older ones."""
+    for address, ends in ((FIRST, ("0601", "0201")), (SECOND, ("0501", "0401"))):
+        network.lines[address] += [
+            f"{PORT.owner} 300 {RRSIG.format(ttl=300, end=end)}" for end in ends
+        ]
+    assert look().security.expires == datetime(2027, 5, 1, tzinfo=timezone.utc)
+
+
+def test_a_serial_that_began_anew_is_the_newer_one(network: Network) -> None:
+    """Of the serials that one address shows, the oldest is told (RFC 1982)."""
+    wrapped = [ZONE[0].replace(" 7 ", " 4294967290 "), *ZONE[1:]]
+    network.ways[SECOND] = once(lambda question: answered(question, wrapped), "SOA")
+    assert [one.serial for one in look().servers] == [7, 4294967290]
+
+
+def test_the_time_limit_ends_all_looks(network: Network) -> None:
+    """After the time limit nobody is asked any more, and what is missing is told."""
+    (seen,) = adapter.look([PORT], seconds=0)
+    assert (network.asked, seen.errors) == (
+        [],
+        (f"the resolver {RESOLVER} failed: it took longer than 0 seconds",),
+    )
+
+
+def test_a_name_that_no_zone_can_have_is_told(network: Network) -> None:
+    """A host's name that leaves no place for the port is an error of that port alone."""
+    label = "a" * 60
+    long = Port(f"{label}.{label}.{label}.{label}.com", 25)
+    seen = adapter.look([long, PORT])
+    assert [one.error for one in seen] == ["no zone can have so long a name", ""]
+
+
+def test_dnspython_is_asked_for_by_those_who_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without ports nothing is imported; with some, a missing dnspython is an error that says what to run."""
+    monkeypatch.delattr("certbot_pinkeep.adapters.name_servers", raising=False)
+    monkeypatch.setitem(sys.modules, "certbot_pinkeep.adapters.name_servers", None)
+    assert adapter.look([]) == []
+    with pytest.raises(NoDnspython, match="Run: apt install python3-dnspython"):
+        adapter.look([PORT])
+
+
+@pytest.fixture
+def cutting(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A name server on this machine that cuts each answer over UDP, and gives it over TCP."""
+    with ExitStack() as open_:
+        tcp = open_.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = tcp.getsockname()[1]
+        udp = open_.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        udp.bind(("127.0.0.1", port))
+        monkeypatch.setattr(dns_session, "PORT", port)
+
+        def serve() -> None:
+            wire, client = udp.recvfrom(4096)
+            cut = dns.message.make_response(dns.message.from_wire(wire))
+            cut.flags |= dns.flags.TC
+            udp.sendto(cut.to_wire(), client)
+            connection, _ = tcp.accept()
+            with connection:
+                wire = connection.recv(4096)[2:]
+                whole = answered(dns.message.from_wire(wire), ZONE).to_wire()
+                connection.sendall(len(whole).to_bytes(2, "big") + whole)
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        yield "127.0.0.1"
+        serving.join(10)
+
+
+def test_an_answer_that_was_cut_is_asked_for_again(cutting: str) -> None:
+    """An answer that does not fit into a packet comes over TCP."""
+    question = dns.message.make_query(PORT.owner, "TLSA")
+    assert len(dns_session.exchange(question, cutting, 10).answer) == 1
