@@ -134,7 +134,8 @@ class LocalFiles:
             came=tuple(self._came(keyring.name)),
         )
         # A sound site does not pay for this.
-        return self._with_server_config(seen, kind) if seen.without_header else seen
+        asked = state.snippet and seen.without_header
+        return self._with_server_config(seen, kind) if asked else seen
 
     def _with_server_config(self, seen: Seen, kind: Kind | None) -> Seen:
         """Add what the server reads of its configuration, if it can be asked."""
@@ -147,7 +148,7 @@ class LocalFiles:
         return replace(
             seen,
             server_config=self._configs[server],
-            snippet_path=os.path.realpath(seen.state.snippet) if seen.state.snippet else "",
+            snippet_path=os.path.realpath(seen.state.snippet),
         )
 
     def deleted(self, keyring: Keyring) -> list[str]:

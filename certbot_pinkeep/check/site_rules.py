@@ -16,12 +16,15 @@ The rules:
   other name of the keyring can be looked at, that is told.
 * No pin header over plain HTTP (§2.2.2).
 * max-age=0, and then no header, is what leaving pinning looks like (§2.3.1).
+* If no server sends the keyring's header (``--pinkeep-header none``), nothing has to answer over TLS. A
+  certificate of the keyring's hosts that is served all the same is the live one, with a pinned key.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from certbot_pinkeep.carriers.servers import kind_of
@@ -33,7 +36,6 @@ from certbot_pinkeep.core.errors import BadHeader, BadKey
 from certbot_pinkeep.core.header import Header, read_header
 from certbot_pinkeep.core.holdings import Entry, Holding, Release, ZoneEntry
 from certbot_pinkeep.core.observations import Certificate, Seen, TlsObservation
-from certbot_pinkeep.core.options import NO_HEADER
 from certbot_pinkeep.core.policy import ENFORCED, Policy
 
 #: Pins of a stranger's header that are told.
@@ -87,6 +89,9 @@ def check(seen: Seen, now: datetime) -> Iterator[Finding]:
 
 
 def _host(seen: Seen, shown: TlsObservation, now: datetime) -> Iterator[Finding]:
+    if seen.state.is_without_header:
+        yield from _without_header(seen, shown, now)
+        return
     if shown.stopped == "type":
         yield from _type_missing(seen, shown)
     elif shown.stopped:
@@ -111,6 +116,14 @@ def _host(seen: Seen, shown: TlsObservation, now: datetime) -> Iterator[Finding]
     yield from _key(seen, shown, served, now)
     if shown.stopped != "http":
         yield from _header(seen, shown, served.pin, now)
+
+
+def _without_header(seen: Seen, shown: TlsObservation, now: datetime) -> Iterator[Finding]:
+    with suppress(BadKey):
+        served = read(shown.host, shown.certificate) if shown.certificate else None
+        if served is not None and served.is_for(shown.host):
+            yield from _stale(seen, shown, served, now)
+            yield from _key(seen, shown, served, now)
 
 
 def _type_missing(seen: Seen, shown: TlsObservation) -> Iterator[Finding]:
@@ -176,6 +189,13 @@ def _certificate(
             "note no pins (RFC 7469 §2.5).",
             "See that Apache sends fullchain.pem; for a CA of your own give --ca-file FILE.",
         )
+    yield from _stale(seen, shown, served, now)
+
+
+def _stale(
+    seen: Seen, shown: TlsObservation, served: Certificate, now: datetime
+) -> Iterator[Finding]:
+    mine = _like(served, [live for live in seen.lives if live.is_for(shown.host)])
     if shown.fingerprint in {live.fingerprint for live in seen.lives}:
         return  # whether it is in time is told where the files are looked at
     if served.end <= now:
@@ -316,8 +336,6 @@ def _header(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> Itera
     current = seen.state.ledger.current
     if current is None:
         return  # nothing was published yet, which is told once
-    if seen.chosen.header == NO_HEADER and not seen.state.snippet:
-        return  # a header that is sent is somebody else's
     policy = current.policy
     sent = [value for name, value in shown.headers if name.lower() == policy.header_name.lower()]
     if seen.state.unpinned(now):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ _FORMATS = (
     "that another package adds"
 )
 _DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+#: The formats of a header, which clients hold for its max-age.
+_HEADERS = ("header", "nginx")
 #: For how many days an app pins that is not updated, where nothing else is said.
 _EXPIRES = 365
 
@@ -74,6 +77,13 @@ def _export(parsed: argparse.Namespace) -> int:
     settings = _settings(parsed, now)
     workspace = context.workspace_of(context.certbots_config(parsed))
     state = context.load_one(workspace, context.name_of(parsed))
+    if state.is_without_header and parsed.format in _HEADERS:
+        one = next((member.lineage for member in state.keyring.drawing), state.keyring.name)
+        raise BadExport(
+            f"The keyring {state.keyring.name} has no header to export, because of --pinkeep-header none.",
+            "pinkeep does not record until when clients would hold such a header.",
+            run=f"certbot-pinkeep pin {shlex.quote(one)} --header apache",
+        )
     pinned = _pinned(workspace, state, now)
     pinned = hosts.chosen(pinned, parsed.host or ())
     content = exports.render(parsed.format, pinned, settings).encode()

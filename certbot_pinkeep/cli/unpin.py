@@ -52,5 +52,5 @@ def _unpinned(config: Any, parsed: argparse.Namespace) -> int:
             run=error.run or step,
         ) from error
     state = context.load_one(workspace, name)
-    print(explain.unpinning(name, state.unpin, state.ledger, clock.now(), step))
+    print(explain.unpinning(state, clock.now(), step))
     return 0

@@ -43,6 +43,7 @@ from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.ledger import Ledger, Uncertainty
 from certbot_pinkeep.core.options import SWITCHES
 from certbot_pinkeep.core.rollover import Cause, Decision, Safety
+from certbot_pinkeep.core.state import State
 from certbot_pinkeep.core.text import command, joined
 
 __all__ = [
@@ -413,18 +414,20 @@ def clock_accepted(name: str, ledger: Ledger, now: datetime) -> str:
     )
 
 
-def unpinning(
-    name: str, unpin: bool, ledger: Ledger, now: datetime, step: str = "certbot renew"
-) -> str:
+def unpinning(state: State, now: datetime, step: str = "certbot renew") -> str:
     """Tell how far a keyring has left pinning, or that it stays pinned.
 
     :param step: the command that brings the keyring up to date
     """
-    if not unpin:
+    name, ledger = state.keyring.name, state.ledger
+    if not state.unpin:
         return f"The keyring {name} is pinned."
     if ledger.binds_nobody(now):
         return f"The keyring {name} is unpinned: no client holds its pins, no header is sent."
     sends = f"The keyring {name} sends max-age=0, so that clients forget its pins."
+    ends = f"The first '{step}' after that takes the header away. "
+    if state.is_without_header:
+        sends, ends = f"The keyring {name} is to be unpinned, and no server sends its header.", ""
     unknown = ledger.uncertainty(now)
     if unknown is not None and unknown.end is None:
         return (
@@ -442,8 +445,7 @@ def unpinning(
     until = max(until, (unknown and unknown.end) or until)
     return joined(
         f"{sends} Clients that do not come back hold the pins until {times.text(until)} at the latest. "
-        f"The first '{step}' after that takes the header away. Until then the key stays pinned, and "
-        "pinkeep keeps it.",
+        f"{ends}Until then the key stays pinned, and pinkeep keeps it.",
         carried(name, ledger, now, None),
     )
 

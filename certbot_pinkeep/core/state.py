@@ -35,6 +35,11 @@ class State:
     settings: Mapping[str, str] = field(default_factory=dict)
     services: tuple[Service, ...] = ()
 
+    @property
+    def is_without_header(self) -> bool:
+        """Whether the keyring is for apps and zones only: no server sends its header, or has to stop."""
+        return self.settings.get("header") == options.NO_HEADER and not self.snippet
+
     def with_revoked(self, pin: str, *, compromised: bool) -> State:
         """The state with a certificate of this key revoked."""
         keyring = self.keyring

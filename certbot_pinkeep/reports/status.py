@@ -21,7 +21,6 @@ from certbot_pinkeep.core import explain, rollover, times
 from certbot_pinkeep.core.holdings import Release
 from certbot_pinkeep.core.keyring import Key, Keyring, Member
 from certbot_pinkeep.core.kinds import KeyType
-from certbot_pinkeep.core.options import NO_HEADER
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.rollover import Decision, Safety
 from certbot_pinkeep.core.state import State
@@ -241,14 +240,9 @@ def _policy(policy: Policy | None) -> dict[str, Any]:
     }
 
 
-def _has_no_header(state: State) -> bool:
-    """Say whether the keyring is for apps and zones only, so that no server sends its header."""
-    return state.settings.get("header") == NO_HEADER and not state.snippet
-
-
 def _published(view: _View) -> str:
     ledger = view.state.ledger
-    if ledger.current is None or view.state.unpinned(view.now) or _has_no_header(view.state):
+    if ledger.current is None or view.state.unpinned(view.now) or view.state.is_without_header:
         return "none"
     return "pending" if ledger.pending else "live"
 
@@ -281,10 +275,11 @@ def _block(view: _View) -> str:
     if ledger.current is not None:
         policy = ledger.current.policy
         where = f"in {view.state.snippet or 'no file yet'}"
-        if _has_no_header(view.state):
+        if view.state.is_without_header:
             where = "no server sends a header (--pinkeep-header none)"
         lines.append(f"  Published: {_published(view)}, {where}")
-        lines.append(f"             max-age {policy.max_age} s{_extras(policy)}")
+        if not view.state.is_without_header:
+            lines.append(f"             max-age {policy.max_age} s{_extras(policy)}")
     if ledger.pending:
         lines.append(_told("Pending", _pending(view)))
     lines += _served_lines(view)
@@ -298,7 +293,7 @@ def _block(view: _View) -> str:
         lines += [f"    {line}" for line in release_lines(view.state, view.now)]
     if view.state.unpin:
         step = view.step or "certbot renew"
-        told = explain.unpinning(keyring.name, view.state.unpin, ledger, view.now, step)
+        told = explain.unpinning(view.state, view.now, step)
         lines.append(_told("Unpinned", told))
     return "\n".join(lines)
 

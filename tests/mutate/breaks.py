@@ -89,6 +89,17 @@ BREAKS = (
         ("or left <= 0", "or False"),
     ),
     *_of("check/local_rules", "revocations", ("if lineage.revoked:", "if False:")),
+    *_of(
+        "check/site_rules",
+        "without_header",
+        ("if seen.state.is_without_header:", "if False:"),
+        ("if served is not None and served.is_for(shown.host):", "if served is not None:"),
+    ),
+    *_of(
+        "cli/export",
+        "without_header",
+        ("state.is_without_header and", "False and"),
+    ),
     # What prune deletes
     *_of(
         "workflow/prune",

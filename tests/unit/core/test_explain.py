@@ -11,6 +11,7 @@ from certbot_pinkeep.core import explain, rollover
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.rollover import Decision
+from certbot_pinkeep.core.state import State
 from simulated.values import DAY, NOW, A, B, C, policy, ring_key
 
 WEEK = 7 * 86400
@@ -125,7 +126,7 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
         lambda: explain.locked_in("ring", decided(COMPROMISED), LEDGER, NOW, True),
         [B, UNTIL, "certbot-pinkeep rollover ring --force", "ask for the certificate again"],
     ),
-    "pinned": (lambda: explain.unpinning("ring", False, LEDGER, NOW), ["keyring ring is pinned"]),
+    "pinned": (lambda: explain.unpinning(unpinned(LEDGER, False), NOW), ["keyring ring is pinned"]),
 }
 
 
@@ -194,6 +195,11 @@ def test_g8_announcement_says_what_is_not_known() -> None:
     assert "unknown: the clock says 2026-03-01T12:00:00Z" in behind
 
 
+def unpinned(ledger: Ledger, unpin: bool = True) -> State:
+    """A keyring that leaves pinning."""
+    return State(Keyring("ring"), ledger, unpin=unpin)
+
+
 #: max-age=0 is served since yesterday; before, pins were served for 60 days.
 LEAVING = LEDGER.record(policy(A, B, max_age=0), NOW - DAY).confirm(NOW - DAY)
 
@@ -217,7 +223,7 @@ LEAVING = LEDGER.record(policy(A, B, max_age=0), NOW - DAY).confirm(NOW - DAY)
 )
 def test_unpinning_tells_how_far_it_is(ledger: Ledger, days: int, parts: list[str]) -> None:
     """What is sent, until when pins are held, and what to do."""
-    said = explain.unpinning("ring", True, ledger, NOW + days * DAY)
+    said = explain.unpinning(unpinned(ledger), NOW + days * DAY)
     assert [part for part in ["keyring ring", *parts] if part not in said] == []
 
 
@@ -227,6 +233,6 @@ def test_g8_unpinning_promises_no_time_that_is_not_known() -> None:
         LEAVING.with_latest_known(NOW + 999 * DAY),
         LEAVING.contradicted("it was lost", []),
     ):
-        said = explain.unpinning("ring", True, ledger, NOW + 100 * DAY)
+        said = explain.unpinning(unpinned(ledger), NOW + 100 * DAY)
         assert "at the latest" not in said
         assert "no header is sent" not in said

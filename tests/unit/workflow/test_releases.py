@@ -718,7 +718,7 @@ def test_what_only_a_release_forbids_is_said_with_its_name(tmp_path: Path) -> No
         machine.keeper.handover_new("r", "K", "rsa", ("a.test",), False, later, kind=RSA)
     requests.unpin(machine.keeper, "K", later)
     machine.keep("a.test", "K", later, pinned=True, max_age=60)
-    assert end_ in explain.unpinning("K", True, machine.state("K").ledger, later + DAY)
+    assert end_ in explain.unpinning(machine.state("K"), later + DAY)
     machine.delete("a.test")
     (told,) = requests.note_deleted(machine.keeper, later)
     assert end_ in told
