@@ -23,7 +23,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start machines, which end with the test."""
     with ExitStack() as machines:
 
-        def start(release: str, *, site: bool = True) -> Machine:
+        def start(release: str, *, site: str = "apache") -> Machine:
             return machines.enter_context(Machine(release, tmp_path / release, site=site))
 
         yield start
@@ -41,7 +41,7 @@ def deb(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if given:
         return given
     folder = tmp_path_factory.mktemp("deb")
-    with Machine("bookworm", folder / "machine", site=False) as machine:
+    with Machine("bookworm", folder / "machine", site="") as machine:
         built = build(machine, folder)
         package = folder / Path(built).name
         package.write_bytes(Path(machine.path(built)).read_bytes())

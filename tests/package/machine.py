@@ -17,8 +17,13 @@ ROOT = Path(__file__).parents[2]
 MACHINES = ROOT / ".dev/machines"
 #: What is there before anything is installed: ./dev asks for git and python3.
 MINIMAL = "ca-certificates,git,python3"
-#: A site as ``certbot --apache`` finds it, and the CA and the client that judge.
-SITE = "apache2 bash-completion certbot curl man-db openssl pebble python3-certbot-apache wget2"
+#: A site as ``certbot --apache`` and ``certbot --nginx`` find it.
+SERVERS = {
+    "apache": "apache2 python3-certbot-apache",
+    "nginx": "nginx python3-certbot-nginx",
+}
+#: What else an admin has, and the CA and the client that judge.
+SITE = "bash-completion certbot curl man-db openssl pebble wget2"
 MIRROR = "http://deb.debian.org/debian"
 ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
@@ -80,11 +85,12 @@ class Machine:
     """A machine with the Debian ``release``, as a context manager.
 
     :param release: ``bookworm`` or ``trixie``
-    :param site: with Apache, certbot and a CA beside it
+    :param site: with this web server, certbot, and a CA beside it; empty: with nothing
     """
 
-    def __init__(self, release: str, folder: Path, *, site: bool) -> None:
+    def __init__(self, release: str, folder: Path, *, site: str = "apache") -> None:
         self.release = release
+        self.server = site
         _require()
         self._base = _base(release, site=site)
         self._folder = folder
@@ -166,21 +172,22 @@ class Machine:
         Path(self.path(path)).write_text(text)
 
 
-def _base(release: str, *, site: bool) -> Path:
+def _base(release: str, *, site: str) -> Path:
     """Make what machines of a release start from, unless it is there."""
-    base = MACHINES / (f"{release}-site" if site else release)
+    base = MACHINES / (f"{release}-{site}" if site else release)
     if not base.exists():
         making = base.with_suffix(".making")
         shutil.rmtree(making, ignore_errors=True)
         MACHINES.mkdir(parents=True, exist_ok=True)
         if site:
-            _say(["cp", "-a", str(_base(release, site=False)), str(making)])
+            _say(["cp", "-a", str(_base(release, site="")), str(making)])
             _say(["chroot", str(making), "apt-get", "-q", "update"])
             _say(
                 [
                     "chroot",
                     str(making),
-                    *shlex.split(f"apt-get -q -y --no-install-recommends install {SITE}"),
+                    *shlex.split("apt-get -q -y --no-install-recommends install"),
+                    *f"{SERVERS[site]} {SITE}".split(),
                 ]
             )
         else:

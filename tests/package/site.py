@@ -1,4 +1,4 @@
-"""A site that ``certbot --apache`` made, as its admin, its timer and its visitor see it."""
+"""A site that ``certbot --apache`` or ``certbot --nginx`` made, as its admin, timer and visitors see it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from package.machine import Machine
 NAME = "example.test"
 LIVE = f"/etc/letsencrypt/live/{NAME}"
 RENEWAL = f"/etc/letsencrypt/renewal/{NAME}.conf"
-VISIT = "wget2 --no-hsts --hpkp --hpkp-file=/root/visitor --tries=1 -O /dev/null"
+#: Two visitors: one comes each time, and one came once and remembers the first pins.
+REGULAR, ONCE = "/root/regular", "/root/once"
+VISIT = "wget2 --no-hsts --hpkp --hpkp-file={} --tries=1 -O /dev/null https://{}/"
+#: The file of the site, and the one that certbot makes of it.
+FILES = {
+    "apache": ("/etc/apache2/sites-available/000-default.conf",),
+    "nginx": ("/etc/nginx/sites-available/default",),
+}
 
 
 class Site:
@@ -18,40 +25,74 @@ class Site:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        machine.run(f"echo 127.0.0.1 {NAME} >>/etc/hosts")
-        vhost = "/etc/apache2/sites-available/000-default.conf"
-        machine.run(f"sed -i 's/#ServerName.*/ServerName {NAME}/' {vhost}")
-        self.start_apache()
-        self.certbot(
-            f"--apache -n --agree-tos --register-unsafely-without-email -d {NAME} --redirect --hsts"
-        )
+        self.server = machine.server
+        self.names = [NAME]
+        machine.run(f"echo 127.0.0.1 {NAME} new.{NAME} >>/etc/hosts")
+        if self.server == "apache":
+            machine.run(f"sed -i 's/#ServerName.*/ServerName {NAME}/' {FILES['apache'][0]}")
+        else:
+            machine.run(f"sed -i 's/server_name _;/server_name {NAME};/' {FILES['nginx'][0]}")
+        self.start()
+        self.machine.run(f"cp -a {FILES[self.server][0]} /root/site")
+        self.obtain("--agree-tos --register-unsafely-without-email")
 
-    def start_apache(self) -> None:
-        """Do what init does with Apache after a start of the machine."""
-        gone = "while [ -e /run/apache2/apache2.pid ]; do sleep 0.1; done"
-        self.machine.run(f"apache2ctl stop; timeout 30 sh -c '{gone}' && apache2ctl start")
+    def start(self) -> None:
+        """Do what init does with the server after a start of the machine."""
+        if self.server == "apache":
+            gone = "while [ -e /run/apache2/apache2.pid ]; do sleep 0.1; done"
+            self.machine.run(f"apache2ctl stop; timeout 30 sh -c '{gone}' && apache2ctl start")
+        else:
+            self.machine.run("nginx")
         self.machine.run("curl -s --retry 20 --retry-connrefused http://localhost/")
 
     def certbot(self, arguments: str) -> str:
         """Run certbot as a person does: by its name."""
         return self.machine.run(f"certbot {arguments}")
 
-    def pin(self, *, installer: bool = False) -> None:
-        """Bring the site from ``certbot --apache`` to its pins.
+    def obtain(self, more: str = "") -> None:
+        """Have a site with TLS made as most are made."""
+        self.certbot(f"--{self.server} -n -d {NAME} --redirect --hsts {more}")
+
+    def expand(self) -> str:
+        """Give the site another name, and return the command by which its admin has it in the certificate."""
+        new = f"new.{NAME}"
+        if self.server == "apache":
+            files = "/etc/apache2/sites-available/000-default*.conf"
+            self.machine.run(f"sed -i '/ServerName {NAME}/a ServerAlias {new}' {files}")
+        else:
+            self.machine.run(f"sed -i 's/server_name {NAME}/& {new}/' {FILES['nginx'][0]}")
+        self.names.append(new)
+        return f"certbot --{self.server} -n --expand -d {NAME} -d {new} --redirect"
+
+    def delete(self) -> None:
+        """Delete the certificate, and what the server has of it, as certbot's manual says."""
+        if self.server == "apache":
+            self.machine.run(
+                "a2dissite -q 000-default-le-ssl && rm /etc/apache2/sites-available/*-le-ssl.conf"
+            )
+        self.machine.run(f"cp -a /root/site {FILES[self.server][0]}")
+        self.certbot(f"delete -n --cert-name {NAME}")
+
+    def pin(self, *, installer: bool = False) -> str:
+        """Bring the site to its pins, and return what is said.
 
         :param installer: with pinkeep as the certificate's installer
         """
+        self.machine.run("certbot-pinkeep setup")
         if installer:
-            self.certbot(
-                "renew --no-random-sleep-on-renew --installer pinkeep --pinkeep-max-age 86400"
-            )
-        else:
-            self.machine.run(f"certbot-pinkeep pin {NAME}")
-        vhost = "/etc/apache2/sites-available/000-default-le-ssl.conf"
-        snippet = f"/etc/letsencrypt/pinkeep/apache/{NAME}.conf"
-        self.machine.run(f"sed -i '/<.VirtualHost>/i IncludeOptional {snippet}' {vhost}")
-        self.machine.run("a2enmod -q headers && apache2ctl graceful")
-        self.machine.run(f"certbot-pinkeep confirm {NAME}")
+            options = "--installer pinkeep --pinkeep-max-age 86400"
+            return self.certbot(f"renew --no-random-sleep-on-renew {options}")
+        said = self.machine.run(f"certbot-pinkeep pin {NAME}")
+        if self.server == "nginx":
+            self.add_line(said)
+        return said
+
+    def add_line(self, said: str) -> None:
+        """Run the command that adds the line for the pins to nginx's site."""
+        (command,) = re.findall("(?m)^ *Run: (sed .*)$", said)
+        self.machine.run(command)
+        sends = f"curl -s --head https://{NAME}/ | grep -qi ^public-key-pins:"
+        self.machine.run(f"for i in $(seq 100); do {sends} && exit; sleep 0.1; done; exit 1")
 
     def make_due(self) -> None:
         """Make the certificate due at each ``certbot renew``, by certbot's own option."""
@@ -61,42 +102,49 @@ class Site:
 
     @property
     def serial(self) -> str:
-        """The certificate that Apache serves."""
+        """The certificate that the server serves."""
         ask = f"openssl s_client -connect localhost:443 -servername {NAME} </dev/null 2>/dev/null"
         return self.machine.run(f"{ask} | openssl x509 -noout -serial")
 
     @property
     def key(self) -> str:
-        """The key that Apache serves."""
+        """The key that the server serves."""
         ask = f"openssl s_client -connect localhost:443 -servername {NAME} </dev/null 2>/dev/null"
         return self.machine.run(f"{ask} | openssl x509 -noout -pubkey")
 
     @property
     def header(self) -> str:
-        """The header that Apache sends."""
+        """The header that the server sends."""
         said = self.machine.run(f"curl -s --head https://{NAME}/")
         return "\n".join(re.findall("(?i)^public-key-pins: (.*)$", said, re.MULTILINE))
 
     def visit(self) -> None:
-        """Let the visitor who notes pins read the page; fails when it refuses the site."""
-        self.machine.run(f"{VISIT} https://{NAME}/")
+        """Let the visitors who note pins read the pages; fails when one of them refuses the site."""
+        self.machine.run(VISIT.format(REGULAR, NAME))
+        self.machine.run(f"[ -e {ONCE} ] || cp {REGULAR} {ONCE}; grep {NAME} {ONCE}")
+        for name in self.names:
+            self.machine.run(f"cp {ONCE} {ONCE}.now; {VISIT.format(f'{ONCE}.now', name)}")
 
-    def renews(self, command: str) -> None:
-        """Check that a command renews the certificate with its key, loads it, and locks out no visitor."""
+    def renews(self, command: str, *, key_stays: bool = True) -> str:
+        """Check that a command renews the certificate, loads it, and locks out no visitor.
+
+        :param key_stays: whether it is for the same key, or for another
+        :returns: what it said
+        """
         serial, key = self.serial, self.key
         said = self.machine.run(command)
-        self.machine.run(
-            f"for i in $(seq 100); do {self._loaded()} && exit; sleep 0.1; done; exit 1"
-        )
-        assert self.serial != serial, f"{command} did not renew, or Apache did not load:\n{said}"
-        assert self.key == key
+        self.wait()
+        assert self.serial != serial, f"{command} did not renew, or nobody loaded it:\n{said}"
+        assert (self.key == key) is key_stays, f"{command}:\n{said}"
         self.visit()
+        return said
 
-    def _loaded(self) -> str:
-        """A graceful restart takes a moment: a test of whether Apache serves what is live."""
+    def wait(self) -> None:
+        """Wait until the server serves what is live: a graceful restart takes a moment."""
         ask = f"openssl s_client -connect localhost:443 -servername {NAME} </dev/null 2>/dev/null"
         live = f"openssl x509 -noout -serial -in {LIVE}/cert.pem"
-        return f'[ "$({ask} | openssl x509 -noout -serial)" = "$({live})" ]'
+        loaded = f'[ "$({ask} | openssl x509 -noout -serial)" = "$({live})" ]'
+        self.machine.run(f"for i in $(seq 100); do {loaded} && exit; sleep 0.1; done; exit 1")
 
 
 def timer(machine: Machine) -> str:

@@ -12,7 +12,7 @@ def test_a_fresh_debian_builds_the_package_without_a_word_from_lintian(
     release: str, start: Start, tmp_path: Path
 ) -> None:
     """``./dev deb`` installs what it needs; lintian finds no error and no warning."""
-    machine = start(release, site=False)
+    machine = start(release, site="")
     built = build(machine, tmp_path)
     machine.apt("install --no-install-recommends lintian")
     found = machine.run(
