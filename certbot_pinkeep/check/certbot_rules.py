@@ -5,7 +5,7 @@ The rules:
 * A certbot without the plugin renews and keeps the key (``reuse_key``), but brings no pins up to date.
 * If ``cli.ini`` has an option of pinkeep, a certbot without the plugin ends at once, and renews nothing. It
   passes over an installer that it does not have.
-* A certbot that nothing starts by itself is the admin's own affair.
+* A certbot that nothing starts by itself is the admin's own affair: ``setup`` tells of it, once.
 """
 
 from __future__ import annotations
@@ -34,6 +34,19 @@ def check(callers: Iterable[Caller], cli_ini: str, lines: Sequence[str]) -> Iter
             yield _ended(caller, cli_ini, lines) if lines else _without_plugin(caller, others)
 
 
+def by_hand(callers: Sequence[Caller]) -> Iterator[Finding]:
+    """Tell of a certbot that people run, and no timer or job, if it does not load the plugin."""
+    run = {one.program for one in callers if one.where != one.program}
+    for caller in callers:
+        if not caller.loads and caller.program not in run:
+            yield Finding(
+                Severity.WARNING,
+                caller.where,
+                "It does not load the plugin of pinkeep. If you run it, only 'renew' keeps pinned keys.",
+                _install(caller),
+            )
+
+
 def _ended(caller: Caller, cli_ini: str, lines: Sequence[str]) -> Finding:
     return Finding(
         Severity.CRITICAL,
@@ -45,19 +58,22 @@ def _ended(caller: Caller, cli_ini: str, lines: Sequence[str]) -> Finding:
 
 
 def _without_plugin(caller: Caller, others: bool) -> Finding:
+    todo = _install(caller)
     if caller.timer and others:
         todo = f"Run: systemctl disable --now {quote(caller.timer)}"
-    elif caller.program == _DEBIAN:
-        todo = f"Install the package that './dev deb' builds. Run: apt install {_PACKAGE}"
-    else:
-        pip = os.path.join(os.path.dirname(caller.program), "pip")
-        todo = f"In the folder of pinkeep's source, run: {quote(pip)} install ."
     return Finding(
         Severity.WARNING,
         caller.timer or caller.where,
         f"{_runs(caller)} That certbot renews with the same key, but brings no pins up to date.",
         todo,
     )
+
+
+def _install(caller: Caller) -> str:
+    if caller.program == _DEBIAN:
+        return f"Install the package that './dev deb' builds. Run: apt install {_PACKAGE}"
+    pip = os.path.join(os.path.dirname(caller.program), "pip")
+    return f"In the folder of pinkeep's source, run: {quote(pip)} install ."
 
 
 def _runs(caller: Caller) -> str:

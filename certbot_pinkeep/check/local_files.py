@@ -254,9 +254,12 @@ class LocalFiles:
         bad = self._unusable(self.cli_ini.options, "any")
         return [local_rules.refused_everywhere(bad)] if bad else []
 
-    def certbots(self) -> list[Finding]:
+    def certbots(self, *, by_hand: bool = False) -> list[Finding]:
         """Tell of timers and jobs of cron whose certbot does not load the plugin. They use certbot's usual
-        folder."""
+        folder.
+
+        :param by_hand: whether to tell of a certbot that people run as well
+        """
         usual = misc.get_default_folder("config")
         if os.path.realpath(self.config_dir) != os.path.realpath(usual):
             return []
@@ -264,7 +267,9 @@ class LocalFiles:
         with suppress(OSError):
             content = atomic.read(path, atomic.MEDIUM)
         lines = _OURS.findall(content.decode("utf-8", errors="replace"))
-        return list(certbot_rules.check(certbots.callers(), path, lines))
+        callers = certbots.callers()
+        found = certbot_rules.check(callers, path, lines)
+        return [*found, *(certbot_rules.by_hand(callers) if by_hand else ())]
 
     def _refused(self, renewal: Renewal, live: Certificate) -> BadOption | None:
         """Find which of its options keeps a lineage from being brought into step."""

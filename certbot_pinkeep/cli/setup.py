@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from certbot_pinkeep.adapters import certbots
-from certbot_pinkeep.adapters.certbots import Caller
 from certbot_pinkeep.cli import context, served
 from certbot_pinkeep.cli.parser import Commands, add_command
 from certbot_pinkeep.core import text
@@ -69,9 +67,8 @@ def _run(parsed: argparse.Namespace) -> int:
         for sentence in () if parsed.dry_run else _left_to_do(config):
             tell(sentence)
     finally:
-        for caller in certbots.callers():
-            if not caller.loads:
-                print(_without_plugin(caller))
+        for one in _without_plugin(config):
+            print(one)
     return 0
 
 
@@ -85,21 +82,17 @@ def _left_to_do(config: Any) -> Iterator[str]:
                 yield from served.not_sending(config.config_dir, workspace, state)
 
 
+def _without_plugin(config: Any) -> Iterator[str]:
+    """Tell of each certbot of this machine that does not load the plugin."""
+    from certbot_pinkeep.check.local_files import LocalFiles
+
+    files = LocalFiles(config.config_dir, context.workspace_of(config).store)
+    for one in files.certbots(by_hand=True):
+        yield text.printable(f"{one.where}: {one.what} {one.todo}")
+
+
 def _command() -> str:
     """Find the path by which certbot can run this command."""
     given = sys.argv[0]
     found = shutil.which(given) if os.path.basename(given) == "certbot-pinkeep" else None
     return os.path.abspath(found or shutil.which("certbot-pinkeep") or given)
-
-
-def _without_plugin(caller: Caller) -> str:
-    """Tell of a certbot that does not load the plugin."""
-    told = f"{caller.program} does not load the plugin of pinkeep."
-    if caller.where != caller.program:
-        by = f"The timer {caller.timer}" if caller.timer else caller.where
-        told = f"{by} runs {caller.program}, which does not load the plugin of pinkeep."
-    return text.joined(
-        told,
-        "'renew' of this certbot keeps pinned keys. Its other commands make new keys, which clients refuse. "
-        "Install the plugin for this certbot, too.",
-    )
