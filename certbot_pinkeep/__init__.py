@@ -32,8 +32,9 @@ Named Arguments
                                           (Default: ``apache2ctl configtest``, else
                                           ``apachectl configtest``, else none; for nginx:
                                           ``nginx -t``)
-``--pinkeep-reload-command``              Makes the server load the snippet and certificates;
-                                          ``""`` if you reload it yourself. (Default, only if the
+``--pinkeep-reload-command``              Makes a server load the snippet and certificates; given
+                                          once for each server; ``""`` if you reload them
+                                          yourself. (Default, only if the
                                           server runs: ``systemctl reload``, else ``apache2ctl
                                           graceful`` or ``apachectl graceful``; for nginx:
                                           ``nginx -s reload``)

@@ -52,7 +52,8 @@ class Installer(
         from certbot_pinkeep.core import options
 
         def option(name: str, metavar: str, does: str) -> None:
-            add(name, metavar=metavar, dest=options.destination(name), help=does)
+            more = {"action": "append"} if name in options.REPEATED else {}
+            add(name, metavar=metavar, dest=options.destination(name), help=does, **more)
 
         option(
             "keyring",
@@ -91,7 +92,8 @@ class Installer(
         option(
             "reload-command",
             "CMD",
-            "makes the server load the snippet and certificates; '' if you reload it yourself "
+            "makes a server load the snippet and certificates; given once for each server; '' if you "
+            "reload them yourself "
             "(default: only if the server runs, systemctl reload, else apache2ctl graceful or apachectl "
             "graceful; for nginx: nginx -s reload)",
         )

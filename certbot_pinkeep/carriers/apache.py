@@ -61,7 +61,7 @@ class Server:
 
     :ivar snippet: the snippet's file; empty: none
     :ivar configtest: words of the command; empty: none
-    :ivar reload: words of the command; empty: the admin reloads the server
+    :ivar reload: words of each command; empty: the admin reloads the servers
     :ivar default: the server (``apache``, ``nginx``) whose default the reload command is; empty: the
         admin gave it
     :ivar title: the server's name in sentences
@@ -70,7 +70,7 @@ class Server:
 
     snippet: str
     configtest: tuple[str, ...]
-    reload: tuple[str, ...]
+    reload: tuple[tuple[str, ...], ...]
     default: str = ""
     title: str = "Apache"
     kind: str = "apache"
@@ -271,33 +271,39 @@ def without_headers(snippet: str) -> str:
 
 
 def reload(server: Server) -> bool:
-    """Make the server load the snippet and the certificates.
+    """Make the servers load the snippet and the certificates. All commands are run, whichever fails.
 
-    :returns: whether it runs: one that does not is not started, and loads everything when it starts
-    :raises PublishFailed: when that fails; it is tried again at the next run
+    :returns: whether any server runs: one that does not is not started, and loads everything when it
+        starts
+    :raises PublishFailed: if any command fails; all are run again at the next run
     """
-    words = reload_words(server)
-    if running.is_stopped(words):
-        return False
-    failure = _run(words)
-    if failure is not None:
-        raise ApacheFailed(
-            f"{server.title} could not be reloaded, so it still serves what it loaded before. {failure} "
-            f"It is tried again at the next 'certbot renew'; or mend it and reload {server.title} by hand."
+    running_ones = [words for words in reload_words(server) if not running.is_stopped(words)]
+    failures = [failure for words in running_ones if (failure := _run(words)) is not None]
+    if failures:
+        what = (
+            f"{server.title} could not be reloaded, so it still serves what it loaded before."
+            if len(server.reload) == 1
+            else "Not every server could be reloaded, so some serve what they loaded before."
         )
-    return True
+        name = server.title if len(server.reload) == 1 else "the servers"
+        raise ApacheFailed(
+            f"{what} {' '.join(failures)} It is tried again at the next 'certbot renew'; or mend it and "
+            f"reload {name} by hand."
+        )
+    return bool(running_ones)
 
 
 def is_stopped(server: Server) -> bool:
-    """Whether the server is known not to run."""
-    return bool(server.reload) and running.is_stopped(reload_words(server))
+    """Whether the servers are all known not to run."""
+    return bool(server.reload) and all(map(running.is_stopped, reload_words(server)))
 
 
-def reload_words(server: Server) -> tuple[str, ...]:
-    """The words of the command that reloads the server, as it is right now."""
-    if server.default:
-        return running.by_systemd(server.default, _which("systemctl"), server.reload)
-    return server.reload
+def reload_words(server: Server) -> tuple[tuple[str, ...], ...]:
+    """Return the commands that reload the servers, as they are right now."""
+    if not server.default:
+        return server.reload
+    systemctl = _which("systemctl")
+    return tuple(running.by_systemd(server.default, systemctl, one) for one in server.reload)
 
 
 def _bytes(text: str | None) -> bytes | None:

@@ -22,6 +22,7 @@ from certbot_pinkeep.core.options import NO_HEADER
 from certbot_pinkeep.core.policy import Policy
 
 Words = tuple[str, ...]
+Commands = tuple[Words, ...]
 
 
 @dataclass(frozen=True)
@@ -128,14 +129,16 @@ def running_beside(name: str) -> list[Kind]:
 
 
 def server(
-    kind: Kind | None, snippet: str, configtest: Words | None, reload: Words | None
+    kind: Kind | None, snippet: str, configtest: Words | None, reload: Commands | None
 ) -> Server:
     """How a snippet reaches its server.
 
     :param configtest: the words that the admin gave; ``None``: none
-    :param reload: the same
+    :param reload: the words of each command; ``None``: none was given
     :raises BadOption: when a program does not exist
     """
+    option = "--pinkeep-reload-command"
+    default = kind.default(kind.reload) if kind else ()
     return Server(
         snippet,
         _words(
@@ -143,7 +146,9 @@ def server(
             configtest,
             kind.default(kind.configtest) if kind else (),
         ),
-        _words("--pinkeep-reload-command", reload, kind.default(kind.reload) if kind else ()),
+        (default,) * bool(default)
+        if reload is None
+        else tuple(apache.command(option, one) for one in reload),
         kind.name if kind and reload is None else "",
         kind.title if kind else "the server",
         kind.name if kind else "",

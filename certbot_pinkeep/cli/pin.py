@@ -29,7 +29,7 @@ from certbot_pinkeep.cli.parser import Commands, add_command
 from certbot_pinkeep.core import options, pins, rollover, text
 from certbot_pinkeep.core.errors import BadBackup, BadKey, BadOption, PinkeepError
 from certbot_pinkeep.core.kinds import KeyType
-from certbot_pinkeep.core.options import OPTIONS
+from certbot_pinkeep.core.options import OPTIONS, REPEATED, as_text
 from certbot_pinkeep.core.pem import (
     PrivateKey,
     is_common,
@@ -65,7 +65,10 @@ _TOLD = {
     "header": ("SERVER", "the server that sends the header: apache, nginx, or none"),
     "snippet-dir": ("DIR", "the folder of the snippet KEYRING.conf"),
     "configtest-command": ("CMD", "run before a changed snippet goes live"),
-    "reload-command": ("CMD", "makes the server load its files; '': you reload the server"),
+    "reload-command": (
+        "CMD",
+        "makes a server load its files; once for each server; '': you reload them",
+    ),
     "tlsa": ("PORTS", "ports whose keys are also pinned by TLSA records, e.g. 25,465,993"),
     "dns-credentials": ("FILE", "credentials for the zone (default: none, it is only observed)"),
     "tlsa-ttl": ("SECONDS", "TTL of the TLSA records that are written (default: 3600)"),
@@ -101,7 +104,8 @@ def add(commands: Commands) -> None:
                 f"--no-{name}", action="store_false", default=None, dest=dest, help=back
             )
         else:
-            command.add_argument(f"--{name}", metavar=metavar, help=told)
+            action = "append" if name in REPEATED else "store"
+            command.add_argument(f"--{name}", metavar=metavar, help=told, action=action)
     command.set_defaults(run=_run, writes=True)
 
 
@@ -113,7 +117,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _pin(parsed: argparse.Namespace, config: Any, key: PrivateKey | None) -> int:
-    also = {name: getattr(parsed, name.replace("-", "_")) for name in OPTIONS}
+    also = {name: as_text(getattr(parsed, name.replace("-", "_"))) for name in OPTIONS}
     also = {name: value for name, value in also.items() if value is not None}
     found = [_renewal(config, name) for name in dict.fromkeys(parsed.lineages)]
     workspace = context.workspace_of(config, parsed.connect)

@@ -9,16 +9,19 @@ The rules:
   whose name in its configuration begins with the plugin's. So the names there begin otherwise: a renewal
   file with options of a plugin that is not installed would stop certbot 2 (G11). For the same reason a
   configuration has only those options that are given in this run, on the command line or in ``cli.ini``.
+* An option that is given several times is kept as one text, a list in JSON.
 * pinkeep 0.1 had certbot store the options. Certbot 2 restores only options that it knows, so the names
   of 0.1 stay known.
 """
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -65,12 +68,17 @@ SWITCHES = ("include-subdomains", "report-only")
 #: How the names of 0.1 begin, in renewal files.
 STORED_PREFIX = "pinkeep_"
 _PREFIX = "for_keyring_"
+#: The options that may be given several times.
+REPEATED = ("reload-command",)
+Words = tuple[str, ...]
 
 _KEYRING = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LONGEST_NAME = 250  # with ".conf", what a file system takes
 _URI = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
 #: What only a shell would understand.
 _SHELL_WORDS = frozenset(("&&", "||", ";", "|", "&", ">", ">>", "<", "2>&1"))
+#: Of these, those after which another command begins.
+_NEXT_COMMAND = frozenset(("&&", ";"))
 _ON = ("true", "yes", "on", "1")
 _OFF = ("false", "no", "off", "0")
 
@@ -85,7 +93,7 @@ class Options:
     :ivar header: the server that sends the header, or :data:`NO_HEADER`; ``None``: the default
     :ivar snippet_dir: absolute; ``None`` for the default below the config dir
     :ivar configtest: words of the command; ``None`` for the default, empty for none
-    :ivar reload: words of the command; ``None`` for the default, empty for none
+    :ivar reload: the words of each command; ``None`` for the default, empty for none
     :ivar tlsa: the ports whose keys are pinned in the zone
     :ivar dns_credentials: the file with the credentials for the zone, absolute; ``None``: observe only
     :ivar tlsa_ttl: of the records that are written, in seconds
@@ -103,7 +111,7 @@ class Options:
     header: str | None = None
     snippet_dir: str | None = None
     configtest: tuple[str, ...] | None = None
-    reload: tuple[str, ...] | None = None
+    reload: tuple[Words, ...] | None = None
     tlsa: tuple[PortChoice, ...] = ()
     dns_credentials: str | None = None
     tlsa_ttl: int = DEFAULT_TLSA_TTL
@@ -134,7 +142,14 @@ def given(config: object) -> dict[str, object]:
     known = vars(
         getattr(config, "namespace", config)
     )  # certbot's own takes long, and is asked for each lineage
-    return {option: known[name] for option, name in _DESTINATIONS.items()}
+    return {option: as_text(known[name]) for option, name in _DESTINATIONS.items()}
+
+
+def as_text(value: object) -> object:
+    """Return the value of an option as it is kept: of one that may be given several times, one text."""
+    if not isinstance(value, list):
+        return value
+    return str(value[0]) if len(value) == 1 else json.dumps([str(one) for one in value])
 
 
 def parse(values: Mapping[str, object], lineage: str) -> Options:
@@ -156,7 +171,7 @@ def parse(values: Mapping[str, object], lineage: str) -> Options:
         header=header(values),
         snippet_dir=_folder(values, "snippet-dir"),
         configtest=command(values, "configtest-command"),
-        reload=command(values, "reload-command"),
+        reload=commands(values, "reload-command"),
         tlsa=tlsa.parse_ports(values.get("tlsa")),
         dns_credentials=_file(values, "dns-credentials"),
         tlsa_ttl=_number(values, "tlsa-ttl", DEFAULT_TLSA_TTL, LEAST_TLSA_TTL, MOST_TLSA_TTL),
@@ -193,7 +208,36 @@ def header(values: Mapping[str, object]) -> str | None:
     return text
 
 
-def command(values: Mapping[str, object], name: str) -> tuple[str, ...] | None:
+def commands(values: Mapping[str, object], name: str) -> tuple[Words, ...] | None:
+    """Return the words of each command that an option names, whatever the other options' values are.
+
+    :param name: of the option, e.g. ``reload-command``
+    :returns: ``None``: the default; empty: none
+    :raises BadOption: if one of them cannot be used
+    """
+    value = values.get(name)
+    if value is None:
+        return None
+    texts = _texts(value)
+    found = [command({name: one}, name) or () for one in texts]
+    if len(found) > 1 and () in found:
+        why = "'' says that you reload all servers yourself. Give no other command then."
+        raise BadOption(f"--pinkeep-{name}", value, why)
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _texts(value: object) -> list[str]:
+    """Return each value of an option that may be given several times."""
+    text = str(as_text(value))
+    if text.startswith("["):
+        with suppress(ValueError, RecursionError):
+            listed = json.loads(text)
+            if listed and isinstance(listed, list) and all(isinstance(one, str) for one in listed):
+                return listed
+    return [text]
+
+
+def command(values: Mapping[str, object], name: str) -> Words | None:
     """The words of one command, whatever the other options' values are.
 
     :param name: of the option, e.g. ``reload-command``
@@ -210,15 +254,26 @@ def command(values: Mapping[str, object], name: str) -> tuple[str, ...] | None:
         raise BadOption(
             f"--pinkeep-{name}", text, f"it cannot be split into words: {error}."
         ) from error
-    shells = next((word for word in words if word in _SHELL_WORDS), None)
+    shells = next((word for word in words if word in _SHELL_WORDS or word[-1:] == ";"), None)
     if shells is not None:
-        raise BadOption(
-            f"--pinkeep-{name}",
-            text,
-            f"no shell reads this, so {shells!r} has no effect. Give sh -c {shlex.quote(text)} instead, or "
-            "the path of a script that has the commands.",
-        )
+        why = f"no shell reads this, so {shells!r} has no effect. {_instead(name, text, words)}"
+        raise BadOption(f"--pinkeep-{name}", text, why)
     return words
+
+
+def _instead(name: str, text: str, words: Words) -> str:
+    """Say what to give instead of words that only a shell would understand."""
+    each = [list[str]()]
+    for word in words:
+        if word in _NEXT_COMMAND or word[-1:] == ";":
+            each[-1] += filter(None, [word.rstrip(";&")])
+            each.append([])
+        else:
+            each[-1].append(word)
+    if name in REPEATED and len(each) > 1 and not any(map(_SHELL_WORDS.intersection, each)):
+        given = (f"--pinkeep-{name} {shlex.quote(shlex.join(one))}" for one in each if one)
+        return f"Give the option once for each command: {' '.join(given)}"
+    return f"Give sh -c {shlex.quote(text)} instead, or the path of a script that has the commands."
 
 
 def keyring_name(value: object, lineage: str) -> str:

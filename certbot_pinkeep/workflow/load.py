@@ -5,8 +5,8 @@ The rules:
 * At the end of a run pinkeep looks once more at every lineage that had its turn. It loads the
   certificates that were renewed in this run, and those that the server is not known to have loaded
   because a run was killed. What was wrong with pins, options, folders or files does not matter.
-* The server is tested as it is then, and reloaded if the test passes (G6). That happens once for each
-  reload command, and not again if the publication has done so. If an option cannot be used, the
+* The server is tested as it is then, and reloaded if the test passes (G6). That happens once for the same
+  reload commands, and not again if the publication has done so. If an option cannot be used, the
   keyring's earlier option counts, else the default.
 * Only a certificate whose key is known to be refused is not loaded (G2): somebody holds pins at its
   names that lack the key, and the server is not known to have served that key for this lineage before.
@@ -23,13 +23,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import TypeVar
 
 from certbot_pinkeep.adapters import lineage
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.carriers import apache, servers, snippets
 from certbot_pinkeep.carriers.apache import Server
+from certbot_pinkeep.carriers.servers import Commands
 from certbot_pinkeep.core import options, rollover
 from certbot_pinkeep.core.errors import BadKey, BadOption, PinkeepError
 from certbot_pinkeep.core.state import State
@@ -83,7 +83,7 @@ class Loader:
     :param tried: the reload commands of this run, and whether they have worked
     """
 
-    def __init__(self, workspace: Workspace, tried: dict[tuple[str, ...], bool]) -> None:
+    def __init__(self, workspace: Workspace, tried: dict[Commands, bool]) -> None:
         self.workspace = workspace
         self.tried = tried
         self._renewed: dict[str, Renewed] = {}
@@ -138,7 +138,7 @@ class Loader:
 
         :returns: what went wrong
         """
-        waiting: dict[tuple[str, ...], list[Renewed]] = {}
+        waiting: dict[Commands, list[Renewed]] = {}
         for one in self._renewed.values():
             loaded = self._is_loaded(one)
             if one.server.reload:
@@ -189,11 +189,11 @@ class Loader:
         kind = snippets.kind_of(
             self.workspace.store, turn.keyring, _sound(options.header, values, before)
         )
-        configtest = _sound(partial(_command, name="configtest-command"), values, before)
-        reload = _sound(partial(_command, name="reload-command"), values, before)
+        configtest = _sound(_configtest, values, before)
+        reload = _sound(_reload, values, before)
         return servers.server(kind, "", configtest, reload)
 
-    def _load(self, command: tuple[str, ...], together: list[Renewed]) -> None:
+    def _load(self, command: Commands, together: list[Renewed]) -> None:
         if command not in self.tried:
             self.tried[command] = False
             for configtest in dict.fromkeys(one.server.configtest for one in together):
@@ -277,6 +277,13 @@ def _sound(
     return None
 
 
-def _command(values: Mapping[str, object], name: str) -> tuple[str, ...] | None:
-    words = options.command(values, name)
-    return None if words is None else apache.command(f"--pinkeep-{name}", words)
+def _configtest(values: Mapping[str, object]) -> tuple[str, ...] | None:
+    words = options.command(values, "configtest-command")
+    return None if words is None else apache.command("--pinkeep-configtest-command", words)
+
+
+def _reload(values: Mapping[str, object]) -> Commands | None:
+    given = options.commands(values, "reload-command")
+    if given is None:
+        return None
+    return tuple(apache.command("--pinkeep-reload-command", words) for words in given)

@@ -6,7 +6,7 @@ The rules:
   it loaded is recorded after that (G5).
 * A lineage that was deleted leaves the keyring here.
 * Pins stay pending while Apache has not loaded mod_headers, and each run says so: it sends none of them.
-* Several keyrings are published together, with one reload for each reload command.
+* Several keyrings are published together, with one reload for the same reload commands.
 * The server is never reloaded with a configuration that was not tested (G6). If a keyring could not be
   published, what was renewed is loaded all the same: see ``load``.
 """
@@ -24,7 +24,7 @@ from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.carriers import apache, servers, snippets
 from certbot_pinkeep.carriers.apache import Server
-from certbot_pinkeep.carriers.servers import KINDS
+from certbot_pinkeep.carriers.servers import KINDS, Commands
 from certbot_pinkeep.core import membership
 from certbot_pinkeep.core.errors import BadPolicy, PinkeepError, PublishFailed
 from certbot_pinkeep.core.keyring import Keyring
@@ -142,7 +142,7 @@ class Publisher:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.tried: dict[tuple[str, ...], bool] = {}
+        self.tried: dict[Commands, bool] = {}
         self._taken: dict[str, dict[str, Taken]] = {}
 
     @property
@@ -203,12 +203,12 @@ class Publisher:
     def _load(
         self, ready: Iterable[_Publication], now: datetime, began: float, *, doubtful: bool
     ) -> list[Failure]:
-        """Have the server load what the keyrings publish and what is live; once per reload command.
+        """Have the server load what the keyrings publish and what is live; once for the same commands.
 
         :param doubtful: whether another keyring failed, and took back what had been tested (G6)
         :returns: what went wrong
         """
-        waiting: dict[tuple[str, ...], list[_Publication]] = {}
+        waiting: dict[Commands, list[_Publication]] = {}
         for one in ready:
             if one.server.reload and _is_to_load(one):
                 waiting.setdefault(one.server.reload, []).append(one)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from e2e.world import (
     NAME,
@@ -18,6 +19,7 @@ from e2e.world import (
     live_pin,
     pins_in,
     said,
+    script,
     snippet_of,
     tree,
 )
@@ -70,6 +72,20 @@ def test_certonly_takes_what_is_given(bot: Bot) -> None:
     assert "max-age=99999" in text
     bot.renew().check()
     assert snippet_of(bot, NAME).read_text() == text
+
+
+def test_every_reload_command_that_was_given_is_kept(bot: Bot, tmp_path: Path) -> None:
+    """One for each daemon, run in their order by each later run that loads something."""
+    note = tmp_path / "reloads"
+    daemons = [script(tmp_path / f"{n} x", f'#!/bin/sh\necho {n} >>"{note}"\n') for n in "ab"]
+    given = [f"--pinkeep-reload-command='{one}'" for one in daemons]
+    bot.renew(*OFFLINE[:-1], *given).check()
+    assert note.read_text().split() == ["a", "b"]
+    bot.renew("--force-renewal").check()
+    assert note.read_text().split() == ["a", "b"] * 2
+    assert not stored(bot)
+    ended = bot.renew("--pinkeep-reload-command=postfix reload && doveadm reload")
+    assert "--pinkeep-reload-command 'doveadm reload'" in said(ended)
 
 
 if VERSION >= (2, 3):

@@ -81,7 +81,7 @@ class World:
         self.time = BEGIN
         self.set_back = timedelta(0)
         self.set_back_at = BEGIN
-        self.options = Options(NAME, configtest=("configtest",), reload=("reload",))
+        self.options = Options(NAME, configtest=("configtest",), reload=(("reload",),))
         self.reload_works = True
         self.by_hand = False
         self.kill_after: int | None = None

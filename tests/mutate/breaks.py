@@ -398,7 +398,6 @@ BREAKS = (
         "carriers/apache",
         "apache atomic",
         ("    _put(before)\n    raise ApacheFailed(", "    raise ApacheFailed("),
-        ("if running.is_stopped(words):\n        return False", "if False:\n        return False"),
         ("\"expr=%{{HTTPS}} == 'on'\\\"", '\\"'),
         ('.replace("%", "%%")\n    return', "\n    return"),
     ),
@@ -446,6 +445,19 @@ BREAKS = (
         ("    _keep_key(config, pinned)\n", ""),
         ("_plainly(door.ending, config)", "pass"),
         ("_plainly(door.updating, config, lineage)", "pass"),
+    ),
+    # Several servers
+    *_of(
+        "carriers/apache",
+        "apache g12_loaded running",
+        ("if not running.is_stopped(words)]", "]"),
+        ("if (failure := _run(words)) is not None]", "if (failure := _run(words)) == ()]"),
+    ),
+    *_of(
+        "core/options",
+        "options",
+        ('in _SHELL_WORDS or word[-1:] == ";"), None)', "in _SHELL_WORDS), None)"),
+        ("if len(found) > 1 and () in found:", "if False:"),
     ),
     # What ports were seen to serve (G13)
     *_of(

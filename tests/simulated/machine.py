@@ -331,7 +331,7 @@ class Site:
         report_uri: str | None = None,
         report_only: bool = False,
         snippet_dir: str | None = None,
-        reload: tuple[str, ...] | None = None,
+        reload: tuple[tuple[str, ...], ...] | None = None,
         configtest: tuple[str, ...] | None = None,
     ) -> Options:
         """The admin's options, with the fake Apache's commands."""
@@ -343,7 +343,7 @@ class Site:
             report_only=report_only,
             snippet_dir=snippet_dir,
             configtest=self.apache.configtest if configtest is None else configtest,
-            reload=self._reload if reload is None else reload,
+            reload=(self._reload,) if reload is None else reload,
         )
 
     @property

@@ -37,6 +37,7 @@ PURE = {
     "hashlib",
     "ipaddress",
     "itertools",
+    "json",
     "posixpath",
     "re",
     "shlex",

@@ -154,7 +154,7 @@ class Published:
 
     def tested_by(self, *configtest: str) -> Server:
         """The server with another configtest command."""
-        return Server(str(self.path), configtest, self.apache.reload)
+        return Server(str(self.path), configtest, (self.apache.reload,))
 
     def publish(self, text: str, earlier: str | None = None, server: Server | None = None) -> None:
         """Publish a text."""
@@ -285,12 +285,29 @@ def test_reload_that_fails_says_why(site: Published) -> None:
         apache.reload(site.server)
 
 
+def test_g12_every_server_is_reloaded_whichever_fails(site: Published) -> None:
+    """In their order; each that failed is named with what it said, and nothing is taken for loaded."""
+    note = site.apache.root / "order"
+    one, two, three = (
+        (*site.apache.script(f"daemon-{n}", f'echo {n} >>"{note}"; echo said-{n}; exit {n}'),)
+        for n in (1, 0, 3)
+    )
+    server = Server("", (), (one, two, three))
+    with pytest.raises(PublishFailed, match="some serve what they loaded before") as caught:
+        apache.reload(server)
+    assert note.read_text().split() == ["1", "0", "3"]
+    said = str(caught.value)
+    assert "daemon-1' failed with status 1: said-1." in said and "status 3: said-3." in said
+    assert "said-0" not in said
+    assert apache.reload(Server("", (), (two, two)))
+
+
 def test_command_is_run_without_a_shell(site: Published) -> None:
     """Words with $, ; and blanks reach the program as they are."""
     note = site.apache.root / "words"
     script = site.apache.script("words", f'printf "%s\\n" "$@" >"{note}"')
     words = ("a b", "$HOME", ";", "*")
-    apache.reload(Server("", (), (*script, *words)))
+    apache.reload(Server("", (), ((*script, *words),)))
     assert note.read_text().splitlines() == list(words)
 
 

@@ -90,7 +90,7 @@ def test_default_commands(found: Path, kind: str, name: str) -> None:
     path = str(program(found, name))
     configtest, reload = DEFAULTS[kind, name]
     server = servers.server(servers.KINDS[kind], "", None, None)
-    assert (server.configtest, server.reload) == ((path, *configtest), (path, *reload))
+    assert (server.configtest, server.reload) == ((path, *configtest), ((path, *reload),))
     assert server.default == kind
 
 

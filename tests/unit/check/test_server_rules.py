@@ -90,7 +90,7 @@ class FakeNginx:
         """What it reads."""
         words = str(self.program)
         found = reading.read(
-            Server("", (words, "-t"), (words, "-s", "reload"), "", "nginx", "nginx")
+            Server("", (words, "-t"), ((words, "-s", "reload"),), "", "nginx", "nginx")
         )
         assert found is not None
         return found

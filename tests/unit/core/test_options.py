@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,9 +128,15 @@ def test_g10_bad_value_is_told_with_option_and_value(name: str, value: str) -> N
         ),
         ({"reload-command": ""}, Options(LINEAGE, reload=())),
         (
-            {"reload-command": "echo $HOME; true"},
-            Options(LINEAGE, reload=("echo", "$HOME;", "true")),
+            {"reload-command": "echo $HOME [ '; true'"},
+            Options(LINEAGE, reload=(("echo", "$HOME", "[", "; true"),)),
         ),
+        (
+            {"reload-command": ["postfix reload", "doveadm reload"]},
+            Options(LINEAGE, reload=(("postfix", "reload"), ("doveadm", "reload"))),
+        ),
+        ({"reload-command": ["one", "one"]}, Options(LINEAGE, reload=(("one",),))),
+        ({"reload-command": '["one"'}, Options(LINEAGE, reload=(("[one",),))),
     ],
 )
 def test_good_values(given_values: dict[str, object], expected: Options) -> None:
@@ -146,18 +154,36 @@ def test_g10_lineage_that_cannot_name_a_keyring() -> None:
 def test_g12_a_command_does_not_depend_on_other_options() -> None:
     """To reload Apache for a renewed certificate, a bad max-age does not matter."""
     values = {"max-age": "junk", "configtest-command": "'", "reload-command": "r", "keyring": "k"}
-    assert options.command(values, "reload-command") == ("r",)
-    assert options.command({}, "reload-command") is None
+    assert options.commands(values, "reload-command") == (("r",),)
+    assert options.commands({}, "reload-command") is None
     with pytest.raises(BadOption):
         options.command(values, "configtest-command")
+
+
+@pytest.mark.parametrize(
+    ("given", "each"),
+    [
+        ("postfix reload && doveadm reload", ("postfix reload", "doveadm reload")),
+        ("postfix reload; doveadm reload;", ("postfix reload", "doveadm reload")),
+        ("a 'b c' ; d ;; e", ("a 'b c'", "d", "e")),
+        ("postfix reload && doveadm reload || true", ()),
+        ("postfix reload && doveadm reload 2>&1", ()),
+    ],
+)
+def test_several_reloads_in_one_option_are_a_bad_option(given: str, each: tuple[str, ...]) -> None:
+    """The first program would be given the other words too: the error names what to give."""
+    with pytest.raises(BadOption) as caught:
+        options.parse({"reload-command": given}, "ring")
+    first, _, advice = caught.value.why.partition(" has no effect. Give ")[2].partition(": ")
+    assert shlex.split(advice)[1::2] == list(each)
+    assert first.startswith("the option once for each command" if each else "sh -c '")
 
 
 @pytest.mark.parametrize("name", ["reload-command", "configtest-command"])
 @pytest.mark.parametrize(
     ("given", "word"),
     [
-        ("systemctl reload apache2 && systemctl reload postfix", "&&"),
-        ("apache2ctl graceful ; true", ";"),
+        ("apache2ctl graceful && true | tee log", "&&"),
         ("apache2ctl -t | tee log", "|"),
         ("apache2ctl graceful || true", "||"),
         ("apache2ctl graceful > /dev/null", ">"),
@@ -224,6 +250,25 @@ NAMES = (
     "rollover-days",
     "snippet-dir",
 )
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_commands_are_kept_as_one_text(given: list[str]) -> None:
+    """Whatever they are, in their order; one alone is kept as it was typed."""
+    text = options.as_text(given)
+    assert options.as_text([text]) == text and (len(given) > 1 or text == given[0])
+    try:
+        found = options.commands({"reload-command": given}, "reload-command")
+    except BadOption as error:
+        assert str(error.value) == str(given) or error.value in given
+    else:
+        assert found == options.commands({"reload-command": text}, "reload-command")
+
+
+def test_g10_no_command_and_another_one_is_a_bad_option() -> None:
+    """An empty one says that the admin reloads."""
+    with pytest.raises(BadOption, match="'' says that you reload"):
+        options.parse({"reload-command": ["", "postfix reload"]}, "ring")
 
 
 @given(st.dictionaries(st.sampled_from([*NAMES, "reload-command"]), st.none() | st.text()))

@@ -212,6 +212,18 @@ def test_g12_default_counts_where_there_is_no_earlier_command(
     assert one.end() == 1
 
 
+def test_g12_loaded_only_if_every_server_was_reloaded(machine: Machine) -> None:
+    """One daemon that fails: all are reloaded again in the next run, until all have succeeded."""
+    broken = machine.apache.root / "broken"
+    broken.touch()
+    (daemon,) = machine.apache.script("daemon", f'test ! -e "{broken}"')
+    both = {"reload-command": [machine.apache.reload[0], daemon]}
+    renew(machine)
+    runs = [run(machine, True, **both), run(machine, **both)]
+    broken.unlink()
+    assert [*runs, run(machine, **both), run(machine, **both)] == [1, 1, 1, 0]
+
+
 def test_g12_loaded_once_for_two_keyrings_that_fail(machine: Machine) -> None:
     """One reload command, one reload."""
     for name in (A, B):

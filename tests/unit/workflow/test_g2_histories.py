@@ -49,9 +49,9 @@ from simulated.machine import Site
 from simulated.values import DAY, NOW
 
 BEGIN = NOW - DAY
-_RELOADS: dict[str, tuple[str, ...]] = {
-    "reloads": ("/bin/true",),
-    "fails": ("/bin/false",),
+_RELOADS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "reloads": (("/bin/true",),),
+    "fails": (("/bin/false",),),
     "by hand": (),
 }
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

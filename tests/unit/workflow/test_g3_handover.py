@@ -49,7 +49,7 @@ def options(site: Site, rollover_days: int | None = 730) -> Options:
         backup_keys=1,
         rollover_days=rollover_days,
         configtest=(),
-        reload=("/bin/true",),
+        reload=(("/bin/true",),),
     )
 
 

@@ -167,7 +167,7 @@ def test_g3_pinned_lineage_is_renewed_for_its_primary_whatever_is_in_live(
 def test_g2_foreign_key_is_renewed_for_only_where_nobody_is_locked_out(tmp_path: Path) -> None:
     """All files in keys/ are gone, and live/ has a key that nobody pins."""
     site = Site(tmp_path)
-    chosen = site.options(max_age=86400, reload=("/bin/true",))
+    chosen = site.options(max_age=86400, reload=(("/bin/true",),))
     site.keep(chosen)
     live_key(site).write_bytes(OTHER)
     for path in (site.config / "keys").iterdir():
