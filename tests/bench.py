@@ -13,6 +13,8 @@ Seconds depend on the machine, and on what else it does; ratios within one run d
   plain HTTP.
 * Beside how many keyrings a lineage is adopted, or renewed: in one run, with as many keyrings as there are
   lineages, what one costs when there are 100 and when there are 1,000 (or as many as are asked for).
+* A look at the records of four ports on two name servers, and how much longer it takes than that of one
+  port. As root only: they run in a namespace.
 * A full look at one lineage with ten years of weekly changes of its policy behind it, and with none.
 """
 
@@ -26,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -45,6 +48,7 @@ from certbot_pinkeep.core import options
 from certbot_pinkeep.core.options import OPTIONS
 from certbot_pinkeep.workflow import issue, move, run
 from certbot_pinkeep.workflow.issue_request import IssueRequest
+from dane.world import FIRST, OLD, SECOND, World, example, line
 from lab import Apache, Site
 from lab.waiting import HOST
 from simulated.keeper import Keeper
@@ -89,6 +93,9 @@ def main() -> None:
         bench_ledger(Path(folder), asked.rounds * 5)
     with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
         bench_check(Path(folder), 50, asked.rounds)
+    if os.geteuid() == 0:
+        with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
+            bench_zone(Path(folder), asked.rounds)
 
 
 def bench_import(rounds: int) -> None:
@@ -217,6 +224,31 @@ def bench_check(folder: Path, count: int, rounds: int) -> None:
     print(
         f"check, {count} hosts: {statistics.median(times):.2f} s (median of {rounds}): "
         f"{done.stdout.splitlines()[0]}"
+    )
+
+
+def bench_zone(folder: Path, rounds: int) -> None:
+    """A signed zone on two name servers, which answer at once; one port, or four, in turn."""
+    ports = (25, 465, 587, 993)
+    zone = example(*(line(OLD, f"_{port}._tcp.mail.example.test.") for port in ports))
+    times: dict[int, list[float]] = {1: [], len(ports): []}
+    with ExitStack() as running:
+        world = World(folder, running)
+        key = world.signer.make(zone.origin)
+        file = world.signer.sign(zone, key)
+        for address in (FIRST, SECOND):
+            world.serve(address, (zone, file))
+        world.open(zone, ds=[world.signer.ds(key)])
+        for _ in range(rounds):
+            for count, spent in times.items():
+                began = time.perf_counter()
+                looks = world.look(*ports[:count])
+                spent.append(time.perf_counter() - began)
+                assert all(one.agreed and one.security.valid for one in looks)
+    one, all_ = (statistics.median(spent) for spent in times.values())
+    print(
+        f"zone, two name servers and {len(ports)} ports: {all_:.2f} s (median of {rounds}), "
+        f"{all_ / one:.1f} times that of one port"
     )
 
 

@@ -1,4 +1,4 @@
-"""What the name servers of zones show of TLSA records.
+"""What name servers show of TLSA records, and of the hosts that take mail.
 
 dnspython is imported at the first look: nobody else needs it, and nobody else waits for it.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from certbot_pinkeep.core.errors import NoDnspython
 from certbot_pinkeep.core.tlsa import Port
-from certbot_pinkeep.core.zone_observations import OwnerObservation
+from certbot_pinkeep.core.zone_observations import MailHost, OwnerObservation
 
 #: Seconds.
 LIMIT = 10.0
@@ -29,3 +29,15 @@ def look(ports: Sequence[Port], *, seconds: float = LIMIT) -> list[OwnerObservat
     except ImportError as error:
         raise NoDnspython from error
     return name_servers.look(ports, seconds)
+
+
+def mail_hosts(looks: Sequence[OwnerObservation], *, seconds: float = LIMIT) -> Sequence[MailHost]:
+    """Return the MX hosts of the domains whose mail comes to the ports that were looked at.
+
+    :raises NoDnspython: if dnspython is not installed
+    """
+    try:
+        from certbot_pinkeep.adapters import mail_hosts
+    except ImportError as error:
+        raise NoDnspython from error
+    return mail_hosts.find(looks, seconds)

@@ -186,7 +186,7 @@ def _observation(port: Port, name: Name, looks: _Looks, resolver: _Resolver) -> 
         passed.add(records)
         zone = looks.zones.of(records)
     signed = bool(seen.signed) and all(seen.signed)
-    valid, why = resolver.valid(name, signed=signed)
+    valid, why = resolver.valid(name, signed=signed if seen.signed else None)
     return OwnerObservation(
         port,
         text(records),
@@ -219,8 +219,11 @@ class _Resolver:
             return None
         return frozenset(record for rrset in reply.message.answer for record in _records(rrset))
 
-    def valid(self, name: Name, *, signed: bool) -> tuple[bool | None, str]:
-        """Return whether it found the signatures valid, and what is wrong or not known."""
+    def valid(self, name: Name, *, signed: bool | None) -> tuple[bool | None, str]:
+        """Return whether it found the signatures valid, and what is wrong or not known.
+
+        :param signed: whether all name servers sign; ``None``: none of them answered
+        """
         reply = self._checked[name]
         if _authentic(reply):
             return True, ""
@@ -228,6 +231,8 @@ class _Resolver:
             return False, f"the resolver finds the signatures bogus: {explained(reply)}"
         if not reply.told:
             return None, reply.error
+        if signed is None:
+            return None, "no name server answered"
         if not signed:
             return False, "the zone is not signed"
         if _authentic(self._root):

@@ -33,4 +33,4 @@ def real() -> Eyes:
     from certbot_pinkeep.adapters import dns, ports
     from certbot_pinkeep.carriers.zones import credentials
 
-    return Eyes(dns.look, ports.look, credentials.load)
+    return Eyes(dns.look, ports.look, credentials.load, dns.mail_hosts)

@@ -23,7 +23,7 @@ from certbot_pinkeep.adapters import dns as adapter
 from certbot_pinkeep.adapters import dns_session
 from certbot_pinkeep.core.errors import NoDnspython
 from certbot_pinkeep.core.tlsa import Port, TlsaRecord
-from certbot_pinkeep.core.zone_observations import OwnerObservation
+from certbot_pinkeep.core.zone_observations import MailHost, OwnerObservation
 
 PORT = Port("mail.example.com", 25, "smtp")
 OLD, NEW = TlsaRecord(3, 1, 1, "aa" * 32), TlsaRecord(3, 1, 1, "bb" * 32)
@@ -267,6 +267,27 @@ def test_dnspython_is_asked_for_by_those_who_need_it(monkeypatch: pytest.MonkeyP
     assert adapter.look([]) == []
     with pytest.raises(NoDnspython, match="Run: apt install python3-dnspython"):
         adapter.look([PORT])
+
+
+def test_what_nobody_showed_is_not_called_unsigned(network: Network) -> None:
+    """Without an answer of a name server it is not known whether the zone is signed."""
+    network.ways |= {FIRST: refuse, SECOND: refuse}
+    assert (look().security.valid, look().security.why) == (None, "no name server answered")
+
+
+def test_other_mail_hosts_of_the_domain_are_found(network: Network) -> None:
+    """All MX hosts of a domain are found if one of them is looked at; of another domain, none."""
+    network.lines[RESOLVER] += [
+        "example.com. 300 MX 10 mail.example.com.",
+        "example.com. 300 MX 20 mx.example.net.",
+        "mail.example.com. 300 MX 10 elsewhere.example.net.",
+    ]
+    here, bare = ("example.com", "mail.example.com"), ("example.com", "mx.example.net")
+    assert adapter.mail_hosts([look()]) == [MailHost(*here, True), MailHost(*bare, False)]
+    tlsa = dns.rdatatype.TLSA
+    network.ways[RESOLVER] = lambda one: refuse(one) if one.question[0].rdtype == tlsa else None
+    assert MailHost(*here, None) in adapter.mail_hosts([OwnerObservation(PORT, PORT.owner)])
+    assert adapter.mail_hosts([OwnerObservation(Port("mail.example.com", 465), "")]) == []
 
 
 @pytest.fixture
