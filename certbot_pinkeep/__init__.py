@@ -71,11 +71,11 @@ Examples
 
    certbot renew --cert-name example.com --installer pinkeep --pinkeep-max-age 604800
 
-Then include the snippet in the site's ``<VirtualHost>`` and reload Apache:
+Once a machine, before the first of these: have the web server include the snippets.
 
-.. code-block:: apache
+.. code-block:: bash
 
-   IncludeOptional /etc/letsencrypt/pinkeep/apache/example.com.conf
+   certbot-pinkeep setup
 
 
 .. caution::

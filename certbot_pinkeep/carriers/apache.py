@@ -2,8 +2,14 @@
 
 The rules:
 
-* One ``Header always set`` with the condition that the connection is TLS: one header, on every
-  response, also on errors, never over plain HTTP (RFC 7469 §2.2.2, §2.3.1).
+* One ``Header always set`` with two conditions: one header, on every response, also on errors. The
+  connection is TLS: pins never go out over plain HTTP (RFC 7469 §2.2.2, §2.3.1).
+* The request's ``Host`` is one of the keyring's hosts. So the file is right in a ``<VirtualHost>``, and in
+  the server's own configuration, whatever a virtual host answers for. ``UseCanonicalName`` changes what
+  Apache takes for its own name, and not this header, which HTTP/2 fills from ``:authority``.
+* Apache compares letters of any case, and passes over a port and one dot at the end. ``*.`` stands for one
+  label, as in a certificate.
+* Apache reads no pattern of 8192 bytes or more. So many hosts become several patterns in one line.
 * The line is inside ``<IfModule mod_headers.c>``: an Apache without mod_headers still starts, and
   still loads its certificates (G12). What a snippet publishes does not depend on these two lines.
 * A changed snippet is written beside the old one and moved into place, then tested. When the test
@@ -21,13 +27,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from certbot import util as certbot_util
 
 from certbot_pinkeep.carriers import running
+from certbot_pinkeep.core import hostnames
 from certbot_pinkeep.core.errors import ApacheFailed, BadHeader, BadOption, BadPolicy, PublishFailed
 from certbot_pinkeep.core.header import read_header
 from certbot_pinkeep.core.keyring import Keyring
@@ -46,6 +53,10 @@ _WRAPPER = re.compile(
 )
 #: What Apache says of a directive of mod_headers when that is not loaded.
 _NO_HEADERS = re.compile(r"Invalid command '(?:Request)?Header'", re.I)
+#: The longest pattern, in bytes.
+_LONGEST_PATTERN = 4000
+_OVER_TLS = "%{HTTPS} == 'on'"
+_KEYED = re.compile(rf'"expr={re.escape(_OVER_TLS)} && \((?P<hosts>.*)\)"$')
 # Also as admins may write it: what is on record must not depend on the spelling.
 _DIRECTIVE = re.compile(
     r'^\s*Header\s+(?:(?:always|onsuccess)\s+)?[a-z]+\s+"?'
@@ -114,14 +125,21 @@ def first_line(keyring: str) -> str:
 
 
 def directives(snippet: str | None) -> list[str]:
-    """What a snippet has Apache send: its lines but for comments, and for the two around them that
-    ask for mod_headers, which a snippet of version 0.1 lacks."""
+    """What a snippet has Apache send, at whichever hosts: its lines but for comments, and for the two
+    around them that ask for mod_headers, which a snippet of version 0.1 lacks."""
     lines = (line.strip() for line in (snippet or "").splitlines())
     found = [line for line in lines if line and not line.startswith("#")]
     wrappers = [line for line in found if _WRAPPER.fullmatch(line)]
     if len(wrappers) == 2 and wrappers == [found[0], found[-1]]:
-        return found[1:-1]
-    return found
+        found = found[1:-1]
+    return [_KEYED.sub(f'"expr={_OVER_TLS}"', line) for line in found]
+
+
+def condition(snippet: str | None) -> str:
+    """Which hosts a snippet has Apache send its header at; empty: wherever the snippet is included, as
+    one of version 0.1 is."""
+    found = (_KEYED.search(line.strip()) for line in (snippet or "").splitlines())
+    return next((match["hosts"] for match in found if match), "")
 
 
 def render(keyring: Keyring, policy: Policy | None) -> str:
@@ -131,8 +149,8 @@ def render(keyring: Keyring, policy: Policy | None) -> str:
     """
     lines = [
         first_line(keyring.name),
-        "# Include this file in the site's <VirtualHost>. It is generated: edits are lost. Change",
-        "# the keyring's options instead: certbot-pinkeep pin --help",
+        "# Include this file in Apache's own configuration, or in a <VirtualHost>. pinkeep writes it anew:",
+        "# edits are lost. Change the keyring's options instead: certbot-pinkeep pin --help",
         "#",
     ]
     if policy is None:
@@ -140,11 +158,33 @@ def render(keyring: Keyring, policy: Policy | None) -> str:
             "# No header is sent: the keyring is unpinned, or another server sends its header."
         )
         return "\n".join(lines) + "\n"
-    value = _quoted(policy.header_value)
+    hosts = _requested(hostnames.hosts(keyring.served_at))
     lines.append(f"{pin_lines(keyring, policy)}{_IF_MODULE}")
-    lines.append(f"Header always set {policy.header_name} {value} \"expr=%{{HTTPS}} == 'on'\"")
+    lines.append(
+        f"Header always set {policy.header_name} {_quoted(policy.header_value)} "
+        f'"expr={_OVER_TLS} && ({hosts})"'
+    )
     lines.append(_END_IF)
     return "\n".join(lines) + "\n"
+
+
+def _requested(hosts: Iterable[str]) -> str:
+    """The condition that a request asks for one of the hosts, in Apache's language of expressions."""
+    patterns: list[str] = []
+    for one in sorted(map(_pattern, hosts)):
+        if patterns and len(patterns[-1]) + len(one) < _LONGEST_PATTERN:
+            patterns[-1] += f"|{one}"
+        else:
+            patterns.append(one)
+    found = (f"%{{HTTP_HOST}} =~ m#^(?:{one})\\.?(?::[0-9]+)?$#i" for one in patterns)
+    return " || ".join(found) or "false"
+
+
+def _pattern(host: str) -> str:
+    if ":" in host:
+        return rf"\[{host}\]"
+    name = host.removeprefix("*.").replace(".", r"\.")
+    return rf"[^.:]+\.{name}" if host.startswith("*.") else name
 
 
 def pin_lines(keyring: Keyring, policy: Policy) -> str:

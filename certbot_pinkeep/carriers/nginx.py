@@ -47,6 +47,11 @@ def directives(snippet: str | None) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def condition(snippet: str | None) -> str:
+    """Nothing: the line of a server block decides at which hosts nginx sends the header."""
+    return ""
+
+
 def read_policy(snippet: str) -> Policy | None:
     """The policy that a snippet's text publishes; ``None`` when it publishes none that we can
     read."""

@@ -47,12 +47,18 @@ class Kind:
     include: str
     render: Callable[[Keyring, Policy | None], str]
     directives: Callable[[str | None], list[str]]
+    condition: Callable[[str | None], str]
     read_policy: Callable[[str], Policy | None]
 
     def default(self, action: Words) -> Words:
         """The command that does this by default; empty: there is no program for it."""
         found = next(filter(None, map(apache.which, self.programs)), None)
         return (found, *action) if found else ()
+
+    def is_same(self, snippet: str | None, other: str | None) -> bool:
+        """Whether two snippets have the server send the same header at the same hosts."""
+        first, second = ((self.directives(s), self.condition(s)) for s in (snippet, other))
+        return first == second
 
     @property
     def installed(self) -> bool:
@@ -73,9 +79,10 @@ APACHE = Kind(
     ("apache2", "httpd"),
     ("configtest",),
     ("graceful",),
-    "Include the file in the site's <VirtualHost>",
+    "Include the file in Apache's configuration, or in the site's <VirtualHost>",
     apache.render,
     apache.directives,
+    apache.condition,
     apache.read_policy,
 )
 NGINX = Kind(
@@ -88,6 +95,7 @@ NGINX = Kind(
     "Include the file in nginx's http block, and put the line that it names into the sites",
     nginx.render,
     nginx.directives,
+    nginx.condition,
     nginx.read_policy,
 )
 KINDS = {kind.name: kind for kind in (APACHE, NGINX)}

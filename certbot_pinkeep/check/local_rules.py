@@ -126,7 +126,7 @@ def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
         since = times.text(ledger.current.recorded)
         include = ""
         if ledger.confirmed_policy() is None:
-            include = f"See that the <VirtualHost> includes {seen.state.snippet}. "
+            include = f"See that Apache includes {seen.state.snippet}. "
             if kind_of(seen.state.snippet, seen.snippet).name == "apache":
                 include += "See that mod_headers is on (a2enmod headers). "
         yield Finding(
@@ -140,7 +140,7 @@ def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
             Severity.WARNING,
             name,
             f"{', '.join(seen.came)} came from another keyring, whose pins may still be sent there.",
-            f"Include {seen.state.snippet} in the <VirtualHost>, reload Apache, and run: "
+            f"See that Apache includes {seen.state.snippet}, reload Apache, and run: "
             f"certbot-pinkeep confirm {name}",
         )
 
@@ -211,18 +211,22 @@ def _snippet(seen: Seen, now: datetime) -> Iterator[Finding]:
     state = seen.state
     if state.ledger.current is None or not state.snippet or _is_held_back(seen, now):
         return
-    policy = state.ledger.current.policy
     kind = kind_of(state.snippet, seen.snippet)
-    wanted = [kind.directives(kind.render(state.keyring, policy))]
-    if state.unpinned(now):
-        wanted += [
-            [],
-            kind.directives(kind.render(state.keyring, None)),
-        ]  # max-age=0 goes at the next renewal
+    published = kind.render(state.keyring, state.ledger.current.policy)
+    wanted = [kind.directives(published)]
+    if state.unpinned(now):  # max-age=0 goes at the next renewal
+        wanted += [[], kind.directives(kind.render(state.keyring, None))]
+    # A snippet of version 0.1 names no hosts, and is right where it is included.
+    here = ("", kind.condition(published))
     if seen.snippet is None and [] not in wanted:
         what = "the snippet is gone: once Apache is reloaded, it sends no pins."
     elif kind.directives(seen.snippet) not in wanted:
         what = "the snippet is not what was published: it was edited, or an older one put back."
+    elif kind.condition(seen.snippet) not in here:
+        what = (
+            "the snippet sends the pins at other hosts than the keyring's: it was edited, or the run that "
+            "was to write it failed."
+        )
     else:
         return
     again = f"{seen.mending} -- it writes the snippet anew"

@@ -42,8 +42,8 @@ from certbot_pinkeep.core.policy import ENFORCED, Policy
 _MOST_PINS = 5
 #: What to do about a header that is not sent, by the server.
 _MISSING = {
-    "apache": "See that its <VirtualHost> has 'IncludeOptional {}' and mod_headers is on (a2enmod "
-    "headers), and reload Apache.",
+    "apache": "See that Apache includes {}, and that nothing replaces the Host of its requests, and reload "
+    "Apache.",
     "nginx": "See that nginx's http block has 'include {};' and the site has the line that its comment "
     "names, and reload nginx.",
 }
@@ -398,15 +398,15 @@ def _missing(seen: Seen, shown: TlsObservation, policy: Policy) -> Iterator[Find
 def _differing(seen: Seen, shown: TlsObservation, value: str, policy: Policy, pin: str) -> Finding:
     """What is wrong with a header that is not the one on record."""
     reload = (
-        f"Reload Apache; where that does not help, see that its <VirtualHost> includes "
-        f"{seen.state.snippet}, and that no other line sets {policy.header_name}."
+        f"Reload Apache. If that does not help, see that Apache includes {seen.state.snippet}, and that no "
+        f"other line sets {policy.header_name}: a line in a <VirtualHost> comes after the snippet."
     )
     if any(_says(value, one.policy) for one in seen.state.ledger.imported if one.replaced is None):
         return Finding(
             Severity.WARNING,
             shown.where,
             "it still sends the pins of the keyring that its certificate has left.",
-            f"Have its <VirtualHost> include {seen.state.snippet}, reload Apache, and run: "
+            f"See that Apache includes {seen.state.snippet}, reload Apache, and run: "
             f"certbot-pinkeep confirm {seen.name}",
         )
     if any(_says(value, one.policy) for one in seen.state.ledger.imported):
@@ -415,8 +415,8 @@ def _differing(seen: Seen, shown: TlsObservation, value: str, policy: Policy, pi
             shown.where,
             f"it still sends the {policy.header_name} of before it was pinned by pinkeep, so clients note "
             "that one, and hold it for longer than is on record.",
-            "Take the line that sends it out of the web server's configuration, see that its "
-            f"<VirtualHost> includes {seen.state.snippet}, reload the server, and run: certbot renew",
+            "Take the line that sends it out of the web server's configuration, see that the server "
+            f"includes {seen.state.snippet}, reload the server, and run: certbot renew",
         )
     if any(_says(value, entry.policy) for entry in seen.state.ledger.entries):
         return Finding(

@@ -112,6 +112,12 @@ class Keyring:
         return tuple(dict.fromkeys(host for member in self.members for host in member.hosts))
 
     @property
+    def served_at(self) -> tuple[str, ...]:
+        """The names at which its header is sent: not those that have moved to another keyring."""
+        staying = (member for member in self.members if not member.transferred)
+        return tuple(dict.fromkeys(host for member in staying for host in member.hosts))
+
+    @property
     def drawing(self) -> tuple[Member, ...]:
         """The lineages that draw on it now: those that have moved draw on another one."""
         return tuple(one for one in self.members if one.enrolled and not one.transferred)

@@ -24,7 +24,7 @@ from typing import Any, TypedDict
 
 from certbot_pinkeep.storage import atomic, shadow
 
-_VERSION = 2
+_VERSION = 3
 
 
 class Enrolled(TypedDict):

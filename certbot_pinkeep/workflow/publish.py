@@ -5,6 +5,8 @@ The rules:
 * The ledger is saved first, then the snippet is written and tested; the server is reloaded last, and what
   it loaded is recorded after that (G5).
 * A lineage that was deleted leaves the keyring here.
+* A lineage that moves to another keyring takes its hosts along: both snippets are written in one run, so
+  that each host gets one header.
 * Pins stay pending while Apache has not loaded mod_headers, and each run says so: it sends none of them.
 * Several keyrings are published together, with one reload for the same reload commands.
 * The server is never reloaded with a configuration that was not tested (G6). If a keyring could not be
@@ -125,6 +127,7 @@ class _Publication:
     uncovered: PinkeepError | None = None
     tested: bool = False
     published: bool = False
+    rewritten: bool = False  # the server sends it at other hosts, or another one, after a reload
     reloaded: bool = False
     stopped: bool = False
     headerless: bool = False  # Apache says that it sends no header
@@ -144,6 +147,7 @@ class Publisher:
         self.workspace = workspace
         self.tried: dict[Commands, bool] = {}
         self._taken: dict[str, dict[str, Taken]] = {}
+        self._left: set[str] = set()  # the keyrings that lineages have moved from in this run
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -151,8 +155,12 @@ class Publisher:
         return tuple(self._taken)
 
     def add(self, taken: Taken) -> None:
-        """Have the keyring published that a lineage was enrolled in."""
+        """Have the keyring published that a lineage was enrolled in, and the one that it came from:
+        that one's header goes out at the lineage's hosts no more."""
         self._taken.setdefault(taken.chosen.keyring, {})[taken.live.name] = taken
+        if taken.moved_from:
+            self._left.add(taken.moved_from)
+            self.notice([taken.moved_from])
 
     def notice(self, names: Iterable[str]) -> None:
         """Have these keyrings published, though no lineage was enrolled."""
@@ -189,7 +197,9 @@ class Publisher:
             for name in keyrings:
                 taken = self._taken.pop(name, {})
                 try:
-                    ready.append(_prepared(self.workspace, name, taken, now))
+                    ready.append(
+                        _prepared(self.workspace, name, taken, now, moved=name in self._left)
+                    )
                 except (PinkeepError, OSError) as error:
                     failures.append(Failure(name, error))
             failures += self._load(ready, now, began, doubtful=bool(failures))
@@ -234,9 +244,12 @@ class Publisher:
 
 
 def _prepared(
-    workspace: Workspace, name: str, taken: dict[str, Taken], now: datetime
+    workspace: Workspace, name: str, taken: dict[str, Taken], now: datetime, *, moved: bool
 ) -> _Publication:
-    """The keyring with its snippet in place and tested, before the server is reloaded."""
+    """The keyring with its snippet in place and tested, before the server is reloaded.
+
+    :param moved: whether lineages have moved from the keyring in this run
+    """
     old = workspace.load_state(name, now)
     if old is None or (not old.keyring.members and not taken and not old.snippet):
         raise PinkeepError(f"The keyring {name} has no certificate yet.")
@@ -244,6 +257,8 @@ def _prepared(
     chosen = list(taken.values())[-1].chosen if taken else old.chosen()
     server = snippets.server_of(workspace.store, chosen)
     snippets.check_exposed(workspace.store, name, server)
+    if moved and not old.keyring.drawing:
+        return _left_by_all(workspace, old, chosen, server, now)
     dropped = workspace.deleted(old.keyring)
     state = replace(old, keyring=membership.without_members(old.keyring, dropped))
     state = neighbours.with_members(workspace, state, taken, now)
@@ -262,6 +277,17 @@ def _prepared(
         _write_snippet(workspace, one, left, now)
     else:
         _publish_nothing(workspace, one, left, now)
+    return one
+
+
+def _left_by_all(
+    workspace: Workspace, state: State, chosen: Options, server: Server, now: datetime
+) -> _Publication:
+    """A keyring whose lineages have all moved to others: its policy stays on record as it is, and the
+    server sends the header at none of their hosts."""
+    one = _Publication(state, chosen, server, {})
+    if server.snippet and server.snippet == state.snippet and state.ledger.current is not None:
+        _write_snippet(workspace, one, None, now)
     return one
 
 
@@ -286,6 +312,7 @@ def _recorded(state: State, chosen: Options, server: Server, now: datetime) -> S
     kind = KINDS[server.kind]
     found = kind.read_policy(text) if text is not None else None
     wanted = _snippet(state, server, now) if current is not None else None
+    # At other hosts the same policy is no edit: lineages came or left, or the snippet is of version 0.1.
     if current is not None and kind.directives(text) != kind.directives(wanted):
         # Pinning was left for good, or somebody edited, removed or moved the snippet: Apache may
         # have loaded what is there.
@@ -331,6 +358,7 @@ def _write_snippet(
     if one.headerless:
         logger.warning("%s", apache.without_headers(server.snippet))
     one.published = before is None or kind.directives(before) != kind.directives(text)
+    one.rewritten = not kind.is_same(before, text)
 
 
 def _left_server(workspace: Workspace, one: _Publication) -> Server | None:
@@ -388,7 +416,7 @@ def _report(workspace: Workspace, one: _Publication, now: datetime) -> Report:
     return Report(
         keyring=state.keyring.name,
         snippet=one.server.snippet,
-        pins=_current(state).pins,
+        pins=_current(state).pins if state.ledger.current else (),
         taken=tuple(one.taken.values()),
         dropped=one.dropped,
         unpinned=state.unpinned(now),
@@ -431,10 +459,10 @@ def _is_settled(state: State, chosen: Options, now: datetime) -> bool:
 
 
 def _is_to_load(one: _Publication) -> bool:
-    """Whether there is something that Apache has not loaded: pins or a certificate."""
+    """Whether there is something that Apache has not loaded: pins, a host or a certificate."""
     members = {member.lineage: member.loaded for member in one.state.keyring.members}
     lives = [taken.live for taken in one.taken.values()]
-    return (one.state.ledger.pending and not one.headerless) or any(
+    return ((one.state.ledger.pending or one.rewritten) and not one.headerless) or any(
         members.get(live.name) != live.fingerprint for live in lives
     )
 

@@ -185,7 +185,7 @@ def _is_published(state: State, policy: Policy, now: datetime) -> bool:
     text = apache.read_snippet(state.snippet)
     kind = servers.kind_of(state.snippet, text)
     wanted = kind.render(state.keyring, None if state.unpinned(now) else policy)
-    return kind.directives(text) == kind.directives(wanted)
+    return kind.is_same(text, wanted)
 
 
 def unpin(workspace: Workspace, name: str, now: datetime, *, undo: bool = False) -> list[str]:

@@ -114,7 +114,8 @@ class Run:
             self.publisher.notice(self._concerned(changed))
 
     def _concerned(self, changed: set[str]) -> list[str]:
-        """The keyrings that have one of these lineages as a neighbour, or are to have it."""
+        """The keyrings that have one of these lineages as a neighbour, or are to have it, and those that
+        one was deleted of: their headers go out at its hosts no more."""
         found = []
         for name in self.workspace.store.names():
             with suppress(DamagedState):  # told by its own lineages
@@ -124,7 +125,8 @@ class Run:
                 near = {one.lineage for one in self.workspace.certificates.at(state.keyring.hosts)}
                 near |= {member.lineage for member in state.keyring.neighbours}
                 enrolled = {member.lineage for member in state.keyring.drawing}
-                if changed & near - enrolled:
+                gone = {one for one in changed & enrolled if self.workspace.store.is_deleted(one)}
+                if changed & near - enrolled or (gone and gone != enrolled):
                     found.append(name)
         return found
 

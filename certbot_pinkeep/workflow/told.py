@@ -45,11 +45,10 @@ def tell_taken(taken: Taken) -> None:
     name, keyring = taken.live.name, taken.chosen.keyring
     if taken.moved_from:
         display_util.notify(
-            f"{name} draws on the keyring {keyring} from now on. When that is so for every "
-            "certificate of its <VirtualHost>, include there the "
-            f"snippet of {keyring} in place of that of {taken.moved_from}, reload Apache, and then "
-            f"run: certbot-pinkeep confirm {keyring} -- until then, and until nobody holds pins of "
-            f"{taken.moved_from} any more, it keeps its present key."
+            f"{name} draws on the keyring {keyring} from now on. {name} keeps its present key until the "
+            f"move is confirmed, and nobody holds pins of {taken.moved_from} any more. If the server's "
+            f"configuration names the snippet of {taken.moved_from}, have it name that of {keyring}, and "
+            f"reload the server. Then confirm the move.\nRun: certbot-pinkeep confirm {keyring}"
         )
     elif taken.joined and not taken.adopted:
         display_util.notify(f"{name} joined the keyring {keyring}.")

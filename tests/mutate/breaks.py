@@ -387,6 +387,18 @@ BREAKS = (
         ("0 if state.unpin or not server.snippet else chosen.max_age", "chosen.max_age"),
         ("if found is not None and not ledger.may_be_served(found):", "if False:"),
     ),
+    # At which hosts a header goes out
+    *_of(
+        "workflow/publish",
+        "published_hosts",
+        ("(one.state.ledger.pending or one.rewritten)", "one.state.ledger.pending"),
+        ("if taken.moved_from:", "if False:"),
+        ("if moved and not old.keyring.drawing:", "if False:"),
+    ),
+    *_of("workflow/requests", "published_hosts", ("kind.is_same(text, wanted)", "True")),
+    *_of("workflow/run", "g2_hosts", (" or (gone and gone != enrolled)", "")),
+    *_of("carriers/servers", "apache", ("return first == second", "return first[0] == second[0]")),
+    *_of("core/keyring", "apache", ("if not member.transferred)", "if member)")),
     *_of(
         "workflow/load",
         "g12_loaded g12_told",
@@ -398,7 +410,10 @@ BREAKS = (
         "carriers/apache",
         "apache atomic",
         ("    _put(before)\n    raise ApacheFailed(", "    raise ApacheFailed("),
-        ("\"expr=%{{HTTPS}} == 'on'\\\"", '\\"'),
+        ('"expr={_OVER_TLS} && ({hosts})"', '"expr=({hosts})"'),
+        ("_LONGEST_PATTERN = 4000", "_LONGEST_PATTERN = 40000"),
+        ("[^.:]+", ".+"),
+        ("[_KEYED.sub(f'\"expr={_OVER_TLS}\"', line) for line in found]", "found"),
         ('.replace("%", "%%")\n    return', "\n    return"),
     ),
     *_of(

@@ -85,7 +85,7 @@ ROWS = [
         "check/local_rules",
         states.moved_to_another_keyring,
         CHECK,
-        "in the <VirtualHost>, reload Apache, and run: certbot-pinkeep confirm ",
+        ", reload Apache, and run: certbot-pinkeep confirm ",
         "certbot-pinkeep confirm",
         sound,
         by_hand=states.reloaded,

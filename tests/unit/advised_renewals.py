@@ -33,7 +33,7 @@ ROWS = [
         "workflow/told",
         states.two,
         MOVE,
-        ", reload Apache, and then run: certbot-pinkeep confirm ",
+        "Then confirm the move.\nRun: certbot-pinkeep confirm ",
         "certbot-pinkeep confirm",
         sound,
         by_hand=states.included,

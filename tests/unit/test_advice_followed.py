@@ -28,7 +28,7 @@ NOT_RUN = {
     "publishes a pin whose key it does not have": "a record that contradicts itself, which is damaged",
     "but that could not be noted for the pinned keys": "what follows a fault of the plugin itself",
     "may be renewing a certificate right now": "no command",
-    "# the keyring's options instead": "a comment that names the help",
+    "Change the keyring's options instead": "a comment that names the help",
     "as 'certbot certificates' names it": "no command, the help of an argument",
     "A hook of certbot runs before that": "no command",
     "renews \N{BULLET} with pinned keys": "nothing is wrong: what the timer runs",

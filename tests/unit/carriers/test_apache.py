@@ -8,12 +8,13 @@ import select
 import shlex
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 
-from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.carriers import apache, servers
 from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.core.errors import BadOption, PublishFailed
 from certbot_pinkeep.core.keyring import Keyring, Member
@@ -41,8 +42,50 @@ def test_snippet_is_what_the_contract_shows() -> None:
     """One Header line, always, with the condition that the connection is TLS."""
     assert headers(apache.render(RING, policy(A, B))) == [
         f'Header always set Public-Key-Pins "pin-sha256=\\"{A}\\"; pin-sha256=\\"{B}\\"; '
-        'max-age=5184000" "expr=%{HTTPS} == \'on\'"'
+        "max-age=5184000\" \"expr=%{HTTPS} == 'on' && "
+        r'(%{HTTP_HOST} =~ m#^(?:example\.com)\.?(?::[0-9]+)?$#i)"'
     ]
+
+
+HOSTS: dict[tuple[str, ...], str] = {
+    ("b.test", "a.test", "A.Test."): r"%{HTTP_HOST} =~ m#^(?:a\.test|b\.test)\.?(?::[0-9]+)?$#i",
+    ("*.a.test",): r"%{HTTP_HOST} =~ m#^(?:[^.:]+\.a\.test)\.?(?::[0-9]+)?$#i",
+    ("2001:db8::1",): r"%{HTTP_HOST} =~ m#^(?:\[2001:db8::1\])\.?(?::[0-9]+)?$#i",
+    # What is no host is nothing that a client could ask for.
+    ("", "a#b.test", 'x" y', "b\u00fccher.test"): "false",
+    (): "false",
+}
+
+
+@pytest.mark.parametrize("hosts", HOSTS)
+def test_condition_names_the_keyrings_hosts(hosts: tuple[str, ...]) -> None:
+    """In an order of their own: what a request asks for decides, not which lineage came first."""
+    members = [Member(str(number), (host,), A) for number, host in enumerate(hosts)]
+    moved = Member("moved", ("moved.test",), A, transferred="other")
+    text = apache.render(replace(RING, members=(*members, moved)), policy(A, B))
+    assert apache.condition(text) == HOSTS[hosts]
+    (line,) = headers(text)
+    assert line.endswith(f"\"expr=%{{HTTPS}} == 'on' && ({HOSTS[hosts]})\"")
+
+
+def test_many_hosts_become_several_patterns() -> None:
+    """None is longer than the 8191 bytes that Apache reads, and each host is in one of them."""
+    hosts = tuple(f"{'a' * 60}.{'b' * 60}.{'c' * 60}.{number:04}.test" for number in range(500))
+    text = apache.render(replace(RING, members=(Member("x", hosts, A),)), policy(A, B))
+    patterns = re.findall("m#([^#]+)#i", apache.condition(text))
+    assert max(map(len, patterns)) < 8000
+    for host in hosts:
+        assert [bool(re.fullmatch(one, host)) for one in patterns].count(True) == 1
+    assert apache.read_policy(text) == policy(A, B)
+
+
+def test_snippet_of_version_01_has_the_same_header_at_no_hosts_of_its_own() -> None:
+    """It goes out wherever an admin has included it."""
+    text = apache.render(RING, policy(A, B))
+    old = re.sub(" && .*", '"', text)
+    assert old != text and apache.read_policy(old) == policy(A, B)
+    assert (apache.directives(old), apache.condition(old)) == (apache.directives(text), "")
+    assert not servers.APACHE.is_same(old, text) and servers.APACHE.is_same(text, text + "# x\n")
 
 
 def test_snippet_explains_itself() -> None:

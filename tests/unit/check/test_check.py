@@ -269,7 +269,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(shown=(replace(SHOWN, headers=()),)),
         CRITICAL,
         "sends no Public-Key-Pins:",
-        "'IncludeOptional /s.conf'",
+        "See that Apache includes /s.conf",
     ),
     "two equal headers": (
         sound(**shows(TRUE_HEADER, TRUE_HEADER)),
@@ -344,7 +344,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(**shows(REPORTS)),
         CRITICAL,
         "no Public-Key-Pins, but Public-Key-Pins-Report-Only",
-        "IncludeOptional",
+        "See that Apache includes /s.conf",
     ),
     "enforces what should only report": (
         sound(REPORTING, **shows(REPORTS, ENFORCING)),
@@ -430,7 +430,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(NEVER_LOADED, shown=(replace(SHOWN, headers=()),)),
         WARNING,
         "Apache is not known to have loaded",
-        "See that the <VirtualHost> includes /s.conf.",
+        "See that Apache includes /s.conf.",
     ),
     "came from another keyring": (
         sound(came=("api",)),
@@ -466,6 +466,12 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(snippet=f"{apache.first_line(RING)}\nHeader always set X y"),
         CRITICAL,
         "the snippet is not what was published",
+        "Run: certbot renew -- it writes the snippet anew",
+    ),
+    "snippet for other hosts": (
+        sound(snippet=apache.render(replace(KEYRING, members=()), POLICY)),
+        CRITICAL,
+        "the snippet sends the pins at other hosts than the keyring's",
         "Run: certbot renew -- it writes the snippet anew",
     ),
     "another file in the place of the snippet": (
@@ -714,6 +720,9 @@ TYPES = Keyring(
 )
 SOUND = {
     "as it should be": sound(),
+    "a snippet of version 0.1, which names no hosts": sound(
+        snippet=apache.render(KEYRING, POLICY).partition(" && ")[0] + '"\n</IfModule>\n'
+    ),
     "pins in another order": sound(**shows((PKP, policy(B, LIVE).header_value))),
     "an offline backup": sound(keyring=with_key(path=None), requests=REQUESTS, keys=()),
     "an offline backup without a CSR": sound(

@@ -228,6 +228,18 @@ def test_g2_neighbour_that_gains_the_host_is_noticed(pinned: Machine) -> None:
     assert own in pinned.published("a").pins
 
 
+def test_lineage_that_was_deleted_leaves_though_the_others_are_in_step(pinned: Machine) -> None:
+    """The header is sent at its hosts no more; a keyring without any other lineage stays as it is."""
+    pinned.issue(API)
+    run(pinned)
+    pinned.keep(API, "a")
+    run(pinned)
+    for name, left in ((API, {WWW}), (WWW, {WWW})):
+        pinned.delete("a" if name == WWW else name)
+        run(pinned)
+        assert set(pinned.state("a").keyring.served_at) == left
+
+
 def test_a_run_without_news_looks_at_file_stamps_only(
     pinned: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
