@@ -51,7 +51,7 @@ from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import load_certificate, load_private_key
 from certbot_pinkeep.core.server_config import ServerConfig
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage import atomic, trust
+from certbot_pinkeep.storage import atomic, settings, trust
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.storage.store import Store
 
@@ -276,7 +276,7 @@ class LocalFiles:
         given = self.cli_ini.options
         if self._unusable(given, "any"):
             return None  # told once
-        values = self.store.values(renewal.name, given, renewal.options)
+        values = settings.values(self.store, renewal.name, given, renewal.options)
         return self._unusable(values, renewal.name, live.names)
 
     def _unusable(

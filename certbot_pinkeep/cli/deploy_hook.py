@@ -16,6 +16,7 @@ from certbot_pinkeep.cli import context, output
 from certbot_pinkeep.cli.parser import Commands, add_command
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import BadKey, PinkeepError
+from certbot_pinkeep.storage import settings
 from certbot_pinkeep.workflow import move, run
 from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.publish import Publisher
@@ -63,7 +64,7 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
     given = options.given(config)
     keyring, values = name, given
     with suppress(PinkeepError, OSError):  # taking it in tells
-        values = workspace.store.values(name, given, renewal.options)
+        values = settings.values(workspace.store, name, given, renewal.options)
         keyring = options.keyring_name(values["keyring"], name)
     # Whatever goes wrong from here on, the certificate is loaded in the end (G12).
     one = run.of(config.config_dir, config.work_dir)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -315,63 +315,6 @@ class Store:
         files = (("renewal", f"{lineage}.conf"), ("live", lineage))
         config_dir = os.path.dirname(self.folder)
         return not any(os.path.exists(os.path.join(config_dir, *one)) for one in files)
-
-    def may_have_had(self, lineage: str, remembered: Mapping[str, str]) -> bool:
-        """Whether a lineage that pinkeep renews may have been pinned before: not, where the keyring
-        that its renewal file names has never had it. Certbot notes that before it is let in.
-
-        :param remembered: the options in its renewal file
-        """
-        named = remembered.get("keyring")
-        return named is None or not self.lacks(named, lineage)
-
-    def lacks(self, name: str, lineage: str) -> bool:
-        """Whether there is a keyring *name* that can be trusted, and it has no such lineage."""
-        with suppress(DamagedState):
-            state = self.load(name)
-            member = state.keyring.member(lineage) if state else None
-            return state is not None and (member is None or not member.enrolled)
-        return False
-
-    def values(
-        self,
-        lineage: str,
-        given: Mapping[str, object],
-        remembered: Mapping[str, str],
-        by_host: Callable[[], str | None] | None = None,
-    ) -> dict[str, object]:
-        """The options that count for a lineage: those given in this run, else what pinkeep 0.1 had certbot
-        store for it, else what its keyring's file has. What was stored before it joins does not count.
-
-        :param given: by their names without ``--pinkeep-``; ``None``: not given
-        :param remembered: what its renewal file has from 0.1
-        :param by_host: finds the keyring of its hosts, where none is named for it and none has it
-        """
-        named = given.get("keyring")
-        named = remembered.get("keyring") if named is None else named
-        if named is None:
-            named = self.keyring_of(lineage) or (by_host() if by_host else None) or lineage
-        keyring = str(named)
-        state = None
-        with suppress(DamagedState):
-            state = self.load(keyring)
-        if state is not None and not self.has(keyring, lineage):
-            remembered = {}  # it joins: these are from another keyring, or from nowhere
-        settings = state.settings if state else self._settings_of(lineage)
-        values = {
-            name: remembered.get(name, settings.get(name)) if value is None else value
-            for name, value in given.items()
-        }
-        values["keyring"] = None if keyring == lineage else keyring
-        return values
-
-    def _settings_of(self, lineage: str) -> Mapping[str, str]:
-        """The options of the keyring that a lineage draws on: a new keyring takes them over."""
-        with suppress(DamagedState):
-            name = self.keyring_of(lineage)
-            state = self.load(name) if name is not None else None
-            return state.settings if state is not None else {}
-        return {}
 
     def check_all(self) -> None:
         """See that every keyring file can be trusted.

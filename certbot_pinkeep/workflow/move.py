@@ -26,6 +26,7 @@ from certbot_pinkeep.core import explain, hostnames, membership
 from certbot_pinkeep.core.errors import DamagedState, OtherKeyring
 from certbot_pinkeep.core.key_and_csr import SavedKey
 from certbot_pinkeep.core.state import State
+from certbot_pinkeep.storage import settings
 from certbot_pinkeep.workflow.accepted import draws, member_of, publishes, refusing
 from certbot_pinkeep.workflow.issue_request import IssueRequest, lowered
 from certbot_pinkeep.workflow.workspace import Names, Workspace
@@ -73,14 +74,14 @@ def values(
     names: Iterable[str],
     now: datetime,
 ) -> dict[str, object]:
-    """The options that count for a lineage, as :meth:`Store.values`.
+    """Return the options that count for a lineage, as :func:`settings.values`.
 
     Its keyring is found by its hosts if none is named for it.
 
     :param names: of its certificate
     """
-    return workspace.store.values(
-        lineage, given, remembered, lambda: keyring_at(workspace, names, now)
+    return settings.values(
+        workspace.store, lineage, given, remembered, lambda: keyring_at(workspace, names, now)
     )
 
 

@@ -175,13 +175,23 @@ class Workspace:
         if lineage not in self._was_pinned:
             renewal = renewal_conf.load(self.config_dir, lineage)
             ours = renewal is not None and renewal.installer == INSTALLER
-            may_have = self.store.may_have_had(lineage, renewal.options if renewal else {})
-            self.note_pinned(lineage, pinned=may_have and (ours or self._is_recorded(lineage)))
+            # Of pinkeep 0.1: certbot notes that before the lineage is let in.
+            named = renewal.options.get("keyring") if renewal is not None else None
+            never = named is not None and self._lacks(named, lineage)
+            self.note_pinned(lineage, pinned=not never and (ours or self._is_recorded(lineage)))
         return self._was_pinned[lineage]
 
     def note_pinned(self, lineage: str, *, pinned: bool) -> None:
         """Note whether pins of a lineage were published before this process began."""
         self._was_pinned[lineage] = pinned
+
+    def _lacks(self, name: str, lineage: str) -> bool:
+        """Return whether there is a keyring *name* that can be trusted and has never had the lineage."""
+        with suppress(DamagedState):
+            state = self.store.load(name)
+            member = state.keyring.member(lineage) if state else None
+            return state is not None and (member is None or not member.enrolled)
+        return False
 
     def _is_recorded(self, lineage: str) -> bool:
         """Return whether any keyring file or its copy says that a lineage draws on the keyring."""

@@ -10,6 +10,7 @@ from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core.errors import NotCovered, NotSafe, OtherKeyring, TypeMissing, Unpinned
 from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.storage import settings
 from certbot_pinkeep.workflow import requests
 from simulated.machine import RSA_KEY, Machine
 from simulated.values import DAY, HOUR, NOW
@@ -334,7 +335,7 @@ def test_options_belong_to_the_keyring(shared: Machine) -> None:
         file.write("pinkeep_max_age = 98\n")
     shared.keep(WWW, KEYRING, NOW + HOUR, max_age=99)
     assert "pinkeep_" not in shared.renewal(API).read_text()
-    values = shared.keeper.store.values(API, {"keyring": KEYRING, "max-age": None}, {})
+    values = settings.values(shared.keeper.store, API, {"keyring": KEYRING, "max-age": None}, {})
     assert values["max-age"] == "99"
 
 
@@ -342,7 +343,7 @@ def test_options_from_before_do_not_count_for_the_keyring_that_is_joined(shared:
     """What is given with the joining itself does."""
     store = shared.keeper.store
     given = {"keyring": KEYRING, "max-age": None, "backup-keys": "3"}
-    values = store.values(API, given, {"max-age": "77"})
+    values = settings.values(store, API, given, {"max-age": "77"})
     assert (values["max-age"], values["backup-keys"]) == (None, "3")
 
 

@@ -1,0 +1,58 @@
+"""Which options count for a lineage.
+
+The rules:
+
+* What is given in this run comes first. Then what pinkeep 0.1 had certbot store for the lineage. Then what
+  the file of its keyring has.
+* What was stored for a lineage before it joins a keyring does not count: it is from another one.
+* A new keyring takes over the options of the keyring that its first lineage comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from certbot_pinkeep.core.errors import DamagedState
+from certbot_pinkeep.storage.store import Store
+
+
+def values(
+    store: Store,
+    lineage: str,
+    given: Mapping[str, object],
+    remembered: Mapping[str, str],
+    by_host: Callable[[], str | None] | None = None,
+) -> dict[str, object]:
+    """Return the options that count.
+
+    :param given: by their names without ``--pinkeep-``; ``None``: not given
+    :param remembered: what the lineage's renewal file has from 0.1
+    :param by_host: finds the keyring of the lineage's hosts, if none is named for it and none has it
+    """
+    named = given.get("keyring")
+    named = remembered.get("keyring") if named is None else named
+    if named is None:
+        named = store.keyring_of(lineage) or (by_host() if by_host else None) or lineage
+    keyring = str(named)
+    state = None
+    with suppress(DamagedState):
+        state = store.load(keyring)
+    if state is not None and not store.has(keyring, lineage):
+        remembered = {}
+    settings = state.settings if state else _settings_of(store, lineage)
+    found = {
+        name: remembered.get(name, settings.get(name)) if value is None else value
+        for name, value in given.items()
+    }
+    found["keyring"] = None if keyring == lineage else keyring
+    return found
+
+
+def _settings_of(store: Store, lineage: str) -> Mapping[str, str]:
+    """Return the options of the keyring that a lineage draws on."""
+    with suppress(DamagedState):
+        name = store.keyring_of(lineage)
+        state = store.load(name) if name is not None else None
+        return state.settings if state is not None else {}
+    return {}
