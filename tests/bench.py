@@ -196,7 +196,7 @@ def renew_all(folder: Path, names: list[str], renewed: bool) -> float:
 def look(folder: Path, name: str) -> Live:
     """What is live."""
     live = folder / "config" / "live" / name
-    return lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
+    return lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple=False)
 
 
 def bench_check(folder: Path, count: int, rounds: int) -> None:
@@ -325,7 +325,9 @@ def keep(folder: Path, live: Path, max_age: int, now: datetime) -> float:
     values: dict[str, object] = {"configtest-command": "true", "reload-command": "true"}
     values["max-age"] = max_age
     chosen = options.parse(values, live.name)
-    seen = lineage.look(live.name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
+    seen = lineage.look(
+        live.name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple=False
+    )
     keeper = Keeper(str(folder / "config"), str(folder / "work"))
     began = time.perf_counter()
     keeper.keep(seen, chosen, now)
@@ -349,7 +351,9 @@ def adopt(folder: Path, count: int) -> None:
         live = make_lineage(folder / "config", name)
         values: dict[str, object] = dict.fromkeys(OPTIONS)
         values |= {"configtest-command": "true", "reload-command": "true"}
-        seen = lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
+        seen = lineage.look(
+            name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple=False
+        )
         keeper.keep(seen, options.parse(values, name), clock.now())
 
 

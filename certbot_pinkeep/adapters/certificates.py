@@ -95,7 +95,9 @@ class Certificates:
         keys = {key for host in hosts for key in (host, _above(host))}
         near = {seen.lineage: seen for key in keys for seen in self._by_name.get(key, ())}
         return [
-            near[name] for name in sorted(near) if hostnames.covered(hosts, near[name].names, False)
+            near[name]
+            for name in sorted(near)
+            if hostnames.covered(hosts, near[name].names, subdomains=False)
         ]
 
     def _lineages(self) -> list[str]:

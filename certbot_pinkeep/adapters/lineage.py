@@ -69,7 +69,7 @@ class Live:
         return _content(self.cert_path), _content(chain)
 
 
-def look(name: str, cert_path: str, key_path: str, must_staple: bool) -> Live:
+def look(name: str, cert_path: str, key_path: str, *, must_staple: bool) -> Live:
     """Look at a lineage's live certificate.
 
     :param cert_path: ``live/NAME/cert.pem``

@@ -73,7 +73,7 @@ class Way:
 class _Stop(Exception):
     """A look that ends early."""
 
-    def __init__(self, stopped: Stopped, error: str, absent: bool = False) -> None:
+    def __init__(self, stopped: Stopped, error: str, *, absent: bool = False) -> None:
         super().__init__(error)
         self.stopped = stopped
         self.error = error
@@ -338,7 +338,7 @@ def _resolved(address: tuple[str, int], deadline: Deadline) -> list[Address]:
     try:
         return tls.resolved(*address, deadline)
     except tls.NoAddress as error:
-        raise _Stop("unreachable", error.error, error.absent) from error
+        raise _Stop("unreachable", error.error, absent=error.absent) from error
 
 
 def _ask(connection: socket.socket, host: str, deadline: Deadline) -> Headers:

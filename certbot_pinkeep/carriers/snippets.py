@@ -72,7 +72,7 @@ def server_of(store: Store, chosen: Options, hosts: tuple[str, ...] = ()) -> Ser
     :raises BadOption: when an option cannot be used on this machine
     :raises PinkeepError: when the snippet cannot be written, or not be read
     """
-    options.check_report_host(chosen.report_uri, hosts, chosen.include_subdomains)
+    options.check_report_host(chosen.report_uri, hosts, subdomains=chosen.include_subdomains)
     if chosen.snippet_dir is not None:
         apache.check_snippet_dir(chosen.snippet_dir)
         _check_foreign(store, chosen.snippet_dir)

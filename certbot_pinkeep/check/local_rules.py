@@ -272,7 +272,8 @@ def _csrs(seen: Seen) -> Iterator[Finding]:
             for one in seen.lineages
             if one.live is not None
             and one.live.key_type == key.kind.key_type
-            and csr_request(key.pin, one.live.names, one.must_staple) not in seen.requests
+            and csr_request(key.pin, one.live.names, must_staple=one.must_staple)
+            not in seen.requests
         ]
         if lacking:
             yield _warning(
@@ -442,7 +443,8 @@ def _subdomains(seen: Seen) -> Iterator[Finding]:
     below = [
         other.lineage
         for other in seen.others
-        if hostnames.covered(keyring.hosts, other.names, True) and other.pin not in policy.pins
+        if hostnames.covered(keyring.hosts, other.names, subdomains=True)
+        and other.pin not in policy.pins
     ]
     if policy.include_subdomains and below:
         yield replace(

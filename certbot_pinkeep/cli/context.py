@@ -151,7 +151,7 @@ def enrol(
     :param remember: notes how the lineage is renewed; ``None``: nothing is noted
     """
     name = renewal.name
-    live = lineage.look(name, renewal.cert_path, renewal.key_path, renewal.must_staple)
+    live = lineage.look(name, renewal.cert_path, renewal.key_path, must_staple=renewal.must_staple)
     now = clock.now()
     also = {**options.given(config), **(also or {})}
     values = move.values(workspace, name, also, renewal.options, names=live.names, now=now)

@@ -181,7 +181,9 @@ def _check(
     :raises PinkeepError: if it is not
     """
     given = {**options.given(config), **also}
-    live = lineage.look(renewal.name, renewal.cert_path, renewal.key_path, renewal.must_staple)
+    live = lineage.look(
+        renewal.name, renewal.cert_path, renewal.key_path, must_staple=renewal.must_staple
+    )
     values = move.values(
         workspace, renewal.name, given, renewal.options, names=live.names, now=clock.now()
     )

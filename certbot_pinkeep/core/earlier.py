@@ -115,7 +115,7 @@ def found(
         valid_for, pin = _facts(one.certificate)
         answered.add(one.host)
         unseen.pop(one.host, None)
-        if not any(hostnames.holds(name, one.host, False) for name in valid_for):
+        if not any(hostnames.holds(name, one.host, subdomains=False) for name in valid_for):
             continue
         if not is_held(pin):
             foreign += [one.host] if header is not None else []
@@ -140,6 +140,7 @@ def recorded(
     state: State,
     seen: Found,
     kind: KeyKind,
+    *,
     saved: Callable[[str], SavedKey | None],
     no_backups: Iterable[str],
     now: datetime,

@@ -214,7 +214,7 @@ class OtherKeyring(LocksOut):
 class NotCovered(PinkeepError):
     """Publishing includeSubDomains would lock out clients of other lineages of this machine (G2)."""
 
-    def __init__(self, keyring: str, others: list[str], published: bool) -> None:
+    def __init__(self, keyring: str, others: list[str], *, published: bool) -> None:
         happens = (
             "Clients that hold the pins of the hosts above refuse them. pinkeep published includeSubDomains "
             "already, and goes on with it."

@@ -128,7 +128,13 @@ def not_yet_issued(name: str, decision: Decision) -> str:
 
 
 def not_added(
-    keyring: Keyring, ledger: Ledger, lineage: str, added: tuple[str, ...], pin: str, now: datetime
+    keyring: Keyring,
+    ledger: Ledger,
+    lineage: str,
+    *,
+    added: tuple[str, ...],
+    pin: str,
+    now: datetime,
 ) -> str:
     """Tell that a certificate cannot have names at which its key locks clients out (G2).
 
@@ -197,13 +203,13 @@ def recorded(
 
 
 def promise(
-    name: str, decision: Decision, force: bool = False, apart: Mapping[str, str] | None = None
+    name: str, decision: Decision, *, force: bool = False, apart: Mapping[str, str] | None = None
 ) -> str:
     """Tell what the next renewal does after a rollover was recorded.
 
     :param apart: the lineages that ``certbot renew`` does not roll over, and what keeps it from that
     """
-    told = _promise(name, decision, force)
+    told = _promise(name, decision, force=force)
     return joined(told, *rolled_by(apart or {}))
 
 
@@ -218,7 +224,7 @@ def rolled_by(apart: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _promise(name: str, decision: Decision, force: bool) -> str:
+def _promise(name: str, decision: Decision, *, force: bool) -> str:
     if decision.best is None:
         return joined(f"The keyring {name} rolls over after it has a backup key.", _RENEW)
     pin = decision.best.pin
@@ -268,6 +274,7 @@ def locked_in(
     name: str,
     decision: Decision,
     ledger: Ledger,
+    *,
     now: datetime,
     new: bool = False,
     lineage: str = "NAME",
@@ -294,18 +301,18 @@ def locked_in(
             "Ask for the certificate again after that." if new else stays,
             when_safe(name, decision.safety),
             _if_lost(name, decision),
-            _forced(name, available, ledger, now, new) if available else "",
+            _forced(name, available, ledger, now, new=new) if available else "",
         )
     forced = available if best.offline else best
     return joined(
         f"{told} No backup is safe yet: {decision.safety.why}.",
         stays,
         when_safe(name, decision.safety),
-        _forced(name, forced, ledger, now, new) if forced else _if_lost(name, decision),
+        _forced(name, forced, ledger, now, new=new) if forced else _if_lost(name, decision),
     )
 
 
-def _forced(name: str, best: Key, ledger: Ledger, now: datetime, new: bool) -> str:
+def _forced(name: str, best: Key, ledger: Ledger, now: datetime, *, new: bool) -> str:
     """Tell which command forces which backup, and which clients it locks out until when (G3)."""
     return joined(
         f"The least bad backup is the key with the pin {best.pin}. {announcement(best, ledger, now)}",

@@ -46,7 +46,7 @@ def ended(name: str, release: Release) -> str:
 
 
 def refused(
-    keyring: str, lineage: str, pin: str, ledger: Ledger, now: datetime, safety: Safety | None
+    keyring: str, lineage: str, pin: str, *, ledger: Ledger, now: datetime, safety: Safety | None
 ) -> str:
     """Tell that a lineage joins a keyring with a key that clients do not know yet.
 
@@ -64,7 +64,7 @@ def refused(
 
 
 def drawing_on(
-    keyring: str, lineage: str, names: tuple[str, ...] = (), renewed: bool = False
+    keyring: str, lineage: str, names: tuple[str, ...] = (), *, renewed: bool = False
 ) -> str:
     """Tell how to move a lineage to the keyring of its hosts.
 
@@ -93,7 +93,7 @@ def own_certificate(keyring: str, other: str, names: tuple[str, ...]) -> str:
 
 
 def to_merge(
-    keyring: str, other: str, lineage: str, host: str, stays: str | None, both: bool
+    keyring: str, other: str, lineage: str, host: str, *, stays: str | None, both: bool
 ) -> str:
     """Tell that a lineage cannot be enrolled, because two keyrings pin its names.
 

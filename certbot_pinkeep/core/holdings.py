@@ -103,7 +103,7 @@ class Release:
 
     def binds_at(self, hosts: Iterable[str] | None) -> bool:
         """Whether it binds at any of these names; ``None``: at any name at all."""
-        return _binds_at(self.hosts, hosts, self.subdomains)
+        return _binds_at(self.hosts, hosts, subdomains=self.subdomains)
 
     def known_by(self, now: datetime) -> Release:
         """The same, recorded at *now* at the latest."""
@@ -152,11 +152,13 @@ class Entry:
 
     def binds_at(self, hosts: Iterable[str] | None) -> bool:
         """Whether it binds whom it binds at any of these names; ``None``: at any name at all."""
-        return bool(self.policy.binding) and _binds_at(self.hosts, hosts, self.subdomains)
+        return bool(self.policy.binding) and _binds_at(
+            self.hosts, hosts, subdomains=self.subdomains
+        )
 
     def is_served_at(self, hosts: Iterable[str]) -> bool:
         """Whether it may be served at any of these names, whomever it binds."""
-        return self.replaced is None and _binds_at(self.hosts, hosts, self.subdomains)
+        return self.replaced is None and _binds_at(self.hosts, hosts, subdomains=self.subdomains)
 
     def may_bind(self, now: datetime) -> bool:
         """Whether a client may still hold it at *now*, or get it."""
@@ -243,7 +245,7 @@ class ZoneEntry:
 
     def binds_at(self, hosts: Iterable[str] | None) -> bool:
         """Whether it binds at any of these names; ``None``: at any name at all."""
-        return _binds_at(self.hosts, hosts, self.subdomains)
+        return _binds_at(self.hosts, hosts, subdomains=self.subdomains)
 
     def may_bind(self, now: datetime) -> bool:
         """Whether a client may still hold it at *now*, or get it."""
@@ -277,8 +279,10 @@ Holding = Entry | Release | ZoneEntry
 One = TypeVar("One", bound=Holding)
 
 
-def _binds_at(served: tuple[str, ...], hosts: Iterable[str] | None, subdomains: bool) -> bool:
-    return not served or hosts is None or bool(hostnames.covered(served, hosts, subdomains))
+def _binds_at(served: tuple[str, ...], hosts: Iterable[str] | None, *, subdomains: bool) -> bool:
+    return (
+        not served or hosts is None or bool(hostnames.covered(served, hosts, subdomains=subdomains))
+    )
 
 
 def without(known: Iterable[One], gone: Collection[str]) -> list[One]:

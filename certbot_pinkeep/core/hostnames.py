@@ -42,17 +42,17 @@ def hosts(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found for name in names if (found := host(name)) is not None))
 
 
-def covers(host: str, name: str, subdomains: bool) -> bool:
+def covers(host: str, name: str, *, subdomains: bool) -> bool:
     """Whether a policy that is served at *host* binds at *name*, or at a host that *name* stands
     for.
 
     :param host: a name of a certificate, in lower case; so is *name*
     :param subdomains: whether the policy has includeSubDomains
     """
-    return _stands_for(name, host) or holds(host, name, subdomains)
+    return _stands_for(name, host) or holds(host, name, subdomains=subdomains)
 
 
-def holds(host: str, name: str, subdomains: bool) -> bool:
+def holds(host: str, name: str, *, subdomains: bool) -> bool:
     """Whether a policy that is served at *host* binds at *name*, at every host that it stands for.
 
     :param host: as for :func:`covers`, and the rest, too
@@ -65,10 +65,12 @@ def holds(host: str, name: str, subdomains: bool) -> bool:
     return subdomains and bool(below) and (host == domain or "." in below)
 
 
-def covered(hosts: Iterable[str], names: Iterable[str], subdomains: bool) -> list[str]:
+def covered(hosts: Iterable[str], names: Iterable[str], *, subdomains: bool) -> list[str]:
     """Those of the names at which a policy binds that is served at the hosts."""
     served = tuple(hosts)
-    return [name for name in names if any(covers(host, name, subdomains) for host in served)]
+    return [
+        name for name in names if any(covers(host, name, subdomains=subdomains) for host in served)
+    ]
 
 
 def _stands_for(wildcard: str, name: str) -> bool:

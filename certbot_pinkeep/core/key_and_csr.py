@@ -49,7 +49,7 @@ class CsrRequest:
     must_staple: bool
 
 
-def csr_request(pin: str, names: Iterable[str], must_staple: bool) -> CsrRequest:
+def csr_request(pin: str, names: Iterable[str], *, must_staple: bool) -> CsrRequest:
     """A request, with the names in the form in which they are compared."""
     return CsrRequest(pin, frozenset(name.lower() for name in names), must_staple)
 
@@ -63,12 +63,12 @@ def names_of(
     :raises BadKey: when they cannot be read
     """
     try:
-        return _names_of(subject, extensions, common_name)
+        return _names_of(subject, extensions, common_name=common_name)
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise BadKey(f"its names cannot be read: {error}") from error
 
 
-def _names_of(subject: x509.Name, extensions: x509.Extensions, common_name: bool) -> list[str]:
+def _names_of(subject: x509.Name, extensions: x509.Extensions, *, common_name: bool) -> list[str]:
     found: list[str] = []
     if common_name:
         found += [str(name.value) for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]

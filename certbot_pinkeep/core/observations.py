@@ -148,7 +148,7 @@ class Certificate:
 
     def is_for(self, host: str) -> bool:
         """Whether it is for that host."""
-        return any(hostnames.covers(name, host, False) for name in self.names)
+        return any(hostnames.covers(name, host, subdomains=False) for name in self.names)
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class Seen:
         return tuple(
             host
             for host in dict.fromkeys(hosts)
-            if not any(hostnames.covers(host, one, False) for one in sending)
+            if not any(hostnames.covers(host, one, subdomains=False) for one in sending)
         )
 
     @property

@@ -294,7 +294,7 @@ def keyring_name(value: object, lineage: str) -> str:
     return name
 
 
-def check_report_host(uri: str | None, hosts: tuple[str, ...], subdomains: bool) -> None:
+def check_report_host(uri: str | None, hosts: tuple[str, ...], *, subdomains: bool) -> None:
     """See that reports do not go to a host that the keyring covers: a client that refuses the host
     could not report there (RFC 7469 §2.1.4).
 
@@ -304,7 +304,7 @@ def check_report_host(uri: str | None, hosts: tuple[str, ...], subdomains: bool)
         return
     target = (urlsplit(uri).hostname or "").lower().rstrip(".")
     for host in hosts:
-        if hostnames.covers(host, target, subdomains):
+        if hostnames.covers(host, target, subdomains=subdomains):
             raise BadOption(
                 "--pinkeep-report-uri",
                 uri,

@@ -108,7 +108,9 @@ def listed_ports(
     """
     chosen = tuple(choices)
     foreign = tuple(
-        one for one in chosen if one.host and not hostnames.covered((one.host,), hosts, False)
+        one
+        for one in chosen
+        if one.host and not hostnames.covered((one.host,), hosts, subdomains=False)
     )
     return ports_of((one for one in chosen if one not in foreign), hosts), foreign
 
@@ -249,6 +251,7 @@ def is_due(
     known: frozenset[str],
     services: Iterable[Service],
     ports: Iterable[Port],
+    *,
     ledger: Ledger,
     now: datetime,
 ) -> bool:

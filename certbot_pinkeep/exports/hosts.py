@@ -48,8 +48,8 @@ def _pinned_name(pinned: Pinned, written: str) -> str:
             "with other letters in its form xn--…. Nothing was written."
         )
     subdomains = pinned.policy.include_subdomains
-    if not any(hostnames.holds(one, host, subdomains) for one in pinned.hosts):
-        below = [one for one in pinned.hosts if hostnames.covers(one, host, subdomains)]
+    if not any(hostnames.holds(one, host, subdomains=subdomains) for one in pinned.hosts):
+        below = [one for one in pinned.hosts if hostnames.covers(one, host, subdomains=subdomains)]
         why = (
             f"the keyring {pinned.name} does not pin every host that it stands for, only {', '.join(below)}"
             if below

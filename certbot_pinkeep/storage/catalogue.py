@@ -99,7 +99,7 @@ class Catalogue:
         """Whether nothing has changed since the keyrings were looked at."""
         return self._seen is not None and self._seen == self._state()
 
-    def changed(self, current: bool, name: str = "", found: Found | None = None) -> None:
+    def changed(self, *, current: bool, name: str = "", found: Found | None = None) -> None:
         """Take over what pinkeep has just written, while it holds the lock.
 
         :param current: what :meth:`is_current` said before that

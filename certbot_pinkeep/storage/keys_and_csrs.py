@@ -307,7 +307,7 @@ def _made(kind: KeyKind) -> bytes:
     return crypto_util.make_key(key_type="ecdsa", elliptic_curve=kind.detail)
 
 
-def make_csr(key_pem: bytes, names: Iterable[str], must_staple: bool) -> bytes:
+def make_csr(key_pem: bytes, names: Iterable[str], *, must_staple: bool) -> bytes:
     """A new CSR in PEM for the names, in their order; IP addresses among them."""
     domains, addresses = [], []
     for name in names:

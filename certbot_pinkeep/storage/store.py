@@ -227,7 +227,7 @@ class Store:
         stamp = self._stamp(name)
         self._loaded[name] = (stamp, state)
         found = Found(stamp, [state], whole=not state.ledger.in_doubt)
-        self._catalogue.changed(current, name, found)
+        self._catalogue.changed(current=current, name=name, found=found)
         return state
 
     def _add_to_history(self, state: State) -> None:
@@ -275,7 +275,7 @@ class Store:
         if self.shadow:
             current = self._catalogue.is_current()
             if self.shadow.tick(now):
-                self._catalogue.changed(current)
+                self._catalogue.changed(current=current)
 
     def set_clock(self, now: datetime) -> None:
         """Note in the shadow that *now* is now, whatever it has."""

@@ -107,7 +107,9 @@ class _Enrolment:
             self._sweep()
             old = workspace.load_state(chosen.keyring, now)
             others = old.keyring.hosts if old else ()
-            options.check_report_host(chosen.report_uri, others, chosen.include_subdomains)
+            options.check_report_host(
+                chosen.report_uri, others, subdomains=chosen.include_subdomains
+            )
             store.tick(now)
             origin = move.origin(workspace, live.name, chosen.keyring)
             state, csr_paths = self._staged(_with_settings(self._enrolled(old, origin), chosen))
@@ -293,7 +295,10 @@ class _Enrolment:
         primary = state.keyring.primary(live.kind.key_type)
         safety = rollover.safety(primary, state.ledger, now, live.names) if primary else None
         name = state.keyring.name
-        logger.warning("%s", explain.refused(name, live.name, live.pin, state.ledger, now, safety))
+        logger.warning(
+            "%s",
+            explain.refused(name, live.name, live.pin, ledger=state.ledger, now=now, safety=safety),
+        )
 
     def _take_out_options(self, old: State | None, state: State) -> None:
         """Take the options of pinkeep 0.1 out of the renewal files of the other lineages, if the keyring's

@@ -99,7 +99,7 @@ class Given:
             name,
             os.path.join(folder, "cert.pem"),
             os.path.join(folder, "privkey.pem"),
-            bool(self.config.must_staple),
+            must_staple=bool(self.config.must_staple),
         )
 
     def forget_unusable(self, name: str, error: BadOption) -> None:

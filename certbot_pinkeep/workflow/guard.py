@@ -202,7 +202,7 @@ class Guard:
     def _take_in(self, name: str) -> None:
         issued = self._certificate is not None
         with told.plain_errors():
-            turn = self._turn(name, issued)
+            turn = self._turn(name, issued=issued)
             self.run.note(turn)
             try:
                 taken = self.run.enrol(
@@ -225,7 +225,7 @@ class Guard:
             renewal_conf.keep_key(self.config.config_dir, name)
             renewal_conf.take_out(self.config.config_dir, name)
 
-    def _turn(self, name: str, issued: bool) -> Turn:
+    def _turn(self, name: str, *, issued: bool) -> Turn:
         """The turn of a lineage, by those options that can be used."""
         cert_path = os.path.join(self.config.live_dir, name, "cert.pem")
         keyring, values = name, options.given(self.config)

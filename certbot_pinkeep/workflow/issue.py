@@ -219,7 +219,9 @@ def _check_added(request: IssueRequest, state: State, pin: str) -> None:
     added, ledger, now = request.added, state.ledger, request.now
     if added and rollover.locked_out(pin, ledger, now, added):
         lineage = request.renewed.name
-        raise NotAccepted(explain.not_added(state.keyring, ledger, lineage, added, pin, now))
+        raise NotAccepted(
+            explain.not_added(state.keyring, ledger, lineage, added=added, pin=pin, now=now)
+        )
 
 
 def _chosen_key(workspace: Workspace, request: IssueRequest, state: State) -> SavedKey:
@@ -270,7 +272,7 @@ def _waiting(workspace: Workspace, request: IssueRequest) -> KeyAndCsr | None:
     :raises BadKey: when there are several of different keys
     """
     folders, kind = workspace.folders, request.kind
-    wanted = csr_request("", request.names, request.must_staple)
+    wanted = csr_request("", request.names, must_staple=request.must_staple)
     found = []
     for saved, csr in folders.saved_csrs().items():
         if replace(saved, pin="") != wanted or _is_in_use(workspace, saved.pin):
@@ -297,7 +299,7 @@ def _is_in_use(workspace: Workspace, pin: str) -> bool:
 def _binds(request: IssueRequest, state: State) -> bool:
     """Whether clients may hold pins of the keyring at one of the names."""
     hosts, ledger, now = request.hosts, state.ledger, request.now
-    if ledger.uncertainty(now) and hostnames.covered(state.keyring.hosts, hosts, True):
+    if ledger.uncertainty(now) and hostnames.covered(state.keyring.hosts, hosts, subdomains=True):
         return True
     return any(one.may_bind(now) and one.binds_at(hosts) for one in ledger.holdings)
 
@@ -349,7 +351,7 @@ def _decide(
         raise NotSafe(explain.not_yet_issued(name, decision))
     if decision.key is None:
         one = next((member.lineage for member in keyring.drawing), "NAME")
-        raise Compromised(explain.locked_in(name, decision, ledger, now, new, one))
+        raise Compromised(explain.locked_in(name, decision, ledger, now=now, new=new, lineage=one))
     if decision.held and request.asked:
         raise NotSafe(explain.refusal(name, decision))
     if decision.held:
@@ -396,9 +398,9 @@ def _next_best(
 
 def _with_csr(workspace: Workspace, request: IssueRequest, key: SavedKey) -> KeyAndCsr:
     folders, names, must_staple = workspace.folders, list(request.names), request.must_staple
-    csr = folders.saved_csrs().get(csr_request(key.pin, names, must_staple))
+    csr = folders.saved_csrs().get(csr_request(key.pin, names, must_staple=must_staple))
     if csr is None:
-        pem = keys_and_csrs.make_csr(key.pem, names, must_staple)
+        pem = keys_and_csrs.make_csr(key.pem, names, must_staple=must_staple)
         csr = SavedCsr(None, pem) if request.dry_run else _save_csr(workspace, pem)
     return KeyAndCsr(folders.absolute(key.path), key.pem, csr, key.pin)
 

@@ -61,7 +61,7 @@ def keyring_at(workspace: Workspace, names: Iterable[str], now: datetime) -> str
             enrolled = _enrolled_hosts(workspace, state, hosts, now)
             pinned = len([one for one in hosts if _pins(state, enrolled, one, now)])
             if pinned:
-                found[keyring] = len(hostnames.covered(enrolled, hosts, False)), pinned
+                found[keyring] = len(hostnames.covered(enrolled, hosts, subdomains=False)), pinned
     return max(found, key=lambda one: found[one], default=None)
 
 
@@ -96,7 +96,7 @@ def _pins(state: State, enrolled: Iterable[str], name: str, now: datetime) -> bo
 
     :param enrolled: the hosts of its lineages, whatever binds there now
     """
-    return bool(hostnames.covered(enrolled, (name,), False)) or any(
+    return bool(hostnames.covered(enrolled, (name,), subdomains=False)) or any(
         one.binds_at((name,)) for one in state.ledger.holdings if one.hosts and one.may_bind(now)
     )
 
@@ -106,7 +106,7 @@ def _enrolled_hosts(workspace: Workspace, state: State, names: Names, now: datet
     return [
         host
         for member in (() if state.unpinned(now) else state.keyring.drawing)
-        if hostnames.covered(member.hosts, names, False)
+        if hostnames.covered(member.hosts, names, subdomains=False)
         and not workspace.store.is_deleted(member.lineage)
         for host in member.hosts
     ]
@@ -229,7 +229,9 @@ def _mend_of(workspace: Workspace, state: State, host: str, claim: Claim, now: d
         own = tuple(name for name in names if pinned_host(workspace, state, (name,), now))
         return explain.own_certificate(keyring, other, own)
     hosts = {member.lineage: member.hosts for member in workspace.drawing(state.keyring)}
-    stays = next((n for n, h in hosts.items() if hostnames.covered(h, (host,), True)), None)
+    stays = next(
+        (n for n, h in hosts.items() if hostnames.covered(h, (host,), subdomains=True)), None
+    )
     here = any(publishes(one, pin) for one in own_states)
     mine = any(draws(one, lineage) for one in own_states)
     if mine and not here:
@@ -239,7 +241,7 @@ def _mend_of(workspace: Workspace, state: State, host: str, claim: Claim, now: d
     if mine and left and stays and not publishes(state, pin):
         return explain.to_split(lineage, theirs, left, stays)
     both = here and publishes(state, pin)
-    return explain.to_merge(keyring, other, lineage, host, stays, both)
+    return explain.to_merge(keyring, other, lineage, host, stays=stays, both=both)
 
 
 def _has_come_from(state: State, claim: Claim) -> bool:
@@ -261,7 +263,7 @@ def _has_moved(state: State, names: Names, keyring: str) -> bool:
         if member.transferred == keyring
         for host in member.hosts
     ]
-    return len(hostnames.covered(moved, names, False)) == len(names)
+    return len(hostnames.covered(moved, names, subdomains=False)) == len(names)
 
 
 # How it changes
@@ -319,7 +321,7 @@ def left_behind(workspace: Workspace, state: State, hosts: Names) -> list[str]:
     return [
         member.lineage
         for member in workspace.drawing(state.keyring)
-        if hostnames.covered(member.hosts, hosts, subdomains)
+        if hostnames.covered(member.hosts, hosts, subdomains=subdomains)
     ]
 
 

@@ -58,7 +58,7 @@ def with_members(
         if pin == member.pin:
             continue
         try:
-            live = lineage.look(member.lineage, cert, key, False)
+            live = lineage.look(member.lineage, cert, key, must_staple=False)
         except BadKey as error:
             raise _not_pinnable(state, member.lineage, pin, error) from error
         if not is_accepted(state, live, now) and not state.unpinned(now):
@@ -90,7 +90,7 @@ def with_neighbours(workspace: Workspace, state: State, now: datetime) -> State:
         ),
     )
     for one in found:
-        hosts = tuple(hostnames.covered(one.names, keyring.hosts, False))
+        hosts = tuple(hostnames.covered(one.names, keyring.hosts, subdomains=False))
         member = keyring.member(one.lineage)
         if member is not None and (member.pin, member.hosts) == (one.pin, hosts):
             continue
@@ -125,7 +125,7 @@ def _with_neighbour(
     :raises BadKey: when it cannot be pinned
     """
     path = workspace.live_file(one.lineage, "privkey")
-    live = lineage.look(one.lineage, one.cert_path, path, False)
+    live = lineage.look(one.lineage, one.cert_path, path, must_staple=False)
     compromised = workspace.is_compromised(live.pin)
     key = Key(live.pin, live.kind, "in-service", None, live.since, live.since)
     first = live.kind.key_type not in keyring.key_types() and not compromised

@@ -82,7 +82,9 @@ def ask(
             if force:
                 more = refused and who == explain.NOBODY
                 told.append(explain.refused_already(name, refused) if more else who)
-            told.append(explain.promise(name, decision, force, workspace.apart(keyring)))
+            told.append(
+                explain.promise(name, decision, force=force, apart=workspace.apart(keyring))
+            )
         workspace.store.save(replace(state, keyring=keyring))
         workspace.store.spread(keyring)
     ready = all(decision.rolls_over for decision in decisions)
@@ -98,7 +100,7 @@ def _refusal(
     """
     if any(one.due == "compromised" for one in held):
         one = next((member.lineage for member in keyring.drawing), "NAME")
-        why = explain.locked_in(keyring.name, held[0], ledger, now, lineage=one)
+        why = explain.locked_in(keyring.name, held[0], ledger, now=now, lineage=one)
         return Compromised(" ".join([*lost, why]))
     return NotSafe(" ".join([*lost, explain.refusal(keyring.name, held[0])]))
 

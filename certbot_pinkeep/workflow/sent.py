@@ -81,7 +81,9 @@ def with_sent(
     chain = pins.pins_of_certificates(live.certificates()[1])
     name = state.keyring.name
     known = {*before.keyring.hosts, *before.ledger.sending(now)} if before else set()
-    seen = earlier.recorded(state, sent, live.kind, workspace.found_key, chain, now)
+    seen = earlier.recorded(
+        state, sent, live.kind, saved=workspace.found_key, no_backups=chain, now=now
+    )
     told = earlier.told(name, state, seen, sent, now)
     if state.settings.get("header") == options.NO_HEADER:
         known |= {*sent.unseen, *sent.silent}

@@ -162,7 +162,7 @@ def csrs_of(workspace: Workspace, keyring: Keyring, live: Live) -> list[str]:
     for key in keyring.keys:
         if key.role not in ("primary", "backup") or key.kind.key_type != live.kind.key_type:
             continue
-        csr = index.get(csr_request(key.pin, live.requested, live.must_staple))
+        csr = index.get(csr_request(key.pin, live.requested, must_staple=live.must_staple))
         if csr is None and key.offline:
             continue
         if csr is None:
@@ -181,7 +181,7 @@ def save_csrs(workspace: Workspace, keyring: Keyring) -> None:
             renewal = renewal_conf.load(workspace.config_dir, member.lineage)
             if renewal is not None:
                 paths = renewal.cert_path, renewal.key_path
-                live = lineage.look(member.lineage, *paths, renewal.must_staple)
+                live = lineage.look(member.lineage, *paths, must_staple=renewal.must_staple)
                 csrs_of(workspace, keyring, live)
         except PinkeepError as error:
             logger.debug("%s", error)  # its own turn tells
@@ -190,7 +190,7 @@ def save_csrs(workspace: Workspace, keyring: Keyring) -> None:
 def _made_csr(workspace: Workspace, key: Key, live: Live) -> SavedCsr | None:
     try:
         pem = workspace.load_key(key).pem
-        pem = keys_and_csrs.make_csr(pem, live.requested, live.must_staple)
+        pem = keys_and_csrs.make_csr(pem, live.requested, must_staple=live.must_staple)
     except BadKey as error:
         logger.error("%s", error)  # the primary's: a handover copes with that
         return None

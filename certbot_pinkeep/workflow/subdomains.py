@@ -35,7 +35,7 @@ def publishable(
         and current.policy.include_subdomains
         and all(_is_refused_below(state, one, now) for one in others)
     )
-    error = NotCovered(state.keyring.name, [one.lineage for one in others], stays)
+    error = NotCovered(state.keyring.name, [one.lineage for one in others], published=stays)
     return error, chosen if stays else replace(chosen, include_subdomains=False)
 
 
@@ -53,7 +53,7 @@ def _not_covered(workspace: Workspace, keyring: Keyring) -> list[Seen]:
     for one in workspace.certificates.all():
         if one.lineage in members:
             continue
-        below = tuple(hostnames.covered(keyring.hosts, one.names, True))
+        below = tuple(hostnames.covered(keyring.hosts, one.names, subdomains=True))
         elsewhere = workspace.store.keyring_of
         if below and (one.pin not in published or elsewhere(one.lineage) is not None):
             found.append(replace(one, names=below))

@@ -178,7 +178,7 @@ def _is_due(state: State, listed: Sequence[Port], now: datetime) -> bool:
     keyring = state.keyring
     published = () if state.unpin or not listed else keyring.published_pins()
     known = frozenset(key.pin for key in keyring.keys)
-    return zone.is_due(published, known, state.services, listed, state.ledger, now)
+    return zone.is_due(published, known, state.services, listed, ledger=state.ledger, now=now)
 
 
 @dataclass(frozen=True)

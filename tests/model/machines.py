@@ -124,7 +124,9 @@ class Machine:
     def look(self, name: str) -> Live:
         """What is live."""
         live = self.config / "live" / name
-        return lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
+        return lineage.look(
+            name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple=False
+        )
 
     def snippet(self, keyring: str) -> Path:
         """Where a keyring is published."""
@@ -265,7 +267,7 @@ class Machine:
                 assert served.pin in policy.pins, f"the header lacks the key of {name}"
                 assert len(policy.pins) >= 2, "a header without a backup"
             for (held, host), until in self.held.items():
-                bound = hostnames.covers(host, served.host, held.include_subdomains)
+                bound = hostnames.covers(host, served.host, subdomains=held.include_subdomains)
                 if bound and served.pin not in held.pins and self.time < until:
                     what = f"{held} of {host} is held until {until}"
                     raise LockedOut(f"{name} serves {served.pin}, {what}")

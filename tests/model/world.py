@@ -132,7 +132,9 @@ class World:
     def live(self) -> Live:
         """What is live."""
         live = self.config / "live" / NAME
-        return lineage.look(NAME, str(live / "cert.pem"), str(live / "privkey.pem"), False)
+        return lineage.look(
+            NAME, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple=False
+        )
 
     @property
     def live_pin(self) -> str:
@@ -264,7 +266,7 @@ class World:
         pem = self.make_key(EC)
         self.offline[pins.pin_of(load_private_key(pem).public_key())] = pem
         with self._process():
-            csr = keys_and_csrs.make_csr(pem, [NAME], False)
+            csr = keys_and_csrs.make_csr(pem, [NAME], must_staple=False)
             offline_backups.add_public(self.keeper, NAME, csr, "offline.csr", self.clock)
             self._keep()
 

@@ -179,7 +179,9 @@ class Machine:
     def look(self, name: str, must_staple: bool = False) -> Live:
         """What is live."""
         live = self.config / "live" / name
-        return lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple)
+        return lineage.look(
+            name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple=must_staple
+        )
 
     def options(self, keyring: str, **values: object) -> Options:
         """The admin's options, with ``_`` in place of ``-``."""

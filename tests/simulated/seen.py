@@ -68,7 +68,7 @@ KEYRING = Keyring(RING, (Member(HOST, (HOST,), LIVE),), KEYS)
 LEDGER = Ledger().record(POLICY, NOW - 10 * DAY, (HOST,)).confirm(NOW - 10 * DAY)
 SHOWN = TlsObservation(HOST, LIVE_DER, ((PKP, POLICY.header_value),))
 LINEAGE = Lineage(HOST, LIVE_CERTIFICATE, reuse_key=True)
-REQUESTS = frozenset(csr_request(pin, [HOST], False) for pin in (LIVE, B))
+REQUESTS = frozenset(csr_request(pin, [HOST], must_staple=False) for pin in (LIVE, B))
 
 
 def sound(

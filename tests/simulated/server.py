@@ -357,7 +357,9 @@ class Server:
         chosen = options.parse(values, name)
         keeper = Keeper(str(self.config), str(self.work))
         live = self.live(name)
-        found = lineage.look(name, str(live / "cert.pem"), str(live / "privkey.pem"), False)
+        found = lineage.look(
+            name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple=False
+        )
         renewal_conf.remember(str(self.config), name, "pinkeep")
         keeper.enrol(found, chosen, self.now)
 

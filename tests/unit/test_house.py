@@ -1,4 +1,5 @@
-"""The house: which folder may import which, that nothing goes in circles, and that the core is pure."""
+"""The house: which folder may import which, that nothing goes in circles, that the core is pure, and that
+nothing grows too large."""
 
 from __future__ import annotations
 
@@ -199,3 +200,69 @@ def test_planted_impurity_is_found(text: str) -> None:
     """The test above would fail."""
     planted = {**sources(), f"{PACKAGE}.core.planted": text}
     assert len(impure(planted)) == len(impure(sources())) + 1
+
+
+# Sizes: measures of calm. What belongs together stays together, and is listed here with its reason.
+
+MOST = {"module": 500, "class": 300, "function": 40, "positional parameters": 5}
+#: What is larger, as ``kind module name``, and why.
+LARGER = {
+    "class core.ledger Ledger": "one value; each method is something that happens to it",
+    "positional parameters adapters.certbot_guard _renew": "certbot's own function has four of them",
+    "boolean adapters.certbot_watch revoke": "acme's own function has it",
+    "boolean installer save": "certbot's interface has it so",
+    "boolean installer _notice_revocation": "a callable, whose parameters have no names",
+}
+
+
+def too_large(names: Sources) -> set[str]:
+    """Find what is larger than that; docstrings do not count as lines of a function."""
+    found = set()
+    for module, text in names.items():
+        place = module.removeprefix(f"{PACKAGE}.")
+        if len(text.splitlines()) > MOST["module"]:
+            found.add(f"module {place}")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef) and _lines(node) > MOST["class"]:
+                found.add(f"class {place} {node.name}")
+            if isinstance(node, ast.FunctionDef):
+                found.update(f"{kind} {place} {node.name}" for kind in _too_much(node))
+    return found
+
+
+def _too_much(node: ast.FunctionDef) -> Iterator[str]:
+    described = _lines(node.body[0]) if ast.get_docstring(node) else 0
+    if _lines(node) - described > MOST["function"]:
+        yield "function"
+    words = [
+        one for one in (*node.args.posonlyargs, *node.args.args) if one.arg not in ("self", "cls")
+    ]
+    if len(words) > MOST["positional parameters"]:
+        yield "positional parameters"
+    if any(one.annotation and ast.unparse(one.annotation) == "bool" for one in words):
+        yield "boolean"
+
+
+def _lines(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_nothing_is_too_large() -> None:
+    """Booleans are given by keyword. An exception has its reason, and goes when it is none any more."""
+    assert too_large(sources()) == set(LARGER)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("x = 1\n" * 501, "module core.planted"),
+        ("class C:\n" + "    x = 1\n" * 300, "class core.planted C"),
+        ("def f():\n" + "    x = 1\n" * 40, "function core.planted f"),
+        ("def f(a, b, c, d, e, g):\n    pass", "positional parameters core.planted f"),
+        ("def f(a: bool):\n    pass", "boolean core.planted f"),
+    ],
+)
+def test_planted_size_is_found(text: str, kind: str) -> None:
+    """The test above would fail."""
+    planted = {**sources(), f"{PACKAGE}.core.planted": text}
+    assert too_large(planted) - too_large(sources()) == {kind}

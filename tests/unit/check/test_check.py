@@ -156,7 +156,9 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(
             ended(policy(LIVE, BACKUP), policy(LIVE, C)),
             keyring=EARLY,
-            requests=frozenset(csr_request(pin, [HOST], False) for pin in (LIVE, BACKUP)),
+            requests=frozenset(
+                csr_request(pin, [HOST], must_staple=False) for pin in (LIVE, BACKUP)
+            ),
             **lineage(live=BACKUP_CERTIFICATE),
             **shows((PKP, policy(LIVE, BACKUP).header_value), certificate=BACKUP_DER),
         ),
@@ -168,7 +170,9 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(
             ended(policy(LIVE, BACKUP), policy(LIVE, C)),
             keyring=EARLY,
-            requests=frozenset(csr_request(pin, [HOST], False) for pin in (LIVE, BACKUP)),
+            requests=frozenset(
+                csr_request(pin, [HOST], must_staple=False) for pin in (LIVE, BACKUP)
+            ),
             **lineage(live=BACKUP_CERTIFICATE),
             **shows((PKP, policy(LIVE, BACKUP).header_value)),
         ),
@@ -453,7 +457,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     "a rollover that waits for the admin": (
         sound(
             keyring=with_key(path=None).mark_for_retirement("asked"),
-            requests=frozenset({csr_request(LIVE, [HOST], False)}),
+            requests=frozenset({csr_request(LIVE, [HOST], must_staple=False)}),
             keys=(),
         ),
         WARNING,
@@ -508,14 +512,16 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "certbot renew -- it takes the key",
     ),
     "no CSR": (
-        sound(requests=frozenset({csr_request(LIVE, [HOST], False)})),
+        sound(requests=frozenset({csr_request(LIVE, [HOST], must_staple=False)})),
         WARNING,
         f"no CSR is saved with which {HOST} would be issued for the backup key",
         "certbot renew",
     ),
     "CSR for other names": (
         sound(
-            requests=frozenset(csr_request(pin, [HOST, OTHER], False) for pin in (LIVE, B)),
+            requests=frozenset(
+                csr_request(pin, [HOST, OTHER], must_staple=False) for pin in (LIVE, B)
+            ),
             keyring=with_key(path=None),
         ),
         WARNING,
@@ -727,7 +733,7 @@ SOUND = {
     "an offline backup": sound(keyring=with_key(path=None), requests=REQUESTS, keys=()),
     "an offline backup without a CSR": sound(
         keyring=with_key(path=None),
-        requests=frozenset({csr_request(LIVE, [HOST], False)}),
+        requests=frozenset({csr_request(LIVE, [HOST], must_staple=False)}),
     ),
     "a retired key": sound(keyring=KEYRING.with_keys([ring_key(C, "retired")])),
     "a rollover that is held": sound(
@@ -822,7 +828,7 @@ ROLLING = (
 def rolled(ledger: Ledger = ROLLING, **changes: Any) -> Seen:
     """A rollover that Apache has not loaded: it serves the old key and sends the old pins."""
     before = {"headers": ((PKP, policy(LIVE, BACKUP).header_value),), **changes}
-    requests = frozenset({csr_request(BACKUP, [HOST], False)})
+    requests = frozenset({csr_request(BACKUP, [HOST], must_staple=False)})
     live = lineage(live=BACKUP_CERTIFICATE)
     return sound(
         ledger, keyring=ROLLED, requests=requests, shown=(replace(SHOWN, **before),), **live

@@ -40,23 +40,29 @@ NAMES = st.builds(
 )
 def test_names_that_a_policy_binds_at(host: str, name: str, subdomains: bool, bound: bool) -> None:
     """The host itself, what a wildcard stands for, and with includeSubDomains what is below."""
-    assert hostnames.covers(host, name, subdomains) is bound
+    assert hostnames.covers(host, name, subdomains=subdomains) is bound
 
 
 @given(NAMES, NAMES)
 def test_subdomains_only_add(host: str, name: str) -> None:
     """What is bound without includeSubDomains is bound with it."""
-    assert hostnames.covers(host, name, True) >= hostnames.covers(host, name, False)
+    assert hostnames.covers(host, name, subdomains=True) >= hostnames.covers(
+        host, name, subdomains=False
+    )
 
 
 @given(NAMES, NAMES)
 def test_the_same_host_is_mutual(one: str, other: str) -> None:
     """Where neither is below the other, each is the other's host or not."""
-    assert hostnames.covers(one, other, False) == hostnames.covers(other, one, False)
+    assert hostnames.covers(one, other, subdomains=False) == hostnames.covers(
+        other, one, subdomains=False
+    )
 
 
 @given(NAMES, st.lists(NAMES), st.booleans())
 def test_covered_are_those_that_a_host_covers(name: str, hosts: list[str], below: bool) -> None:
     """In their order, each once for any number of hosts."""
-    expected = [name] if any(hostnames.covers(host, name, below) for host in hosts) else []
-    assert hostnames.covered(hosts, [name], below) == expected
+    expected = (
+        [name] if any(hostnames.covers(host, name, subdomains=below) for host in hosts) else []
+    )
+    assert hostnames.covered(hosts, [name], subdomains=below) == expected

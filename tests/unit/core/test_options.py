@@ -233,7 +233,7 @@ def test_g10_report_host_must_not_be_covered(
 ) -> None:
     """A client that refuses the pinned host could not report there (RFC 7469 §2.1.4)."""
     try:
-        options.check_report_host(uri, hosts, subdomains)
+        options.check_report_host(uri, hosts, subdomains=subdomains)
     except BadOption as error:
         assert refused
         assert error.option == "--pinkeep-report-uri" and error.value == uri

@@ -221,7 +221,7 @@ def test_look_is_due_once_a_day_or_while_something_is_pending() -> None:
     def due(ledger: Ledger, hours: float, *ports: Port, ring: Keyring = ring) -> bool:
         known = frozenset(key.pin for key in ring.keys)
         at, ports = T + hours * HOUR, ports or (PORT,)
-        return zone.is_due(ring.published_pins(), known, services, ports, ledger, at)
+        return zone.is_due(ring.published_pins(), known, services, ports, ledger=ledger, now=at)
 
     rolled = keyring(A, B, C)
     rolled = replace(rolled, members=(replace(rolled.members[0], pin=B),))

@@ -22,7 +22,7 @@ from simulated.values import csr_of, csr_pem, make_pem, mode_of, pin_of_key, res
 
 KEY, OTHER = make_pem(), make_pem()
 NAMES = ["example.com", "www.example.com"]
-WANTED = csr_request(pin_of_key(KEY), NAMES, False)
+WANTED = csr_request(pin_of_key(KEY), NAMES, must_staple=False)
 
 
 @pytest.fixture
@@ -87,14 +87,14 @@ def test_g1_csr_must_ask_for_exactly_this(folders: Folders, pem: bytes, found: b
 def test_must_staple_is_part_of_the_request(folders: Folders) -> None:
     """A lineage with must-staple gets its own CSR."""
     put(folders, "0000_csr-certbot.pem", csr_pem(KEY, NAMES, must_staple=True))
-    assert list(folders.saved_csrs()) == [csr_request(pin_of_key(KEY), NAMES, True)]
+    assert list(folders.saved_csrs()) == [csr_request(pin_of_key(KEY), NAMES, must_staple=True)]
 
 
 def test_ip_addresses_are_names_too(folders: Folders) -> None:
     """Addresses are compared in their usual form, beside DNS names."""
     names = ["192.0.2.1", "2001:db8::1", "example.com"]
     put(folders, "0000_csr-certbot.pem", csr_pem(KEY, names))
-    assert list(folders.saved_csrs()) == [csr_request(pin_of_key(KEY), names, False)]
+    assert list(folders.saved_csrs()) == [csr_request(pin_of_key(KEY), names, must_staple=False)]
     made = keys_and_csrs.make_csr(KEY, names, must_staple=False)
     put(folders, "0001_csr-certbot.pem", made)
     assert len(folders.saved_csrs()) == 1

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from certbot_pinkeep.core.errors import UntrustedState
-from certbot_pinkeep.storage import atomic, shadow, trust
+from certbot_pinkeep.storage import atomic, settings, shadow, trust
 from certbot_pinkeep.storage.keyring_file import write
 from certbot_pinkeep.storage.shadow import Shadow
 from certbot_pinkeep.storage.store import Store
@@ -185,7 +185,7 @@ def test_g8_a_keyring_file_that_others_can_change_is_not_believed(
     fresh = Store(str(tmp_path / "etc"), str(tmp_path / "work"))
     with pytest.raises(UntrustedState) as caught:
         fresh.load("ring")
-    assert fresh.values("ring", {"reload-command": None}, {})["reload-command"] is None
+    assert settings.values(fresh, "ring", {"reload-command": None}, {})["reload-command"] is None
     subprocess.run(str(caught.value).partition("Run: ")[2], shell=True, check=True)
     assert fresh.load("ring") is not None
 
@@ -263,7 +263,7 @@ def test_g8_nobody_runs_a_command_by_planting_a_copy(tmp_path: Path) -> None:
         write(replace(planted, keyring=replace(planted.keyring, name="example.com")))
     )
     fresh = Store(str(site.config), str(site.work))
-    values = fresh.values("example.com", dict.fromkeys(COMMANDS), {})
+    values = settings.values(fresh, "example.com", dict.fromkeys(COMMANDS), {})
     assert EVIL not in values.values()
 
 

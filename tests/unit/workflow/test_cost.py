@@ -326,5 +326,5 @@ NAMES = st.builds(
 def test_g2_no_keyring_is_passed_over_that_may_bind(host: str, name: str) -> None:
     """Whatever stands for, is above, or is the same as a name is found by it."""
     found = set(catalogue._places(host)) & set(catalogue._asked(name))
-    if hostnames.covers(host, name, True):
+    if hostnames.covers(host, name, subdomains=True):
         assert found

@@ -112,7 +112,7 @@ def test_g9_damaged_keyring_file_does_not_stop_other_csrs(machine: Machine) -> N
     enrolled(machine, A)
     (machine.config / "pinkeep" / f"{A}.conf").write_bytes(b"rubbish")
     run.of.cache_clear()
-    pem = keys_and_csrs.make_csr(make_pem(), ["other.test"], False)
+    pem = keys_and_csrs.make_csr(make_pem(), ["other.test"], must_staple=False)
     given = {"domains": ["other.test"], "verb": "certonly", "csr": "x"}
     guard.end(config(machine, **given, actual_csr=SimpleNamespace(data=SavedCsr(None, pem).pem)))
 

@@ -183,7 +183,7 @@ def test_g3_damaged_certificate_is_renewed_for_the_key_on_record(text: bytes, pi
     (folder / "cert.pem").resolve().write_bytes(text)
     cert, key = str(folder / "cert.pem"), str(folder / "privkey.pem")
     with pytest.raises(BadKey):
-        lineage.look(pinned.name, cert, key, False)
+        lineage.look(pinned.name, cert, key, must_staple=False)
     live = issue.on_record(keeper, pinned.name, pinned.name, must_staple=False)
     assert live is not None and live.names == pinned.names
     found = keeper.handover(live, pinned.name, pinned.names, NOW + DAY)

@@ -62,7 +62,7 @@ def key() -> bytes:
 
 def csr_of(key: bytes) -> bytes:
     """Its CSR."""
-    return keys_and_csrs.make_csr(key, [SITE], False)
+    return keys_and_csrs.make_csr(key, [SITE], must_staple=False)
 
 
 def public_of(key: bytes) -> bytes:
@@ -370,7 +370,7 @@ def test_g1_csrs_of_a_backup_are_saved_with_it(machine: Machine, key: bytes) -> 
     def lacking() -> list[str]:
         saved = machine.keeper.folders.saved_csrs()
         staged = [one.pin for one in machine.state(SITE).keyring.backups("ecdsa")]
-        return [pin for pin in staged if csr_request(pin, (SITE,), False) not in saved]
+        return [pin for pin in staged if csr_request(pin, (SITE,), must_staple=False) not in saved]
 
     offline_backups.add_private(machine.keeper, SITE, brought(key), NOW)
     assert not lacking()

@@ -62,7 +62,7 @@ def test_adoption_pins_the_live_key_and_two_backups(site: Site) -> None:
     assert report.pins == site.published().pins == tuple(key.pin for key in keys)
     assert (report.adopted, report.published, report.reloaded) == (True, True, True)
     assert (report.pending, report.settled, site.apache.reloads) == (False, True, 1)
-    requests = {csr_request(key.pin, site.names, False) for key in keys}
+    requests = {csr_request(key.pin, site.names, must_staple=False) for key in keys}
     assert set(site.keeper.folders.saved_csrs()) == requests
     assert keys[0].created == keys[0].first_served == site.look().since
 
@@ -213,7 +213,7 @@ def test_changed_names_get_new_csrs_for_the_same_keys(kept: Site) -> None:
     kept.keep(now=NOW + DAY)
     assert kept.published().pins == pins
     saved = kept.keeper.folders.saved_csrs()
-    assert all(csr_request(pin, kept.names, False) in saved for pin in pins)
+    assert all(csr_request(pin, kept.names, must_staple=False) in saved for pin in pins)
     assert len(saved) == 6 and kept.state().keyring.hosts == kept.names
 
 
