@@ -31,7 +31,9 @@ def check(callers: Iterable[Caller], cli_ini: str, lines: Sequence[str]) -> Iter
     for caller in found:
         if not caller.loads:
             others = any(one.loads for one in found)
-            yield _ended(caller, cli_ini, lines) if lines else _without_plugin(caller, others)
+            yield (
+                _ended(caller, cli_ini, lines) if lines else _without_plugin(caller, others=others)
+            )
 
 
 def by_hand(callers: Sequence[Caller]) -> Iterator[Finding]:
@@ -57,7 +59,7 @@ def _ended(caller: Caller, cli_ini: str, lines: Sequence[str]) -> Finding:
     )
 
 
-def _without_plugin(caller: Caller, others: bool) -> Finding:
+def _without_plugin(caller: Caller, *, others: bool) -> Finding:
     todo = _install(caller)
     if caller.timer and others:
         todo = f"Run: systemctl disable --now {quote(caller.timer)}"

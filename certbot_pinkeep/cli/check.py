@@ -189,9 +189,9 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
             survey,
             state,
             now,
-            [one for one in shown if one.host in mine],
-            [one for one in plain if one.host in mine],
-            workspace.step(state.keyring),
+            shown=[one for one in shown if one.host in mine],
+            plain=[one for one in plain if one.host in mine],
+            step=workspace.step(state.keyring),
         )
         found += _zone(workspace, state, now)
     found += survey.refused_everywhere()
@@ -207,6 +207,7 @@ def _judged(
     survey: LocalFiles,
     state: State,
     now: datetime,
+    *,
     shown: list[TlsObservation],
     plain: list[HttpObservation],
     step: str,

@@ -34,7 +34,7 @@ _EXAMPLE = """\
 
 def add(commands: Commands) -> None:
     """Add its parser."""
-    command = add_command(commands, "dns", _HELP, _EXAMPLE, _MORE)
+    command = add_command(commands, "dns", _HELP, _EXAMPLE, more=_MORE)
     add_name(command)
     command.add_argument(
         "--dry-run", action="store_true", help="only look; write neither records nor what was seen"

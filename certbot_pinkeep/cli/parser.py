@@ -63,7 +63,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(
-    commands: Commands, name: str, told: str, examples: str, more: str = "", codes: str = _CODES
+    commands: Commands, name: str, told: str, examples: str, *, more: str = "", codes: str = _CODES
 ) -> Parser:
     """Add the parser of a command.
 
@@ -89,7 +89,7 @@ def ended(examples: str, codes: str = _CODES) -> str:
     return f"examples:\n{examples}\nexit codes:\n  {codes}"
 
 
-def add_name(command: argparse.ArgumentParser, every: bool = False) -> None:
+def add_name(command: argparse.ArgumentParser, *, every: bool = False) -> None:
     """Add the argument that names the keyring.
 
     :param every: whether the admin can leave it out, for all keyrings

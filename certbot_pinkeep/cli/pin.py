@@ -77,7 +77,7 @@ _TOLD = {
 
 def add(commands: Commands) -> None:
     """Add its parser."""
-    command = add_command(commands, "pin", _HELP, _EXAMPLE, _MORE)
+    command = add_command(commands, "pin", _HELP, _EXAMPLE, more=_MORE)
     command.add_argument(
         "lineages", nargs="+", metavar="LINEAGE", help="as 'certbot certificates' names it"
     )

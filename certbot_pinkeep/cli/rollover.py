@@ -33,7 +33,7 @@ _EXAMPLE = """\
 
 def add(commands: Commands) -> None:
     """Add its parser."""
-    command = add_command(commands, "rollover", _HELP, _EXAMPLE, _MORE)
+    command = add_command(commands, "rollover", _HELP, _EXAMPLE, more=_MORE)
     add_name(command)
     how = command.add_mutually_exclusive_group()
     how.add_argument(

@@ -36,7 +36,7 @@ _EXAMPLE = """\
 
 def add(commands: Commands) -> None:
     """Add its parser."""
-    command = add_command(commands, "setup", _HELP, _EXAMPLE, _MORE)
+    command = add_command(commands, "setup", _HELP, _EXAMPLE, more=_MORE)
     command.add_argument(
         "--undo", action="store_true", help="take back exactly what setup has made"
     )

@@ -42,7 +42,7 @@ def _timeline(parsed: argparse.Namespace) -> int:
     if not parsed.output:
         width = shutil.get_terminal_size((100, 24)).columns
         plain = not _takes("█▓░·", getattr(sys.stdout, "encoding", None))
-        print(text.escaped(timeline.as_text(line, width, plain)))
+        print(text.escaped(timeline.as_text(line, width, plain=plain)))
         return 0
     from certbot_pinkeep.reports import plot
 

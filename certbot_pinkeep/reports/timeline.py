@@ -76,7 +76,7 @@ def timeline(state: State, now: datetime, history: Iterable[Window] = ()) -> Tim
     keys = sorted(keyring.keys, key=lambda key: (key.created, key.first_served or now))
     served = {member.pin for member in keyring.members}
     windows = _windows(ledger, now, history)
-    rows = tuple(row for key in keys if (row := _key(key, key.pin in served, now)).bars)
+    rows = tuple(row for key in keys if (row := _key(key, served=key.pin in served, now=now)).bars)
     held = tuple(_window(window, now) for window in windows if window.until > window.since)
     bars = [bar for row in (*rows, *held) for bar in row.bars]
     verdict = rollover.last(rollover.decide_all(keyring, ledger, now))
@@ -105,7 +105,7 @@ def _windows(ledger: Ledger, now: datetime, history: Iterable[Window]) -> list[W
     return sorted([*ended[-_MOST_PAST:], *held], key=lambda one: (one.since, one.until))
 
 
-def _key(key: Key, served: bool, now: datetime) -> Row:
+def _key(key: Key, *, served: bool, now: datetime) -> Row:
     bars = []
     if key.first_served is not None:
         end = now if served or key.last_served is None else key.last_served
@@ -158,7 +158,7 @@ _MEANINGS: dict[Kind, str] = {
 }
 
 
-def as_text(line: Timeline, width: int, plain: bool = False) -> str:
+def as_text(line: Timeline, width: int, *, plain: bool = False) -> str:
     """The timeline for a terminal.
 
     :param width: in columns
@@ -170,14 +170,16 @@ def as_text(line: Timeline, width: int, plain: bool = False) -> str:
     out = [f"Keyring {line.name}, {times.text(line.start)[:10]} to {times.text(line.end)[:10]}"]
     for title, part in (("Keys", line.keys), ("Pins that clients hold", line.holdings)):
         out += ["", title]
-        out += [f"  {row.label:{left}}  {_drawn(line, row.bars, room, plain)}" for row in part]
+        out += [
+            f"  {row.label:{left}}  {_drawn(line, row.bars, room, plain=plain)}" for row in part
+        ]
     out.append(f"  {'':{left}}  {_marked(line, room)}")
     signs = [f"{sign[plain]} {_MEANINGS[kind]}" for kind, sign in _SIGNS.items()]
     out += ["", f"{'  '.join(signs)}  ^ now  S safe", verdict(line)]
     return "\n".join(out)
 
 
-def _drawn(line: Timeline, bars: Iterable[Bar], room: int, plain: bool) -> str:
+def _drawn(line: Timeline, bars: Iterable[Bar], room: int, *, plain: bool) -> str:
     cells = [" "] * room
     for bar in bars:
         start, end = _column(line, bar.start, room), _column(line, bar.end, room)

@@ -162,7 +162,7 @@ BREAKS = (
         ("return (self.replaced or now) + self.policy.binding", "return self.replaced or now"),
         ("bool(self.policy.binding) and _binds_at(", "_binds_at("),
         ("hosts=hosts if self.hosts and other.hosts else ()", "hosts=hosts"),
-        ("return not served or hosts is None or", "return hosts is None or"),
+        ("        not served or hosts is None or bool(", "        hosts is None or bool("),
     ),
     *_of(
         "core/ledger",
@@ -222,7 +222,10 @@ BREAKS = (
         "core/earlier",
         "g2_earlier",
         ("if not is_held(pin):", "if False:"),
-        ("if not any(hostnames.holds(name, one.host, False) for name in valid_for):", "if False:"),
+        (
+            "if not any(hostnames.holds(name, one.host, subdomains=False) for name in valid_for):",
+            "if False:",
+        ),
         (
             "and not header.include_subdomains:\n            header = None",
             "and False:\n            header = None",
@@ -372,7 +375,10 @@ BREAKS = (
         "g2_hosts g2_shared g2_left_behind",
         ("state = None if name == keyring else workspace.recall(name, now)", "state = None"),
         ("if not locked or _has_moved(other, locked, keyring):", "if True:"),
-        ("return len(hostnames.covered(moved, names, False)) == len(names)", "return bool(moved)"),
+        (
+            "return len(hostnames.covered(moved, names, subdomains=False)) == len(names)",
+            "return bool(moved)",
+        ),
         (
             "if key.pin == live.pin or workspace.is_compromised(live.pin):",
             "if key.pin == live.pin:",

@@ -208,8 +208,16 @@ MOST = {"module": 500, "class": 300, "function": 40, "positional parameters": 5}
 #: What is larger, as ``kind module name``, and why.
 LARGER = {
     "class core.ledger Ledger": "one value; each method is something that happens to it",
+    "module storage.keyring_file": "the format, all of it, read and written in one place",
+    "module check.site_rules": "all that can be wrong with one site",
+    "function check.local_rules _record": "all that can be wrong with one record",
+    "function check.site_rules _differing": "one comparison, and what each difference means",
+    "function cli.backup add": "a parser with four subcommands",
+    "function cli.check _check": "the steps of one command, in their order",
+    "function cli.deploy_hook _deploy_hook": "the steps of one command, in their order",
+    "function cli.rollover _rollover": "the steps of one command, in their order",
+    "function workflow.zone bring_up_to_date": "the steps of one change, in their order",
     "positional parameters adapters.certbot_guard _renew": "certbot's own function has four of them",
-    "boolean adapters.certbot_watch revoke": "acme's own function has it",
     "boolean installer save": "certbot's interface has it so",
     "boolean installer _notice_revocation": "a callable, whose parameters have no names",
 }

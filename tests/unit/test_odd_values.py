@@ -74,7 +74,7 @@ def used(state: State) -> None:
         status.as_text([state], now, {})
         status.as_data([state], {}, now, "/etc/letsencrypt")
         line = timeline.timeline(state, now)
-        timeline.as_text(line, 100, True)
+        timeline.as_text(line, 100, plain=True)
         for key_type in state.keyring.key_types():
             rollover.decide(state.keyring, state.ledger, now, key_type)
     keyring_file.write(state)

@@ -144,7 +144,7 @@ def test_unknown_safe_time_says_why() -> None:
 @given(width=st.integers(1, 300), days=st.integers(-4000, 4000), plain=st.booleans())
 def test_text_fits_the_terminal(width: int, days: int, plain: bool) -> None:
     """As far as labels and twenty columns do; in ASCII where nothing else can be shown."""
-    text = timeline.as_text(timeline.timeline(state(), NOW + days * DAY), width, plain)
+    text = timeline.as_text(timeline.timeline(state(), NOW + days * DAY), width, plain=plain)
     drawn = [row for row in text.splitlines() if row.startswith("  ")]
     assert all(len(row) <= max(width, 50) for row in drawn[:-1])
     assert sum("^" in row for row in drawn) >= 1
