@@ -16,3 +16,14 @@ def world(tmp_path: Path) -> Iterator[World]:
     """A world without name servers."""
     with ExitStack() as running:
         yield World(tmp_path, running)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How many days the time lapse has: ``--days 365`` takes some minutes."""
+    parser.addoption("--days", type=int, default=52)
+
+
+@pytest.fixture
+def days(request: pytest.FixtureRequest) -> int:
+    """How many days the time lapse has."""
+    return int(request.config.getoption("--days"))

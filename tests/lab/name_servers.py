@@ -260,7 +260,16 @@ class PowerDns(Server):
 
     ready = "Creating backend connection for TCP"
 
-    def __init__(self, ns: Namespace, folder: Path, address: str, zones: Sequence[Zone]) -> None:
+    def __init__(
+        self,
+        ns: Namespace,
+        folder: Path,
+        address: str,
+        zones: Sequence[Zone],
+        *,
+        api: bool = True,
+        caches: bool = True,
+    ) -> None:
         super().__init__(ns, folder)
         schema = unpacked.FOLDER / "root/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql"
         with sqlite3.connect(folder / "db") as database:
@@ -271,12 +280,15 @@ class PowerDns(Server):
             "gsqlite3-pragma-synchronous": 0,
             "local-address": address,
             "socket-dir": folder,
-            "api": "yes",
-            "api-key": API_KEY,
-            "webserver-address": API.rpartition(":")[0].removeprefix("http://"),
-            "webserver-port": API.rpartition(":")[2],
             "zone-cache-refresh-interval": 0,
         }
+        if api:
+            options["api"] = "yes"
+            options["api-key"] = API_KEY
+            options["webserver-address"] = API.rpartition(":")[0].removeprefix("http://")
+            options["webserver-port"] = API.rpartition(":")[2]
+        if not caches:
+            options |= {"cache-ttl": 0, "query-cache-ttl": 0, "negquery-cache-ttl": 0}
         (folder / "pdns.conf").write_text(
             "".join(f"{name}={value}\n" for name, value in options.items())
         )
