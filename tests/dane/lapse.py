@@ -1,9 +1,9 @@
 """Months of a mail server within a minute: three ways to renew, and mail servers that hold old records.
 
 Name servers and ports stay in the present; every run of certbot, and every delivery of mail, is told what
-time it is. A sending mail server asks one of the name servers through a cache, which holds an answer for its TTL.
-At each moment mail comes from every cache that is possible: from each answer that any name server gave, as
-long as its TTL allows. OpenSSL judges whether it would be delivered (RFC 7672 §2.2).
+time it is. A sending mail server asks one of the name servers through a cache, which holds an answer for its
+TTL. At each moment mail comes from every cache that is possible: from each answer that any name server gave,
+as long as its TTL allows. OpenSSL judges whether it would be delivered (RFC 7672 §2.2).
 """
 
 from __future__ import annotations

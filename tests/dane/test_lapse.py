@@ -50,7 +50,8 @@ class Story:
             for name, live in lives.items()
         }
         for mail in self.mail.values():
-            running.callback(lambda mail=mail: [one.stop() for one in mail])
+            for one in mail:
+                running.callback(one.stop)
         self.senders = {
             name: Senders(host_of(name), (FIRST, SECOND), mail) for name, mail in self.mail.items()
         }
