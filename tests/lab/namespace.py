@@ -98,6 +98,7 @@ class Namespace:
         return [
             program("nsenter"),
             *(f"--net={space}/net", f"--mount={space}/mnt", f"--pid={space}/pid_for_children"),
+            f"--root={self._proc}/root",  # a namespace forgets a chroot
             *("env", "-C", "/", *command),
         ]
 
@@ -150,12 +151,15 @@ class Namespace:
 
     def _enter(self) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
+        root = os.open(self._proc / "root", os.O_RDONLY)
         spaces = [os.open(self._proc / "ns" / name, os.O_RDONLY) for name in ("net", "mnt")]
         for space in spaces:
             if libc.setns(space, 0):
                 raise OSError(ctypes.get_errno(), "setns")
             os.close(space)
-        os.chdir("/")
+        os.fchdir(root)
+        os.close(root)
+        os.chroot(".")
 
 
 class _Entered(Daemon):
