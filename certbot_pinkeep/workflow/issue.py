@@ -320,7 +320,9 @@ def _picked(
         certificate=certificate,
     ).rolls_over:
         # The decision is taken on what name servers show now, not on what they showed.
-        state = zone.before_rollover(workspace, state, request.now, dry_run=request.dry_run)
+        state = zone.before_rollover(
+            *(workspace, state, request.chosen, request.now), dry_run=request.dry_run
+        )
     decision = _decide(request, state, key_type, certificate)
     assert decision.key is not None
     try:

@@ -83,20 +83,20 @@ def has_zone(state: State) -> bool:
     return bool(state.settings.get("tlsa") or state.ledger.zone)
 
 
-def before_rollover(workspace: Workspace, state: State, now: datetime, *, dry_run: bool) -> State:
+def before_rollover(
+    workspace: Workspace, state: State, chosen: Options | None, now: datetime, *, dry_run: bool
+) -> State:
     """Ask the name servers anew, and return the state with what they show.
 
-    If anything keeps pinkeep from asking them, their records may be anything.
+    :param chosen: the options of this run, which may name ports for the first time; ``None``: those on record
     """
+    if chosen is not None and chosen.keyring == state.keyring.name:
+        state = replace(state, settings={**state.settings, **chosen.settings})
     if not has_zone(state):
         return state
     ttl, listed = _ttl(state), _listed(workspace, state)[0]
     ports, began = zone.looked_at(listed, state.ledger), clock.seconds()
-    try:
-        looks = workspace.eyes().records(ports)
-    except (PinkeepError, ImportError) as error:
-        logger.error("%s", error)
-        looks = [OwnerObservation(port, port.owner, error=str(error)) for port in ports]
+    looks = _records(workspace, ports)
     at = clock.after(now, began)
     if dry_run:
         return _with_looks(state, looks, listed, ttl, at)
@@ -105,6 +105,32 @@ def before_rollover(workspace: Workspace, state: State, now: datetime, *, dry_ru
         seen = workspace.store.save(_with_looks(fresh, looks, listed, ttl, at))
     ledger = seen.ledger.with_latest_known(workspace.store.latest_known(now))
     return replace(state, ledger=ledger, saved=seen.saved)
+
+
+def _records(workspace: Workspace, ports: Sequence[Port]) -> list[OwnerObservation]:
+    """Look at the records of ports. Never raises: what cannot be looked at may be anything (G3, G8)."""
+    try:
+        return workspace.eyes().records(ports)
+    except Exception as error:
+        why = _why(error)
+        return [OwnerObservation(port, port.owner, error=why) for port in ports]
+
+
+def _services(workspace: Workspace, ports: Sequence[Port]) -> list[PortObservation]:
+    """Look at ports. Never raises."""
+    try:
+        return workspace.eyes().services(ports)
+    except Exception as error:
+        why = _why(error)
+        return [PortObservation(port, "", error=why) for port in ports]
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, PinkeepError):
+        logger.error("%s", error)
+        return f"nobody could look ({error.what.rstrip('.')})"
+    logger.debug("A look failed", exc_info=error)
+    return f"nobody could look ({type(error).__name__}: {error})"
 
 
 def _with_looks(
@@ -142,7 +168,7 @@ def bring_up_to_date(
     if not (always or errors or _is_due(state, listed, now)):
         return None
     eyes, began = workspace.eyes(), clock.seconds()
-    looks, shown = eyes.records(ports), eyes.services(listed)
+    looks, shown = _records(workspace, ports), _services(workspace, listed)
     at = clock.after(now, began)
     keep = _Kept(workspace, name, listed, timedelta(seconds=chosen.tlsa_ttl), dry_run=dry_run)
     state = keep.looked(state, looks, at, shown)
@@ -155,7 +181,7 @@ def bring_up_to_date(
         state = keep.written(state, looks, changes, clock.after(now, began))
         written, more = _write(eyes, chosen.dns_credentials, changes)
         errors += more
-        looks = _see(eyes, ports, looks, written) if written else looks
+        looks = _see(workspace, ports, looks, written) if written else looks
         state = keep.looked(state, looks, clock.after(now, began), None)
         outcome = replace(outcome, looks=tuple(looks), written=bool(written))
     else:
@@ -284,9 +310,17 @@ def _read(
         provider = eyes.provider(chosen.dns_credentials)
         for origin, names in _by_zone(looks).items():
             found.update(provider.read(origin, names))
-    except (PinkeepError, ImportError) as error:
-        errors.append(str(error))
+    except Exception as error:
+        errors.append(_refusal(error))
     return found, errors
+
+
+def _refusal(error: Exception) -> str:
+    """Write what a provider says, which may be somebody else's code."""
+    if isinstance(error, PinkeepError):
+        return str(error)
+    logger.debug("A provider failed", exc_info=error)
+    return f"The provider of the zone failed ({type(error).__name__}: {error})."
 
 
 def _by_zone(looks: Iterable[OwnerObservation]) -> dict[str, list[str]]:
@@ -340,13 +374,13 @@ def _write(
         try:
             eyes.provider(credentials).change(origin, some)
             written.update((change.name, change.after) for change in some)
-        except (PinkeepError, ImportError) as error:
-            errors.append(str(error))
+        except Exception as error:
+            errors.append(_refusal(error))
     return written, errors
 
 
 def _see(
-    eyes: Eyes,
+    workspace: Workspace,
     ports: Sequence[Port],
     looks: list[OwnerObservation],
     written: dict[str, Records],
@@ -354,8 +388,8 @@ def _see(
     """Look until every name server has what was written, or patience is at its end."""
     for pause in (0.0, *_PATIENCE):
         if pause:
-            eyes.sleep(pause)
-        looks = eyes.records(ports)
+            workspace.eyes().sleep(pause)
+        looks = _records(workspace, ports)
         if all(one.agreed == written[one.name] for one in looks if one.name in written):
             break
     return looks

@@ -246,15 +246,33 @@ def test_g10_host_of_another_keyring_is_told(machine: MailMachine) -> None:
     assert not machine.zone.written
 
 
-def test_missing_extra_is_told(machine: MailMachine) -> None:
-    """The renewal goes on, and a rollover waits (G3, G8)."""
+def test_g13_ports_that_are_named_with_the_rollover_hold_it_back(machine: MailMachine) -> None:
+    """A key that is due is not handed over before anybody has looked at the zone."""
+    machine.zone.put(SMTP, frozenset({record_of(machine.live)}))
+    first = machine.live
+    machine.keep(NAME, NAME, NOW, header="none")
+    requests.ask(machine.keeper, NAME, NOW + 99 * HOUR, when_safe=True)
+    assert roll(machine, 99) == first
+    assert machine.run(NOW + 100 * HOUR) is not None
+    assert roll(machine, 104) != first
+
+
+@pytest.mark.parametrize("error", [PinkeepError("dnspython is not installed."), ValueError("odd")])
+def test_g3_whatever_goes_wrong_in_a_look_the_renewal_goes_on(
+    machine: MailMachine, error: Exception
+) -> None:
+    """A rollover waits (G8), and what comes later is told."""
     machine.run(NOW)
     machine.step(SETTLED)
     first = machine.live
 
     def missing(ports: object) -> list[object]:
-        raise PinkeepError("dnspython is not installed.")
+        raise error
 
     machine.zone.records = missing  # type: ignore[assignment, method-assign]
     requests.ask(machine.keeper, NAME, SETTLED, when_safe=True)
     assert roll(machine, 4) == first
+    outcome = machine.step(NOW + 5 * HOUR)
+    assert outcome is not None and str(error) in str(outcome.error()).replace(
+        "installed)", "installed."
+    )
