@@ -111,6 +111,11 @@ def kept(kind: Kind) -> str:
     return ""
 
 
+def is_here(kind: Kind) -> bool:
+    """Say whether a server is on this machine: its program alone has no configuration, and no control."""
+    return kind.installed and bool(_path(kind) or kind.default(kind.configtest))
+
+
 def is_set_up(kind: Kind, config_dir: str) -> bool:
     """Say whether setup has made the server include the snippets."""
     with suppress(PinkeepError):

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from certbot_pinkeep.adapters import clock
-from certbot_pinkeep.carriers import layout
+from certbot_pinkeep.carriers import layout, snippets
 from certbot_pinkeep.carriers.servers import KINDS
 from certbot_pinkeep.cli import context
 from certbot_pinkeep.core import earlier, explain_hosts, text
@@ -46,6 +46,10 @@ def told(
     title, policy = report.server.title, current.policy
     if report.stopped:
         return [f"{title} does not run. It sends the pins when you start it."]
+    if report.pending:
+        confirm = text.command(f"certbot-pinkeep confirm {report.keyring}")
+        reload = text.joined(f"Reload {title} yourself, and record that.", confirm)
+        return [snippets.hindrance(workspace.store, state) or reload]
     names = [name for one in report.taken for name in one.live.names]
     hosts = earlier.hosts_to_see(dict.fromkeys(names))
     shown = _looked_at(hosts, policy, connect, again=report.reloaded)

@@ -16,11 +16,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.cli import context, served
 from certbot_pinkeep.cli.parser import Commands, add_command
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import PinkeepError
+from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow import setup
+from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "prepare this machine once: its web servers send the pins of all keyrings"
 _MORE = (
@@ -59,8 +62,11 @@ def _run(parsed: argparse.Namespace) -> int:
         print("A dry run tells what setup does, and changes nothing:")
     if parsed.undo:
         setup.take_back(config_dir, tell, dry=parsed.dry_run)
+        pinned = _pinned(config) if told else []
         if not told:
             print("There is nothing to take back.")
+        if pinned:
+            print(f"Clients may still hold pins of: {', '.join(pinned)}. Renewals keep these keys.")
         return 0
     try:
         setup.set_up(config_dir, _command(), tell, dry=parsed.dry_run)
@@ -75,11 +81,23 @@ def _run(parsed: argparse.Namespace) -> int:
 def _left_to_do(config: Any) -> Iterator[str]:
     """Tell why a keyring that is there is not sent by its server yet, and what to do."""
     workspace = context.workspace_of(config)
+    for state in _states(workspace):
+        yield from served.not_sending(config.config_dir, workspace, state)
+
+
+def _pinned(config: Any) -> list[str]:
+    """List the keyrings whose pins clients may hold."""
+    now = clock.now()
+    states = _states(context.workspace_of(config))
+    return [state.keyring.name for state in states if not state.unpinned(now)]
+
+
+def _states(workspace: Workspace) -> Iterator[State]:
     for name in workspace.store.names():
         with suppress(PinkeepError):  # check tells
             state = workspace.store.load(name)
             if state is not None:
-                yield from served.not_sending(config.config_dir, workspace, state)
+                yield state
 
 
 def _without_plugin(config: Any) -> Iterator[str]:

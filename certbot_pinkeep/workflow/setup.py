@@ -38,7 +38,10 @@ def set_up(config_dir: str, command: str, tell: Tell, *, dry: bool) -> None:
     :raises PinkeepError: if something cannot be prepared; all else is
     """
     failures: list[PinkeepError] = []
-    for kind in present():
+    kinds = [kind for kind in servers.KINDS.values() if layout.is_here(kind)]
+    if not kinds:
+        tell("There is no Apache and no nginx on this machine, so no server sends pins.")
+    for kind in kinds:
         try:
             missing = [one for one in layout.wanted(kind, config_dir) if not one.is_there]
             if not missing:
@@ -83,11 +86,6 @@ def take_back(config_dir: str, tell: Tell, *, dry: bool) -> None:
         tell(f"Removed {path}.")
     if failures:
         raise failures[0]
-
-
-def present() -> list[Kind]:
-    """List the servers of this machine."""
-    return [kind for kind in servers.KINDS.values() if kind.installed]
 
 
 def _change(kind: Kind, entries: Sequence[Entry], tell: Tell, *, made: bool, dry: bool) -> None:

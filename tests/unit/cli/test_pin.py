@@ -58,7 +58,9 @@ def renewed_by(site: Machine, installer_: str, name: str = NAME) -> None:
 
 def call(site: Machine, capsys: Said, *words: str) -> tuple[int, str, str]:
     """The exit code of ``pin``, and what is said."""
-    commands = ["--configtest-command", "", "--reload-command", site.apache.reload[0]]
+    commands = ["--configtest-command", ""]
+    if "--reload-command" not in words:
+        commands += ["--reload-command", site.apache.reload[0]]
     folders = ["--config-dir", str(site.config), "--work-dir", str(site.work)]
     folders += ["--logs-dir", str(site.work)]
     capsys.readouterr()
@@ -148,6 +150,13 @@ def test_pin_ends_with_what_is_served_and_what_to_know_next(
         assert f"until {times.text(NOW + DAY)}." in out
     for one in ("tar -C", "certbot-pinkeep check", f"certbot-pinkeep unpin {NAME}"):
         assert one in out.partition("Know next:")[2]
+
+
+def test_pin_names_confirm_if_the_admin_reloads(site: Machine, capsys: Said) -> None:
+    """Until then the pins are pending."""
+    code, out, err = call(site, capsys, NAME, "--reload-command", "")
+    assert (code, err) == (0, "")
+    assert f"Reload Apache yourself, and record that. Run: certbot-pinkeep confirm {NAME}" in out
 
 
 def test_pin_tells_why_the_server_does_not_send_the_pins(

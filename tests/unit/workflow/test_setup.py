@@ -236,6 +236,13 @@ def test_g12_stopped_server_is_not_started(box: Box, monkeypatch: pytest.MonkeyP
     assert not any("graceful" in one for one in box.calls())
 
 
+def test_machine_with_a_server_program_alone_has_no_server(box: Box) -> None:
+    """Debian's apache2-bin comes with other packages; for apps and zones no server is needed."""
+    box.script("apache2", "")
+    code, said, _ = box.setup()
+    assert code == 0 and said[0].startswith("There is no Apache and no nginx")
+
+
 def test_g9_deploy_hook_that_the_admin_linked_is_enough_and_stays(box: Box) -> None:
     """The pages of earlier versions told to link it."""
     link = box.config / "renewal-hooks/deploy/certbot-pinkeep"
