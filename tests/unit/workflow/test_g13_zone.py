@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from certbot_pinkeep.core.errors import NotSafe, PinkeepError
+from certbot_pinkeep.core import options
+from certbot_pinkeep.core.errors import BadOption, NotSafe, PinkeepError
 from certbot_pinkeep.core.tlsa import Port, TlsaRecord, record_of
-from certbot_pinkeep.core.zone_observations import Records
-from certbot_pinkeep.workflow import requests
+from certbot_pinkeep.core.zone_observations import Answer, NameServer, Records
+from certbot_pinkeep.workflow import releases, requests
 from simulated.values import NOW, fake_pin
 from simulated.zone import MailMachine
 
@@ -276,3 +279,62 @@ def test_g3_whatever_goes_wrong_in_a_look_the_renewal_goes_on(
     assert outcome is not None and str(error) in str(outcome.error()).replace(
         "installed)", "installed."
     )
+
+
+# The five ways in which mail was locked out while status and check were content
+
+
+def test_g13_lockout_confirm_says_nothing_of_a_port(machine: MailMachine) -> None:
+    """The admin reloads Apache and confirms that, while 465 has the old key: its record stays."""
+    machine.run(NOW)
+    first = machine.live
+    requests.ask(machine.keeper, NAME, SETTLED, when_safe=True)
+    assert roll(machine, 4) != first
+    machine.reload(SMTP)
+    with suppress(PinkeepError):  # no header waits for it
+        requests.confirm(machine.keeper, NAME, NOW + 5 * HOUR)
+    for hours in (5, 500):
+        machine.run(NOW + hours * HOUR)
+        assert first in there(machine, SMTPS)
+
+
+def test_g13_lockout_release_whose_date_has_passed(machine: MailMachine) -> None:
+    """Nobody touched the zone: its records are looked at, whatever the date says."""
+    machine.zone.put(SMTP, frozenset({record_of(machine.live)}))
+    machine.run(NOW, dns_credentials="")
+    pinned = releases.Wanted(NAME, "dns", "tlsa", until=NOW + 9 * HOUR, pins=(machine.live,))
+    releases.add(machine.keeper, pinned, NOW + HOUR)
+    later = NOW + 99 * HOUR
+    with pytest.raises(NotSafe, match=f"may still serve the TLSA records of {SMTP} without it"):
+        requests.ask(machine.keeper, NAME, later)
+
+
+def test_g13_lockout_second_name_server(machine: MailMachine) -> None:
+    """It does not have the records: the refusal says where to look, and the command shows it."""
+    machine.zone.put(SMTP, frozenset({record_of(machine.live)}))
+    machine.zone.lagging = {"ns2"}
+    machine.run(NOW)
+    with pytest.raises(NotSafe, match=f"Run: certbot-pinkeep dns {NAME}"):
+        requests.ask(machine.keeper, NAME, NOW + 99 * HOUR)
+    outcome = machine.step(NOW + 99 * HOUR)
+    assert outcome is not None and "ns2 (192.0.2.1)" in str(outcome.error())
+
+
+def test_g13_lockout_stale_process_behind_one_address(machine: MailMachine) -> None:
+    """It shows itself in one of the looks: that is enough to hold the rollover."""
+    machine.run(NOW)
+    machine.step(SETTLED)
+    old = Answer(NameServer("ns2", "192.0.2.1", 1), frozenset({record_of(machine.live)}), 3600)
+    records = machine.zone.records
+    machine.zone.records = lambda ports: [  # type: ignore[method-assign]
+        replace(look, answers=(*look.answers, old)) for look in records(ports)
+    ]
+    first = machine.live
+    requests.ask(machine.keeper, NAME, SETTLED, when_safe=True)
+    assert roll(machine, 4) == first
+
+
+def test_g13_lockout_two_commands_are_no_command() -> None:
+    """``postfix reload && doveadm reload`` reloads Postfix alone, so it is refused; the error says how."""
+    with pytest.raises(BadOption, match="--pinkeep-reload-command 'doveadm reload'"):
+        options.parse({"reload-command": "postfix reload && doveadm reload"}, NAME)
