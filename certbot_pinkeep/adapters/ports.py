@@ -93,6 +93,8 @@ class _Look:
         """Look at a port at one address; and whether it refuses connections."""
         first = self._sights(port, address, _KINDS)
         has = [kind for kind, one in zip(_KINDS, first, strict=True) if one.pin]
+        if len(has) == len(_KINDS):
+            has.remove(None)  # any key is one of both types, and each of these is asked for
         again = self._sights(port, address, has * (LOOKS - 1))
         errors = [
             *(one.error for one in first if not one.lacks),
@@ -138,7 +140,7 @@ class _Look:
     def _shown(self, connection: ssl.SSLSocket, port: Port) -> _Sight:
         der = connection.getpeercert(binary_form=True)
         with suppress(OSError):
-            starttls.leave(connection, port.start, self._deadline)
+            starttls.leave(connection, port, self._deadline)
         try:
             return _Sight(pins.pin_of(x509.load_der_x509_certificate(der or b"").public_key()))
         except (ValueError, UnsupportedAlgorithm) as error:

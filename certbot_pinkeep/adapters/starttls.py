@@ -6,7 +6,8 @@ The rules:
   3207), IMAP (RFC 3501 §6.2.1), POP3 (RFC 2595 §4), ManageSieve (RFC 5804 §2.2) and XMPP (RFC 6120 §5).
 * A server speaks first in all of them but XMPP, and may take its time. Answers may have several lines.
 * Nothing may follow the answer after which TLS starts: somebody on the way could have put it there.
-* pinkeep takes its leave inside TLS, so that no server records a lost connection.
+* pinkeep takes its leave inside TLS and waits for the server's, so that no server records a lost connection
+  that a watchdog may take for an attack. Where TLS starts at once, the port's number tells the protocol.
 * The host's name stands for the domain of an XMPP stream. A server that serves other domains only refuses.
 """
 
@@ -19,7 +20,7 @@ from typing import cast
 
 from certbot_pinkeep.adapters.tls import Deadline
 from certbot_pinkeep.core import text
-from certbot_pinkeep.core.tlsa import Start
+from certbot_pinkeep.core.tlsa import Port, Start
 
 _LARGEST = 1 << 16
 _GREETING = "the connection"
@@ -95,7 +96,6 @@ _STEPS: dict[Start, tuple[_Step, ...]] = {
     "xmpp-server": _xmpp("jabber:server"),
 }
 _LEAVE: dict[Start, bytes] = {
-    "tls": b"",
     "smtp": b"QUIT\r\n",
     "imap": b"b LOGOUT\r\n",
     "pop3": b"QUIT\r\n",
@@ -103,6 +103,13 @@ _LEAVE: dict[Start, bytes] = {
     "xmpp-client": b"</stream:stream>",
     "xmpp-server": b"</stream:stream>",
 }
+
+
+#: What is spoken inside TLS that starts at once.
+_INSIDE: dict[int, Start] = {465: "smtp", 993: "imap", 995: "pop3"}
+#: How long to wait for a server's leave: seconds, and parts.
+_FAREWELL = 1.0
+_FEW = 8
 
 
 class NoTls(Exception):
@@ -122,14 +129,18 @@ def negotiate(connection: socket.socket, start: Start, host: str, deadline: Dead
         raise NoTls("it sent more before TLS than its answer")
 
 
-def leave(connection: socket.socket, start: Start, deadline: Deadline) -> None:
+def leave(connection: socket.socket, port: Port, deadline: Deadline) -> None:
     """Take leave, inside TLS.
 
-    :raises OSError: if the server is gone
+    :raises OSError: if the server is gone, or does not answer
     """
-    connection.settimeout(deadline.left())
-    if _LEAVE[start]:
-        connection.sendall(_LEAVE[start])
+    words = _LEAVE.get(_INSIDE.get(port.number, "tls") if port.start == "tls" else port.start)
+    if words is not None:
+        connection.settimeout(min(deadline.left(), _FAREWELL))
+        connection.sendall(words)
+        for _ in range(_FEW):
+            if not connection.recv(_LARGEST):
+                return
 
 
 def _said(connection: socket.socket, step: _Step, host: str, deadline: Deadline) -> str:

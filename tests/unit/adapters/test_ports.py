@@ -188,7 +188,7 @@ def test_g13_a_stale_process_behind_the_same_address_is_seen(serve: Serve) -> No
 
 def test_g13_a_stale_process_with_a_key_of_another_type_is_seen(serve: Serve) -> None:
     """A type that is shown now and then is an error, though all its pins are told."""
-    both = [(EC_KEY, RSA_KEY)] * 11
+    both = [(EC_KEY, RSA_KEY)] * 8
     port, _ = serve("tls", *both, (STALE_KEY,))
     (shown,) = look(port)
     assert {EC, RSA} <= set(shown.pins)
