@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from lab.namespace import Namespace
-from lab.processes import Daemon, LabError
+from lab.processes import Daemon, LabError, program, run
 from lab.waiting import wait_for
 
 #: The files of a certificate with its chain, and of its key.
@@ -58,6 +58,25 @@ retry      unix - - n - - error
 smtp       unix - - n - - smtp
 postlog    unix-dgram n - n - 1 postlogd
 """
+
+
+def self_signed(folder: Path, host: str, kind: str) -> Files:
+    """Make a key and a certificate for a host, in place of what is there.
+
+    :param kind: ``ecdsa`` or ``rsa``
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    full, key = folder / "fullchain.pem", folder / "privkey.pem"
+    size = "rsa:2048" if kind == "rsa" else "ec"
+    curve = () if kind == "rsa" else ("-pkeyopt", "ec_paramgen_curve:P-256")
+    run(
+        [
+            *(program("openssl"), "req", "-x509", "-nodes", "-days", "90", "-newkey", size, *curve),
+            *("-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"),
+            *("-keyout", str(key), "-out", str(full)),
+        ]
+    ).check()
+    return full, key
 
 
 class _Server:
@@ -192,7 +211,9 @@ class Dovecot(_Server):
 
 def listens(ns: Namespace, *ports: int) -> None:
     """Wait until servers listen on ports of the namespace."""
-    for port in ports:
-        wait_for(
-            lambda port=port: f":{port} " in ns.run(["ss", "-Hltn"]).stdout, f"port {port}"
-        )
+
+    def all_listen() -> bool:
+        shown = ns.run(["ss", "-Hltn"]).check().stdout
+        return all(f":{port} " in shown for port in ports)
+
+    wait_for(all_listen, f"servers on {ports}")

@@ -1,0 +1,167 @@
+"""Real mail servers: which keys pinkeep sees at their ports, and what other clients say of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from certbot_pinkeep.adapters import ports
+from certbot_pinkeep.core.pins import pin_of_certificate
+from certbot_pinkeep.core.tlsa import Port, parse_ports, ports_of, record_of
+from certbot_pinkeep.core.zone_observations import PortObservation
+from dane.world import FIRST, HOST, World, example, line
+from lab.mail import Dovecot, Files, Postfix, listens, self_signed
+
+SMTP, MAIL = "25,465,587", "993,143,995,110"
+HERE = "127.0.0.1"
+#: Two processes behind one address, as servers with several workers have them.
+TWO = """
+import socket, ssl, sys, threading
+def serve(listener, context):
+    while True:
+        try:
+            with context.wrap_socket(listener.accept()[0], server_side=True) as one:
+                one.recv(1)
+        except OSError:
+            pass
+for full, key in (sys.argv[1:3], sys.argv[3:5]):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(full, key)
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(("127.0.0.1", 993))
+    listener.listen()
+    threading.Thread(target=serve, args=(listener, context)).start()
+"""
+
+
+class Mail:
+    """A machine with Postfix and Dovecot, which read the live certificates of a lineage."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.live = world.folder / "live"
+        self.files = [self.issue(kind) for kind in ("ecdsa", "rsa")]
+        self.postfix = Postfix(world.ns, world.folder / "postfix", self.files)
+        self.dovecot = Dovecot(world.ns, world.folder / "dovecot", self.files)
+
+    def issue(self, kind: str, name: str = "") -> Files:
+        """Make a new key and certificate, in place of what is there."""
+        return self_signed(self.live / (name or kind), HOST, kind)
+
+    def pins(self) -> list[str]:
+        """The pins of the live certificates, sorted."""
+        return sorted(pin_of_certificate(full.read_bytes()) for full, _ in self.files)
+
+    def look(self, numbers: str = f"{SMTP},{MAIL}") -> dict[int, PortObservation]:
+        """Look at ports as pinkeep does."""
+        chosen = ports_of(parse_ports(numbers), [HOST])
+        shown = self.world.ns.call(ports.look, chosen, addresses={HOST: [HERE]})
+        return {one.port.number: one for one in shown}
+
+    def seen(self, numbers: str = f"{SMTP},{MAIL}") -> dict[int, list[str]]:
+        """The pins that are seen at ports, sorted; nothing may be unseen."""
+        shown = self.look(numbers)
+        assert not [one.error for one in shown.values() if one.error]
+        return {number: sorted(one.pins) for number, one in shown.items()}
+
+    def accepted(self, pin: str, port: int, start: str = "") -> bool:
+        """Whether OpenSSL accepts the key at a port by its TLSA record."""
+        words = ["openssl", "s_client", "-connect", f"{HERE}:{port}", "-verify_return_error"]
+        words += ["-dane_tlsa_domain", HOST, "-dane_tlsa_rrdata", str(record_of(pin))]
+        words += ["-sigalgs", "ECDSA+SHA256:RSA-PSS+SHA256:RSA+SHA256", "-brief"]
+        words += ["-starttls", start] if start else []
+        return self.world.ns.run(words).returncode == 0
+
+
+@pytest.fixture
+def mail(world: World) -> Iterator[Mail]:
+    """Both servers run."""
+    made = Mail(world)
+    with made.postfix, made.dovecot:
+        yield made
+
+
+def test_g13_the_keys_of_mail_servers_are_seen_at_every_port(mail: Mail) -> None:
+    """Of both types, however TLS starts; OpenSSL accepts what is seen, and nothing else."""
+    assert mail.seen() == dict.fromkeys(mail.look(), mail.pins())
+    shown = mail.pins()
+    for port, start in ((25, "smtp"), (465, ""), (143, "imap"), (110, "pop3"), (993, "")):
+        assert any(mail.accepted(pin, port, start) for pin in shown), port
+    other, _ = mail.issue("ecdsa", "other")
+    assert not mail.accepted(pin_of_certificate(other.read_bytes()), 25, "smtp")
+
+
+def test_g13_a_server_that_was_not_reloaded_is_seen(mail: Mail) -> None:
+    """Postfix has the new keys, Dovecot the old ones, until it is told as well. Postfix reads them
+    whenever it starts a process, so it may show both until it is reloaded."""
+    old = mail.pins()
+    for kind in ("ecdsa", "rsa"):
+        mail.issue(kind)
+    assert all(set(pins) <= {*old, *mail.pins()} for pins in mail.seen(SMTP).values())
+    mail.postfix.reload()
+    expected = {port: mail.pins() if port in (25, 465, 587) else old for port in mail.look()}
+    assert mail.seen() == expected
+    mail.dovecot.reload()
+    assert mail.seen() == dict.fromkeys(expected, mail.pins())
+
+
+def test_g13_what_cannot_be_seen_is_told(world: World) -> None:
+    """A port without STARTTLS, and one where nobody listens; the others are seen all the same."""
+    made = Mail(world)
+    made.postfix = Postfix(
+        world.ns,
+        world.folder / "postfix",
+        made.files,
+        submission="-o smtpd_tls_security_level=none",
+    )
+    with made.postfix:
+        shown = made.look("25,587,993")
+    assert {number: one.error for number, one in shown.items()} == {
+        25: "",
+        587: "it does not offer STARTTLS",
+        993: "Connection refused",
+    }
+
+
+def test_g13_a_stale_process_behind_the_same_address_is_seen(world: World) -> None:
+    """The kernel chooses one of them for each connection."""
+    old, new = (self_signed(world.folder / name, HOST, "ecdsa") for name in ("old", "new"))
+    pins = {pin_of_certificate(full.read_bytes()) for full, _ in (old, new)}
+    words = [sys.executable, "-c", TWO, *map(str, (*old, *new))]
+    daemon = world.ns.start(words, world.folder / "two.log")
+    try:
+        listens(world.ns, 993)
+        (shown,) = world.ns.call(ports.look, [Port(HOST, 993)], addresses={HOST: [HERE]})
+    finally:
+        daemon.stop()
+    assert set(shown.pins) == pins and not shown.error
+
+
+def test_a_mail_server_that_uses_dane_accepts_what_is_seen(world: World) -> None:
+    """posttls-finger asks the zone, as Postfix does before it delivers: 3 1 1 current, 3 1 1 next."""
+    made = Mail(world)
+    spare, _ = made.issue("ecdsa", "spare")
+    spare_pin = pin_of_certificate(spare.read_bytes())
+    records = [line(record_of(pin)) for pin in (*made.pins(), spare_pin)]
+    zone = example("mail A 127.0.0.1", "@ MX 10 mail", *records)
+    key = world.signer.make(zone.origin)
+    world.serve(FIRST, (zone, world.signer.sign(zone, key)))
+    world.open(zone, ds=[world.signer.ds(key)])
+    with made.postfix:
+        assert made.seen("25")[25] == made.pins()
+        said = [finger(world)]
+        for kind in ("ecdsa", "rsa"):
+            made.issue(kind)
+        made.postfix.reload()
+        said.append(finger(world))
+    assert "Verified TLS connection established" in said[0]
+    assert "Verified" not in said[1]
+
+
+def finger(world: World) -> str:
+    """What posttls-finger says of the host's port 25."""
+    words = ["posttls-finger", "-t30", "-T180", "-c", "-l", "dane", "-L", "summary", f"[{HOST}]"]
+    return world.ns.run(words).output
