@@ -18,12 +18,14 @@ from zope.interface.verify import verifyObject
 
 import certbot_pinkeep
 from certbot_pinkeep import exports
+from certbot_pinkeep.carriers import zones
 from certbot_pinkeep.cli import main, output
+from certbot_pinkeep.core.errors import BadCredentials, ZoneRefused
 from certbot_pinkeep.core.holdings import Entry, Release, ZoneEntry
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.ledger import Ledger, Uncertainty
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.core.tlsa import Port
+from certbot_pinkeep.core.tlsa import Port, TlsaRecord, record_of
 from certbot_pinkeep.core.zone import Service
 from certbot_pinkeep.installer import Installer
 from certbot_pinkeep.reports import status
@@ -222,6 +224,25 @@ def test_json_page_has_every_field_of_status_and_no_other() -> None:
     found = sections(page("reference/status-json.rst"))
     named = {title: set(_FIELD.findall(found[title])) for title in there}
     assert named == {title: set(fields) for title, fields in there.items()}
+
+
+def test_provider_on_the_page_of_zones_works() -> None:
+    """Its code provides the interface, takes a change, and refuses one that somebody else was before."""
+    code = re.findall(
+        r"^\.\. code-block:: python\n\n((?:   .*\n|\n)+)", page("reference/zones.rst"), re.M
+    )
+    found: dict[str, Any] = {"__name__": "my_package"}
+    exec(textwrap.dedent(code[0]), found)
+    with pytest.raises(BadCredentials):
+        found["Example"]({})
+    provider = found["Example"]({"token": "x"})
+    assert verifyObject(zones.IZone, provider)
+    name, before = "_25._tcp.a.test.", frozenset[TlsaRecord]()
+    change = zones.Change(name, before, frozenset({record_of(A)}), 3600)
+    provider.change("a.test.", [change])
+    assert provider.read("a.test.", [name]) == {name: change.after}
+    with pytest.raises(ZoneRefused):
+        provider.change("a.test.", [change])
 
 
 def test_format_on_the_page_of_formats_works() -> None:
