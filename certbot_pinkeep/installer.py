@@ -181,7 +181,7 @@ class Installer(
     def deploy_cert(
         self, domain: str, cert_path: str, key_path: str, chain_path: str, fullchain_path: str
     ) -> None:
-        """Bring the lineage of this certificate into step; once, not per domain."""
+        """Bring the lineage of this certificate up to date; once, not per domain."""
         name = os.path.basename(os.path.dirname(cert_path))
         if cert_path != os.path.join(os.path.abspath(self.config.live_dir), name, "cert.pem"):
             raise errors.PluginError(
@@ -229,7 +229,7 @@ class Installer(
         """Nothing: the test is run when a snippet changes."""
 
     def restart(self) -> None:
-        """Bring the certificate into step that ``certonly`` just got. In the other verbs that is
+        """Bring the certificate up to date that ``certonly`` just got. In the other verbs that is
         done by now, and Apache is reloaded."""
         with _certbots_errors():
             self.guard.keep_issued()
@@ -237,11 +237,11 @@ class Installer(
     # What certbot renew offers to installers
 
     def renew_deploy(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:
-        """Bring a renewed lineage into step."""
+        """Bring a renewed lineage up to date."""
         self._keep(lineage.lineagename)
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:
-        """Bring a lineage into step that may not be due; at once where it is already."""
+        """Bring a lineage up to date that may not be due; at once where it is already."""
         if not _is_up_to_date(self.config, lineage):
             with _certbots_errors():
                 self.guard.look_once(lineage.lineagename, lineage.cert_path, lineage.key_path)
@@ -284,7 +284,7 @@ class _Door:
         return found.answers if found is not None else None
 
     def updating(self, config: Any, lineage: Any) -> None:
-        """Bring a lineage into step, unless certbot has called the plugin for that."""
+        """Bring a lineage up to date, unless certbot has called the plugin for that."""
         if config.installer == INSTALLER or not has_keyrings(config):
             return
         if config.disable_renew_updates or not _is_up_to_date(config, lineage):
@@ -293,7 +293,7 @@ class _Door:
             guard.update(config, lineage.lineagename, lineage.cert_path, lineage.key_path)
 
     def ending(self, config: Any) -> None:
-        """Bring into step what the verb has issued or changed."""
+        """Bring up to date what the verb has issued or changed."""
         if config.installer != INSTALLER and has_keyrings(config):
             from certbot_pinkeep.workflow import guard
 

@@ -8,7 +8,7 @@ Seconds depend on the machine, and on what else it does; ratios within one run d
   first run, nor one after a change: what was looked at before is not looked at again.
 * ``certbot-pinkeep status`` over them, as text and as ``--json``.
 * What a renewal of 200 lineages on one keyring costs, each, beside one lineage that is alone on its
-  keyring: the handover, bringing it into step, and its part of the one publication.
+  keyring: the handover, bringing it up to date, and its part of the one publication.
 * ``certbot-pinkeep check`` over 50 hosts of one Apache, each with a keyring of its own, over TLS and
   plain HTTP.
 * Beside how many keyrings a lineage is adopted, or renewed: in one run, with as many keyrings as there are
@@ -321,7 +321,7 @@ def bench_ledger(folder: Path, rounds: int) -> None:
 
 
 def keep(folder: Path, live: Path, max_age: int, now: datetime) -> float:
-    """Seconds that bringing a lineage into step takes."""
+    """Seconds that bringing a lineage up to date takes."""
     values: dict[str, object] = {"configtest-command": "true", "reload-command": "true"}
     values["max-age"] = max_age
     chosen = options.parse(values, live.name)

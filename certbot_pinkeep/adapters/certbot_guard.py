@@ -9,7 +9,7 @@ The rules:
 * For a pinned lineage certbot keeps the key (``reuse_key``), and notes that in the renewal file. A certbot
   that lacks the plugin then keeps the key, too.
 * ``--new-key`` asks for a rollover. What the admin asked for beside that does not count is said.
-* The installer that the admin chose deploys first. After that the lineage is brought into step: by
+* The installer that the admin chose deploys first. After that the lineage is brought up to date: by
   ``renew`` after each lineage, due or not, by the other verbs at their end.
 * If a private part is not there or takes other arguments, nothing is wrapped here. See ``certbot_watch``
   for what happens then.

@@ -103,7 +103,7 @@ class LocalFiles:
         """All that there is to see of a keyring.
 
         :param shown: what its hosts showed, in whichever way they were looked at
-        :param step: the command that brings it into step
+        :param step: the command that brings it up to date
         :raises PinkeepError, OSError: when something cannot be read that has to be
         """
         keyring = self.folders.with_faults(state.keyring)
@@ -272,7 +272,7 @@ class LocalFiles:
         return [*found, *(certbot_rules.by_hand(callers) if by_hand else ())]
 
     def _refused(self, renewal: Renewal, live: Certificate) -> BadOption | None:
-        """Find which of its options keeps a lineage from being brought into step."""
+        """Find which of its options keeps a lineage from being brought up to date."""
         given = self.cli_ini.options
         if self._unusable(given, "any"):
             return None  # told once

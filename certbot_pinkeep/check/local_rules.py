@@ -16,7 +16,7 @@ The rules:
   pinkeep, of itself: by another installer it gets a new key, unless certbot reuses it. What ``cli.ini``
   says counts before the renewal file, so that is where it is mended.
 * A revoked certificate is renewed. The CA tells of a revocation in its CRL.
-* With an option that it does not take pinkeep brings nothing into step; renewals go on (G3), so nothing
+* With an option that it does not take pinkeep brings nothing up to date; renewals go on (G3), so nothing
   else shows it.
 * A lineage that pinkeep renews is in a keyring, or the record was lost.
 * A certificate that was deleted leaves the keyring with the next publication; the last one does not.
@@ -95,7 +95,7 @@ def refused_everywhere(error: BadOption) -> Finding:
     return Finding(
         Severity.WARNING,
         "cli.ini",
-        f"'certbot renew' fails, and brings no keys and no pins into step: {error}",
+        f"'certbot renew' fails, and brings no keys and no pins up to date: {error}",
         f"Mend {error.option.removeprefix('--')} there, and run: certbot renew",
     )
 
@@ -351,7 +351,7 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
     if lineage.refused is not None:
         yield _warning(
             name,
-            f"'certbot renew' fails, and does not bring its keys and pins into step: {lineage.refused}",
+            f"'certbot renew' fails, and does not bring its keys and pins up to date: {lineage.refused}",
             explain.given_anew(name, lineage.refused),
         )
 

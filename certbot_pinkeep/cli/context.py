@@ -18,7 +18,7 @@ from certbot_pinkeep.core.errors import BadOption, DamagedState, PinkeepError
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow import enrol as enrolling
 from certbot_pinkeep.workflow import move
-from certbot_pinkeep.workflow.publish import Taken
+from certbot_pinkeep.workflow.publish import Enrolled
 from certbot_pinkeep.workflow.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def enrol(
     renewal: Renewal,
     also: Mapping[str, object] | None = None,
     remember: Callable[[], None] | None = None,
-) -> Taken:
+) -> Enrolled:
     """Record what is live of a lineage, with the options that count for it.
 
     :param also: options that are given, beside those in ``cli.ini``
@@ -158,7 +158,7 @@ def enrol(
     chosen = options.parse(values, name)
     if live.versions <= 1:  # no earlier certificate's pins could be forgotten
         workspace.note_pinned(name, pinned=False)
-    taken = enrolling.enrol(workspace, live, chosen, now, remember=remember)
-    for sentence in taken.told:
+    enrolled = enrolling.enrol(workspace, live, chosen, now, remember=remember)
+    for sentence in enrolled.told:
         output.tell(sentence)
-    return taken
+    return enrolled

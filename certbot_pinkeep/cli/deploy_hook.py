@@ -21,7 +21,7 @@ from certbot_pinkeep.workflow import move, run
 from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.publish import Publisher
 
-_HELP = "bring the header into step with RENEWED_LINEAGE, in certbot's deploy hooks"
+_HELP = "bring the header up to date with RENEWED_LINEAGE, in certbot's deploy hooks"
 _EXAMPLE = """\
   certbot renew --deploy-hook "certbot-pinkeep deploy-hook"
   ln -s "$(command -v certbot-pinkeep)" /etc/letsencrypt/renewal-hooks/deploy/

@@ -19,7 +19,7 @@ from certbot_pinkeep.workflow import zone as zones
 from certbot_pinkeep.workflow.workspace import Workspace
 from certbot_pinkeep.workflow.zone import Outcome
 
-_HELP = "bring the zone into step now, and say what every name server and port shows"
+_HELP = "bring the zone up to date now, and say what every name server and port shows"
 _MORE = (
     "pinkeep looks at the TLSA records on every authoritative name server, and at the key of every port of "
     "--pinkeep-tlsa. With --pinkeep-dns-credentials it writes what the zone lacks. Without them it prints "
@@ -66,7 +66,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def tell_step(workspace: Workspace, name: str) -> PinkeepError | None:
-    """Bring the zone of a keyring into step, if it has one, and tell it in a line.
+    """Bring the zone of a keyring up to date, if it has one, and tell it in a line.
 
     :returns: what the admin has to see to
     """

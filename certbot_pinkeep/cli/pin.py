@@ -4,7 +4,7 @@ The rules:
 
 * What is wrong with an option, a lineage or the key's file is said before anything is written.
 * A lineage without an installer is renewed by pinkeep from now on. Another installer stays, and keeps
-  the key (``reuse_key``): what is to be done so that its renewals bring the header into step is said.
+  the key (``reuse_key``): what is to be done so that its renewals bring the header up to date is said.
 * The key that clients pin already, where it is not the live one, is what the next renewal is for. A key
   of another type than the live one needs a certificate of that type first.
 * The key's file is a regular file of sane size, with one unencrypted private key; it is never printed
@@ -129,10 +129,12 @@ def _pin(parsed: argparse.Namespace, config: Any, key: PrivateKey | None) -> int
     try:
         for renewal in found:
             noted = partial(_remember, config, renewal)
-            taken = context.enrol(config, workspace, renewal, also, noted)
-            publisher.add(taken)
+            enrolled = context.enrol(config, workspace, renewal, also, noted)
+            publisher.add(enrolled)
             if key is not None:
-                stage.pin_key(workspace, taken.chosen.keyring, write_private_key(key), clock.now())
+                stage.pin_key(
+                    workspace, enrolled.chosen.keyring, write_private_key(key), clock.now()
+                )
     finally:
         # Whatever comes next: what is on record by now is published.
         reports, failures = publisher.publish_all(publisher.waiting, clock.now())

@@ -50,7 +50,7 @@ def told(
         confirm = text.command(f"certbot-pinkeep confirm {report.keyring}")
         reload = text.joined(f"Reload {title} yourself, and record that.", confirm)
         return [snippets.hindrance(workspace.store, state) or reload]
-    names = [name for one in report.taken for name in one.live.names]
+    names = [name for one in report.enrolled for name in one.live.names]
     hosts = earlier.hosts_to_see(dict.fromkeys(names))
     shown = _looked_at(hosts, policy, connect, again=report.reloaded)
     without = {one.host for one in shown if not _sends(one, policy)}

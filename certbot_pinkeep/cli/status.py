@@ -62,7 +62,7 @@ def _status(parsed: argparse.Namespace) -> int:
 
 
 def _steps(workspace: Workspace, states: list[State]) -> dict[str, str]:
-    """What brings those keyrings into step that have no certificate."""
+    """What brings those keyrings up to date that have no certificate."""
     if len(states) > status.MANY:
         return {}  # a line each, which does not say
     rings = [state.keyring for state in states]

@@ -24,7 +24,7 @@ from certbot_pinkeep.core.kinds import KeyType
 
 
 def with_member(keyring: Keyring, member: Member) -> Keyring:
-    """The keyring with this lineage as it is now, its live key's role brought into step."""
+    """The keyring with this lineage as it is now, its live key's role brought up to date."""
     return _followed(
         _without_left_types(_retired(_promoted(_with_member(keyring, member), member.pin)))
     )

@@ -24,7 +24,7 @@ PROBE_LABEL = "pinkeep-check"
 Stopped = Literal["", "unreachable", "slow", "tls", "type", "http"]
 #: What is wrong with a chain of certificates: nothing, one is out of time, another name, or anything else.
 Distrust = Literal["", "time", "name", "chain"]
-#: What brings a keyring into step that has certificates.
+#: What brings a keyring up to date that has certificates.
 CERTBOT_RENEW = "certbot renew"
 PlaceKind = Literal[
     "keys",
@@ -207,7 +207,7 @@ class Seen:
     :ivar snippet: the snippet's text; ``None``: there is no file
     :ivar requests: what the saved CSRs ask for
     :ivar others: the certificates of this machine that are not the keyring's
-    :ivar step: the command that brings the keyring into step
+    :ivar step: the command that brings the keyring up to date
     :ivar came: the lineages that have come from another keyring, and are not confirmed here yet
     :ivar server_config: what the server reads; ``None``: unknown, or nobody asked
     :ivar snippet_path: the snippet's real path
@@ -259,7 +259,7 @@ class Seen:
 
     @property
     def mending(self) -> str:
-        """What to run so that the keyring is brought into step. Without a certificate nothing does but
+        """What to run so that the keyring is brought up to date. Without a certificate nothing does but
         to leave pinning, which nobody is to be talked into."""
         if self.step == CERTBOT_RENEW or self.state.unpin:
             return self.step

@@ -2,7 +2,7 @@
 
 The rules:
 
-* What nginx reads is the same as in the snippet that pinkeep keeps in step itself: see ``nginx``.
+* What nginx reads is the same as in the snippet that pinkeep keeps up to date itself: see ``nginx``.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from certbot_pinkeep.storage import atomic, shadow
 _VERSION = 3
 
 
-class Enrolled(TypedDict):
+class Noted(TypedDict):
     """The lineages that draw on a keyring, and the files that say it as they were then."""
 
     files: dict[str, list[int] | None]
@@ -88,11 +88,11 @@ class UpToDate:
         """Note the certificates of this run."""
         self._note("certificates", found)
 
-    def enrolled(self) -> dict[str, Enrolled]:
+    def enrolled(self) -> dict[str, Noted]:
         """Return what :meth:`set_enrolled` noted, by keyring."""
         return self._read("keyrings")
 
-    def set_enrolled(self, found: Mapping[str, Enrolled]) -> None:
+    def set_enrolled(self, found: Mapping[str, Noted]) -> None:
         """Note the lineages that draw on each keyring."""
         self._note("keyrings", found)
 

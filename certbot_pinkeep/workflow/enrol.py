@@ -43,7 +43,7 @@ from certbot_pinkeep.workflow.accepted import (
     unpinned_error,
 )
 from certbot_pinkeep.workflow.move import Claim
-from certbot_pinkeep.workflow.publish import Taken
+from certbot_pinkeep.workflow.publish import Enrolled
 from certbot_pinkeep.workflow.stage import paths_of
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -60,7 +60,7 @@ def enrol(
     now: datetime,
     *,
     remember: Callable[[], None] | None = None,
-) -> Taken:
+) -> Enrolled:
     """Record what is live, in the keyring that it is to draw on; publishing that comes next.
 
     :param remember: makes sure that the lineage's later renewals keep its key; called before
@@ -96,7 +96,7 @@ class _Enrolment:
         live = self.live
         return Claim(self.chosen.keyring, live.name, live.names, live.pin)
 
-    def record(self, remember: Callable[[], None] | None) -> Taken:
+    def record(self, remember: Callable[[], None] | None) -> Enrolled:
         """Record all of it."""
         workspace, live, chosen, now = self.workspace, self.live, self.chosen, self.now
         store = workspace.store
@@ -127,7 +127,7 @@ class _Enrolment:
             move.note_left(workspace, live, state, origin)
             if remember is not None:
                 remember()
-        return Taken(
+        return Enrolled(
             live=live,
             chosen=chosen,
             csr_paths=tuple(csr_paths),

@@ -19,7 +19,7 @@ from certbot_pinkeep.carriers import apache, servers
 from certbot_pinkeep.core.errors import DamagedState, PublishFailed
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import uptodate
-from certbot_pinkeep.storage.uptodate import Enrolled, UpToDate
+from certbot_pinkeep.storage.uptodate import Noted, UpToDate
 from certbot_pinkeep.workflow.workspace import Workspace
 
 
@@ -27,7 +27,7 @@ def lineages(workspace: Workspace, cache: UpToDate) -> frozenset[str]:
     """Find all lineages that are enrolled, and note for the next run what is certain."""
     now, store = clock.now(), workspace.store
     before = cache.enrolled()
-    found, certain = set[str](), dict[str, Enrolled]()
+    found, certain = set[str](), dict[str, Noted]()
     for keyring in store.names():
         files = uptodate.seen(store.paths(keyring))
         noted = before.get(keyring)

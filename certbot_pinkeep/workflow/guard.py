@@ -59,8 +59,8 @@ class Guard:
 
     def __init__(self, config: Any) -> None:
         self.config = config
-        self._certificate: bytes | None = None  # issued in this run, not yet brought into step
-        self._tried = False  # to bring it into step
+        self._certificate: bytes | None = None  # issued in this run, not yet brought up to date
+        self._tried = False  # to bring it up to date
         self._kept: set[str] = set()
         self._written: object = None  # the renewal file before certbot reconfigure
 
@@ -101,7 +101,7 @@ class Guard:
         are, the sooner the compromised key can be left."""
         util.atexit_register(self.finish_late)
         try:
-            self._take_in(name)
+            self._enrol(name)
         except PinkeepError as error:
             logger.debug("%s", error)  # it is told when the lineage is renewed
 
@@ -115,7 +115,7 @@ class Guard:
     # What happens to a lineage
 
     def look_once(self, name: str, cert_path: str, key_path: str) -> None:
-        """Bring a lineage into step that may not be due; at once where it is already.
+        """Bring a lineage up to date that may not be due; at once where it is already.
 
         :raises PinkeepError: as :meth:`keep_once`
         """
@@ -127,7 +127,7 @@ class Guard:
             self._finish()
 
     def keep_issued(self) -> None:
-        """Bring the lineage into step whose certificate was just issued, if any was.
+        """Bring the lineage up to date whose certificate was just issued, if any was.
 
         :raises PinkeepError: as :meth:`keep_once`
         """
@@ -145,7 +145,7 @@ class Guard:
         self.finish_late()  # while Python ends, it calls nothing that is registered only then
 
     def reconfiguring(self, name: str) -> None:
-        """Have the lineage brought into step when ``certbot reconfigure`` has saved its new options.
+        """Have the lineage brought up to date when ``certbot reconfigure`` has saved its new options.
 
         :raises PinkeepError: when its renewal file cannot be read
         """
@@ -155,7 +155,7 @@ class Guard:
         util.atexit_register(self.after_reconfigure)
 
     def keep_once(self, name: str) -> None:
-        """Bring a lineage into step, once however often certbot tells of it; what its keyring
+        """Bring a lineage up to date, once however often certbot tells of it; what its keyring
         publishes follows when the last lineage of this run has had its turn.
 
         :raises PinkeepError: with what is wrong and what to do; certbot takes it for a renewal that
@@ -175,7 +175,7 @@ class Guard:
             if later:
                 util.atexit_register(self.finish_late)
             try:
-                self._take_in(name)
+                self._enrol(name)
             except Exception:
                 if not later:
                     self.finish_late()  # what else was recorded in this run, or by this attempt
@@ -199,13 +199,13 @@ class Guard:
             return False
         return name != self.run.last(everyone=bool(self.run.everyone))
 
-    def _take_in(self, name: str) -> None:
+    def _enrol(self, name: str) -> None:
         issued = self._certificate is not None
         with told.plain_errors():
             turn = self._turn(name, issued=issued)
             self.run.note(turn)
             try:
-                taken = self.run.enrol(
+                enrolled = self.run.enrol(
                     replace(turn, values=self.given.values(name)),
                     self.given.look(name),
                     self.given.options(name),
@@ -215,7 +215,7 @@ class Guard:
                 where = told.how_to_mend(self.config, name, error, self.given.renewal(name))
                 self.given.forget_unusable(name, error)
                 raise PinkeepError(f"{error}{where}") from error
-        told.tell_taken(taken)
+        told.tell_enrolled(enrolled)
 
     def _remember(self, name: str) -> None:
         """Note in the renewal file what keeps the key, and the installer only if that is pinkeep."""
@@ -258,7 +258,7 @@ class Guard:
         self.finish_late()
 
     def has_issued(self, cert_path: str) -> bool:
-        """Whether this certificate was just issued, and is not yet brought into step."""
+        """Whether this certificate was just issued, and is not yet brought up to date."""
         try:
             return atomic.read(cert_path, atomic.MEDIUM) == self._certificate
         except OSError:
@@ -276,7 +276,7 @@ class Guard:
         return None
 
     def after_reconfigure(self) -> None:
-        """Bring the lineage into step once ``certbot reconfigure`` has saved its new options."""
+        """Bring the lineage up to date once ``certbot reconfigure`` has saved its new options."""
         name = self.config.certname
         try:
             renewal = renewal_conf.load(self.config.config_dir, name)
@@ -284,7 +284,7 @@ class Guard:
             # Certbot writes the file anew, also with the same content, unless the simulated renewal fails.
             saved = renewal_conf.written(self.config.config_dir, name) != self._written
             if saved and renewal is not None and renewal.installer == INSTALLER:
-                self._take_in(name)
+                self._enrol(name)
                 self._finish()
         except PinkeepError as error:
             logger.error("%s", error)
@@ -315,7 +315,7 @@ def request(config: Any, names: Sequence[str]) -> Guard | None:
 
 
 def update(config: Any, lineage: str, cert_path: str, key_path: str) -> None:
-    """Bring a lineage into step that ``certbot renew`` has had, due or not, with another installer.
+    """Bring a lineage up to date that ``certbot renew`` has had, due or not, with another installer.
 
     :raises PinkeepError: as :meth:`Guard.keep_once`
     """
@@ -328,7 +328,7 @@ def update(config: Any, lineage: str, cert_path: str, key_path: str) -> None:
 
 
 def end(config: Any) -> None:
-    """Bring into step what a verb has issued or changed with another installer.
+    """Bring up to date what a verb has issued or changed with another installer.
 
     :raises PinkeepError: as :meth:`Guard.keep_once`
     """

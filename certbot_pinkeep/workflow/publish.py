@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Taken:
+class Enrolled:
     """A lineage that was enrolled.
 
     :ivar csr_paths: the CSRs with which it would be renewed, for each key of its type
@@ -66,7 +66,7 @@ class Taken:
 class Report:
     """What a run did.
 
-    :ivar taken: the lineages that were enrolled
+    :ivar enrolled: the lineages that were enrolled
     :ivar dropped: those that left the keyring, because they were deleted
     :ivar neighbours: the certificates that are not enrolled, whose keys were pinned as well in this run
     :ivar unpinned: nothing is published any more, because the admin left pinning
@@ -82,7 +82,7 @@ class Report:
     keyring: str
     snippet: str
     pins: tuple[str, ...]
-    taken: tuple[Taken, ...]
+    enrolled: tuple[Enrolled, ...]
     dropped: tuple[str, ...]
     unpinned: bool
     published: bool
@@ -98,12 +98,12 @@ class Report:
     @property
     def adopted(self) -> bool:
         """Whether the keyring is new."""
-        return any(one.adopted for one in self.taken)
+        return any(one.adopted for one in self.enrolled)
 
     @property
     def rolled_over(self) -> str | None:
         """The pin of the key that was rolled over to in this run."""
-        return next((one.rolled_over for one in self.taken if one.rolled_over), None)
+        return next((one.rolled_over for one in self.enrolled if one.rolled_over), None)
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class _Publication:
     state: State
     chosen: Options
     server: Server
-    taken: dict[str, Taken]
+    enrolled: dict[str, Enrolled]
     dropped: tuple[str, ...] = ()
     neighbours: tuple[str, ...] = ()
     uncovered: PinkeepError | None = None
@@ -146,26 +146,26 @@ class Publisher:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.tried: dict[Commands, bool] = {}
-        self._taken: dict[str, dict[str, Taken]] = {}
+        self._enrolled: dict[str, dict[str, Enrolled]] = {}
         self._left: set[str] = set()  # the keyrings that lineages have moved from in this run
 
     @property
     def waiting(self) -> tuple[str, ...]:
         """The keyrings that are to be published."""
-        return tuple(self._taken)
+        return tuple(self._enrolled)
 
-    def add(self, taken: Taken) -> None:
+    def add(self, enrolled: Enrolled) -> None:
         """Have the keyring published that a lineage was enrolled in, and the one that it came from:
         that one's header goes out at the lineage's hosts no more."""
-        self._taken.setdefault(taken.chosen.keyring, {})[taken.live.name] = taken
-        if taken.moved_from:
-            self._left.add(taken.moved_from)
-            self.notice([taken.moved_from])
+        self._enrolled.setdefault(enrolled.chosen.keyring, {})[enrolled.live.name] = enrolled
+        if enrolled.moved_from:
+            self._left.add(enrolled.moved_from)
+            self.notice([enrolled.moved_from])
 
     def notice(self, names: Iterable[str]) -> None:
         """Have these keyrings published, though no lineage was enrolled."""
         for name in names:
-            self._taken.setdefault(name, {})
+            self._enrolled.setdefault(name, {})
 
     def publish(self, keyring: str, now: datetime, began: float | None = None) -> Report:
         """Publish what the keyring is to publish, and have the server load it.
@@ -195,10 +195,10 @@ class Publisher:
         with self.workspace.store.locked():
             self.workspace.certificates.refresh()
             for name in keyrings:
-                taken = self._taken.pop(name, {})
+                enrolled = self._enrolled.pop(name, {})
                 try:
                     ready.append(
-                        _prepared(self.workspace, name, taken, now, moved=name in self._left)
+                        _prepared(self.workspace, name, enrolled, now, moved=name in self._left)
                     )
                 except (PinkeepError, OSError) as error:
                     failures.append(Failure(name, error))
@@ -244,24 +244,24 @@ class Publisher:
 
 
 def _prepared(
-    workspace: Workspace, name: str, taken: dict[str, Taken], now: datetime, *, moved: bool
+    workspace: Workspace, name: str, enrolled: dict[str, Enrolled], now: datetime, *, moved: bool
 ) -> _Publication:
     """The keyring with its snippet in place and tested, before the server is reloaded.
 
     :param moved: whether lineages have moved from the keyring in this run
     """
     old = workspace.load_state(name, now)
-    if old is None or (not old.keyring.members and not taken and not old.snippet):
+    if old is None or (not old.keyring.members and not enrolled and not old.snippet):
         raise PinkeepError(f"The keyring {name} has no certificate yet.")
     # The options that were given last count.
-    chosen = list(taken.values())[-1].chosen if taken else old.chosen()
+    chosen = list(enrolled.values())[-1].chosen if enrolled else old.chosen()
     server = snippets.server_of(workspace.store, chosen)
     snippets.check_exposed(workspace.store, name, server)
     if moved and not old.keyring.drawing:
         return _left_by_all(workspace, old, chosen, server, now)
     dropped = workspace.deleted(old.keyring)
     state = replace(old, keyring=membership.without_members(old.keyring, dropped))
-    state = neighbours.with_members(workspace, state, taken, now)
+    state = neighbours.with_members(workspace, state, enrolled, now)
     state = neighbours.with_neighbours(workspace, state, now)
     keyring = stage.with_backups(workspace, state.keyring, chosen.backup_keys, now)
     state = replace(state, keyring=keyring)
@@ -271,7 +271,7 @@ def _prepared(
         state = workspace.store.save(state)
     known = {(member.lineage, member.pin) for member in old.keyring.members}
     new = [m.lineage for m in state.keyring.neighbours if (m.lineage, m.pin) not in known]
-    one = _Publication(state, chosen, server, taken, dropped, tuple(new), uncovered)
+    one = _Publication(state, chosen, server, enrolled, dropped, tuple(new), uncovered)
     left = _left_server(workspace, one)
     if server.snippet:
         _write_snippet(workspace, one, left, now)
@@ -417,7 +417,7 @@ def _report(workspace: Workspace, one: _Publication, now: datetime) -> Report:
         keyring=state.keyring.name,
         snippet=one.server.snippet,
         pins=_current(state).pins if state.ledger.current else (),
-        taken=tuple(one.taken.values()),
+        enrolled=tuple(one.enrolled.values()),
         dropped=one.dropped,
         unpinned=state.unpinned(now),
         published=one.published,
@@ -461,7 +461,7 @@ def _is_settled(state: State, chosen: Options, now: datetime) -> bool:
 def _is_to_load(one: _Publication) -> bool:
     """Whether there is something that Apache has not loaded: pins, a host or a certificate."""
     members = {member.lineage: member.loaded for member in one.state.keyring.members}
-    lives = [taken.live for taken in one.taken.values()]
+    lives = [each.live for each in one.enrolled.values()]
     return ((one.state.ledger.pending or one.rewritten) and not one.headerless) or any(
         members.get(live.name) != live.fingerprint for live in lives
     )
@@ -470,7 +470,7 @@ def _is_to_load(one: _Publication) -> bool:
 def _as_loaded(one: _Publication, now: datetime) -> State:
     """The state once Apache has loaded what was published and what is live."""
     state, keyring = one.state, one.state.keyring
-    lives = [taken.live for taken in one.taken.values()]
+    lives = [each.live for each in one.enrolled.values()]
     for live in lives:
         keyring = keyring.loaded(live.name, live.fingerprint)
     # If the clock runs wrong, nobody knows from when it was served (G8).

@@ -193,7 +193,7 @@ def _is_published(state: State, policy: Policy, now: datetime) -> bool:
 def unpin(workspace: Workspace, name: str, now: datetime, *, undo: bool = False) -> list[str]:
     """Record that the keyring leaves pinning, or with *undo* that it stays pinned.
 
-    :returns: the certificates of the keyring: it has an effect once they are brought into step
+    :returns: the certificates of the keyring: it has an effect once they are brought up to date
     :raises PinkeepError: when there is no such keyring
     """
     with loaded(workspace, name, now) as state:

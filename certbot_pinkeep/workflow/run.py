@@ -8,7 +8,7 @@ The rules:
 * Whatever went wrong, the server loads what was renewed after that: see ``load`` (G12).
 * A run looks whether a certificate has come, changed or gone that is not enrolled: at its begin, and
   again when certbot ends, because another installer may have renewed it meanwhile. If it is for a
-  host of a keyring, that is published, though all of its own lineages are in step.
+  host of a keyring, that is published, though all of its own lineages are up to date.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from certbot_pinkeep.workflow import enrol, enrolled, first_look, issue, stage, 
 from certbot_pinkeep.workflow.first_look import FirstLook
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.load import Loader, Turn
-from certbot_pinkeep.workflow.publish import Failure, Publisher, Report, Taken
+from certbot_pinkeep.workflow.publish import Enrolled, Failure, Publisher, Report
 from certbot_pinkeep.workflow.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -79,16 +79,16 @@ class Run:
         live: Live,
         chosen: Options,
         remember: Callable[[], None] | None,
-    ) -> Taken:
+    ) -> Enrolled:
         """Record what is live; :meth:`finish` publishes it.
 
         :raises PinkeepError, OSError: as :func:`enrol.enrol`
         """
         self.note(replace(turn, keyring=chosen.keyring))
         self._values[live.name] = turn.values
-        taken = enrol.enrol(self.workspace, live, chosen, clock.now(), remember=remember)
-        self.publisher.add(taken)
-        return taken
+        one = enrol.enrol(self.workspace, live, chosen, clock.now(), remember=remember)
+        self.publisher.add(one)
+        return one
 
     def notice(self) -> bool:
         """Have the keyrings published at whose hosts a certificate is another than at the last run; once in
@@ -174,7 +174,7 @@ class Run:
                 logger.error("%s", error)
         failures += self._bring_zones_up_to_date(waiting)
         reports = [
-            replace(one, issued=any(self._loader.is_new(taken.live) for taken in one.taken))
+            replace(one, issued=any(self._loader.is_new(lineage.live) for lineage in one.enrolled))
             for one in reports
         ]
         for report in reports:
@@ -219,20 +219,20 @@ class Run:
 
     def _stamp(self, report: Report) -> None:
         folders = [os.path.join(self.config_dir, name) for name in ("keys", "csr")]
-        for taken in report.taken:
-            live = taken.live
+        for one in report.enrolled:
+            live = one.live
             if live.name not in self._values:
                 continue  # a hook's: certbot's own run is still to come
             watched = [os.path.join(os.path.dirname(live.key_path), "cert.pem"), live.key_path]
             # By whom it is renewed is noted there.
             watched.append(os.path.join(self.config_dir, "renewal", f"{live.name}.conf"))
-            paths = [*watched, *report.files, *taken.csr_paths, *folders]
-            if taken.chosen.include_subdomains:
+            paths = [*watched, *report.files, *one.csr_paths, *folders]
+            if one.chosen.include_subdomains:
                 # Whatever certificate comes to this machine may be below it.
                 paths.append(os.path.join(self.config_dir, "renewal", ""))
             try:
                 if report.settled:
-                    values = {**self._values[live.name], "keyring": taken.chosen.keyring}
+                    values = {**self._values[live.name], "keyring": one.chosen.keyring}
                     self.cache.set(live.name, values, paths)
                 else:
                     self.cache.clear(live.name)
@@ -285,7 +285,7 @@ def _raise(failures: list[Failure], *, several: bool) -> NoReturn:
         raise failures[0].error
     parts = [
         f"The keyring{'s' if len(names) > 1 else ''} {', '.join(dict.fromkeys(names))} could not be "
-        f"brought into step: {text}"
+        f"brought up to date: {text}"
         for text, names in told.items()
     ]
     raise PinkeepError(" ".join(parts)) from failures[0].error

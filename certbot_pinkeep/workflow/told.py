@@ -16,7 +16,7 @@ from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.carriers import servers
 from certbot_pinkeep.core import explain, options
 from certbot_pinkeep.core.errors import BadOption, NoKeyringName, PinkeepError
-from certbot_pinkeep.workflow.publish import Report, Taken
+from certbot_pinkeep.workflow.publish import Enrolled, Report
 
 
 def how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | None) -> str:
@@ -38,19 +38,19 @@ def how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | Non
     return f"{told}\nRun: {mend}"
 
 
-def tell_taken(taken: Taken) -> None:
+def tell_enrolled(enrolled: Enrolled) -> None:
     """Tell of a lineage that was enrolled."""
-    for sentence in taken.told:
+    for sentence in enrolled.told:
         display_util.notify(sentence)
-    name, keyring = taken.live.name, taken.chosen.keyring
-    if taken.moved_from:
+    name, keyring = enrolled.live.name, enrolled.chosen.keyring
+    if enrolled.moved_from:
         display_util.notify(
             f"{name} draws on the keyring {keyring} from now on. {name} keeps its present key until the "
-            f"move is confirmed, and nobody holds pins of {taken.moved_from} any more. If the server's "
-            f"configuration names the snippet of {taken.moved_from}, have it name that of {keyring}, and "
+            f"move is confirmed, and nobody holds pins of {enrolled.moved_from} any more. If the server's "
+            f"configuration names the snippet of {enrolled.moved_from}, have it name that of {keyring}, and "
             f"reload the server. Then confirm the move.\nRun: certbot-pinkeep confirm {keyring}"
         )
-    elif taken.joined and not taken.adopted:
+    elif enrolled.joined and not enrolled.adopted:
         display_util.notify(f"{name} joined the keyring {keyring}.")
 
 
@@ -98,11 +98,11 @@ def _of_stopped(reports: list[Report]) -> Iterator[str]:
             "certificates when it starts; the next 'certbot renew' after that notes it."
         )
         for beside in servers.running_beside(those[0].server.kind):
-            for taken in (one for report in those for one in report.taken):
+            for enrolled in (one for report in those for one in report.enrolled):
                 yield (
-                    f"{beside.title} runs on this machine. If {beside.title} serves {taken.live.name}, "
+                    f"{beside.title} runs on this machine. If {beside.title} serves {enrolled.live.name}, "
                     "pinkeep has to publish for it, and to reload it.\nRun: certbot renew --cert-name "
-                    f"{shlex.quote(taken.live.name)} --installer pinkeep --pinkeep-header {beside.name}"
+                    f"{shlex.quote(enrolled.live.name)} --installer pinkeep --pinkeep-header {beside.name}"
                 )
 
 

@@ -127,7 +127,7 @@ class World(ABC):
                 for act in acts:
                     act(self)
                 self.bot.renew(faketime=self.clock).check()
-                wait_for(self._in_step, f"Apache to serve what is on disk in week {week}")
+                wait_for(self._up_to_date, f"Apache to serve what is on disk in week {week}")
                 self._look()
                 self._receive(range(self.day, self.day + 7))
         assert not self.bot.told.exists(), self.bot.told.read_text()
@@ -140,7 +140,7 @@ class World(ABC):
             tuple(visitor.rhythm for visitor in self.visitors if visitor.refused),
         )
 
-    def _in_step(self) -> bool:
+    def _up_to_date(self) -> bool:
         if self.site.server.served_serial(NAME) != self.site.live_serial:
             return False
         snippet = self.site.snippet.read_text().replace(r"\"", '"')

@@ -107,7 +107,7 @@ def test_g2_g3_each_way_to_revoke(adopted: Offline, how: str, delete: bool, reas
         assert done.returncode == 1
         assert (FORCE.replace(" --now", "") if delete else FORCE) in said(done)
         assert safe in moments_in(done.output)
-        # The record is brought into step; no key, certificate or pin is another one.
+        # The record is brought up to date; no key, certificate or pin is another one.
         after = changed(before, tree(bot.config_dir, without=["accounts/"]))
         assert all(path.startswith("pinkeep/") for path in after) and adopted.pins == pins
     else:

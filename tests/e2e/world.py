@@ -178,7 +178,7 @@ class Pinned:
         return ["--installer", "pinkeep", *self.commands]
 
     def adopt(self, *more: str) -> None:
-        """Bring the lineage into step by a run that renews nothing; Apache is reloaded by it."""
+        """Bring the lineage up to date by a run that renews nothing; Apache is reloaded by it."""
         with self.server.reloading():
             self.bot.renew(*self.options, *more).check()
 

@@ -147,7 +147,7 @@ class Machine:
                 with contextlib.suppress(PinkeepError):
                     if name in renewed:
                         self._renew(keeper, name)
-                    self._take_in(keeper, name)
+                    self._enrol(keeper, name)
             keeper.publish_all(keeper.waiting, self.time)
         self._include()
 
@@ -166,7 +166,7 @@ class Machine:
             with self.killer.asleep():
                 self.sites[name] = Site(host, _type_of(key), keyring)
                 self._issue(name, key)
-            self._take_in(keeper, name)
+            self._enrol(keeper, name)
             keeper.publish(keyring, self.time)
         self._include()
 
@@ -298,7 +298,7 @@ class Machine:
                 if policy is not None and self.look(name).pin in policy.pins:
                     self.included.setdefault(site.host, site.keyring or "")
 
-    def _take_in(self, keeper: Keeper, name: str) -> None:
+    def _enrol(self, keeper: Keeper, name: str) -> None:
         site = self.sites[name]
         keyring = site.keyring or name
         given = {"configtest-command": "configtest", "reload-command": "reload"}

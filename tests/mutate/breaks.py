@@ -398,7 +398,7 @@ BREAKS = (
         "workflow/publish",
         "published_hosts",
         ("(one.state.ledger.pending or one.rewritten)", "one.state.ledger.pending"),
-        ("if taken.moved_from:", "if False:"),
+        ("if enrolled.moved_from:", "if False:"),
         ("if moved and not old.keyring.drawing:", "if False:"),
     ),
     *_of("workflow/requests", "published_hosts", ("kind.is_same(text, wanted)", "True")),

@@ -15,7 +15,7 @@ from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.workflow import enrol, issue, move, run, sent, stage
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.load import Turn
-from certbot_pinkeep.workflow.publish import Failure, Publisher, Report, Taken
+from certbot_pinkeep.workflow.publish import Enrolled, Failure, Publisher, Report
 from certbot_pinkeep.workflow.workspace import Look, Workspace
 
 
@@ -35,12 +35,12 @@ class Keeper(Workspace):
         now: datetime,
         remember: Callable[[], None] | None = None,
         pinned_before: bool = False,
-    ) -> Taken:
+    ) -> Enrolled:
         """Record a lineage; :meth:`publish` comes next."""
         self.note_pinned(live.name, pinned=pinned_before)
-        taken = enrol.enrol(self, live, chosen, now, remember=remember)
-        self.publisher.add(taken)
-        return taken
+        enrolled = enrol.enrol(self, live, chosen, now, remember=remember)
+        self.publisher.add(enrolled)
+        return enrolled
 
     def keep(
         self,
@@ -146,7 +146,7 @@ def take_turn(
     *,
     pinned_before: bool = False,
     issued: bool = False,
-) -> Taken:
+) -> Enrolled:
     """A lineage has its turn in a run, with these options."""
     turn = Turn(live.name, live.cert_path, chosen.keyring, values, issued)
     one.workspace.note_pinned(live.name, pinned=pinned_before)

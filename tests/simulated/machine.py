@@ -197,7 +197,7 @@ class Machine:
     def keep(
         self, name: str, keyring: str, now: datetime = NOW, pinned: bool = False, **values: object
     ) -> Report:
-        """Bring a lineage into step."""
+        """Bring a lineage up to date."""
         chosen = self.options(keyring, **values)
         return self.keeper.keep(self.look(name), chosen, now, pinned_before=pinned)
 
@@ -209,7 +209,7 @@ class Machine:
         return self.keeper.handover(live, keyring, live.names, now, asked=asked, chosen=chosen)
 
     def renew(self, name: str, keyring: str, now: datetime, **values: object) -> str:
-        """Renew a lineage and bring it into step; the pin of its key."""
+        """Renew a lineage and bring it up to date; the pin of its key."""
         handed = self.handed(name, keyring, now, False, **values)
         live = self.look(name)
         self.issue(name, handed.key_pem, live.names)
@@ -225,7 +225,7 @@ class Machine:
         kind: KeyKind | None = None,
         hosts: tuple[str, ...] = (),
     ) -> str:
-        """A new certificate, brought into step; the pin of its key."""
+        """A new certificate, brought up to date; the pin of its key."""
         names = hosts or (name,)
         handed = self.keeper.handover_new(name, keyring, key_type, names, False, now, kind=kind)
         pin = self.issue(name, handed.key_pem if handed else None, names)
@@ -358,11 +358,11 @@ class Site:
         now: datetime = NOW,
         remember: Callable[[], None] | None = None,
     ) -> Report:
-        """Bring everything into step."""
+        """Bring everything up to date."""
         return self.keeper.keep(self.look(), chosen or self.options(), now, remember)
 
     def run(self, days: int = 0, max_age: int = 60, **chosen: Any) -> Report:
-        """Bring everything into step on a day, with a max-age in days."""
+        """Bring everything up to date on a day, with a max-age in days."""
         return self.keep(self.options(max_age=max_age * 86400, **chosen), NOW + days * DAY)
 
     def roll_over(self, days: int) -> None:

@@ -323,7 +323,7 @@ class Server:
         return said
 
     def pinned(self, name: str = "a.test", *hosts: str, more: str = "") -> None:
-        """A certificate that pinkeep keeps, with everything in step."""
+        """A certificate that pinkeep keeps, with everything up to date."""
         self.certify(name, *hosts, more=more)
         self.sound()
 

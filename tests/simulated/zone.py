@@ -146,7 +146,7 @@ class MailMachine(Machine):
         return zone.bring_up_to_date(self.keeper, self.name, now, **how)
 
     def run(self, now: datetime, **values: object) -> Outcome | None:
-        """A run: the lineage is brought into step, and then its zone."""
+        """A run: the lineage is brought up to date, and then its zone."""
         given: dict[str, Any] = {**self.given(), **values}
         self.keep(self.name, self.name, now, **given)
         return self.step(now)

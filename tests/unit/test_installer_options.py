@@ -185,7 +185,7 @@ def test_reconfigure_of_a_renewal_file_that_cannot_be_read_is_an_error(site: Sit
 
 
 def renewed(site: Site) -> None:
-    """A renewal with the same key, brought into step."""
+    """A renewal with the same key, brought up to date."""
     found = plugin(site, "renew", *TRIAL)
     found.prepare()
     assert (

@@ -681,7 +681,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     "an option that is refused": (
         sound(**lineage(refused=BadOption("--pinkeep-max-age", "soon", "give a number."))),
         WARNING,
-        "'certbot renew' fails, and does not bring its keys and pins into step: --pinkeep-max-age 'soon'",
+        "'certbot renew' fails, and does not bring its keys and pins up to date: --pinkeep-max-age 'soon'",
         f"certbot renew --cert-name {HOST} --installer pinkeep --pinkeep-max-age VALUE",
     ),
     "deleted": (

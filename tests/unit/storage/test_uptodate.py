@@ -27,22 +27,22 @@ class Stamped:
         self.file = root / "work" / "pinkeep" / "example.com.json"
         self.stamps.set("example.com", OPTIONS, map(str, (self.cert, self.snippet, self.folder)))
 
-    def in_step(self, options: dict[str, object] | None = None) -> bool:
+    def up_to_date(self, options: dict[str, object] | None = None) -> bool:
         """Whether a run would be left out."""
         return self.stamps.is_up_to_date("example.com", options or OPTIONS, [str(self.cert)])
 
 
 @pytest.fixture
 def stamped(tmp_path: Path) -> Stamped:
-    """A lineage in step."""
+    """A lineage up to date."""
     return Stamped(tmp_path)
 
 
 def test_nothing_differs(stamped: Stamped) -> None:
-    """In step, also after other files came into a folder that is shared with other lineages."""
-    assert stamped.in_step()
+    """Up to date, also after other files came into a folder that is shared with other lineages."""
+    assert stamped.up_to_date()
     (stamped.folder / "0000_csr-certbot.pem").write_text("another lineage's")
-    assert stamped.in_step()
+    assert stamped.up_to_date()
 
 
 CHANGES: dict[str, Callable[[Stamped], object]] = {
@@ -71,14 +71,14 @@ CHANGES: dict[str, Callable[[Stamped], object]] = {
 def test_anything_differs(stamped: Stamped, name: str) -> None:
     """Each change on its own leads to a full run."""
     CHANGES[name](stamped)
-    assert not stamped.in_step()
+    assert not stamped.up_to_date()
 
 
 def test_other_options_differ(stamped: Stamped) -> None:
     """An option that is given with another value leads to a full run. What is not given, the keyring has."""
-    assert stamped.in_step({"max-age": None}) and stamped.in_step({"max-age": 60})
-    assert not stamped.in_step({"max-age": "61"})
-    assert not stamped.in_step({"report-only": True})
+    assert stamped.up_to_date({"max-age": None}) and stamped.up_to_date({"max-age": 60})
+    assert not stamped.up_to_date({"max-age": "61"})
+    assert not stamped.up_to_date({"report-only": True})
 
 
 def test_live_certificate_must_be_among_the_stamped_files(stamped: Stamped) -> None:
@@ -92,13 +92,13 @@ def test_file_that_was_missing_counts(stamped: Stamped, tmp_path: Path) -> None:
     """A file that is not there can be stamped, and differs as soon as it appears."""
     missing = tmp_path / "missing"
     stamped.stamps.set("example.com", OPTIONS, [str(stamped.cert), str(missing)])
-    assert stamped.in_step()
+    assert stamped.up_to_date()
     missing.touch()
-    assert not stamped.in_step()
+    assert not stamped.up_to_date()
 
 
 def test_lineages_have_their_own_stamps(stamped: Stamped) -> None:
     """Clearing one leaves the other; clearing none is no error."""
     stamped.stamps.clear("another")
-    assert stamped.in_step()
+    assert stamped.up_to_date()
     assert not stamped.stamps.is_up_to_date("another", OPTIONS, [])

@@ -151,7 +151,7 @@ def process(
     return ending
 
 
-def in_step(root: Path, installer: str, *others: str) -> tuple[Machine, list[str]]:
+def up_to_date(root: Path, installer: str, *others: str) -> tuple[Machine, list[str]]:
     """Three lineages that a run of this installer has found up to date, and others that are not enrolled."""
     machine = with_keyrings(root / "it", 3)
     names = [f"old-{number}.test" for number in range(3)]
@@ -170,7 +170,7 @@ def test_run_without_news_reads_one_small_file_a_lineage(
     tmp_path: Path, looks: Looks, installer: str
 ) -> None:
     """It starts no run, and loads no keyring file, whichever installer the lineages have."""
-    machine, names = in_step(tmp_path, installer)
+    machine, names = up_to_date(tmp_path, installer)
     looks.clear()
     process(machine, installer, *names)
     own = machine.work / "pinkeep"
@@ -185,7 +185,7 @@ def test_lineages_that_are_not_enrolled_cost_no_look_at_a_keyring(
 ) -> None:
     """Not even in a run that has to look at a lineage that is."""
     others = ("a-new.test", "z-new.test")
-    machine, names = in_step(tmp_path, "apache", *others)
+    machine, names = up_to_date(tmp_path, "apache", *others)
     process(machine, "apache", *names, *others)
     machine.issue(names[0], Path(machine.look(names[0]).key_path).read_bytes())
     looks.clear()
@@ -213,7 +213,7 @@ NEWS: dict[str, Callable[[Machine, str], object]] = {
 @pytest.mark.parametrize("installer", INSTALLERS)
 def test_news_starts_the_run(tmp_path: Path, installer: str, news: str) -> None:
     """Nothing that a full look would see is passed over."""
-    machine, names = in_step(tmp_path, installer)
+    machine, names = up_to_date(tmp_path, installer)
     NEWS[news](machine, names[0])
     process(machine, installer, names[0])
     assert run.of.cache_info().currsize == 1
@@ -222,7 +222,7 @@ def test_news_starts_the_run(tmp_path: Path, installer: str, news: str) -> None:
 @pytest.mark.parametrize("installer", INSTALLERS)
 def test_option_that_is_given_starts_the_run(tmp_path: Path, installer: str) -> None:
     """It is the keyring's from then on."""
-    machine, names = in_step(tmp_path, installer)
+    machine, names = up_to_date(tmp_path, installer)
     for end in process(machine, installer, names[0], **{options.destination("max-age"): "300"}):
         end()
     assert machine.published(names[0]).max_age == 300
@@ -230,7 +230,7 @@ def test_option_that_is_given_starts_the_run(tmp_path: Path, installer: str) -> 
 
 def test_g12_certificate_that_came_while_the_run_went_on_is_seen_at_its_end(tmp_path: Path) -> None:
     """Another installer has renewed a certificate for a pinned host after the last lineage's turn."""
-    machine, names = in_step(tmp_path, "apache")
+    machine, names = up_to_date(tmp_path, "apache")
     (end,) = process(machine, "apache", *names)
     machine.issue("new.test", hosts=(names[0],))
     new = machine.look("new.test").pin
@@ -242,7 +242,7 @@ def test_g8_time_of_a_run_without_news_is_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A clock that is set back after that is noticed."""
-    machine, names = in_step(tmp_path, "apache")
+    machine, names = up_to_date(tmp_path, "apache")
     monkeypatch.setattr(clock, "now", lambda: NOW + DAY)
     (end,) = process(machine, "apache", *names)
     end()
@@ -251,7 +251,7 @@ def test_g8_time_of_a_run_without_news_is_noted(
 
 def test_g11_what_is_noted_of_enrolled_lineages_is_never_old(tmp_path: Path) -> None:
     """A keyring that changed, leaves, or cannot be read is read anew."""
-    machine, names = in_step(tmp_path, "apache")
+    machine, names = up_to_date(tmp_path, "apache")
     cache = UpToDate(str(machine.work))
 
     def found() -> frozenset[str]:

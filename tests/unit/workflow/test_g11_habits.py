@@ -174,7 +174,7 @@ def test_renew_brings_lineages_of_every_installer_into_step(server: Server) -> N
 def test_installer_that_fails_does_not_keep_a_certificate_from_being_loaded(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is brought into step when certbot ends (G12)."""
+    """It is brought up to date when certbot ends (G12)."""
 
     def fail(self: object) -> None:
         raise errors.PluginError("the other installer failed")

@@ -230,9 +230,9 @@ def test_g3_nothing_that_goes_wrong_in_looking_stops_anything(
     site = Broken(tmp_path)
     site.issue(NAME, site.key)
     with caplog.at_level(logging.WARNING):
-        (taken,) = site.keep(NAME, NAME).taken
+        (enrolled,) = site.keep(NAME, NAME).enrolled
     assert caplog.messages == []
-    (told,) = taken.told
+    (told,) = enrolled.told
     assert f"certbot-pinkeep release {NAME} add --channel header --label earlier --until" in told
 
 
@@ -278,9 +278,9 @@ def test_g2_every_key_that_is_here_proves_the_header(site: Visited, where: str) 
         keeper.imported = {pin_of_key(served): served}
     site.key = served
     site.send(pin_of_key(served), A)
-    taken = keeper.enrol(site.look(NAME), site.options(NAME), NOW)
-    assert "already sends a Public-Key-Pins header" in taken.told[0]
-    assert pin_of_key(served) not in taken.told[0] and A in taken.told[0]
+    enrolled = keeper.enrol(site.look(NAME), site.options(NAME), NOW)
+    assert "already sends a Public-Key-Pins header" in enrolled.told[0]
+    assert pin_of_key(served) not in enrolled.told[0] and A in enrolled.told[0]
     assert site.safe_from() == NOW  # to that key, which is a backup from now on
     key = site.state(NAME).keyring.key(pin_of_key(served))
     assert key is not None and key.path is not None
@@ -300,8 +300,8 @@ def test_g2_host_behind_a_certificate_for_another_name_sends_nothing(site: Visit
     """It falls into another virtual host, where no client notes anything (RFC 7469 §2.5)."""
     site.valid_for = ("default.pin.test",)
     site.send(pin_of_key(site.key), A)
-    (taken,) = site.keep(NAME, NAME).taken
-    assert taken.told == () and site.state(NAME).ledger.imported == ()
+    (enrolled,) = site.keep(NAME, NAME).enrolled
+    assert enrolled.told == () and site.state(NAME).ledger.imported == ()
     site.valid_for = ("*.pin.test",)
     seen = site.keeper.sent_at((NAME,))
     assert seen is not None and [one.host for one in seen.sent] == [NAME]
@@ -317,11 +317,11 @@ def test_g2_header_of_its_own_is_no_earlier_one(site: Visited) -> None:
     brought = Imported("offline.key", load_private_key(OFFLINE))
     offline_backups.add_private(site.keeper, NAME, brought, NOW + HOUR)
     requests.ask(site.keeper, NAME, NOW + HOUR)
-    # Apache serves the key of before while its renewal is taken in.
+    # Apache serves the key of before while its renewal has its turn.
     handed = site.handed(NAME, NAME, NOW + DAY)
     site.issue(NAME, handed.key_pem)
     report = site.keep(NAME, NAME, NOW + DAY)
-    assert site.asked and [taken.told for taken in report.taken] == [()]
+    assert site.asked and [enrolled.told for enrolled in report.enrolled] == [()]
     assert report.settled
     (entry,) = site.state(NAME).ledger.imported
     assert entry.binds_until(NOW) == NOW + DAY + YEAR
@@ -369,7 +369,7 @@ def test_g2_host_without_a_header_by_choice_need_not_be_seen(site: Visited) -> N
     """A mail server has no site: with ``--pinkeep-header none`` nothing is waited for."""
     site.latest_known = False
     report = site.keep(NAME, NAME, header="none")
-    assert report.settled and [taken.told for taken in report.taken] == [()]
+    assert report.settled and [enrolled.told for enrolled in report.enrolled] == [()]
     assert site.state(NAME).ledger.releases == ()
 
 
@@ -428,8 +428,8 @@ def test_g2_host_above_that_could_not_be_seen_is_told_and_stays_free(tmp_path: P
     site = Visited(tmp_path, latest_known=False)
     site.issue(NAME, site.key)
     site.issue("above", site.key, ("pin.test",))
-    (taken,) = site.keep(NAME, NAME).taken
-    assert "pin.test" in " ".join(taken.told)
+    (enrolled,) = site.keep(NAME, NAME).enrolled
+    assert "pin.test" in " ".join(enrolled.told)
     assert site.state(NAME).ledger.sending(NOW) == (NAME,)
     assert site.keeper.keyring_at(("pin.test",), NOW) is None
 

@@ -43,7 +43,7 @@ def keyring_of(machine: Machine, name: str, **given: object) -> object:
 
 
 def run(machine: Machine, *names: str) -> Run:
-    """A run of certbot that brings these lineages into step; the others are in step."""
+    """A run of certbot that brings these lineages up to date; the others are up to date."""
     one = Run(str(machine.config), str(machine.work))
     one.notice()
     for name in names:
@@ -176,7 +176,7 @@ def test_g2_key_that_two_certificates_share_is_pinned_once(machine: Machine) -> 
 
 def test_g2_neighbour_is_pinned_with_its_next_key(pinned: Machine) -> None:
     """Plain certbot renews it with a new key: that is pinned at once, though all of the keyring's own
-    lineages are in step; the old one retires."""
+    lineages are up to date; the old one retires."""
     old = pinned.issue("b", RSA_KEY, (WWW,))
     run(pinned)
     assert old in pinned.published("a").pins
@@ -228,7 +228,7 @@ def test_g2_neighbour_that_gains_the_host_is_noticed(pinned: Machine) -> None:
     assert own in pinned.published("a").pins
 
 
-def test_lineage_that_was_deleted_leaves_though_the_others_are_in_step(pinned: Machine) -> None:
+def test_lineage_that_was_deleted_leaves_though_the_others_are_up_to_date(pinned: Machine) -> None:
     """The header is sent at its hosts no more; a keyring without any other lineage stays as it is."""
     pinned.issue(API)
     run(pinned)

@@ -54,7 +54,7 @@ def test_g2_retired_key_that_was_put_back_is_not_loaded(world: World) -> None:
 
 
 def test_g2_command_that_the_error_names_goes_back_to_the_pinned_key(world: World) -> None:
-    """A forced renewal is for the key that clients accept, and then all is in step again."""
+    """A forced renewal is for the key that clients accept, and then all is up to date again."""
     new = world.look().pin
     keys = world.config / "keys"
     shutil.copytree(keys, world.root / "newer keys")

@@ -80,7 +80,7 @@ def test_g2_lineage_that_was_pinned_elsewhere_keeps_its_key_until_that_has_run_o
     own = shared.issue(API)
     shared.keep(API, "old")
     report = shared.keep(API, KEYRING, NOW + DAY)
-    assert report.taken[0].moved_from == "old" and own in report.pins
+    assert report.enrolled[0].moved_from == "old" and own in report.pins
     assert own in shared.published("old").pins
     primary = shared.members(KEYRING)[WWW]
     for day in (2, 100, 1000):

@@ -57,11 +57,11 @@ def test_all_is_published_at_once(machine: Machine) -> None:
     enrol(machine, one)
     assert one.waiting and not machine.snippet("shared").exists() and machine.apache.reloads == 0
     (report,) = one.finish()
-    assert len(report.taken) == 3 and len(report.pins) == 5
+    assert len(report.enrolled) == 3 and len(report.pins) == 5
     assert machine.apache.reloads == 1 and not one.waiting
 
 
-def test_second_round_is_in_step(machine: Machine) -> None:
+def test_second_round_is_up_to_date(machine: Machine) -> None:
     """Each lineage has its stamp."""
     one = new_round(machine)
     enrol(machine, one)
@@ -188,7 +188,7 @@ def test_g2_type_that_is_live_already_is_published_with_the_others(machine: Mach
     take_turn(one, live, values, chosen)
     assert one.waiting and machine.apache.reloads == before
     (report,) = one.finish()
-    assert len(report.taken) == 4 and machine.apache.reloads == before + 1
+    assert len(report.enrolled) == 4 and machine.apache.reloads == before + 1
     kinds = {key.kind.key_type for key in machine.state("shared").keyring.keys}
     assert kinds == {"rsa", "ecdsa"} and len(machine.published("shared").pins) == 8
 

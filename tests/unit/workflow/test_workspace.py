@@ -544,7 +544,7 @@ def test_g4_lost_backup_is_replaced(kept: Site, caplog: pytest.LogCaptureFixture
 
 
 def test_g3_lost_file_of_the_primary_does_not_stop_a_run(kept: Site) -> None:
-    """New names: no CSR can be made for it, all else comes into step."""
+    """New names: no CSR can be made for it, all else comes up to date."""
     key = kept.state().keyring.key(kept.published().pins[0])
     assert key is not None and key.path is not None
     (kept.config / key.path).unlink()
