@@ -129,12 +129,10 @@ def _pin(parsed: argparse.Namespace, config: Any, key: PrivateKey | None) -> int
     try:
         for renewal in found:
             noted = partial(_remember, config, renewal)
-            enrolled = context.enrol(config, workspace, renewal, also, noted)
-            publisher.add(enrolled)
+            one = context.enrol(config, workspace, renewal, also, noted)
+            publisher.add(one)
             if key is not None:
-                stage.pin_key(
-                    workspace, enrolled.chosen.keyring, write_private_key(key), clock.now()
-                )
+                stage.pin_key(workspace, one.chosen.keyring, write_private_key(key), clock.now())
     finally:
         # Whatever comes next: what is on record by now is published.
         reports, failures = publisher.publish_all(publisher.waiting, clock.now())

@@ -48,7 +48,7 @@ ROWS = [
         by_hand=states.reloaded,
     ),
     Row(
-        "workflow/guard",
+        "workflow/answers",
         states.refused_by_the_ca,
         FORCED,
         "Take it out of the pins: certbot-pinkeep backup ",

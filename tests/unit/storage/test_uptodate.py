@@ -62,7 +62,7 @@ CHANGES: dict[str, Callable[[Stamped], object]] = {
     "stamp cut short": lambda s: s.file.write_text(s.file.read_text()[:-3]),
     "stamp of another kind": lambda s: s.file.write_text("[1, 2]"),
     "stamp of another version": lambda s: s.file.write_text(
-        s.file.read_text().replace('"version": 2', '"version": 1')
+        s.file.read_text().replace('"version": ', '"version": 1')
     ),
 }
 
