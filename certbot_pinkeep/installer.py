@@ -117,7 +117,7 @@ class Installer(
             add(f"0-1-{name}", dest=options.stored_name(name), help=argparse.SUPPRESS)
 
     def dest(self, var: str) -> str:
-        """The name of an option in certbot's configuration, where certbot does not store it."""
+        """Return the name of an option in certbot's configuration, where certbot does not store it."""
         from certbot_pinkeep.core import options
 
         return options.destination(var)
@@ -136,7 +136,7 @@ class Installer(
     def prepare(self) -> None:
         """Make certbot keep the key and ask us for the CSR. Writes nothing.
 
-        :raises errors.ConfigurationError: when an option has a bad value and somebody is there to
+        :raises errors.ConfigurationError: if an option has a bad value and somebody is there to
             mend it; a renewal goes on (G3). A PluginError would make certbot go on without us.
         """
         if self.config.installer != self.name:
@@ -166,7 +166,7 @@ class Installer(
             logger.error("%s", error)
 
     def more_info(self) -> str:
-        """What this plugin does, for certbot's plugin menu."""
+        """Return what this plugin does, for certbot's plugin menu."""
         return (
             "Renews certificates for the saved CSR of their pinned key, stages backup keys, and "
             "writes the Public-Key-Pins header with all pins as a snippet for Apache."
@@ -175,7 +175,7 @@ class Installer(
     # What certbot asks of an installer
 
     def get_all_names(self) -> list[str]:
-        """None: which sites there are is Apache's business."""
+        """Return none: which sites there are is Apache's business."""
         return []
 
     def deploy_cert(
@@ -209,24 +209,24 @@ class Installer(
             logger.debug("What certbot says of HTTPS stays: %s", error)
 
     def enhance(self, domain: str, enhancement: str, options: Any = None) -> None:
-        """There are no enhancements."""
+        """Refuse: there are no enhancements."""
         raise errors.PluginError(f"The pinkeep installer has no enhancement {enhancement!r}.")
 
     def supported_enhancements(self) -> list[str]:
-        """None."""
+        """Return none."""
         return []
 
     def save(self, title: str | None = None, temporary: bool = False) -> None:
-        """Nothing: what is changed is saved at once."""
+        """Do nothing: what is changed is saved at once."""
 
     def rollback_checkpoints(self, rollback: int = 1) -> None:
-        """Nothing: a snippet that fails its test is taken back at once."""
+        """Do nothing: a snippet that fails its test is taken back at once."""
 
     def recovery_routine(self) -> None:
-        """Nothing: a run that was killed is completed by the next one."""
+        """Do nothing: a run that was killed is completed by the next one."""
 
     def config_test(self) -> None:
-        """Nothing: the test is run when a snippet changes."""
+        """Do nothing: the test is run when a snippet changes."""
 
     def restart(self) -> None:
         """Bring the certificate up to date that ``certonly`` just got. In the other verbs that is
@@ -254,7 +254,7 @@ class Installer(
 
 
 def _pinning_of(installer: Any) -> Answers | None:
-    """Whom certbot's client asks for a key, by its installer."""
+    """Return whom certbot's client asks for a key, by its installer."""
     return installer.guard.answers if isinstance(installer, Installer) else None
 
 
@@ -264,7 +264,8 @@ class _Door:
     def renewing(
         self, config: Any, installer: Any, lineage: str, names: Sequence[str]
     ) -> Answers | None:
-        """What the client is told for a lineage that is to be renewed; ``None``: it is not pinned."""
+        """Return what the client is told for a lineage that is to be renewed; ``None``: it is not
+        pinned."""
         pinning = _pinning_of(installer)
         if pinning is not None or not has_keyrings(config):
             return pinning
@@ -274,7 +275,7 @@ class _Door:
         return found.answers if found is not None else None
 
     def requesting(self, config: Any, installer: Any, names: Sequence[str]) -> Answers | None:
-        """What the client is told for a new lineage; ``None``: its hosts are not pinned."""
+        """Return what the client is told for a new lineage; ``None``: its hosts are not pinned."""
         pinning = _pinning_of(installer)
         if pinning is not None or not has_keyrings(config):
             return pinning
@@ -372,7 +373,7 @@ def _notice_deletion(config: Any) -> None:
 
 
 def _add_switch(add: Callable[..., None], name: str, does: str) -> None:
-    """A flag, and one to take it back: the keyring keeps the first."""
+    """Add a flag, and one to take it back: the keyring keeps the first."""
     from certbot_pinkeep.core import options
 
     dest = options.destination(name)
@@ -387,7 +388,7 @@ def _add_switch(add: Callable[..., None], name: str, does: str) -> None:
 
 
 def _no_key_path(config: Any) -> str:
-    """Why ``--key-path`` is refused: certbot issues no certificate for it, but for a new key."""
+    """Return why ``--key-path`` is refused: certbot issues no certificate for it, but for a new key."""
     name = config.certname or next((str(one) for one in config.domains or ()), "NAME")
     return (
         f"--key-path {config.key_path!r}: certbot issues no certificate for this key, and pinkeep would pin "

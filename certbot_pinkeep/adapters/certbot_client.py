@@ -74,26 +74,26 @@ class Pinning(Protocol):
     def handover(
         self, names: list[str], live_key_path: str | None, *, dry_run: bool
     ) -> KeyAndCsr | None:
-        """The key and CSR for a certificate; ``None``: certbot makes them as ever."""
+        """Return the key and CSR for a certificate; ``None``: certbot makes them as ever."""
 
     def is_still_chosen(self, names: list[str], live_key_path: str | None, pin: str) -> bool:
-        """Whether the key of this pin may still be used, by what is on record now."""
+        """Return whether the key of this pin may still be used, by what is on record now."""
 
     def issued(self, certificate: bytes) -> None:
-        """A certificate was issued, and certbot is about to store it."""
+        """Note that a certificate was issued, and certbot is about to store it."""
 
     def refused(self, refusal: KeyRefused) -> None:
-        """The CA refuses the key that was handed over."""
+        """Note that the CA refuses the key that was handed over."""
 
     def csr_rejected(self, pin: str) -> bool:
-        """The CA does not take the CSR of this key. Whether it is a backup, and is not handed over again
-        in this run."""
+        """Return the CA does not take the CSR of this key. Whether it is a backup, and is not handed over
+        again in this run."""
 
     def report_rejected_backup(self, pin: str, why: str) -> None:
-        """A certificate was issued for another key than this backup, of which the CA said why not."""
+        """Tell that a certificate was issued without this backup, and why the CA does not take it."""
 
     def is_compromised(self, live_key_path: str) -> bool:
-        """Whether the live key is known to be compromised."""
+        """Return whether the live key is known to be compromised."""
 
 
 def acting_for(pinning: Pinning, does: Callable[[], _T]) -> _T:
@@ -109,7 +109,7 @@ def wrap(pinning_of: Callable[[Any], Pinning | None]) -> None:
     """Make certbot's client ask for a key and a CSR.
 
     :param pinning_of: whom to ask, by the client's installer; ``None``: nobody
-    :raises Unsupported: when this certbot's client is not one that is known
+    :raises Unsupported: if this certbot's client is not one that is known
     """
     if hasattr(certbot_client.Client.obtain_certificate, _MARK):
         return
@@ -217,7 +217,7 @@ class _Order:
         """Return what was obtained, if its key is still the right one by what is on record now; else a
         certificate for the key that is.
 
-        :raises PinkeepError: when there is none, or the record does not come to rest
+        :raises PinkeepError: if there is none, or the record does not come to rest
         """
         from certbot_pinkeep.core import pins
 
@@ -275,7 +275,7 @@ class _Order:
 
 
 def _said_of_csr(error: Exception) -> str:
-    """What the CA says against the CSR; empty when it says something else."""
+    """Return what the CA says against the CSR; empty when it says something else."""
     problem = _problem(error)
     if problem is None or problem.code not in _REFUSING:
         return ""
@@ -288,7 +288,7 @@ def _problem(error: Exception) -> messages.Error | None:
 
 
 def _refusal(error: Exception, pin: str) -> KeyRefused | None:
-    """What the CA says against the key; ``None`` when it says something else."""
+    """Return what the CA says against the key; ``None`` when it says something else."""
     problem = _problem(error)
     if problem is None:
         return None

@@ -19,13 +19,13 @@ COMMAND_LINE, CLI_INI, EITHER = "the command line", "cli.ini", "the command line
 
 
 def has_keyrings(config: Any) -> bool:
-    """Whether anything may be pinned on this machine: a stat or two, and nothing is loaded."""
+    """Return whether anything may be pinned on this machine: a stat or two, and nothing is loaded."""
     folders = (config.config_dir, config.work_dir)
     return any(os.path.isdir(os.path.join(folder, "pinkeep")) for folder in folders)
 
 
 def is_given(config: Any, option: str) -> bool:
-    """Whether the admin gave an option, on the command line or in cli.ini.
+    """Return whether the admin gave an option, on the command line or in cli.ini.
 
     :param option: as certbot's configuration names it, e.g. ``key_type``
     """
@@ -39,7 +39,7 @@ def is_given(config: Any, option: str) -> bool:
 
 
 def source(config: Any, option: str) -> str:
-    """Where the admin gave an option: :data:`COMMAND_LINE`, :data:`CLI_INI`, or :data:`EITHER`, as
+    """Return where the admin gave an option: :data:`COMMAND_LINE`, :data:`CLI_INI`, or :data:`EITHER`, as
     certbot 2 does not tell; empty: it was not given, or is unknown.
 
     :param option: as certbot's configuration names it, e.g. ``key_type``
@@ -54,8 +54,8 @@ def source(config: Any, option: str) -> str:
 def locked(config_dir: str) -> Iterator[None]:
     """Hold certbot's lock on its config dir, as long as it lasts.
 
-    :raises errors.LockError: when a certbot holds it
-    :raises OSError: when it cannot be had
+    :raises errors.LockError: if a certbot holds it
+    :raises OSError: if it cannot be had
     """
     from certbot._internal import lock
 
@@ -70,7 +70,7 @@ def read_config(arguments: list[str]) -> Any:
     """Certbot's configuration as certbot itself reads it, ``cli.ini`` included.
 
     :param arguments: such as ``["--config-dir", "/etc/letsencrypt"]``
-    :raises PinkeepError: when certbot refuses it
+    :raises PinkeepError: if certbot refuses it
     """
     from certbot._internal import cli
     from certbot._internal.plugins import disco

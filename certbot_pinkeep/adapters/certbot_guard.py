@@ -59,25 +59,25 @@ class Door(Protocol):
     def renewing(
         self, config: Any, installer: Any, lineage: str, names: Sequence[str]
     ) -> Guarding | None:
-        """The guard of a lineage that is to be renewed; ``None``: it is not pinned.
+        """Return the guard of a lineage that is to be renewed; ``None``: it is not pinned.
 
         :param names: of the new certificate; empty: those of the live one
         """
 
     def requesting(self, config: Any, installer: Any, names: Sequence[str]) -> Guarding | None:
-        """The guard of a new lineage; ``None``: its hosts are not pinned."""
+        """Return the guard of a new lineage; ``None``: its hosts are not pinned."""
 
     def updating(self, config: Any, lineage: Any) -> None:
         """``certbot renew`` has had this lineage, due or not."""
 
     def ending(self, config: Any) -> None:
-        """A verb has done its work."""
+        """Bring up to date what a verb has changed."""
 
 
 def guard(door: Door) -> None:
     """Have certbot ask the door about each lineage.
 
-    :raises Unsupported: when this certbot's functions are not the ones that are known
+    :raises Unsupported: if this certbot's functions are not the ones that are known
     """
     if hasattr(certbot_renewal.renew_cert, _MARK):
         return
@@ -156,7 +156,7 @@ def _keep_key(config: Any, pinned: Guarding) -> None:
 
 
 def _asked(config: Any) -> dict[str, str]:
-    """What the admin gave that may not count for a pinned lineage: flags, and their values."""
+    """Return what the admin gave that may not count for a pinned lineage: flags, and their values."""
     asked = {"--new-key": ""} if config.new_key else {}
     if is_given(config, "reuse_key") and not config.reuse_key:
         asked["--no-reuse-key"] = ""

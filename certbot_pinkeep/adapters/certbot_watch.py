@@ -33,7 +33,7 @@ def watch_deletions(notice: Callable[[Any], None]) -> None:
     """Have *notice* called when ``certbot delete`` or ``certbot revoke`` has done its work.
 
     :param notice: takes certbot's configuration
-    :raises Unsupported: when this certbot's functions are not the ones that are known
+    :raises Unsupported: if this certbot's functions are not the ones that are known
     """
     for verb in ("delete", "revoke"):
         original: Callable[..., Any] = getattr(certbot_main, verb)
@@ -62,7 +62,7 @@ def watch_revocations(notice: Callable[[Any, str, bool], None]) -> None:
 
     :param notice: takes certbot's configuration, the pin of the certificate's key, and whether the
         key is compromised
-    :raises Unsupported: when this certbot's revocation is not one that is known
+    :raises Unsupported: if this certbot's revocation is not one that is known
     """
     if hasattr(certbot_main.revoke, _MARK):
         return

@@ -100,7 +100,7 @@ def loads_plugin(program: str) -> bool:
 
 
 def _timers() -> Iterator[tuple[str, str, str]]:
-    """The services of enabled timers that renew: their file, their certbot, and the timer."""
+    """Yield the services of enabled timers that renew: their file, their certbot, and the timer."""
     for wants in glob.glob(_at("etc/systemd/system/*.wants/*.timer")):
         timer = os.path.basename(wants)
         unit = f"{timer.removesuffix('.timer')}.service"
@@ -130,7 +130,7 @@ def _jobs() -> Iterator[tuple[str, str, str]]:
 
 
 def _program(command: str) -> str:
-    """The certbot that a command renews with; empty: none that is there."""
+    """Return the certbot that a command renews with; empty: none that is there."""
     found = _CALL.search(command.replace("'", " ").replace('"', " "))
     if not found:
         return ""

@@ -50,7 +50,8 @@ class Certificates:
         self._complete = False
 
     def stamps(self) -> dict[str, object]:
-        """The files of the live certificates as they are, by lineage: values that JSON can hold."""
+        """Return the files of the live certificates as they are, by lineage: values that JSON can
+        hold."""
         found = {name: _stamp(self._path(name)) for name in self._lineages()}
         return {name: stamp for name, stamp in found.items() if stamp is not None}
 
@@ -74,11 +75,11 @@ class Certificates:
                     self._by_name.setdefault(key, []).append(seen)
 
     def all(self) -> list[Seen]:
-        """All that were looked at last."""
+        """Return all that were looked at last."""
         return list(self._all.values())
 
     def above(self, names: Iterable[str]) -> tuple[str, ...]:
-        """The hosts above these names that certificates of this machine have."""
+        """Return the hosts above these names that certificates of this machine have."""
         if not self._complete:
             self.refresh()
         found = []
@@ -90,7 +91,7 @@ class Certificates:
         return tuple(host for host in dict.fromkeys(found) if host in self._hosts)
 
     def at(self, hosts: Iterable[str]) -> list[Seen]:
-        """Those that one of the hosts may serve, in the order of their lineages' names."""
+        """Return those that one of the hosts may serve, in the order of their lineages' names."""
         hosts = tuple(hosts)
         keys = {key for host in hosts for key in (host, _above(host))}
         near = {seen.lineage: seen for key in keys for seen in self._by_name.get(key, ())}
@@ -138,5 +139,5 @@ def _seen(name: str, path: str) -> Seen | None:
 
 
 def _above(host: str) -> str:
-    """The wildcard that stands for a host; for a wildcard, what it is below."""
+    """Return the wildcard that stands for a host; for a wildcard, what it is below."""
     return f"*.{host.partition('.')[2]}"

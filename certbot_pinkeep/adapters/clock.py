@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 
 def now() -> datetime:
-    """The present, read from the system's clock. Called at the edges only."""
+    """Return the present, read from the system's clock. Called at the edges only."""
     return datetime.now(timezone.utc).replace(microsecond=0)
 
 

@@ -47,7 +47,7 @@ class Zone:
     error: str = ""
 
     def servers(self) -> Iterator[NameServer]:
-        """Each address of each of its hosts, once, with why it is left alone."""
+        """Yield each address of each of its hosts, once, with why it is left alone."""
         told: set[str] = set()
         for host, addresses in sorted(self.hosts.items()):
             answers = addresses - set(self.failed)
@@ -58,7 +58,7 @@ class Zone:
                     yield NameServer(plain(host), address, None, error, text(self.name))
 
     def answering(self) -> set[str]:
-        """The addresses of name servers that answer."""
+        """Return the addresses of name servers that answer."""
         return {one for some in self.hosts.values() for one in some} - set(self.failed)
 
 
@@ -127,7 +127,7 @@ class Zones:
         self._greet(zones)
 
     def _apex(self, name: Name) -> tuple[Name | None, str]:
-        """The closest name upwards that has name servers, or why it is not known."""
+        """Return the closest name upwards that has name servers, or why it is not known."""
         for one in _upwards(name):
             reply = self._delegated.get(one, Reply())
             if not reply.told:
@@ -137,7 +137,7 @@ class Zones:
         return None, "the resolver tells of no name servers"
 
     def _above(self, apex: Name) -> Name | None:
-        """The zone above; ``None``: the resolver tells of none."""
+        """Return the zone above; ``None``: the resolver tells of none."""
         return self._apex(apex.parent())[0] if apex != dns.name.root else None
 
     def _named(self, apex: Name) -> list[Name]:
@@ -161,7 +161,7 @@ class Zones:
         return found
 
     def _first(self, apex: Name, addresses: list[str]) -> Reply:
-        """What the first of the name servers says that says anything."""
+        """Return what the first of the name servers says that says anything."""
         reply = Reply(error="they have no address")
         for address in addresses:
             reply = self._session.ask(apex, dns.rdatatype.NS, address)
@@ -200,7 +200,7 @@ def _upwards(name: Name) -> Iterator[Name]:
 
 
 def _hosts(message: Message, apex: Name) -> list[Name]:
-    """The name servers of a zone that an answer names."""
+    """Return the name servers of a zone that an answer names."""
     return [
         one.target
         for rrset in (*message.answer, *message.authority)

@@ -57,14 +57,14 @@ class Live:
         return self.asked or self.names
 
     def key_pem(self) -> bytes:
-        """The live private key.
+        """Return the live private key.
 
-        :raises OSError: when it cannot be read
+        :raises OSError: if it cannot be read
         """
         return atomic.read(self.key_path, atomic.SMALL)
 
     def certificates(self) -> tuple[bytes, bytes]:
-        """The certificate and its chain in PEM; empty where they cannot be read."""
+        """Return the certificate and its chain in PEM; empty where they cannot be read."""
         chain = os.path.join(os.path.dirname(self.cert_path), "chain.pem")
         return _content(self.cert_path), _content(chain)
 
@@ -73,7 +73,7 @@ def look(name: str, cert_path: str, key_path: str, *, must_staple: bool) -> Live
     """Look at a lineage's live certificate.
 
     :param cert_path: ``live/NAME/cert.pem``
-    :raises BadKey: when it cannot be read, or its key is of a kind that certbot cannot make
+    :raises BadKey: if it cannot be read, or its key is of a kind that certbot cannot make
     """
     try:
         certificate = load_certificate(atomic.read(cert_path, atomic.MEDIUM))
@@ -101,10 +101,10 @@ def look(name: str, cert_path: str, key_path: str, *, must_staple: bool) -> Live
 
 
 def glance(cert_path: str) -> tuple[tuple[str, ...], str]:
-    """The hosts of a certificate and its key's pin; any lineage's, also one that is not ours, with
+    """Return the hosts of a certificate and its key's pin; any lineage's, also one that is not ours, with
     a key of any kind.
 
-    :raises BadKey: when it cannot be read
+    :raises BadKey: if it cannot be read
     """
     try:
         certificate = load_certificate(_content(cert_path))
@@ -123,13 +123,13 @@ def _all_names(certificate: x509.Certificate) -> tuple[str, ...]:
 def fingerprint_of(cert_path: str) -> str:
     """SHA-256 (hex) of a certificate.
 
-    :raises BadKey: when it cannot be read
+    :raises BadKey: if it cannot be read
     """
     return load_certificate(_content(cert_path)).fingerprint(hashes.SHA256()).hex()
 
 
 def pin_of_version(cert_path: str, fingerprint: str) -> str | None:
-    """The pin of the certificate of this lineage with this fingerprint; ``None``: it is not kept.
+    """Return the pin of the certificate of this lineage with this fingerprint; ``None``: it is not kept.
 
     :param cert_path: ``live/NAME/cert.pem``
     """
@@ -142,7 +142,7 @@ def pin_of_version(cert_path: str, fingerprint: str) -> str | None:
 
 
 def all_pins(config_dir: str) -> frozenset[str]:
-    """The pins of the keys of all certificates that are kept, live or not."""
+    """Return the pins of the keys of all certificates that are kept, live or not."""
     found = set()
     below = glob.escape(config_dir)
     for path in glob.glob(os.path.join(below, "archive", "*", "cert*.pem")):
@@ -177,7 +177,7 @@ def kept_pins(config_dir: str) -> dict[str, str]:
 
 
 def kept_key(config_dir: str, pin: str) -> bytes | None:
-    """The private key with this pin, in PEM, where it is kept with a certificate, live or not."""
+    """Return the private key with this pin, in PEM, where it is kept with a certificate, live or not."""
     below = glob.escape(config_dir)
     for path in glob.glob(os.path.join(below, "*ive", "*", "cert*.pem")):
         with suppress(BadKey):
@@ -197,13 +197,13 @@ def _content(path: str) -> bytes:
 
 
 def _kept(cert_path: str) -> list[str]:
-    """The certificates of this lineage that certbot keeps."""
+    """Return the certificates of this lineage that certbot keeps."""
     archive = os.path.dirname(os.path.realpath(cert_path))
     return glob.glob(os.path.join(glob.escape(archive), "cert*.pem"))
 
 
 def _earlier(cert_path: str, pin: str) -> list[datetime]:
-    """When the kept earlier certificates of this lineage for the same key began."""
+    """Return when the kept earlier certificates of this lineage for the same key began."""
     found = []
     for path in _kept(cert_path):
         try:

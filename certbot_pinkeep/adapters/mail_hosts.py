@@ -60,7 +60,7 @@ def _upwards(name: Name) -> Iterator[Name]:
 
 
 def _mx(reply: Reply, domain: Name) -> set[Name]:
-    """The MX hosts of a domain; the root stands for none (RFC 7505)."""
+    """Return the MX hosts of a domain; the root stands for none (RFC 7505)."""
     return {
         one.exchange
         for rrset in (reply.message.answer if reply.message else ())

@@ -267,7 +267,7 @@ def _records(rrset: RRset) -> list[TlsaRecord]:
 
 
 def _negative_ttl(message: Message) -> int:
-    """How long it is held that there are none (RFC 2308 §5)."""
+    """Return how long it is held that there are none (RFC 2308 §5)."""
     found = [
         min(rrset.ttl, one.minimum)
         for rrset in message.authority
@@ -278,7 +278,7 @@ def _negative_ttl(message: Message) -> int:
 
 
 def _ends(message: Message) -> list[datetime]:
-    """When the signatures of each set of records end, of several the last one."""
+    """Return when the signatures of each set of records end, of several the last one."""
     return [
         datetime.fromtimestamp(max(one.expiration for one in rrset), timezone.utc)
         for rrset in (*message.answer, *message.authority)
@@ -298,7 +298,7 @@ def _serials(replies: Iterable[Reply], apex: Name) -> list[int]:
 
 
 def _oldest(serials: Iterable[int]) -> int | None:
-    """The oldest one, in the arithmetic of RFC 1982."""
+    """Return the oldest one, in the arithmetic of RFC 1982."""
     oldest = None
     for one in serials:
         if oldest is None or 0 < (oldest - one) % (1 << 32) < 1 << 31:

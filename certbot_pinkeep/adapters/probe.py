@@ -102,7 +102,7 @@ def look(targets: Sequence[Target], way: Way) -> tuple[list[TlsObservation], lis
     :returns: what each showed over TLS, in their order, several times where it has several
         certificates, or shows something else at another address; and over plain HTTP, where that was
         looked at. One that does not exist, and need not, is left out.
-    :raises PinkeepError: when the file of roots cannot be read
+    :raises PinkeepError: if the file of roots cannot be read
     """
     contexts = _contexts(way.ca_file)
     asked = [target for target in targets if way.tls is None or way.plain is not None]
@@ -127,7 +127,7 @@ def look(targets: Sequence[Target], way: Way) -> tuple[list[TlsObservation], lis
 def glance(
     names: Sequence[str], connect: tuple[str, int] | None = None, seconds: float = _LOOK
 ) -> list[TlsObservation]:
-    """What hosts show first over TLS: key and headers, whether this machine trusts them or not.
+    """Return what hosts show first over TLS: key and headers, whether this machine trusts them or not.
 
     :param connect: host and port to connect to for every host; ``None``: the host itself, port 443
     :param seconds: the time limit for finding the hosts, and again for looking at them
@@ -155,7 +155,7 @@ def _glance_at(spot: _Spot, way: Way) -> TlsObservation:
 
 
 def _as_one(places: list[list[TlsObservation]]) -> list[TlsObservation]:
-    """What a host showed at its addresses, once where it is the same at all that answered."""
+    """Return what a host showed at its addresses, once where it is the same at all that answered."""
     answered = [some for some in places if some[0].stopped != "unreachable"]
     if not answered:
         return [replace(some[0], address="") for some in places[:1]]
@@ -169,16 +169,16 @@ def _as_one(places: list[list[TlsObservation]]) -> list[TlsObservation]:
 
 
 def _contexts(ca_file: str | None) -> _Contexts:
-    """Those that verify, by the key type that they ask for.
+    """Return those that verify, by the key type that they ask for.
 
-    :raises PinkeepError: when the file of roots cannot be read
+    :raises PinkeepError: if the file of roots cannot be read
     """
     kinds: tuple[KeyType | None, ...] = (None, *tls.CIPHERS)
     return {kind: _context(kind, ca_file) for kind in kinds}
 
 
 def _context(kind: KeyType | None, ca_file: str | None) -> ssl.SSLContext:
-    """One that verifies."""
+    """Return one that verifies."""
     # Not the default one, which is stricter than clients are, from Python 3.13 on.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_default_certs()
@@ -197,7 +197,7 @@ def _context(kind: KeyType | None, ca_file: str | None) -> ssl.SSLContext:
 
 
 def _spots(target: Target, way: Way) -> tuple[list[_Spot], list[TlsObservation]]:
-    """Where a host is to be looked at; and what is known already, where it cannot be."""
+    """Return where a host is to be looked at; and what is known already, where it cannot be."""
     if target.optional and way.tls is not None:
         try:
             _resolved((target.name, way.tls[1]), Deadline(way.seconds))
@@ -214,7 +214,7 @@ def _spots(target: Target, way: Way) -> tuple[list[_Spot], list[TlsObservation]]
 
 
 def _plain_spots(target: Target, way: Way) -> list[_Spot]:
-    """Where a host is to be looked at over plain HTTP."""
+    """Return where a host is to be looked at over plain HTTP."""
     with suppress(_Stop):
         address = way.plain or (target.name, 80)
         return [_Spot(target, one) for one in _resolved(address, Deadline(way.seconds))]
@@ -226,7 +226,7 @@ def _shown(target: Target, **more: Any) -> TlsObservation:
 
 
 def _at(spot: _Spot, way: Way, contexts: _Contexts) -> list[TlsObservation]:
-    """What a host shows at one address: what it shows first, and its other certificates."""
+    """Return what a host shows at one address: what it shows first, and its other certificates."""
     first = _over_tls(spot, None, way, contexts)
     if first.certificate is None:
         return [first]
@@ -249,8 +249,8 @@ def _over_tls(
     contexts: _Contexts,
     known: bytes | None = None,
 ) -> TlsObservation:
-    """What a host shows, with a certificate of a type of key; the headers, with another certificate
-    than the *known* one."""
+    """Return what a host shows, with a certificate of a type of key; the headers, with another
+    certificate than the *known* one."""
     deadline = Deadline(way.seconds)
     shown = _shown(spot.target, address=spot.place, key_type=kind)
     try:
@@ -272,9 +272,9 @@ def _over_tls(
 def _handshake(
     spot: _Spot, kind: KeyType | None, contexts: _Contexts, deadline: Deadline
 ) -> tuple[ssl.SSLSocket, Distrust, str]:
-    """A connection, and why its certificate is not trusted.
+    """Return a connection, and why its certificate is not trusted.
 
-    :raises _Stop: where none comes about
+    :raises _Stop: if none comes about
     """
     distrust: Distrust = ""
     untrusted = ""
@@ -319,9 +319,9 @@ def _over_http(spot: _Spot, way: Way) -> Headers:
 
 
 def _connected(spot: _Spot, deadline: Deadline) -> socket.socket:
-    """A connection to an address.
+    """Return a connection to an address.
 
-    :raises _Stop: where it takes none
+    :raises _Stop: if it takes none
     """
     try:
         return tls.connected(spot.address, deadline)
@@ -331,9 +331,9 @@ def _connected(spot: _Spot, deadline: Deadline) -> socket.socket:
 
 
 def _resolved(address: tuple[str, int], deadline: Deadline) -> list[Address]:
-    """The addresses of a name.
+    """Return the addresses of a name.
 
-    :raises _Stop: where there are none, in time
+    :raises _Stop: if there are none, in time
     """
     try:
         return tls.resolved(*address, deadline)
@@ -342,9 +342,9 @@ def _resolved(address: tuple[str, int], deadline: Deadline) -> list[Address]:
 
 
 def _ask(connection: socket.socket, host: str, deadline: Deadline) -> Headers:
-    """The pin headers of the page at ``/``.
+    """Return the pin headers of the page at ``/``.
 
-    :raises _Stop: when no whole answer comes
+    :raises _Stop: if no whole answer comes
     """
     request = f"GET / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: certbot-pinkeep\r\n"
     try:
@@ -356,10 +356,10 @@ def _ask(connection: socket.socket, host: str, deadline: Deadline) -> Headers:
 
 
 def _head(connection: socket.socket, deadline: Deadline) -> bytes:
-    """The status line and headers of the first answer that is not an interim one.
+    """Return the status line and headers of the first answer that is not an interim one.
 
-    :raises _Stop: when it is no HTTP
-    :raises OSError: when it does not come
+    :raises _Stop: if it is no HTTP
+    :raises OSError: if it does not come
     """
     received = b""
     while True:

@@ -62,15 +62,15 @@ class Renewal:
 
 
 def names(config_dir: str) -> list[str]:
-    """The lineages of a config dir, in the order in which certbot renews them."""
+    """Return the lineages of a config dir, in the order in which certbot renews them."""
     found = glob.glob(os.path.join(glob.escape(config_dir), "renewal", "*.conf"))
     return [os.path.basename(path)[: -len(".conf")] for path in sorted(found)]
 
 
 def load(config_dir: str, name: str) -> Renewal | None:
-    """The renewal file of a lineage; ``None`` when there is none.
+    """Return the renewal file of a lineage; ``None`` when there is none.
 
-    :raises PinkeepError: when it cannot be read
+    :raises PinkeepError: if it cannot be read
     """
     path = path_of(config_dir, name)
     if not os.path.exists(path):
@@ -105,7 +105,7 @@ def load(config_dir: str, name: str) -> Renewal | None:
 def is_ours(config_dir: str, name: str) -> bool:
     """Return whether pinkeep is the installer of a lineage. Most files that name another are not parsed.
 
-    :raises PinkeepError: when the file cannot be read
+    :raises PinkeepError: if the file cannot be read
     """
     with suppress(OSError):
         if _OURS not in atomic.read(path_of(config_dir, name), atomic.MEDIUM):
@@ -127,8 +127,8 @@ def remember(config_dir: str, name: str, installer: str) -> None:
     """Note in a lineage's renewal file that *installer* renews the lineage, with its present key; take
     the options of pinkeep 0.1 out.
 
-    :raises PinkeepError: when the file is not one of certbot's
-    :raises OSError: when it cannot be written
+    :raises PinkeepError: if the file is not one of certbot's
+    :raises OSError: if it cannot be written
     """
     _change(path_of(config_dir, name), {"installer": installer, "reuse_key": "True"}, None)
 
@@ -137,8 +137,8 @@ def keep_key(config_dir: str, name: str) -> None:
     """Note in a lineage's renewal file that the lineage is renewed with its present key, by the
     installer that it has.
 
-    :raises PinkeepError: when the file is not one of certbot's
-    :raises OSError: when it cannot be written
+    :raises PinkeepError: if the file is not one of certbot's
+    :raises OSError: if it cannot be written
     """
     _change(path_of(config_dir, name), {"reuse_key": "True"}, ())
 
@@ -147,8 +147,8 @@ def take_out(config_dir: str, name: str, only: Collection[str] | None = None) ->
     """Take the options out of a lineage's renewal file that pinkeep 0.1 had certbot store there.
 
     :param only: those to take out, by their names without ``--pinkeep-``; ``None``: all
-    :raises PinkeepError: when the file is not one of certbot's
-    :raises OSError: when it cannot be written
+    :raises PinkeepError: if the file is not one of certbot's
+    :raises OSError: if it cannot be written
     """
     path = path_of(config_dir, name)
     try:

@@ -140,7 +140,7 @@ def _ask_all(sources: list[_Source], question: _Question, deadline: float) -> An
 
 
 def _crls(certificate: x509.Certificate) -> Iterator[_Source]:
-    """The CRLs that a certificate names (RFC 5280 §4.2.1.13)."""
+    """Yield the CRLs that a certificate names (RFC 5280 §4.2.1.13)."""
     try:
         points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     except x509.ExtensionNotFound:
@@ -175,7 +175,7 @@ def _is_issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 
 def _is_signed(signed: _Signed, body: bytes, signer: x509.Certificate) -> bool:
-    """Whether the signature is the signer's, over *body*, and of a kind that CAs still make."""
+    """Return whether the signature is the signer's, over *body*, and of a kind that CAs still make."""
     key = signer.public_key()
     try:
         digest = signed.signature_hash_algorithm
@@ -203,7 +203,7 @@ def _check_current(since: datetime | None, until: datetime | None, now: datetime
 
     :param since: its ``thisUpdate``
     :param until: its ``nextUpdate``
-    :raises _Unknown: when it does not
+    :raises _Unknown: if it does not
     """
     if since is None or since > now + _CLOCK_SKEW:
         raise _Unknown("sent a CRL that is not valid yet")
@@ -233,7 +233,7 @@ def _is_valid(certificate: x509.Certificate, now: datetime) -> bool:
 def _read_crl(source: _Source, question: _Question, until: float) -> Answer:
     """Look for the certificate on a CRL (RFC 5280 §6.3.3).
 
-    :raises _Unknown: when that gives no definite answer
+    :raises _Unknown: if that gives no definite answer
     """
     crl = x509.load_der_x509_crl(_fetch(source.url, until))
     if crl.issuer != question.issuer.subject:
@@ -263,7 +263,7 @@ def _may_sign_crls(issuer: x509.Certificate) -> bool:
 def _check_scope(crl: x509.CertificateRevocationList, point: x509.DistributionPoint) -> None:
     """See that a CRL is complete for the certificate (RFC 5280 §5.2, §6.3.3 (b)).
 
-    :raises _Unknown: when it is not, or that cannot be told
+    :raises _Unknown: if it is not, or that cannot be told
     """
     if point.reasons is not None:
         raise _Unknown("has a CRL for some reasons only")
@@ -308,10 +308,10 @@ def _reason(entry: x509.RevokedCertificate) -> x509.ReasonFlags:
 
 
 def _fetch(url: str, until: float) -> bytes:
-    """What is at *url*.
+    """Return what is at *url*.
 
     :param until: the deadline, by the monotonic clock
-    :raises _Unknown: when nothing usable is there by then
+    :raises _Unknown: if nothing usable is there by then
     """
     if not _is_web(url):
         raise _Unknown("is neither http nor https")
@@ -379,7 +379,7 @@ def _left(until: float) -> float:
 
 
 def _cause(error: BaseException) -> str:
-    """Why, in the system's words where it said something: they are at the bottom of a chain."""
+    """Return why, in the system's words where it said something: they are at the bottom of a chain."""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:

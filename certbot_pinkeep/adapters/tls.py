@@ -132,7 +132,7 @@ def restricted(context: ssl.SSLContext, kind: KeyType | None) -> ssl.SSLContext:
 
 
 def lacks_type(error: Exception) -> bool:
-    """Whether a server says that it has no certificate of the key type that was asked for."""
+    """Return whether a server says that it has no certificate of the key type that was asked for."""
     reason = getattr(error, "reason", None) or ""
     return any(one in reason for one in _NO_CIPHER)
 

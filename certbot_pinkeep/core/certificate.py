@@ -31,10 +31,10 @@ _HOURS = {"h": 1, "d": 24, "w": 168, "m": 720, "y": 8760}
 
 
 def read(lineage: str, certificate: x509.Certificate | bytes) -> Certificate:
-    """What a certificate says; its key may be of any kind.
+    """Return what a certificate says; its key may be of any kind.
 
     :param certificate: as bytes: in DER
-    :raises BadKey: when it cannot be made sense of
+    :raises BadKey: if it cannot be made sense of
     """
     try:
         if isinstance(certificate, bytes):
@@ -71,7 +71,7 @@ def _read(lineage: str, certificate: x509.Certificate) -> Certificate:
 
 
 def span(text: str) -> timedelta | None:
-    """A time as certbot's ``renew_before_expiry`` has it, e.g. ``30 days`` or ``1 week 2 days``;
+    """Return a time as certbot's ``renew_before_expiry`` has it, e.g. ``30 days`` or ``1 week 2 days``;
     without a unit, days. ``None``: it is empty, or written in another way."""
     found = _SPAN.findall(text)
     if not found or _SPAN.sub("", text).strip(" ,"):
@@ -82,7 +82,7 @@ def span(text: str) -> timedelta | None:
 
 
 def is_overdue(certificate: Certificate, now: datetime, before: timedelta | None = None) -> bool:
-    """Whether it should have been renewed well before *now*.
+    """Return whether it should have been renewed well before *now*.
 
     :param before: how long before it expires it is renewed; ``None``: certbot's default
     """

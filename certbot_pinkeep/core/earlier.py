@@ -82,7 +82,7 @@ class Found:
 
 
 def hosts_to_see(names: Iterable[str]) -> tuple[str, ...]:
-    """Those of the names that can be looked at; the first ones, where they are many."""
+    """Return those of the names that can be looked at; the first ones, where they are many."""
     return tuple(name for name in names if not name.startswith("*.") and not _is_address(name))[
         :MOST
     ]
@@ -94,7 +94,7 @@ def found(
     is_held: Callable[[str], bool],
     above: Sequence[str] = (),
 ) -> Found:
-    """What was seen at the names of a certificate.
+    """Return what was seen at the names of a certificate.
 
     :param shown: what was seen; one host may be there several times
     :param is_held: whether this machine has the private key of a pin
@@ -145,7 +145,7 @@ def recorded(
     no_backups: Iterable[str],
     now: datetime,
 ) -> State:
-    """The state with what the hosts of a certificate send.
+    """Return the state with what the hosts of a certificate send.
 
     :param kind: that of its live key
     :param saved: finds the file of a key by its pin
@@ -173,7 +173,7 @@ def recorded(
 
 
 def told(name: str, before: State, after: State, seen: Found, now: datetime) -> list[str]:
-    """What there is to say of headers that were seen, as sentences.
+    """Return what there is to say of headers that were seen, as sentences.
 
     :param name: the keyring's
     :param before: the state before they were recorded
@@ -203,7 +203,7 @@ def _together(sent: Iterable[Sent]) -> dict[Policy, tuple[str, ...]]:
 
 
 def _is_own(policy: Policy, state: State) -> bool:
-    """Whether the keyring published it itself."""
+    """Return whether the keyring published it itself."""
     return _is_among(policy, [entry.policy for entry in state.ledger.entries])
 
 
@@ -212,7 +212,7 @@ def _is_among(policy: Policy, others: Iterable[Policy]) -> bool:
 
 
 def _is_the_same(one: Policy, other: Policy) -> bool:
-    """Whether they bind clients to the same."""
+    """Return whether they bind clients to the same."""
     return (set(one.pins), one.binding, one.include_subdomains) == (
         set(other.pins),
         other.binding,
@@ -221,7 +221,7 @@ def _is_the_same(one: Policy, other: Policy) -> bool:
 
 
 def _first(shown: TlsObservation) -> Header | None:
-    """The header that clients take; ``None``: none, or none that they can read."""
+    """Return the header that clients take; ``None``: none, or none that they can read."""
     values = [value for name, value in shown.headers if name.lower() == ENFORCED.lower()]
     try:
         return read_header(values[0]) if values else None
@@ -230,7 +230,7 @@ def _first(shown: TlsObservation) -> Header | None:
 
 
 def _facts(certificate: bytes) -> tuple[tuple[str, ...], str]:
-    """The hosts and the pin of a certificate in DER; empty: it cannot be read."""
+    """Return the hosts and the pin of a certificate in DER; empty: it cannot be read."""
     try:
         read = certificates.read("", certificate)
     except BadKey:

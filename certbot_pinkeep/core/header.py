@@ -37,7 +37,7 @@ class Header:
 
 
 def write_header(header: Header) -> str:
-    """The header's value (RFC 7469 §2.1)."""
+    """Return the header's value (RFC 7469 §2.1)."""
     directives = [f'pin-sha256="{pin}"' for pin in header.pins]
     directives.append(f"max-age={header.max_age}")
     if header.include_subdomains:
@@ -50,7 +50,7 @@ def write_header(header: Header) -> str:
 def read_header(value: str) -> Header:
     """Read a header's value as a user agent does (RFC 7469 §2.1).
 
-    :raises BadHeader: when its syntax is wrong, or max-age is missing
+    :raises BadHeader: if its syntax is wrong, or max-age is missing
     """
     pins: list[str] = []
     others: dict[str, str] = {}

@@ -88,12 +88,12 @@ class Release:
         return f"The release {self.channel} {self.label}"
 
     def is_the_same_as(self, other: Release) -> bool:
-        """Whether it is the same version of the same thing, maybe on record with another date."""
+        """Return whether it is the same version of the same thing, maybe on record with another date."""
         one, two = ((r.channel, r.label, frozenset(r.pins)) for r in (self, other))
         return one == two
 
     def also_at(self, other: Release) -> Release:
-        """The same, at the names of the other one as well."""
+        """Return the same, at the names of the other one as well."""
         hosts = tuple(dict.fromkeys((*self.hosts, *other.hosts)))
         return replace(
             self,
@@ -102,23 +102,23 @@ class Release:
         )
 
     def binds_at(self, hosts: Iterable[str] | None) -> bool:
-        """Whether it binds at any of these names; ``None``: at any name at all."""
+        """Return whether it binds at any of these names; ``None``: at any name at all."""
         return _binds_at(self.hosts, hosts, subdomains=self.subdomains)
 
     def known_by(self, now: datetime) -> Release:
-        """The same, recorded at *now* at the latest."""
+        """Return the same, recorded at *now* at the latest."""
         return replace(self, recorded=min(self.recorded, now))
 
     def binds_until(self, now: datetime) -> datetime:
-        """The time from which nobody holds it any more."""
+        """Return the time from which nobody holds it any more."""
         return self.until + self.ttl
 
     def may_bind(self, now: datetime) -> bool:
-        """Whether somebody may still hold it at *now*."""
+        """Return whether somebody may still hold it at *now*."""
         return self.binds_until(now) > now
 
     def window(self, now: datetime) -> Window:
-        """When it is held, seen from *now*."""
+        """Return when it is held, seen from *now*."""
         what = f"{self.channel} {self.label}"
         return Window(what, self.pins, self.recorded, self.until, self.binds_until(now))
 
@@ -151,27 +151,27 @@ class Entry:
         return self.policy.include_subdomains
 
     def binds_at(self, hosts: Iterable[str] | None) -> bool:
-        """Whether it binds whom it binds at any of these names; ``None``: at any name at all."""
+        """Return whether it binds whom it binds at any of these names; ``None``: at any name at all."""
         return bool(self.policy.binding) and _binds_at(
             self.hosts, hosts, subdomains=self.subdomains
         )
 
     def is_served_at(self, hosts: Iterable[str]) -> bool:
-        """Whether it may be served at any of these names, whomever it binds."""
+        """Return whether it may be served at any of these names, whomever it binds."""
         return self.replaced is None and _binds_at(self.hosts, hosts, subdomains=self.subdomains)
 
     def may_bind(self, now: datetime) -> bool:
-        """Whether a client may still hold it at *now*, or get it."""
+        """Return whether a client may still hold it at *now*, or get it."""
         return bool(self.policy.binding) and (self.replaced is None or self.binds_until(now) > now)
 
     def also_at(self, hosts: tuple[str, ...]) -> Entry:
-        """The same, served at these names as well."""
+        """Return the same, served at these names as well."""
         if not self.hosts:
             return self
         return replace(self, hosts=tuple(dict.fromkeys((*self.hosts, *hosts))) if hosts else ())
 
     def known_by(self, now: datetime) -> Entry:
-        """The same, with nothing of it later than *now*."""
+        """Return the same, with nothing of it later than *now*."""
         return replace(
             self,
             recorded=min(self.recorded, now),
@@ -185,15 +185,15 @@ class Entry:
         return self.replaced is not None and self.confirmed is None and bool(self.hosts)
 
     def is_needed(self, now: datetime) -> bool:
-        """Whether it is, or follows, what may be served, or may bind somebody."""
+        """Return whether it is, or follows, what may be served, or may bind somebody."""
         return self.replaced is None or self.binds_until(now) > now
 
     def binds_until(self, now: datetime) -> datetime:
-        """The time from which no client can hold it any more, seen from *now*."""
+        """Return the time from which no client can hold it any more, seen from *now*."""
         return (self.replaced or now) + self.policy.binding
 
     def window(self, now: datetime) -> Window:
-        """When it is held, seen from *now*."""
+        """Return when it is held, seen from *now*."""
         return Window("", self.pins, self.recorded, self.replaced, self.binds_until(now))
 
 
@@ -244,19 +244,19 @@ class ZoneEntry:
         return False
 
     def binds_at(self, hosts: Iterable[str] | None) -> bool:
-        """Whether it binds at any of these names; ``None``: at any name at all."""
+        """Return whether it binds at any of these names; ``None``: at any name at all."""
         return _binds_at(self.hosts, hosts, subdomains=self.subdomains)
 
     def may_bind(self, now: datetime) -> bool:
-        """Whether a client may still hold it at *now*, or get it."""
+        """Return whether a client may still hold it at *now*, or get it."""
         return self.is_needed(now)
 
     def is_needed(self, now: datetime) -> bool:
-        """Whether it may be served, or may bind somebody."""
+        """Return whether it may be served, or may bind somebody."""
         return self.replaced is None or self.binds_until(now) > now
 
     def known_by(self, now: datetime) -> ZoneEntry:
-        """The same, with nothing of it later than *now*."""
+        """Return the same, with nothing of it later than *now*."""
         return replace(
             self,
             recorded=min(self.recorded, now),
@@ -265,11 +265,11 @@ class ZoneEntry:
         )
 
     def binds_until(self, now: datetime) -> datetime:
-        """The time from which no client can hold it any more, seen from *now*."""
+        """Return the time from which no client can hold it any more, seen from *now*."""
         return (self.replaced or now) + self.binding
 
     def window(self, now: datetime) -> Window:
-        """When it is held, seen from *now*."""
+        """Return when it is held, seen from *now*."""
         what = f"TLSA {self.port}"
         return Window(what, self.pins, self.recorded, self.replaced, self.binds_until(now))
 
@@ -286,7 +286,7 @@ def _binds_at(served: tuple[str, ...], hosts: Iterable[str] | None, *, subdomain
 
 
 def without(known: Iterable[One], gone: Collection[str]) -> list[One]:
-    """What binds at other hosts than these, there alone."""
+    """Return what binds at other hosts than these, there alone."""
     left: list[One] = []
     for one in known:
         hosts = tuple(host for host in one.hosts if host not in gone)

@@ -25,7 +25,7 @@ _LONGEST = 253
 
 
 def host(name: str) -> str | None:
-    """The host that a name names, in lower case and without a dot at its end; ``None``: none."""
+    """Return the host that a name names, in lower case and without a dot at its end; ``None``: none."""
     if not name.isascii():
         return None
     found = name.lower().removesuffix(".")
@@ -38,12 +38,12 @@ def host(name: str) -> str | None:
 
 
 def hosts(names: Iterable[str]) -> tuple[str, ...]:
-    """The hosts that the names name, in order, each once."""
+    """Return the hosts that the names name, in order, each once."""
     return tuple(dict.fromkeys(found for name in names if (found := host(name)) is not None))
 
 
 def covers(host: str, name: str, *, subdomains: bool) -> bool:
-    """Whether a policy that is served at *host* binds at *name*, or at a host that *name* stands
+    """Return whether a policy that is served at *host* binds at *name*, or at a host that *name* stands
     for.
 
     :param host: a name of a certificate, in lower case; so is *name*
@@ -53,7 +53,7 @@ def covers(host: str, name: str, *, subdomains: bool) -> bool:
 
 
 def holds(host: str, name: str, *, subdomains: bool) -> bool:
-    """Whether a policy that is served at *host* binds at *name*, at every host that it stands for.
+    """Return whether a policy that is served at *host* binds at *name*, at every host that it stands for.
 
     :param host: as for :func:`covers`, and the rest, too
     """
@@ -66,7 +66,7 @@ def holds(host: str, name: str, *, subdomains: bool) -> bool:
 
 
 def covered(hosts: Iterable[str], names: Iterable[str], *, subdomains: bool) -> list[str]:
-    """Those of the names at which a policy binds that is served at the hosts."""
+    """Return those of the names at which a policy binds that is served at the hosts."""
     served = tuple(hosts)
     return [
         name for name in names if any(covers(host, name, subdomains=subdomains) for host in served)

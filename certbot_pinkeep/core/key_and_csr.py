@@ -50,17 +50,17 @@ class CsrRequest:
 
 
 def csr_request(pin: str, names: Iterable[str], *, must_staple: bool) -> CsrRequest:
-    """A request, with the names in the form in which they are compared."""
+    """Return a request, with the names in the form in which they are compared."""
     return CsrRequest(pin, frozenset(name.lower() for name in names), must_staple)
 
 
 def names_of(
     subject: x509.Name, extensions: x509.Extensions, *, common_name: bool = True
 ) -> list[str]:
-    """All names of a certificate or CSR, in order, in lower case; :func:`hostnames.hosts` tells which of
-    them are hosts.
+    """Return all names of a certificate or CSR, in order, in lower case; :func:`hostnames.hosts` tells
+    which of them are hosts.
 
-    :raises BadKey: when they cannot be read
+    :raises BadKey: if they cannot be read
     """
     try:
         return _names_of(subject, extensions, common_name=common_name)

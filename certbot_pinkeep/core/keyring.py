@@ -128,47 +128,48 @@ class Keyring:
         return tuple(member for member in self.members if not member.enrolled)
 
     def key(self, pin: str) -> Key | None:
-        """The key with this pin."""
+        """Return the key with this pin."""
         return next((key for key in self.keys if key.pin == pin), None)
 
     def member(self, lineage: str) -> Member | None:
-        """The lineage of this name."""
+        """Return the lineage of this name."""
         return next((member for member in self.members if member.lineage == lineage), None)
 
     def primary(self, key_type: KeyType) -> Key | None:
-        """The key that the next renewal of this type is issued for."""
+        """Return the key that the next renewal of this type is issued for."""
         return next(iter(self._with_role(key_type, "primary")), None)
 
     def backups(self, key_type: KeyType) -> tuple[Key, ...]:
-        """The staged keys of this type, the next one first."""
+        """Return the staged keys of this type, the next one first."""
         return self._with_role(key_type, "backup")
 
     def key_types(self) -> tuple[KeyType, ...]:
-        """The key types that it has keys of for the next certificates, or in service."""
+        """Return the key types that it has keys of for the next certificates, or in service."""
         kept = {key.kind.key_type for key in (*self.in_service(), *self._staged())}
         return tuple(key_type for key_type in KEY_TYPES if key_type in kept)
 
     def served_types(self) -> tuple[KeyType, ...]:
-        """The key types that enrolled lineages serve; where none serves any, all that it has keys of."""
+        """Return the key types that enrolled lineages serve; where none serves any, all that it has keys
+        of."""
         pins = {member.pin for member in self.members if member.enrolled}
         served = {key.kind.key_type for key in self.keys if key.pin in pins}
         return tuple(one for one in self.key_types() if one in served) or self.key_types()
 
     def kind(self, key_type: KeyType) -> KeyKind | None:
-        """The kind of new keys of this type: the primary's, else that of the next best one."""
+        """Return the kind of new keys of this type: the primary's, else that of the next best one."""
         known = [self.primary(key_type), *self.in_service(), *self.backups(key_type)]
         return next((key.kind for key in known if key and key.kind.key_type == key_type), None)
 
     def in_service(self) -> tuple[Key, ...]:
-        """The keys that a lineage serves, primaries first."""
+        """Return the keys that a lineage serves, primaries first."""
         served = {member.pin for member in self.members}
         keys = [key for key in self.keys if key.pin in served]
         return tuple(sorted(keys, key=lambda key: key.role != "primary"))
 
     def published_pins(self) -> tuple[str, ...]:
-        """The pins of the header, in their order.
+        """Return the pins of the header, in their order.
 
-        :raises BadPolicy: when no unserved key of a type in service could be listed (G4)
+        :raises BadPolicy: if no unserved key of a type in service could be listed (G4)
         """
         served = self.in_service()
         staged = [key for key in self._staged() if key not in served]
@@ -191,15 +192,15 @@ class Keyring:
         return tuple(key for key in self.keys if key.kind.key_type == key_type and key.role == role)
 
     def with_keys(self, keys: Iterable[Key]) -> Keyring:
-        """The keyring with *keys* added at the end."""
+        """Return the keyring with *keys* added at the end."""
         return replace(self, keys=(*self.keys, *keys))
 
     def with_type(self, key: Key) -> Keyring:
-        """The keyring with the first key of a type, for certificates to come."""
+        """Return the keyring with the first key of a type, for certificates to come."""
         return self.with_keys([replace(key, role="primary")])
 
     def served_since(self, times: dict[str, datetime]) -> Keyring:
-        """The keyring with the first service of keys noted, by pin, where none was known."""
+        """Return the keyring with the first service of keys noted, by pin, where none was known."""
         return self.changed(
             lambda key: (
                 replace(key, first_served=key.first_served or times[key.pin])
@@ -209,7 +210,7 @@ class Keyring:
         )
 
     def left_at(self, now: datetime) -> Keyring:
-        """The keyring with the last service noted of keys that no lineage serves any more."""
+        """Return the keyring with the last service noted of keys that no lineage serves any more."""
         served = {member.pin for member in self.members}
 
         def noted(key: Key) -> Key:
@@ -220,7 +221,7 @@ class Keyring:
         return self.changed(noted)
 
     def served_by(self, now: datetime) -> Keyring:
-        """The keyring with nothing made or served later than *now*."""
+        """Return the keyring with nothing made or served later than *now*."""
         return self.changed(
             lambda key: replace(
                 key,
@@ -231,7 +232,7 @@ class Keyring:
         )
 
     def loaded(self, lineage: str, fingerprint: str) -> Keyring:
-        """The keyring with the certificate noted that Apache has loaded for *lineage*."""
+        """Return the keyring with the certificate noted that Apache has loaded for *lineage*."""
         members = (
             replace(m, loaded=fingerprint) if m.lineage == lineage else m for m in self.members
         )
@@ -240,8 +241,8 @@ class Keyring:
     # What is to become of a key
 
     def mark_for_retirement(self, reason: RetireReason) -> Keyring:
-        """The keyring with the wish to leave the primaries of the types in service; an earlier wish
-        stays."""
+        """Return the keyring with the wish to leave the primaries of the types in service; an earlier
+        wish stays."""
         served = self.served_types()
         return self.changed(
             lambda key: (
@@ -252,7 +253,7 @@ class Keyring:
         )
 
     def without_requests(self) -> Keyring:
-        """The keyring without what the admin asked for or forced; what is revoked stays so."""
+        """Return the keyring without what the admin asked for or forced; what is revoked stays so."""
 
         def calmed(key: Key) -> Key:
             asked = key.role == "primary" and key.retire_reason == "asked"
@@ -261,14 +262,14 @@ class Keyring:
         return self.changed(calmed)
 
     def with_revoked(self, pin: str) -> Keyring:
-        """The keyring with the certificate of this key revoked: it is left as soon as that is
+        """Return the keyring with the certificate of this key revoked: it is left as soon as that is
         safe."""
         return self.changed(
             lambda key: replace(key, retire_reason="revoked") if key.pin == pin else key
         )
 
     def with_compromised(self, pin: str) -> Keyring:
-        """The keyring with this key compromised: it is never handed over again."""
+        """Return the keyring with this key compromised: it is never handed over again."""
         return self.changed(
             lambda key: (
                 replace(key, role="compromised", retire_reason="", forced=False)
@@ -278,7 +279,7 @@ class Keyring:
         )
 
     def with_forced(self, pin: str) -> Keyring:
-        """The keyring with this backup chosen, before all others of its type."""
+        """Return the keyring with this backup chosen, before all others of its type."""
         chosen = self.key(pin)
         if chosen is None or chosen.role != "backup":
             return self
@@ -290,21 +291,21 @@ class Keyring:
         return replace(self, keys=(replace(chosen, forced=True), *others))
 
     def lost(self) -> tuple[Key, ...]:
-        """The backups whose files cannot be used."""
+        """Return the backups whose files cannot be used."""
         return tuple(key for key in self.keys if key.is_lost)
 
     def with_file(self, pin: str, path: str) -> Keyring:
-        """The keyring with the file of a key in another place, or with one that was offline."""
+        """Return the keyring with the file of a key in another place, or with one that was offline."""
         return self.changed(
             lambda key: replace(key, path=path, encrypted="", fault="") if key.pin == pin else key
         )
 
     def without_offline(self) -> Keyring:
-        """The keyring without the backups whose private keys are offline."""
+        """Return the keyring without the backups whose private keys are offline."""
         return self.without(key.pin for key in self.keys if key.offline)
 
     def with_primary(self, key: Key) -> Keyring:
-        """The keyring with a key that came past it as the primary of its type, unless it is
+        """Return the keyring with a key that came past it as the primary of its type, unless it is
         compromised."""
         known = self.key(key.pin)
         if known is not None and known.role == "compromised":
@@ -316,7 +317,7 @@ class Keyring:
         return replace(left.without([key.pin]), keys=(key, *left.without([key.pin]).keys))
 
     def spare(self) -> tuple[Key, ...]:
-        """The retired keys that can be staged again: never served, and not left for a reason."""
+        """Return the retired keys that can be staged again: never served, and not left for a reason."""
         return tuple(
             key
             for key in self.keys
@@ -327,13 +328,13 @@ class Keyring:
         )
 
     def without(self, pins: Iterable[str]) -> Keyring:
-        """The keyring without these keys."""
+        """Return the keyring without these keys."""
         dropped = set(pins)
         return replace(self, keys=tuple(key for key in self.keys if key.pin not in dropped))
 
     def is_in_advance(self, key_type: KeyType) -> bool:
-        """Whether the keys of this type are staged for certificates to come: as far as is known, none was
-        served yet."""
+        """Return whether the keys of this type are staged for certificates to come: as far as is known,
+        none was served yet."""
         if any(key.kind.key_type == key_type for key in self.in_service()):
             return False
         primary = self.primary(key_type)
@@ -341,7 +342,7 @@ class Keyring:
         return not any(key.first_served for key in keys)
 
     def without_type(self, key_type: KeyType) -> Keyring:
-        """The keyring with the keys of a type retired."""
+        """Return the keyring with the keys of a type retired."""
         return self.changed(
             lambda key: (
                 replace(key, role="retired", forced=False)
@@ -351,5 +352,5 @@ class Keyring:
         )
 
     def changed(self, change: Callable[[Key], Key]) -> Keyring:
-        """The keyring with a change of each key."""
+        """Return the keyring with a change of each key."""
         return replace(self, keys=tuple(change(key) for key in self.keys))

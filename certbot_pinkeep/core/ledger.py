@@ -71,7 +71,7 @@ class Uncertainty:
         return None if self.cause else self.until
 
     def joined(self, other: Uncertainty | None) -> Uncertainty:
-        """Both as one: what has no known end counts first, then what ends last."""
+        """Return both as one: what has no known end counts first, then what ends last."""
         if other is None:
             return self
         first = max(self, other, key=lambda one: (bool(one.cause), one.until or times.EARLIEST))
@@ -122,7 +122,7 @@ class Ledger:
         return self.current is not None and self.current.confirmed is None
 
     def latest(self) -> datetime | None:
-        """The latest time that the ledger knows of."""
+        """Return the latest time that the ledger knows of."""
         entries: tuple[Entry | ZoneEntry, ...] = (*self.known, *self.zone)
         known = [
             time
@@ -134,7 +134,7 @@ class Ledger:
         return max([*known, self.latest_known] if self.latest_known else known, default=None)
 
     def is_ahead_of(self, now: datetime) -> bool:
-        """Whether it knows of a time after *now*: the clock runs, or once ran, wrong."""
+        """Return whether it knows of a time after *now*: the clock runs, or once ran, wrong."""
         latest = self.latest()
         return latest is not None and latest > now
 
@@ -144,7 +144,7 @@ class Ledger:
         return self.uncertain is not None and bool(self.uncertain.cause)
 
     def uncertainty(self, now: datetime) -> Uncertainty | None:
-        """What clients may hold at *now* that is not on record (G8); ``None``: nothing."""
+        """Return what clients may hold at *now* that is not on record (G8); ``None``: nothing."""
         latest, known = self.latest(), self.uncertain
         if known is not None and known.cause:
             return known
@@ -156,11 +156,11 @@ class Ledger:
         return known if known is not None and known.until and known.until > now else None
 
     def binding(self, at: datetime, now: datetime) -> tuple[Holding, ...]:
-        """What still binds at *at*, as far as can be told at *now*."""
+        """Return what still binds at *at*, as far as can be told at *now*."""
         return tuple(one for one in self.holdings if one.binds_until(now) > at)
 
     def binds_nobody(self, now: datetime) -> bool:
-        """Whether it is certain at *now* that no client holds any policy."""
+        """Return whether it is certain at *now* that no client holds any policy."""
         return not (self.uncertainty(now) or self.binding(now, now))
 
     @property
@@ -170,21 +170,21 @@ class Ledger:
         return tuple(one.window(times.EARLIEST) for one in known)
 
     def longest_policy(self) -> timedelta:
-        """The longest time for which a policy binds that is on record, or was not long ago."""
+        """Return the longest time for which a policy binds that is on record, or was not long ago."""
         policies = [one for one in (*self.known, *self.expired) if isinstance(one, Entry)]
         return max((entry.policy.binding for entry in policies), default=timedelta(0))
 
     def may_be_served(self, policy: Policy) -> bool:
-        """Whether *policy* is on record as one that may be served now."""
+        """Return whether *policy* is on record as one that may be served now."""
         return any(entry.policy == policy and entry.replaced is None for entry in self.entries)
 
     def confirmed_policy(self) -> Policy | None:
-        """The policy that Apache is known to have loaded last."""
+        """Return the policy that Apache is known to have loaded last."""
         confirmed = [entry.policy for entry in self.entries if entry.confirmed is not None]
         return confirmed[-1] if confirmed else None
 
     def sending(self, now: datetime) -> tuple[str, ...]:
-        """The hosts that may still send what they were seen sending, or could not be seen yet."""
+        """Return the hosts that may still send what they were seen sending, or could not be seen yet."""
         known: tuple[Holding, ...] = (*self.imported, *self.releases)
         waiting = [one for one in known if one.is_awaited and one.may_bind(now)]
         return tuple(dict.fromkeys(host for one in waiting for host in one.hosts))
@@ -268,7 +268,8 @@ class Ledger:
         return result
 
     def without_hosts(self, hosts: Iterable[str]) -> Ledger:
-        """The ledger without what was served at hosts that another keyring has now, and knows of."""
+        """Return the ledger without what was served at hosts that another keyring has now, and knows
+        of."""
         gone = set(hosts)
         entries, imported = (without(known, gone) for known in (self.entries, self.imported))
         if entries and not without(self.entries[-1:], gone):
@@ -294,8 +295,8 @@ class Ledger:
     # Releases
 
     def with_carried(self, release: Release) -> Ledger:
-        """The ledger with another keyring's release; one that it has already binds for the longer of
-        both times, at the names of both."""
+        """Return the ledger with another keyring's release; one that it has already binds for the longer
+        of both times, at the names of both."""
         known = next((one for one in self.releases if one.is_the_same_as(release)), None)
         if known is None:
             return replace(self, releases=(*self.releases, release))
@@ -307,7 +308,7 @@ class Ledger:
         """Note a release. One that is on record with the same pins binds at the new names as well as
         at those that it had, and until the new date: what carries it has not changed.
 
-        :raises BadRelease: when it is on record with other pins, or until a later date
+        :raises BadRelease: if it is on record with other pins, or until a later date
         """
         named = self.named(release.channel, release.label)
         known = next((one for one in named if one.is_the_same_as(release)), None)
@@ -327,7 +328,7 @@ class Ledger:
         """Note that a release that is on record is carried until a later date. Of two TTLs the longer
         one counts: what was taken with it is held for so long.
 
-        :raises BadRelease: when it binds for longer already
+        :raises BadRelease: if it binds for longer already
         """
         bound = release.until + release.ttl
         longer = replace(release, until=max(until, release.until), ttl=max(ttl, release.ttl))
@@ -339,7 +340,7 @@ class Ledger:
         return self._with_release(release, longer)
 
     def named(self, channel: str, label: str) -> tuple[Release, ...]:
-        """The releases of this name: several, where lineages brought others of that name along."""
+        """Return the releases of this name: several, where lineages brought others of that name along."""
         return tuple(one for one in self.releases if (one.channel, one.label) == (channel, label))
 
     def ended(self, release: Release, at: datetime) -> Ledger:
@@ -368,7 +369,7 @@ class Ledger:
         return replace(self, uncertain=self.uncertain.joined(added) if self.uncertain else added)
 
     def contradicted(self, why: str, others: Iterable[Policy]) -> Ledger:
-        """The ledger after something else turned out to have happened than what it says.
+        """Return the ledger after something else turned out to have happened than what it says.
 
         :param why: as a part of a sentence
         :param others: policies that may be served as well, as of now
@@ -390,7 +391,7 @@ class Ledger:
         return replace(self, uncertain=replace(self.uncertain, until=until, cause=""))
 
     def accept_clock(self, now: datetime) -> Ledger:
-        """The ledger of an admin who says that the clock is right now, though later times are on
+        """Return the ledger of an admin who says that the clock is right now, though later times are on
         record: those count as now, and what a wrong clock made expire may bind again."""
         if not self.is_ahead_of(now):
             return self
@@ -429,7 +430,8 @@ class Ledger:
         return at if latest is None else max(at, latest)
 
     def _with_expired(self, gone: Iterable[Holding]) -> Ledger:
-        """The ledger with more that expired. What is not kept may bind until the last of it had ended."""
+        """Return the ledger with more that expired. What is not kept may bind until the last of it had
+        ended."""
         ends = {one: one.binds_until(times.LATEST) for one in (*self.expired, *gone)}
         found = sorted(ends, key=lambda one: ends[one])
         result = replace(self, expired=tuple(found[-MOST_EXPIRED:]))
@@ -444,7 +446,7 @@ class Ledger:
 
 
 def _shrinks(entry: Entry, hosts: tuple[str, ...]) -> bool:
-    """Whether Apache, which serves it, is to serve it at fewer hosts."""
+    """Return whether Apache, which serves it, is to serve it at fewer hosts."""
     return entry.confirmed is not None and not set(entry.hosts) <= set(hosts)
 
 

@@ -24,26 +24,26 @@ from certbot_pinkeep.core.kinds import KeyType
 
 
 def with_member(keyring: Keyring, member: Member) -> Keyring:
-    """The keyring with this lineage as it is now, its live key's role brought up to date."""
+    """Return the keyring with this lineage as it is now, its live key's role brought up to date."""
     return _followed(
         _without_left_types(_retired(_promoted(_with_member(keyring, member), member.pin)))
     )
 
 
 def with_neighbour(keyring: Keyring, lineage: str, hosts: tuple[str, ...], key: Key) -> Keyring:
-    """The keyring with the key in service that a neighbour serves now."""
+    """Return the keyring with the key in service that a neighbour serves now."""
     member = Member(lineage, hosts, key.pin, enrolled=False)
     return _followed(_retired(_with_member(with_joined(keyring, key), member)))
 
 
 def with_joined(keyring: Keyring, key: Key) -> Keyring:
-    """The keyring with the key that a lineage brings along; :func:`with_member` comes next. A
+    """Return the keyring with the key that a lineage brings along; :func:`with_member` comes next. A
     choice that was forced before was not about that lineage, and holds no more."""
     return _with_brought(_unforced(keyring, key.kind.key_type), key)
 
 
 def with_next(keyring: Keyring, key: Key) -> Keyring:
-    """The keyring with a key that clients pin already as the primary of its type: lineages go over
+    """Return the keyring with a key that clients pin already as the primary of its type: lineages go over
     to it. What was primary stays in service, or is a backup."""
     known = keyring.key(key.pin)
     served = {member.pin for member in keyring.members}
@@ -61,7 +61,7 @@ def with_next(keyring: Keyring, key: Key) -> Keyring:
 
 
 def with_transferred(keyring: Keyring, lineage: str, other: str) -> Keyring:
-    """The keyring with a lineage noted that draws on the keyring *other* now."""
+    """Return the keyring with a lineage noted that draws on the keyring *other* now."""
     return _with_members(
         keyring,
         (replace(m, transferred=other) if m.lineage == lineage else m for m in keyring.members),
@@ -69,14 +69,14 @@ def with_transferred(keyring: Keyring, lineage: str, other: str) -> Keyring:
 
 
 def without_members(keyring: Keyring, lineages: Iterable[str]) -> Keyring:
-    """The keyring without these lineages; keys that only they served are retired."""
+    """Return the keyring without these lineages; keys that only they served are retired."""
     gone = set(lineages)
     left = _with_members(keyring, (m for m in keyring.members if m.lineage not in gone))
     return _without_left_types(_retired(left))
 
 
 def without_hosts(keyring: Keyring, hosts: Iterable[str]) -> Keyring:
-    """The keyring without its neighbours at hosts that another keyring has now."""
+    """Return the keyring without its neighbours at hosts that another keyring has now."""
     gone = set(hosts)
     left = {m.lineage: tuple(h for h in m.hosts if h not in gone) for m in keyring.neighbours}
     kept = _with_members(
@@ -134,7 +134,7 @@ def _unforced(keyring: Keyring, key_type: KeyType) -> Keyring:
 
 
 def _followed(keyring: Keyring) -> Keyring:
-    """The keyring without forced choices that every lineage has followed."""
+    """Return the keyring without forced choices that every lineage has followed."""
     served = {key.kind.key_type: set[str]() for key in keyring.keys}
     for key in keyring.in_service():
         served[key.kind.key_type].add(key.pin)

@@ -29,7 +29,8 @@ PREFIXES = {ENFORCED: "pinkeep_pins_", REPORT_ONLY: "pinkeep_report_only_"}
 
 
 def told(name: str, policy: Policy) -> str:
-    """Where a file with the pins of the keyring *name* belongs, and what the sites add, as comments."""
+    """Return where a file with the pins of the keyring *name* belongs, and what the sites add, as
+    comments."""
     return (
         "# Include this file in the http block; a file in /etc/nginx/conf.d as a rule is. Put this line\n"
         "# into each server block that is to send them, and into each location there that has\n"
@@ -41,9 +42,9 @@ def told(name: str, policy: Policy) -> str:
 
 
 def mapped(name: str, policy: Policy) -> str:
-    """What nginx reads of the pins of the keyring *name*.
+    """Return what nginx reads of the pins of the keyring *name*.
 
-    :raises BadPolicy: when nginx would refuse it, or read something else
+    :raises BadPolicy: if nginx would refuse it, or read something else
     """
     return mapping(variable(name, policy.header_name), f"    on {_quoted(policy)};\n")
 
@@ -53,7 +54,7 @@ def mapping(variable: str, line: str) -> str:
 
 
 def variable(name: str, header: str) -> str:
-    """The variable of a keyring. nginx knows letters of one case, digits and underscores."""
+    """Return the variable of a keyring. nginx knows letters of one case, digits and underscores."""
     prefix = PREFIXES[header]
     found = re.sub("[^a-z0-9]", "_", name.lower())
     room = _LONGEST_NAME - len(prefix)

@@ -147,7 +147,7 @@ class Certificate:
     end: datetime
 
     def is_for(self, host: str) -> bool:
-        """Whether it is for that host."""
+        """Return whether it is for that host."""
         return any(hostnames.covers(name, host, subdomains=False) for name in self.names)
 
 
@@ -274,7 +274,7 @@ class Seen:
 
 
 def targets(keyring: Keyring) -> list[Target]:
-    """The hosts to look at. Clients note no pins for IP addresses (RFC 7469 §2.3.3)."""
+    """Return the hosts to look at. Clients note no pins for IP addresses (RFC 7469 §2.3.3)."""
     found: dict[str, set[KeyType]] = {}
     for member in keyring.members:
         key = keyring.key(member.pin)

@@ -184,7 +184,7 @@ def parse(values: Mapping[str, object], lineage: str) -> Options:
 
 
 def unusable(values: Mapping[str, object]) -> list[str]:
-    """The options whose values cannot be used, whatever the others are."""
+    """Return the options whose values cannot be used, whatever the others are."""
     found = []
     for name, value in values.items():
         try:
@@ -195,9 +195,9 @@ def unusable(values: Mapping[str, object]) -> list[str]:
 
 
 def header(values: Mapping[str, object]) -> str | None:
-    """The server that sends the header, whatever the other options' values are.
+    """Return the server that sends the header, whatever the other options' values are.
 
-    :raises BadOption: when there is no such server
+    :raises BadOption: if there is no such server
     """
     value = values.get("header")
     if value is None:
@@ -238,11 +238,11 @@ def _texts(value: object) -> list[str]:
 
 
 def command(values: Mapping[str, object], name: str) -> Words | None:
-    """The words of one command, whatever the other options' values are.
+    """Return the words of one command, whatever the other options' values are.
 
     :param name: of the option, e.g. ``reload-command``
     :returns: ``None``: the default; empty: none
-    :raises BadOption: when it cannot be used
+    :raises BadOption: if it cannot be used
     """
     value = values.get(name)
     if value is None:
@@ -277,9 +277,9 @@ def _instead(name: str, text: str, words: Words) -> str:
 
 
 def keyring_name(value: object, lineage: str) -> str:
-    """The keyring's name: the option's value, or the lineage's name.
+    """Return the keyring's name: the option's value, or the lineage's name.
 
-    :raises BadOption: when it cannot be a file's name
+    :raises BadOption: if it cannot be a file's name
     """
     name = lineage if value is None else str(value)
     if not _KEYRING.fullmatch(name) or len(name) > _LONGEST_NAME:
@@ -298,7 +298,7 @@ def check_report_host(uri: str | None, hosts: tuple[str, ...], *, subdomains: bo
     """See that reports do not go to a host that the keyring covers: a client that refuses the host
     could not report there (RFC 7469 §2.1.4).
 
-    :raises BadOption: when they would
+    :raises BadOption: if they would
     """
     if uri is None:
         return
@@ -343,7 +343,7 @@ def _switch(values: Mapping[str, object], name: str) -> bool:
 
 
 def is_report_uri(text: str) -> bool:
-    """Whether it is an http or https URI on a host (RFC 3986 §2, §3.2)."""
+    """Return whether it is an http or https URI on a host (RFC 3986 §2, §3.2)."""
     if not _URI.fullmatch(text):
         return False
     try:
@@ -379,7 +379,7 @@ def _folder(values: Mapping[str, object], name: str) -> str | None:
 
 
 def _file(values: Mapping[str, object], name: str) -> str | None:
-    """The path of a file; ``None``: none was given, or it was taken back with an empty value."""
+    """Return the path of a file; ``None``: none was given, or it was taken back with an empty value."""
     value = values.get(name)
     return None if value is None or str(value) == "" else _path(name, str(value), "file")
 

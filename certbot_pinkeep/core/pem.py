@@ -36,9 +36,9 @@ _ENCRYPTED = re.compile(
 
 
 def load_certificate(pem: bytes) -> x509.Certificate:
-    """The first certificate in *pem*.
+    """Return the first certificate in *pem*.
 
-    :raises BadKey: when there is none
+    :raises BadKey: if there is none
     """
     try:
         return x509.load_pem_x509_certificate(pem)
@@ -47,10 +47,10 @@ def load_certificate(pem: bytes) -> x509.Certificate:
 
 
 def load_private_key(pem: bytes, passphrase: bytes | None = None) -> PrivateKey:
-    """The private key in *pem*, which must be of a kind that certbot can use.
+    """Return the private key in *pem*, which must be of a kind that certbot can use.
 
     :param passphrase: that it is encrypted with; ``None``: it is not encrypted
-    :raises BadKey: when it is not
+    :raises BadKey: if it is not
     """
     try:
         key = serialization.load_pem_private_key(pem, passphrase)
@@ -68,8 +68,8 @@ def load_private_key(pem: bytes, passphrase: bytes | None = None) -> PrivateKey:
 
 
 def quick_public_key(pem: bytes) -> PublicKey:
-    """The public key of a private key in PEM that was proved to be whole when it came: that an RSA key's
-    primes are primes takes a hundred times as long as the rest, and is not proved again.
+    """Return the public key of a private key in PEM that was proved to be whole when it came: that an RSA
+    key's primes are primes takes a hundred times as long as the rest, and is not proved again.
 
     :raises BadKey: as :func:`load_private_key`
     """
@@ -86,7 +86,7 @@ def quick_public_key(pem: bytes) -> PublicKey:
 
 
 def _belongs(numbers: rsa.RSAPrivateNumbers) -> bool:
-    """Whether an RSA key's private half is that of its public half (RFC 8017 §3.2)."""
+    """Return whether an RSA key's private half is that of its public half (RFC 8017 §3.2)."""
     d, p, q, e = numbers.d, numbers.p, numbers.q, numbers.public_numbers.e
     if min(p, q) < 3 or q * numbers.iqmp % p != 1:
         return False
@@ -96,20 +96,20 @@ def _belongs(numbers: rsa.RSAPrivateNumbers) -> bool:
 
 
 def is_encrypted(pem: bytes) -> bool:
-    """Whether it says of itself that it is an encrypted private key, in PKCS#8 or in the form that
+    """Return whether it says of itself that it is an encrypted private key, in PKCS#8 or in the form that
     OpenSSL wrote before (RFC 7468 §11, RFC 1421 §4.6.1.1)."""
     return encrypted_block(pem) is not None or b"Proc-Type: 4,ENCRYPTED" in pem
 
 
 def encrypted_block(pem: bytes) -> bytes | None:
-    """The encrypted private key in *pem* alone, without what else is in the file (PKCS#8, RFC 7468
+    """Return the encrypted private key in *pem* alone, without what else is in the file (PKCS#8, RFC 7468
     §11); ``None``: there is none."""
     found = _ENCRYPTED.search(pem)
     return found[0] + b"\n" if found else None
 
 
 def write_private_key(key: PrivateKey) -> bytes:
-    """The private key in PEM, unencrypted."""
+    """Return the private key in PEM, unencrypted."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -118,9 +118,9 @@ def write_private_key(key: PrivateKey) -> bytes:
 
 
 def load_public_key(pem: bytes) -> PublicKey:
-    """The public key in *pem*, which is a CSR with a valid signature, or a public key alone.
+    """Return the public key in *pem*, which is a CSR with a valid signature, or a public key alone.
 
-    :raises BadKey: when it is neither, or the key is of a kind that certbot cannot make
+    :raises BadKey: if it is neither, or the key is of a kind that certbot cannot make
     """
     try:
         if b"CERTIFICATE REQUEST-----" in pem:
@@ -140,7 +140,7 @@ def load_public_key(pem: bytes) -> PublicKey:
 
 
 def _public_hint(pem: bytes) -> str:
-    """How to come by the public key of what was given instead, as the end of a sentence."""
+    """Return how to come by the public key of what was given instead, as the end of a sentence."""
     if b"PRIVATE KEY-----" in pem:
         return ", but a private key: give it as --key"
     if b"BEGIN CERTIFICATE-----" in pem:
@@ -151,7 +151,7 @@ def _public_hint(pem: bytes) -> str:
 
 
 def is_common(key: PublicKey) -> bool:
-    """Whether it is of a kind that public CAs take, as Let's Encrypt does."""
+    """Return whether it is of a kind that public CAs take, as Let's Encrypt does."""
     if isinstance(key, rsa.RSAPublicKey):
         return key.key_size in (2048, 3072, 4096) and key.public_numbers().e == 65537
     return key.curve.name in ("secp256r1", "secp384r1")
@@ -160,7 +160,7 @@ def is_common(key: PublicKey) -> bool:
 def usable(key: object) -> PublicKey:
     """*key*, when it is of a kind that certbot can make again.
 
-    :raises BadKey: when it is not
+    :raises BadKey: if it is not
     """
     kind_of(key)
     assert isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey))
@@ -168,7 +168,7 @@ def usable(key: object) -> PublicKey:
 
 
 def kind_of(key: object) -> KeyKind:
-    """The kind of a public key.
+    """Return the kind of a public key.
 
     :raises BadKey: for one that certbot could not make
     """

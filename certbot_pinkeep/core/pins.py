@@ -34,7 +34,7 @@ NOBODY = FORGOTTEN[0]
 
 
 def pin_of(key: CertificatePublicKeyTypes) -> str:
-    """The pin of a public key, of whatever kind (RFC 7469 §2.4)."""
+    """Return the pin of a public key, of whatever kind (RFC 7469 §2.4)."""
     spki = key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -42,7 +42,7 @@ def pin_of(key: CertificatePublicKeyTypes) -> str:
 
 
 def is_pin(text: str) -> bool:
-    """Whether *text* is the base64 of a SHA-256 digest."""
+    """Return whether *text* is the base64 of a SHA-256 digest."""
     try:
         return len(base64.b64decode(text, validate=True)) == 32 and len(text) == 44
     except (binascii.Error, ValueError):
@@ -50,15 +50,15 @@ def is_pin(text: str) -> bool:
 
 
 def pin_of_certificate(pem: bytes) -> str:
-    """The pin of the first certificate in *pem*.
+    """Return the pin of the first certificate in *pem*.
 
-    :raises BadKey: when that is no certificate with an RSA or ECDSA key
+    :raises BadKey: if that is no certificate with an RSA or ECDSA key
     """
     return pin_of(usable(load_certificate(pem).public_key()))
 
 
 def pins_of_certificates(pem: bytes) -> frozenset[str]:
-    """The pins of all certificates in *pem*; those that cannot be read are passed over."""
+    """Return the pins of all certificates in *pem*; those that cannot be read are passed over."""
     found = set()
     for part in _CERTIFICATE.findall(pem):
         with suppress(ValueError, UnsupportedAlgorithm):

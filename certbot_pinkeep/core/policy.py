@@ -28,7 +28,7 @@ class Policy:
 
     :ivar pins: in the order in which they are published
     :ivar max_age: seconds
-    :raises BadPolicy: when it must not be published
+    :raises BadPolicy: if it must not be published
     """
 
     pins: tuple[str, ...]

@@ -72,7 +72,7 @@ class Safety:
     cause: Cause = ""
 
     def at(self, now: datetime) -> bool:
-        """Whether switching is safe at *now*."""
+        """Return whether switching is safe at *now*."""
         return not self.why and self.since is not None and self.since <= now
 
 
@@ -115,7 +115,7 @@ def decide(
     asked: bool = False,
     certificate: Certificate | None = None,
 ) -> Decision:
-    """What the next certificate of *key_type* is issued for.
+    """Return what the next certificate of *key_type* is issued for.
 
     :param asked: whether a rollover is asked for, beyond what the keyring says
     :param certificate: which one; ``None``: all that serve the primary
@@ -159,12 +159,12 @@ def _decide(
 
 
 def decide_all(keyring: Keyring, ledger: Ledger, now: datetime) -> dict[KeyType, Decision]:
-    """What the next certificates are issued for, of each type in service."""
+    """Return what the next certificates are issued for, of each type in service."""
     return {key_type: decide(keyring, ledger, now, key_type) for key_type in keyring.served_types()}
 
 
 def last(decisions: Mapping[KeyType, Decision]) -> Safety:
-    """When a rollover of the keyring is safe: when it is for the type for which it is last.
+    """Return when a rollover of the keyring is safe: when it is for the type for which it is last.
 
     :param decisions: those of all types in service
     """
@@ -173,14 +173,14 @@ def last(decisions: Mapping[KeyType, Decision]) -> Safety:
 
 
 def _lateness(verdict: Safety) -> tuple[bool, bool, datetime]:
-    """What is unknown comes last, and before that what waits for the admin."""
+    """Return what is unknown comes last, and before that what waits for the admin."""
     since = verdict.since
     return since is None, verdict.cause == "offline", since or datetime.max
 
 
 def _follows(keyring: Keyring, primary: Key | None, certificate: Certificate | None) -> bool:
-    """Whether the certificate is to follow others to the primary. One with a key that was retired, or
-    is unknown, came past the keyring: it goes back to the primary."""
+    """Return whether the certificate is to follow others to the primary. One with a key that was retired,
+    or is unknown, came past the keyring: it goes back to the primary."""
     if certificate is None or primary is None or certificate.pin == primary.pin:
         return False
     if certificate.pin is None:
@@ -190,7 +190,7 @@ def _follows(keyring: Keyring, primary: Key | None, certificate: Certificate | N
 
 
 def _kept(keyring: Keyring, certificate: Certificate) -> Key | None:
-    """The key that the certificate has, where it can go on with it."""
+    """Return the key that the certificate has, where it can go on with it."""
     key = keyring.key(certificate.pin) if certificate.pin else None
     return key if key is not None and key.role not in ("compromised", "retired") else None
 
@@ -198,7 +198,7 @@ def _kept(keyring: Keyring, certificate: Certificate) -> Key | None:
 def _ready_to_follow(
     primary: Key, ledger: Ledger, now: datetime, certificate: Certificate
 ) -> Safety:
-    """When a certificate that does not serve the primary can be issued for it.
+    """Return when a certificate that does not serve the primary can be issued for it.
 
     Where it is new, only what is known stands against it.
     """
@@ -212,7 +212,7 @@ def _ready_to_follow(
 def _next_backup(
     keyring: Keyring, ledger: Ledger, now: datetime, key_type: KeyType, hosts: Hosts | None
 ) -> tuple[Key | None, Safety]:
-    """The backup to switch to, as :func:`best_backup`; one that is offline has to be imported."""
+    """Return the backup to switch to, as :func:`best_backup`; one that is offline has to be imported."""
     best, verdict = best_backup(keyring, ledger, now, key_type, hosts)
     if best is None or not best.offline:
         return best, verdict
@@ -234,7 +234,7 @@ def best_backup(
     key_type: KeyType,
     hosts: Hosts | None = None,
 ) -> tuple[Key | None, Safety]:
-    """The backup to switch to: the forced one, else the first one that is safe, else the one that
+    """Return the backup to switch to: the forced one, else the first one that is safe, else the one that
     is safe first; ``None`` where there is no backup that can be used."""
     backups = keyring.backups(key_type)
     verdicts = [(key, safety(key, ledger, now, hosts)) for key in backups if not key.is_lost]
@@ -253,7 +253,7 @@ def best_backup(
 
 
 def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) -> Safety:
-    """When switching to *key* is safe, seen from *now*.
+    """Return when switching to *key* is safe, seen from *now*.
 
     :param hosts: the names at which it is to be served; ``None``: at all that are pinned
     """
@@ -296,7 +296,7 @@ def _in_zone(one: ZoneEntry) -> str:
 
 
 def lacking(pin: str, ledger: Ledger, hosts: Hosts | None = None) -> tuple[Holding, ...]:
-    """What is on record that binds at the hosts and lacks *pin*: who holds it is locked out by the
+    """Return what is on record that binds at the hosts and lacks *pin*: who holds it is locked out by the
     key of that pin (RFC 7469 §2.6)."""
     return tuple(one for one in ledger.holdings if pin not in one.pins and one.binds_at(hosts))
 
@@ -304,12 +304,12 @@ def lacking(pin: str, ledger: Ledger, hosts: Hosts | None = None) -> tuple[Holdi
 def locked_out(
     pin: str, ledger: Ledger, now: datetime, hosts: Hosts | None = None
 ) -> tuple[Holding, ...]:
-    """What locks out its holders by the key of *pin*, served at *now*."""
+    """Return what locks out its holders by the key of *pin*, served at *now*."""
     return tuple(one for one in lacking(pin, ledger, hosts) if one.may_bind(now))
 
 
 def next_due(keyring: Keyring, now: datetime, key_type: KeyType) -> datetime | None:
-    """From when the next rollover is due; ``None``: never, or unknown."""
+    """Return when the next rollover is due; ``None``: never, or unknown."""
     primary = keyring.primary(key_type)
     if primary is None or primary.retire_reason:
         return now

@@ -64,7 +64,7 @@ class Block:
     port: str = ""
 
     def is_for(self, host: str) -> bool:
-        """Whether it is configured for a host, by the host's name or a wildcard."""
+        """Return whether it is configured for a host, by the host's name or a wildcard."""
         return any(
             _matches(host, name) or (name.startswith(".") and f".{host}".endswith(name))
             for name in self.names
@@ -153,7 +153,7 @@ def read_nginx(said: str) -> ServerConfig | None:
 
 
 def _sites(server: _Node, inherited: tuple[str, ...]) -> Iterator[Block]:
-    """A server block, if it answers over TLS."""
+    """Yield a server block, if it answers over TLS."""
     listens = [node.words for node in server.inner if node.words[:1] == ["listen"]]
     if not any({"ssl", "quic"} & set(words) for words in listens) and not any(
         node.words == ["ssl", "on"] for node in server.inner
@@ -228,13 +228,14 @@ class _Reader:
 
 
 def _line(text: str, at: int) -> tuple[int, bool]:
-    """The line in front of *at*, and whether the line ends there. nginx begins each file on a new line."""
+    """Return the line in front of *at*, and whether the line ends there. nginx begins each file on a new
+    line."""
     rest = text[at:].partition("\n")[0].strip()
     return text.count("\n", 1, at) + 1, not rest or rest.startswith("#")
 
 
 def _matches(text: str, pattern: str) -> bool:
-    """Whether a text is what a pattern with ``*`` and ``?`` stands for."""
+    """Return whether a text is what a pattern with ``*`` and ``?`` stands for."""
     wanted = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     return re.fullmatch(wanted, text, re.S) is not None
 

@@ -19,8 +19,8 @@ from certbot_pinkeep.core.kinds import KeyKind, KeyType
 
 
 def with_backup_count(keyring: Keyring, wanted: int) -> Keyring:
-    """The keyring with at most *wanted* unserved backups per type, the last ones retired, and
-    as many never-served retired keys staged again as are there and can be used."""
+    """Return the keyring with at most *wanted* unserved backups per type, the last ones retired, and as
+    many never-served retired keys staged again as are there and can be used."""
     result = keyring
     for key_type in keyring.key_types():
         result = _restaged(_trimmed(result, key_type, wanted), key_type, wanted)
@@ -28,7 +28,7 @@ def with_backup_count(keyring: Keyring, wanted: int) -> Keyring:
 
 
 def _brought_back(keyring: Keyring) -> Keyring:
-    """The keyring with the backups staged again whose files were lost for a while, beside what has
+    """Return the keyring with the backups staged again whose files were lost for a while, beside what has
     taken their places."""
     types = keyring.key_types()
     back = [
@@ -44,7 +44,7 @@ def _brought_back(keyring: Keyring) -> Keyring:
 
 
 def missing_backups(keyring: Keyring, wanted: int) -> dict[KeyKind, int]:
-    """How many keys of which kind to make, so that *wanted* unserved backups are staged."""
+    """Return how many keys of which kind to make, so that *wanted* unserved backups are staged."""
     missing = {}
     for key_type in keyring.key_types():
         kind = keyring.kind(key_type)
@@ -55,8 +55,8 @@ def missing_backups(keyring: Keyring, wanted: int) -> dict[KeyKind, int]:
 
 
 def without_lost(keyring: Keyring) -> Keyring:
-    """The keyring with the backups retired whose files cannot be used, until they can again. Another
-    one takes the place of each; clients and apps may know of both by then."""
+    """Return the keyring with the backups retired whose files cannot be used, until they can again.
+    Another one takes the place of each; clients and apps may know of both by then."""
     return keyring.changed(
         lambda key: (
             replace(key, role="retired", forced=False, retire_reason="lost") if key.is_lost else key
@@ -65,13 +65,13 @@ def without_lost(keyring: Keyring) -> Keyring:
 
 
 def with_backup(keyring: Keyring, key: Key) -> Keyring:
-    """The keyring with a backup that the admin adds, behind the others; one that was dropped is
+    """Return the keyring with a backup that the admin adds, behind the others; one that was dropped is
     staged again."""
     return keyring.without([key.pin]).with_keys([replace(key, role="backup", added=True)])
 
 
 def without_backup(keyring: Keyring, pin: str) -> Keyring:
-    """The keyring with a backup retired, and not staged again."""
+    """Return the keyring with a backup retired, and not staged again."""
     return keyring.changed(
         lambda key: (
             replace(key, role="retired", retire_reason="asked", forced=False)
@@ -82,7 +82,7 @@ def without_backup(keyring: Keyring, pin: str) -> Keyring:
 
 
 def _unserved(keyring: Keyring, key_type: KeyType) -> list[Key]:
-    """The backups that count among those that are made."""
+    """Return the backups that count among those that are made."""
     served = {member.pin for member in keyring.members}
     return [k for k in keyring.backups(key_type) if k.pin not in served and not k.added]
 

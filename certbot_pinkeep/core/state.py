@@ -41,13 +41,13 @@ class State:
         return self.settings.get("header") == options.NO_HEADER and not self.snippet
 
     def with_revoked(self, pin: str, *, compromised: bool) -> State:
-        """The state with a certificate of this key revoked."""
+        """Return the state with a certificate of this key revoked."""
         keyring = self.keyring
         changed = keyring.with_compromised(pin) if compromised else keyring.with_revoked(pin)
         return replace(self, keyring=changed)
 
     def unpinned(self, now: datetime) -> bool:
-        """Whether pinning has been left for good: nothing binds any more."""
+        """Return whether pinning has been left for good: nothing binds any more."""
         return self.unpin and self.ledger.binds_nobody(now)
 
     def chosen(self) -> Options:

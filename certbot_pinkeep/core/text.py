@@ -61,24 +61,24 @@ def _ends_with_command(message: str) -> bool:
 
 
 def escaped(text: str) -> str:
-    """The text with all that a terminal would obey escaped; line feeds stay."""
+    """Return the text with all that a terminal would obey escaped; line feeds stay."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one in _LAYOUT else _escape(one) for one in text)
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
-    """A message that can be printed, of at most *longest* characters; line feeds stay."""
+    """Return a message that can be printed, of at most *longest* characters; line feeds stay."""
     return cut(escaped(text), longest)
 
 
 def short(text: object, longest: int = SHORT) -> str:
-    """A value from outside, in one line."""
+    """Return a value from outside, in one line."""
     return cut(escaped(re.sub(r"\s+", " ", str(text)).strip()), longest)
 
 
 def cut(text: str, longest: int) -> str:
-    """The text without its middle, where it is longer."""
+    """Return the text without its middle, where it is longer."""
     if len(text) <= longest:
         return text
     left = longest - len(_CUT.format(len(text)))

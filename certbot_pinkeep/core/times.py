@@ -34,7 +34,7 @@ def parse(written: str) -> datetime:
 
 
 def within(moment: datetime) -> datetime:
-    """The moment, or the nearest one with which can be reckoned."""
+    """Return the moment, or the nearest one with which can be reckoned."""
     return min(max(moment, EARLIEST), LATEST)
 
 

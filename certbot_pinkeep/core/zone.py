@@ -255,7 +255,7 @@ def is_due(
     ledger: Ledger,
     now: datetime,
 ) -> bool:
-    """Whether a look is due: something is pending, or the last look was a day ago.
+    """Return whether a look is due: something is pending, or the last look was a day ago.
 
     :param published: the pins that the zone is to have once every port serves a primary
     :param known: the pins of all keys of the keyring

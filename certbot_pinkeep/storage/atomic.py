@@ -69,7 +69,7 @@ def read(path: str, largest: int) -> bytes:
     """Read a regular file.
 
     :param largest: how many bytes it may have
-    :raises OSError: when it cannot be read, is not a regular file, or is larger
+    :raises OSError: if it cannot be read, is not a regular file, or is larger
     """
     descriptor = _opened(path)
     try:
@@ -84,7 +84,7 @@ def read_closed(path: str, largest: int, trusted: Collection[int] = ()) -> bytes
 
     :param largest: as for :func:`read`
     :param trusted: as for :func:`trust.exposed`
-    :raises ExposedFile: when others can
+    :raises ExposedFile: if others can
     :raises OSError: as :func:`read`
     """
     found = trust.exposed(path, trusted)
@@ -163,7 +163,7 @@ def replace(
     :param mode: the permissions, e.g. ``0o600``
     :param sync: whether it has to outlast a power failure; what is a mere cache need not
     :param owner: the user and the group, where the system lets us choose them; ``None``: ours
-    :raises OSError: when the folder is missing or cannot be written; the old file is still there
+    :raises OSError: if the folder is missing or cannot be written; the old file is still there
     """
     folder = os.path.dirname(path)
     _sweep_once(folder)
@@ -181,7 +181,7 @@ def append(path: str, data: bytes, mode: int) -> None:
     before it.
 
     :param mode: of a file that is not there yet
-    :raises OSError: when it cannot be written, or is no regular file
+    :raises OSError: if it cannot be written, or is no regular file
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, mode)
@@ -199,7 +199,7 @@ def append(path: str, data: bytes, mode: int) -> None:
 def put(path: str, data: bytes, mode: int) -> None:
     """Put *data* at *path* as :func:`replace` does, in a folder that is not certbot's.
 
-    :raises OSError: when it cannot be written; what was there is still there
+    :raises OSError: if it cannot be written; what was there is still there
     """
     folder = os.path.dirname(path)
     with _temporary(
@@ -213,7 +213,7 @@ def write_through(path: str, data: bytes) -> None:
     """Write *data* to what is at *path* and is no regular file, say a device or a pipe. Not to somebody
     else's FIFO, which could keep us waiting for ever.
 
-    :raises OSError: when it cannot be written
+    :raises OSError: if it cannot be written
     """
     found = os.open(path, os.O_PATH | os.O_CLOEXEC)
     opened = f"/proc/self/fd/{found}"
@@ -248,7 +248,7 @@ def create_numbered(
     :param taken: names that are not to be used, though no file may be there
     :param sync: as for :func:`replace`
     :returns: the file's path
-    :raises OSError: when the folder is missing or cannot be written
+    :raises OSError: if the folder is missing or cannot be written
     """
     _sweep_once(folder)
     last = _numbered.get((folder, name))
@@ -279,7 +279,7 @@ def _numbered_path(folder: str, name: str, number: int) -> str:
 def link(path: str, target: str) -> None:
     """Make the symbolic link *path*, which leads to *target*.
 
-    :raises OSError: when something is there, or it cannot be made
+    :raises OSError: if something is there, or it cannot be made
     """
     os.symlink(target, path)
     _sync_folder(os.path.dirname(path))
@@ -316,7 +316,7 @@ def _temporary(
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one that is being written, or was left half-written."""
+    """Return whether a file of this name is one that is being written, or was left half-written."""
     process = name.removeprefix(_TEMPORARY)
     return process != name and process.isascii() and process.isdigit()
 
@@ -334,7 +334,7 @@ def sweep(folder: str) -> None:
 
 
 def _sweep_once(folder: str) -> None:
-    """The same, once in this process."""
+    """Do the same, once in this process."""
     if folder not in _swept:
         sweep(folder)
         _swept.add(folder)
@@ -361,7 +361,7 @@ def locked(folder: str) -> Iterator[None]:
     read it, and certbot would wait. So it would where the mode was changed, say by ``chmod -R``:
     such a lock is made anew.
 
-    :raises OSError: when the lock cannot be had
+    :raises OSError: if the lock cannot be had
     """
     descriptor = _lock(os.path.join(folder, _LOCK))
     try:
@@ -394,9 +394,9 @@ def _is_at(path: str, descriptor: int) -> bool:
 
 
 def is_locked(folder: str) -> bool:
-    """Whether another process holds the folder's lock.
+    """Return whether another process holds the folder's lock.
 
-    :raises OSError: when the folder cannot be opened
+    :raises OSError: if the folder cannot be opened
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -417,7 +417,7 @@ def is_locked(folder: str) -> bool:
 def make_folder(path: str, mode: int) -> None:
     """Make the folder with this mode, and those above it with 0755, unless they are there.
 
-    :raises OSError: when that cannot be done
+    :raises OSError: if that cannot be done
     """
     if os.path.isdir(path):
         return
@@ -442,7 +442,7 @@ def make_closed_folder(path: str) -> bool:
     emptied: what is in it may be theirs.
 
     :returns: whether it was emptied
-    :raises OSError: when it cannot be made or closed
+    :raises OSError: if it cannot be made or closed
     """
     make_folder(path, 0o700)
     found = os.lstat(path)
@@ -467,7 +467,7 @@ def check_folder(path: str, forbidden: int, advice: str) -> None:
 
     :param forbidden: the permission bits that it must not have
     :param advice: the mode that it should have, as chmod takes it
-    :raises BadFolder: when it is not
+    :raises BadFolder: if it is not
     """
     try:
         found = os.stat(path)

@@ -78,7 +78,7 @@ class Catalogue:
         self._marks: set[int] = set()
 
     def near(self, names: Iterable[str]) -> list[str]:
-        """The keyrings whose pins may bind at one of these names, sorted."""
+        """Return the keyrings whose pins may bind at one of these names, sorted."""
         self._refresh()
         found = set(self._anywhere)
         for place in {place for name in names for place in _asked(name.lower())}:
@@ -86,17 +86,17 @@ class Catalogue:
         return sorted(found)
 
     def of_lineage(self, lineage: str) -> list[str]:
-        """The keyrings that may have a lineage, in whatever way, sorted."""
+        """Return the keyrings that may have a lineage, in whatever way, sorted."""
         self._refresh()
         return sorted(self._anywhere | self._by_lineage.get(lineage, set()))
 
     def is_compromised(self, pin: str) -> bool:
-        """Whether a key is known to be compromised, by any file or its copy."""
+        """Return whether a key is known to be compromised, by any file or its copy."""
         self._refresh()
         return pin in self._compromised
 
     def is_current(self) -> bool:
-        """Whether nothing has changed since the keyrings were looked at."""
+        """Return whether nothing has changed since the keyrings were looked at."""
         return self._seen is not None and self._seen == self._state()
 
     def changed(self, *, current: bool, name: str = "", found: Found | None = None) -> None:
@@ -127,7 +127,7 @@ class Catalogue:
         self._seen = state
 
     def _state(self) -> object:
-        """The folders as they are; ``None``: that says nothing."""
+        """Return the folders as they are; ``None``: that says nothing."""
         found: list[object] = []
         now = time.time_ns()
         for folder in self._folders:
@@ -185,12 +185,13 @@ def _facts(found: Found) -> _Facts:
 
 
 def _places(host: str) -> tuple[str, str]:
-    """Where a host is found: by its own name, and by the wildcard that stands for it."""
+    """Return where a host is found: by its own name, and by the wildcard that stands for it."""
     return host.removeprefix("*."), f"*.{host.partition('.')[2]}"
 
 
 def _asked(name: str) -> list[str]:
-    """Where the hosts are found whose pins bind at a name: it, all above, and those that it stands for."""
+    """Return where the hosts are found whose pins bind at a name: it, all above, and those that it stands
+    for."""
     labels = name.removeprefix("*.").split(".")
     above = [".".join(labels[first:]) for first in range(len(labels))]
     return [*above, name] if name.startswith("*.") else above

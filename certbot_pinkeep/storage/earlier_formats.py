@@ -33,7 +33,7 @@ _KEY = {"leave": "", "forced": "False", "last_served": "", "added": "False", "en
 
 
 def upgraded(parsed: Section, version: int) -> Section:
-    """The values of a file of an earlier format, in today's format.
+    """Return the values of a file of an earlier format, in today's format.
 
     :raises ValueError, KeyError: for what is none
     """
@@ -122,7 +122,7 @@ def _window(what: str, since: str, ended: str, until: str, pins: list[str]) -> S
 
 
 def _forgotten(parsed: Section) -> Iterator[Section]:
-    """What stands for the policies of which only the longest time is known."""
+    """Yield what stands for the policies of which only the longest time is known."""
     policies = [one for name in ("ledger", "inherited") for one in parsed.get(name, {}).values()]
     ages = [int(one["max_age"]) for one in policies]
     longest = parsed.get("longest", str(max(ages, default=0)))
@@ -148,7 +148,7 @@ def _entry(pins: Iterable[str], max_age: str, since: str, ended: str) -> Section
 
 
 def _end(one: Section) -> datetime:
-    """Until when it binds, a release or a policy that was replaced."""
+    """Return until when it binds, a release or a policy that was replaced."""
     if "release" in one:
         return times.parse(one["until"]) + times.span(one["ttl"])
     return times.parse(one["replaced"]) + times.span(one["max_age"])

@@ -35,11 +35,11 @@ class Histories:
         self.folder = folder
 
     def path(self, name: str) -> str:
-        """The history of the keyring *name*."""
+        """Return the history of the keyring *name*."""
         return os.path.join(self.folder, name + _SUFFIX)
 
     def read(self, name: str, owner: Collection[int] = ()) -> tuple[Window, ...]:
-        """What the history of the keyring *name* has, in the order in which it was added.
+        """Return what the history of the keyring *name* has, in the order in which it was added.
 
         :param owner: users who are trusted, beside root and the one who runs this
         """

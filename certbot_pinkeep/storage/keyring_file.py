@@ -69,7 +69,7 @@ class NewerFormat(ValueError):
 
 
 def write(state: State) -> bytes:
-    """The state as the keyring file's content.
+    """Return the state as the keyring file's content.
 
     :raises PinkeepError: for text that no such file can hold
     """
@@ -111,7 +111,7 @@ def write(state: State) -> bytes:
 
 
 def _listed(title: str, items: Iterable[Item]) -> Iterator[bytes]:
-    """A section of numbered sections."""
+    """Yield a section of numbered sections."""
     yield f"[{title}]\n".encode()
     for number, item in enumerate(items, 1):
         yield f"[[{number}]]\n".encode()
@@ -120,13 +120,13 @@ def _listed(title: str, items: Iterable[Item]) -> Iterator[bytes]:
 
 @lru_cache(maxsize=8192)
 def _item_lines(item: Item) -> bytes:
-    """The lines of a section. Of hundreds of lineages and keys, one or two change at a time: to have
-    ConfigObj write the others as well would take most of the time."""
+    """Return the lines of a section. Of hundreds of lineages and keys, one or two change at a time: to
+    have ConfigObj write the others as well would take most of the time."""
     return _lines(section_of(item))
 
 
 def section_of(item: Item) -> Section:
-    """A lineage, a key, what binds, or what a port serves, as text."""
+    """Return a lineage, a key, what binds, or what a port serves, as text."""
     if isinstance(item, Member):
         return _write_member(item)
     if isinstance(item, Key):
@@ -180,12 +180,12 @@ def read(name: str, content: bytes) -> State:
 
 
 def is_earlier(content: bytes) -> bool:
-    """Whether the content, which can be read, is in an earlier format."""
+    """Return whether the content, which can be read, is in an earlier format."""
     return f"\nversion = {VERSION}\n".encode() not in content
 
 
 def _parsed(content: bytes) -> Read:
-    """The file's values, in today's format."""
+    """Return the file's values, in today's format."""
     first, _, body = content.partition(b"\n")
     if first != f"{_CHECKSUM}{hashlib.sha256(body).hexdigest()}".encode():
         raise ValueError("it was cut short or edited: its checksum is wrong")
@@ -329,7 +329,7 @@ def _read_uncertainty(section: Read) -> Uncertainty | None:
 def read_holdings(sections: Mapping[str, Read]) -> tuple[Holding, ...]:
     """Read policies and releases in sections that :func:`section_of` made.
 
-    :raises ValueError, KeyError, BadPolicy: when a section is not one of ours
+    :raises ValueError, KeyError, BadPolicy: if a section is not one of ours
     """
     return tuple(map(_read_holding, sections.values()))
 
@@ -486,7 +486,7 @@ def _among(section: Read, name: str, known: Iterable[str]) -> str:
 
 
 def _several(section: Read, name: str) -> tuple[str, ...]:
-    """A list of text; ConfigObj reads one of one item as that item."""
+    """Return a list of text; ConfigObj reads one of one item as that item."""
     value = section[name]
     found = tuple(value) if isinstance(value, list) else (value,)
     if not all(isinstance(one, str) for one in found):

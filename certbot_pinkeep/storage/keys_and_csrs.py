@@ -82,20 +82,20 @@ class Folders:
     def check(self) -> None:
         """See that both, where they exist, are ours and closed enough.
 
-        :raises BadFolder: when one is not
+        :raises BadFolder: if one is not
         """
         atomic.check_folder(self.keys, forbidden=0o077, advice="0700")
         atomic.check_folder(self.csrs, forbidden=0o022, advice="0755")
 
     def absolute(self, path: str) -> str:
-        """The absolute form of a path that is kept relative to the config dir."""
+        """Return the absolute form of a path that is kept relative to the config dir."""
         return os.path.join(self.config_dir, path)
 
     def load_key(self, path: str, pin: str) -> SavedKey:
         """Read a key's file and compare it with its pin.
 
         :param path: below the config dir
-        :raises BadKey: when it is missing, unreadable or another key
+        :raises BadKey: if it is missing, unreadable or another key
         """
         saved = self.read_key(path)
         if saved.pin != pin:
@@ -106,7 +106,7 @@ class Folders:
         """Read a key's file, whichever key it holds.
 
         :param path: below the config dir
-        :raises BadKey: when it is missing, unreadable or no key that can be used
+        :raises BadKey: if it is missing, unreadable or no key that can be used
         """
         where = self.absolute(path)
         try:
@@ -119,8 +119,8 @@ class Folders:
             raise BadKey(f"The key file {where} cannot be used: {error}.") from error
 
     def with_faults(self, keyring: Keyring) -> Keyring:
-        """The keyring with what is wrong with the files of its keys, but for those that are never used
-        again."""
+        """Return the keyring with what is wrong with the files of its keys, but for those that are never
+        used again."""
         spare = {key.pin for key in keyring.spare()}
         used = ("primary", "backup", "in-service")
         keys = []
@@ -130,7 +130,8 @@ class Folders:
         return replace(keyring, keys=tuple(keys))
 
     def fault(self, key: Key) -> str:
-        """Why the file of a key cannot be used, as a sentence; empty: it can, or there is none here."""
+        """Return why the file of a key cannot be used, as a sentence; empty: it can, or there is none
+        here."""
         if key.path is None:
             return self._sealed_fault(key.encrypted) if key.encrypted else ""
         where = self.absolute(key.path)
@@ -155,11 +156,11 @@ class Folders:
         return ""
 
     def holds(self, key: Key) -> bool:
-        """Whether the private key is here, and can be used."""
+        """Return whether the private key is here, and can be used."""
         return key.path is not None and not self.fault(key)
 
     def _sealed_fault(self, path: str) -> str:
-        """The same of an encrypted private key that the admin brought."""
+        """Return the same of an encrypted private key that the admin brought."""
         where = self.absolute(path)
         try:
             if encrypted_block(atomic.read(where, atomic.SMALL)):
@@ -169,7 +170,7 @@ class Folders:
         return f"The key file {where} holds no encrypted private key any more."
 
     def find_key(self, pin: str) -> SavedKey | None:
-        """The key with this pin, where a file in ``keys/`` holds it."""
+        """Return the key with this pin, where a file in ``keys/`` holds it."""
         for path, content in _small_files(self.keys):
             try:
                 found, kind = _key_facts(content)
@@ -184,8 +185,8 @@ class Folders:
 
         :param taken: paths below the config dir whose numbers are not to be used, though no file
             may be there
-        :raises BadKey: when it is none that can be used
-        :raises OSError: when it cannot be written
+        :raises BadKey: if it is none that can be used
+        :raises OSError: if it cannot be written
         """
         pin, kind = _key_facts(pem)
         atomic.make_folder(self.keys, 0o700)
@@ -202,7 +203,7 @@ class Folders:
 
         :param taken: as for :meth:`save_key`
         :returns: its path below the config dir
-        :raises OSError: when it cannot be written
+        :raises OSError: if it cannot be written
         """
         atomic.make_folder(self.keys, 0o700)
         names = {os.path.basename(path) for path in taken}
@@ -210,9 +211,9 @@ class Folders:
         return os.path.relpath(path, self.config_dir)
 
     def find_copy(self, pem: bytes) -> SavedKey | None:
-        """The file in ``keys/`` that is a copy of this private key, to the byte.
+        """Return the file in ``keys/`` that is a copy of this private key, to the byte.
 
-        :raises BadKey: when *pem* is no key that can be used
+        :raises BadKey: if *pem* is no key that can be used
         """
         # Each file is read once in a run: a copy more would do no harm.
         listed = _changed(self.keys)
@@ -231,8 +232,8 @@ class Folders:
         self._copies.setdefault(hashlib.sha256(pem).digest(), path)
 
     def saved_csrs(self) -> dict[CsrRequest, SavedCsr]:
-        """All saved CSRs by what they ask for; of several that ask for the same, the one whose name
-        sorts first."""
+        """Return all saved CSRs by what they ask for; of several that ask for the same, the one whose
+        name sorts first."""
         # Read once per run: files come and go by names, which changes the folder.
         stamp = _changed(self.csrs)
         if self._index is not None and self._index[0] == stamp:
@@ -248,7 +249,7 @@ class Folders:
     def save_csr(self, pem: bytes) -> SavedCsr:
         """Save a CSR.
 
-        :raises OSError: when it cannot be written
+        :raises OSError: if it cannot be written
         """
         atomic.make_folder(self.csrs, 0o755)
         known, self._index = self._index, None
@@ -308,7 +309,7 @@ def _made(kind: KeyKind) -> bytes:
 
 
 def make_csr(key_pem: bytes, names: Iterable[str], *, must_staple: bool) -> bytes:
-    """A new CSR in PEM for the names, in their order; IP addresses among them."""
+    """Return a new CSR in PEM for the names, in their order; IP addresses among them."""
     domains, addresses = [], []
     for name in names:
         try:
@@ -347,9 +348,9 @@ def _changed(folder: str) -> int:
 
 @lru_cache(maxsize=4096)
 def _key_facts(pem: bytes) -> tuple[str, KeyKind]:
-    """A private key's pin and kind.
+    """Return a private key's pin and kind.
 
-    :raises BadKey: when it is none that can be used
+    :raises BadKey: if it is none that can be used
     """
     key = load_private_key(pem).public_key()
     return pins.pin_of(key), kind_of(key)
@@ -357,16 +358,16 @@ def _key_facts(pem: bytes) -> tuple[str, KeyKind]:
 
 @lru_cache(maxsize=4096)
 def _quick_pin(pem: bytes) -> str:
-    """A private key's pin. Of an RSA key not all is proven that loading it for use proves, which takes a
-    thousand times as long.
+    """Return a private key's pin. Of an RSA key not all is proven that loading it for use proves, which
+    takes a thousand times as long.
 
-    :raises BadKey: when it is none that can be used
+    :raises BadKey: if it is none that can be used
     """
     return pins.pin_of(quick_public_key(pem))
 
 
 def _pin_or_none(pem: bytes) -> str:
-    """A private key's pin; empty, if it is none that can be used."""
+    """Return a private key's pin; empty, if it is none that can be used."""
     try:
         return _quick_pin(pem)
     except BadKey:
@@ -395,7 +396,7 @@ def _csr_facts(pem: bytes) -> CsrRequest | None:
 
 
 def _names_something_else(extensions: x509.Extensions) -> bool:
-    """Whether a CSR also asks for a mail address, a URI or the like, which certbot never does."""
+    """Return whether a CSR also asks for a mail address, a URI or the like, which certbot never does."""
     try:
         sans = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

@@ -42,11 +42,11 @@ class Shadow:
         self.folder = os.path.join(self.base, which)
 
     def path(self, name: str) -> str:
-        """The copy of the file of the keyring *name*."""
+        """Return the copy of the file of the keyring *name*."""
         return os.path.join(self.folder, f"{name}.conf")
 
     def names(self) -> list[str]:
-        """The keyrings that have a copy."""
+        """Return the keyrings that have a copy."""
         try:
             listed = os.listdir(self.folder) if is_trusted(self.folder) else []
         except OSError:
@@ -54,7 +54,7 @@ class Shadow:
         return [name[: -len(".conf")] for name in listed if name.endswith(".conf")]
 
     def read(self, name: str) -> bytes | None:
-        """The copied content; ``None`` when there is none that can be read."""
+        """Return the copied content; ``None`` when there is none that can be read."""
         return _read(self.path(name))
 
     def copy(self, name: str, content: bytes) -> None:
@@ -62,7 +62,7 @@ class Shadow:
         self._write(self.path(name), content)
 
     def latest(self) -> datetime | None:
-        """The latest moment at which pinkeep ran, to the minute; ``None`` while unknown."""
+        """Return the latest moment at which pinkeep ran, to the minute; ``None`` while unknown."""
         written = _read(self._clock)
         try:
             return times.parse(written.decode().strip()) if written else None
@@ -98,7 +98,7 @@ class Shadow:
 def make_base(folder: str) -> None:
     """Make the folder of all copies and caches below a work dir.
 
-    :raises OSError: when that cannot be done
+    :raises OSError: if that cannot be done
     """
     if atomic.make_closed_folder(folder):
         logger.warning(
@@ -109,7 +109,7 @@ def make_base(folder: str) -> None:
 
 
 def is_trusted(path: str) -> bool:
-    """Whether only root and we can change what is at *path*; where not, that is told once."""
+    """Return whether only root and we can change what is at *path*; where not, that is told once."""
     found = trust.exposed(path)
     if found is not None and found.path not in _told:
         _told.add(found.path)

@@ -54,15 +54,15 @@ class Store:
         self._catalogue = Catalogue(folders, self.names, self._stamp, self._look)
 
     def path(self, name: str) -> str:
-        """The file of the keyring *name*."""
+        """Return the file of the keyring *name*."""
         return os.path.join(self.folder, f"{name}.conf")
 
     def paths(self, name: str) -> list[str]:
-        """The file of the keyring *name*, and its copy."""
+        """Return the file of the keyring *name*, and its copy."""
         return [self.path(name), *([self.shadow.path(name)] if self.shadow else [])]
 
     def names(self) -> list[str]:
-        """The keyrings that have a file, or a copy of a lost one, sorted."""
+        """Return the keyrings that have a file, or a copy of a lost one, sorted."""
         try:
             listed = os.listdir(self.folder)
         except (FileNotFoundError, NotADirectoryError):
@@ -71,9 +71,9 @@ class Store:
         return sorted(own.union(self.shadow.names() if self.shadow else ()))
 
     def load(self, name: str) -> State | None:
-        """The state of the keyring *name*; ``None`` when it has no file, and had none.
+        """Return the state of the keyring *name*; ``None`` when it has no file, and had none.
 
-        :raises DamagedState: when the file cannot be trusted
+        :raises DamagedState: if the file cannot be trusted
         """
         # With hundreds of lineages on one keyring, most of the time would go into reading it again.
         stamp = self._stamp(name)
@@ -98,7 +98,7 @@ class Store:
         return replace(copy, ledger=copy.ledger.contradicted(why, others))
 
     def _without_commands(self, copy: State, own: State | None) -> State:
-        """What a copy has, with the commands of the file itself."""
+        """Return what a copy has, with the commands of the file itself."""
         name = copy.keyring.name
         settings = {n: value for n, value in copy.settings.items() if n not in _COMMANDS}
         settings |= {n: v for n, v in (own.settings if own else {}).items() if n in _COMMANDS}
@@ -118,7 +118,7 @@ class Store:
         return replace(copy, settings=settings, snippet=snippet)
 
     def known(self, name: str) -> list[State]:
-        """What the file and its copy say, where each can be read; nothing follows from it for
+        """Return what the file and its copy say, where each can be read; nothing follows from it for
         sure."""
         stamp = self._stamp(name)
         known = self._known.get(name)
@@ -127,15 +127,15 @@ class Store:
         return known[1]
 
     def near(self, names: Iterable[str]) -> list[str]:
-        """The keyrings whose pins may bind at one of these names, sorted. Some of them may not."""
+        """Return the keyrings whose pins may bind at one of these names, sorted. Some of them may not."""
         return self._catalogue.near(names)
 
     def is_compromised(self, pin: str) -> bool:
-        """Whether any keyring file, or its copy, says that a key is compromised."""
+        """Return whether any keyring file, or its copy, says that a key is compromised."""
         return self._catalogue.is_compromised(pin)
 
     def _stamp(self, name: str) -> object:
-        """The files of a keyring, as ``stat`` sees them."""
+        """Return the files of a keyring, as ``stat`` sees them."""
         return [atomic.stamp(path) for path in self.paths(name)]
 
     def _look(self, name: str) -> Found:
@@ -178,7 +178,7 @@ class Store:
             raise UnreadableState(self.path(name), error) from error
 
     def _below(self) -> list[str]:
-        """What is in the folder: keyring files, snippets and their folders."""
+        """Return what is in the folder: keyring files, snippets and their folders."""
         found = []
         for folder, folders, names in os.walk(self.folder):
             found += [os.path.join(folder, one) for one in sorted((*folders, *names))]
@@ -195,7 +195,7 @@ class Store:
             raise DamagedState(path, why) from error
 
     def _copy(self, name: str, own: bytes | None) -> State | None:
-        """What the shadow has, if that differs from the file."""
+        """Return what the shadow has, if that differs from the file."""
         content = self.shadow.read(name) if self.shadow else None
         if self.shadow is None or content is None or content == own:
             return None
@@ -212,7 +212,7 @@ class Store:
         """Write the state; what was there before is replaced.
 
         :returns: the state as it is saved
-        :raises OSError: when it cannot be written; the old state is still there then
+        :raises OSError: if it cannot be written; the old state is still there then
         """
         state = replace(state, saved=state.saved + 1)
         name = state.keyring.name
@@ -239,7 +239,7 @@ class Store:
             self.histories.add(name, (one for one in past if one not in known))
 
     def history(self, name: str) -> tuple[Window, ...]:
-        """What expired of the keyring *name*, as far as its history has it."""
+        """Return what expired of the keyring *name*, as far as its history has it."""
         return self.histories.read(name, _owner(os.path.dirname(self.folder)))
 
     def mend(self, name: str) -> None:
@@ -258,7 +258,7 @@ class Store:
         """Note the keys that are compromised in every other keyring that has them: lineages that
         move take theirs along.
 
-        :raises OSError: when that cannot be written
+        :raises OSError: if that cannot be written
         """
         pins = [key.pin for key in keyring.keys if key.role == "compromised"]
         for name in self.names() if pins else ():
@@ -283,12 +283,12 @@ class Store:
             self.shadow.set_clock(now)
 
     def latest_known(self, now: datetime) -> datetime:
-        """The latest known time: *now*, or a later one if the clock was set back."""
+        """Return the latest known time: *now*, or a later one if the clock was set back."""
         latest = self.shadow.latest() if self.shadow else None
         return max(now, latest) if latest else now
 
     def keyring_of(self, lineage: str, likely: str = "") -> str | None:
-        """The keyring that this lineage draws on; damaged files are passed over.
+        """Return the keyring that this lineage draws on; damaged files are passed over.
 
         :param likely: where to look first
         """
@@ -298,11 +298,11 @@ class Store:
         return next((name for name in self.of_lineage(lineage) if self.has(name, lineage)), None)
 
     def of_lineage(self, lineage: str) -> list[str]:
-        """The keyrings that may have a lineage, in whatever way, sorted."""
+        """Return the keyrings that may have a lineage, in whatever way, sorted."""
         return self._catalogue.of_lineage(lineage)
 
     def has(self, name: str, lineage: str) -> bool:
-        """Whether the lineage draws on the keyring *name*; not, where its file is damaged."""
+        """Return whether the lineage draws on the keyring *name*; not, where its file is damaged."""
         with suppress(DamagedState):
             state = self.load(name)
             drawing = state.keyring.drawing if state is not None else ()
@@ -310,8 +310,8 @@ class Store:
         return False
 
     def is_deleted(self, lineage: str) -> bool:
-        """Whether certbot has no such lineage (any more): neither its renewal file nor ``live/`` is
-        there."""
+        """Return whether certbot has no such lineage (any more): neither its renewal file nor ``live/``
+        is there."""
         files = (("renewal", f"{lineage}.conf"), ("live", lineage))
         config_dir = os.path.dirname(self.folder)
         return not any(os.path.exists(os.path.join(config_dir, *one)) for one in files)

@@ -44,7 +44,8 @@ class Exposed:
 
 
 def exposed(path: str, trusted: Collection[int] = ()) -> Exposed | None:
-    """What other users can change of the way from ``/`` to *path*; ``None``: nothing that is there.
+    """Return what other users can change of the way from ``/`` to *path*; ``None``: nothing that is
+    there.
 
     In a folder with the sticky bit nobody can replace what is another user's.
 
@@ -65,7 +66,7 @@ class ExposedFile(OSError):
 
 
 def looked_at(path: str, trusted: Collection[int]) -> tuple[Exposed | None, os.stat_result | None]:
-    """What other users can change of the way, and where it ends; ``None``: nothing is there."""
+    """Return what other users can change of the way, and where it ends; ``None``: nothing is there."""
     users = {0, os.geteuid(), *trusted}
     found = None
     try:
@@ -78,7 +79,7 @@ def looked_at(path: str, trusted: Collection[int]) -> tuple[Exposed | None, os.s
 
 
 def all_exposed(paths: Iterable[str], trusted: Collection[int] = ()) -> list[Exposed]:
-    """What other users can change of the ways from ``/`` to these paths.
+    """Return what other users can change of the ways from ``/`` to these paths.
 
     :param trusted: as for :func:`exposed`
     """
@@ -93,7 +94,7 @@ def all_exposed(paths: Iterable[str], trusted: Collection[int] = ()) -> list[Exp
 
 
 def mend_all(found: Sequence[Exposed], folder: str = "") -> str:
-    """The one command that closes all of it.
+    """Return the one command that closes all of it.
 
     :param folder: where there is too much to list, all that is in it
     """
@@ -115,7 +116,7 @@ def mend_all(found: Sequence[Exposed], folder: str = "") -> str:
 
 
 def is_exposed(found: os.stat_result, users: Collection[int]) -> bool:
-    """Whether others than these users can change what was found."""
+    """Return whether others than these users can change what was found."""
     open_to_all = found.st_mode & OTHERS_WRITE and not stat.S_ISLNK(found.st_mode)
     if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
         open_to_all = False
@@ -123,10 +124,10 @@ def is_exposed(found: os.stat_result, users: Collection[int]) -> bool:
 
 
 def resolved(path: str) -> str:
-    """The file that *path* leads to, which may not be there yet. Only root's links and ours are
+    """Return the file that *path* leads to, which may not be there yet. Only root's links and ours are
     followed: in a folder like ``/tmp`` anybody can put one.
 
-    :raises OSError: when another user's link is on the way, or the folder is not there
+    :raises OSError: if another user's link is on the way, or the folder is not there
     """
     reached = path
     try:
@@ -151,9 +152,9 @@ class _Missing(FileNotFoundError):
 
 
 def _way(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Each folder and link from ``/`` down to *path*, and what is there.
+    """Yield each folder and link from ``/`` down to *path*, and what is there.
 
-    :raises OSError: when the way ends before
+    :raises OSError: if the way ends before
     """
     todo = _parts(os.path.join(os.getcwd(), path))
     reached, links = os.sep, 0

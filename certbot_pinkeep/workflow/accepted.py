@@ -13,12 +13,12 @@ from certbot_pinkeep.workflow.workspace import Names, Workspace
 
 
 def member_of(live: Live, loaded: str | None = None) -> Member:
-    """The lineage as a keyring notes it."""
+    """Return the lineage as a keyring notes it."""
     return Member(live.name, live.names, live.pin, loaded)
 
 
 def as_live(state: State, live: Live) -> Keyring:
-    """The keyring with the lineage as it is now, if its key is pinned.
+    """Return the keyring with the lineage as it is now, if its key is pinned.
 
     A run that was killed may not have come to note it.
     """
@@ -28,7 +28,7 @@ def as_live(state: State, live: Live) -> Keyring:
 
 
 def recorded_pin(keyring: Keyring, live: Live) -> str:
-    """The pin of the key that the lineage has, or that it had before one came past the keyring.
+    """Return the pin of the key that the lineage has, or that it had before one came past the keyring.
 
     That one goes on if the primary is not safe at its names.
     """
@@ -40,22 +40,22 @@ def recorded_pin(keyring: Keyring, live: Live) -> str:
 
 
 def publishes(state: State, pin: str) -> bool:
-    """Whether the pin is among those that are published."""
+    """Return whether the pin is among those that are published."""
     return state.ledger.current is not None and pin in state.ledger.current.policy.pins
 
 
 def draws(state: State, lineage: str) -> bool:
-    """Whether the lineage draws on the keyring, and has not moved to another."""
+    """Return whether the lineage draws on the keyring, and has not moved to another."""
     return any(member.lineage == lineage for member in state.keyring.drawing)
 
 
 def refusing(state: State, names: Names, pin: str, now: datetime) -> Names:
-    """The names at which clients that hold pins of the keyring refuse a key."""
+    """Return the names at which clients that hold pins of the keyring refuse a key."""
     return tuple(name for name in names if rollover.locked_out(pin, state.ledger, now, (name,)))
 
 
 def is_accepted(state: State, live: Live, now: datetime) -> bool:
-    """Whether clients accept this live key.
+    """Return whether clients accept this live key.
 
     They do if it is published and was not retired, or if no client holds pins without it. They do if
     the admin forced it, or if it was found to be accepted when the lineage was enrolled, and a run that
@@ -74,7 +74,7 @@ def is_accepted(state: State, live: Live, now: datetime) -> bool:
 
 
 def unpinned_error(workspace: Workspace, state: State, live: Live) -> Unpinned:
-    """What there is to say of a live key that clients do not accept."""
+    """Return what there is to say of a live key that clients do not accept."""
     mend = back_to_pinned(live.name)
     primary = state.keyring.primary(live.kind.key_type)
     try:
@@ -88,7 +88,7 @@ def unpinned_error(workspace: Workspace, state: State, live: Live) -> Unpinned:
 
 
 def back_to_pinned(lineage: str) -> str:
-    """How a lineage gets a pinned key again, as a sentence."""
+    """Return how a lineage gets a pinned key again, as a sentence."""
     return (
         "To go back to the pinned key, run: "
         f"certbot renew --cert-name {lineage} --force-renewal --installer pinkeep"
@@ -96,6 +96,6 @@ def back_to_pinned(lineage: str) -> str:
 
 
 def held_for(max_age: int) -> str:
-    """How long clients hold pins, as a part of a sentence; *max_age* in seconds."""
+    """Return how long clients hold pins, as a part of a sentence; *max_age* in seconds."""
     days = max_age // 86400
     return f"for up to {days} days after their last visit" if days else f"for {max_age} seconds"

@@ -69,7 +69,7 @@ class Answers:
         """Choose the key and CSR for a certificate; ``None``: certbot makes them as ever.
 
         :param live_key_path: the live key's path where a lineage is renewed; its folder names it
-        :raises PinkeepError: when there is no key that clients accept
+        :raises PinkeepError: if there is no key that clients accept
         """
         if live_key_path is None:
             return self._handover_new(names, dry_run=dry_run)
@@ -136,9 +136,9 @@ class Answers:
         return handed
 
     def is_still_chosen(self, names: list[str], live_key_path: str | None, pin: str) -> bool:
-        """Whether the key of this pin may still be used, by what is on record now.
+        """Return whether the key of this pin may still be used, by what is on record now.
 
-        :raises PinkeepError: when that cannot be told
+        :raises PinkeepError: if that cannot be told
         """
         name = os.path.basename(os.path.dirname(live_key_path or ""))
         live = self.given.look(name) if live_key_path else None
@@ -171,7 +171,7 @@ class Answers:
         display_util.notify(told)
 
     def is_compromised(self, live_key_path: str) -> bool:
-        """Whether the live key is known to be compromised. Never an error."""
+        """Return whether the live key is known to be compromised. Never an error."""
         name = os.path.basename(os.path.dirname(live_key_path))
         try:
             pem = atomic.read(live_key_path, atomic.SMALL)
@@ -209,7 +209,7 @@ class Answers:
 
 
 def new_lineage(config: Any, names: list[str]) -> str:
-    """The name that certbot will give to a new lineage."""
+    """Return the name that certbot will give to a new lineage."""
     wanted = str(config.certname or names[0].removeprefix("*."))
     path = os.path.join(config.renewal_configs_dir, "{}.conf")
     number, name = 0, wanted

@@ -66,7 +66,7 @@ def enrol(
     :param remember: makes sure that the lineage's later renewals keep its key; called before
         anything is published
     :raises PinkeepError: with what is wrong and what to do
-    :raises OSError: when the disk does not take what has to be recorded
+    :raises OSError: if the disk does not take what has to be recorded
     """
     server = snippets.server_of(workspace.store, chosen, live.names)
     workspace.folders.check()
@@ -139,7 +139,7 @@ class _Enrolment:
         )
 
     def _enrolled(self, old: State | None, origin: str | None) -> State:
-        """The state with the lineage.
+        """Return the state with the lineage.
 
         :param origin: the keyring that it comes from
         """
@@ -149,7 +149,7 @@ class _Enrolment:
         return self._as_live(old) if draws(old, self.live.name) else self._joined(old, origin)
 
     def _adopted(self, origin: str | None) -> State:
-        """A new keyring for a lineage that is seen for the first time."""
+        """Return a new keyring for a lineage that is seen for the first time."""
         workspace, live, chosen, now = self.workspace, self.live, self.chosen, self.now
         policy = snippets.published(self.snippet)
         lost = workspace.was_pinned(live.name)
@@ -186,7 +186,7 @@ class _Enrolment:
         return State(keyring, ledger)
 
     def _joined(self, old: State, origin: str | None) -> State:
-        """The state with a lineage that is new to the keyring."""
+        """Return the state with a lineage that is new to the keyring."""
         workspace, live, now = self.workspace, self.live, self.now
         move.check_claim(workspace, self._claim, now)
         keyring = old.keyring
@@ -206,7 +206,7 @@ class _Enrolment:
         return replace(state, keyring=keyring)
 
     def _as_live(self, old: State) -> State:
-        """The state with a lineage of the keyring as it is now."""
+        """Return the state with a lineage of the keyring as it is now."""
         workspace, live, now = self.workspace, self.live, self.now
         keyring = old.keyring
         known = keyring.member(live.name)
@@ -226,10 +226,10 @@ class _Enrolment:
         return replace(old, keyring=membership.with_member(keyring, member))
 
     def _imported_history(self, ledger: Ledger, origin: str | None, *, lost: bool) -> Ledger:
-        """The ledger with what clients may hold for a lineage that is new to the keyring.
+        """Return the ledger with what clients may hold for a lineage that is new to the keyring.
 
         :param lost: whether a record of it was lost
-        :raises DamagedState: when that cannot be told because of a keyring file
+        :raises DamagedState: if that cannot be told because of a keyring file
         """
         if origin is not None:
             state = self.workspace.load_state(origin, self.now)
@@ -243,8 +243,8 @@ class _Enrolment:
         return ledger
 
     def _found_again(self, policy: Policy) -> list[Key]:
-        """The keys of a snippet whose keyring file is lost, also those of other lineages: clients hold
-        all of them, so none makes room for a new one."""
+        """Return the keys of a snippet whose keyring file is lost, also those of other lineages: clients
+        hold all of them, so none makes room for a new one."""
         live, folders = self.live, self.workspace.folders
         found: list[Key] = []
         for pin in policy.pins:
@@ -268,7 +268,7 @@ class _Enrolment:
         return found
 
     def _staged(self, state: State) -> tuple[State, list[str]]:
-        """The state with all backups staged, and the CSR of each key for the lineage's names."""
+        """Return the state with all backups staged, and the CSR of each key for the lineage's names."""
         workspace, live, chosen = self.workspace, self.live, self.chosen
         state = replace(state, keyring=stage.with_live_file(workspace, state.keyring, live))
         keyring = stage.replenished(
@@ -314,12 +314,12 @@ class _Enrolment:
 
 
 def _longest(chosen: Options) -> timedelta:
-    """How long clients may hold what is not known any more."""
+    """Return how long clients may hold what is not known any more."""
     return timedelta(seconds=max(chosen.max_age, options.DEFAULT_MAX_AGE))
 
 
 def _rolled_over(old: State | None, live: Live) -> str | None:
-    """The pin of the key, if the lineage was the first to leave the primary for it."""
+    """Return the pin of the key, if the lineage was the first to leave the primary for it."""
     known = old.keyring.member(live.name) if old else None
     if old is None or known is None or known.pin == live.pin:
         return None
@@ -333,7 +333,7 @@ def _with_settings(state: State, chosen: Options) -> State:
 
 
 def _out_of_doubt(state: State, chosen: Options, now: datetime) -> State:
-    """The state with its ledger blind until what it does not know of has run out (G8)."""
+    """Return the state with its ledger blind until what it does not know of has run out (G8)."""
     ledger = state.ledger
     if ledger.uncertain is None or not ledger.in_doubt:
         return state

@@ -29,7 +29,7 @@ class Given:
         self._renewals: dict[str, Renewal | None] = {}
 
     def keyring(self, lineage: str, names: Sequence[str] | None = None) -> str:
-        """The name of the lineage's keyring; where the option's value is bad, its own name.
+        """Return the name of the lineage's keyring; where the option's value is bad, its own name.
 
         :param names: of its certificate; ``None``: of the one that is live
         """
@@ -41,14 +41,14 @@ class Given:
             return lineage
 
     def options(self, lineage: str) -> Options:
-        """The options of a lineage, checked.
+        """Return the options of a lineage, checked.
 
         :raises BadOption: for one that cannot be used
         """
         return options.parse(self.values(lineage), lineage)
 
     def options_if_sound(self, lineage: str) -> Options | None:
-        """The options; ``None`` where one is bad, which is told once the renewal is done (G3)."""
+        """Return the options; ``None`` where one is bad, which is told once the renewal is done (G3)."""
         try:
             return self.options(lineage)
         except BadOption:
@@ -57,7 +57,7 @@ class Given:
     def values(
         self, lineage: str | None = None, names: Sequence[str] | None = None
     ) -> dict[str, object]:
-        """The options that are given in this run.
+        """Return the options that are given in this run.
 
         :param lineage: adds what counts for its keyring
         :param names: of its certificate; ``None``: of the one that is live
@@ -72,7 +72,7 @@ class Given:
         return move.values(self.workspace, lineage, own, remembered, names=names, now=clock.now())
 
     def live_names(self, lineage: str) -> tuple[str, ...]:
-        """The hosts of the live certificate; none if it cannot be read."""
+        """Return the hosts of the live certificate; none if it cannot be read."""
         try:
             return lineages.glance(os.path.join(self.config.live_dir, lineage, "cert.pem"))[0]
         except BadKey as error:
@@ -80,7 +80,7 @@ class Given:
             return ()
 
     def renewal(self, name: str) -> Renewal | None:
-        """The lineage's renewal file as it was before this run; certbot may write it anew."""
+        """Return the lineage's renewal file as it was before this run; certbot may write it anew."""
         if name not in self._renewals:
             self._renewals[name] = renewal_conf.load(self.config.config_dir, name)
         return self._renewals[name]
@@ -92,7 +92,7 @@ class Given:
     def look(self, name: str) -> Live:
         """Look at the live certificate.
 
-        :raises BadKey: when it cannot be read
+        :raises BadKey: if it cannot be read
         """
         folder = os.path.join(self.config.live_dir, name)
         return lineages.look(

@@ -87,7 +87,7 @@ class Guard:
     def check_options(self) -> None:
         """See that what is given can be used.
 
-        :raises BadOption: when it cannot
+        :raises BadOption: if it cannot
         """
         lineage = self.config.certname or "any"
         chosen = options.parse(options.given(self.config), lineage)
@@ -136,7 +136,7 @@ class Guard:
             self.keep_once(name)
 
     def keep_late(self) -> None:
-        """The same when certbot ends, if it did not come so far: the other installer failed, say."""
+        """Do the same when certbot ends, if it did not come so far: the other installer failed, say."""
         try:
             if not self._tried:
                 self.keep_issued()
@@ -147,7 +147,7 @@ class Guard:
     def reconfiguring(self, name: str) -> None:
         """Have the lineage brought up to date when ``certbot reconfigure`` has saved its new options.
 
-        :raises PinkeepError: when its renewal file cannot be read
+        :raises PinkeepError: if its renewal file cannot be read
         """
         self.given.renewal(name)
         self.workspace.was_pinned(name)
@@ -186,7 +186,7 @@ class Guard:
             self._finish()
 
     def _more_to_come(self, name: str) -> bool:
-        """Whether ``certbot renew`` comes to another lineage of ours after this one."""
+        """Return whether ``certbot renew`` comes to another lineage of ours after this one."""
         if self.config.verb != "renew" or self.config.certname:
             return False
         try:
@@ -226,7 +226,7 @@ class Guard:
             renewal_conf.take_out(self.config.config_dir, name)
 
     def _turn(self, name: str, *, issued: bool) -> Turn:
-        """The turn of a lineage, by those options that can be used."""
+        """Return the turn of a lineage, by those options that can be used."""
         cert_path = os.path.join(self.config.live_dir, name, "cert.pem")
         keyring, values = name, options.given(self.config)
         try:
@@ -244,7 +244,7 @@ class Guard:
             told.tell_reports(self.run.finish())
 
     def finish_late(self) -> None:
-        """The same when certbot ends, where the last lineage did not come so far."""
+        """Do the same when certbot ends, if the last lineage did not come so far."""
         try:
             if self.run.waiting:
                 self._finish()
@@ -258,14 +258,14 @@ class Guard:
         self.finish_late()
 
     def has_issued(self, cert_path: str) -> bool:
-        """Whether this certificate was just issued, and is not yet brought up to date."""
+        """Return whether this certificate was just issued, and is not yet brought up to date."""
         try:
             return atomic.read(cert_path, atomic.MEDIUM) == self._certificate
         except OSError:
             return False
 
     def _lineage_of(self, certificate: bytes) -> str | None:
-        """The lineage that has this certificate live."""
+        """Return the lineage that has this certificate live."""
         for name in sorted(os.listdir(self.config.live_dir)):
             path = os.path.join(self.config.live_dir, name, "cert.pem")
             try:
@@ -291,7 +291,7 @@ class Guard:
 
 
 def of(config: Any, lineage: str | None, names: Sequence[str]) -> Guard | None:
-    """The guard of a lineage that gets pinned keys only; ``None``: it is not pinned (G9).
+    """Return the guard of a lineage that gets pinned keys only; ``None``: it is not pinned (G9).
 
     :param lineage: its name; ``None``: it is a new one
     :param names: of the new certificate; empty: those of the live one
@@ -305,8 +305,8 @@ def of(config: Any, lineage: str | None, names: Sequence[str]) -> Guard | None:
 
 
 def request(config: Any, names: Sequence[str]) -> Guard | None:
-    """The guard of a new lineage; ``None``: its hosts are not pinned. Then the lineage of its name that
-    was enrolled, and was deleted, leaves its keyring."""
+    """Return the guard of a new lineage; ``None``: its hosts are not pinned. Then the lineage of its name
+    that was enrolled, and was deleted, leaves its keyring."""
     guard = of(config, None, names)
     if guard is None and not config.dry_run:
         unpinned = Guard(config)

@@ -63,11 +63,11 @@ logger = logging.getLogger(__name__)
 def handover(workspace: Workspace, request: IssueRequest) -> KeyAndCsr:
     """Choose the key and the CSR that a renewal is issued for.
 
-    :raises NotSafe: when a rollover is asked for, and locks clients out; or when the key is
+    :raises NotSafe: if a rollover is asked for, and locks clients out; or when the key is
         compromised, and every other one locks clients out
-    :raises BadKey: when there is no key that could be handed over
-    :raises OtherKeyring: when it is to have a host more that another keyring pins
-    :raises NotAccepted: when it is to have one more at which its key is refused
+    :raises BadKey: if there is no key that could be handed over
+    :raises OtherKeyring: if it is to have a host more that another keyring pins
+    :raises NotAccepted: if it is to have one more at which its key is refused
     """
     live, now = request.renewed, request.now
     answer = _ask_the_ca(request)
@@ -93,10 +93,10 @@ def handover(workspace: Workspace, request: IssueRequest) -> KeyAndCsr:
 
 
 def is_still_chosen(workspace: Workspace, request: IssueRequest, pin: str) -> bool:
-    """Whether a certificate for the key of this pin may be stored, by what is on record now. If it
+    """Return whether a certificate for the key of this pin may be stored, by what is on record now. If it
     may not, :func:`handover` tells what may be.
 
-    :raises DamagedState: when the record cannot be trusted
+    :raises DamagedState: if the record cannot be trusted
     """
     live, now = request.live, request.now
     if live is not None and pin == live.pin:
@@ -118,7 +118,7 @@ def is_still_chosen(workspace: Workspace, request: IssueRequest, pin: str) -> bo
 
 
 def on_record(workspace: Workspace, name: str, keyring: str, *, must_staple: bool) -> Live | None:
-    """A lineage whose live certificate cannot be read, as it was when its keyring was saved;
+    """Return a lineage whose live certificate cannot be read, as it was when its keyring was saved;
     ``None``: no keyring has it.
 
     :param keyring: the likely one
@@ -144,7 +144,7 @@ def on_record(workspace: Workspace, name: str, keyring: str, *, must_staple: boo
 
 
 def _recorded(workspace: Workspace, request: IssueRequest) -> State | None:
-    """The state of the lineage's keyring; ``None`` if it has none that can be trusted."""
+    """Return the state of the lineage's keyring; ``None`` if it has none that can be trusted."""
     name = request.renewed.name
     # If the option names another one, the keyring that has the lineage counts (G3).
     keyring = workspace.store.keyring_of(name, request.keyring)
@@ -167,7 +167,7 @@ def _recorded(workspace: Workspace, request: IssueRequest) -> State | None:
 
 
 def _with_neighbour(workspace: Workspace, lineage: str, likely: str) -> str:
-    """The keyring that pins the key of a lineage that is not enrolled; the likely one first."""
+    """Return the keyring that pins the key of a lineage that is not enrolled; the likely one first."""
     for name in (likely, *workspace.store.of_lineage(lineage)):
         with suppress(DamagedState):
             state = workspace.store.load(name)
@@ -192,7 +192,7 @@ def _ask_the_ca(request: IssueRequest) -> revocation.Answer:
 def _with_revoked(
     workspace: Workspace, request: IssueRequest, state: State, *, compromised: bool
 ) -> State:
-    """The state with a revocation on record."""
+    """Return the state with a revocation on record."""
     pin = request.renewed.pin
     if not request.dry_run:
         try:
@@ -214,7 +214,7 @@ def _without_backups(keyring: Keyring, pins: Iterable[str]) -> Keyring:
 def _check_added(request: IssueRequest, state: State, pin: str) -> None:
     """See that nobody holds pins without the key at the names that a certificate is to have more.
 
-    :raises NotAccepted: when somebody does
+    :raises NotAccepted: if somebody does
     """
     added, ledger, now = request.added, state.ledger, request.now
     if added and rollover.locked_out(pin, ledger, now, added):
@@ -225,7 +225,7 @@ def _check_added(request: IssueRequest, state: State, pin: str) -> None:
 
 
 def _chosen_key(workspace: Workspace, request: IssueRequest, state: State) -> SavedKey:
-    """The key that the keyring names for a renewal."""
+    """Return the key that the keyring names for a renewal."""
     live, chosen = request.renewed, request.chosen
     keyring = as_live(state, live)
     if chosen is not None and chosen.keyring == keyring.name:
@@ -243,12 +243,12 @@ def handover_new(workspace: Workspace, request: IssueRequest) -> KeyAndCsr | Non
     """Choose the key and the CSR that a new certificate is issued for; ``None``: the keyring has no
     such key, and certbot makes one as ever.
 
-    :raises DamagedState: when its file cannot be trusted
-    :raises OtherKeyring: when it is for a host that another keyring pins
-    :raises TypeMissing: when it has no key of the type that was asked for, and its pins bind at
+    :raises DamagedState: if its file cannot be trusted
+    :raises OtherKeyring: if it is for a host that another keyring pins
+    :raises TypeMissing: if it has no key of the type that was asked for, and its pins bind at
         the names
-    :raises NotSafe: when no key may be handed over
-    :raises BadKey: when its key's file is gone
+    :raises NotSafe: if no key may be handed over
+    :raises BadKey: if its key's file is gone
     """
     keyring, kind = request.keyring, request.kind
     if not request.dry_run:
@@ -267,9 +267,9 @@ def handover_new(workspace: Workspace, request: IssueRequest) -> KeyAndCsr | Non
 
 
 def _waiting(workspace: Workspace, request: IssueRequest) -> KeyAndCsr | None:
-    """The saved CSR for exactly these names whose key is in ``keys/`` and in use nowhere.
+    """Return the saved CSR for exactly these names whose key is in ``keys/`` and in use nowhere.
 
-    :raises BadKey: when there are several of different keys
+    :raises BadKey: if there are several of different keys
     """
     folders, kind = workspace.folders, request.kind
     wanted = csr_request("", request.names, must_staple=request.must_staple)
@@ -291,13 +291,13 @@ def _waiting(workspace: Workspace, request: IssueRequest) -> KeyAndCsr | None:
 
 
 def _is_in_use(workspace: Workspace, pin: str) -> bool:
-    """Whether a keyring has the key, or a certificate of this machine had it."""
+    """Return whether a keyring has the key, or a certificate of this machine had it."""
     known = any(state.keyring.key(pin) for state in workspace.all_known())
     return known or pin in lineage_.all_pins(workspace.config_dir)
 
 
 def _binds(request: IssueRequest, state: State) -> bool:
-    """Whether clients may hold pins of the keyring at one of the names."""
+    """Return whether clients may hold pins of the keyring at one of the names."""
     hosts, ledger, now = request.hosts, state.ledger, request.now
     if ledger.uncertainty(now) and hostnames.covered(state.keyring.hosts, hosts, subdomains=True):
         return True
@@ -310,7 +310,7 @@ def _binds(request: IssueRequest, state: State) -> bool:
 def _picked(
     workspace: Workspace, request: IssueRequest, state: State, certificate: Certificate
 ) -> SavedKey:
-    """The key of the keyring that a certificate is issued for."""
+    """Return the key of the keyring that a certificate is issued for."""
     types = state.keyring.key_types()
     wanted = request.live.kind.key_type if request.live else request.key_type
     key_type = wanted if wanted in types else types[0]
@@ -339,7 +339,7 @@ def _decide(
 ) -> rollover.Decision:
     """Decide what the certificate is issued for; tell the admin if a rollover is due.
 
-    :raises NotSafe: when no key may be handed over, or none that was asked for
+    :raises NotSafe: if no key may be handed over, or none that was asked for
     """
     keyring, ledger, now = state.keyring, state.ledger, request.now
     for lost in keyring.lost():
@@ -369,10 +369,10 @@ def _decide(
 def _next_best(
     workspace: Workspace, request: IssueRequest, state: State, key_type: KeyType
 ) -> SavedKey:
-    """What is handed over if the primary's file is lost: the live key if clients accept
-    it, else the backup that is safe first, else the live key.
+    """Return what is handed over if the primary's file is lost: the live key if clients accept it, else
+    the backup that is safe first, else the live key.
 
-    :raises BadKey: when there is none of these
+    :raises BadKey: if there is none of these
     """
     live, ledger, now = request.live, state.ledger, request.now
     keyring = state.keyring.without_offline()

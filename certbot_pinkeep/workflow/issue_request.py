@@ -66,5 +66,5 @@ class IssueRequest:
 
 
 def lowered(names: Iterable[str]) -> tuple[str, ...]:
-    """The names in lower case."""
+    """Return the names in lower case."""
     return tuple(name.lower() for name in names)

@@ -97,11 +97,11 @@ class Loader:
         return any(one.issued for one in self._renewed.values())
 
     def is_new(self, live: Live) -> bool:
-        """Whether the certificate was issued in this run."""
+        """Return whether the certificate was issued in this run."""
         return live.fingerprint in self._issued
 
     def told(self, name: str) -> str:
-        """Whether a lineage was renewed in this run, and whether its certificate is loaded, as a
+        """Return whether a lineage was renewed in this run, and whether its certificate is loaded, as a
         sentence; empty: it was not."""
         with suppress(BadKey):
             if lineage.fingerprint_of(self.workspace.live_file(name)) in self._issued:
@@ -164,7 +164,7 @@ class Loader:
         return wrong
 
     def is_refused(self, one: Renewed, now: datetime) -> bool:
-        """Whether clients are known to refuse the key that the lineage has now."""
+        """Return whether clients are known to refuse the key that the lineage has now."""
         store = self.workspace.store
         if not os.path.exists(store.path(one.keyring)) and not store.known(one.keyring):
             published = None
@@ -181,7 +181,7 @@ class Loader:
         return bool(refusing) and not self._was_served(one)
 
     def _server(self, turn: Turn) -> Server:
-        """How the server is tested and loaded, by those options that can be used."""
+        """Return how the server is tested and loaded, by those options that can be used."""
         values, before = turn.values, dict[str, str]()
         with suppress(PinkeepError, OSError):
             state = self.workspace.store.load(turn.keyring)
@@ -224,7 +224,7 @@ class Loader:
                 self.workspace.store.save(replace(state, keyring=keyring))
 
     def _is_loaded(self, one: Renewed) -> bool | None:
-        """Whether Apache is known to have loaded the certificate; ``None``: no keyring tells."""
+        """Return whether Apache is known to have loaded the certificate; ``None``: no keyring tells."""
         store = self.workspace.store
         with suppress(PinkeepError, OSError):
             name = store.keyring_of(one.lineage, one.keyring)
@@ -234,7 +234,7 @@ class Loader:
         return None
 
     def _was_served(self, one: Renewed) -> bool:
-        """Whether a certificate of the lineage with the same key is known to have been loaded."""
+        """Return whether a certificate of the lineage with the same key is known to have been loaded."""
         for state in self._states(one):
             member = state.keyring.member(one.lineage)
             loaded = member.loaded if member is not None else None
@@ -243,7 +243,7 @@ class Loader:
         return False
 
     def _states(self, one: Renewed) -> Iterator[State]:
-        """The keyrings that have the lineage, or may pin its names."""
+        """Yield the keyrings that have the lineage, or may pin its names."""
         store = self.workspace.store
         names: list[str] = []
         with suppress(OSError):
@@ -256,8 +256,8 @@ class Loader:
 
 
 def _refuses(state: State, one: Renewed, now: datetime) -> bool:
-    """Whether somebody holds pins of the keyring that lack the key. One that is published is what the
-    admin wants to have served, also where a forced rollover locks somebody out."""
+    """Return whether somebody holds pins of the keyring that lack the key. One that is published is what
+    the admin wants to have served, also where a forced rollover locks somebody out."""
     key, current = state.keyring.key(one.pin), state.ledger.current
     published = current is not None and one.pin in current.policy.pins
     if published and (key is None or key.role != "retired"):
@@ -268,7 +268,7 @@ def _refuses(state: State, one: Renewed, now: datetime) -> bool:
 def _sound(
     option: Callable[[Mapping[str, object]], _T | None], *given: Mapping[str, object]
 ) -> _T | None:
-    """An option's value in the first of these in which it can be used; ``None``: the default."""
+    """Return an option's value in the first of these in which it can be used; ``None``: the default."""
     for values in given:
         try:
             return option(values)

@@ -52,7 +52,7 @@ class Claim:
 
 
 def keyring_at(workspace: Workspace, names: Iterable[str], now: datetime) -> str | None:
-    """The keyring that pins any of the names: of several, the one that has lineages for most of
+    """Return the keyring that pins any of the names: of several, the one that has lineages for most of
     them, else the one whose pins bind at most of them."""
     hosts = lowered(names)
     found: dict[str, tuple[int, int]] = {}
@@ -86,13 +86,13 @@ def values(
 
 
 def pinned_host(workspace: Workspace, state: State, names: Names, now: datetime) -> str | None:
-    """The first of the names that the keyring has, or that its pins bind at."""
+    """Return the first of the names that the keyring has, or that its pins bind at."""
     enrolled = _enrolled_hosts(workspace, state, names, now)
     return next((name for name in names if _pins(state, enrolled, name, now)), None)
 
 
 def _pins(state: State, enrolled: Iterable[str], name: str, now: datetime) -> bool:
-    """Whether the keyring pins a name, by one of its hosts or one above.
+    """Return whether the keyring pins a name, by one of its hosts or one above.
 
     :param enrolled: the hosts of its lineages, whatever binds there now
     """
@@ -102,7 +102,7 @@ def _pins(state: State, enrolled: Iterable[str], name: str, now: datetime) -> bo
 
 
 def _enrolled_hosts(workspace: Workspace, state: State, names: Names, now: datetime) -> list[str]:
-    """The names of the lineages that draw on the keyring and have any of these names."""
+    """Return the names of the lineages that draw on the keyring and have any of these names."""
     return [
         host
         for member in (() if state.unpinned(now) else state.keyring.drawing)
@@ -136,7 +136,7 @@ def forget_deleted(workspace: Workspace, lineage: str, keyring: str) -> None:
 def check_claim(workspace: Workspace, claim: Claim, now: datetime) -> None:
     """See that no other keyring pins the names of a lineage.
 
-    :raises OtherKeyring: when one does
+    :raises OtherKeyring: if one does
     """
     keyring = claim.keyring
     for name in workspace.store.near(claim.names):
@@ -162,7 +162,7 @@ def check_accepted(
 ) -> None:
     """See that no client refuses the key of a lineage that is not ours for pins that are.
 
-    :raises OtherKeyring: when some do
+    :raises OtherKeyring: if some do
     """
     names = tuple(names)
     for name in workspace.store.near(names):
@@ -177,7 +177,8 @@ def check_accepted(
 def accepted_everywhere(
     workspace: Workspace, request: IssueRequest, key: SavedKey, state: State | None
 ) -> SavedKey:
-    """The key; if another keyring's pins refuse it at the names of the new certificate, the live one.
+    """Return the key; if another keyring's pins refuse it at the names of the new certificate, the live
+    one.
 
     The live one does not go on if it is compromised, or if clients of the lineage's own keyring refuse
     it.
@@ -212,14 +213,15 @@ def accepted_everywhere(
 
 
 def _goes_back(own: State, request: IssueRequest, pin: str) -> bool:
-    """Whether clients of the lineage's own keyring refuse its present key, and accept the other."""
+    """Return whether clients of the lineage's own keyring refuse its present key, and accept the
+    other."""
     names, now = request.hosts, request.now
     present = request.renewed.pin
     return bool(refusing(own, names, present, now)) and not refusing(own, names, pin, now)
 
 
 def _mend_of(workspace: Workspace, state: State, host: str, claim: Claim, now: datetime) -> str:
-    """What to do if a lineage that is to draw on a keyring has a host that this one pins."""
+    """Return what to do if a lineage that is to draw on a keyring has a host that this one pins."""
     other, keyring, lineage = state.keyring.name, claim.keyring, claim.lineage
     names, pin = claim.names, claim.pin
     own_states = workspace.at_best(keyring, now)
@@ -245,8 +247,8 @@ def _mend_of(workspace: Workspace, state: State, host: str, claim: Claim, now: d
 
 
 def _has_come_from(state: State, claim: Claim) -> bool:
-    """Whether the lineage moves from this keyring to the claimed one, with a key that it has, or has
-    done so: not if it was deleted before and is new."""
+    """Return whether the lineage moves from this keyring to the claimed one, with a key that it has, or
+    has done so: not if it was deleted before and is new."""
     member = state.keyring.member(claim.lineage)
     if member is None or not member.enrolled:
         return False
@@ -255,8 +257,8 @@ def _has_come_from(state: State, claim: Claim) -> bool:
 
 
 def _has_moved(state: State, names: Names, keyring: str) -> bool:
-    """Whether lineages have moved from this keyring to the other with all of these names, which has
-    inherited what binds there."""
+    """Return whether lineages have moved from this keyring to the other with all of these names, which
+    has inherited what binds there."""
     moved = [
         host
         for member in state.keyring.members
@@ -270,7 +272,7 @@ def _has_moved(state: State, names: Names, keyring: str) -> bool:
 
 
 def origin(workspace: Workspace, lineage: str, keyring: str) -> str | None:
-    """The keyring that a lineage moves from to this one; ``None``: from none."""
+    """Return the keyring that a lineage moves from to this one; ``None``: from none."""
     found = workspace.store.keyring_of(lineage, keyring)
     return None if found == keyring else found
 
@@ -298,9 +300,9 @@ def note_left(workspace: Workspace, live: Live, state: State, origin: str | None
 
 
 def incoming(workspace: Workspace, name: str) -> list[tuple[State, Names]]:
-    """The keyrings from which lineages have moved to this one, and the hosts of these.
+    """Return the keyrings from which lineages have moved to this one, and the hosts of these.
 
-    :raises DamagedState: when a keyring file cannot be trusted: it may be one of them
+    :raises DamagedState: if a keyring file cannot be trusted: it may be one of them
     """
     found = []
     for other in workspace.store.names():
@@ -312,8 +314,8 @@ def incoming(workspace: Workspace, name: str) -> list[tuple[State, Names]]:
 
 
 def left_behind(workspace: Workspace, state: State, hosts: Names) -> list[str]:
-    """The lineages of a keyring by which its pins go on binding at hosts that have moved away: they
-    serve the same hosts, or cover them with includeSubDomains."""
+    """Return the lineages of a keyring by which its pins go on binding at hosts that have moved away:
+    they serve the same hosts, or cover them with includeSubDomains."""
     subdomains = any(
         entry.policy.include_subdomains and entry.policy.binding and entry.replaced is None
         for entry in state.ledger.entries
@@ -326,7 +328,7 @@ def left_behind(workspace: Workspace, state: State, hosts: Names) -> list[str]:
 
 
 def without_moved(state: State, name: str, hosts: Names) -> State:
-    """The keyring without the lineages and hosts that have moved to another one for good."""
+    """Return the keyring without the lineages and hosts that have moved to another one for good."""
     gone = [member.lineage for member in state.keyring.members if member.transferred == name]
     keyring = membership.without_hosts(membership.without_members(state.keyring, gone), hosts)
     return replace(state, keyring=keyring, ledger=state.ledger.without_hosts(hosts))

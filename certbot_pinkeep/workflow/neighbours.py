@@ -41,10 +41,10 @@ logger = logging.getLogger(__name__)
 def with_members(
     workspace: Workspace, state: State, enrolled: Container[str], now: datetime
 ) -> State:
-    """The state with its lineages as they are live.
+    """Return the state with its lineages as they are live.
 
     :param enrolled: those that were enrolled in this run, and need no look
-    :raises Unpinned: when clients do not accept one of them
+    :raises Unpinned: if clients do not accept one of them
     """
     for member in state.keyring.drawing:
         if member.lineage in enrolled:
@@ -69,9 +69,9 @@ def with_members(
 
 
 def with_neighbours(workspace: Workspace, state: State, now: datetime) -> State:
-    """The state with the certificates for its hosts that are not enrolled, as they are.
+    """Return the state with the certificates for its hosts that are not enrolled, as they are.
 
-    :raises Unpinnable: when the first policy would lack the key of one
+    :raises Unpinnable: if the first policy would lack the key of one
     """
     if state.unpinned(now):
         return state
@@ -107,7 +107,7 @@ def with_neighbours(workspace: Workspace, state: State, now: datetime) -> State:
 
 
 def refused(workspace: Workspace, state: State, now: datetime) -> list[str]:
-    """The lineages with certificates for the keyring's hosts whose live keys clients refuse."""
+    """Return the lineages with certificates for the keyring's hosts whose live keys clients refuse."""
     workspace.certificates.refresh()
     return [
         one.lineage
@@ -119,10 +119,10 @@ def refused(workspace: Workspace, state: State, now: datetime) -> list[str]:
 def _with_neighbour(
     workspace: Workspace, keyring: Keyring, one: Seen, hosts: Names, now: datetime
 ) -> Keyring:
-    """The keyring with the key of a neighbour in service; the first one of its type is the next
+    """Return the keyring with the key of a neighbour in service; the first one of its type is the next
     renewals' as well.
 
-    :raises BadKey: when it cannot be pinned
+    :raises BadKey: if it cannot be pinned
     """
     path = workspace.live_file(one.lineage, "privkey")
     live = lineage.look(one.lineage, one.cert_path, path, must_staple=False)
@@ -142,7 +142,7 @@ def _with_neighbour(
 
 
 def _not_pinnable(state: State, name: str, pin: str, error: BadKey) -> Unpinned:
-    """What there is to say of a lineage whose key is of a kind that is never pinned."""
+    """Return what there is to say of a lineage whose key is of a kind that is never pinned."""
     mend = f"{error} {back_to_pinned(name)}"
     assert state.ledger.current is not None
     until = held_for(state.ledger.current.policy.max_age)
@@ -150,7 +150,7 @@ def _not_pinnable(state: State, name: str, pin: str, error: BadKey) -> Unpinned:
 
 
 def _command(workspace: Workspace, one: Seen) -> str:
-    """What gives a certificate a key that can be pinned."""
+    """Return what gives a certificate a key that can be pinned."""
     renewal = None
     with suppress(PinkeepError):
         renewal = renewal_conf.load(workspace.config_dir, one.lineage)

@@ -56,7 +56,7 @@ def add_public(workspace: Workspace, name: str, pem: bytes, source: str, now: da
     """Stage a backup of which only the CSR or the public key is here.
 
     :param source: the file, as the admin named it
-    :raises BadBackup: when it cannot be one
+    :raises BadBackup: if it cannot be one
     """
     try:
         public = load_public_key(pem)
@@ -85,7 +85,7 @@ def add_private(
     """Bring the private key of a backup that waits for it, or stage a new one.
 
     :param new: whether it may be new though others wait for theirs
-    :raises BadBackup: when it cannot be one, or is none of those that wait
+    :raises BadBackup: if it cannot be one, or is none of those that wait
     """
     option = f"--key {brought.source!r}"
     with requests.loaded(workspace, name, now) as state:
@@ -121,7 +121,7 @@ def add_private(
 def drop(workspace: Workspace, name: str, pin: str, now: datetime) -> Key:
     """Have a backup leave the pins.
 
-    :raises BadBackup: when it is none
+    :raises BadBackup: if it is none
     """
     with requests.loaded(workspace, name, now) as state:
         key = state.keyring.key(pin)
@@ -159,7 +159,7 @@ def drop(workspace: Workspace, name: str, pin: str, now: datetime) -> Key:
 
 
 def carriers(state: State, pin: str) -> list[str]:
-    """Which releases carry a dropped pin, as a sentence; empty: none."""
+    """Return which releases carry a dropped pin, as a sentence; empty: none."""
     told = [
         f"{one}, with {len(_staged(state).intersection(one.pins))} of its pins still staged"
         for one in state.ledger.releases
@@ -169,7 +169,7 @@ def carriers(state: State, pin: str) -> list[str]:
 
 
 def due(workspace: Workspace, name: str, now: datetime) -> list[str]:
-    """What is due of the keyring now, as sentences."""
+    """Return what is due of the keyring now, as sentences."""
     state = workspace.load_state(name, now)
     if state is None:
         return []
@@ -180,7 +180,7 @@ def due(workspace: Workspace, name: str, now: datetime) -> list[str]:
 
 
 def _is_needed(workspace: Workspace, state: State, left: State, key: Key, now: datetime) -> str:
-    """Why a backup cannot be dropped, as a sentence; empty: it can."""
+    """Return why a backup cannot be dropped, as a sentence; empty: it can."""
     name, pin, key_type = state.keyring.name, key.pin, key.kind.key_type
     for lineage, live in workspace.live_pins(state.keyring).items():
         if live == pin:
@@ -197,7 +197,7 @@ def _is_needed(workspace: Workspace, state: State, left: State, key: Key, now: d
 
 
 def _is_done(state: State, pin: str, *, listed: bool) -> bool:
-    """Whether it is published, and loaded, that the pin is listed, or is not."""
+    """Return whether it is published, and loaded, that the pin is listed, or is not."""
     current = state.ledger.current
     settled = current is not None and not state.ledger.pending
     return settled and current is not None and (pin in current.pins) == listed
@@ -208,15 +208,15 @@ def _staged(state: State) -> set[str]:
 
 
 def _is_left(state: State, pin: str) -> bool:
-    """Whether it was a backup that was dropped, or not needed any more."""
+    """Return whether it was a backup that was dropped, or not needed any more."""
     key = state.keyring.key(pin)
     return key is not None and key.role == "retired" and key.first_served is None
 
 
 def _new(workspace: Workspace, state: State, public: PublicKey, option: str, now: datetime) -> Key:
-    """The backup as it is to be staged.
+    """Return the backup as it is to be staged.
 
-    :raises BadBackup: when it cannot be one
+    :raises BadBackup: if it cannot be one
     """
     try:
         pin, kind = pins.pin_of(public), kind_of(public)

@@ -71,7 +71,7 @@ def prune(workspace: Workspace, name: str, now: datetime, *, dry_run: bool = Fal
 
 
 def _other_file(folders: Folders, key: Key, files: Mapping[str, FilesOfKey]) -> str:
-    """Why the file of a key is not deleted, as a part of a sentence; empty: it is, or is gone."""
+    """Return why the file of a key is not deleted, as a part of a sentence; empty: it is, or is gone."""
     path = folders.absolute(key.path or key.encrypted)
     if os.path.lexists(path) and path not in files[key.pin].keys:
         return f"{path} is a link, is elsewhere, or does not hold it"
@@ -79,7 +79,7 @@ def _other_file(folders: Folders, key: Key, files: Mapping[str, FilesOfKey]) -> 
 
 
 def _without(state: State, gone: Iterable[Key]) -> State:
-    """The keyring without these keys; of those that are revoked, without the files."""
+    """Return the keyring without these keys; of those that are revoked, without the files."""
     revoked = {key.pin for key in gone if key.retire_reason == "revoked"}
     keyring = state.keyring.without(key.pin for key in gone if key.pin not in revoked)
     keyring = keyring.changed(
@@ -129,7 +129,7 @@ class _Needed:
         self._kept = lineage.kept_pins(workspace.config_dir)
 
     def why(self, key: Key) -> str:
-        """Why a key is needed, as a part of a sentence; empty: it is not."""
+        """Return why a key is needed, as a part of a sentence; empty: it is not."""
         held = [
             one
             for state in (self._state, *self._others)
@@ -150,7 +150,7 @@ class _Needed:
 
 
 def _names(state: State, key: Key) -> bool:
-    """Whether a keyring has the key, or a file of the key."""
+    """Return whether a keyring has the key, or a file of the key."""
     files = {key.path, key.encrypted} - {None, ""}
     members = {member.pin for member in state.keyring.members}
     return key.pin in members or any(

@@ -172,7 +172,7 @@ class Publisher:
 
         :param began: when *now* was, on the monotonic clock; ``None``: now
         :raises PinkeepError: with what is wrong and what to do
-        :raises OSError: when the disk does not take what has to be recorded; nothing is published
+        :raises OSError: if the disk does not take what has to be recorded; nothing is published
         """
         reports, failures = self.publish_all([keyring], now, began)
         if failures:
@@ -246,7 +246,7 @@ class Publisher:
 def _prepared(
     workspace: Workspace, name: str, enrolled: dict[str, Enrolled], now: datetime, *, moved: bool
 ) -> _Publication:
-    """The keyring with its snippet in place and tested, before the server is reloaded.
+    """Return the keyring with its snippet in place and tested, before the server is reloaded.
 
     :param moved: whether lineages have moved from the keyring in this run
     """
@@ -283,8 +283,8 @@ def _prepared(
 def _left_by_all(
     workspace: Workspace, state: State, chosen: Options, server: Server, now: datetime
 ) -> _Publication:
-    """A keyring whose lineages have all moved to others: its policy stays on record as it is, and the
-    server sends the header at none of their hosts."""
+    """Return a keyring whose lineages have all moved to others: its policy stays on record as it is, and
+    the server sends the header at none of their hosts."""
     one = _Publication(state, chosen, server, {})
     if server.snippet and server.snippet == state.snippet and state.ledger.current is not None:
         _write_snippet(workspace, one, None, now)
@@ -292,7 +292,7 @@ def _left_by_all(
 
 
 def _recorded(state: State, chosen: Options, server: Server, now: datetime) -> State:
-    """The state with the policy in its ledger that is about to be published."""
+    """Return the state with the policy in its ledger that is about to be published."""
     current = state.ledger.current
     listed = state.keyring.published_pins()
     if state.unpin and current is not None and len(listed) < 2:
@@ -362,7 +362,7 @@ def _write_snippet(
 
 
 def _left_server(workspace: Workspace, one: _Publication) -> Server | None:
-    """The server that has sent the keyring's header until now, if another server is to send it."""
+    """Return the server that has sent the keyring's header until now, if another server is to send it."""
     path, name = one.state.snippet, one.state.keyring.name
     if not path or not os.path.exists(path) or not snippets.is_ours(path, name):
         return None
@@ -376,7 +376,7 @@ def _leave(server: Server, keyring: Keyring) -> None:
     """Have a server send the keyring's header no more. Its snippet stays, without a header: its
     configuration goes on including it.
 
-    :raises PublishFailed: when that cannot be done; it is tried again at the next run
+    :raises PublishFailed: if that cannot be done; it is tried again at the next run
     """
     text = apache.read_snippet(server.snippet)
     kind = KINDS[server.kind]
@@ -437,9 +437,9 @@ def _current(state: State) -> Policy:
 
 
 def _snippet(state: State, server: Server, now: datetime) -> str:
-    """The text of the snippet that is to be served.
+    """Return the text of the snippet that is to be served.
 
-    :raises PublishFailed: when the server would not take it
+    :raises PublishFailed: if the server would not take it
     """
     policy = None if state.unpinned(now) else _current(state)
     try:
@@ -449,7 +449,7 @@ def _snippet(state: State, server: Server, now: datetime) -> str:
 
 
 def _is_settled(state: State, chosen: Options, now: datetime) -> bool:
-    """Whether another run with the same options would change nothing, however late."""
+    """Return whether another run with the same options would change nothing, however late."""
     waiting = state.ledger.pending and chosen.reload != ()
     if state.ledger.sending(now):
         return False  # it is looked at again, until it is seen to be gone
@@ -459,7 +459,7 @@ def _is_settled(state: State, chosen: Options, now: datetime) -> bool:
 
 
 def _is_to_load(one: _Publication) -> bool:
-    """Whether there is something that Apache has not loaded: pins, a host or a certificate."""
+    """Return whether there is something that Apache has not loaded: pins, a host or a certificate."""
     members = {member.lineage: member.loaded for member in one.state.keyring.members}
     lives = [each.live for each in one.enrolled.values()]
     return ((one.state.ledger.pending or one.rewritten) and not one.headerless) or any(
@@ -468,7 +468,7 @@ def _is_to_load(one: _Publication) -> bool:
 
 
 def _as_loaded(one: _Publication, now: datetime) -> State:
-    """The state once Apache has loaded what was published and what is live."""
+    """Return the state once Apache has loaded what was published and what is live."""
     state, keyring = one.state, one.state.keyring
     lives = [each.live for each in one.enrolled.values()]
     for live in lives:

@@ -35,10 +35,10 @@ LONGEST = 3653
 
 
 def until(written: str, now: datetime) -> datetime:
-    """The end of a release as the admin writes it: a date, which counts to its end, or a moment.
+    """Return the end of a release as the admin writes it: a date, which counts to its end, or a moment.
 
     :param written: e.g. ``2027-11-24`` or ``2027-11-24T12:00:00Z``
-    :raises BadRelease: when it is neither, in the past, or beyond ten years
+    :raises BadRelease: if it is neither, in the past, or beyond ten years
     """
     try:
         moment = _moment(written)
@@ -89,9 +89,9 @@ class Wanted:
         return self.until
 
     def known(self, ledger: Ledger) -> tuple[Release, ...]:
-        """The releases of this name.
+        """Return the releases of this name.
 
-        :raises BadRelease: when there is none
+        :raises BadRelease: if there is none
         """
         found = ledger.named(self.channel, self.label)
         if not found:
@@ -106,7 +106,7 @@ class Wanted:
 def add(workspace: Workspace, wanted: Wanted, now: datetime) -> Release:
     """Record a release that carries the pins of today; one that is known gets a later date.
 
-    :raises BadRelease: when there is nothing to carry, or it is known with other pins
+    :raises BadRelease: if there is nothing to carry, or it is known with other pins
     """
     for option, value in (("--channel", wanted.channel), ("--label", wanted.label)):
         _check_word(option, value)
@@ -135,7 +135,7 @@ def extend(workspace: Workspace, wanted: Wanted, now: datetime) -> tuple[Release
     """Record that a release is carried for longer, with the pins that it has.
 
     :returns: all of this name
-    :raises BadRelease: when there is none of this name, or it binds for longer already
+    :raises BadRelease: if there is none of this name, or it binds for longer already
     """
     end, ttl = wanted.end, wanted.ttl
     with requests.loaded(workspace, wanted.keyring, now) as state:
@@ -151,7 +151,7 @@ def end(workspace: Workspace, wanted: Wanted, now: datetime) -> tuple[Release, .
     """Record that nobody has a release any more, but for its TTL.
 
     :returns: all of this name
-    :raises BadRelease: when there is none of this name
+    :raises BadRelease: if there is none of this name
     """
 
     def ended(ledger: Ledger, release: Release) -> Ledger:
@@ -167,8 +167,8 @@ def end(workspace: Workspace, wanted: Wanted, now: datetime) -> tuple[Release, .
 
 
 def refused(workspace: Workspace, name: str, release: Release) -> dict[str, tuple[str, ...]]:
-    """The keys that lock out whoever relies on a release: those in service, and those that a rollover
-    is forced to.
+    """Return the keys that lock out whoever relies on a release: those in service, and those that a
+    rollover is forced to.
 
     :returns: the pins, and which lineages serve each of them; none: it is forced, and not served yet
     """
@@ -215,7 +215,7 @@ def _save_all(
 ) -> None:
     """Save the keyring, and change the releases if a lineage that moved brought them along.
 
-    :raises DamagedState: when a keyring file cannot be trusted that may have them
+    :raises DamagedState: if a keyring file cannot be trusted that may have them
     """
     own, store = state.keyring.name, workspace.store
     changed = []
@@ -235,9 +235,9 @@ def _save_all(
 
 
 def _named(state: State, named: tuple[str, ...]) -> tuple[str, ...]:
-    """The pins that the admin says it carries.
+    """Return the pins that the admin says it carries.
 
-    :raises BadRelease: when one is none, or none is the keyring's
+    :raises BadRelease: if one is none, or none is the keyring's
     """
     for pin in named:
         if not pins.is_pin(pin):
@@ -262,7 +262,7 @@ def _check_word(option: str, value: str) -> None:
 
 
 def _carried(workspace: Workspace, state: State) -> tuple[str, ...]:
-    """The pins that are published."""
+    """Return the pins that are published."""
     name, current = state.keyring.name, state.ledger.current
     if state.unpin:
         raise BadRelease(

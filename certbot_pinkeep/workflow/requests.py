@@ -58,7 +58,7 @@ def ask(
     :param compromised: whether the present keys must never be handed over again
     :param force: whether clients may be locked out
     :returns: what is going to happen
-    :raises NotSafe: when it would lock clients out, or there is no backup
+    :raises NotSafe: if it would lock clients out, or there is no backup
     """
     with loaded(workspace, name, now) as state:
         keyring = _left(state.keyring, compromised=compromised)
@@ -94,7 +94,7 @@ def ask(
 def _refusal(
     keyring: Keyring, ledger: Ledger, held: list[Decision], lost: list[str], now: datetime
 ) -> NotSafe:
-    """What there is to say of a rollover that would lock clients out.
+    """Return what there is to say of a rollover that would lock clients out.
 
     :param lost: what there is to say of backups whose files cannot be used
     """
@@ -109,7 +109,7 @@ def take_back(workspace: Workspace, name: str, now: datetime) -> str:
     """Record that no rollover is asked for, nor forced, after all.
 
     :returns: what remains to be done, as a sentence
-    :raises PinkeepError: when there is no such keyring
+    :raises PinkeepError: if there is no such keyring
     """
     with loaded(workspace, name, now) as state:
         state = workspace.store.save(replace(state, keyring=state.keyring.without_requests()))
@@ -123,7 +123,7 @@ def confirm_clock(workspace: Workspace, name: str, now: datetime) -> str:
     """Record that the clock is right, though later moments are on record (G8).
 
     :returns: what follows from it, as a sentence
-    :raises PinkeepError: when there is no such keyring
+    :raises PinkeepError: if there is no such keyring
     """
     with loaded(workspace, name, now) as state:
         if not state.ledger.is_ahead_of(now):
@@ -139,7 +139,7 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
     """Record that Apache has loaded what is published, and serves it.
 
     :returns: what is served now, as a sentence
-    :raises PinkeepError: when that cannot be so
+    :raises PinkeepError: if that cannot be so
     """
     with loaded(workspace, name, now) as state:
         ledger = state.ledger
@@ -180,7 +180,7 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
 
 
 def _is_published(state: State, policy: Policy, now: datetime) -> bool:
-    """Whether the snippet is what was published last.
+    """Return whether the snippet is what was published last.
 
     :param policy: the current one
     """
@@ -194,7 +194,7 @@ def unpin(workspace: Workspace, name: str, now: datetime, *, undo: bool = False)
     """Record that the keyring leaves pinning, or with *undo* that it stays pinned.
 
     :returns: the certificates of the keyring: it has an effect once they are brought up to date
-    :raises PinkeepError: when there is no such keyring
+    :raises PinkeepError: if there is no such keyring
     """
     with loaded(workspace, name, now) as state:
         if state.unpin == undo:
@@ -203,7 +203,7 @@ def unpin(workspace: Workspace, name: str, now: datetime, *, undo: bool = False)
 
 
 def note_deleted(workspace: Workspace, now: datetime) -> list[str]:
-    """What becomes of the pins of lineages that were deleted.
+    """Return what becomes of the pins of lineages that were deleted.
 
     :returns: as sentences, for admins
     """
@@ -221,7 +221,7 @@ def note_revoked(workspace: Workspace, pin: str, now: datetime, *, compromised: 
     """Note that a certificate of this key was revoked, in each keyring that has it.
 
     :returns: what follows from it, as sentences
-    :raises DamagedState: when a keyring file cannot be trusted; the others are seen to first
+    :raises DamagedState: if a keyring file cannot be trusted; the others are seen to first
     """
     told, damaged = [], []
     for name in workspace.store.names():
@@ -253,7 +253,7 @@ def _note_revoked(
 
 
 def backup_of(store: Store, pin: str) -> list[str]:
-    """The keyrings of which this key is a backup, as far as their files can be trusted."""
+    """Return the keyrings of which this key is a backup, as far as their files can be trusted."""
     found = []
     for name in store.names():
         with suppress(DamagedState):
@@ -266,7 +266,7 @@ def backup_of(store: Store, pin: str) -> list[str]:
 
 @contextmanager
 def loaded(workspace: Workspace, name: str, now: datetime) -> Iterator[State]:
-    """The keyring's state, with the lock on it held."""
+    """Yield the keyring's state, and hold the lock on it."""
     store = workspace.store
     if store.load(name) is None:
         known = ", ".join(store.names()) or "none"
@@ -279,7 +279,7 @@ def loaded(workspace: Workspace, name: str, now: datetime) -> Iterator[State]:
 
 
 def _left(keyring: Keyring, *, compromised: bool) -> Keyring:
-    """The keyring with its present keys to be left."""
+    """Return the keyring with its present keys to be left."""
     if not compromised:
         return keyring.mark_for_retirement("asked")
     enrolled = {member.pin for member in keyring.members if member.enrolled}

@@ -70,7 +70,7 @@ class Run:
         self._last: dict[bool, str | None] = {}
 
     def handover_new(self, request: IssueRequest) -> KeyAndCsr | None:
-        """As :func:`handover_new`."""
+        """Choose as :func:`handover_new`."""
         return handover_new(self.workspace, self.publisher, request)
 
     def enrol(
@@ -114,8 +114,8 @@ class Run:
             self.publisher.notice(self._concerned(changed))
 
     def _concerned(self, changed: set[str]) -> list[str]:
-        """The keyrings that have one of these lineages as a neighbour, or are to have it, and those that
-        one was deleted of: their headers go out at its hosts no more."""
+        """Return the keyrings that have one of these lineages as a neighbour, or are to have it, and
+        those that one was deleted of: their headers go out at its hosts no more."""
         found = []
         for name in self.workspace.store.names():
             with suppress(DamagedState):  # told by its own lineages
@@ -137,7 +137,7 @@ class Run:
         return lineage in self._values or lineage in self._enrolled
 
     def last(self, *, everyone: bool) -> str | None:
-        """The lineage of which pinkeep hears last in ``certbot renew``, if all goes well.
+        """Return the lineage of which pinkeep hears last in ``certbot renew``, if all goes well.
 
         :param everyone: whether all lineages are pinkeep's in this run, because the admin says so
         """
@@ -164,7 +164,7 @@ class Run:
     def finish(self) -> list[Report]:
         """Publish what was enrolled, and have renewed certificates loaded in any case.
 
-        :raises PinkeepError, OSError: when something of it could not be published; the rest is
+        :raises PinkeepError, OSError: if something of it could not be published; the rest is
         """
         waiting = self.publisher.waiting
         try:
@@ -209,7 +209,7 @@ class Run:
         return failures
 
     def renewed(self, name: str) -> str:
-        """Whether a lineage was renewed in this run, as a sentence; empty: it was not."""
+        """Return whether a lineage was renewed in this run, as a sentence; empty: it was not."""
         return self._loader.told(name)
 
     def note(self, turn: Turn) -> None:
@@ -248,7 +248,7 @@ def _glance(names: Sequence[str]) -> list[TlsObservation]:
 
 @lru_cache(maxsize=16)
 def of(config_dir: str, work_dir: str) -> Run:
-    """The round of this process. Certbot makes an installer for each lineage; this is what they
+    """Return the round of this process. Certbot makes an installer for each lineage; this is what they
     share."""
     return Run(config_dir, work_dir, first_look.of(config_dir, work_dir))
 
@@ -256,7 +256,7 @@ def of(config_dir: str, work_dir: str) -> Run:
 def handover_new(
     workspace: Workspace, publisher: Publisher, request: IssueRequest
 ) -> KeyAndCsr | None:
-    """As :func:`issue.handover_new`; keys of a type that is missing are published in advance."""
+    """Choose as :func:`issue.handover_new`, and publish keys of a type that is missing in advance."""
     try:
         return issue.handover_new(workspace, request)
     except TypeMissing as missing:

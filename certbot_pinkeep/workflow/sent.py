@@ -96,7 +96,7 @@ def with_sent(
 
 
 def _live_keys_at(workspace: Workspace, hosts: Names) -> list[str]:
-    """The pins of the keys of all certificates that this machine has live for any of the hosts."""
+    """Return the pins of the keys of all certificates that this machine has live for any of the hosts."""
     if not hosts:
         return []
     workspace.certificates.refresh()

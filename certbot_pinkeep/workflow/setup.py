@@ -163,7 +163,7 @@ def _make(entry: Entry) -> None:
 
 
 def _state(path: str) -> tuple[str, bytes | None] | None:
-    """What is at a path: where a link leads, or what is in a file; ``None``: nothing."""
+    """Return what is at a path: where a link leads, or what is in a file; ``None``: nothing."""
     if os.path.islink(path):
         return os.readlink(path), None
     try:

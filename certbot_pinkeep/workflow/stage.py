@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def paths_of(keyring: Keyring) -> list[str]:
-    """The files of the keyring's keys, below the config dir, encrypted ones among them."""
+    """Return the files of the keyring's keys, below the config dir, encrypted ones among them."""
     return [path for key in keyring.keys for path in (key.path, key.encrypted) if path]
 
 
@@ -39,7 +39,7 @@ def paths_of(keyring: Keyring) -> list[str]:
 
 
 def with_backups(workspace: Workspace, keyring: Keyring, wanted: int, now: datetime) -> Keyring:
-    """The keyring with as many backups of each type; those that are lacking are made."""
+    """Return the keyring with as many backups of each type; those that are lacking are made."""
     taken = paths_of(keyring)
     new = [
         workspace.folders.save_key(keys_and_csrs.make_key(kind), taken)
@@ -52,8 +52,8 @@ def with_backups(workspace: Workspace, keyring: Keyring, wanted: int, now: datet
 def replenished(
     workspace: Workspace, state: State, wanted: int, now: datetime, *, by_hand: bool
 ) -> Keyring:
-    """The keyring with as many backups as are wanted. Those that cannot be used are retired, and it is
-    told from when it is safe to switch to what took their places.
+    """Return the keyring with as many backups as are wanted. Those that cannot be used are retired, and
+    it is told from when it is safe to switch to what took their places.
 
     :param by_hand: whether the admin reloads the server
     """
@@ -71,9 +71,9 @@ def replenished(
 
 
 def with_live_file(workspace: Workspace, keyring: Keyring, live: Live) -> Keyring:
-    """The keyring with the file of the live key in its place: archive/ alone would lose it.
+    """Return the keyring with the file of the live key in its place: archive/ alone would lose it.
 
-    :raises BadKey: when that key does not belong to the live certificate
+    :raises BadKey: if that key does not belong to the live certificate
     """
     key = keyring.key(live.pin)
     if key is None or workspace.folders.holds(key):
@@ -87,7 +87,7 @@ def pin_key(workspace: Workspace, keyring: str, pem: bytes, now: datetime) -> No
     """Record a key that clients pin already as the one that the keyring's certificates are renewed for.
 
     :param pem: the private key, unencrypted
-    :raises BadKey: when it cannot be
+    :raises BadKey: if it cannot be
     """
     public = load_private_key(pem).public_key()
     pin, kind = pins.pin_of(public), kind_of(public)
@@ -125,7 +125,7 @@ def stage_type(workspace: Workspace, keyring: str, kind: KeyKind, now: datetime)
 def type_is_safe(
     workspace: Workspace, keyring: str, kind: KeyKind, hosts: Names, now: datetime
 ) -> str:
-    """From when a certificate of a type that is staged can be issued, as a sentence. If it is not
+    """Say when a certificate of a type that is staged can be issued, as a sentence. If it is not
     published yet, it is taken to be published now."""
     state = workspace.load_state(keyring, now)
     primary = state.keyring.primary(kind.key_type) if state else None
@@ -138,8 +138,8 @@ def type_is_safe(
 def _once_published(
     state: State, key: Key, now: datetime, *, by_hand: bool, hosts: Names | None = None
 ) -> Safety:
-    """When it is safe to switch to a key that has just been staged. If it is not published yet, it is
-    taken to be published now.
+    """Return when it is safe to switch to a key that has just been staged. If it is not published yet, it
+    is taken to be published now.
 
     :param by_hand: whether the admin reloads the server
     :param hosts: as for :func:`rollover.safety`
@@ -155,7 +155,7 @@ def _once_published(
 
 
 def csrs_of(workspace: Workspace, keyring: Keyring, live: Live) -> list[str]:
-    """The CSRs of the lineage's names for each key that it may be issued for; those that are
+    """Return the CSRs of the lineage's names for each key that it may be issued for; those that are
     lacking are made."""
     index = workspace.folders.saved_csrs()
     paths = []
@@ -174,7 +174,7 @@ def csrs_of(workspace: Workspace, keyring: Keyring, live: Live) -> list[str]:
 def save_csrs(workspace: Workspace, keyring: Keyring) -> None:
     """Save the CSRs that are lacking for the keys of the keyring.
 
-    :raises OSError: when they cannot be written
+    :raises OSError: if they cannot be written
     """
     for member in keyring.drawing:
         try:

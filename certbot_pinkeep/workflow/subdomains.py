@@ -22,7 +22,7 @@ from certbot_pinkeep.workflow.workspace import Workspace
 def publishable(
     workspace: Workspace, state: State, chosen: Options, now: datetime
 ) -> tuple[NotCovered | None, Options]:
-    """What is wrong with includeSubDomains, and the options as they can be published."""
+    """Return what is wrong with includeSubDomains, and the options as they can be published."""
     if not chosen.include_subdomains or state.unpin:
         return None, chosen
     others = _not_covered(workspace, state.keyring)
@@ -45,8 +45,8 @@ def _is_refused_below(state: State, one: Seen, now: datetime) -> bool:
 
 
 def _not_covered(workspace: Workspace, keyring: Keyring) -> list[Seen]:
-    """The certificates of this machine below the keyring's hosts whose keys its pins lack, or
-    may lack soon, because they draw on another keyring."""
+    """Return the certificates of this machine below the keyring's hosts whose keys its pins lack, or may
+    lack soon, because they draw on another keyring."""
     published = set(keyring.published_pins())
     members = {member.lineage for member in keyring.drawing}
     found = []

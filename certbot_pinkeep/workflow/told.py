@@ -20,7 +20,7 @@ from certbot_pinkeep.workflow.publish import Enrolled, Report
 
 
 def how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | None) -> str:
-    """Where an option comes from that cannot be used, and what to do."""
+    """Return where an option comes from that cannot be used, and what to do."""
     option = error.option.removeprefix("--")
     given = certbot_config.source(config, options.destination(option.removeprefix("pinkeep-")))
     told, mend = "", explain.given_anew(name, error)
@@ -87,7 +87,7 @@ def _tell(report: Report) -> None:
 
 
 def _of_stopped(reports: list[Report]) -> Iterator[str]:
-    """What there is to say of servers that do not run, once each."""
+    """Yield what there is to say of servers that do not run, once each."""
     told: dict[str, list[Report]] = {}
     for report in reports:
         if report.stopped and (report.published or report.issued):

@@ -38,8 +38,8 @@ def key_for(workspace: Workspace, request: IssueRequest, *, compromised: bool) -
     the live one, unless that is compromised.
 
     :param compromised: whether the CA has revoked the live one for that
-    :raises BadKey: when there is none that could be handed over
-    :raises Compromised: when the key is compromised, and which other one clients accept is unknown
+    :raises BadKey: if there is none that could be handed over
+    :raises Compromised: if the key is compromised, and which other one clients accept is unknown
     """
     live = request.renewed
     snippet = snippets.path_of(workspace.store, live.name, request.chosen)
@@ -63,7 +63,7 @@ def key_for(workspace: Workspace, request: IssueRequest, *, compromised: bool) -
 
 
 def _shared_key(workspace: Workspace, request: IssueRequest) -> SavedKey | None:
-    """The key of the keyring that a lineage without pins is to join, if it is safe."""
+    """Return the key of the keyring that a lineage without pins is to join, if it is safe."""
     hosts, now, key_type = request.all_hosts, request.now, request.renewed.kind.key_type
     try:
         state = workspace.load_state(request.keyring, now)
@@ -88,7 +88,7 @@ def _shared_key(workspace: Workspace, request: IssueRequest) -> SavedKey | None:
 def _check_replaceable(workspace: Workspace, live: Live, *, published: bool) -> None:
     """See that a compromised key can be replaced by a new one.
 
-    :raises Compromised: when clients may accept certain other keys only
+    :raises Compromised: if clients may accept certain other keys only
     """
     told = (
         f"The key of {live.name} is compromised and is not handed over again, and which other key "
@@ -109,8 +109,8 @@ def _check_replaceable(workspace: Workspace, live: Live, *, published: bool) -> 
 
 
 def _going_on(workspace: Workspace, live: Live, snippet: str) -> SavedKey | None:
-    """The key that the lineage goes on with: the one in live/, unless the snippet says that clients
-    refuse it; else the certificate's own; else another one of the snippet."""
+    """Return the key that the lineage goes on with: the one in live/, unless the snippet says that
+    clients refuse it; else the certificate's own; else another one of the snippet."""
     policy = None
     with suppress(PublishFailed):  # publishing tells
         policy = snippets.published(snippet)

@@ -114,31 +114,31 @@ class Workspace:
             return self.store.known(name)
 
     def all_known(self) -> Iterator[State]:
-        """All that can be read of any keyring, from its file or its copy."""
+        """Yield all that can be read of any keyring, from its file or its copy."""
         for name in self.store.names():
             yield from self.store.known(name)
 
     # Lineages
 
     def live_file(self, lineage: str, part: str = "cert") -> str:
-        """A file of a lineage in ``live/``."""
+        """Return a file of a lineage in ``live/``."""
         return os.path.join(self.config_dir, "live", lineage, f"{part}.pem")
 
     def deleted(self, keyring: Keyring) -> Names:
-        """The lineages that were deleted. Those that have moved concern another keyring."""
+        """Return the lineages that were deleted. Those that have moved concern another keyring."""
         names = (member.lineage for member in keyring.drawing)
         return tuple(name for name in names if self.store.is_deleted(name))
 
     def drawing(self, keyring: Keyring) -> list[Member]:
-        """The lineages that draw on the keyring now."""
+        """Return the lineages that draw on the keyring now."""
         return [one for one in keyring.drawing if not self.store.is_deleted(one.lineage)]
 
     def hosts(self, keyring: Keyring) -> Names:
-        """The hosts of the certificates that draw on the keyring now, in order, once each."""
+        """Return the hosts of the certificates that draw on the keyring now, in order, once each."""
         return hostnames.hosts(host for one in self.drawing(keyring) for host in one.hosts)
 
     def live_pins(self, keyring: Keyring) -> dict[str, str]:
-        """The pins of the certificates that draw on the keyring, as they are live, by lineage."""
+        """Return the pins of the certificates that draw on the keyring, as they are live, by lineage."""
         found = {}
         for member in keyring.drawing:
             with suppress(BadKey):  # of a kind that is never pinned, or deleted
@@ -146,7 +146,7 @@ class Workspace:
         return found
 
     def apart(self, keyring: Keyring) -> dict[str, str]:
-        """The lineages that ``certbot renew`` does not roll over, and what keeps it from that."""
+        """Return the lineages that ``certbot renew`` does not roll over, and what keeps it from that."""
         found = {}
         for member in keyring.drawing:
             with suppress(PinkeepError):  # certbot does not renew what it cannot read: it says so
@@ -157,8 +157,8 @@ class Workspace:
         return found
 
     def step(self, keyring: Keyring) -> str:
-        """The command that publishes what the keyring is to publish. Certbot does not come to a keyring
-        without certificates."""
+        """Return the command that publishes what the keyring is to publish. Certbot does not come to a
+        keyring without certificates."""
         if not self.drawing(keyring):
             return f"certbot-pinkeep unpin {keyring.name}"
         return "certbot renew"
@@ -205,16 +205,16 @@ class Workspace:
     # Keys
 
     def load_key(self, key: Key) -> SavedKey:
-        """The private key of *key*.
+        """Return the private key of *key*.
 
-        :raises BadKey: when it is not here, or cannot be used
+        :raises BadKey: if it is not here, or cannot be used
         """
         if key.path is None:
             raise BadKey(f"The private key with the pin {key.pin} is not on this machine.")
         return self.folders.load_key(key.path, key.pin)
 
     def live_key(self, live: Live) -> SavedKey | None:
-        """The private key in ``live/``, whichever it is; ``None``: none that can be used."""
+        """Return the private key in ``live/``, whichever it is; ``None``: none that can be used."""
         try:
             key = self.folders.read_key(os.path.relpath(live.key_path, self.config_dir))
         except BadKey as error:
@@ -232,8 +232,8 @@ class Workspace:
         """Save the live key of a lineage among the others, as the primary of its type.
 
         :param taken: as for :meth:`Folders.save_key`
-        :raises BadKey: when it does not belong to the certificate
-        :raises OSError: when it cannot be read or saved
+        :raises BadKey: if it does not belong to the certificate
+        :raises OSError: if it cannot be read or saved
         """
         pem = live.key_pem()
         if pins.pin_of(load_private_key(pem).public_key()) != live.pin:
@@ -255,11 +255,11 @@ class Workspace:
         return self.folders.save_key(pem) if pem else None
 
     def is_compromised(self, pin: str) -> bool:
-        """Whether a key is known to be compromised."""
+        """Return whether a key is known to be compromised."""
         return self.store.is_compromised(pin)
 
     def is_held(self, pin: str) -> bool:
-        """Whether this machine has the private key of a pin, and nobody else may have it."""
+        """Return whether this machine has the private key of a pin, and nobody else may have it."""
         if self.is_compromised(pin):
             return False
         return (
@@ -270,7 +270,7 @@ class Workspace:
         )
 
     def give_up(self, name: str) -> str:
-        """What to do about a keyring whose keys are lost."""
+        """Return what to do about a keyring whose keys are lost."""
         files_ = " and ".join(self.store.paths(name))
         return (
             f"Restore what is lost from a backup of {self.config_dir}. If it is lost for good, "

@@ -63,7 +63,7 @@ class Outcome:
         return not self.errors and all(one.waits for one in self.missing)
 
     def error(self) -> PinkeepError | None:
-        """What to tell the admin, who has to do something; ``None``: nothing."""
+        """Return what to tell the admin, who has to do something; ``None``: nothing."""
         if self.waits:
             return None
         where: dict[str, list[str]] = {}
@@ -79,7 +79,7 @@ class Outcome:
 
 
 def has_zone(state: State) -> bool:
-    """Whether the keyring's keys are, or were, pinned in a zone."""
+    """Return whether the keyring's keys are, or were, pinned in a zone."""
     return bool(state.settings.get("tlsa") or state.ledger.zone)
 
 
@@ -268,7 +268,8 @@ class _Kept:
 
 
 def _listed(workspace: Workspace, state: State) -> tuple[tuple[Port, ...], list[str]]:
-    """The ports whose keys are to be in the zone; and what is wrong with the list, as sentences."""
+    """Return the ports whose keys are to be in the zone; and what is wrong with the list, as
+    sentences."""
     hosts = workspace.hosts(state.keyring)
     try:
         choices = state.chosen().tlsa
@@ -296,7 +297,8 @@ def _ttl(state: State) -> timedelta:
 def _read(
     eyes: Eyes, chosen: Options, looks: Sequence[OwnerObservation]
 ) -> tuple[dict[str, Records], list[str]]:
-    """The records that the zone has now, by name: at its provider, else as the name servers show them."""
+    """Return the records that the zone has now, by name: at its provider, else as the name servers show
+    them."""
     found: dict[str, Records] = {}
     for look in looks:
         sets = look.sets
@@ -338,7 +340,7 @@ def _changes(
     state: State,
     chosen: Options,
 ) -> dict[str, list[Change]]:
-    """What the zone is to have, and has not: by its name, one change for each name."""
+    """Return what the zone is to have, and has not: by its name, one change for each name."""
     services = {one.port: one for one in state.services}
     after: dict[str, Records] = {}
     held: set[str] = set()
