@@ -7,7 +7,9 @@ The rules:
 * A set of records ends only when every authoritative name server was asked, as often as ``adapters.dns``
   asks, and none showed it (G13). Then resolvers may hold it for a while: see ``holdings``.
 * A set that was written, and was not seen yet, may still come. It ends when a set that was written or seen
-  after it is the only one that all name servers show.
+  after it is the only one that all name servers show, or was shown and is gone. If what follows it binds to
+  nothing, it ends as if it had been seen.
+* While the clock says less than the ledger knows, nothing ends: from when it is gone cannot be told (G8).
 * If a name server could not be asked, its records may be anything: a placeholder with no pins stands for
   them, and no rollover is safe. The same goes for a port that nobody has looked at yet. The placeholder ends
   as a set of records does.
@@ -15,15 +17,17 @@ The rules:
   its addresses may still serve what it served before.
 * A zone is to have the pins that the keyring publishes, and those of its keys that a port may serve. A key
   leaves the zone only when every port on the list was seen to serve others (RFC 7671 §8.1).
-* A port gets its first records only when all that it serves is among them: with records, mail goes to it
-  only if its key is in them (RFC 7672 §2.2).
+* A port gets its first records only when it was seen just now, and all that it serves is among them: with
+  records, mail goes to it only if its key is in them (RFC 7672 §2.2).
+* If pinning is left, the keyring's records go, but not if others would be left alone with a port that may
+  serve one of the keyring's keys.
 * Only records of usage 3, selector 1 and matching type 1 with the pin of one of the keyring's keys are
   ever taken away. All others stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -58,11 +62,13 @@ class Wanted:
     :ivar pins: in the order of the header
     :ivar known: the pins of all keys of the keyring: these records alone may be taken away
     :ivar removes: whether records may be taken away: every port was seen to serve others
+    :ivar seen: the ports that were just seen, at all of their addresses
     """
 
     pins: tuple[str, ...]
     known: frozenset[str]
     removes: bool
+    seen: frozenset[Port] = frozenset()
 
     @property
     def records(self) -> Records:
@@ -134,9 +140,19 @@ def with_unseen(ledger: Ledger, ports: Iterable[Port], ttl: timedelta, at: datet
     return replace(ledger, zone=(*ledger.zone, *added))
 
 
-def with_new_ports(ledger: Ledger, ports: Iterable[Port], ttl: timedelta, at: datetime) -> Ledger:
-    """Note that the records of these ports may be anything, if nothing is on record of them."""
-    known = {one.port for one in ledger.zone}
+def with_new_ports(
+    ledger: Ledger,
+    services: Iterable[Service],
+    ports: Iterable[Port],
+    *,
+    ttl: timedelta,
+    at: datetime,
+) -> Ledger:
+    """Note that the records of ports may be anything, if the ports are new on the list.
+
+    :param services: those of the ports that were on the list before
+    """
+    known = {one.port for one in services}
     return with_unseen(ledger, (port for port in ports if port not in known), ttl, at)
 
 
@@ -146,11 +162,14 @@ def with_looked(ledger: Ledger, look: OwnerObservation, ttl: timedelta, at: date
     :param ttl: as for :func:`with_unseen`
     :param at: when the look was over
     """
-    now = ledger.not_before(at)
-    shown = {_pins(records): seconds for records, seconds in look.sets if _binds(records)}
+    now, ends = ledger.not_before(at), not look.errors and not ledger.is_ahead_of(at)
+    shown: dict[frozenset[str], int] = {}
+    for records, seconds in look.sets:
+        if _binds(records):
+            shown[_pins(records)] = max(seconds, shown.get(_pins(records), 0))
     longest = max([ttl, *(timedelta(seconds=seconds) for _, seconds in look.sets)])
     mine = [one for one in ledger.zone if one.port == look.port]
-    last = _last_agreed(mine, look)
+    last = max(_last_agreed(mine, look), _last_gone(mine, shown))
     entries = []
     for place, one in enumerate(mine):
         pins = frozenset(one.pins)
@@ -159,7 +178,7 @@ def with_looked(ledger: Ledger, look: OwnerObservation, ttl: timedelta, at: date
         elif pins in shown and not one.is_placeholder:
             held = max(one.ttl, timedelta(seconds=shown.pop(pins)))
             entries.append(replace(one, confirmed=one.confirmed or now, ttl=held))
-        elif look.errors:
+        elif not ends:
             entries.append(one)
         elif one.is_placeholder:
             entries.append(replace(one, replaced=now, ttl=max(one.ttl, longest)))
@@ -170,7 +189,7 @@ def with_looked(ledger: Ledger, look: OwnerObservation, ttl: timedelta, at: date
     for pins, seconds in shown.items():
         held = timedelta(seconds=seconds)
         entries.append(ZoneEntry(look.port, tuple(sorted(pins)), held, now, now))
-        if not look.errors and len(look.sets) == 1:
+        if ends and len(look.sets) == 1:
             entries = [_ended(one, now) for one in entries[:-1]] + entries[-1:]
     others = tuple(one for one in ledger.zone if one.port != look.port)
     result = replace(ledger, zone=(*others, *entries))
@@ -184,6 +203,14 @@ def _last_agreed(entries: Sequence[ZoneEntry], look: OwnerObservation) -> int:
     found = [n for n, one in enumerate(entries) if frozenset(one.pins) == _pins(look.agreed)]
     found = [n for n in found if not entries[n].replaced and not entries[n].is_placeholder]
     return found[-1] if found else -1
+
+
+def _last_gone(entries: Sequence[ZoneEntry], shown: Collection[frozenset[str]]) -> int:
+    """Return the place of the last set that was shown and is not any more; -1: there is none."""
+    gone = [
+        n for n, one in enumerate(entries) if one.confirmed and frozenset(one.pins) not in shown
+    ]
+    return gone[-1] if gone else -1
 
 
 def _ended(one: ZoneEntry, now: datetime) -> ZoneEntry:
@@ -206,7 +233,8 @@ def with_written(
     :param records: all that the port is to have
     """
     if not _binds(records):
-        return ledger
+        waiting = (_as_if_seen(one, at) if one.port == port else one for one in ledger.zone)
+        return replace(ledger, zone=tuple(waiting))
     pins, now = _pins(records), ledger.not_before(at)
     known = [
         one
@@ -215,10 +243,18 @@ def with_written(
     ]
     others = tuple(one for one in ledger.zone if one not in known)
     if known:
-        written = replace(known[-1], ttl=max(known[-1].ttl, ttl))
+        longest = max([ttl, *(one.ttl for one in known)])
+        written = replace(known[-1], ttl=longest, confirmed=None)
     else:
         written = ZoneEntry(port, tuple(sorted(pins)), ttl, now)
     return replace(ledger, zone=(*others, written))
+
+
+def _as_if_seen(one: ZoneEntry, at: datetime) -> ZoneEntry:
+    """A set that was written, and is followed by one that binds to nothing."""
+    if one.replaced or one.confirmed or one.is_placeholder:
+        return one
+    return replace(one, confirmed=max(one.recorded, at))
 
 
 def served(
@@ -291,12 +327,12 @@ def wanted(
     :raises BadPolicy: if the keyring has no backup (G4)
     """
     known = frozenset(key.pin for key in keyring.keys)
+    seen = frozenset(one.port for one in services if one.seen is not None and one.seen >= at)
     if leaves or not listed:
-        return Wanted((), known, True)
+        return Wanted((), known, True, seen)
     serving = [pin for one in services for pin in one.pins if pin in known]
     pins = tuple(dict.fromkeys((*keyring.published_pins(), *serving)))
-    seen = {one.port for one in services if one.seen is not None and one.seen >= at}
-    return Wanted(pins, known, seen.issuperset(listed))
+    return Wanted(pins, known, seen.issuperset(listed), seen)
 
 
 def records_after(before: Records, want: Wanted, service: Service | None) -> tuple[Records, str]:
@@ -306,11 +342,11 @@ def records_after(before: Records, want: Wanted, service: Service | None) -> tup
     :param service: what the port serves; ``None``: it is not on the list any more
     :returns: the records, and a sentence; empty: they are all that the zone is to have
     """
-    if service is None:
-        return before - frozenset(map(record_of, want.known if want.removes else ())), ""
-    if want.pins and not _binds(before):
-        if service.seen is None:
-            return before, "This port was not seen to serve a key yet, so it gets no records."
+    if service is None or not want.pins:
+        return _without_ours(before, want, service)
+    if not _binds(before):
+        if service.port not in want.seen:
+            return before, "This port was not seen to serve a key now, so it gets no records."
         strange = [pin for pin in service.pins if pin not in want.pins]
         if strange:
             return before, (
@@ -318,6 +354,20 @@ def records_after(before: Records, want: Wanted, service: Service | None) -> tup
                 "gets no records."
             )
     return (before | want.records) - want.left, ""
+
+
+def _without_ours(before: Records, want: Wanted, service: Service | None) -> tuple[Records, str]:
+    """Return the records of a port that is left."""
+    left = before - frozenset(map(record_of, want.known)) if want.removes else before
+    strange = (
+        service is not None and service.port in want.seen and want.known.isdisjoint(service.pins)
+    )
+    if not left or left == before or strange:
+        return left, ""
+    return before, (
+        "This port has records of others as well, and it may serve one of the keyring's keys, so the "
+        "keyring's records stay. Delete the others first."
+    )
 
 
 # What is missing

@@ -101,10 +101,19 @@ def before_rollover(
     if dry_run:
         return _with_looks(state, looks, listed, ttl, at)
     with workspace.store.locked():
-        fresh = workspace.store.load(state.keyring.name) or state
+        fresh = _on_record(workspace, state, at)
         seen = workspace.store.save(_with_looks(fresh, looks, listed, ttl, at))
     ledger = seen.ledger.with_latest_known(workspace.store.latest_known(now))
     return replace(state, ledger=ledger, saved=seen.saved)
+
+
+def _on_record(workspace: Workspace, state: State, at: datetime) -> State:
+    """What is on record of the keyring now, its ledger told of a later time, if the clock was set back."""
+    fresh = workspace.store.load(state.keyring.name) or state
+    latest = workspace.store.latest_known(at)
+    if latest <= at:
+        return fresh
+    return replace(fresh, ledger=fresh.ledger.with_latest_known(latest))
 
 
 def _records(workspace: Workspace, ports: Sequence[Port]) -> list[OwnerObservation]:
@@ -140,7 +149,7 @@ def _with_looks(
     ttl: timedelta,
     at: datetime,
 ) -> State:
-    ledger = zone.with_new_ports(state.ledger, listed, ttl, at)
+    ledger = zone.with_new_ports(state.ledger, state.services, listed, ttl=ttl, at=at)
     for look in looks:
         ledger = zone.with_looked(ledger, look, ttl, at)
     return replace(state, ledger=ledger.prune(at))
@@ -235,7 +244,7 @@ class _Kept:
                 return state
             return replace(state, services=zone.served(state.services, self.listed, shown, at))
 
-        return self._saved(state, seen)
+        return self._saved(state, seen, at)
 
     def written(
         self,
@@ -254,14 +263,14 @@ class _Kept:
                     ledger = zone.with_written(ledger, look.port, change.after, self.ttl, at)
             return replace(state, ledger=ledger)
 
-        return self._saved(state, recorded)
+        return self._saved(state, recorded, at)
 
-    def _saved(self, state: State, change: Callable[[State], State]) -> State:
+    def _saved(self, state: State, change: Callable[[State], State], at: datetime) -> State:
         if self.dry_run:
             return change(state)
         store = self.workspace.store
         with store.locked():
-            fresh = store.load(self.name) or state
+            fresh = _on_record(self.workspace, state, at)
             changed = change(fresh)
             kept = store.save(changed) if changed != fresh else fresh
         return self.workspace.with_faults(kept)

@@ -90,6 +90,32 @@ HISTORIES: dict[str, tuple[dict[float, OwnerObservation | Records], float | None
         {0: look(AB), 5: look(AB, ttl=10 * TTL), 6: look(ABC)},
         6 + 21,
     ),
+    "a TTL that is longer on one server, beside an authority": (
+        {
+            0: replace(
+                look(AB | {CA}, ttl=10 * TTL),
+                answers=(*look(AB | {CA}, ttl=10 * TTL).answers, *look(AB).answers),
+            ),
+            6: look(ABC),
+        },
+        6 + 21,
+    ),
+    "written again, and not seen again yet": (
+        {0: look(AB), 1: ABC, 2: look(ABC, AB), 3: AB, 4: look(ABC)},
+        None,
+    ),
+    "written, and the records taken away after that": (
+        {0: look(AB), 1: AB | records(X), 2: frozenset(), 3: look(frozenset())},
+        3 + HELD,
+    ),
+    "gone while the clock is set back": (
+        {0: look(AB), 48: look(AB, AB | records(X)), 24: look(ABC)},
+        None,
+    ),
+    "and still gone later": (
+        {0: look(AB), 48: look(AB, error="refused"), 24: look(ABC), 49: look(ABC)},
+        49 + HELD,
+    ),
     "deleted by hand": ({0: look(AB), 5: look(frozenset())}, 5 + HELD),
     "an authority alone binds to no key": ({0: look(records() | {CA})}, HELD),
     "an authority beside it does": ({0: look(AB | {CA})}, None),
@@ -102,7 +128,7 @@ HISTORIES: dict[str, tuple[dict[float, OwnerObservation | Records], float | None
 def told(history: dict[float, OwnerObservation | Records]) -> Ledger:
     """The ledger after a history."""
     ttl = timedelta(seconds=TTL)
-    ledger = zone.with_new_ports(Ledger(), [PORT], ttl, T)
+    ledger = zone.with_new_ports(Ledger(), (), [PORT], ttl=ttl, at=T)
     for hour, event in history.items():
         at = T + hour * HOUR
         if isinstance(event, OwnerObservation):
@@ -130,6 +156,29 @@ def test_g5_what_was_written_and_never_came_ends_with_what_came_later() -> None:
     assert any(X in one.pins and not one.replaced for one in ledger.zone)
     later = told({0: look(AB), 1: AB | records(X), 2: look(AB), 3: ABC, 4: look(ABC)})
     assert [set(one.pins) for one in later.zone if not one.replaced] == [{A, B, C}]
+    undone = told({0: look(AB), 1: AB | records(X), 2: ABC, 3: look(ABC, AB), 4: look(AB)})
+    assert [set(one.pins) for one in undone.zone if not one.replaced] == [{A, B}]
+
+
+def test_g2_set_that_is_on_record_twice_is_held_for_the_longer_time() -> None:
+    """Two keyrings saw it at a host that one of them has now; then it is written again."""
+    here, there = told({0: look(AB)}), told({0: look(AB, ttl=10 * TTL), 1: look(AB)})
+    ledger = here.inherit(there, (PORT.host,))
+    ledger = zone.with_written(ledger, PORT, AB, HOUR, T + HOUR)
+    ledger = zone.with_looked(ledger, look(ABC), HOUR, T + 2 * HOUR)
+    ledger = zone.with_written(ledger, PORT, ABC, HOUR, T + 2 * HOUR)
+    ledger = zone.with_looked(ledger, look(ABC), HOUR, T + 2 * HOUR)
+    assert [one.ttl for one in ledger.zone if set(one.pins) == {A, B}] == [10 * HOUR]
+
+
+def test_g13_records_of_a_port_are_unknown_when_it_comes_onto_the_list() -> None:
+    """Later they are known, also if there are none: nothing waits for ever."""
+    new = zone.with_new_ports(Ledger(), (), [PORT], ttl=HOUR, at=T)
+    assert [one.is_placeholder for one in new.zone] == [True]
+    empty = zone.with_looked(new, look(frozenset()), HOUR, T + HOUR).prune(T + 9 * HOUR)
+    services = zone.served((), [PORT], [seen(PORT, X)], T + HOUR)
+    assert zone.with_new_ports(empty, services, [PORT], ttl=HOUR, at=T + 9 * HOUR) == empty
+    assert safe(empty, C, 9)
 
 
 def test_settling_time_is_an_hour() -> None:
@@ -193,12 +242,39 @@ def test_g2_port_gets_its_first_records_only_with_the_keys_that_it_serves(
     assert found == after and bool(why) == (before == after)
 
 
-def test_g9_leaving_takes_only_our_own_records_away() -> None:
-    """Foreign ones of any usage stay."""
-    ring, services = keyring(A, A, B, C), (Service(PORT, (A,), T),)
-    want = zone.wanted(ring, services, [PORT], T, leaves=True)
-    before = ABC | records(X) | {CA, WHOLE}
-    assert zone.records_after(before, want, services[0])[0] == records(X) | {CA, WHOLE}
+def test_g2_port_gets_its_first_records_only_if_it_was_seen_just_now() -> None:
+    """What it served a month ago may have changed since."""
+    services = zone.served((), [PORT], [seen(PORT, A)], T)
+    later = T + 30 * 24 * HOUR
+    services = zone.served(services, [PORT], [seen(PORT, error="refused")], later)
+    want = zone.wanted(keyring(A, A, B, C), services, [PORT], later)
+    assert zone.records_after(frozenset(), want, services[0])[0] == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("others", "shown", "after"),
+    [
+        pytest.param(frozenset(), seen(PORT, A), frozenset(), id="ours alone"),
+        pytest.param(frozenset(), seen(PORT, error="refused"), frozenset(), id="unseen"),
+        pytest.param(records(X), seen(PORT, A), ABC | records(X), id="a foreign key beside"),
+        pytest.param({CA, WHOLE}, seen(PORT, A), ABC | {CA, WHOLE}, id="an authority beside"),
+        pytest.param(records(X), seen(PORT, X), records(X), id="it serves the foreign key"),
+        pytest.param(records(X), seen(PORT, A, X), ABC | records(X), id="it serves both"),
+        pytest.param(records(X), seen(PORT, X, error="cut"), ABC | records(X), id="half seen"),
+    ],
+)
+@pytest.mark.parametrize("listed", [True, False])
+def test_g2_g9_leaving_takes_only_our_own_records_away(
+    others: Records, shown: PortObservation, after: Records, listed: bool
+) -> None:
+    """Foreign ones stay; ours do if the foreign ones alone would keep mail from the port."""
+    ring, services = keyring(A, A, B, C), zone.served((), [PORT], [shown], T)
+    want = zone.wanted(ring, services, [PORT] if listed else (), T, leaves=listed)
+    found, why = zone.records_after(ABC | others, want, services[0] if listed else None)
+    if not listed and others:
+        after = ABC | others  # nobody knows what it serves
+    assert found == after and bool(why) == (found == ABC | others)
+    assert zone.records_after(records(X), want, services[0]) == (records(X), "")
 
 
 def test_missing_names_the_server_and_what_it_lacks() -> None:

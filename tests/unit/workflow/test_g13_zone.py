@@ -220,15 +220,32 @@ def test_g13_aliases_of_several_ports_are_one_name(machine: MailMachine) -> None
 
 
 def test_g2_leaving_takes_the_records_away(machine: MailMachine) -> None:
-    """Foreign ones stay; so do all, while the option alone is taken back from one port."""
+    """Foreign ones stay, and keep ours there: alone they would keep mail from a port that serves our key."""
     machine.run(NOW)
     machine.zone.put(SMTP, machine.zone.servers["ns1"][SMTP.owner] | {FOREIGN})
     machine.ports = (SMTP,)
     machine.run(NOW + HOUR)
     assert not there(machine, SMTPS) and published(machine) < there(machine, SMTP)
     requests.unpin(machine.keeper, NAME, NOW + 2 * HOUR, undo=False)
-    machine.step(NOW + 2 * HOUR)
-    assert machine.zone.servers["ns2"][SMTP.owner] == {FOREIGN}
+    outcome = machine.step(NOW + 2 * HOUR)
+    assert outcome is not None and "Delete the others first" in str(outcome.error())
+    assert published(machine) < there(machine, SMTP)
+    machine.zone.put(SMTP, machine.zone.servers["ns1"][SMTP.owner] - {FOREIGN})
+    machine.step(NOW + 3 * HOUR)
+    assert not there(machine, SMTP)
+
+
+def test_g8_g13_nothing_ends_while_the_clock_is_set_back(machine: MailMachine) -> None:
+    """From when a set is gone cannot be told: it counts from the time when the clock is right again."""
+    machine.run(NOW)
+    machine.run(NOW + 48 * HOUR)
+    machine.zone.put(SMTP, frozenset({record_of(machine.live), FOREIGN}))
+    machine.step(NOW + 24 * HOUR)
+    waiting = [set(one.pins) for one in machine.state(NAME).ledger.zone if not one.replaced]
+    assert published(machine) in waiting and len(waiting) == 4
+    machine.step(NOW + 49 * HOUR)
+    ended = {one.replaced for one in machine.state(NAME).ledger.zone if one.replaced}
+    assert ended == {NOW + 49 * HOUR}
 
 
 def test_dry_run_writes_nothing(machine: MailMachine) -> None:
