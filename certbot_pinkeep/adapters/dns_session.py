@@ -6,19 +6,19 @@ The rules:
   which of them answers. An answer that was cut is asked for again over TCP.
 * A question that no answer came to is asked once more, with more time.
 * What goes wrong is told as a part of a sentence. Nothing is raised.
-* An address without a route from here is told apart from one that does not answer.
+* An address to which this machine itself has no route is told apart from one that does not answer, and from
+  one of which another machine says that it is out of reach: others may reach that.
 """
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dns.edns
 import dns.exception
@@ -42,15 +42,12 @@ _DIRECT = (1.0, 2.0)
 _RESOLVER = (2.0, 3.0)
 #: An interruption that comes right before a wait is not noticed in it: none may be long.
 _GLANCE = 0.5
-_NO_ROUTE = (
-    errno.ENETUNREACH,
-    errno.EHOSTUNREACH,
-    errno.EADDRNOTAVAIL,
-    errno.EAFNOSUPPORT,
-    errno.ENETDOWN,
-)
 #: RFC 6891 §6.2.5, and what passes everywhere.
 _PAYLOAD = 1232
+
+
+class NoRoute(OSError):
+    """This machine has no route to an address."""
 
 
 @dataclass(frozen=True)
@@ -151,15 +148,14 @@ def explained(reply: Reply) -> str:
 def exchange(question: Message, address: str, seconds: float) -> Message:
     """Send a question to a name server, and return the answer.
 
-    :raises OSError: if there is no route, or nothing listens
+    :raises NoRoute: if there is no route
+    :raises OSError: if nothing listens
     :raises dns.exception.DNSException: if no answer comes in time, or one that is none
     """
     where = dns.inet.low_level_address_tuple((address, PORT))
     family = dns.inet.af_for_address(address)
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as own:
-            own.setblocking(False)
-            own.connect(where)  # the kernel then tells if nothing listens there
+        with _connected(family, where) as own:
             return dns.query.udp(
                 *(question, address, seconds, PORT),
                 sock=own,
@@ -170,19 +166,36 @@ def exchange(question: Message, address: str, seconds: float) -> Message:
         return dns.query.tcp(question, address, seconds, PORT)
 
 
+def _connected(family: int, where: Any) -> socket.socket:
+    """A socket of which the kernel tells at once if nothing listens at the other end.
+
+    :raises NoRoute: if there is no route
+    """
+    own = None
+    try:
+        own = socket.socket(family, socket.SOCK_DGRAM)  # the kernel may lack the family
+        own.setblocking(False)
+        own.connect(where)
+        return own
+    except OSError as error:
+        if own is not None:
+            own.close()
+        raise NoRoute(error.errno, error.strerror) from error
+
+
 def _sent(question: Message, address: str, seconds: float) -> Reply:
     try:
         return Reply(exchange(question, address, seconds))
     except dns.exception.Timeout:
         return Reply(error=f"it did not answer within {seconds:g} seconds")
     except OSError as error:
-        return Reply(error=_why(error), routed=error.errno not in _NO_ROUTE)
+        return Reply(error=_why(error), routed=not isinstance(error, NoRoute))
     except Exception as error:  # whatever the library makes of an answer that is none
         return Reply(error=f"its answer cannot be read ({type(error).__name__})")
 
 
 def _why(error: OSError) -> str:
-    if error.errno in _NO_ROUTE:
+    if isinstance(error, NoRoute):
         return "this machine has no route to it"
     if isinstance(error, (ConnectionRefusedError, ConnectionResetError)):
         return "nothing answers there"

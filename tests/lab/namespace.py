@@ -13,6 +13,7 @@ import os
 import pickle
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -125,7 +126,10 @@ class Namespace:
         :raises LabError: if the function raises, with its traceback
         """
         reader, writer = os.pipe()
-        child = os.fork()
+        with warnings.catch_warnings():
+            # A worker's second thread only reads from a pipe; a fork does not miss it.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
         if child == 0:
             os.close(reader)
             with open(writer, "wb") as answer:

@@ -505,6 +505,7 @@ BREAKS = (
         "name_servers",
         ("_DIRECT = (1.0, 2.0)", "_DIRECT = (1.0,)"),
         ("if left <= 0:", "if False:"),
+        ("routed=not isinstance(error, NoRoute)", "routed=False"),
         ("raise_on_truncation=True", "raise_on_truncation=False"),
     ),
     *_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 import threading
@@ -188,6 +189,27 @@ def test_g13_a_name_server_without_an_address_counts_as_unseen(network: Network)
     """A name server whose host has no address is told."""
     network.lines[RESOLVER].remove(ADDRESSES[1])
     assert look().errors == ("ns2.example.com: it has no address",)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (dns_session.NoRoute(errno.ENETUNREACH, ""), ()),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), (f"{NS2[:-2]}: No route to host",)),
+    ],
+    ids=["here", "elsewhere"],
+)
+def test_g13_only_an_address_without_a_route_from_here_is_passed_over(
+    error: OSError, told: tuple[str, ...], network: Network
+) -> None:
+    """If another machine says that an address is out of reach, others may reach it: it counts as unseen."""
+
+    def fail(question: Message) -> Message:
+        raise error
+
+    network.lines[RESOLVER].append(f"ns2.example.com. 300 A {FIRST}")
+    network.ways[SECOND] = fail
+    assert look().errors == told
 
 
 def test_g13_a_look_that_shows_other_records_counts(network: Network) -> None:
