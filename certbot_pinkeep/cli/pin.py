@@ -135,6 +135,7 @@ def _pin(parsed: argparse.Namespace, config: Any, key: PrivateKey | None) -> int
                 stage.pin_key(workspace, one.chosen.keyring, write_private_key(key), clock.now())
     finally:
         # Whatever comes next: what is on record by now is published.
+        names = publisher.waiting
         reports, failures = publisher.publish_all(publisher.waiting, clock.now())
         for report in reports:
             output.print_step(report)
@@ -146,9 +147,7 @@ def _pin(parsed: argparse.Namespace, config: Any, key: PrivateKey | None) -> int
     for report in reports if key is not None else ():
         assert key is not None
         print(_next(workspace, report.keyring, key, found))
-    zone_error = next(
-        filter(None, [dns.tell_step(workspace, one.keyring) for one in reports]), None
-    )
+    zone_error = next(filter(None, [dns.tell_step(workspace, name) for name in names]), None)
     if failures:
         raise failures[0].error
     if zone_error is not None:

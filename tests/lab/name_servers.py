@@ -329,6 +329,8 @@ class Unbound(Server):
   local-zone: "test." nodefault
   module-config: "{modules}"
   ede: yes
+  # No test waits until it has forgotten that there were no records.
+  cache-max-negative-ttl: 1
 remote-control:
   control-enable: no
 """
