@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from certbot_pinkeep.core.zone_observations import OwnerObservation
+from certbot_pinkeep.core.zone_observations import OwnerObservation, Records
 from dane.world import FIRST, HOST, NEW, OLD, SECOND, TTL, World, example, line
 from lab.name_servers import Zone
 
 BOTH = frozenset({OLD, NEW})
 ZONE = example(line(OLD), line(NEW))
+NONE: Records = frozenset()
 STALE = example(line(OLD))
 
 
@@ -112,6 +113,14 @@ def raised(world: World) -> None:
     world.open(ZONE, ds=[zone.ds])
 
 
+def deleted(world: World) -> None:
+    """Somebody deleted the records."""
+    zone = Signed(world)
+    for address in (FIRST, SECOND):
+        world.serve(address, (ZONE, zone.file(example())))
+    world.open(ZONE, ds=[zone.ds])
+
+
 def undelegated(world: World) -> None:
     """The zone itself names a third name server, which does not run; the zone above does not."""
     servers = {**ZONE.servers, "ns3.example.test": ["127.0.1.3"]}
@@ -173,6 +182,7 @@ FAULTS: list[tuple[Callable[[World], None], dict[str, object]]] = [
     (unsigned, {"valid": (False, False, "the zone is not signed"), "lasts": False}),
     (credulous, {"valid": (True, None, CREDULOUS)}),
     (raised, {"ttl": 604800, "serials": {1, 2}}),
+    (deleted, {"sets": {NONE}, "ttl": 60, "resolver": NONE}),
     (undelegated, {"errors": NO_THIRD}),
     (forgotten, {"errors": NO_THIRD}),
 ]
