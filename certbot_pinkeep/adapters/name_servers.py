@@ -3,7 +3,8 @@
 The rules:
 
 * Each address is asked eight times for each name: several processes may stand behind one address, and one of
-  them may be stale. All that was shown counts, and an error counts if it was seen once.
+  them may be stale. If it shows several serials, it is asked four times as often. All that was shown counts,
+  and an error counts if it was seen once.
 * An alias (CNAME) is followed, in the zone that it leads to. The name servers of all zones on the way count.
 * A time to live (TTL) is the largest that was shown on the way. The one in a signature counts as well.
 * Of several signatures of one set of records, the last to end counts; of several sets, the first.
@@ -37,7 +38,7 @@ from certbot_pinkeep.core.zone_observations import (
     Security,
 )
 
-LOOKS = 8
+LOOKS, MANY_LOOKS = 8, 32
 #: So many aliases are followed, one after the other.
 _ALIASES = 8
 _TLSA, _SOA, _DNSKEY = dns.rdatatype.TLSA, dns.rdatatype.SOA, dns.rdatatype.DNSKEY
@@ -101,6 +102,7 @@ class _Looks:
 
     def _ask(self, names: Iterable[Name]) -> None:
         wanted: list[tuple[Name, RdataType, str, int]] = []
+        names = tuple(names)
         for name in names:
             zone = self.zones.of(name)
             for address in zone.answering():
@@ -108,6 +110,16 @@ class _Looks:
                 if (zone.name, _SOA, address) not in self._replies:
                     wanted += [(zone.name, _SOA, address, number) for number in range(LOOKS)]
                     wanted += [(zone.name, _DNSKEY, address, 0)]
+        self._ask_all(wanted)
+        self._ask_all(
+            (name, _TLSA, address, number)
+            for name in names
+            for address in self.zones.of(name).answering()
+            if len(self.serials(self.zones.of(name), address)) > 1
+            for number in range(LOOKS, MANY_LOOKS)
+        )
+
+    def _ask_all(self, wanted: Iterable[tuple[Name, RdataType, str, int]]) -> None:
         replies = self._session.all(wanted, lambda one: self._session.ask(*one[:3]))
         for (name, kind, address, _), reply in replies.items():
             self._replies.setdefault((name, kind, address), []).append(reply)
@@ -115,6 +127,17 @@ class _Looks:
     def replies(self, name: Name, kind: RdataType, address: str) -> list[Reply]:
         """Return the answers of one name server."""
         return self._replies.get((name, kind, address), [])
+
+    def serials(self, zone: Zone, address: str) -> set[int]:
+        """Return the serials of a zone that one name server showed."""
+        return {
+            one.serial
+            for reply in self.replies(zone.name, _SOA, address)
+            if reply.message
+            for rrset in reply.message.answer
+            if rrset.rdtype == _SOA and rrset.name == zone.name
+            for one in rrset
+        }
 
     def aliases(self, name: Name) -> list[Name]:
         """Return where name servers said that an alias at a name leads to, sorted."""
@@ -146,7 +169,7 @@ class _Seen:
             keys = looks.replies(zone.name, _DNSKEY, server.address)
             told = replace(
                 server,
-                serial=_oldest(_serials(serials, zone.name)),
+                serial=_oldest(looks.serials(zone, server.address)),
                 error=server.error or _error(replies, zone) or _error([*serials, *keys], zone),
             )
             self.servers.append(told)
@@ -283,17 +306,6 @@ def _ends(message: Message) -> list[datetime]:
         datetime.fromtimestamp(max(one.expiration for one in rrset), timezone.utc)
         for rrset in (*message.answer, *message.authority)
         if rrset.rdtype == dns.rdatatype.RRSIG
-    ]
-
-
-def _serials(replies: Iterable[Reply], apex: Name) -> list[int]:
-    return [
-        one.serial
-        for reply in replies
-        if reply.message
-        for rrset in reply.message.answer
-        if rrset.rdtype == _SOA and rrset.name == apex
-        for one in rrset
     ]
 
 

@@ -521,7 +521,8 @@ BREAKS = (
     *_of(
         "adapters/name_servers",
         "name_servers",
-        ("LOOKS = 8", "LOOKS = 1"),
+        ("LOOKS, MANY_LOOKS = 8, 32", "LOOKS, MANY_LOOKS = 1, 32"),
+        ("LOOKS, MANY_LOOKS = 8, 32", "LOOKS, MANY_LOOKS = 8, 8"),
         ("return sorted(alias for alias in found if alias)", "return []"),
         ("max(one.ttl, self.ttl, largest.get(key, 0))", "one.ttl"),
         ("ttl = max([rrset.ttl, *original])", "ttl = rrset.ttl"),

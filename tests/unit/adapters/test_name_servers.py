@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
 import sys
 import threading
@@ -73,14 +74,13 @@ def disclaim(lines: list[str]) -> Way:
     return answer
 
 
-def once(way: Way, kind: str) -> Way:
-    """Behave so at one question of a kind only."""
-    left = [kind]
+def once(way: Way, kind: str, after: int = 0) -> Way:
+    """Behave so at one question of a kind only, after so many others."""
+    numbers = itertools.count()
 
     def answer(question: Message) -> Message | None:
-        if left and question.question[0].rdtype == dns.rdatatype.from_text(kind):
-            return way(question) if left.pop() else None
-        return None
+        its = question.question[0].rdtype == dns.rdatatype.from_text(kind)
+        return way(question) if its and next(numbers) == after else None
 
     return answer
 
@@ -217,6 +217,20 @@ def test_g13_a_look_that_shows_other_records_counts(network: Network) -> None:
     other = [*ZONE[:-1], f"{PORT.owner} 900 TLSA {NEW}"]
     network.ways[SECOND] = once(lambda question: answered(question, other), "TLSA")
     assert dict(look().sets) == {frozenset({OLD}): 300, frozenset({NEW}): 900}
+
+
+def test_g13_an_address_that_shows_several_serials_is_asked_more_often(network: Network) -> None:
+    """Several processes stand behind it, of which one is stale: it is looked for."""
+    old = [ZONE[0].replace(" 7 ", " 6 "), *ZONE[1:-1], f"{PORT.owner} 900 TLSA {NEW}"]
+
+    def stale(question: Message) -> Message:
+        return answered(question, old)
+
+    ways = (once(stale, "SOA"), once(stale, "TLSA", 30))
+    network.ways[SECOND] = lambda one: ways[0](one) or ways[1](one)
+    seen = look()
+    assert dict(seen.sets) == {frozenset({OLD}): 300, frozenset({NEW}): 900}
+    assert [one.serial for one in seen.servers] == [7, 6]
 
 
 def test_g13_the_largest_ttl_on_the_way_counts(network: Network) -> None:
