@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from world import World
+from one_site import OneSite
 
 from certbot_pinkeep.adapters import revocation
 
@@ -37,7 +37,7 @@ class Calm(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="pinkeep-world-", dir=MEMORY))
-        self.world = World(self.folder)
+        self.world = OneSite(self.folder)
 
     def teardown(self) -> None:
         """Forget this world."""
@@ -45,8 +45,8 @@ class Calm(RuleBasedStateMachine):
 
     @initialize(max_age=MAX_AGES, backups=st.integers(1, 3), days=DAYS)
     def the_site_is_pinned(self, max_age: int, backups: int, days: int | None) -> None:
-        self.world.options = replace(
-            self.world.options, max_age=max_age, backup_keys=backups, rollover_days=days
+        self.world.chosen = replace(
+            self.world.chosen, max_age=max_age, backup_keys=backups, rollover_days=days
         )
         self.world.run()
 
@@ -72,8 +72,8 @@ class Calm(RuleBasedStateMachine):
     def the_admin_changes_options(
         self, max_age: int, backups: int, report_only: bool, subdomains: bool, days: int | None
     ) -> None:
-        self.world.options = replace(
-            self.world.options,
+        self.world.chosen = replace(
+            self.world.chosen,
             max_age=max_age,
             backup_keys=backups,
             report_only=report_only,

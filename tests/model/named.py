@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from machines import BARE, WWW, Machine
-from world import World
+from many_sites import BARE, WWW, ManySites
+from one_site import OneSite
 
 from certbot_pinkeep.adapters import revocation
 
@@ -19,12 +19,12 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 SIXTY_DAYS = 60 * 86400
 
 
-def _pinned(world: World, max_age: int, backups: int = 1, days: int | None = 0) -> None:
-    world.options = replace(world.options, max_age=max_age, backup_keys=backups, rollover_days=days)
+def _pinned(world: OneSite, max_age: int, backups: int = 1, days: int | None = 0) -> None:
+    world.chosen = replace(world.chosen, max_age=max_age, backup_keys=backups, rollover_days=days)
     world.run()
 
 
-def _forced_over_an_app(world: World) -> None:
+def _forced_over_an_app(world: OneSite) -> None:
     _pinned(world, max_age=0, backups=1, days=0)
     world.release(days=20)
     world.renew()
@@ -32,7 +32,7 @@ def _forced_over_an_app(world: World) -> None:
     world.renew()
 
 
-def an_app_is_used_for_longer_than_was_announced(world: World) -> None:
+def an_app_is_used_for_longer_than_was_announced(world: OneSite) -> None:
     """A rollover was forced over an app, which then is used for longer."""
     _forced_over_an_app(world)
     world.extend(0, days=400)
@@ -40,7 +40,7 @@ def an_app_is_used_for_longer_than_was_announced(world: World) -> None:
     world.run()
 
 
-def a_backup_that_was_never_published_is_forced(world: World) -> None:
+def a_backup_that_was_never_published_is_forced(world: OneSite) -> None:
     """A lost backup was replaced, and certbot was killed before it published the new one."""
     _pinned(world, max_age=60 * 86400, backups=1, days=0)
     world.lose_key(1)
@@ -53,7 +53,7 @@ def a_backup_that_was_never_published_is_forced(world: World) -> None:
 
 
 #: By their names.
-NAMED: dict[str, Callable[[World], None]] = {
+NAMED: dict[str, Callable[[OneSite], None]] = {
     history.__name__: history
     for history in (
         an_app_is_used_for_longer_than_was_announced,
@@ -65,18 +65,18 @@ NAMED: dict[str, Callable[[World], None]] = {
 # What finds a broken rule
 
 
-def two_renewals(world: World) -> None:
+def two_renewals(world: OneSite) -> None:
     """The backup that the first renewal stages is not known to those who came before."""
     _pinned(world, max_age=3600)
     world.renew()
     world.renew()
 
 
-def a_key_older_than_its_pin(world: World) -> None:
+def a_key_older_than_its_pin(world: OneSite) -> None:
     """Apache loads the pin of a backup two days after its file was made."""
     _pinned(world, max_age=86400)
     world.reload_works = False
-    world.options = replace(world.options, backup_keys=2)
+    world.chosen = replace(world.chosen, backup_keys=2)
     world.run()
     world.passes(2 * DAY)
     world.reload_works = True
@@ -84,7 +84,7 @@ def a_key_older_than_its_pin(world: World) -> None:
     world.renew()
 
 
-def a_shorter_max_age(world: World) -> None:
+def a_shorter_max_age(world: OneSite) -> None:
     """What was served before still binds for as long as its own max-age."""
     _pinned(world, max_age=SIXTY_DAYS)
     world.renew()
@@ -92,7 +92,7 @@ def a_shorter_max_age(world: World) -> None:
     world.renew()
 
 
-def a_failed_reload(world: World) -> None:
+def a_failed_reload(world: OneSite) -> None:
     """What was served goes on binding while Apache cannot be reloaded."""
     _pinned(world, max_age=86400)
     world.reload_works = False
@@ -103,7 +103,7 @@ def a_failed_reload(world: World) -> None:
     world.renew()
 
 
-def an_app_with_older_pins(world: World) -> None:
+def an_app_with_older_pins(world: OneSite) -> None:
     """An app carries pins for longer than any header binds."""
     _pinned(world, max_age=0)
     world.release(days=20)
@@ -111,7 +111,7 @@ def an_app_with_older_pins(world: World) -> None:
     world.renew()
 
 
-def every_record_is_lost(world: World) -> None:
+def every_record_is_lost(world: OneSite) -> None:
     """Keyring file and shadow are lost; what was served before is unknown."""
     _pinned(world, max_age=SIXTY_DAYS)
     world.renew()
@@ -119,7 +119,7 @@ def every_record_is_lost(world: World) -> None:
     world.renew()
 
 
-def a_clock_that_was_ahead(world: World) -> None:
+def a_clock_that_was_ahead(world: OneSite) -> None:
     """A run at a wrong time does not let what was served run out."""
     _pinned(world, max_age=SIXTY_DAYS)
     world.renew()
@@ -129,7 +129,7 @@ def a_clock_that_was_ahead(world: World) -> None:
     world.renew()
 
 
-def an_older_file_is_put_back(world: World) -> None:
+def an_older_file_is_put_back(world: OneSite) -> None:
     """The file of before a longer max-age comes back, and says that less binds."""
     _pinned(world, max_age=3600)
     world.back_up()
@@ -140,7 +140,7 @@ def an_older_file_is_put_back(world: World) -> None:
     world.renew()
 
 
-def a_key_is_compromised_elsewhere(world: World) -> None:
+def a_key_is_compromised_elsewhere(world: OneSite) -> None:
     """The CA says so while no backup is safe."""
     _pinned(world, max_age=3600)
     world.renew()
@@ -148,7 +148,7 @@ def a_key_is_compromised_elsewhere(world: World) -> None:
     world.renew()
 
 
-def a_safe_rollover(world: World) -> None:
+def a_safe_rollover(world: OneSite) -> None:
     """Everybody knows the backup, and the key is due."""
     _pinned(world, max_age=3600)
     world.renew()
@@ -157,13 +157,13 @@ def a_safe_rollover(world: World) -> None:
 # What finds a broken rule of sharing
 
 
-def _drawn(machine: Machine, lineage: str, keyring: str, *, renewed: bool = False) -> None:
+def _drawn(machine: ManySites, lineage: str, keyring: str, *, renewed: bool = False) -> None:
     machine.settings.setdefault(keyring, {"rollover-days": "0"})
     machine.sites[lineage].keyring = keyring
     machine.round([lineage], {lineage} if renewed else set())
 
 
-def a_lineage_moves(machine: Machine) -> None:
+def a_lineage_moves(machine: ManySites) -> None:
     """Its clients hold the pins of the keyring that it comes from, which lack the key of the others."""
     _drawn(machine, BARE, "two")
     _drawn(machine, WWW, "one")
@@ -172,7 +172,7 @@ def a_lineage_moves(machine: Machine) -> None:
     machine.new("another", WWW, "ecdsa", "two", expressly=False)
 
 
-def a_second_keyring_for_a_host(machine: Machine) -> None:
+def a_second_keyring_for_a_host(machine: ManySites) -> None:
     """A new certificate for a pinned host is told another keyring."""
     _drawn(machine, WWW, "one")
     machine.new("another", WWW, "ecdsa", "two", expressly=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from histories import DAY, HOUR, MEMORY, SPANS
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from machines import API, BARE, OTHER_TYPE, TWIN, WWW, Machine
+from many_sites import API, BARE, OTHER_TYPE, TWIN, WWW, ManySites
 
 from certbot_pinkeep.adapters import revocation
 from certbot_pinkeep.core.kinds import KeyType
@@ -29,7 +29,7 @@ class Shared(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="pinkeep-sites-", dir=MEMORY))
-        self.machine = Machine(self.folder)
+        self.machine = ManySites(self.folder)
 
     def teardown(self) -> None:
         """Forget this world."""

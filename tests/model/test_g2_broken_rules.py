@@ -18,9 +18,9 @@ import pytest
 from histories import Calm, Carried, Lost, LostForGood, Mistimed, Revoked, run
 from hypothesis import Phase
 from hypothesis.stateful import RuleBasedStateMachine
-from machines import Machine
+from many_sites import ManySites
+from one_site import OneSite
 from shared_histories import Shared
-from world import BEGIN, World
 
 from certbot_pinkeep.core import rollover
 from certbot_pinkeep.core.errors import NotSafe
@@ -29,6 +29,7 @@ from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.rollover import Safety
 from certbot_pinkeep.storage import store
 from certbot_pinkeep.workflow import move
+from simulated.world import BEGIN
 
 #: Histories: no rule has ever taken more.
 ENOUGH = 20000
@@ -123,7 +124,7 @@ class Broken(NamedTuple):
     history: Callable[[Any], None]
     kind: type[RuleBasedStateMachine]
     found: str = "is held until"
-    world: Callable[[Path], Any] = World
+    world: Callable[[Path], Any] = OneSite
 
 
 RULES = {
@@ -162,15 +163,15 @@ RULES = {
     ),
     "nothing is inherited": Broken(
         *(Ledger, "inherit", nothing_is_inherited, named.a_lineage_moves, Shared),
-        world=Machine,
+        world=ManySites,
     ),
     "a lineage follows at once": Broken(
         *(rollover, "_ready_to_follow", at_once, named.a_lineage_moves, Shared),
-        world=Machine,
+        world=ManySites,
     ),
     "no other keyring is asked": Broken(
         *(move, "pinned_host", nowhere, named.a_second_keyring_for_a_host, Shared),
-        *("the header lacks the key of another", Machine),
+        *("the header lacks the key of another", ManySites),
     ),
 }
 

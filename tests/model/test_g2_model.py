@@ -18,7 +18,7 @@ from histories import (
     run,
 )
 from named import NAMED
-from world import World
+from one_site import OneSite
 
 KINDS = [Calm, Revoked, Carried, Late, Killed, Lost, LostForGood, Mistimed, *[Histories] * 5]
 
@@ -38,4 +38,4 @@ def test_g2_g3_no_history_locks_anybody_out(
 @pytest.mark.parametrize("name", NAMED)
 def test_g2_g3_a_history_that_once_failed_locks_nobody_out(name: str, tmp_path: Path) -> None:
     """What a long run found stays found."""
-    NAMED[name](World(tmp_path))
+    NAMED[name](OneSite(tmp_path))

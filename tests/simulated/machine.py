@@ -61,6 +61,11 @@ def _run(words: Sequence[str]) -> str | None:
     return failed if status else None
 
 
+def register(words: tuple[str, ...], does: Callable[[], tuple[int, str]]) -> None:
+    """Have a command do something that needs no process: it gives an exit code, and what it says."""
+    _COMMANDS[words[0]] = does
+
+
 setattr(apache, "_run", _run)  # noqa: B010 - for good, in this process
 
 
@@ -83,9 +88,9 @@ class FakeApache:
         self.reload = self._command("reload", self._reload)
 
     def _command(self, name: str, does: Callable[[], tuple[int, str]]) -> tuple[str, ...]:
-        (program,) = self.script(name, "exit 70")
-        _COMMANDS[program] = does
-        return (program,)
+        words = self.script(name, "exit 70")
+        register(words, does)
+        return words
 
     def _test(self) -> tuple[int, str]:
         broken = "broken" in self.config.read_text() or self.refuses()
@@ -113,8 +118,8 @@ class FakeApache:
         self.config.write_text("ServerName localhost\n")
 
 
-class Machine:
-    """Lineages as certbot leaves them, one Apache, and a keeper for each run.
+class Lineages:
+    """Lineages as certbot leaves them, an Apache, and a workspace for each run.
 
     :ivar installer: what certbot's renewal files name
     """
@@ -194,6 +199,43 @@ class Machine:
         }
         return options.parse(given, keyring)
 
+    def state(self, keyring: str) -> State:
+        """What a keyring file says."""
+        state = self.keeper.store.load(keyring)
+        assert state is not None, f"there is no keyring {keyring}"
+        return state
+
+    def store_text(self, keyring: str) -> str:
+        """The keyring file."""
+        return Path(self.keeper.store.path(keyring)).read_text()
+
+    def role(self, keyring: str, pin: str) -> str | None:
+        """A key's role."""
+        key = self.state(keyring).keyring.key(pin)
+        return key.role if key else None
+
+    def members(self, keyring: str) -> dict[str, str]:
+        """The pins of the lineages' keys as the keyring has them."""
+        return {m.lineage: m.pin for m in self.state(keyring).keyring.members}
+
+    def snippet(self, keyring: str) -> Path:
+        """Where a keyring is published."""
+        return self.config / "pinkeep" / "apache" / f"{keyring}.conf"
+
+    def published(self, keyring: str) -> Policy:
+        """What a keyring publishes."""
+        found = apache.read_policy(self.snippet(keyring).read_text())
+        assert found is not None, "the snippet cannot be read"
+        return found
+
+    def max_age(self) -> int:
+        """How long the pins bind where nothing else is said."""
+        return SIXTY_DAYS
+
+
+class Machine(Lineages):
+    """Lineages, and what is done with them at any time that a test names."""
+
     def keep(
         self, name: str, keyring: str, now: datetime = NOW, pinned: bool = False, **values: object
     ) -> Report:
@@ -231,39 +273,6 @@ class Machine:
         pin = self.issue(name, handed.key_pem if handed else None, names)
         self.keep(name, keyring, now)
         return pin
-
-    def state(self, keyring: str) -> State:
-        """What a keyring file says."""
-        state = self.keeper.store.load(keyring)
-        assert state is not None, f"there is no keyring {keyring}"
-        return state
-
-    def store_text(self, keyring: str) -> str:
-        """The keyring file."""
-        return Path(self.keeper.store.path(keyring)).read_text()
-
-    def role(self, keyring: str, pin: str) -> str | None:
-        """A key's role."""
-        key = self.state(keyring).keyring.key(pin)
-        return key.role if key else None
-
-    def members(self, keyring: str) -> dict[str, str]:
-        """The pins of the lineages' keys as the keyring has them."""
-        return {m.lineage: m.pin for m in self.state(keyring).keyring.members}
-
-    def snippet(self, keyring: str) -> Path:
-        """Where a keyring is published."""
-        return self.config / "pinkeep" / "apache" / f"{keyring}.conf"
-
-    def published(self, keyring: str) -> Policy:
-        """What a keyring publishes."""
-        found = apache.read_policy(self.snippet(keyring).read_text())
-        assert found is not None, "the snippet cannot be read"
-        return found
-
-    def max_age(self) -> int:
-        """How long the pins bind where nothing else is said."""
-        return SIXTY_DAYS
 
 
 class Site:
@@ -345,12 +354,12 @@ class Site:
             report_only=report_only,
             snippet_dir=snippet_dir,
             configtest=self.apache.configtest if configtest is None else configtest,
-            reload=(self._reload,) if reload is None else reload,
+            reload=self._reload if reload is None else reload,
         )
 
     @property
-    def _reload(self) -> tuple[str, ...]:
-        return () if self.by_hand else self.apache.reload
+    def _reload(self) -> tuple[tuple[str, ...], ...]:
+        return () if self.by_hand else (self.apache.reload,)
 
     def keep(
         self,

@@ -1,42 +1,32 @@
 """A world of several lineages that share keyrings, behind one Apache.
 
-The clients: whoever visits a host at a moment notes the policy that Apache sends there, and comes
-back to that host, or with includeSubDomains to one below it, at any later moment, with either type
-of key where both are served.
-
 RSA keys are slow to make, and nothing here looks into a key: those on P-384 stand for them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from world import _READ, _STEPS, BEGIN, Killed, Killer, LockedOut, issuer, numbered_keys
 
-from certbot_pinkeep.adapters import lineage, revocation
-from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.carriers import apache, running
-from certbot_pinkeep.core import hostnames, options
+from certbot_pinkeep.adapters import revocation
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import Compromised, PinkeepError
 from certbot_pinkeep.core.kinds import KeyKind, KeyType
 from certbot_pinkeep.core.pem import kind_of
 from certbot_pinkeep.core.policy import Policy
-from certbot_pinkeep.storage import keyring_file, keys_and_csrs
 from certbot_pinkeep.workflow import releases, requests
 from simulated.keeper import Keeper
+from simulated.world import Served, World
 
 BARE, WWW, API = "pin.test", "www.pin.test", "api.pin.test"
 #: Two more lineages for WWW.
@@ -55,52 +45,26 @@ _KIND_OF_IN = [
 
 
 @dataclass
-class Site:
+class Lineage:
     """A lineage: its host, the type of its keys, and the keyring that it is told to draw on."""
 
     host: str
     key_type: KeyType
     keyring: str | None = None
-    version: int = 0
 
 
-@dataclass(frozen=True)
-class Served:
-    """What Apache serves for a lineage until it is reloaded."""
-
-    host: str
-    pin: str
-    policy: Policy | None
-
-
-@dataclass
-class Settings:
-    """What the admin set for a keyring."""
-
-    values: dict[str, object] = field(default_factory=dict)
-
-
-class Machine:
+class ManySites(World):
     """One machine, its lineages, and everybody who ever visited one of their hosts."""
 
     def __init__(self, folder: Path) -> None:
-        self.config, self.work = folder / "config", folder / "work"
-        for path in (self.work, *(self.config / part for part in ("live", "archive", "renewal"))):
-            path.mkdir(parents=True)
-        self.time = BEGIN
-        self.killer = Killer(None)
-        self.kill_after: int | None = None
-        self.answer = revocation.Answer(None)
-        self.compromised: set[str] = set()
-        self.sites: dict[str, Site] = {}
+        super().__init__(folder)
+        self.sites: dict[str, Lineage] = {}
         self.settings: dict[str, dict[str, object]] = {}
         #: Which keyring's snippet the virtual host of a host includes.
         self.included: dict[str, str] = {}
-        self.apache: dict[str, Served] = {}
-        self.held: dict[tuple[Policy, str], datetime] = {}
         #: What apps carry: by which keyring it was built, and its label.
         self.apps: dict[Policy, tuple[str, str]] = {}
-        make = numbered_keys()
+        make = self.make_key
         self.make_key: Callable[[KeyKind], bytes] = lambda kind: make(
             KeyKind("ecdsa", "secp384r1") if kind.key_type == "rsa" else kind
         )
@@ -112,36 +76,15 @@ class Machine:
                 (TWIN, WWW, "ecdsa"),
                 (OTHER_TYPE, WWW, "rsa"),
             ):
-                self.sites[name] = Site(host, key_type)  # type: ignore[arg-type]
-                self._issue(name, self.make_key(KINDS[self.sites[name].key_type]))
+                self.sites[name] = Lineage(host, key_type)  # type: ignore[arg-type]
+                self.issue(name, self.make_key(KINDS[self.sites[name].key_type]), (host,))
             self.reload()
-
-    @property
-    def keeper(self) -> Keeper:
-        """A new one, as every run has."""
-        return Keeper(str(self.config), str(self.work))
-
-    def look(self, name: str) -> Live:
-        """What is live."""
-        live = self.config / "live" / name
-        return lineage.look(
-            name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple=False
-        )
-
-    def snippet(self, keyring: str) -> Path:
-        """Where a keyring is published."""
-        return self.config / "pinkeep" / "apache" / f"{keyring}.conf"
 
     # What happens
 
-    def passes(self, time: timedelta) -> None:
-        """Time passes; clients visit all the while."""
-        self.time += time
-        self._visits()
-
     def round(self, names: list[str], renewed: set[str]) -> None:
         """``certbot renew`` over some lineages, of which some are due; published once, at its end."""
-        with self._process():
+        with self.process():
             keeper = self.keeper
             for name in names:
                 with contextlib.suppress(PinkeepError):
@@ -157,15 +100,14 @@ class Machine:
         if host not in self.included and any(site.host == host for site in self.sites.values()):
             return
         kind = KINDS[key_type]
-        with self._process():
+        with self.process():
             keeper = self.keeper
             handed = keeper.handover_new(
                 name, keyring, key_type, [host], False, self.time, kind=kind if expressly else None
             )
             key = handed.key_pem if handed else self.make_key(kind)
-            with self.killer.asleep():
-                self.sites[name] = Site(host, _type_of(key), keyring)
-                self._issue(name, key)
+            self.sites[name] = Lineage(host, _type_of(key), keyring)
+            self.issue(name, key, (host,))
             self._enrol(keeper, name)
             keeper.publish(keyring, self.time)
         self._include()
@@ -176,20 +118,18 @@ class Machine:
         if all(site.host != host for site in self.sites.values()):
             self.included.pop(host, None)
         self.reload()
-        for part in ("live", "archive"):
-            shutil.rmtree(self.config / part / name)
-        (self.config / "renewal" / f"{name}.conf").unlink()
+        super().delete(name)
 
     def ask(self, keyring: str, when_safe: bool, compromised: bool) -> None:
         """``certbot-pinkeep rollover``."""
-        with self._process():
+        with self.process():
             requests.ask(
                 self.keeper, keyring, self.time, when_safe=when_safe, compromised=compromised
             )
 
     def revoke(self, name: str, compromised: bool) -> None:
         """``certbot revoke``."""
-        with self._process():
+        with self.process():
             pin = self.look(name).pin
             requests.note_revoked(self.keeper, pin, self.time, compromised=compromised)
 
@@ -206,7 +146,7 @@ class Machine:
         for member in members:
             if member.lineage in live and not member.transferred:
                 self.included[self.sites[member.lineage].host] = keyring
-        with self._process():
+        with self.process():
             self.reload()
             requests.confirm(self.keeper, keyring, self.time)
 
@@ -222,7 +162,7 @@ class Machine:
         used for longer."""
         until = self.time + timedelta(days=days)
         known = [app for app, name in self.apps.items() if name == (keyring, label)]
-        with self._process():
+        with self.process():
             if known:
                 releases.extend(
                     self.keeper, releases.Wanted(keyring, "app", label, until), self.time
@@ -243,44 +183,17 @@ class Machine:
         for app, name in self.apps.items():
             if name == (keyring, label):
                 self.held = {one: until for one, until in self.held.items() if one[0] != app}
-        with self._process():
+        with self.process():
             releases.end(self.keeper, releases.Wanted(keyring, "app", label), self.time)
 
-    def reload(self) -> None:
-        """Apache is reloaded; without pinkeep's doing it is not told."""
-        self.apache = {
+    def serves(self) -> dict[str, Served]:
+        """What Apache would serve if it was reloaded now."""
+        return {
             name: Served(site.host, self.look(name).pin, self._sent(site.host))
             for name, site in self.sites.items()
         }
-        self._visits()
-
-    # What must hold
-
-    def check(self) -> None:
-        """No client is locked out; what is served is sound.
-
-        :raises LockedOut: when one is
-        """
-        for name, served in self.apache.items():
-            policy = served.policy
-            if policy is not None and policy.binding:
-                assert served.pin in policy.pins, f"the header lacks the key of {name}"
-                assert len(policy.pins) >= 2, "a header without a backup"
-            for (held, host), until in self.held.items():
-                bound = hostnames.covers(host, served.host, subdomains=held.include_subdomains)
-                if bound and served.pin not in held.pins and self.time < until:
-                    what = f"{held} of {host} is held until {until}"
-                    raise LockedOut(f"{name} serves {served.pin}, {what}")
 
     # How it happens
-
-    def _visits(self) -> None:
-        for served in self.apache.values():
-            policy = served.policy
-            if policy is not None and policy.binding:
-                self.held[policy, served.host] = self.time + policy.binding
-        self.check()
-        self.held = {held: until for held, until in self.held.items() if until > self.time}
 
     def _sent(self, host: str) -> Policy | None:
         keyring = self.included.get(host)
@@ -301,18 +214,20 @@ class Machine:
     def _enrol(self, keeper: Keeper, name: str) -> None:
         site = self.sites[name]
         keyring = site.keyring or name
-        given = {"configtest-command": "configtest", "reload-command": "reload"}
-        values = {**given, **self.settings.get(keyring, {}), "keyring": keyring}
+        values = {
+            key.replace("-", "_"): value for key, value in self.settings.get(keyring, {}).items()
+        }
         keeper.enrol(
             self.look(name),
-            options.parse(values, name),
+            self.options(keyring, **values),
             self.time,
             pinned_before=keeper.store.keyring_of(name) is not None,
         )
 
     def _renew(self, keeper: Keeper, name: str) -> None:
         """A renewal. Only a compromised key may lose it, and that is never handed over."""
-        self._look_for_compromised(keeper)
+        for known in keeper.store.names():
+            self.look_for_compromised(known)
         live, site = self.look(name), self.sites[name]
         keyring = site.keyring or name
         gone = self.compromised | ({live.pin} if self.answer.compromised else set())
@@ -324,64 +239,21 @@ class Machine:
             assert gone and isinstance(error, Compromised), f"the renewal is lost: {error}"
             raise
         assert handed.pin not in gone, "a compromised key is handed over"
-        with self.killer.asleep():
-            self._issue(name, handed.key_pem)
+        self.issue(name, handed.key_pem, (site.host,))
         self.answer = revocation.Answer(None)
-
-    def _look_for_compromised(self, keeper: Keeper) -> None:
-        for name in keeper.store.names():
-            for state in keeper.store.known(name):
-                keys = state.keyring.keys
-                self.compromised |= {key.pin for key in keys if key.role == "compromised"}
-
-    def _issue(self, name: str, key_pem: bytes) -> None:
-        site = self.sites[name]
-        site.version += 1
-        live, archive = (self.config / part / name for part in ("live", "archive"))
-        contents = {"cert": _certificate(key_pem, site.host, self.time), "privkey": key_pem}
-        for kind, content in contents.items():
-            live.mkdir(exist_ok=True)
-            archive.mkdir(exist_ok=True)
-            (archive / f"{kind}{site.version}.pem").write_bytes(content)
-            link = live / f"{kind}.pem"
-            link.unlink(missing_ok=True)
-            link.symlink_to(f"../../archive/{name}/{kind}{site.version}.pem")
-        (self.config / "renewal" / f"{name}.conf").write_text("[renewalparams]\n")
 
     @contextlib.contextmanager
     def _patched(self) -> Iterator[None]:
         with contextlib.ExitStack() as patches:
             for module in _KIND_OF_IN:
                 patches.enter_context(mock.patch.object(module, "kind_of", _kind_of))
-            patches.enter_context(mock.patch.object(keyring_file, "read", _READ))
             yield
 
     @contextlib.contextmanager
-    def _process(self) -> Iterator[None]:
-        """A process: it may refuse with an error, and be killed."""
-        killer = self.killer = Killer(self.kill_after)
-        self.kill_after = None
-        with contextlib.ExitStack() as patches:
-            for step in _STEPS:
-                patches.enter_context(mock.patch.object(os, step, killer.counted(step)))
-            patches.enter_context(self._patched())
-            patches.enter_context(mock.patch.object(keys_and_csrs, "make_key", self.make_key))
-            patches.enter_context(mock.patch.object(os, "fsync", lambda descriptor: None))
-            patches.enter_context(mock.patch.object(apache, "_run", partial(self._command, killer)))
-            patches.enter_context(mock.patch.object(apache, "_which", lambda program: program))
-            patches.enter_context(mock.patch.object(running, "ask", lambda words: (0, "")))
-            patches.enter_context(mock.patch.object(revocation, "look", lambda *_: self.answer))
-            patches.enter_context(mock.patch("time.monotonic", lambda: self.time.timestamp()))
-            with contextlib.suppress(Killed, PinkeepError):
-                yield
-        with self._patched():
-            self.check()
-
-    def _command(self, killer: Killer, words: tuple[str, ...]) -> str | None:
-        self.passes(timedelta(seconds=7))  # all the while the old configuration is served
-        if words[0] == "reload":
-            self.reload()
-        return None
+    def process(self) -> Iterator[None]:
+        """A process, in which keys on P-384 are RSA keys."""
+        with self._patched(), super().process():
+            yield
 
 
 def _kind_of(key: Any) -> KeyKind:
@@ -393,23 +265,3 @@ def _type_of(key_pem: bytes) -> KeyType:
     public = serialization.load_pem_private_key(key_pem, None).public_key()
     assert isinstance(public, ec.EllipticCurvePublicKey)
     return "rsa" if public.curve.name == "secp384r1" else "ecdsa"
-
-
-@lru_cache(maxsize=4096)
-def _certificate(key_pem: bytes, host: str, begin: datetime) -> bytes:
-    """A certificate in PEM for a key."""
-    key = serialization.load_pem_private_key(key_pem, None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin.replace(tzinfo=None))
-        .not_valid_after((begin + timedelta(days=90)).replace(tzinfo=None))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .sign(issuer(), hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
