@@ -71,7 +71,7 @@ def wanted(kind: Kind, config_dir: str) -> list[Entry]:
     if not path:
         raise PinkeepError(
             f"pinkeep does not know which folder {kind.title} reads its configuration from.",
-            f"Add this line to the configuration of {kind.title}, and reload it: {line.strip()}",
+            by_hand(kind, config_dir),
         )
     _check(path, line)
     if not debian:
@@ -109,6 +109,12 @@ def kept(kind: Kind) -> str:
             f"Apache's module headers stays enabled, because {user} sets headers." if user else ""
         )
     return ""
+
+
+def by_hand(kind: Kind, config_dir: str) -> str:
+    """Tell what an admin does if setup cannot make the server include the snippets."""
+    line = _line(kind, config_dir).strip()
+    return f"Add this line to the configuration of {kind.title}, and reload {kind.title}: {line}"
 
 
 def is_here(kind: Kind) -> bool:

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from certbot_pinkeep.adapters import clock
-from certbot_pinkeep.carriers import layout, snippets
+from certbot_pinkeep.carriers import layout, servers, snippets
 from certbot_pinkeep.carriers.servers import KINDS
 from certbot_pinkeep.cli import context
 from certbot_pinkeep.core import earlier, explain_hosts, text
@@ -45,7 +45,8 @@ def told(
         return []
     title, policy = report.server.title, current.policy
     if report.stopped:
-        return [f"{title} does not run. It sends the pins when you start it."]
+        told = f"{title} does not run. It sends the pins when you start it."
+        return [told, *_beside(report)]
     if report.pending:
         confirm = text.command(f"certbot-pinkeep confirm {report.keyring}")
         reload = text.joined(f"Reload {title} yourself, and record that.", confirm)
@@ -66,7 +67,17 @@ def told(
         causes = not_sending(config.config_dir, workspace, state, shown)
         ready = layout.is_set_up(KINDS[report.server.kind], config.config_dir)
         said += causes or [explain_hosts.not_served(title, silent, unseen, ready=ready)]
+        said += [] if causes else _beside(report)
     return said
+
+
+def _beside(report: Report) -> list[str]:
+    """Tell of another server that runs here, and may be the one that serves the hosts."""
+    lineages = [one.live.name for one in report.enrolled]
+    return [
+        explain_hosts.beside(kind.title, kind.name, lineages)
+        for kind in servers.running_beside(report.server.kind)
+    ]
 
 
 def not_sending(

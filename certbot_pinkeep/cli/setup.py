@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.carriers import layout, servers
 from certbot_pinkeep.cli import context, served
 from certbot_pinkeep.cli.parser import Commands, add_command
 from certbot_pinkeep.core import text
@@ -35,6 +36,7 @@ _EXAMPLE = """\
   certbot-pinkeep setup
   certbot-pinkeep setup --undo
 """
+_AGAIN = text.command("certbot-pinkeep setup")
 
 
 def add(commands: Commands) -> None:
@@ -82,7 +84,13 @@ def _left_to_do(config: Any) -> Iterator[str]:
     """Tell why a keyring that is there is not sent by its server yet, and what to do."""
     workspace = context.workspace_of(config)
     for state in _states(workspace):
-        yield from served.not_sending(config.config_dir, workspace, state)
+        for sentence in served.not_sending(config.config_dir, workspace, state):
+            if sentence.endswith(_AGAIN):  # all is done, and the server does not read it
+                kind = servers.kind_of(state.snippet, None)
+                by_hand = layout.by_hand(kind, config.config_dir)
+                yield f"{sentence.removesuffix(_AGAIN).strip()} {by_hand}"
+            else:
+                yield sentence
 
 
 def _pinned(config: Any) -> list[str]:

@@ -277,6 +277,15 @@ def not_served(title: str, silent: Sequence[str], unseen: Sequence[str], *, read
     return joined(told, f"setup has not prepared {title}.", command("certbot-pinkeep setup"))
 
 
+def beside(title: str, server: str, lineages: Sequence[str]) -> str:
+    """Tell of another server that runs, and may serve the hosts of certificates."""
+    names = shlex.join(lineages)
+    return joined(
+        f"{title} runs on this machine, too. If {title} serves these hosts, have it send the pins.",
+        command(f"certbot-pinkeep pin {names} --header {server}"),
+    )
+
+
 def not_seen(name: str, hosts: Mapping[str, str]) -> str:
     """Tell that pinkeep could not connect to a host before pinning it."""
     why = next((f" ({one})" for one in hosts.values() if one), "")

@@ -115,7 +115,12 @@ class Site:
     @property
     def header(self) -> str:
         """The header that the server sends."""
-        said = self.machine.run(f"curl -s --head https://{NAME}/")
+        return self.header_of(NAME)
+
+    def header_of(self, host: str) -> str:
+        """The header that the server sends for a host, whether the host is one of the site's or not."""
+        here = f"--insecure --resolve {host}:443:127.0.0.1"
+        said = self.machine.run(f"curl -s --head {here} https://{host}/")
         return "\n".join(re.findall("(?i)^public-key-pins: (.*)$", said, re.MULTILINE))
 
     def visit(self) -> None:

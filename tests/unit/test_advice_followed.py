@@ -54,6 +54,7 @@ NOT_RUN = {
     "for part in \N{BULLET}; do mv": "the tests of trees run it",
     "setup has not prepared": "needs a machine of its own; tests/package has them",
     "# Written by certbot-pinkeep setup": "a comment that names the command",
+    "runs on this machine, too": "needs two servers, of which one runs",
     "Know next": "nothing is wrong: what an admin does next",
     "That certbot renews": "no command",
     "has no header to export": "the tests of keyrings without a header run it",

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certbot_pinkeep.adapters import clock, probe, renewal_conf
-from certbot_pinkeep.carriers import layout, reading
+from certbot_pinkeep.carriers import layout, reading, servers
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core import rollover, times
 from certbot_pinkeep.core.errors import BadKey
@@ -150,6 +150,16 @@ def test_pin_ends_with_what_is_served_and_what_to_know_next(
         assert f"until {times.text(NOW + DAY)}." in out
     for one in ("tar -C", "certbot-pinkeep check", f"certbot-pinkeep unpin {NAME}"):
         assert one in out.partition("Know next:")[2]
+
+
+def test_pin_tells_of_another_server_that_runs(
+    site: Machine, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If nobody sees the pins, that server may serve the host."""
+    monkeypatch.setattr(servers, "running_beside", lambda name: [servers.NGINX])
+    code, out, _ = call(site, capsys, NAME)
+    assert code == 0 and "nginx runs on this machine, too." in out
+    assert f"Run: certbot-pinkeep pin {NAME} --header nginx" in out
 
 
 def test_pin_names_confirm_if_the_admin_reloads(site: Machine, capsys: Said) -> None:

@@ -10,9 +10,11 @@ import pytest
 from certbot.compat import misc
 
 from certbot_pinkeep.adapters import certbots
-from certbot_pinkeep.carriers import apache, layout, running
+from certbot_pinkeep.carriers import apache, layout, reading, running
 from certbot_pinkeep.cli import main
+from certbot_pinkeep.core.server_config import ServerConfig
 from certbot_pinkeep.workflow import setup
+from simulated.machine import Machine
 
 Said = pytest.CaptureFixture[str]
 #: Folders and files of servers, as systems lay them out; a name with ``->`` is a link.
@@ -234,6 +236,24 @@ def test_g12_stopped_server_is_not_started(box: Box, monkeypatch: pytest.MonkeyP
     code, said, _ = box.setup()
     assert code == 0 and any("does not run" in line for line in said)
     assert not any("graceful" in one for one in box.calls())
+
+
+def test_setup_names_the_line_if_the_server_does_not_read_what_setup_made(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not name itself, as check does."""
+    box.install("apache2ctl")
+    site = Machine(box.root / "site")
+    site.issue("a.test")
+    site.keep("a.test", "a.test")
+    box.config = site.config
+    monkeypatch.setattr(
+        reading, "read", lambda server: ServerConfig(("/etc/apache2/apache2.conf",))
+    )
+    code, said, _ = box.setup()
+    (told,) = (line for line in said if "does not include" in line)
+    assert code == 0 and f'IncludeOptional "{site.config}/pinkeep/apache/*.conf"' in told
+    assert not any(line.startswith("Run: ") for line in said)
 
 
 def test_machine_with_a_server_program_alone_has_no_server(box: Box) -> None:
