@@ -489,7 +489,7 @@ FAULTS: list[tuple[Callable[[Checked], None], int, str, str]] = [
     (no_backup_pin, CRITICAL, "Clients do not note it (RFC 7469 §2.5): it has no backup", RELOAD),
     (live_pin_missing, CRITICAL, "the served key is not among its pins", RELOAD),
     (malformed, CRITICAL, "that clients ignore (RFC 7469 §2.1)", RELOAD),
-    (only_reporting, CRITICAL, "no Public-Key-Pins, but Public-Key-Pins-Report-Only", "Include"),
+    (only_reporting, CRITICAL, "no Public-Key-Pins, but Public-Key-Pins-Report-Only", "certbot-pinkeep setup"),
     (snippet_edited, CRITICAL, "the snippet is not what was published", RENEW),
     (snippet_gone, CRITICAL, "the snippet is gone", RENEW),
     (backup_gone, CRITICAL, "cannot be read: No such file", "Restore /"),
