@@ -44,6 +44,6 @@ def _real_place(place: Place) -> Place:
 
 
 def _loading(server: Server) -> str:
-    """The commands that test the configuration and load it, as a shell reads them."""
+    """Write the commands that test the configuration and load it, as a shell reads them."""
     words = [server.configtest, *apache.reload_words(server)]
     return " && ".join(shlex.join(one) for one in words if one)

@@ -1,4 +1,4 @@
-"""What is wrong with a keyring and its site: the rules of ``certbot-pinkeep check``. Pure.
+"""Find what is wrong with a keyring and its site: the rules of ``certbot-pinkeep check``. Pure.
 
 ``site_rules`` has the rules for what visitors see, ``server_rules`` those for the server's configuration,
 and ``local_rules`` those for the files of this machine. ``core.observations`` has what they judge, and
@@ -15,6 +15,6 @@ from certbot_pinkeep.core.observations import Seen
 
 
 def check(seen: Seen, now: datetime) -> list[Finding]:
-    """All that is wrong with one keyring and its site at *now*."""
+    """Find all that is wrong with one keyring and its site at *now*."""
     rules = (site_rules, server_rules, local_rules)
     return [found for one in rules for found in one.check(seen, now)]

@@ -1,16 +1,16 @@
-"""What a check finds, and how it is told to monitoring. Pure.
+"""Put what a check finds into the words and exit codes of monitoring. Pure.
 
 The rules:
 
 * A finding says where, what is wrong, and what to do.
-* CRITICAL: visitors are locked out or will be by the next renewal, the pins are not sent as they are
-  on record, or a private key is open to others. WARNING: it works, and needs a look. UNKNOWN: it
-  could not be looked at.
-* The exit code is that of the worst finding, in the order of the monitoring plugins: critical before
-  warning before unknown before ok. What is known to be wrong counts more than what is not known.
-* The first line is a summary; it is all that many a monitoring shows. Then one line per finding, the
-  worst first. On a sound site the summary is all.
-* What is told comes from strangers as well: it is printable, and short.
+* CRITICAL: visitors are locked out, or will be by the next renewal; the server does not send the pins that
+  are on record; other users can read a private key. WARNING: it works, and needs a look. UNKNOWN: check
+  could not look at it.
+* The exit code is that of the worst finding: critical before warning before unknown before ok. What is
+  wrong for sure counts more than what is not known.
+* The first line is a summary, and all that many monitoring systems show. One line for each finding follows,
+  the worst first. On a sound site the summary is all.
+* Strangers write parts of what is told, so all of it is made printable and short.
 * A ``|`` would begin performance data for monitoring, so none is printed.
 """
 
@@ -24,7 +24,7 @@ from certbot_pinkeep.core import text
 
 
 class Severity(IntEnum):
-    """How bad it is; the value is the exit code of monitoring plugins."""
+    """Say how bad a finding is; the value is the exit code of monitoring plugins."""
 
     OK = 0
     WARNING = 1
@@ -37,7 +37,7 @@ _WORST_FIRST = (Severity.CRITICAL, Severity.WARNING, Severity.UNKNOWN)
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong.
+    """Hold something that is wrong.
 
     :ivar where: a host, a keyring, a certificate or a file
     :ivar what: what is wrong, as sentences
@@ -51,19 +51,19 @@ class Finding:
 
 
 def worst_first(found: Sequence[Finding]) -> list[Finding]:
-    """The findings in the order in which they are told, each once."""
+    """Sort the findings as they are told, each once."""
     return sorted(dict.fromkeys(found), key=lambda one: _WORST_FIRST.index(one.severity))
 
 
 def exit_code(found: Sequence[Finding]) -> int:
-    """The exit code: 0 ok, 1 warning, 2 critical, 3 unknown."""
+    """Find the exit code: 0 ok, 1 warning, 2 critical, 3 unknown."""
     return int(worst_first(found)[0].severity) if found else int(Severity.OK)
 
 
 def lines(found: Sequence[Finding], sound: str) -> list[str]:
-    """What is printed.
+    """Write the lines that are printed.
 
-    :param sound: what was looked at, for the summary of a sound site
+    :param sound: what check looked at, for the summary of a sound site
     """
     if not found:
         return [_line(f"PINKEEP OK - {sound}")]

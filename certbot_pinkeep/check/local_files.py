@@ -1,14 +1,14 @@
-"""A look at the files of a keyring, for ``certbot-pinkeep check``.
+"""Look at the files of a keyring, for ``certbot-pinkeep check``.
 
 The rules:
 
 * Nothing is written but the answers of CAs, and no lock is taken: certbot may be running.
-* What cannot be read is told, not guessed at; other lineages' certificates that cannot are passed over.
-* The owner that files are to have is who runs this; where root looks, who owns most of them: one that
-  has strayed must not have all others given away.
+* What cannot be read is told, not guessed at. Certificates of other lineages that cannot be read are passed
+  over.
+* The files belong to the user who runs this. If root looks, they belong to the user who owns most of them:
+  one file that has strayed must not have all others given away.
 * What ``cli.ini`` says counts for every renewal, before what the renewal file says.
-* A hook counts where certbot runs it, and where it names certbot-pinkeep, itself or as its target.
-* Of private keys only whether they are what they should be gets any further (G7).
+* Nothing of a private key leaves this module, but whether it is the right key (G7).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _OURS = re.compile(r"^[ \t]*pinkeep-.*$", re.M)
 
 @dataclass(frozen=True)
 class CliIni:
-    """What ``cli.ini`` says of every renewal.
+    """Hold what ``cli.ini`` says of every renewal.
 
     :ivar reuse_key: ``None``: nothing
     :ivar options: those of pinkeep by their names without ``--pinkeep-``; ``None``: not there
@@ -72,12 +72,12 @@ class CliIni:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The lines that say with which key is renewed."""
+        """List the lines that say which key certbot renews with."""
         return () if self.reuse_key is None else (f"reuse-key = {str(self.reuse_key).lower()}",)
 
 
 class LocalFiles:
-    """Looks at the keyrings of one config dir.
+    """Look at the keyrings of one config dir.
 
     :param config_dir: certbot's ``--config-dir``
     :ivar revocations: asks the CAs; ``None``: nobody does
@@ -100,11 +100,11 @@ class LocalFiles:
         plain: Iterable[HttpObservation],
         step: str = CERTBOT_RENEW,
     ) -> Seen:
-        """All that there is to see of a keyring.
+        """Look at all that there is of a keyring.
 
-        :param shown: what its hosts showed, in whichever way they were looked at
+        :param shown: what its hosts showed
         :param step: the command that brings it up to date
-        :raises PinkeepError, OSError: when something cannot be read that has to be
+        :raises PinkeepError, OSError: if something cannot be read that is needed
         """
         keyring = self.folders.with_faults(state.keyring)
         state = replace(state, keyring=keyring)
@@ -121,6 +121,7 @@ class LocalFiles:
             reloads=_reloads(chosen, kind),
             configtest=_configtest(chosen, kind),
             step=step,
+            server=kind.title if kind else "the web server",
             latest_known=self.store.latest_known(now),
             owner=_owner(places),
             snippet=text,
@@ -152,16 +153,16 @@ class LocalFiles:
         )
 
     def deleted(self, keyring: Keyring) -> list[str]:
-        """The lineages of the keyring that ``certbot delete`` has deleted."""
+        """List the lineages of the keyring that ``certbot delete`` has deleted."""
         return [
             m.lineage for m in keyring.members if m.enrolled and self.store.is_deleted(m.lineage)
         ]
 
     def without_record(self, states: Iterable[State], damaged: Collection[str]) -> list[Finding]:
-        """What is to be told of lineages that pinkeep renews, and that no keyring has.
+        """Tell of lineages that pinkeep renews and no keyring has.
 
         :param states: all keyrings
-        :param damaged: the files of those that cannot be read: they may have it
+        :param damaged: the files of keyrings that cannot be read, and may have the lineage
         """
         known = {m.lineage for state in states for m in state.keyring.members}
         found = []
@@ -214,7 +215,7 @@ class LocalFiles:
             live = os.path.join(self.config_dir, "live", member.lineage, "privkey.pem")
             wanted.append((live, "live key"))
         for path, kind in wanted:
-            with suppress(OSError):  # what is not there is told by what it is needed for
+            with suppress(OSError):  # whatever needs a missing file tells of it
                 found = os.stat(path)
                 yield FileInfo(path, kind, stat.S_IMODE(found.st_mode), found.st_uid)
 
@@ -314,7 +315,7 @@ class LocalFiles:
 
 
 def _owner(places: Iterable[FileInfo]) -> int:
-    """The user whose the files have to be."""
+    """Find the user to whom the files have to belong."""
     me = os.geteuid()
     if me != 0:
         return me
@@ -323,9 +324,9 @@ def _owner(places: Iterable[FileInfo]) -> int:
 
 
 def _certificate(name: str, path: str) -> Certificate:
-    """A live certificate.
+    """Read a live certificate.
 
-    :raises BadKey: when it cannot be read
+    :raises BadKey: if it cannot be read
     """
     try:
         content = atomic.read(path, atomic.MEDIUM)
@@ -337,7 +338,7 @@ def _certificate(name: str, path: str) -> Certificate:
 
 
 def _key_error(renewal: Renewal, live: Certificate) -> str:
-    """Why the live private key cannot be used; empty: it can."""
+    """Say why the live private key cannot be used; empty: it can."""
     path = renewal.key_path
     try:
         key = load_private_key(atomic.read(path, atomic.SMALL)).public_key()
@@ -346,20 +347,20 @@ def _key_error(renewal: Renewal, live: Certificate) -> str:
     except BadKey as error:
         return f"The private key {path} cannot be used: {error}."
     if pins.pin_of(key) != live.pin:
-        return f"The private key {path} is not the one of the certificate beside it."
+        return f"The private key {path} does not belong to the certificate beside it."
     return ""
 
 
 def _reloads(chosen: Options, kind: Kind | None) -> bool:
-    """Whether pinkeep reloads the server itself."""
+    """Say whether pinkeep reloads the server itself."""
     try:
         return bool(servers.server(kind, "", None, chosen.reload).reload)
     except BadOption:
-        return True  # it is meant to; the next run says what is wrong
+        return True  # the admin wants it; the next run says what is wrong
 
 
 def _configtest(chosen: Options, kind: Kind | None) -> str:
-    """The command that tests the configuration; empty: none, or one that cannot be run."""
+    """Find the command that tests the configuration; empty: none, or none that can be run."""
     with suppress(BadOption):
         return shlex.join(servers.server(kind, "", chosen.configtest, ()).configtest)
     return ""

@@ -1,27 +1,26 @@
-"""What is on this machine: the record, the files, the live certificates. Pure.
+"""Find what is wrong on this machine: the record, the files, the live certificates. Pure.
 
 The rules:
 
-* While the record is in doubt, behind the clock, or waits for Apache, no key is exchanged (G8).
-* A compromised key is left (G3). A rollover that waits until it is safe is nothing to report; one that
-  waits for a private key that the admin has to bring is.
-* Every key that is staged or in service has its private key, and each staged one a saved CSR for
-  each certificate that it may be issued for; a backup whose key is kept elsewhere has none here. A
-  pin without a key is no backup (RFC 7469 §4.3).
-* Private keys are for their owner only (G7); nobody else writes the record or the snippet, or the
-  folders that they are in.
-* The snippet says what is on record, or Apache's next reload sends something else. What did not pass
-  Apache's test is not in it (G6): then it says what was served before, and nobody edited it.
-* Every live certificate has a pinned key and its own private key, is renewed in time, and by
-  pinkeep, of itself: by another installer it gets a new key, unless certbot reuses it. What ``cli.ini``
-  says counts before the renewal file, so that is where it is mended.
+* While the record is in doubt, or behind the clock, or waits for the server, no key is rolled over (G8).
+* A compromised key is rolled over (G3). A rollover that waits until it is safe is nothing to tell. One that
+  waits for a private key of the admin's is.
+* Every key that is staged or in service has its private key. Each staged key has a saved CSR for each
+  certificate that it may be issued for. A backup whose key is offline has none here. A pin without a key is
+  no backup (RFC 7469 §4.3).
+* Private keys are for their owner only (G7). Nobody else writes the record or the snippet, or their folders.
+* The snippet says what is on record: the server's next reload sends what the snippet says. If a snippet did
+  not pass the server's test, the one of before is back (G6), and nobody edited it.
+* Every live certificate has a pinned key and its own private key, and is renewed in time, by itself.
+  Certbot reuses its key, so that a certbot without pinkeep keeps it. ``cli.ini`` counts before the renewal
+  file, so the admin mends it there.
 * A revoked certificate is renewed. The CA tells of a revocation in its CRL.
-* With an option that it does not take pinkeep brings nothing up to date; renewals go on (G3), so nothing
+* If pinkeep does not take an option, it brings no keys and pins up to date. Renewals go on (G3), so nothing
   else shows it.
 * A lineage that pinkeep renews is in a keyring, or the record was lost.
-* A certificate that was deleted leaves the keyring with the next publication; the last one does not.
-* includeSubDomains binds at the hosts of other certificates as well (RFC 7469 §2.6, §4.2): their keys
-  have to be pinned.
+* A deleted certificate leaves the keyring with the next publication. The last certificate does not.
+* includeSubDomains binds at the hosts of other certificates as well (RFC 7469 §2.6, §4.2): their keys are
+  pinned.
 """
 
 from __future__ import annotations
@@ -57,13 +56,13 @@ _MODES: dict[PlaceKind, tuple[str, int, str, Severity]] = {
     "snippets": ("the folder of the snippet", 0o022, "go-w", Severity.CRITICAL),
     # The admin's own, with a group of its own.
     "foreign snippets": ("the folder of the snippet", 0o002, "o-w", Severity.CRITICAL),
-    "snippet": ("the snippet, which Apache loads,", 0o022, "0644", Severity.CRITICAL),
+    "snippet": ("the snippet, which the server loads,", 0o022, "0644", Severity.CRITICAL),
     "csrs": ("the folder of the CSRs", 0o022, "0755", Severity.WARNING),
 }
 
 
 def check(seen: Seen, now: datetime) -> Iterator[Finding]:
-    """What is wrong on this machine with a keyring."""
+    """Find what is wrong on this machine with a keyring."""
     yield from _record(seen, now)
     yield from _compromised(seen, now)
     yield from _to_be_brought(seen, now)
@@ -79,19 +78,19 @@ def check(seen: Seen, now: datetime) -> Iterator[Finding]:
 
 
 def without_record(lineage: str) -> Finding:
-    """What is to be told of a lineage that pinkeep renews, and that no keyring has."""
+    """Tell of a lineage that pinkeep renews and no keyring has."""
     return Finding(
         Severity.WARNING,
         lineage,
-        "pinkeep renews it, by its renewal file, but no keyring has it: it was not taken in, or the "
-        "record was lost.",
-        f"Run: certbot renew --cert-name {quote(lineage)} --installer pinkeep -- where the record was lost, "
+        "pinkeep renews it, by its renewal file, but no keyring has it. It was not enrolled, or the record "
+        "was lost.",
+        f"Run: certbot renew --cert-name {quote(lineage)} --installer pinkeep -- if the record was lost, "
         "add the releases again that carry pins.",
     )
 
 
 def refused_everywhere(error: BadOption) -> Finding:
-    """What is to be told of an option in ``cli.ini`` that pinkeep does not take."""
+    """Tell of an option in ``cli.ini`` that pinkeep does not take."""
     return Finding(
         Severity.WARNING,
         "cli.ini",
@@ -106,19 +105,18 @@ def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
     if unknown is not None and unknown.cause == "doubt":
         yield _warning(
             name,
-            f"what was served is in doubt: {unknown.why}. No key is exchanged.",
+            f"what was served is in doubt: {unknown.why}. pinkeep rolls no key over.",
             seen.mending,
         )
     elif unknown is not None and unknown.cause == "clock":
         yield Finding(
             Severity.WARNING,
             name,
-            f"{unknown.why}. No key is exchanged until then.",
-            "Set the clock right. Where it is right now, run: certbot-pinkeep confirm "
-            f"{name} --clock",
+            f"{unknown.why}. pinkeep rolls no key over until then.",
+            f"Set the clock right. If it is right now, run: certbot-pinkeep confirm {name} --clock",
         )
     if ledger.current is None:
-        if seen.lineages:  # else all have moved away, and nothing is to be published
+        if seen.lineages:  # else all have moved away, and there is nothing to publish
             yield _warning(name, "nothing is published yet.", seen.mending)
     elif _is_held_back(seen, now):
         yield _held_back(seen, ledger.current)
@@ -126,27 +124,27 @@ def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
         since = times.text(ledger.current.recorded)
         include = ""
         if ledger.confirmed_policy() is None:
-            include = f"See that Apache includes {seen.state.snippet}. "
+            include = f"See that {seen.server} includes {seen.state.snippet}. "
             if kind_of(seen.state.snippet, seen.snippet).name == "apache":
-                include += "See that mod_headers is on (a2enmod headers). "
+                include += "See that it has loaded mod_headers (a2enmod headers). "
         yield Finding(
             Severity.WARNING,
             name,
-            f"Apache is not known to have loaded what was published at {since}.",
+            f"{seen.server} is not known to have loaded what was published at {since}.",
             include + seen.loading,
         )
     if seen.came:
         yield Finding(
             Severity.WARNING,
             name,
-            f"{', '.join(seen.came)} came from another keyring, whose pins may still be sent there.",
-            f"See that Apache includes {seen.state.snippet}, reload Apache, and run: "
+            f"{', '.join(seen.came)} came from another keyring, whose pins the server may still send there.",
+            f"See that {seen.server} includes {seen.state.snippet}, reload {seen.server}, and run: "
             f"certbot-pinkeep confirm {name}",
         )
 
 
 def _is_held_back(seen: Seen, now: datetime) -> bool:
-    """Whether what is on record has not passed Apache's test, and what was there before is back."""
+    """Say whether what is on record has not passed the server's test, and the snippet of before is back."""
     state, ledger = seen.state, seen.state.ledger
     if ledger.current is None or not ledger.pending or state.unpinned(now):
         return False
@@ -167,8 +165,8 @@ def _held_back(seen: Seen, current: Entry) -> Finding:
     return Finding(
         Severity.WARNING,
         seen.name,
-        f"what was to be published at {times.text(current.recorded)} is not in place: Apache's "
-        "configuration test failed, or the run was stopped. What was published before stays.",
+        f"the pins of {times.text(current.recorded)} are not in place, and those of before stay: the "
+        f"configuration test of {seen.server} failed, or the run was stopped.",
         f"{test}: {seen.mending}{then}",
     )
 
@@ -219,23 +217,25 @@ def _snippet(seen: Seen, now: datetime) -> Iterator[Finding]:
     # A snippet of version 0.1 names no hosts, and is right where it is included.
     here = ("", kind.condition(published))
     if seen.snippet is None and [] not in wanted:
-        what = "the snippet is gone: once Apache is reloaded, it sends no pins."
+        what = f"the snippet is gone. After its next reload, {seen.server} sends no pins."
     elif kind.directives(seen.snippet) not in wanted:
-        what = "the snippet is not what was published: it was edited, or an older one put back."
+        what = "the snippet is not what was published: it was edited, or an older one was put back."
     elif kind.condition(seen.snippet) not in here:
         what = (
-            "the snippet sends the pins at other hosts than the keyring's: it was edited, or the run that "
-            "was to write it failed."
+            "the snippet sends the pins at other hosts than the keyring's: it was edited, or a run failed "
+            "to write it."
         )
     else:
         return
     again = f"{seen.mending} -- it writes the snippet anew"
     if seen.snippet and not seen.snippet.startswith(apache.first_line(seen.name)):
-        what = "another file is in the place of the snippet, and pinkeep does not overwrite it."
+        what = (
+            "another file is in the place of the snippet, and pinkeep does not overwrite that file."
+        )
         aside = quote(f"{state.snippet}.other")
         again = f"mv {quote(state.snippet)} {aside} -- then run: {again}"
     if not seen.reloads:
-        again += f"; then reload Apache, and run: certbot-pinkeep confirm {seen.name}"
+        again += f"; then reload {seen.server}, and run: certbot-pinkeep confirm {seen.name}"
     yield replace(_warning(state.snippet, what, again), severity=Severity.CRITICAL)
 
 
@@ -248,17 +248,17 @@ def _keys(seen: Seen) -> Iterator[Finding]:
         if file.sealed:
             what = f"{file.error} It is the encrypted key of a backup."
             bring = f"certbot-pinkeep backup {seen.name} add --keep-encrypted --key FILE"
-            restore += f" Or bring it again: {bring}"
+            restore += f" Or bring the key again: {bring}"
         elif key.role == "backup":
-            what = f"{file.error} It is the key of a backup, which cannot be used."
+            what = f"{file.error} pinkeep cannot use this backup."
             restore += (
-                f" Where it is lost for good, run: {seen.mending} -- it stages another backup."
+                f" If the key is lost for good, run: {seen.mending} -- it stages another backup."
             )
         elif seen.lives:
-            what = f"{file.error} The next renewal is to be issued for that key."
+            what = f"{file.error} The next renewal needs that key."
             restore += " Or run: certbot renew -- it takes the key from where it is live."
         else:
-            what = f"{file.error} The next certificate is to be issued for that key."
+            what = f"{file.error} The next certificate needs that key."
         yield Finding(Severity.CRITICAL, seen.name, what, restore)
 
 
@@ -278,8 +278,7 @@ def _csrs(seen: Seen) -> Iterator[Finding]:
         if lacking:
             yield _warning(
                 seen.name,
-                f"no CSR is saved with which {', '.join(lacking)} would be issued for the {key.role} "
-                f"key with the pin {key.pin}.",
+                f"{', '.join(lacking)} has no saved CSR for the {key.role} key with the pin {key.pin}.",
                 "certbot renew -- it saves another one",
             )
 
@@ -291,7 +290,7 @@ def _place(place: FileInfo, owner: int) -> Iterator[Finding]:
         yield Finding(
             Severity.CRITICAL if written else severity,
             place.path,
-            f"it is {what} and open to other users: its mode is {place.mode:04o}.",
+            f"it is {what} and other users can use it: its mode is {place.mode:04o}.",
             f"Run: chmod {mode} {quote(place.path)}",
         )
     # What is root's nobody else can change; that is as much as the admin's own folder needs.
@@ -299,30 +298,29 @@ def _place(place: FileInfo, owner: int) -> Iterator[Finding]:
         yield Finding(
             severity,
             place.path,
-            f"it is {what} and belongs to the user {place.owner}, not to the user {owner} who runs "
-            "certbot.",
+            f"it is {what} and belongs to the user {place.owner}, but the user {owner} runs certbot.",
             f"Run: chown {owner} {quote(place.path)}",
         )
 
 
 def _deleted(seen: Seen, now: datetime) -> Iterator[Finding]:
-    """Without its last certificate a keyring is renewed no more, and its pins bind all the same."""
+    """Tell that certbot renews a keyring no more, because it has no certificate, and that its pins bind."""
     gone = [one.name for one in seen.lineages if one.deleted]
     held = not seen.state.ledger.binds_nobody(now)
     if gone and len(gone) == len(seen.lineages) and held and not seen.state.unpin:
         yield _warning(
             seen.name,
-            "certbot has no certificate of the keyring any more, and clients still hold its pins: they "
-            "refuse every other key.",
-            f"{explain.anew(seen.state.keyring, gone[0])} -- for a new one with a pinned key; or, to "
-            f"leave pinning: certbot-pinkeep unpin {seen.name}",
+            "certbot has no certificate of the keyring any more. Clients still hold its pins, and refuse "
+            "every other key.",
+            f"{explain.anew(seen.state.keyring, gone[0])} -- for a new certificate with a pinned key; or, "
+            f"to leave pinning: certbot-pinkeep unpin {seen.name}",
         )
 
 
 def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
     name = lineage.name
     if lineage.deleted:
-        return  # told of the keyring, where it has no other
+        return  # told of the keyring, if it has no other
     if lineage.broken is not None:
         yield Finding(Severity.CRITICAL, name, lineage.broken.why, lineage.broken.mend)
     elif lineage.error:
@@ -330,11 +328,11 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
             Severity.CRITICAL,
             name,
             lineage.error,
-            f"Restore it from a backup. If it is lost for good, move renewal/{name}.conf, live/{name} and "
-            f"archive/{name} away, and run: {explain.anew(seen.state.keyring, name)}",
+            f"Restore its files from a backup. If they are lost for good, move renewal/{name}.conf, "
+            f"live/{name} and archive/{name} away, and run: {explain.anew(seen.state.keyring, name)}",
         )
     if lineage.key_error and not (lineage.broken and lineage.broken.skipped):
-        renew = f"certbot renew --cert-name {quote(name)} --force-renewal --installer pinkeep"
+        renew = f"certbot renew --cert-name {quote(name)} --force-renewal"
         yield replace(_warning(name, lineage.key_error, renew), severity=Severity.CRITICAL)
     if lineage.revoked:
         yield Finding(
@@ -360,15 +358,15 @@ def _time(
     live: Certificate, before: timedelta | None, seen: Seen, now: datetime
 ) -> Iterator[Finding]:
     renew = (
-        "See why 'certbot renew' does not renew it ('certbot certificates', certbot's log, its "
-        f"timer), and run: certbot renew --cert-name {quote(live.lineage)}"
+        "See why certbot does not renew it: certbot's log and timer, and 'certbot certificates'. Then run: "
+        f"certbot renew --cert-name {quote(live.lineage)}"
     )
     end = times.text(live.end)
     if live.end <= now:
         what = f"its certificate expired at {end}."
         yield Finding(Severity.CRITICAL, live.lineage, what, renew)
     elif is_overdue(live, now, before):
-        what = f"its certificate expires at {end}, and should have been renewed by now."
+        what = f"its certificate expires at {end}. Certbot should have renewed it by now."
         yield Finding(Severity.WARNING, live.lineage, what, renew)
     elif live.begin > now and not seen.state.ledger.is_ahead_of(now):
         what = f"its certificate is not valid before {times.text(live.begin)}."
@@ -384,29 +382,28 @@ def _live_key(seen: Seen, live: Certificate, now: datetime) -> Iterator[Finding]
         return
     served = {shown.fingerprint for shown in seen.shown}
     if live.fingerprint in served or seen.state.unpinned(now):
-        return  # told where the host is looked at
+        return  # site_rules tells it
     yield Finding(
         Severity.CRITICAL,
         live.lineage,
-        f"its live key, with the pin {live.pin}, is not among the pins of the keyring {seen.name}: "
-        "clients refuse it as soon as Apache serves it.",
-        f"Do not reload Apache, and run: certbot renew --cert-name {quote(live.lineage)} --force-renewal "
-        "--installer pinkeep",
+        f"its live key, with the pin {live.pin}, is not among the pins of the keyring {seen.name}. Clients "
+        f"refuse it as soon as {seen.server} serves it.",
+        f"Do not reload {seen.server}. Run: certbot renew --cert-name {quote(live.lineage)} --force-renewal",
     )
 
 
 def _other_key(seen: Seen, live: Certificate, recorded: str, now: datetime) -> Iterator[Finding]:
-    """A pinned key that was put in service past the keyring."""
-    what = "its live certificate has another key than is on record"
+    """Tell of a pinned key that somebody put in service without pinkeep."""
+    what = "its live certificate has another key than the record has"
     if not rollover.locked_out(live.pin, seen.state.ledger, now, live.names):
         yield _warning(live.lineage, f"{what}.", "certbot renew")
     elif live.fingerprint not in {shown.fingerprint for shown in seen.shown}:
         yield Finding(
             Severity.CRITICAL,
             live.lineage,
-            f"{what}, with the pin {live.pin}: clients that hold earlier pins refuse it as soon as "
-            "Apache serves it.",
-            f"Do not reload Apache. {put_back(recorded)}",
+            f"{what}, with the pin {live.pin}. Clients that hold earlier pins refuse it as soon as "
+            f"{seen.server} serves it.",
+            f"Do not reload {seen.server}. {put_back(recorded)}",
         )
 
 
@@ -416,7 +413,7 @@ def _renewal(lineage: Lineage) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING,
             name,
-            "its renewal file says 'autorenew = False': certbot does not renew it of itself.",
+            "its renewal file says 'autorenew = False', so certbot renew passes over it.",
             f"Run: sed -i 's/^autorenew = .*/autorenew = True/' {quote(lineage.by_hand)}",
         )
     if not lineage.reuse_key:
@@ -430,7 +427,7 @@ def _renewal(lineage: Lineage) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING,
             name,
-            f"{where}: without pinkeep, certbot would make a new key.",
+            f"{where}. Without pinkeep, certbot would make a new key.",
             f"{first}Run: certbot renew --cert-name {quote(name)}",
         )
 
@@ -451,7 +448,7 @@ def _subdomains(seen: Seen) -> Iterator[Finding]:
             _warning(
                 seen.name,
                 f"includeSubDomains covers certificates whose keys are not pinned: {', '.join(below)}. "
-                "Clients that hold the pins refuse them.",
+                "Clients that hold the pins refuse these certificates.",
                 f"certbot renew --cert-name {quote(below[0])} --force-renewal --installer pinkeep "
                 f"--pinkeep-keyring {seen.name}",
             ),

@@ -28,7 +28,7 @@ _REASON, _ASKED, _KNOWN = "reason", "asked", "known"
 
 
 class Revocations:
-    """What the CAs say of live certificates.
+    """Keep what the CAs say of live certificates.
 
     :param work_dir: certbot's ``--work-dir``
     :param time_limit: seconds that all questions together may take
@@ -41,7 +41,7 @@ class Revocations:
         self._noted: dict[str, Any] | None = None
 
     def reason(self, fingerprint: str, cert_path: str) -> str:
-        """Why a certificate is revoked, e.g. ``keyCompromise``; empty: it is not, as far as is known."""
+        """Say why a certificate is revoked, e.g. ``keyCompromise``; empty: it is not, or nobody knows."""
         noted = self._answers().get(fingerprint, {})
         left = self._end - clock.seconds()
         if noted.get(_REASON) or left <= 0 or not self._is_due(noted):

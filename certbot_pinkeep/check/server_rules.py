@@ -1,4 +1,4 @@
-"""Why a server does not send the pins of a keyring, by the server's own configuration. Pure.
+"""Find why a server does not send the pins of a keyring, by the server's own configuration. Pure.
 
 The rules:
 
@@ -29,7 +29,7 @@ _PLAIN_HTTP = "80"
 
 @dataclass(frozen=True)
 class Cause:
-    """Why hosts do not send the header.
+    """Hold why hosts do not send the header.
 
     :ivar what: as sentences
     :ivar todo: what to do, as sentences
@@ -116,7 +116,7 @@ def _name(seen: Seen, site: Block) -> str:
 
 
 def _add(line: str, places: list[Place], config: ServerConfig) -> str:
-    """What adds a line to blocks."""
+    """Tell what adds a line to blocks."""
     if not places or not all(place.opens for place in places):
         return f"Add this line there, and reload the server: {line}"
     files = dict.fromkeys(place.file for place in places)

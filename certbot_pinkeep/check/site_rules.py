@@ -1,20 +1,20 @@
-"""What visitors see, held against the pins and the ledger. Pure.
+"""Find what is wrong with what visitors see: the hosts against the pins and the ledger. Pure.
 
 The rules:
 
-* Who holds pins without the served key refuses the site (RFC 7469 §2.6): nobody may. It is critical
-  while it can be mended; what was forced, and cannot be taken back, is a warning.
-* That holds for every certificate that a host has, also for one of another type of key.
-* The served certificate is the live one; another one is an Apache that was not reloaded.
-* Exactly one header of the wanted name is sent: a client takes the first only (§2.3.1). It says what
-  is on record: another one is noted by clients (§2.3) while the ledger knows nothing of it.
-* What waits for Apache to load it may not be sent yet, and what it replaces may still be: neither the
-  key nor the header of before is a fault then, while nobody is sent the new ones.
-* A client notes a header only with the served key and a backup among its pins (§2.5, §4.3), and
-  only over TLS without errors (§2.5). A chain in which a certificate has expired is refused by all.
-* A name that is guessed at for a wildcard, and that another site answers, is nobody's: only where no
-  other name of the keyring can be looked at, that is told.
-* No pin header over plain HTTP (§2.2.2).
+* A client that holds pins without the served key refuses the site (RFC 7469 §2.6). That is critical while
+  it can be mended. If the admin forced it, and nothing takes it back, it is a warning.
+* This holds for every certificate that a host has, whatever its type of key.
+* The served certificate is the live one. If it is another one, the server was not reloaded.
+* A host sends exactly one header of the wanted name: a client takes the first only (§2.3.1). The header
+  says what is on record, because clients note every other one (§2.3) and the ledger does not know it.
+* What waits for the server to load it may not be sent yet, and what it replaces may still be sent. Until
+  one visitor is sent the new header, the key and the header of before are no fault.
+* A client notes a header only with the served key and a backup among its pins (§2.5, §4.3), and only over
+  TLS without errors (§2.5). All clients refuse a chain with an expired certificate.
+* A name that stands for a wildcard may belong to another site. That is told only if no other name of the
+  keyring can be looked at.
+* No pin header goes over plain HTTP (§2.2.2).
 * max-age=0, and then no header, is what leaving pinning looks like (§2.3.1).
 * If no server sends the keyring's header (``--pinkeep-header none``), nothing has to answer over TLS. A
   certificate of the keyring's hosts that is served all the same is the live one, with a pinned key.
@@ -42,39 +42,39 @@ from certbot_pinkeep.core.policy import ENFORCED, Policy
 _MOST_PINS = 5
 #: What to do about a header that is not sent, by the server.
 _MISSING = {
-    "apache": "See that Apache includes {}, and that nothing replaces the Host of its requests, and reload "
-    "Apache.",
-    "nginx": "See that nginx's http block has 'include {};' and the site has the line that its comment "
-    "names, and reload nginx.",
+    "apache": "See that Apache includes {} and has loaded mod_headers (a2enmod headers). See that nothing "
+    "replaces the Host of its requests. Then reload Apache.",
+    "nginx": "See that nginx's http block has 'include {};', and that the site has the line that the file "
+    "names. Then reload nginx.",
 }
 _NOT_THERE = {
     "unreachable": (
         Severity.UNKNOWN,
         "it could not be reached",
-        "See that it can be reached from here, or say where: --connect HOST:PORT",
+        "See that this machine can reach it, or give its address: --connect HOST:PORT",
     ),
     "slow": (
         Severity.UNKNOWN,
         "no TLS connection came about in time",
-        "See whether it is overloaded. Where it is only slow, give it longer: --timeout SECONDS",
+        "See whether it is overloaded. If it is only slow, give it longer: --timeout SECONDS",
     ),
     "tls": (
         Severity.CRITICAL,
         "no TLS connection came about",
-        "See Apache's error log and 'apache2ctl configtest'. Where it asks visitors for a certificate "
-        "(SSLVerifyClient), it cannot be looked at from here.",
+        "See the server's error log, and test its configuration. check cannot look at a site that asks "
+        "visitors for a certificate (SSLVerifyClient).",
     ),
     "http": (
         Severity.UNKNOWN,
         "no answer came over TLS, so its header could not be looked at",
-        "See Apache's error log. Where it is slow, give it longer: --timeout SECONDS -- where it asks "
-        "visitors for a certificate (SSLVerifyClient), its header cannot be looked at from here.",
+        "See the server's error log. If it is slow, give it longer: --timeout SECONDS -- check cannot see "
+        "the header of a site that asks visitors for a certificate (SSLVerifyClient).",
     ),
 }
 
 
 def check(seen: Seen, now: datetime) -> Iterator[Finding]:
-    """What is wrong with what the hosts of a keyring show."""
+    """Find what is wrong with what the hosts of a keyring show."""
     for shown in seen.shown:
         yield from _host(seen, shown, now)
     for plain in seen.plain:
@@ -82,9 +82,9 @@ def check(seen: Seen, now: datetime) -> Iterator[Finding]:
             yield Finding(
                 Severity.WARNING,
                 plain.host,
-                f"it sends {name} over plain HTTP, where none must be sent (RFC 7469 §2.2.2).",
-                "The snippet sends it over TLS only: take out the other line of Apache's "
-                "configuration that sets it.",
+                f"it sends {name} over plain HTTP, which RFC 7469 §2.2.2 forbids.",
+                "The snippet sends it over TLS only. Take out the other line of the server's configuration "
+                "that sets it.",
             )
 
 
@@ -105,8 +105,8 @@ def _host(seen: Seen, shown: TlsObservation, now: datetime) -> Iterator[Finding]
         yield Finding(
             Severity.CRITICAL,
             shown.where,
-            f"its certificate cannot be looked at, and visitors may refuse it: {error}.",
-            _reload([live for live in seen.lives if live.is_for(shown.host)]),
+            f"check cannot read its certificate, and visitors may refuse it: {error}.",
+            _reload(seen, [live for live in seen.lives if live.is_for(shown.host)]),
         )
         return
     if shown.guessed and not served.is_for(shown.host):
@@ -137,9 +137,8 @@ def _type_missing(seen: Seen, shown: TlsObservation) -> Iterator[Finding]:
     yield Finding(
         Severity.WARNING,
         shown.where,
-        f"it serves no {kind} certificate, though there is {_names(mine)}: {shown.error}.",
-        f"Add SSLCertificateFile {files}, and its SSLCertificateKeyFile, to its <VirtualHost>, and see "
-        f"that SSLCipherSuite has ciphers for {kind}.",
+        f"it serves no {kind} certificate, but this machine has one ({_names(mine)}): {shown.error}.",
+        f"Add the certificate {files} and its key to the site. See that the site has ciphers for {kind}.",
     )
 
 
@@ -149,10 +148,9 @@ def _another_site(seen: Seen, shown: TlsObservation, served: Certificate) -> Ite
     yield Finding(
         Severity.WARNING,
         shown.where,
-        f"it was looked at for a wildcard, and another site answers, for {_of(served)}: the keyring "
-        f"{seen.name} could not be looked at.",
-        f"Have {shown.host} answered by the site of the wildcard, or say where that is: --connect "
-        "HOST:PORT",
+        f"another site answers here, for {_of(served)}. check looks at this name for a wildcard, so it "
+        f"could not look at the keyring {seen.name}.",
+        f"Have the site of the wildcard answer {shown.host}, or give its address: --connect HOST:PORT",
     )
 
 
@@ -165,9 +163,8 @@ def _certificate(
         yield Finding(
             Severity.CRITICAL,
             shown.where,
-            f"its certificate is for {_of(served)}, so visitors are refused and note no pins (RFC 7469 "
-            "§2.5).",
-            f"See that a <VirtualHost> with TLS has the name {host} and the certificate of "
+            f"its certificate is for {_of(served)}, so visitors refuse it and note no pins (RFC 7469 §2.5).",
+            f"See that a site with TLS has the name {host} and the certificate of "
             f"{_names(mine) or seen.name}.",
         )
     elif shown.distrust == "time":
@@ -175,19 +172,19 @@ def _certificate(
             yield Finding(
                 Severity.CRITICAL,
                 shown.where,
-                f"a certificate that it sends along with its own is out of time ({shown.untrusted}), so "
-                "visitors are refused and note no pins (RFC 7469 §2.5).",
-                "See that Apache sends fullchain.pem as it is now, and that the clock is right. Where "
-                "the chain in it has expired, run: certbot renew --cert-name "
-                f"{_names(mine[:1]) or seen.name} --force-renewal --installer pinkeep",
+                f"a certificate of its chain is out of time ({shown.untrusted}), so visitors refuse it and "
+                "note no pins (RFC 7469 §2.5).",
+                "See that the server sends fullchain.pem as it is now, and that the clock is right. If the "
+                "chain in fullchain.pem has expired, run: certbot renew --cert-name "
+                f"{_names(mine[:1]) or seen.name} --force-renewal",
             )
     elif shown.untrusted:
         yield Finding(
             Severity.WARNING,
             shown.where,
-            f"its certificate is not trusted here ({shown.untrusted}); clients for whom that is so "
+            f"this machine does not trust its certificate ({shown.untrusted}). Clients that do not trust it "
             "note no pins (RFC 7469 §2.5).",
-            "See that Apache sends fullchain.pem; for a CA of your own give --ca-file FILE.",
+            "See that the server sends fullchain.pem. If the CA is your own, give: --ca-file FILE",
         )
     yield from _stale(seen, shown, served, now)
 
@@ -197,13 +194,13 @@ def _stale(
 ) -> Iterator[Finding]:
     mine = _like(served, [live for live in seen.lives if live.is_for(shown.host)])
     if shown.fingerprint in {live.fingerprint for live in seen.lives}:
-        return  # whether it is in time is told where the files are looked at
+        return  # local_rules tells whether it is in time
     if served.end <= now:
         yield Finding(
             Severity.CRITICAL,
             shown.where,
-            f"its certificate expired at {times.text(served.end)} and is not the live one.",
-            _reload(mine),
+            f"its certificate expired at {times.text(served.end)}, and is not the live one.",
+            _reload(seen, mine),
         )
     elif shown.fingerprint in {other.fingerprint for other in seen.others}:
         return  # the live certificate of a lineage that is not enrolled
@@ -211,9 +208,8 @@ def _stale(
         yield Finding(
             Severity.WARNING,
             shown.where,
-            f"it does not serve the live certificate of {_names(mine)}, though one with a pinned "
-            "key.",
-            _reload(mine),
+            f"it does not serve the live certificate of {_names(mine)}, but another one with a pinned key.",
+            _reload(seen, mine),
         )
 
 
@@ -228,21 +224,21 @@ def _key(
         yield _refused_by_some(seen, shown, served.pin, locked, now)
         return
     held = (
-        f"clients that hold the pins, until {_until(locked, now)} or longer, refuse it."
+        f"Clients that hold the pins refuse it, until {_until(locked, now)} or longer."
         if locked
-        else "clients do not note such pins."
+        else "Clients do not note such pins."
     )
     yield Finding(
         Severity.CRITICAL if locked else Severity.WARNING,
         shown.where,
         f"it serves the key with the pin {served.pin}, which is not among the pins of the keyring "
-        f"{seen.name}: {held}",
+        f"{seen.name}. {held}",
         _mend_key(seen, shown, served),
     )
 
 
 def _locked_out(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> tuple[Holding, ...]:
-    """What locks out its holders by the key that is served."""
+    """Find what locks out its holders by the key that is served."""
     ledger = seen.state.ledger
     locked = tuple(
         one
@@ -252,7 +248,7 @@ def _locked_out(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> t
     if not _waits(seen, pin):
         return locked
     sent = [value for one in seen.shown if one.host == shown.host for _, value in one.headers]
-    # What waits for Apache, and is not sent, nobody holds.
+    # Nobody holds what waits for the server and is not sent.
     return tuple(
         one
         for one in locked
@@ -264,7 +260,7 @@ def _locked_out(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> t
 
 
 def _waits(seen: Seen, pin: str) -> bool:
-    """Whether Apache may not have loaded what replaces the pins that have this one."""
+    """Say whether the server may not have loaded what replaces the pins that have this one."""
     ledger = seen.state.ledger
     confirmed = ledger.confirmed_policy()
     return ledger.pending and confirmed is not None and pin in confirmed.pins
@@ -276,43 +272,42 @@ def _mend_key(seen: Seen, shown: TlsObservation, served: Certificate) -> str:
     if pinned and served.key_type not in {live.key_type for live in mine}:
         kind = (served.key_type or "other").upper()
         return (
-            f"Take the {kind} certificate out of its <VirtualHost>, and reload Apache: the keyring has "
-            "no certificate with a key of that type there."
+            f"Take the {kind} certificate out of the site, and reload {seen.server}: the keyring has no "
+            f"certificate with an {kind} key there."
         )
     if pinned:
-        return _reload(_like(served, pinned))
+        return _reload(seen, _like(served, pinned))
     if not mine:
         return "Run: certbot renew"
     name = shlex.quote(mine[0].lineage)
-    return f"Run: certbot renew --cert-name {name} --force-renewal --installer pinkeep"
+    return f"Run: certbot renew --cert-name {name} --force-renewal"
 
 
 def _refused_by_some(
     seen: Seen, shown: TlsObservation, pin: str, locked: tuple[Holding, ...], now: datetime
 ) -> Finding:
-    """What is wrong with a key that is pinned, but is not in what some still hold."""
+    """Tell of a key that is pinned, but is not in what some clients still hold."""
     policies = [one for one in locked if isinstance(one, Entry)]
     releases = [one for one in locked if isinstance(one, Release)]
-    told = [f"whoever relies on {one}, until {_until([one], now)}" for one in releases]
+    told = [f"Users of {one} refuse it until {_until([one], now)}." for one in releases]
     if policies:
-        who = f"clients that hold earlier pins, until {_until(policies, now)} at the latest"
-        told.insert(0, who)
-    what = f"its key, with the pin {pin}, is pinned, but it is refused by {'; '.join(told)}."
+        until = _until(policies, now)
+        told.insert(0, f"Clients that hold earlier pins refuse it until {until} at the latest.")
+    what = f"its key, with the pin {pin}, is pinned, but not everywhere. {' '.join(told)}"
     better = _accepted(seen, shown, pin, now)
     if better is not None:
         return Finding(Severity.CRITICAL, shown.where, what, put_back(better))
     ends = "".join(
-        f" Where nobody relies on {one} any more, run: certbot-pinkeep release {seen.name} end "
+        f" If nobody uses {one} any more, run: certbot-pinkeep release {seen.name} end "
         f"--channel {shlex.quote(one.channel)} --label {shlex.quote(one.label)}"
         for one in releases
     )
-    todo = "Nothing can take earlier pins back before that." if policies else ""
+    todo = "Nothing takes earlier pins back before that." if policies else ""
     return Finding(Severity.WARNING, shown.where, what, f"{todo}{ends}".strip())
 
 
 def _accepted(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> str | None:
-    """The pin of the key that is on record as served at the host, where that is another one and all
-    accept it."""
+    """Find the key that is on record as served at the host; ``None``: the same, or not all accept it."""
     keyring = seen.state.keyring
     pins_ = [member.pin for member in keyring.drawing if shown.host in member.hosts]
     pins_ += [member.pin for member in keyring.neighbours]
@@ -324,18 +319,18 @@ def _accepted(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> str
 
 
 def put_back(pin: str) -> str:
-    """What to do where a backup was put in service too early."""
+    """Tell what to do if a backup was put in service too early."""
     return (
-        f"All of them accept the key that is on record, with the pin {pin}: serve a certificate for "
-        "that again, from a backup of archive/ or where an earlier one is there still, and reload "
-        "Apache. Run no certbot before: it would take the present key for good."
+        f"All clients accept the key that is on record, with the pin {pin}. Serve an earlier certificate of "
+        "that key again, from archive/ or a backup of archive/, and reload the server. Run no certbot "
+        "before: certbot would take the present key for good."
     )
 
 
 def _header(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> Iterator[Finding]:
     current = seen.state.ledger.current
     if current is None:
-        return  # nothing was published yet, which is told once
+        return  # nothing was published yet, and local_rules tells that once
     policy = current.policy
     sent = [value for name, value in shown.headers if name.lower() == policy.header_name.lower()]
     if seen.state.unpinned(now):
@@ -343,9 +338,10 @@ def _header(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> Itera
             yield Finding(
                 Severity.CRITICAL,
                 shown.where,
-                f"it sends pins though the keyring {seen.name} is unpinned: {sent[0]}",
-                "Reload Apache; where that does not help, take the line that sets it out of "
-                "Apache's configuration.",
+                f"it sends pins, but the keyring {seen.name} is unpinned: {sent[0]}",
+                _reload_or(
+                    seen, f"take the line that sets it out of {seen.server}'s configuration"
+                ),
             )
         return
     if not sent:
@@ -356,19 +352,17 @@ def _header(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> Itera
         yield Finding(
             Severity.WARNING if same else Severity.CRITICAL,
             shown.where,
-            f"it sends {policy.header_name} {len(sent)} times; clients take the first one only "
-            "(RFC 7469 §2.3.1).",
-            "Include the snippet once, and take out every other line of Apache's configuration "
-            "that sets it.",
+            f"it sends {policy.header_name} {len(sent)} times. Clients take the first one only (RFC 7469 "
+            "§2.3.1).",
+            f"Include the snippet once, and take out every other line of {seen.server}'s configuration that "
+            "sets it.",
         )
     if policy.report_only and any(name.lower() == ENFORCED.lower() for name, _ in shown.headers):
         yield Finding(
             Severity.CRITICAL,
             shown.where,
-            f"it sends {ENFORCED}, which clients enforce, though the keyring {seen.name} only "
-            "reports.",
-            "Reload Apache; where that does not help, take the line that sets it out of Apache's "
-            "configuration.",
+            f"it sends {ENFORCED}, which clients enforce, but the keyring {seen.name} only reports.",
+            _reload_or(seen, f"take the line that sets it out of {seen.server}'s configuration"),
         )
     if not _may_be_sent(seen, sent[0]):
         yield _differing(seen, shown, sent[0], policy, pin)
@@ -377,10 +371,10 @@ def _header(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> Itera
 def _missing(seen: Seen, shown: TlsObservation, policy: Policy) -> Iterator[Finding]:
     ledger = seen.state.ledger
     if ledger.pending and ledger.confirmed_policy() is None:
-        return  # Apache has never loaded any, which is told once
+        return  # the server has never loaded any, and local_rules tells that once
     others = [name for name, value in shown.headers if _may_be_sent(seen, value, name)]
     if ledger.pending and others:
-        return  # it goes from report-only to enforced, or back, once Apache is reloaded
+        return  # it goes from report-only to enforced, or back, when the server is reloaded
     instead = f", but {text.short(shown.headers[0][0])}" if shown.headers else ""
     cause = server_rules.cause_of(seen, shown.host)
     todo = _MISSING[kind_of(seen.state.snippet, seen.snippet).name].format(seen.state.snippet)
@@ -396,33 +390,34 @@ def _missing(seen: Seen, shown: TlsObservation, policy: Policy) -> Iterator[Find
 
 
 def _differing(seen: Seen, shown: TlsObservation, value: str, policy: Policy, pin: str) -> Finding:
-    """What is wrong with a header that is not the one on record."""
-    reload = (
-        f"Reload Apache. If that does not help, see that Apache includes {seen.state.snippet}, and that no "
-        f"other line sets {policy.header_name}: a line in a <VirtualHost> comes after the snippet."
+    """Tell what is wrong with a header that is not on record."""
+    reload = _reload_or(
+        seen,
+        f"see that {seen.server} includes {seen.state.snippet}, and that no other line sets "
+        f"{policy.header_name}. A line in a <VirtualHost> comes after the snippet",
     )
     if any(_says(value, one.policy) for one in seen.state.ledger.imported if one.replaced is None):
         return Finding(
             Severity.WARNING,
             shown.where,
             "it still sends the pins of the keyring that its certificate has left.",
-            f"See that Apache includes {seen.state.snippet}, reload Apache, and run: "
+            f"See that {seen.server} includes {seen.state.snippet}, reload {seen.server}, and run: "
             f"certbot-pinkeep confirm {seen.name}",
         )
     if any(_says(value, one.policy) for one in seen.state.ledger.imported):
         return Finding(
             Severity.CRITICAL,
             shown.where,
-            f"it still sends the {policy.header_name} of before it was pinned by pinkeep, so clients note "
-            "that one, and hold it for longer than is on record.",
-            "Take the line that sends it out of the web server's configuration, see that the server "
-            f"includes {seen.state.snippet}, reload the server, and run: certbot renew",
+            f"it still sends the {policy.header_name} of before pinkeep pinned it. Clients note that header, "
+            "and hold it for longer than is on record.",
+            "Take the line that sends it out of the web server's configuration. See that the server includes "
+            f"{seen.state.snippet}, reload the server, and run: certbot renew",
         )
     if any(_says(value, entry.policy) for entry in seen.state.ledger.entries):
         return Finding(
             Severity.CRITICAL,
             shown.where,
-            f"it still sends an earlier {policy.header_name}, which is on record as replaced.",
+            f"it still sends an earlier {policy.header_name}, which the record has as replaced.",
             reload,
         )
     try:
@@ -439,14 +434,14 @@ def _differing(seen: Seen, shown: TlsObservation, value: str, policy: Policy, pi
     return Finding(
         Severity.CRITICAL,
         shown.where,
-        f"its {policy.header_name} is not the one on record: "
+        f"its {policy.header_name} is not what is on record: "
         f"{', '.join(_differences(header, policy))}.{noted}",
         reload,
     )
 
 
 def _ignored(header: Header, pin: str) -> str:
-    """Why a client does not note the header, as a part of a sentence; empty: it does."""
+    """Say why a client does not note the header, as a part of a sentence; empty: it does."""
     if pin not in header.pins:
         return "the served key is not among its pins"
     if set(header.pins) <= {pin}:
@@ -472,7 +467,7 @@ def _differences(header: Header, policy: Policy) -> list[str]:
 
 
 def _may_be_sent(seen: Seen, value: str, name: str | None = None) -> bool:
-    """Whether a header is on record as one that may be served now."""
+    """Say whether the record has a header as one that may be served now."""
     ledger = seen.state.ledger
     wanted = ledger.current.policy.header_name if ledger.current and name is None else name
     return any(
@@ -483,7 +478,7 @@ def _may_be_sent(seen: Seen, value: str, name: str | None = None) -> bool:
 
 
 def _says(value: str, policy: Policy) -> bool:
-    """Whether a header's value says what the policy says."""
+    """Say whether a header's value says what the policy says."""
     try:
         header = read_header(value)
     except BadHeader:
@@ -505,7 +500,7 @@ def _of(served: Certificate) -> str:
 
 
 def _like(served: Certificate, lives: list[Certificate]) -> list[Certificate]:
-    """Those with the same type of key, where there are some."""
+    """Find the certificates with the same type of key; all, if there are none."""
     return [live for live in lives if live.key_type == served.key_type] or lives
 
 
@@ -513,7 +508,12 @@ def _names(lives: list[Certificate]) -> str:
     return ", ".join(live.lineage for live in lives)
 
 
-def _reload(mine: list[Certificate]) -> str:
+def _reload(seen: Seen, mine: list[Certificate]) -> str:
     paths = ", ".join(f"live/{live.lineage}/fullchain.pem" for live in mine)
-    see = f"; where that does not help, see that SSLCertificateFile is {paths}" if paths else ""
-    return f"Reload Apache{see}."
+    return _reload_or(seen, f"see that the site's certificate is {paths}" if paths else "")
+
+
+def _reload_or(seen: Seen, otherwise: str) -> str:
+    """Tell to reload the server, and what to do if that does not help."""
+    then = f" If that does not help, {otherwise}." if otherwise else ""
+    return f"Reload {seen.server}.{then}"

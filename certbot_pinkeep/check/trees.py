@@ -1,12 +1,12 @@
-"""Whether certbot can renew a lineage: its renewal file, its links in live/, its files in archive/.
+"""Find why certbot cannot renew a lineage: its renewal file, its links in live/, its files in archive/.
 
 The rules:
 
-* Certbot skips a lineage, night after night, whose renewal file lacks a reference, renewalparams or an
-  authenticator; whose files in live/ are not links to files that exist; or whose certificate it cannot
-  read. This module finds the same, and writes nothing.
-* What mends a tree is a command of the shell: certbot has none for it. It changes nothing where it
-  cannot tell which files belong together, and loses no key.
+* Certbot skips a lineage, night after night, if the renewal file lacks a reference, renewalparams or an
+  authenticator; if files in live/ are not links to files that exist; or if the certificate cannot be read.
+  This module finds the same, and writes nothing.
+* A command of the shell mends a tree: certbot has none for it. The command changes nothing if it cannot tell
+  which files belong together, and loses no key.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ PARTS = ("cert", "chain", "fullchain", "privkey")
 
 
 def broken(config_dir: str, name: str) -> Broken | None:
-    """What is wrong with the files of a lineage; ``None``: nothing.
+    """Find what is wrong with the files of a lineage; ``None``: nothing.
 
-    :param name: of a lineage that has a renewal file
+    :param name: the name of a lineage that has a renewal file
     """
     path = os.path.join(config_dir, "renewal", f"{name}.conf")
     try:
@@ -58,7 +58,7 @@ def _restore(what: str, config_dir: str) -> str:
 
 
 class _Tree:
-    """The files of one lineage."""
+    """Look at the files of one lineage."""
 
     def __init__(
         self, config_dir: str, name: str, path: str, content: Mapping[str, object]
@@ -71,7 +71,7 @@ class _Tree:
         self.archive = os.path.join(config_dir, "archive", name)
 
     def without_references(self) -> Broken | None:
-        """References that the renewal file lacks, or that lead somewhere else."""
+        """Find references that the renewal file lacks, or that lead somewhere else."""
         lacking = [part for part in PARTS if not isinstance(self.content.get(part), str)]
         if lacking:
             lines = [f"1i {part} = {self.live}/{part}.pem" for part in lacking]
@@ -90,14 +90,14 @@ class _Tree:
             lines.append(f"s#^archive_dir = .*#archive_dir = {self.archive}#")
             mend = " ".join(f"-e {shlex.quote(line)}" for line in lines)
             return _skipped(
-                f"{self.path} names {self.content[offline[0]]}, which is not there; the file is in "
+                f"{self.path} names {self.content[offline[0]]}, which is missing. The file is in "
                 f"{self.live}.",
                 f"Run: sed -i {mend} {shlex.quote(self.path)}",
             )
         return None
 
     def without_links(self) -> Broken | None:
-        """Files in live/ that are no links, or lead nowhere."""
+        """Find files in live/ that are no links, or lead nowhere."""
         wrong = []
         for part in PARTS:
             path = str(self.content[part])
@@ -117,7 +117,7 @@ class _Tree:
         return _skipped(f"{'; '.join(wrong)}.", mend)
 
     def unrenewable(self) -> Broken | None:
-        """What certbot needs besides."""
+        """Find what else certbot needs and does not have."""
         parameters = self.content.get("renewalparams")
         if not isinstance(parameters, Mapping) or "authenticator" not in parameters:
             return _skipped(
@@ -134,7 +134,7 @@ class _Tree:
         return None
 
     def damaged(self) -> Broken | None:
-        """What certbot does not look at, and Apache loads."""
+        """Find damage that certbot passes over, in the file that the server loads."""
         cert, chain, full = (self._in_live(part) for part in ("cert", "chain", "fullchain"))
         if _first(full) == _first(cert):
             return None
@@ -142,8 +142,8 @@ class _Tree:
         renew = f"Run: certbot renew --cert-name {self.name} --force-renewal"
         return Broken(
             False,
-            f"{full} does not begin with the certificate of {cert}: certbot may have been stopped while it "
-            "wrote the file. Apache cannot load it.",
+            f"{full} does not begin with the certificate in {cert}. Certbot may have been stopped while it "
+            "wrote the file. The server cannot load the file.",
             f"Run: cat {quoted[0]} {quoted[1]} > {quoted[2]}"
             if _holds_certificate(chain)
             else renew,
@@ -156,14 +156,14 @@ class _Tree:
         return os.path.join(self.archive, f"{part}{version}.pem")
 
     def _current(self) -> int | None:
-        """The version that live/ leads to."""
+        """Find the version that live/ leads to."""
         found = re.search(r"(\d+)\.pem$", os.path.realpath(self._in_live("cert")))
         return int(found[1]) if found else None
 
     def _relinked(self, without: int | None = None) -> str:
-        """What makes the links anew.
+        """Tell what makes the links anew.
 
-        :param without: a version that is damaged
+        :param without: a damaged version
         """
         regular = [os.path.isfile(self._in_live(part)) for part in PARTS]
         sound = [version for version in self._versions() if version != without]
@@ -172,7 +172,7 @@ class _Tree:
         where, to = shlex.quote(self.live), shlex.quote(os.path.relpath(self.archive, self.live))
         parts = " ".join(PARTS)
         if without is None and all(regular) and not same:
-            # What is live is nowhere else: it becomes a version of its own.
+            # The live files are nowhere else: they become a version of their own.
             number, archive = max(self._versions(), default=0) + 1, shlex.quote(self.archive)
             return (
                 f"Run: mkdir -p -m 0700 {archive} && cd {where} && for part in {parts}; do mv "
@@ -192,7 +192,7 @@ class _Tree:
         return _restore(f"{self.live} and {self.archive}", self.config_dir)
 
     def _saved_key(self) -> str | None:
-        """Where nothing but the live key's file is missing: the same key in keys/."""
+        """Find the live key in ``keys/``, if nothing but the file of the live key is missing."""
         link, cert = self._in_live("privkey"), self._in_live("cert")
         there = all(_holds_certificate(self._in_live(part)) for part in PARTS[:-1])
         if not there or not os.path.islink(link) or os.path.exists(link):
@@ -205,7 +205,7 @@ class _Tree:
         return None
 
     def _versions(self) -> list[int]:
-        """The versions in archive/ that are whole, and whose key is the certificate's."""
+        """List the versions in archive/ that are whole, with the key of the certificate."""
         try:
             names = os.listdir(self.archive)
         except OSError:
@@ -233,7 +233,7 @@ def _content(path: str) -> bytes:
 
 
 def _first(path: str) -> bytes | None:
-    """The fingerprint of the first certificate of a file."""
+    """Find the signature of the first certificate of a file; ``None``: there is none."""
     try:
         return load_certificate(_content(path)).signature
     except BadKey:

@@ -162,7 +162,7 @@ def _where(workspace: Workspace, key: Key) -> str:
 
 
 def _brought(parsed: argparse.Namespace) -> Imported:
-    """The private key of the file, opened.
+    """Open the private key of the file.
 
     :raises BadBackup: when it cannot be
     """

@@ -6,8 +6,8 @@ The rules:
   and writes nothing but what the CAs say of revocations, once a day.
 * Whatever goes wrong in it is UNKNOWN, in one line on standard output, also what is wrong with how it was
   called. If one keyring cannot be looked at, the others are.
-* Certbot may be running. Where something is found, and files have changed meanwhile or a run is at work
-  on them, it looks again once that is over.
+* Certbot may be running. If check finds something, and a run changed files meanwhile or is at work on them,
+  check looks again after the run.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def answer(parser: Parser) -> None:
 
 
 class _Parser(Parser):
-    """One that answers monitoring: what it refuses is unknown."""
+    """Answer monitoring: what this parser refuses is unknown."""
 
     def error(self, message: str) -> NoReturn:
         """Print the one line, and end."""
@@ -117,7 +117,7 @@ def _print(outcome: _Outcome) -> None:
 
 
 def _settled(parsed: argparse.Namespace) -> _Outcome:
-    """What is found while no run of certbot's changes what is looked at."""
+    """Look while no run of certbot changes what is looked at."""
     config = context.certbots_config(parsed)
     end = time.monotonic() + parsed.timeout
     before = _stamp(config)
@@ -133,7 +133,7 @@ def _settled(parsed: argparse.Namespace) -> _Outcome:
 
 
 def _is_locked(config: Any) -> bool:
-    """Whether a run is at work on the keyrings."""
+    """Say whether a run is at work on the keyrings."""
     try:
         return atomic.is_locked(context.workspace_of(config).store.folder)
     except OSError:
@@ -141,7 +141,7 @@ def _is_locked(config: Any) -> bool:
 
 
 def _stamp(config: Any) -> dict[str, tuple[int, int]]:
-    """What shows that a run has changed something: records, snippets, live certificates."""
+    """Take the stamps of what a run changes: records, snippets, live certificates."""
     below = glob.escape(config.config_dir)
     patterns = ("pinkeep/*.conf", "pinkeep/apache/*.conf", "live/*/cert.pem")
     found = {}
@@ -212,7 +212,7 @@ def _judged(
     plain: list[HttpObservation],
     step: str,
 ) -> list[Finding]:
-    """What is wrong with a keyring; where that cannot be told, this."""
+    """Find what is wrong with a keyring; if that fails, tell that it failed."""
     from certbot_pinkeep import check
 
     try:
@@ -222,7 +222,7 @@ def _judged(
 
 
 def _zone(workspace: Workspace, state: State, now: datetime) -> list[Finding]:
-    """What is wrong with the zone and the ports of a keyring that has any."""
+    """Find what is wrong with the zone and the ports of a keyring that has any."""
     if not zone.has_zone(state):
         return []
     from certbot_pinkeep.check import zone_rules
@@ -249,7 +249,7 @@ def _damaged(error: DamagedState) -> Finding:
 
 
 def _cli_ini(config: Any) -> CliIni:
-    """What certbot's settings say of every renewal."""
+    """Read what certbot's settings say of every renewal."""
     from certbot_pinkeep.check.local_files import CliIni
 
     given = certbot_config.is_given(config, "reuse_key")

@@ -1,4 +1,4 @@
-"""What the commands share: certbot's settings and lock, and the keyrings that a name stands for."""
+"""Hold what the commands share: certbot's settings and lock, and the keyrings that a name stands for."""
 
 from __future__ import annotations
 

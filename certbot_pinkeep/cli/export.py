@@ -133,7 +133,7 @@ def _pinned(workspace: Workspace, state: State, now: datetime) -> Pinned:
 
 
 def _still_served(state: State) -> tuple[str, ...]:
-    """The pins of keys that Apache may still serve, though what it is to load next lacks them."""
+    """Find the pins of keys that the server may still serve, but not after its next reload."""
     *earlier, current = state.ledger.entries
     listed = [pin for entry in earlier if entry.replaced is None for pin in entry.pins]
     left = dict.fromkeys(pin for pin in listed if pin not in current.pins)
@@ -141,7 +141,7 @@ def _still_served(state: State) -> tuple[str, ...]:
 
 
 def _was_in_service(key: Key | None) -> bool:
-    """Whether a key that is pinned no more may have been served; one that is not known may have."""
+    """Say whether a key that is pinned no more may have been served; an unknown key may have."""
     if key is None or key.first_served is not None:
         return True
     # From when it was served is not noted until Apache is known to have loaded it.

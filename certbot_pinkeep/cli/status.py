@@ -62,7 +62,7 @@ def _status(parsed: argparse.Namespace) -> int:
 
 
 def _steps(workspace: Workspace, states: list[State]) -> dict[str, str]:
-    """What brings those keyrings up to date that have no certificate."""
+    """Find the commands that bring keyrings without certificates up to date."""
     if len(states) > status.MANY:
         return {}  # a line each, which does not say
     rings = [state.keyring for state in states]
@@ -70,7 +70,7 @@ def _steps(workspace: Workspace, states: list[State]) -> dict[str, str]:
 
 
 def _apart(workspace: Workspace, states: list[State]) -> dict[str, dict[str, str]]:
-    """The lineages that ``certbot renew`` does not roll over, by their keyrings."""
+    """Find the lineages that ``certbot renew`` does not roll over, by their keyrings."""
     if len(states) > status.MANY:
         return {}
     rings = [state.keyring for state in states]
@@ -78,7 +78,7 @@ def _apart(workspace: Workspace, states: list[State]) -> dict[str, dict[str, str
 
 
 def _hindrances(workspace: Workspace, states: list[State]) -> dict[str, str]:
-    """Why ``certbot renew`` does not have Apache send what is pending, by keyring."""
+    """Find why ``certbot renew`` does not have the server send what is pending, by keyring."""
     if len(states) > status.MANY:
         return {}
     waiting = [state for state in states if state.ledger.pending]

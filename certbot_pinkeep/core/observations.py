@@ -1,4 +1,4 @@
-"""What a check has seen of one keyring: values only. Pure."""
+"""Hold what a check has seen of one keyring: values only. Pure."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Target:
 
 @dataclass(frozen=True)
 class TlsObservation:
-    """What a host showed over TLS.
+    """Hold what a host showed over TLS.
 
     :ivar certificate: in DER; ``None``: it did not get so far
     :ivar headers: the pin headers, each as often and in the order in which it was sent
@@ -84,7 +84,7 @@ class TlsObservation:
 
     @property
     def where(self) -> str:
-        """The host, and the address where that matters."""
+        """Name the host, and the address if it matters."""
         return f"{self.host} ({self.address})" if self.address else self.host
 
     @property
@@ -95,7 +95,7 @@ class TlsObservation:
 
 @dataclass(frozen=True)
 class HttpObservation:
-    """The pin headers that a host sent over plain HTTP; none, where nothing answers there."""
+    """Hold the pin headers that a host sent over plain HTTP; none, if nothing answers there."""
 
     host: str
     headers: Headers = ()
@@ -117,7 +117,7 @@ class FileInfo:
 
 @dataclass(frozen=True)
 class KeyFile:
-    """The private key's file of a key.
+    """Hold what is known of the file of a private key.
 
     :ivar error: why it cannot be used, as a sentence; empty: it holds the key
     :ivar sealed: whether it is encrypted, and the admin's own
@@ -147,13 +147,13 @@ class Certificate:
     end: datetime
 
     def is_for(self, host: str) -> bool:
-        """Return whether it is for that host."""
+        """Say whether it is for that host."""
         return any(hostnames.covers(name, host, subdomains=False) for name in self.names)
 
 
 @dataclass(frozen=True)
 class Broken:
-    """Why certbot cannot renew a lineage, or Apache not load it.
+    """Hold why certbot cannot renew a lineage, or the server not load it.
 
     :ivar skipped: whether certbot skips it
     :ivar why: as sentences
@@ -197,7 +197,7 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Seen:
-    """All that was seen of a keyring.
+    """Hold all that was seen of a keyring.
 
     :ivar chosen: the options that count for it
     :ivar reloads: whether pinkeep reloads Apache itself
@@ -209,6 +209,7 @@ class Seen:
     :ivar others: the certificates of this machine that are not the keyring's
     :ivar step: the command that brings the keyring up to date
     :ivar came: the lineages that have come from another keyring, and are not confirmed here yet
+    :ivar server: the server that sends the header, as sentences name it
     :ivar server_config: what the server reads; ``None``: unknown, or nobody asked
     :ivar snippet_path: the snippet's real path
     """
@@ -229,22 +230,23 @@ class Seen:
     came: tuple[str, ...] = field(default=())
     configtest: str = ""
     step: str = CERTBOT_RENEW
+    server: str = "Apache"
     server_config: ServerConfig | None = None
     snippet_path: str = ""
 
     @property
     def name(self) -> str:
-        """The keyring's name."""
+        """Return the keyring's name."""
         return self.state.keyring.name
 
     @property
     def lives(self) -> tuple[Certificate, ...]:
-        """The live certificates of its lineages."""
+        """List the live certificates of its lineages."""
         return tuple(one.live for one in self.lineages if one.live is not None)
 
     @property
     def without_header(self) -> tuple[str, ...]:
-        """The hosts that were not seen sending the header that is on record."""
+        """List the hosts that were not seen sending the header that is on record."""
         current = self.state.ledger.current
         name = current.policy.header_name.lower() if current else ""
         sending = {
@@ -259,22 +261,22 @@ class Seen:
 
     @property
     def mending(self) -> str:
-        """What to run so that the keyring is brought up to date. Without a certificate nothing does but
-        to leave pinning, which nobody is to be talked into."""
+        """Tell what brings the keyring up to date. Without a certificate only leaving pinning does, and
+        nobody is talked into that."""
         if self.step == CERTBOT_RENEW or self.state.unpin:
             return self.step
         return f"{self.step} (to stay pinned, ask for a certificate with --pinkeep-keyring {self.name})"
 
     @property
     def loading(self) -> str:
-        """What to do so that Apache loads what is published, as a sentence."""
+        """Tell what to do so that the server loads what is published, as a sentence."""
         if self.reloads and (self.step == CERTBOT_RENEW or self.state.unpin):
             return f"Run: {self.step}"
-        return f"Reload Apache, and run: certbot-pinkeep confirm {self.name}"
+        return f"Reload {self.server}, and run: certbot-pinkeep confirm {self.name}"
 
 
 def targets(keyring: Keyring) -> list[Target]:
-    """Return the hosts to look at. Clients note no pins for IP addresses (RFC 7469 §2.3.3)."""
+    """List the hosts to look at. Clients note no pins for IP addresses (RFC 7469 §2.3.3)."""
     found: dict[str, set[KeyType]] = {}
     for member in keyring.members:
         key = keyring.key(member.pin)

@@ -1,4 +1,4 @@
-"""What a server reads of its configuration, as the server itself tells: files and sites. Pure.
+"""Read what a server tells of its own configuration: files and sites. Pure.
 
 The rules:
 
@@ -64,7 +64,7 @@ class Block:
     port: str = ""
 
     def is_for(self, host: str) -> bool:
-        """Return whether it is configured for a host, by the host's name or a wildcard."""
+        """Say whether it is configured for a host, by the host's name or a wildcard."""
         return any(
             _matches(host, name) or (name.startswith(".") and f".{host}".endswith(name))
             for name in self.names
@@ -78,7 +78,7 @@ class Block:
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """What a server reads.
+    """Hold what a server reads.
 
     :ivar files: all files, as the server names them
     :ivar sites: its virtual hosts or server blocks
@@ -228,14 +228,13 @@ class _Reader:
 
 
 def _line(text: str, at: int) -> tuple[int, bool]:
-    """Return the line in front of *at*, and whether the line ends there. nginx begins each file on a new
-    line."""
+    """Count the lines in front of *at*, and say whether the line ends there. Each file begins a line."""
     rest = text[at:].partition("\n")[0].strip()
     return text.count("\n", 1, at) + 1, not rest or rest.startswith("#")
 
 
 def _matches(text: str, pattern: str) -> bool:
-    """Return whether a text is what a pattern with ``*`` and ``?`` stands for."""
+    """Say whether a text is what a pattern with ``*`` and ``?`` stands for."""
     wanted = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     return re.fullmatch(wanted, text, re.S) is not None
 

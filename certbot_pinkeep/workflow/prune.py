@@ -33,7 +33,7 @@ from certbot_pinkeep.workflow.workspace import Workspace
 
 @dataclass(frozen=True)
 class Pruned:
-    """What a prune did, or would do.
+    """Hold what a prune did, or would do.
 
     :ivar gone: the retired keys that nobody needs, and their files
     :ivar kept: the other retired keys, and why each of them stays
@@ -71,7 +71,7 @@ def prune(workspace: Workspace, name: str, now: datetime, *, dry_run: bool = Fal
 
 
 def _other_file(folders: Folders, key: Key, files: Mapping[str, FilesOfKey]) -> str:
-    """Return why the file of a key is not deleted, as a part of a sentence; empty: it is, or is gone."""
+    """Say why the file of a key stays, as a part of a sentence; empty: it goes, or is gone."""
     path = folders.absolute(key.path or key.encrypted)
     if os.path.lexists(path) and path not in files[key.pin].keys:
         return f"{path} is a link, is elsewhere, or does not hold it"
@@ -79,7 +79,7 @@ def _other_file(folders: Folders, key: Key, files: Mapping[str, FilesOfKey]) -> 
 
 
 def _without(state: State, gone: Iterable[Key]) -> State:
-    """Return the keyring without these keys; of those that are revoked, without the files."""
+    """Take these keys out of the keyring; of revoked keys, take the files out."""
     revoked = {key.pin for key in gone if key.retire_reason == "revoked"}
     keyring = state.keyring.without(key.pin for key in gone if key.pin not in revoked)
     keyring = keyring.changed(
@@ -114,7 +114,7 @@ def _check_certain(workspace: Workspace, state: State, now: datetime) -> None:
 
 
 class _Needed:
-    """Says why a retired key is needed.
+    """Say why retired keys are needed.
 
     :param state: of the key's keyring
     """
@@ -129,7 +129,7 @@ class _Needed:
         self._kept = lineage.kept_pins(workspace.config_dir)
 
     def why(self, key: Key) -> str:
-        """Return why a key is needed, as a part of a sentence; empty: it is not."""
+        """Say why a key is needed, as a part of a sentence; empty: it is not."""
         held = [
             one
             for state in (self._state, *self._others)
@@ -150,7 +150,7 @@ class _Needed:
 
 
 def _names(state: State, key: Key) -> bool:
-    """Return whether a keyring has the key, or a file of the key."""
+    """Say whether a keyring has the key, or a file of the key."""
     files = {key.path, key.encrypted} - {None, ""}
     members = {member.pin for member in state.keyring.members}
     return key.pin in members or any(

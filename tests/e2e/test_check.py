@@ -444,14 +444,14 @@ def subdomain_not_covered(site: Checked) -> None:
 
 
 RENEW = "Run: certbot renew"
-MEND = f"{RENEW} --cert-name {NAME} --force-renewal --installer pinkeep"
+MEND = f"{RENEW} --cert-name {NAME} --force-renewal"
 RELOAD = "Reload Apache"
 
 # What is planted, the exit code, what is said of it, and what to do.
 FAULTS: list[tuple[Callable[[Checked], None], int, str, str]] = [
     (wrong_key_served, CRITICAL, "which is not among the pins of the keyring", MEND),
-    (wrong_key_live, CRITICAL, "its live key", f"Do not reload Apache, and run: {MEND[5:]}"),
-    (another_site_answers, CRITICAL, f"its certificate is for {OTHER}", "See that a <VirtualHost>"),
+    (wrong_key_live, CRITICAL, "its live key", f"Do not reload Apache. {MEND}"),
+    (another_site_answers, CRITICAL, f"its certificate is for {OTHER}", "See that a site"),
     (apache_not_reloaded, WARNING, f"does not serve the live certificate of {NAME}", RELOAD),
     (policy_not_loaded, CRITICAL, "still sends an earlier Public-Key-Pins", RELOAD),
     (
@@ -470,8 +470,8 @@ FAULTS: list[tuple[Callable[[Checked], None], int, str, str]] = [
     (
         backup_served_too_early,
         CRITICAL,
-        "is pinned, but it is refused by clients",
-        "serve a certificate for that again",
+        "is pinned, but not everywhere. Clients",
+        "Serve an earlier certificate of that key again",
     ),
     (other_type_beside, CRITICAL, "which is not among the pins of the keyring", "Take the RSA"),
     (record_folder_open, CRITICAL, "(mode 0777, user 0)", "Run: chmod go-w /"),
@@ -483,36 +483,41 @@ FAULTS: list[tuple[Callable[[Checked], None], int, str, str]] = [
         "Run: certbot-pinkeep setup",
     ),
     (two_headers, CRITICAL, "sends Public-Key-Pins 2 times", "Include the snippet once"),
-    (header_on_http, WARNING, "over plain HTTP", "take out the other line"),
+    (header_on_http, WARNING, "over plain HTTP", "Take out the other line"),
     (other_max_age, CRITICAL, "max-age is 60, not 5184000", RELOAD),
     (pin_missing, CRITICAL, "it lacks the pin", RELOAD),
     (no_backup_pin, CRITICAL, "Clients do not note it (RFC 7469 §2.5): it has no backup", RELOAD),
     (live_pin_missing, CRITICAL, "the served key is not among its pins", RELOAD),
     (malformed, CRITICAL, "that clients ignore (RFC 7469 §2.1)", RELOAD),
-    (only_reporting, CRITICAL, "no Public-Key-Pins, but Public-Key-Pins-Report-Only", "certbot-pinkeep setup"),
+    (
+        only_reporting,
+        CRITICAL,
+        "no Public-Key-Pins, but Public-Key-Pins-Report-Only",
+        "certbot-pinkeep setup",
+    ),
     (snippet_edited, CRITICAL, "the snippet is not what was published", RENEW),
     (snippet_gone, CRITICAL, "the snippet is gone", RENEW),
     (backup_gone, CRITICAL, "cannot be read: No such file", "Restore /"),
     (backup_is_another_key, CRITICAL, "holds another key", "Restore /"),
-    (primary_gone, CRITICAL, "The next renewal is to be issued for that key", "Restore /"),
+    (primary_gone, CRITICAL, "The next renewal needs that key", "Restore /"),
     (key_open, CRITICAL, "its mode is 0644", "Run: chmod 0600 /"),
     (keys_folder_open, CRITICAL, "its mode is 0755", "Run: chmod 0700 /"),
     (live_key_open, CRITICAL, "its mode is 0644", "Run: chmod o= /"),
     (keyring_file_open, WARNING, "its mode is 0644", "Run: chmod 0600 /"),
-    (csr_gone, WARNING, "no CSR is saved", RENEW),
-    (csr_of_another_key, WARNING, "no CSR is saved", RENEW),
+    (csr_gone, WARNING, "has no saved CSR", RENEW),
+    (csr_of_another_key, WARNING, "has no saved CSR", RENEW),
     (no_reuse_key, WARNING, "has no 'reuse_key = True'", RENEW),
-    (live_key_of_another, CRITICAL, "is not the one of the certificate beside it", MEND),
+    (live_key_of_another, CRITICAL, "does not belong to the certificate beside it", MEND),
     (deleted, WARNING, "no certificate of the keyring any more", "Run: certbot certonly"),
     (
         configtest_failed,
         WARNING,
-        "Apache's configuration test failed",
+        "the configuration test of Apache failed",
         "Run: /usr/bin/false -- mend",
     ),
     (option_refused, WARNING, "--pinkeep-max-age 'soon'", "pinkeep --pinkeep-max-age VALUE"),
     (keyring_damaged, CRITICAL, "its checksum is wrong", "Restore the file from a backup"),
-    (keyring_lost, WARNING, "was lost. No key is exchanged", RENEW),
+    (keyring_lost, WARNING, "was lost. pinkeep rolls no key over", RENEW),
     (compromised, CRITICAL, "which is compromised", f"certbot-pinkeep rollover {NAME} --now"),
     (subdomain_not_covered, CRITICAL, "includeSubDomains covers", f"--pinkeep-keyring {NAME}"),
 ]
@@ -542,8 +547,8 @@ def check_told(done: Completed, code: int, what: str, todo: str) -> None:
 
 # What the line says is to be run, and after that nothing is found any more.
 MENDS: list[tuple[Callable[[Checked], None], str]] = [
-    (wrong_key_served, f"renew --cert-name {NAME} --force-renewal --installer pinkeep"),
-    (wrong_key_live, f"renew --cert-name {NAME} --force-renewal --installer pinkeep"),
+    (wrong_key_served, f"renew --cert-name {NAME} --force-renewal"),
+    (wrong_key_live, f"renew --cert-name {NAME} --force-renewal"),
     (reload_failed, "renew"),
     (snippet_edited, "renew"),
     (snippet_gone, "renew"),
@@ -553,7 +558,7 @@ MENDS: list[tuple[Callable[[Checked], None], str]] = [
     (csr_gone, "renew"),
     (csr_of_another_key, "renew"),
     (no_reuse_key, f"renew --cert-name {NAME}"),
-    (live_key_of_another, f"renew --cert-name {NAME} --force-renewal --installer pinkeep"),
+    (live_key_of_another, f"renew --cert-name {NAME} --force-renewal"),
     (configtest_failed, "renew"),
     (keyring_lost, "renew"),
 ]

@@ -123,33 +123,32 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(**shows(certificate=STRANGE_DER), **lineage(live=STRANGE_CERTIFICATE)),
         CRITICAL,
         f"serves the key with the pin {STRANGE}, which is not among the pins",
-        f"certbot renew --cert-name {HOST} --force-renewal --installer pinkeep",
+        f"certbot renew --cert-name {HOST} --force-renewal",
     ),
     "key not pinned, the live one is": (
         sound(**shows(certificate=STRANGE_DER)),
         CRITICAL,
         "refuse it",
-        f"Reload Apache; where that does not help, see that SSLCertificateFile is live/{HOST}/",
+        f"Reload Apache. If that does not help, see that the site's certificate is live/{HOST}/",
     ),
     "key not in what only reports": (
         sound(REPORTING, **shows(REPORTS, certificate=STRANGE_DER)),
         WARNING,
-        "clients do not note such pins",
+        "Clients do not note such pins",
         "Reload Apache",
     ),
     "key not in earlier pins": (
         sound(ended(POLICY, policy(C, D))),
         WARNING,
-        f"is pinned, but it is refused by clients that hold earlier pins, until "
+        f"is pinned, but not everywhere. Clients that hold earlier pins refuse it until "
         f"{times.text(NOW + 59 * DAY)} at the latest.",
-        "Nothing can take earlier pins back before that.",
+        "Nothing takes earlier pins back before that.",
     ),
     "key not in what an app carries": (
         sound(LEDGER.with_release(APP)),
         WARNING,
-        "it is refused by whoever relies on the release ios 3 x, until "
-        f"{times.text(NOW + 30 * DAY)}.",
-        f"Where nobody relies on the release ios 3 x any more, run: certbot-pinkeep release {RING} end "
+        f"Users of the release ios 3 x refuse it until {times.text(NOW + 30 * DAY)}.",
+        f"If nobody uses the release ios 3 x any more, run: certbot-pinkeep release {RING} end "
         "--channel ios --label '3 x'",
     ),
     "a backup too early": (
@@ -163,8 +162,8 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
             **shows((PKP, policy(LIVE, BACKUP).header_value), certificate=BACKUP_DER),
         ),
         CRITICAL,
-        f"its key, with the pin {BACKUP}, is pinned, but it is refused by clients",
-        f"All of them accept the key that is on record, with the pin {LIVE}",
+        f"its key, with the pin {BACKUP}, is pinned, but not everywhere. Clients",
+        f"All clients accept the key that is on record, with the pin {LIVE}",
     ),
     "a backup too early, in the files": (
         sound(
@@ -177,7 +176,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
             **shows((PKP, policy(LIVE, BACKUP).header_value)),
         ),
         CRITICAL,
-        f"another key than is on record, with the pin {BACKUP}: clients that hold earlier pins",
+        f"another key than the record has, with the pin {BACKUP}. Clients that hold earlier pins",
         "Do not reload Apache.",
     ),
     "a key of another type beside": (
@@ -188,8 +187,8 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
             )
         ),
         CRITICAL,
-        "which is not among the pins of the keyring ring: clients that hold the pins",
-        "Take the RSA certificate out of its <VirtualHost>",
+        "which is not among the pins of the keyring ring. Clients that hold the pins",
+        "Take the RSA certificate out of the site",
     ),
     "no certificate of a type": (
         sound(
@@ -199,31 +198,31 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
             )
         ),
         WARNING,
-        f"it serves no ECDSA certificate, though there is {HOST}: handshake failure.",
-        f"Add SSLCertificateFile live/{HOST}/fullchain.pem",
+        f"it serves no ECDSA certificate, but this machine has one ({HOST}): handshake failure.",
+        f"Add the certificate live/{HOST}/fullchain.pem",
     ),
     "a chain that has expired": (
         sound(**shows(untrusted="certificate has expired", distrust="time")),
         CRITICAL,
-        "sends along with its own is out of time (certificate has expired), so visitors are refused",
+        "of its chain is out of time (certificate has expired), so visitors refuse it",
         f"certbot renew --cert-name {HOST} --force-renewal",
     ),
     "a name that clients do not go by": (
         sound(**shows(untrusted="Hostname mismatch", distrust="name")),
         CRITICAL,
-        f"its certificate is for {HOST}, so visitors are refused",
+        f"its certificate is for {HOST}, so visitors refuse it",
         f"has the name {HOST}",
     ),
     "a certificate that makes no sense": (
         sound(**shows(certificate=b"nonsense")),
         CRITICAL,
-        "its certificate cannot be looked at, and visitors may refuse it: it is no certificate",
+        "check cannot read its certificate, and visitors may refuse it: it is no certificate",
         "Reload Apache",
     ),
     "nothing but another site for a wildcard": (
         sound(shown=(replace(SHOWN, host=OTHER, guessed=True),)),
         WARNING,
-        f"another site answers, for {HOST}: the keyring ring could not be looked at",
+        f"another site answers here, for {HOST}. check looks at this name for a wildcard",
         "--connect HOST:PORT",
     ),
     "not the live certificate": (
@@ -261,7 +260,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(shown=(TlsObservation(HOST, stopped="tls", error="alert"),)),
         CRITICAL,
         "no TLS connection came about: alert.",
-        "Apache's error log",
+        "the server's error log",
     ),
     "no HTTP": (
         sound(shown=(TlsObservation(HOST, LIVE_DER, stopped="http", error="slow"),)),
@@ -305,7 +304,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
             **shows((PKP, policy(LIVE, C, max_age=10**7).header_value)),
         ),
         CRITICAL,
-        "it still sends the Public-Key-Pins of before it was pinned by pinkeep",
+        "it still sends the Public-Key-Pins of before pinkeep pinned it",
         "Take the line that sends it out of the web server's configuration",
     ),
     "other extras": (
@@ -359,20 +358,20 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     "sent over plain HTTP": (
         sound(plain=(HttpObservation(HOST, (TRUE_HEADER, TRUE_HEADER)),)),
         WARNING,
-        "over plain HTTP, where none must be sent (RFC 7469 §2.2.2)",
-        "take out the other line",
+        "over plain HTTP, which RFC 7469 §2.2.2 forbids",
+        "Take out the other line",
     ),
     # The record
     "in doubt": (
         sound(LEDGER.contradicted("it was lost", [])),
         WARNING,
-        "it was lost. No key is exchanged",
+        "it was lost. pinkeep rolls no key over",
         "Run: certbot renew",
     ),
     "behind the ledger": (
         sound(LEDGER.with_latest_known(NOW + DAY)),
         WARNING,
-        "was reached before. No key is exchanged",
+        "was reached before. pinkeep rolls no key over",
         f"confirm {RING} --clock",
     ),
     "behind the shadow": (
@@ -404,8 +403,8 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
             PENDING, snippet=apache.render(KEYRING, POLICY), configtest="/sbin/apachectl configtest"
         ),
         WARNING,
-        f"what was to be published at {times.text(NOW - HOUR)} is not in place: Apache's "
-        "configuration test failed",
+        f"the pins of {times.text(NOW - HOUR)} are not in place, and those of before stay: the "
+        "configuration test of Apache failed",
         "Run: /sbin/apachectl configtest -- mend what it finds, and run: certbot renew",
     ),
     "the first one kept back, reload with the admin": (
@@ -417,7 +416,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
             shown=(replace(SHOWN, headers=()),),
         ),
         WARNING,
-        "is not in place: Apache's configuration test failed",
+        "are not in place, and those of before stay: the configuration test of Apache failed",
         f"Run: certbot renew; then reload Apache, and run: certbot-pinkeep confirm {RING}",
     ),
     "an older snippet put back after the test": (
@@ -481,7 +480,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     "another file in the place of the snippet": (
         sound(snippet="Header always set X y"),
         CRITICAL,
-        "another file is in the place of the snippet, and pinkeep does not overwrite it",
+        "another file is in the place of the snippet, and pinkeep does not overwrite that",
         "Run: mv /s.conf /s.conf.other -- then run: certbot renew -- it writes the snippet anew",
     ),
     "snippet gone, reload with the admin": (
@@ -493,7 +492,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     "backup lost": (
         sound(keys=(KeyFile(B, "/k/1", "It is gone."),)),
         CRITICAL,
-        "It is gone. It is the key of a backup",
+        "It is gone. pinkeep cannot use this backup.",
         "Restore /k/1 from a backup.",
     ),
     "encrypted backup lost": (
@@ -508,13 +507,13 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     "primary lost": (
         sound(keys=(KeyFile(LIVE, "/k/0", "It is gone."),)),
         CRITICAL,
-        "The next renewal is to be issued for that key",
+        "The next renewal needs that key",
         "certbot renew -- it takes the key",
     ),
     "no CSR": (
         sound(requests=frozenset({csr_request(LIVE, [HOST], must_staple=False)})),
         WARNING,
-        f"no CSR is saved with which {HOST} would be issued for the backup key",
+        f"{HOST} has no saved CSR for the backup key",
         "certbot renew",
     ),
     "CSR for other names": (
@@ -525,7 +524,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
             keyring=with_key(path=None),
         ),
         WARNING,
-        "no CSR is saved",
+        "has no saved CSR",
         "certbot renew",
     ),
     "snippet edited, pinning left, no certificate": (
@@ -549,7 +548,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
             lineages=(Lineage(HOST, deleted=True),),
         ),
         WARNING,
-        "it was lost. No key is exchanged",
+        "it was lost. pinkeep rolls no key over",
         f"Run: {UNPIN} (to stay pinned, ask for a certificate with --pinkeep-keyring {RING})",
     ),
     "pending, no certificate": (
@@ -566,13 +565,13 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
             lineages=(Lineage(HOST, deleted=True),),
         ),
         CRITICAL,
-        "It is gone. The next certificate is to be issued for that key",
+        "It is gone. The next certificate needs that key",
         "Restore /k/0 from a backup.",
     ),
     "foreign owner of a key": (
         sound(places=(FileInfo("/k/0", "key", 0o600, 1000),)),
         CRITICAL,
-        "belongs to the user 1000, not to the user 0",
+        "belongs to the user 1000, but the user 0 runs certbot",
         "Run: chown 0 /k/0",
     ),
     "foreign owner of the snippet": (
@@ -584,7 +583,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     "record folder open": (
         sound(places=(FileInfo("/pinkeep", "records", 0o777, 0),)),
         CRITICAL,
-        "the folder of the keyring files and open to other users: its mode is 0777",
+        "the folder of the keyring files and other users can use it: its mode is 0777",
         "Run: chmod go-w /pinkeep",
     ),
     "foreign owner of the snippet's folder": (
@@ -627,7 +626,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     "renewal overdue": (
         sound(**lineage(live=replace(LIVE_CERTIFICATE, begin=NOW - 76 * DAY, end=NOW + 14 * DAY))),
         WARNING,
-        "should have been renewed by now",
+        "Certbot should have renewed it by now",
         f"certbot renew --cert-name {HOST}",
     ),
     "expired": (
@@ -645,13 +644,13 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     "live key not pinned": (
         sound(**lineage(live=STRANGE_CERTIFICATE)),
         CRITICAL,
-        "clients refuse it as soon as Apache serves it",
-        "Do not reload Apache, and run: certbot renew",
+        "Clients refuse it as soon as Apache serves it",
+        "Do not reload Apache. Run: certbot renew",
     ),
     "live key not on record": (
         sound(keyring=replace(KEYRING, members=(Member(HOST, (HOST,), B),))),
         WARNING,
-        "another key than is on record",
+        "another key than the record has",
         "certbot renew",
     ),
     "live key lost": (
@@ -675,7 +674,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     "reuse_key taken back by cli.ini": (
         sound(**lineage(reuse_key=False, cli_ini=("reuse-key = false",))),
         WARNING,
-        "cli.ini says 'reuse-key = false': without pinkeep",
+        "cli.ini says 'reuse-key = false'. Without pinkeep",
         "Take 'reuse-key = false' out of cli.ini. Run: certbot renew",
     ),
     "an option that is refused": (
@@ -796,7 +795,7 @@ def test_pins_that_are_sent_though_it_was_unpinned_are_critical() -> None:
     fresh = replace(LINEAGE, live=replace(LIVE_CERTIFICATE, end=NOW + 190 * DAY))
     seen = sound(LEFT, unpin=True, lineages=(fresh,), **shows(TRUE_HEADER))
     (told,) = check(seen, NOW + 100 * DAY)
-    assert told.severity == CRITICAL and "though the keyring ring is unpinned" in told.what
+    assert told.severity == CRITICAL and "but the keyring ring is unpinned" in told.what
 
 
 def test_what_waits_for_apache_is_told_once() -> None:
@@ -1359,8 +1358,8 @@ def test_g6_a_snippet_that_did_not_pass_is_not_told_as_edited(site: Site, capsys
     with pytest.raises(ApacheFailed):
         site.keep(site.options(max_age=100))
     code, said = call(site, capsys)
-    assert (code, len(said)) == (WARNING, 2) and "configuration test failed" in said[0]
-    assert "is not in place" in said[1] and "certbot renew" in said[1]
+    assert (code, len(said)) == (WARNING, 2) and "the configuration test of" in said[0]
+    assert "are not in place" in said[1] and "certbot renew" in said[1]
     site.apache.config.write_text("")
     site.keep(site.options(max_age=100))
     assert call(site, capsys)[0] == OK

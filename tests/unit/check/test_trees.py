@@ -178,7 +178,9 @@ def test_fullchain_that_a_killed_certbot_left_empty(site: Site) -> None:
     path.write_bytes(b"")
     assert certbot_takes(site)
     found = broken(str(site.config), site.name)
-    assert found is not None and not found.skipped and "Apache cannot load it" in found.why
+    assert (
+        found is not None and not found.skipped and "The server cannot load the file" in found.why
+    )
     mend(found.mend)
     assert broken(str(site.config), site.name) is None
     assert path.read_bytes().count(b"BEGIN CERTIFICATE") == 2
