@@ -1,0 +1,418 @@
+"""What is on this machine: each fault is found, as bad as it is, with what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.check import check
+from certbot_pinkeep.check.findings import Severity, exit_code
+from certbot_pinkeep.core import times
+from certbot_pinkeep.core.errors import BadOption
+from certbot_pinkeep.core.key_and_csr import csr_request
+from certbot_pinkeep.core.keyring import Member
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.observations import (
+    FileInfo,
+    KeyFile,
+    Lineage,
+    Seen,
+)
+from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.core.state import State
+from simulated.seen import (
+    BELOW,
+    COMPROMISED,
+    COVERING,
+    HOST,
+    KEYRING,
+    LEAVING,
+    LEDGER,
+    LIVE,
+    LIVE_CERTIFICATE,
+    NEVER_LOADED,
+    OTHER,
+    PENDING,
+    PKP,
+    POLICY,
+    RING,
+    SHOWN,
+    STRANGE_CERTIFICATE,
+    UNPIN,
+    digest_of,
+    ended,
+    lineage,
+    shows,
+    sound,
+    with_key,
+)
+from simulated.values import (
+    DAY,
+    HOUR,
+    NOW,
+    B,
+    C,
+    policy,
+)
+
+OK, WARNING, CRITICAL, UNKNOWN = Severity
+
+# What is seen, how bad it is, what is said of it, what to do.
+FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
+    # The record
+    "in doubt": (
+        sound(LEDGER.contradicted("it was lost", [])),
+        WARNING,
+        "it was lost. pinkeep rolls no key over",
+        "Run: certbot renew",
+    ),
+    "behind the ledger": (
+        sound(LEDGER.with_latest_known(NOW + DAY)),
+        WARNING,
+        "was reached before. pinkeep rolls no key over",
+        f"confirm {RING} --clock",
+    ),
+    "behind the shadow": (
+        sound(latest_known=NOW + DAY),
+        WARNING,
+        "was reached before",
+        "Set the clock right",
+    ),
+    "nothing published": (
+        sound(Ledger()),
+        WARNING,
+        "nothing is published yet",
+        "Run: certbot renew",
+    ),
+    "pending": (
+        sound(PENDING),
+        WARNING,
+        "Apache is not known to have loaded",
+        "Run: certbot renew",
+    ),
+    "pending with the admin": (
+        sound(PENDING, reloads=False),
+        WARNING,
+        "Apache is not known to have loaded",
+        f"Reload Apache, and run: certbot-pinkeep confirm {RING}",
+    ),
+    "kept back by Apache's test": (
+        sound(
+            PENDING, snippet=apache.render(KEYRING, POLICY), configtest="/sbin/apachectl configtest"
+        ),
+        WARNING,
+        f"the pins of {times.text(NOW - HOUR)} are not in place, and those of before stay: the "
+        "configuration test of Apache failed",
+        "Run: /sbin/apachectl configtest -- mend what it finds, and run: certbot renew",
+    ),
+    "the first one kept back, reload with the admin": (
+        sound(
+            NEVER_LOADED,
+            state=State(KEYRING, NEVER_LOADED),
+            snippet=None,
+            reloads=False,
+            shown=(replace(SHOWN, headers=()),),
+        ),
+        WARNING,
+        "are not in place, and those of before stay: the configuration test of Apache failed",
+        f"Run: certbot renew; then reload Apache, and run: certbot-pinkeep confirm {RING}",
+    ),
+    "an older snippet put back after the test": (
+        sound(
+            PENDING,
+            state=State(KEYRING, PENDING, "/s.conf", tested=digest_of(KEYRING, PENDING)),
+            snippet=apache.render(KEYRING, POLICY),
+        ),
+        CRITICAL,
+        "the snippet is not what was published",
+        "certbot renew -- it writes the snippet anew",
+    ),
+    "pending for the first time": (
+        sound(NEVER_LOADED, shown=(replace(SHOWN, headers=()),)),
+        WARNING,
+        "Apache is not known to have loaded",
+        "See that Apache includes /s.conf.",
+    ),
+    "came from another keyring": (
+        sound(came=("api",)),
+        WARNING,
+        "api came from another keyring",
+        f"certbot-pinkeep confirm {RING}",
+    ),
+    "compromised": (
+        sound(keyring=COMPROMISED, latest_known=NOW),
+        CRITICAL,
+        f"the key with the pin {LIVE}, which is compromised",
+        f"certbot-pinkeep rollover {RING} --now",
+    ),
+    "compromised, no safe backup": (
+        sound(ended(POLICY, policy(LIVE, C)), keyring=COMPROMISED),
+        CRITICAL,
+        "which is compromised",
+        f"certbot-pinkeep rollover {RING} --now --force",
+    ),
+    "a rollover that waits for the admin": (
+        sound(
+            keyring=with_key(path=None).mark_for_retirement("asked"),
+            requests=frozenset({csr_request(LIVE, [HOST], must_staple=False)}),
+            keys=(),
+        ),
+        WARNING,
+        "a rollover is due (you asked for it), but renewals keep the current key: the private key of "
+        f"its next backup, with the pin {B}, is not on this machine.",
+        f"Run: certbot-pinkeep backup {RING} add --key FILE",
+    ),
+    # Files
+    "snippet edited": (
+        sound(snippet=f"{apache.first_line(RING)}\nHeader always set X y"),
+        CRITICAL,
+        "the snippet is not what was published",
+        "Run: certbot renew -- it writes the snippet anew",
+    ),
+    "snippet for other hosts": (
+        sound(snippet=apache.render(replace(KEYRING, members=()), POLICY)),
+        CRITICAL,
+        "the snippet sends the pins at other hosts than the keyring's",
+        "Run: certbot renew -- it writes the snippet anew",
+    ),
+    "another file in the place of the snippet": (
+        sound(snippet="Header always set X y"),
+        CRITICAL,
+        "another file is in the place of the snippet, and pinkeep does not overwrite that",
+        "Run: mv /s.conf /s.conf.other -- then run: certbot renew -- it writes the snippet anew",
+    ),
+    "snippet gone, reload with the admin": (
+        sound(snippet=None, reloads=False),
+        CRITICAL,
+        "the snippet is gone",
+        f"then reload Apache, and run: certbot-pinkeep confirm {RING}",
+    ),
+    "backup lost": (
+        sound(keys=(KeyFile(B, "/k/1", "It is gone."),)),
+        CRITICAL,
+        "It is gone. pinkeep cannot use this backup.",
+        "Restore /k/1 from a backup.",
+    ),
+    "encrypted backup lost": (
+        sound(
+            keyring=with_key(path=None, encrypted="keys/1.pem"),
+            keys=(KeyFile(B, "/k/1", "It is gone.", sealed=True),),
+        ),
+        CRITICAL,
+        "It is gone. It is the encrypted key of a backup",
+        f"certbot-pinkeep backup {RING} add --keep-encrypted --key FILE",
+    ),
+    "primary lost": (
+        sound(keys=(KeyFile(LIVE, "/k/0", "It is gone."),)),
+        CRITICAL,
+        "The next renewal needs that key",
+        "certbot renew -- it takes the key",
+    ),
+    "no CSR": (
+        sound(requests=frozenset({csr_request(LIVE, [HOST], must_staple=False)})),
+        WARNING,
+        f"{HOST} has no saved CSR for the backup key",
+        "certbot renew",
+    ),
+    "CSR for other names": (
+        sound(
+            requests=frozenset(
+                csr_request(pin, [HOST, OTHER], must_staple=False) for pin in (LIVE, B)
+            ),
+            keyring=with_key(path=None),
+        ),
+        WARNING,
+        "has no saved CSR",
+        "certbot renew",
+    ),
+    "snippet edited, pinning left, no certificate": (
+        sound(
+            LEAVING,
+            unpin=True,
+            snippet=f"{apache.first_line(RING)}\nHeader always set X y",
+            step=UNPIN,
+            shown=(),
+            lineages=(Lineage(HOST, deleted=True),),
+        ),
+        CRITICAL,
+        "the snippet is not what was published",
+        f"Run: {UNPIN} -- it writes the snippet anew",
+    ),
+    "in doubt, no certificate": (
+        sound(
+            LEDGER.contradicted("it was lost", []),
+            step=UNPIN,
+            shown=(),
+            lineages=(Lineage(HOST, deleted=True),),
+        ),
+        WARNING,
+        "it was lost. pinkeep rolls no key over",
+        f"Run: {UNPIN} (to stay pinned, ask for a certificate with --pinkeep-keyring {RING})",
+    ),
+    "pending, no certificate": (
+        sound(PENDING, step=UNPIN, shown=(), lineages=(Lineage(HOST, deleted=True),)),
+        WARNING,
+        "Apache is not known to have loaded",
+        f"Reload Apache, and run: certbot-pinkeep confirm {RING}",
+    ),
+    "primary lost, no certificate": (
+        sound(
+            keys=(KeyFile(LIVE, "/k/0", "It is gone."),),
+            step=UNPIN,
+            shown=(),
+            lineages=(Lineage(HOST, deleted=True),),
+        ),
+        CRITICAL,
+        "It is gone. The next certificate needs that key",
+        "Restore /k/0 from a backup.",
+    ),
+    "foreign owner of a key": (
+        sound(places=(FileInfo("/k/0", "key", 0o600, 1000),)),
+        CRITICAL,
+        "belongs to the user 1000, but the user 0 runs certbot",
+        "Run: chown 0 /k/0",
+    ),
+    "foreign owner of the snippet": (
+        sound(places=(FileInfo("/s.conf", "snippet", 0o644, 33),)),
+        CRITICAL,
+        "belongs to the user 33",
+        "Run: chown 0 /s.conf",
+    ),
+    "record folder open": (
+        sound(places=(FileInfo("/pinkeep", "records", 0o777, 0),)),
+        CRITICAL,
+        "the folder of the keyring files and other users can use it: its mode is 0777",
+        "Run: chmod go-w /pinkeep",
+    ),
+    "foreign owner of the snippet's folder": (
+        sound(places=(FileInfo("/pinkeep/apache", "snippets", 0o755, 33),)),
+        CRITICAL,
+        "belongs to the user 33",
+        "Run: chown 0 /pinkeep/apache",
+    ),
+    "the admin's own folder open": (
+        sound(places=(FileInfo("/snippets", "foreign snippets", 0o777, 0),), owner=1000),
+        CRITICAL,
+        "its mode is 0777",
+        "Run: chmod o-w /snippets",
+    ),
+    "keyring file readable": (
+        sound(places=(FileInfo("/r.conf", "keyring", 0o644, 0),)),
+        WARNING,
+        "its mode is 0644",
+        "Run: chmod 0600 /r.conf",
+    ),
+    "keyring file writable": (
+        sound(places=(FileInfo("/r.conf", "keyring", 0o620, 0),)),
+        CRITICAL,
+        "its mode is 0620",
+        "Run: chmod 0600 /r.conf",
+    ),
+    "key open": (
+        sound(places=(FileInfo("/k/0", "key", 0o640, 0),)),
+        CRITICAL,
+        "its mode is 0640",
+        "Run: chmod 0600 /k/0",
+    ),
+    "folder of CSRs open": (
+        sound(places=(FileInfo("/csr", "csrs", 0o777, 0),)),
+        WARNING,
+        "its mode is 0777",
+        "Run: chmod 0755 /csr",
+    ),
+    # Certificates
+    "renewal overdue": (
+        sound(**lineage(live=replace(LIVE_CERTIFICATE, begin=NOW - 76 * DAY, end=NOW + 14 * DAY))),
+        WARNING,
+        "Certbot should have renewed it by now",
+        f"certbot renew --cert-name {HOST}",
+    ),
+    "expired": (
+        sound(**lineage(live=replace(LIVE_CERTIFICATE, end=NOW))),
+        CRITICAL,
+        "its certificate expired at",
+        f"certbot renew --cert-name {HOST}",
+    ),
+    "not valid yet": (
+        sound(**lineage(live=replace(LIVE_CERTIFICATE, begin=NOW + HOUR))),
+        CRITICAL,
+        "is not valid before",
+        "the clock",
+    ),
+    "live key not pinned": (
+        sound(**lineage(live=STRANGE_CERTIFICATE)),
+        CRITICAL,
+        "Clients refuse it as soon as Apache serves it",
+        "Do not reload Apache. Run: certbot renew",
+    ),
+    "live key not on record": (
+        sound(keyring=replace(KEYRING, members=(Member(HOST, (HOST,), B),))),
+        WARNING,
+        "another key than the record has",
+        "certbot renew",
+    ),
+    "live key lost": (
+        sound(**lineage(key_error="It is gone.")),
+        CRITICAL,
+        "It is gone.",
+        "--force-renewal",
+    ),
+    "renewal file damaged": (
+        sound(**lineage(live=None, error="It is damaged.")),
+        CRITICAL,
+        "It is damaged.",
+        "certbot certonly",
+    ),
+    "no reuse_key": (
+        sound(**lineage(reuse_key=False)),
+        WARNING,
+        "has no 'reuse_key = True'",
+        f"Run: certbot renew --cert-name {HOST}",
+    ),
+    "reuse_key taken back by cli.ini": (
+        sound(**lineage(reuse_key=False, cli_ini=("reuse-key = false",))),
+        WARNING,
+        "cli.ini says 'reuse-key = false'. Without pinkeep",
+        "Take 'reuse-key = false' out of cli.ini. Run: certbot renew",
+    ),
+    "an option that is refused": (
+        sound(**lineage(refused=BadOption("--pinkeep-max-age", "soon", "give a number."))),
+        WARNING,
+        "'certbot renew' fails, and does not bring its keys and pins up to date: --pinkeep-max-age 'soon'",
+        f"certbot renew --cert-name {HOST} --installer pinkeep --pinkeep-max-age VALUE",
+    ),
+    "deleted": (
+        sound(**lineage(live=None, deleted=True)),
+        WARNING,
+        "no certificate of the keyring any more",
+        f"certbot certonly --installer pinkeep --pinkeep-keyring {RING}",
+    ),
+    "not covered": (
+        sound(
+            COVERING,
+            others=(BELOW,),
+            **shows((PKP, policy(LIVE, B, include_subdomains=True).header_value)),
+        ),
+        CRITICAL,
+        "includeSubDomains covers certificates whose keys are not pinned: deep",
+        f"--pinkeep-keyring {RING}",
+    ),
+    "includeSubDomains left out": (
+        sound(others=(BELOW,), chosen=Options(RING, include_subdomains=True)),
+        WARNING,
+        "includeSubDomains is left out, which would cover deep",
+        "certbot renew",
+    ),
+}
+
+
+@pytest.mark.parametrize(("seen", "severity", "what", "todo"), FAULTS.values(), ids=list(FAULTS))
+def test_each_fault_is_found(seen: Seen, severity: Severity, what: str, todo: str) -> None:
+    """One finding says it, as bad as it is, and what to do; none is worse."""
+    found = check(seen, NOW)
+    told = [one for one in found if what in one.what]
+    assert [one.severity for one in told] == [severity], found
+    assert todo in told[0].todo
+    assert exit_code(found) == severity
