@@ -605,7 +605,7 @@ def test_times_are_looked_at(site: Checked) -> None:
     """A renewal that is overdue, a certificate that has expired, a clock that was set back."""
     left = site.certificate_end - datetime.now(timezone.utc)
     renew = f"--cert-name {NAME}"
-    check_told(site.check(faketime=left - 14 * DAY), WARNING, "should have been renewed", renew)
+    check_told(site.check(faketime=left - 14 * DAY), WARNING, "Certbot should have renewed", renew)
     check_told(site.check(faketime=left + DAY), CRITICAL, "its certificate expired at", renew)
     check_told(site.check(faketime=-DAY), WARNING, "was reached before", "--clock")
 
@@ -615,8 +615,13 @@ def test_times_are_looked_at(site: Checked) -> None:
     ("more", "code", "what", "todo"),
     [
         ("--connect=127.0.0.1:1", UNKNOWN, "could not be reached", "--connect HOST:PORT"),
-        ("--connect={http}", CRITICAL, "no TLS connection came about", "See Apache's error log"),
-        ("--ca-file={other}", WARNING, "is not trusted here", "--ca-file"),
+        (
+            "--connect={http}",
+            CRITICAL,
+            "no TLS connection came about",
+            "See the server's error log",
+        ),
+        ("--ca-file={other}", WARNING, "does not trust its certificate", "--ca-file"),
     ],
 )
 def test_what_cannot_be_looked_at_is_told(

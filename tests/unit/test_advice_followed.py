@@ -57,7 +57,7 @@ NOT_RUN = {
     "runs on this machine, too": "needs two servers, of which one runs",
     "Know next": "nothing is wrong: what an admin does next",
     "That certbot renews": "no command",
-    "Have the site include": "the row of local_rules runs it",
+    "See that \N{BULLET} includes": "the row of local_rules runs it",
     "has no header to export": "the tests of keyrings without a header run it",
     "certbot-pinkeep status NAME": "the line below a table, which says what a name stands for",
 }
