@@ -1,1 +1,1 @@
-"""The servers that send the pins."""
+"""Bring pins to clients: web servers, and zones."""

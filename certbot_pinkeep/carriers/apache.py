@@ -1,21 +1,22 @@
-"""The header snippet for Apache, and the commands that test and load it.
+"""Write the header snippet for Apache, and run the commands that test and load a server.
 
 The rules:
 
-* One ``Header always set`` with two conditions: one header, on every response, also on errors. The
-  connection is TLS: pins never go out over plain HTTP (RFC 7469 §2.2.2, §2.3.1).
-* The request's ``Host`` is one of the keyring's hosts. So the file is right in a ``<VirtualHost>``, and in
-  the server's own configuration, whatever a virtual host answers for. ``UseCanonicalName`` changes what
-  Apache takes for its own name, and not this header, which HTTP/2 fills from ``:authority``.
-* Apache compares letters of any case, and passes over a port and one dot at the end. ``*.`` stands for one
+* The snippet has one ``Header always set``: one header on every response, also on errors. The header goes
+  out over TLS only (RFC 7469 §2.2.2, §2.3.1).
+* The header goes out if the request's ``Host`` is one of the keyring's hosts. So the file is right in a
+  ``<VirtualHost>``, and in the server's own configuration, whatever a virtual host answers for.
+  ``UseCanonicalName`` does not change the request's ``Host``. HTTP/2 fills ``Host`` from ``:authority``.
+* Apache compares letters of any case, and ignores a port and one dot at the end. ``*.`` stands for one
   label, as in a certificate.
 * Apache reads no pattern of 8192 bytes or more. So many hosts become several patterns in one line.
-* The line is inside ``<IfModule mod_headers.c>``: an Apache without mod_headers still starts, and
-  still loads its certificates (G12). What a snippet publishes does not depend on these two lines.
-* A changed snippet is written beside the old one and moved into place, then tested. When the test
-  fails, what was there before is back, and nothing is reloaded (G6).
-* A configuration is loaded only where it passes its test (G6).
-* A command is run without a shell, with a time limit, and ended with all its children after it.
+* The line is inside ``<IfModule mod_headers.c>``. So an Apache without mod_headers starts, and loads its
+  certificates (G12). What a snippet publishes does not depend on these two lines.
+* pinkeep writes a changed snippet beside the old one, moves it into place, and tests it. If the test
+  fails, pinkeep puts the old one back, and reloads nothing (G6).
+* A server loads its configuration only if the configuration passes its test (G6).
+* A command runs without a shell and with a time limit. After that limit pinkeep ends the command and all
+  its children.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from dataclasses import dataclass
 from certbot import util as certbot_util
 
 from certbot_pinkeep.carriers import running
-from certbot_pinkeep.core import hostnames
+from certbot_pinkeep.core import hostnames, text
 from certbot_pinkeep.core.errors import ApacheFailed, BadHeader, BadOption, BadPolicy, PublishFailed
 from certbot_pinkeep.core.header import read_header
 from certbot_pinkeep.core.keyring import Keyring
@@ -47,17 +48,17 @@ _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr
 _SHOWN = 1000
 _IF_MODULE = "<IfModule mod_headers.c>"
 _END_IF = "</IfModule>"
-# Around what counts all the same: any spelling that Apache takes for the same module.
+# The lines around the header, in any spelling that Apache takes for the same module.
 _WRAPPER = re.compile(
     r"<IfModule\s+\"?(?:mod_headers\.c|headers_module)\"?\s*>|</IfModule\s*>", re.I
 )
-#: What Apache says of a directive of mod_headers when that is not loaded.
+#: What Apache says of a directive of mod_headers if mod_headers is not loaded.
 _NO_HEADERS = re.compile(r"Invalid command '(?:Request)?Header'", re.I)
-#: The longest pattern, in bytes.
+#: The longest pattern that pinkeep writes, in bytes.
 _LONGEST_PATTERN = 4000
 _OVER_TLS = "%{HTTPS} == 'on'"
 _KEYED = re.compile(rf'"expr={re.escape(_OVER_TLS)} && \((?P<hosts>.*)\)"$')
-# Also as admins may write it: what is on record must not depend on the spelling.
+# In any spelling of an admin: the ledger must not depend on the spelling.
 _DIRECTIVE = re.compile(
     r'^\s*Header\s+(?:(?:always|onsuccess)\s+)?[a-z]+\s+"?'
     rf'(?P<name>{ENFORCED}|{REPORT_ONLY}):?"?\s+'
@@ -68,15 +69,15 @@ _DIRECTIVE = re.compile(
 
 @dataclass(frozen=True)
 class Server:
-    """How a keyring's snippet reaches its server.
+    """Hold how a keyring's snippet reaches its server.
 
     :ivar snippet: the snippet's file; empty: none
-    :ivar configtest: words of the command; empty: none
-    :ivar reload: words of each command; empty: the admin reloads the servers
-    :ivar default: the server (``apache``, ``nginx``) whose default the reload command is; empty: the
-        admin gave it
+    :ivar configtest: the words of the command; empty: none
+    :ivar reload: the words of each command; empty: the admin reloads the servers
+    :ivar default: the server (``apache``, ``nginx``) whose default reload command this is; empty: the
+        admin gave the command
     :ivar title: the server's name in sentences
-    :ivar kind: the same as ``--pinkeep-header`` has it; empty: none
+    :ivar kind: the server's name in ``--pinkeep-header``; empty: none
     """
 
     snippet: str
@@ -88,10 +89,10 @@ class Server:
 
 
 def command(option: str, given: tuple[str, ...]) -> tuple[str, ...]:
-    """The words of a command that the admin gave, with the program's full path; empty: none.
+    """Return the words of an admin's command, with the program's full path; empty: none.
 
-    :param option: the option that it was given with
-    :raises BadOption: when the program does not exist
+    :param option: the option of the command
+    :raises BadOption: if the program does not exist
     """
     if not given:
         return ()
@@ -104,29 +105,31 @@ def command(option: str, given: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_snippet_dir(folder: str) -> None:
-    """See that the admin's snippet folder can take a snippet.
+    """Check that the admin's snippet folder can take a snippet.
 
-    :raises BadOption: when it cannot
+    :raises BadOption: if it cannot
     """
-    why = None
+    why = run = ""
     if not os.path.exists(folder):
-        why = f"there is no such folder. Run: mkdir -p {shlex.quote(folder)}"
+        why, run = "there is no such folder.", f"mkdir -p {shlex.quote(folder)}"
     elif not os.path.isdir(folder):
         why = "that is not a folder. Name a folder."
     elif not os.access(folder, os.W_OK | os.X_OK):
-        why = "that folder cannot be written. Name another one, or change its owner or mode."
+        why = "that folder cannot be written. Name another folder, or change its owner or mode."
     if why:
-        raise BadOption("--pinkeep-snippet-dir", folder, why)
+        raise BadOption("--pinkeep-snippet-dir", folder, why, run=run)
 
 
 def first_line(keyring: str) -> str:
-    """The line that tells our snippets from everybody else's files."""
+    """Return the line by which pinkeep knows its own snippets."""
     return f"# Public key pins of the keyring {keyring}, written by certbot-pinkeep."
 
 
 def directives(snippet: str | None) -> list[str]:
-    """What a snippet has Apache send, at whichever hosts: its lines but for comments, and for the two
-    around them that ask for mod_headers, which a snippet of version 0.1 lacks."""
+    """Return what a snippet has Apache send, at whichever hosts: its lines without comments.
+
+    Left out are the two lines that ask for mod_headers: a snippet of version 0.1 lacks them.
+    """
     lines = (line.strip() for line in (snippet or "").splitlines())
     found = [line for line in lines if line and not line.startswith("#")]
     wrappers = [line for line in found if _WRAPPER.fullmatch(line)]
@@ -136,16 +139,16 @@ def directives(snippet: str | None) -> list[str]:
 
 
 def condition(snippet: str | None) -> str:
-    """Which hosts a snippet has Apache send its header at; empty: wherever the snippet is included, as
-    one of version 0.1 is."""
+    """Return the condition that names the hosts of a snippet; empty: the header goes out wherever Apache
+    includes the snippet, as with version 0.1."""
     found = (_KEYED.search(line.strip()) for line in (snippet or "").splitlines())
     return next((match["hosts"] for match in found if match), "")
 
 
 def render(keyring: Keyring, policy: Policy | None) -> str:
-    """The snippet's text.
+    """Write the snippet's text.
 
-    :param policy: what it publishes; ``None``: nothing any more
+    :param policy: what the snippet publishes; ``None``: nothing any more
     """
     lines = [
         first_line(keyring.name),
@@ -169,7 +172,7 @@ def render(keyring: Keyring, policy: Policy | None) -> str:
 
 
 def _requested(hosts: Iterable[str]) -> str:
-    """The condition that a request asks for one of the hosts, in Apache's language of expressions."""
+    """Write the condition that a request asks for one of the hosts, as an expression of Apache."""
     patterns: list[str] = []
     for one in sorted(map(_pattern, hosts)):
         if patterns and len(patterns[-1]) + len(one) < _LONGEST_PATTERN:
@@ -188,7 +191,7 @@ def _pattern(host: str) -> str:
 
 
 def pin_lines(keyring: Keyring, policy: Policy) -> str:
-    """A comment for each pin: its key's type and role."""
+    """Write a comment for each pin: its key's type and role."""
     lines = []
     served = {key.pin for key in keyring.in_service()}
     for pin in policy.pins:
@@ -201,8 +204,7 @@ def pin_lines(keyring: Keyring, policy: Policy) -> str:
 
 
 def read_policy(snippet: str) -> Policy | None:
-    """The policy that a snippet's text publishes; ``None`` when it publishes none that we can
-    read."""
+    """Return the policy that a snippet's text publishes; ``None``: none that pinkeep can read."""
     found = _DIRECTIVE.search(snippet)
     if not found:
         return None
@@ -222,9 +224,9 @@ def read_policy(snippet: str) -> Policy | None:
 
 
 def read_snippet(path: str) -> str | None:
-    """The snippet's text; ``None`` when there is no such file.
+    """Return the snippet's text; ``None``: there is no such file.
 
-    :raises PublishFailed: when it cannot be read
+    :raises PublishFailed: if the file cannot be read
     """
     content = _content(path)
     return None if content is None else content.decode("utf-8", errors="replace")
@@ -242,10 +244,10 @@ def _content(path: str) -> bytes | None:
 def publish(server: Server, changes: Mapping[str, str | None], earlier: str | None) -> None:
     """Bring snippets into place and test the server's configuration with them.
 
-    :param changes: by path, the text to be there; ``None``: no file
-    :param earlier: what to put back at ``server.snippet`` where the new text is there already: a
-        run that was killed wrote it, and left its test undone
-    :raises PublishFailed: when it cannot be written or does not pass; what was there is back (G6)
+    :param changes: the text for each path; ``None``: no file
+    :param earlier: the text to put back at ``server.snippet`` if the new text is there already: a run that
+        was killed wrote it, and did not test it
+    :raises PublishFailed: if a file cannot be written, or the test fails; the earlier files are back (G6)
     """
     after = {path: _bytes(text) for path, text in changes.items()}
     before = {path: _content(path) for path in changes}
@@ -260,41 +262,45 @@ def publish(server: Server, changes: Mapping[str, str | None], earlier: str | No
     if failure is None:
         return
     _put(before)
-    raise ApacheFailed(
-        f"{server.title}'s configuration test failed, so the snippet {server.snippet} is as it was "
-        f"before. {failure} {_mending(server.title, failure)}"
+    raise _failed_test(
+        server, f"pinkeep has put back the earlier snippet {server.snippet}", failure
     )
 
 
 def test(server: Server) -> None:
     """Test the server's configuration as it is.
 
-    :raises ApacheFailed: when it does not pass
+    :raises ApacheFailed: if the test fails
     """
     failure = _run(server.configtest) if server.configtest else None
     if failure is not None:
-        raise ApacheFailed(
-            f"{server.title}'s configuration test failed, so {server.title} was not reloaded. {failure} "
-            f"{_mending(server.title, failure)}"
-        )
+        raise _failed_test(server, f"pinkeep has not reloaded {server.title}", failure)
 
 
-def _mending(title: str, failure: str) -> str:
-    """What to do about a configuration that fails its test, as a sentence."""
+def _failed_test(server: Server, so: str, failure: str) -> ApacheFailed:
+    """Make the error for a configuration that fails its test.
+
+    :param so: what pinkeep has done about it, as a part of a sentence
+    """
+    what = f"{server.title}'s configuration test failed, so {so}."
     again = "certbot renew"
     if not _NO_HEADERS.search(failure):
-        return f"Mend {title}'s configuration, and run '{again}' again."
+        return ApacheFailed(
+            what, f"{failure} Mend {server.title}'s configuration first.", run=again
+        )
+    why = f"{failure} Apache has not loaded mod_headers."
     if _which("a2enmod"):
-        return f"Apache has not loaded mod_headers. Run: a2enmod headers && {again}"
-    return (
-        "Apache has not loaded mod_headers. Add this line to Apache's configuration, with the path of "
-        f"your modules: LoadModule headers_module modules/mod_headers.so -- and run: {again}"
-    )
+        return ApacheFailed(what, why, run=f"a2enmod headers && {again}")
+    load = "LoadModule headers_module modules/mod_headers.so"
+    add = f"Add this line to Apache's configuration first, with the path of your modules: {load}"
+    return ApacheFailed(what, f"{why} {add}", run=again)
 
 
 def lacks_headers(server: Server) -> bool:
-    """Whether Apache says that it has not loaded mod_headers: it sends no header then, and its test
-    passes all the same. Not, where it cannot be asked."""
+    """Say whether Apache has not loaded mod_headers. Then it sends no header, and its test passes.
+
+    If Apache cannot be asked, the answer is no.
+    """
     if server.kind != "apache" or server.configtest[-1:] not in (("configtest",), ("-t",)):
         return False
     status, said = running.ask((*server.configtest[:-1], "-M"))
@@ -302,20 +308,20 @@ def lacks_headers(server: Server) -> bool:
 
 
 def without_headers(snippet: str) -> str:
-    """What to say where Apache has not loaded mod_headers."""
-    load = "a2enmod headers" if _which("a2enmod") else "load headers_module in its configuration"
-    return (
-        f"Apache has not loaded mod_headers, so it does not send the header in {snippet}. Run: {load} "
-        "-- and reload Apache."
-    )
+    """Tell that Apache has not loaded mod_headers, and what to do."""
+    what = f"Apache has not loaded mod_headers, so Apache does not send the header in {snippet}."
+    if _which("a2enmod"):
+        return text.joined(
+            what, "Enable the module, and reload Apache.", text.command("a2enmod headers")
+        )
+    return text.joined(what, "Load headers_module in Apache's configuration, and reload Apache.")
 
 
 def reload(server: Server) -> bool:
-    """Make the servers load the snippet and the certificates. All commands are run, whichever fails.
+    """Make the servers load the snippet and the certificates. Run all commands, whichever fails.
 
-    :returns: whether any server runs: one that does not is not started, and loads everything when it
-        starts
-    :raises PublishFailed: if any command fails; all are run again at the next run
+    :returns: whether any server runs: pinkeep starts none, and a server loads everything when it starts
+    :raises PublishFailed: if any command fails; the next run tries all of them again
     """
     running_ones = [words for words in reload_words(server) if not running.is_stopped(words)]
     failures = [failure for words in running_ones if (failure := _run(words)) is not None]
@@ -326,15 +332,13 @@ def reload(server: Server) -> bool:
             else "Not every server could be reloaded, so some serve what they loaded before."
         )
         name = server.title if len(server.reload) == 1 else "the servers"
-        raise ApacheFailed(
-            f"{what} {' '.join(failures)} It is tried again at the next 'certbot renew'; or mend it and "
-            f"reload {name} by hand."
-        )
+        why = f"{' '.join(failures)} Mend that. The command below tries again. Or reload {name} yourself."
+        raise ApacheFailed(what, why, run="certbot renew")
     return bool(running_ones)
 
 
 def is_stopped(server: Server) -> bool:
-    """Whether the servers are all known not to run."""
+    """Say whether none of the servers runs, as far as pinkeep knows."""
     return bool(server.reload) and all(map(running.is_stopped, reload_words(server)))
 
 
@@ -359,8 +363,8 @@ def _put(contents: Mapping[str, bytes | None]) -> None:
                 atomic.remove(path)
         except OSError as error:
             raise PublishFailed(
-                f"The snippet {path} cannot be written: {error.strerror}. See that its folder "
-                "exists and can be written."
+                f"The snippet {path} cannot be written: {error.strerror}.",
+                "Check that its folder exists and can be written.",
             ) from error
 
 
@@ -371,20 +375,20 @@ def _quoted(value: str) -> str:
 
 
 def which(program: str) -> str | None:
-    """The full path of a program, where the system has it."""
+    """Return the full path of a program; ``None``: the system does not have it."""
     return _which(program)
 
 
 def _which(program: str) -> str | None:
-    # Run from cron, PATH often lacks the folder of Apache's control program.
+    # Under cron, PATH often lacks the folder of Apache's control program.
     path = os.pathsep.join((os.environ.get("PATH", ""), *_SYSTEM_PATH))
     return shutil.which(program, path=path)
 
 
 def _run(words: Sequence[str]) -> str | None:
-    """Run a command; return what went wrong as sentences, ``None`` when nothing did."""
+    """Run a command, and return what went wrong, as sentences; ``None``: nothing."""
     shown = shlex.join(words)
-    # Output goes to a file: a daemon that keeps a pipe open must not keep us waiting.
+    # Output goes to a file: a daemon that keeps a pipe open must not make pinkeep wait.
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Which files make a server include the snippets of all keyrings, as each system lays its server out.
+"""Know which files make a server include the snippets of all keyrings, on each system.
 
 The rules:
 
@@ -41,7 +41,7 @@ _HEADER = re.compile(r"^\s*(?:Request)?Header\s", re.M | re.I)
 
 @dataclass(frozen=True)
 class Entry:
-    """A file or a link that setup makes.
+    """Hold a file or a link that setup makes.
 
     :ivar path: where it is
     :ivar told: what it does, as a sentence
@@ -56,7 +56,7 @@ class Entry:
 
     @property
     def is_there(self) -> bool:
-        """Whether it is as setup makes it."""
+        """Say whether the file or link is as setup makes it."""
         if self.target:
             return os.path.islink(self.path) and os.readlink(self.path) == self.target
         return _text(self.path) == self.text
@@ -134,13 +134,13 @@ def _line(kind: Kind, config_dir: str) -> str:
 
 
 def _debian(kind: Kind) -> str:
-    """The folder of Debian's Apache; empty: it is another server, or laid out in another way."""
+    """Return the folder of Debian's Apache; empty: another server, or another layout."""
     folder = os.path.join(ROOT, _DEBIAN)
     return os.path.dirname(folder) if kind is APACHE and os.path.isdir(folder) else ""
 
 
 def _path(kind: Kind) -> str:
-    """Where the file is that includes the snippets; empty: nobody knows."""
+    """Return the file that includes the snippets; empty: pinkeep does not know the layout."""
     folders = (*([_DEBIAN] if kind is APACHE else []), *_FOLDERS[kind.name])
     found = (os.path.join(ROOT, folder) for folder in folders)
     folder = next(filter(os.path.isdir, found), "")
@@ -179,7 +179,7 @@ def _enabled(debian: str) -> Iterator[str]:
 
 
 def _check(path: str, line: str) -> None:
-    """See that the file is not there, or ours.
+    """Check that the file does not exist, or is pinkeep's.
 
     :raises PinkeepError: if it is not
     """
@@ -198,7 +198,7 @@ def _in_the_way(path: str, line: str) -> PinkeepError:
 
 
 def _text(path: str) -> str | None:
-    """What is in a file; ``None``: there is none that can be read."""
+    """Return a file's text; ``None``: there is no file that can be read."""
     try:
         return atomic.read(path, atomic.MEDIUM).decode("utf-8", errors="replace")
     except OSError:

@@ -1,7 +1,7 @@
-"""The header snippet for nginx; ``core.nginx_map`` has what nginx reads of it.
+"""Write the header snippet for nginx; ``core.nginx_map`` has the lines that nginx reads.
 
-The rule: a snippet always has the variables for pins and for report-only pins. nginx refuses to start
-if a site uses a variable that is not there any more.
+The rule: a snippet always has the variables for pins and for report-only pins. If a site uses a variable
+that is gone, nginx refuses to start.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.nginx_map import PREFIXES, mapped, mapping, told, variable
 from certbot_pinkeep.core.policy import REPORT_ONLY, Policy
 
-#: What begins the second line of a snippet, and of no other server's.
+#: The beginning of the second line of a snippet for nginx, and for no other server.
 MARK = "# For nginx. "
 _MAP = re.compile(
     r"^\s*map\s+\$https\s+\$(?P<prefix>pinkeep_(?:pins|report_only)_)\w+\s*\{\s*"
@@ -25,10 +25,10 @@ _MAP = re.compile(
 
 
 def render(keyring: Keyring, policy: Policy | None) -> str:
-    """The snippet's text.
+    """Write the snippet's text.
 
-    :param policy: what it publishes; ``None``: nothing any more
-    :raises BadPolicy: when nginx would refuse it, or read something else
+    :param policy: what the snippet publishes; ``None``: nothing any more
+    :raises BadPolicy: if nginx would refuse the text, or misread it
     """
     name = keyring.name
     lines = f"{apache.first_line(name)}\n{MARK}It is generated: edits are lost.\n#\n"
@@ -42,19 +42,18 @@ def render(keyring: Keyring, policy: Policy | None) -> str:
 
 
 def directives(snippet: str | None) -> list[str]:
-    """What a snippet has nginx send."""
+    """Return what a snippet has nginx send."""
     lines = (line.strip() for line in (snippet or "").splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def condition(snippet: str | None) -> str:
-    """Nothing: the line of a server block decides at which hosts nginx sends the header."""
+    """Return nothing: the line of a server block decides at which hosts nginx sends the header."""
     return ""
 
 
 def read_policy(snippet: str) -> Policy | None:
-    """The policy that a snippet's text publishes; ``None`` when it publishes none that we can
-    read."""
+    """Return the policy that a snippet's text publishes; ``None``: none that pinkeep can read."""
     found = _MAP.search(snippet)
     if not found:
         return None

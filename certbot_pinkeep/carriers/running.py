@@ -1,14 +1,14 @@
-"""Whether the server runs that a command is to reload. A server that does not run is never started.
+"""Find out whether the server runs that a command reloads. pinkeep never starts a server.
 
 The rules:
 
-* ``apache2ctl graceful`` starts an Apache that is stopped. So a default is only run where the server
-  runs: the unit of systemd is active, or the process in the server's own pid file is that server's.
-* Under systemd a unit that is active is reloaded by ``systemctl reload``.
-* The same question is asked before an admin's own command where that is one of these well-known ones:
-  ``systemctl reload UNIT``, ``service NAME reload``, Apache's control program with ``graceful``, and
-  ``nginx -s reload``. Every other command is run as it was given.
-* A pid file that is left over, and the process of another program, are no server that runs.
+* ``apache2ctl graceful`` starts an Apache that does not run. So pinkeep runs a default command only if the
+  server runs: its systemd unit is active, or the process in its pid file is that server.
+* If the systemd unit is active, ``systemctl reload`` reloads the server.
+* pinkeep asks the same before an admin's command that it knows: ``systemctl reload UNIT``, ``service NAME
+  reload``, Apache's control program with ``graceful``, and ``nginx -s reload``. It runs every other command
+  as the admin gave it.
+* A pid file without its process, or with another program's process, does not count as a server that runs.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _SYSTEMD = "/run/systemd/system"
 _PROC = "/proc"
 _APACHES = ("apache2ctl", "apachectl", "apache2", "httpd")
 _UNITS = {"apache": ("apache2", "httpd"), "nginx": ("nginx",)}
-# Where systems have it that do not let the control program tell.
+# The pid files of systems whose control program does not name its pid file.
 _PID_FILES = ("/run/apache2/apache2.pid", "/run/httpd/httpd.pid", "/run/httpd.pid")
 _LARGEST = 64  # bytes of a pid file
 
 Words = tuple[str, ...]
-#: Runs a question and gives its exit code and what it said.
+#: A function that runs a command, and returns its exit code and its output.
 Ask = Callable[[Words], tuple[int, str]]
 
 
 def by_systemd(server: str, systemctl: str | None, default: Words) -> Words:
-    """The command that reloads a server by default, as it is right now.
+    """Return the command that reloads a server by default, as the server runs right now.
 
     :param server: ``apache`` or ``nginx``
     :param systemctl: the program; ``None``: there is none
-    :param default: what does it without systemd
+    :param default: the command without systemd
     """
     if systemctl is None or not os.path.isdir(_SYSTEMD):
         return default
@@ -54,11 +54,11 @@ def by_systemd(server: str, systemctl: str | None, default: Words) -> Words:
 
 
 def is_stopped(words: Words) -> bool:
-    """Whether this is a well-known command, and what it would reload does not run."""
+    """Say whether this is a command that pinkeep knows, and its server does not run."""
     program, rest = os.path.basename(words[0]), words[1:]
     named = tuple(word for word in rest if not word.startswith("-"))
     if program == "systemctl" and named[:1] == ("reload",) and len(named) > 1:
-        # 3: it is there, and not active.
+        # 3: the unit exists, and is not active.
         return all(ask((words[0], "is-active", "--quiet", one))[0] == 3 for one in named[1:])
     if program == "service" and len(rest) == 2 and rest[1] == "reload":
         return ask((words[0], rest[0], "status"))[0] == 3
@@ -71,7 +71,7 @@ def is_stopped(words: Words) -> bool:
 
 
 def ask(words: Words) -> tuple[int, str]:
-    """Run a command that only tells something; -1 where it cannot be run."""
+    """Run a command that changes nothing; -1: it cannot be run."""
     try:
         done = subprocess.run(
             words,
@@ -88,7 +88,7 @@ def ask(words: Words) -> tuple[int, str]:
 
 
 def _apache_files(program: Words) -> Iterator[str]:
-    """Apache's pid file, as it says itself; where it does not, where it is as a rule."""
+    """Return Apache's pid file as Apache names it, or the usual ones."""
     for words in (program, ("httpd", *program[1:])):
         said = ask((*words, "-t", "-D", "DUMP_RUN_CFG"))[1]
         found = re.search(r'^PidFile: "?([^"\n]+)"?$', said, re.M)
@@ -99,7 +99,7 @@ def _apache_files(program: Words) -> Iterator[str]:
 
 
 def _nginx_files(program: Words) -> Iterator[str]:
-    """nginx's pid file: the one of its configuration, else the one that it was built with."""
+    """Return nginx's pid file: by its configuration, or as it was built."""
     status, said = ask((*program, "-T"))
     found = re.search(r"^\s*pid\s+([^;]+);", said, re.M) if status == 0 else None
     found = found or re.search(r"--pid-path=(\S+)", ask((*program, "-V"))[1])
@@ -112,7 +112,7 @@ def _any_runs(pid_files: Iterator[str], programs: tuple[str, ...]) -> bool:
 
 
 def _runs(pid_file: str, programs: tuple[str, ...]) -> bool:
-    """Whether the process that the file names is one of these programs."""
+    """Say whether the process in a pid file is one of these programs."""
     try:
         pid = int(_content(pid_file))
         name = _content(os.path.join(_PROC, str(pid), "comm")).strip()
@@ -122,7 +122,7 @@ def _runs(pid_file: str, programs: tuple[str, ...]) -> bool:
 
 
 def _is_dead(pid: int) -> bool:
-    """Whether it has ended, and nobody has noticed."""
+    """Say whether a process has ended, and its parent has not noticed."""
     with suppress(OSError):
         state = _content(os.path.join(_PROC, str(pid), "stat"), 4096).rpartition(")")[2].split()
         return state[:1] == ["Z"]

@@ -1,12 +1,12 @@
-"""The servers that send the header: one kind each, and which of them a keyring has.
+"""Know the kinds of servers that send the header, and which server a keyring has.
 
 The rules:
 
-* ``--pinkeep-header`` names it. Where it is not given, a keyring stays with the server that it has a
-  snippet for; a new one has the server that is installed, Apache where both or neither are.
-* A keyring has to do with its own server only: no other one is tested or reloaded.
-* ``none``: the pins are for apps and zones. No snippet is written, and no command is run but those that
-  the admin gave.
+* ``--pinkeep-header`` names the server. Without that option a keyring keeps the server of its snippet. A new
+  keyring has the server that is installed: Apache if both or neither are.
+* pinkeep tests and reloads the server of a keyring, and no other server.
+* ``none``: the pins are for apps and zones. pinkeep writes no snippet, and runs only commands that the admin
+  gave.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Commands = tuple[Words, ...]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of server.
+    """Hold what pinkeep knows of a kind of server.
 
-    :ivar name: as ``--pinkeep-header`` has it; also the folder of its snippets
+    :ivar name: its name in ``--pinkeep-header``, and the name of the folder of its snippets
     :ivar title: its name in sentences
-    :ivar programs: those that test and reload it, the first one that is there
+    :ivar programs: the programs that test and reload it; the first one that exists counts
     :ivar binaries: the server's own programs: some systems have them without a control program
-    :ivar configtest: what the program is told for a test
-    :ivar reload: what the program is told for a reload
+    :ivar configtest: the words after the program for a test
+    :ivar reload: the words after the program for a reload
     :ivar include: what the admin does with the snippet, as a sentence without its end
     """
 
@@ -51,23 +51,23 @@ class Kind:
     read_policy: Callable[[str], Policy | None]
 
     def default(self, action: Words) -> Words:
-        """The command that does this by default; empty: there is no program for it."""
+        """Return the default command for an action; empty: there is no program for it."""
         found = next(filter(None, map(apache.which, self.programs)), None)
         return (found, *action) if found else ()
 
     def is_same(self, snippet: str | None, other: str | None) -> bool:
-        """Whether two snippets have the server send the same header at the same hosts."""
+        """Say whether two snippets have the server send the same header at the same hosts."""
         first, second = ((self.directives(s), self.condition(s)) for s in (snippet, other))
         return first == second
 
     @property
     def installed(self) -> bool:
-        """Whether the server is on this machine."""
+        """Say whether the server is on this machine."""
         return any(map(apache.which, (*self.programs, *self.binaries)))
 
     @property
     def runs(self) -> bool:
-        """Whether the server runs on this machine, as far as its control program can tell."""
+        """Say whether the server runs on this machine, as far as its control program can tell."""
         words = self.default(self.reload)
         return bool(words) and not running.is_stopped(words)
 
@@ -102,9 +102,9 @@ KINDS = {kind.name: kind for kind in (APACHE, NGINX)}
 
 
 def kind_of(snippet: str, text: str | None) -> Kind:
-    """The server that a snippet is for.
+    """Return the server of a snippet.
 
-    :param text: what is in it; ``None``: it is not there
+    :param text: the snippet's text; ``None``: there is no such file
     """
     if text is None:
         return KINDS.get(os.path.basename(os.path.dirname(snippet)), APACHE)
@@ -112,11 +112,11 @@ def kind_of(snippet: str, text: str | None) -> Kind:
 
 
 def chosen_kind(header: str | None, snippet: str, text: str | None) -> Kind | None:
-    """The server of a keyring; ``None``: none.
+    """Return the server of a keyring; ``None``: none.
 
     :param header: what the admin chose; ``None``: nothing
-    :param snippet: the one that the keyring has; empty: none yet
-    :param text: what is in it; ``None``: it is not there
+    :param snippet: the keyring's snippet; empty: none yet
+    :param text: the snippet's text; ``None``: there is no such file
     """
     if header == NO_HEADER:
         return None
@@ -129,9 +129,9 @@ def chosen_kind(header: str | None, snippet: str, text: str | None) -> Kind | No
 
 
 def running_beside(name: str) -> list[Kind]:
-    """The other servers that run on this machine.
+    """Return the other servers that run on this machine.
 
-    :param name: the server that does not, as ``--pinkeep-header`` has it
+    :param name: the server that does not run, as ``--pinkeep-header`` has it
     """
     return [kind for kind in KINDS.values() if kind.name != name and kind.runs]
 
@@ -139,11 +139,11 @@ def running_beside(name: str) -> list[Kind]:
 def server(
     kind: Kind | None, snippet: str, configtest: Words | None, reload: Commands | None
 ) -> Server:
-    """How a snippet reaches its server.
+    """Return how a snippet reaches its server.
 
     :param configtest: the words that the admin gave; ``None``: none
-    :param reload: the words of each command; ``None``: none was given
-    :raises BadOption: when a program does not exist
+    :param reload: the words of each command that the admin gave; ``None``: none
+    :raises BadOption: if a program does not exist
     """
     option = "--pinkeep-reload-command"
     default = kind.default(kind.reload) if kind else ()

@@ -1,10 +1,9 @@
-"""Which server loads what a keyring publishes, where its snippet is, and whether the options for that
-can be used on this machine.
+"""Find a keyring's server and snippet, and check the options for them on this machine.
 
 The rules:
 
-* Nothing is published where another user could write what the server loads.
-* The admin's folder for snippets is not one that certbot or pinkeep keeps other files in.
+* pinkeep publishes nothing in a place where another user can write what the server loads.
+* The admin's folder for snippets is no folder in which certbot or pinkeep keeps other files.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from certbot_pinkeep.storage.store import Store
 
 
 def folder_of(store: Store, kind: Kind) -> str:
-    """The folder of the snippets for a server, unless the admin chose another one."""
+    """Return the folder of a server's snippets, if the admin chose no other folder."""
     return os.path.join(store.folder, kind.name)
 
 
 def path_of(store: Store, keyring: str, chosen: Options | None) -> str:
-    """The file that a keyring's header is published in; empty: no server sends one."""
+    """Return the snippet of a keyring; empty: no server sends its header."""
     kind = kind_of(store, keyring, chosen.header if chosen else None)
     if kind is None:
         return ""
@@ -39,7 +38,7 @@ def path_of(store: Store, keyring: str, chosen: Options | None) -> str:
 
 
 def kind_of(store: Store, keyring: str, header: str | None) -> Kind | None:
-    """The server of a keyring; ``None``: none.
+    """Return the server of a keyring; ``None``: none.
 
     :param header: what the admin chose; ``None``: nothing
     """
@@ -57,20 +56,20 @@ def kind_of(store: Store, keyring: str, header: str | None) -> Kind | None:
 
 
 def published(snippet: str) -> Policy | None:
-    """The policy that a snippet has.
+    """Return the policy of a snippet; ``None``: there is none.
 
-    :raises PublishFailed: when it cannot be read
+    :raises PublishFailed: if the snippet cannot be read
     """
     text = apache.read_snippet(snippet) if snippet else None
     return servers.kind_of(snippet, text).read_policy(text) if text is not None else None
 
 
 def server_of(store: Store, chosen: Options, hosts: tuple[str, ...] = ()) -> Server:
-    """How the snippet of a keyring reaches its server. Writes nothing.
+    """Return how the snippet of a keyring reaches its server. Write nothing.
 
-    :param hosts: those of the lineage that the options are for
-    :raises BadOption: when an option cannot be used on this machine
-    :raises PinkeepError: when the snippet cannot be written, or not be read
+    :param hosts: the hosts of the lineage of these options
+    :raises BadOption: if an option cannot be used on this machine
+    :raises PinkeepError: if the snippet cannot be written or read
     """
     options.check_report_host(chosen.report_uri, hosts, subdomains=chosen.include_subdomains)
     if chosen.snippet_dir is not None:
@@ -80,22 +79,24 @@ def server_of(store: Store, chosen: Options, hosts: tuple[str, ...] = ()) -> Ser
     snippet = path_of(store, chosen.keyring, chosen)
     folder = os.path.dirname(snippet)
     if chosen.snippet_dir is None and os.path.exists(folder) and not os.path.isdir(folder):
-        raise BadFolder(f"{folder} is not a folder. Move it away; it is made when needed.")
+        raise BadFolder(
+            f"{folder} is not a folder.", "Move that file away. pinkeep makes the folder if needed."
+        )
     if snippet and not is_ours(snippet, chosen.keyring):
         raise BadOption(
             "--pinkeep-snippet-dir",
             folder,
-            f"the file {snippet} is there, and pinkeep did not write it. Name a folder of its "
-            "own for the snippets, or move that file away.",
+            f"the file {snippet} is there, and pinkeep did not write it. Name another folder for the "
+            "snippets, or move that file away.",
         )
     return servers.server(kind, snippet, chosen.configtest, chosen.reload)
 
 
 def check_exposed(store: Store, keyring: str, server: Server) -> None:
-    """See that nobody else can write what the server loads, or what says which keys are pinned.
+    """Check that no other user can write the keyring file, or what the server loads.
 
-    :raises DamagedState: when somebody can, and the keyring file is there
-    :raises BadFolder: when somebody can
+    :raises DamagedState: if another user can write the keyring file
+    :raises BadFolder: if another user can write what the server loads
     """
     store.load(keyring)
     owner = os.stat(_config_dir(store)).st_uid
@@ -103,26 +104,26 @@ def check_exposed(store: Store, keyring: str, server: Server) -> None:
     if found:
         what = str(found[0])
         raise BadFolder(
-            f"{what[0].upper()}{what[1:]}. {server.title} loads the snippet {server.snippet} from "
-            "there, so pinkeep did not publish pins in it. See that nobody changed what is there. Run: "
-            f"{trust.mend_all(found)}"
+            f"{what[0].upper()}{what[1:]}.",
+            f"{server.title} loads the snippet {server.snippet} from there, so pinkeep did not publish pins "
+            "there. Check that nobody changed what is there.",
+            run=trust.mend_all(found),
         )
 
 
 def hindrance(store: Store, state: State) -> str:
-    """Why ``certbot renew`` does not have the server send what is pending, as a sentence with what
-    to do; empty: nothing is known."""
+    """Tell why ``certbot renew`` does not have the server send what is pending; empty: unknown."""
     with suppress(PinkeepError):
         server = server_of(store, state.chosen())
         if apache.is_stopped(server):
-            return f"{server.title} does not run. Start it: it loads the pins then."
+            return f"{server.title} does not run. Start {server.title}: it loads the pins when it starts."
         if server.snippet and apache.lacks_headers(server):
             return apache.without_headers(server.snippet)
     return ""
 
 
 def is_ours(snippet: str, keyring: str) -> bool:
-    """Whether the file is a snippet of this keyring, or not there at all."""
+    """Say whether a file is a snippet of this keyring, or does not exist."""
     text = apache.read_snippet(snippet)
     return text is None or text.startswith(apache.first_line(keyring))
 
@@ -139,6 +140,6 @@ def _check_foreign(store: Store, folder: str) -> None:
         raise BadOption(
             "--pinkeep-snippet-dir",
             folder,
-            f"it is below certbot's folder {_config_dir(store)}, whose files have other purposes. "
-            "Name a folder outside of it.",
+            f"this folder is below certbot's folder {_config_dir(store)}, whose files have other purposes. "
+            "Name a folder outside of that one.",
         )

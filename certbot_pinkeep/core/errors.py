@@ -54,8 +54,8 @@ class BadOption(PinkeepError):
     :ivar why: what is wrong with it, and what to give
     """
 
-    def __init__(self, option: str, value: object, why: str) -> None:
-        super().__init__(f"{option} {str(value)!r}:", why)
+    def __init__(self, option: str, value: object, why: str, *, run: str = "") -> None:
+        super().__init__(f"{option} {str(value)!r}:", why, run=run)
         self.option = option
         self.value = value
 

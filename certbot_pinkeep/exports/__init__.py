@@ -1,16 +1,16 @@
-"""What is pinned, in the forms that consumers other than Apache take.
+"""Pins in the formats of consumers other than the header: apps, zones, other servers.
 
 The rules:
 
-* All forms say the same: the pins of the policy that is published now, all of them, in its order.
-  So a release that carries an export carries what the ledger says that it does.
-* What a consumer would refuse, or take for more than is pinned, is refused here.
-* While Apache may still serve a key that is not among the pins, what is used elsewhere is not given
-  them: it would be locked out at once.
-* A form is an object that provides :class:`IExport`, found by its name in the entry point group
-  ``certbot_pinkeep.exports``. Others can add theirs; the names of ours stay ours.
-* What somebody else's form does wrong is told as a sentence that names it.
-* A form that is told what it does not know says so. One that does not say what it knows may know all.
+* All formats have the same pins: all pins of the policy that is published now, in its order. So a release
+  that carries an export carries the pins that the ledger has for the release.
+* pinkeep refuses an export that the consumer would refuse, or read as more than is pinned.
+* If Apache may still serve a key that is not among the pins, no other consumer gets the pins: they would
+  lock that consumer out at once.
+* A format is an object that provides :class:`IExport`. Its name is in the entry point group
+  ``certbot_pinkeep.exports``. Other packages can add formats, but cannot take the name of ours.
+* If another package's format fails, the error names that format.
+* A format that gets a setting that it does not know says so. A format without ``takes`` may know all.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ from certbot_pinkeep.exports.values import Settings as Settings
 GROUP = "certbot_pinkeep.exports"
 
 
-#: The names of what a form may be told beside.
+#: The names of the settings that a format may take.
 SETTINGS = tuple(field.name for field in fields(Settings))
 
 
 class IExport(Interface):  # type: ignore[misc, unused-ignore]
-    """A form in which pins are exported. Where it has an attribute ``takes``, that lists the names of
-    the :class:`Settings` that it knows; else it may know them all."""
+    """A format for pins. An attribute ``takes`` lists the names of the :class:`Settings` that the format
+    knows. Without that attribute it may know all of them."""
 
-    told = Attribute("what it is, in a few words")
+    told = Attribute("what the format is, in a few words")
 
     def render(pinned: Pinned, settings: Settings) -> str:  # type: ignore[empty-body]
-        """The export.
+        """Write the export.
 
-        :raises BadExport: when the consumer would refuse it
+        :raises BadExport: if the consumer would refuse it
         """
 
 
 def names() -> list[str]:
-    """The forms that can be asked for, sorted."""
+    """Return the names of all formats, sorted."""
     return sorted({point.name for point in metadata.entry_points(group=GROUP)})
 
 
 def load(name: str) -> Any:
-    """The form of this name, which provides :class:`IExport`.
+    """Load the format of this name, which provides :class:`IExport`.
 
-    :raises BadExport: when there is none, or it cannot be used
+    :raises BadExport: if there is none, or it cannot be used
     """
     point = _point(name)
     try:
@@ -79,47 +79,45 @@ def load(name: str) -> Any:
 
 
 def unknown(name: str, given: Iterable[str]) -> list[str]:
-    """Those of the settings that are given which the form of this name does not know.
+    """Return the given settings that the format of this name does not know.
 
     :param given: names of :class:`Settings`
-    :raises BadExport: when there is no such form, or it cannot be used
+    :raises BadExport: if there is no such format, or it cannot be used
     """
     takes = _asked(name, lambda form: tuple(getattr(form, "takes", SETTINGS)))
     return [setting for setting in given if setting not in takes]
 
 
 def render(name: str, pinned: Pinned, settings: Settings) -> str:
-    """What is pinned, in the form of this name.
+    """Write what is pinned in the format of this name.
 
-    :raises BadExport: when the consumer would refuse it, or the form cannot be used
+    :raises BadExport: if the consumer would refuse it, or the format cannot be used
     """
     _check(pinned)
     text = _asked(name, lambda form: form.render(pinned, settings))
     if not _is_text(text):
-        raise BadExport(
-            f"--format {name!r}: the format is broken: it gave no text. Nothing was written."
-        )
+        raise BadExport(f"--format {name!r}: the format is broken: its answer is no text.")
     return str(text)
 
 
 def _check(pinned: Pinned) -> None:
-    """See that nothing of it can be read as something else than what it is.
+    """Check that a consumer cannot misread a value.
 
-    :raises BadExport: when something can
+    :raises BadExport: if a consumer can
     """
     hosts.check_names(pinned)
     uri = pinned.policy.report_uri
     if uri is not None and not options.is_report_uri(uri):
         raise BadExport(
-            f"The report-uri {short(uri)!r} is none that can be exported. Give another one with "
-            "--pinkeep-report-uri. Nothing was written."
+            f"The report-uri {short(uri)!r} cannot be exported.",
+            "Give another URI with --pinkeep-report-uri.",
         )
 
 
 def _asked(name: str, ask: Callable[[Any], Any]) -> Any:
-    """What a form answers.
+    """Return what a format answers.
 
-    :raises BadExport: when it refuses, or cannot be used
+    :raises BadExport: if it refuses, or cannot be used
     """
     form = load(name)
     try:
@@ -145,17 +143,16 @@ def _point(name: str) -> EntryPoint:
     found = list(metadata.entry_points(group=GROUP).select(name=name))
     if not found:
         raise BadExport(
-            f"--format {name!r}: there is no such format. Formats: {', '.join(names())}. Nothing was "
-            "written."
+            f"--format {name!r}: there is no such format.", f"Formats: {', '.join(names())}."
         )
-    # The names of ours stay ours, whatever else is installed.
+    # No other package can take the name of a format of ours.
     return min(found, key=lambda one: not one.value.startswith(f"{__name__}."))
 
 
 def _broken(point: EntryPoint, why: str) -> BadExport:
     return BadExport(
-        f"--format {point.name!r}: the format is broken: {why}. It comes from {point.value}; update or "
-        "uninstall the package that brings it. Nothing was written."
+        f"--format {point.name!r}: the format is broken: {why}.",
+        f"The format comes from {point.value}. Update or uninstall the package that brings it.",
     )
 
 

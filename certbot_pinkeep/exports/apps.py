@@ -1,12 +1,12 @@
-"""Pins for apps: iOS, Android, OkHttp, TrustKit. Pure.
+"""Write pins for apps: iOS, Android, OkHttp, TrustKit. Pure.
 
 The rules:
 
-* iOS pins subdomains one label deep, Android and TrustKit at any depth; ``*.`` is one label for
-  OkHttp, ``**.`` is any number of them, none included.
-* None pins a name that the policy does not bind at; where a consumer cannot say all that the policy
-  says, it pins less.
-* TrustKit ends the app at a key of a kind that it does not know, so no such key is pinned with it.
+* iOS pins subdomains one label deep, Android and TrustKit at any depth. For OkHttp ``*.`` is one label, and
+  ``**.`` is any number of labels, also none.
+* No app pins a name at which the policy does not bind. If a consumer cannot express all of the policy, the
+  app pins less.
+* TrustKit ends the app if it meets a kind of key that it does not know. So pinkeep exports no such key.
 
 Sources: Apple, "NSPinnedDomains", "NSIncludesSubdomains" (Bundle Resources); Android, "Network security
 configuration"; OkHttp, ``CertificatePinner``; TrustKit, ``TrustKit.h``, ``TSKSPKIHashCache.m``.
@@ -38,13 +38,13 @@ _TRUSTKIT_KINDS = (
 
 @implementer(IExport)
 class Ios:
-    """For an app's Info.plist, from iOS 14 on. The keys are those of the leaf certificate."""
+    """Write for an app's Info.plist, from iOS 14 on. The keys are those of the leaf certificate."""
 
     told = "NSPinnedDomains for an app's Info.plist"
     takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
-        """A property list."""
+        """Return a property list."""
         hosts.check_kept(pinned, "An iOS app")
         identities = [{"SPKI-SHA256-BASE64": one.pin} for one in pinned.pins]
         domains = {
@@ -56,13 +56,13 @@ class Ios:
 
 @implementer(IExport)
 class TrustKit:
-    """For an app that uses TrustKit. Its default place for reports is somebody else's: it is off."""
+    """Write for an app that uses TrustKit. TrustKit's default place for reports is off."""
 
     told = "TSKConfiguration for an app with TrustKit"
     takes = ("expires",)
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
-        """A property list."""
+        """Return a property list."""
         hosts.check_kept(pinned, "An app with TrustKit")
         _check_kinds(pinned)
         entry: dict[str, Any] = {
@@ -85,13 +85,13 @@ class TrustKit:
 
 @implementer(IExport)
 class Android:
-    """For res/xml/network_security_config.xml. From its expiration on, the app does not pin."""
+    """Write res/xml/network_security_config.xml. After its expiration the app does not pin."""
 
     told = "network_security_config.xml for an Android app"
     takes = ("expires",)
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
-        """The XML document."""
+        """Return the XML document."""
         hosts.check_kept(pinned, "An Android app")
         root = ET.Element("network-security-config")
         config = ET.SubElement(root, "domain-config")
@@ -109,13 +109,13 @@ class Android:
 
 @implementer(IExport)
 class OkHttp:
-    """For Kotlin. ``**.example.com`` is example.com as well, so a wildcard alone never becomes that."""
+    """Write Kotlin. ``**.example.com`` is example.com as well, so a wildcard alone never becomes ``**.``."""
 
     told = "a CertificatePinner for OkHttp, in Kotlin"
     takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
-        """An expression."""
+        """Return an expression."""
         hosts.check_kept(pinned, "An app with OkHttp")
         patterns = list(hosts.named(pinned, "An app with OkHttp"))
         if pinned.policy.include_subdomains:
@@ -133,9 +133,10 @@ def _check_kinds(pinned: Pinned) -> None:
     for one in pinned.pins:
         if one.kind not in _TRUSTKIT_KINDS:
             raise BadExport(
-                f"An app with TrustKit ends when it meets a key that TrustKit does not know, and the "
-                f"keyring {pinned.name} pins such a key: {one.kind} ({one.pin}). TrustKit knows "
-                f"{', '.join(map(str, _TRUSTKIT_KINDS))}. Nothing was written."
+                f"The keyring {pinned.name} pins a key that TrustKit does not know: {one.kind} "
+                f"({one.pin}).",
+                "TrustKit ends the app if it meets such a key. TrustKit knows "
+                f"{', '.join(map(str, _TRUSTKIT_KINDS))}.",
             )
 
 

@@ -1,14 +1,13 @@
-"""Pins for DNS: TLSA records (RFC 6698). Pure.
+"""Write pins for DNS: TLSA records (RFC 6698). Pure.
 
 The rules:
 
-* A pin is the data of a TLSA record with usage 3, selector 1, matching type 1 (RFC 7671 §5.1): the
-  same digest, in hexadecimal.
-* The records of the present key and of the next ones stand side by side, so that a rollover needs no
-  change in DNS at the moment at which it happens (RFC 7671 §8.1).
-* What is to be entered by hand says what has to be there before: else somebody else's change is undone.
-* A wildcard is the first label of a name, or none at all (RFC 4592 §2.1.1); below a port's label
-  there can be none.
+* A pin is the data of a TLSA record with usage 3, selector 1, matching type 1 (RFC 7671 §5.1): the same
+  digest, in hexadecimal.
+* The zone has the records of the present key and of the next keys side by side. So a rollover needs no
+  change in DNS when it happens (RFC 7671 §8.1).
+* Changes that you enter by hand name the records that must be there before. So you undo nobody's change.
+* A wildcard is the first label of a name (RFC 4592 §2.1.1). So a name below a port's label has no wildcard.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ _LONGEST = 254
 
 @implementer(IExport)
 class Tlsa:
-    """For a zone file, in its presentation form."""
+    """Write for a zone file, in its presentation form."""
 
     told = "TLSA 3 1 1 records for a zone file"
     takes = ("ports",)
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
-        """A record for each host, port and pin."""
+        """Return a record for each host, port and pin."""
         hosts.check_kept(pinned, "A zone")
         owners = [
             f"_{number}._{protocol}.{_plain(host)}."
@@ -45,8 +44,8 @@ class Tlsa:
         for owner in owners:
             if len(owner) > _LONGEST:
                 raise BadExport(
-                    f"The name of a TLSA record has {_LONGEST} characters at most, and this one has more: "
-                    f"{owner} Name other hosts with --host. Nothing was written."
+                    f"The name of this TLSA record is longer than {_LONGEST} characters: {owner}",
+                    "Name other hosts with --host.",
                 )
         digests = [base64.b64decode(one.pin).hex() for one in pinned.pins]
         return "".join(f"{owner} IN TLSA 3 1 1 {one}\n" for owner in owners for one in digests)
@@ -55,8 +54,8 @@ class Tlsa:
 def _plain(host: str) -> str:
     if "*" in host:
         raise BadExport(
-            f"DNS has no wildcard below a port, so there is no TLSA record for {host}. Name the hosts "
-            "that it stands for with --host. Nothing was written."
+            f"There is no TLSA record for {host}: DNS has no wildcard below a port.",
+            "Name the hosts of the wildcard with --host.",
         )
     return host
 

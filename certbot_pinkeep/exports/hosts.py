@@ -1,18 +1,17 @@
-"""The hosts of an export, as the consumers that name hosts take them. Pure.
+"""Choose the hosts of an export, and check that the consumer can pin them. Pure.
 
 The rules:
 
-* An export has no name that the keyring does not pin: a name of one of its certificates, or one below
-  such a name where the policy has includeSubDomains. A wildcard is pinned where every host is for
-  which it stands. That goes for every form, also for those that other packages add.
-* Apps and DNS pin names, not addresses; what is neither is in no export.
-* Where a consumer has no wildcards, ``*.example.com`` is what it calls example.com with its
-  subdomains. That says more where example.com is not pinned itself, so it is refused then; and where
-  it means subdomains of any depth, unless the policy has includeSubDomains.
-* What an app or a zone carries for long must not contain a key that is compromised, nor pins that
-  are about to be given up.
-* What is used elsewhere has to accept the key that is served now: it is refused while that may be one
-  that is not among the pins.
+* An export has only names that the keyring pins: a name of a certificate, or with includeSubDomains a name
+  below. A wildcard counts if the keyring pins every host that the wildcard stands for. These rules hold for
+  all formats, also for those of other packages.
+* Apps and DNS pin names, and no addresses.
+* For a consumer without wildcards, ``*.example.com`` becomes example.com with its subdomains. If
+  example.com itself is not pinned, pinkeep refuses the export. So it does if the consumer pins subdomains
+  of any depth and the policy has no includeSubDomains.
+* Apps and zones keep pins for long. So they get no compromised key, and no pins of a keyring that leaves
+  pinning.
+* If the key that is served now may not be among the pins, pinkeep refuses the export.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from certbot_pinkeep.core import hostnames, text
 from certbot_pinkeep.core.errors import BadExport
 from certbot_pinkeep.exports.values import Pinned
 
-#: How deep a consumer goes where it is told to pin subdomains: one label, or any number of them.
+#: How deep a consumer pins subdomains: one label, or any number of labels.
 Depth = Literal["one", "any"]
 
 
 def chosen(pinned: Pinned, written: Iterable[str]) -> Pinned:
-    """What is pinned, at these names only.
+    """Return what is pinned at these names only.
 
-    :param written: as the admin writes them; empty: at all of them
-    :raises BadExport: when one of them is not pinned
+    :param written: names as the admin writes them; empty: all names
+    :raises BadExport: if a name is not pinned
     """
     names = tuple(dict.fromkeys(_pinned_name(pinned, one) for one in written))
     return replace(pinned, hosts=names) if names else pinned
@@ -44,105 +43,104 @@ def _pinned_name(pinned: Pinned, written: str) -> str:
     host = hostnames.host(written)
     if host is None:
         raise BadExport(
-            f"--host {written!r}: that is not the name of a host. Write it in letters, digits and '-', one "
-            "with other letters in its form xn--…. Nothing was written."
+            f"--host {written!r}: that is not the name of a host.",
+            "Write it in letters, digits and '-'. Write a name with other letters in its form xn--….",
         )
     subdomains = pinned.policy.include_subdomains
     if not any(hostnames.holds(one, host, subdomains=subdomains) for one in pinned.hosts):
         below = [one for one in pinned.hosts if hostnames.covers(one, host, subdomains=subdomains)]
         why = (
-            f"the keyring {pinned.name} does not pin every host that it stands for, only {', '.join(below)}"
+            f"the keyring {pinned.name} does not pin every host of this wildcard, only {', '.join(below)}"
             if below
-            else f"the keyring {pinned.name} does not pin it"
+            else f"the keyring {pinned.name} does not pin this host"
         )
         raise BadExport(
-            f"--host {written!r}: {why}. Its hosts: {', '.join(pinned.hosts)}. Nothing was written."
+            f"--host {written!r}: {why}.", f"The keyring pins: {', '.join(pinned.hosts)}."
         )
     return host
 
 
 def check_served(pinned: Pinned) -> None:
-    """See that the key that is served now is among the pins.
+    """Check that the key that is served now is among the pins.
 
-    :raises BadExport: when it may not be
+    :raises BadExport: if it may not be
     """
     if pinned.still_served:
         raise BadExport(
-            f"Apache may serve a key that is not among the pins of the keyring {pinned.name} that were "
-            f"published last ({', '.join(pinned.still_served)}): what holds to them would be locked out. See "
-            "that it serves what is pinned ('certbot renew' reloads it, or says what to do; where you reload "
-            f"it yourself, run: certbot-pinkeep confirm {pinned.name}), and export again. Nothing was "
-            "written."
+            f"Apache may serve a key that is not among the pins of the keyring {pinned.name}: "
+            f"{', '.join(pinned.still_served)}.",
+            "The pins would lock out whatever gets this export. Have Apache serve what is pinned, and export "
+            "again. If you reload Apache yourself, reload it, and run certbot-pinkeep confirm "
+            f"{pinned.name} in place of the command below.",
+            run="certbot renew",
         )
 
 
 def check_sound(pinned: Pinned, consumer: str) -> None:
-    """See that the key that is served is among the pins, and none that others know.
+    """Check that the key that is served is among the pins, and that no pin is of a compromised key.
 
-    :param consumer: as it begins a sentence
-    :raises BadExport: when it is not so
+    :param consumer: the consumer, as it begins a sentence
+    :raises BadExport: if it is not so
     """
     check_served(pinned)
     for one in pinned.pins:
         if one.role == "compromised":
             raise BadExport(
-                f"{consumer} is not to pin a compromised key ({one.pin}). Leave it first: "
-                f"certbot-pinkeep rollover {pinned.name} --now. Nothing was written."
+                f"{consumer} must not pin a compromised key: {one.pin}.",
+                "Roll over first.",
+                run=f"certbot-pinkeep rollover {pinned.name} --now",
             )
 
 
 def check_kept(pinned: Pinned, consumer: str) -> None:
-    """See that what is pinned is sound, and worth keeping.
+    """Check that the pins are sound, and that a consumer can keep them for long.
 
-    :param consumer: as it begins a sentence
-    :raises BadExport: when it is not
+    :param consumer: the consumer, as it begins a sentence
+    :raises BadExport: if it is not so
     """
     check_sound(pinned, consumer)
     if pinned.leaving:
         raise BadExport(
-            f"{consumer} is not to begin with pins that are being given up: the keyring {pinned.name} "
-            "leaves pinning. To stay pinned, run: certbot-pinkeep unpin "
-            f"{pinned.name} --undo. Nothing was written."
+            f"{consumer} must not begin with pins of the keyring {pinned.name}, which leaves pinning.",
+            "To stay pinned, take that back.",
+            run=f"certbot-pinkeep unpin {pinned.name} --undo",
         )
 
 
 def check_names(pinned: Pinned) -> None:
-    """See that each host is one: what else a certificate names would be read as something else.
+    """Check that each host is a host: a consumer could misread another name of a certificate.
 
-    :raises BadExport: when one is not
+    :raises BadExport: if a name is no host
     """
     for host in pinned.hosts:
         if hostnames.host(host) != host:
             raise BadExport(
-                f"{text.short(host)!r} is not the name of a host. Name those to pin with --host. Nothing "
-                "was written."
+                f"{text.short(host)!r} is not the name of a host.",
+                "Name the hosts to pin with --host.",
             )
 
 
 def named(pinned: Pinned, consumer: str) -> tuple[str, ...]:
-    """The hosts, which must be names.
+    """Return the hosts, which must be names.
 
-    :raises BadExport: when one is an address, or there is none
+    :raises BadExport: if a host is an address, or there is none
     """
     if not pinned.hosts:
-        raise BadExport(
-            f"{consumer} pins names, and the keyring {pinned.name} has no host. Nothing was written."
-        )
+        raise BadExport(f"{consumer} pins names, and the keyring {pinned.name} has no host.")
     check_names(pinned)
     for host in pinned.hosts:
         if _is_address(host):
             raise BadExport(
-                f"{consumer} pins names only, not {host}. Name those to pin with --host. Nothing was "
-                "written."
+                f"{consumer} pins names only, not {host}.", "Name the hosts to pin with --host."
             )
     return pinned.hosts
 
 
 def with_subdomains(pinned: Pinned, consumer: str, depth: Depth) -> dict[str, bool]:
-    """The domains, and whether their subdomains are pinned with them.
+    """Return the domains, and whether the consumer pins their subdomains with them.
 
-    :param depth: of the subdomains that the consumer pins then
-    :raises BadExport: when that cannot be said
+    :param depth: how deep the consumer pins subdomains
+    :raises BadExport: if the consumer cannot express that
     """
     found: dict[str, bool] = {}
     listed = named(pinned, consumer)
@@ -151,16 +149,14 @@ def with_subdomains(pinned: Pinned, consumer: str, depth: Depth) -> dict[str, bo
         domain = host.removeprefix("*.")
         if domain != host and domain not in listed:
             raise BadExport(
-                f"{consumer} has no wildcards, and to pin {domain} with its subdomains says more than "
-                f"{host}: {domain} itself is not among the hosts of this export. Name the hosts to pin "
-                "with --host. Nothing was written."
+                f"{consumer} has no wildcards: for {host} it would pin {domain} with its subdomains.",
+                f"{domain} itself is not among the hosts of this export. Name the hosts to pin with --host.",
             )
         if domain != host and depth == "any" and not whole:
             raise BadExport(
-                f"{consumer} has no wildcards, and to pin {domain} with its subdomains says more than "
-                f"{host}: those below the ones that it stands for may have keys that are not pinned. Leave "
-                "it out: name the hosts to pin with --host. Or have all subdomains pinned, with "
-                "--pinkeep-include-subdomains. Nothing was written."
+                f"{consumer} has no wildcards: for {host} it would pin {domain} with all its subdomains.",
+                f"Subdomains further below may have keys that are not pinned. Leave {host} out: name the "
+                "hosts to pin with --host. Or pin all subdomains with --pinkeep-include-subdomains.",
             )
         found[domain] = found.get(domain, False) or whole or domain != host
     return found

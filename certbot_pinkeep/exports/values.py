@@ -1,4 +1,4 @@
-"""What is exported, as values. Pure."""
+"""Hold what is exported, as values. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from certbot_pinkeep.core.policy import Policy
 
 @dataclass(frozen=True)
 class Pin:
-    """A pin that is published.
+    """Hold a pin that is published.
 
     :ivar pin: base64 of SHA-256 (RFC 7469 §2.4)
-    :ivar kind: of its key
-    :ivar role: of its key; ``in-service`` also for a primary that is served
+    :ivar kind: the kind of its key
+    :ivar role: the role of its key; ``in-service`` also for a primary that is served
     """
 
     pin: str
@@ -25,21 +25,21 @@ class Pin:
 
     @property
     def key_type(self) -> KeyType:
-        """``rsa`` or ``ecdsa``."""
+        """Return ``rsa`` or ``ecdsa``."""
         return self.kind.key_type
 
 
 @dataclass(frozen=True)
 class Pinned:
-    """What a keyring publishes.
+    """Hold what a keyring publishes.
 
-    :ivar name: the keyring's
-    :ivar hosts: the names that are pinned, in lower case; one may begin with ``*.``
-    :ivar policy: as it is served; its pins are in the order in which they are published
-    :ivar pins: the same pins, with what is known of their keys
-    :ivar now: when that was so
-    :ivar still_served: the pins of keys that Apache may serve though they are not among these pins: it is
-        not known to have loaded what is published, or a key came past the keyring
+    :ivar name: the keyring's name
+    :ivar hosts: the names that are pinned, in lower case; a name may begin with ``*.``
+    :ivar policy: the policy that is published; its pins are in the order of the header
+    :ivar pins: the same pins, with the kinds and roles of their keys
+    :ivar now: the time of the export
+    :ivar still_served: the pins of keys that Apache may serve, and that are not among these pins: Apache has
+        perhaps not loaded what is published, or a certificate was renewed without pinkeep
     :ivar leaving: whether the keyring leaves pinning
     """
 
@@ -54,10 +54,10 @@ class Pinned:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a form may be told beside.
+    """Hold the settings that a format may take.
 
     :ivar ports: for DNS: ``PORT/tcp`` or ``PORT/udp``
-    :ivar expires: the day from which an app is to stop pinning; ``None``: never
+    :ivar expires: the day from which an app stops pinning; ``None``: never
     """
 
     ports: tuple[str, ...] = ("443/tcp",)

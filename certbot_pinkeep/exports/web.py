@@ -1,8 +1,6 @@
-"""Pins for what speaks HTTP: the header, nginx, curl; and as JSON for everything else. Pure.
+"""Write pins for HTTP: the header, nginx and curl; and as JSON for all other programs. Pure.
 
-The rules:
-
-* What nginx reads is the same as in the snippet that pinkeep keeps up to date itself: see ``nginx``.
+The rule: nginx reads the same lines as in the snippet that pinkeep publishes (``core.nginx_map``).
 """
 
 from __future__ import annotations
@@ -20,25 +18,25 @@ from certbot_pinkeep.exports.values import Pinned, Settings
 
 @implementer(IExport)
 class Header:
-    """The header as it is sent (RFC 7469 §2.1)."""
+    """Write the header as it is sent (RFC 7469 §2.1)."""
 
     told = "the header's line"
     takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
-        """One line."""
+        """Return one line."""
         return f"{pinned.policy.header_name}: {pinned.policy.header_value}\n"
 
 
 @implementer(IExport)
 class Nginx:
-    """A file for nginx's ``http`` block, which says what the sites are to add."""
+    """Write a file for nginx's ``http`` block, which says what the sites add."""
 
     told = "a file for nginx's http block"
     takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
-        """The file."""
+        """Return the file."""
         policy = pinned.policy
         try:
             return (
@@ -48,31 +46,31 @@ class Nginx:
                 f"{nginx_map.mapped(pinned.name, policy)}"
             )
         except BadPolicy as error:
-            raise BadExport(f"{error} Nothing was written.") from error
+            raise BadExport(error.what, error.why, run=error.run) from error
 
 
 @implementer(IExport)
 class Curl:
-    """The value of ``curl --pinnedpubkey``: any one of the pins has to be served."""
+    """Write the value of ``curl --pinnedpubkey``: curl accepts a key with any of the pins."""
 
     told = "the value of curl's --pinnedpubkey"
     takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
-        """One line."""
+        """Return one line."""
         hosts.check_sound(pinned, "curl")
         return ";".join(f"sha256//{one.pin}" for one in pinned.pins) + "\n"
 
 
 @implementer(IExport)
 class Json:
-    """All that is published, for programs."""
+    """Write all that is published, for programs."""
 
     told = "all of it, for programs"
     takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
-        """The document; times are RFC 3339, UTC."""
+        """Return the document; times are RFC 3339, UTC."""
         policy = pinned.policy
         document = {
             "version": 1,

@@ -1,4 +1,4 @@
-"""A timeline as a picture, drawn by matplotlib: the extra ``timeline``."""
+"""Draw a timeline as a picture, with matplotlib: the extra ``timeline``."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _LABELS = {
 
 
 def svg(line: Timeline) -> bytes:
-    """The timeline as SVG; the same one gives the same bytes.
+    """Draw the timeline as SVG. The same timeline gives the same bytes.
 
-    :raises PinkeepError: when matplotlib is not installed
+    :raises PinkeepError: if matplotlib is not installed
     """
     try:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
         raise PinkeepError(
-            "The picture is drawn by matplotlib, which is not installed. Nothing was written. Without -o "
-            f"the timeline is printed as text. To install it, run: {shlex.quote(sys.executable)} -m pip "
-            "install 'matplotlib>=3.6'"
+            "pinkeep cannot draw the picture: matplotlib is not installed.",
+            "Without -o this command prints the timeline as text.",
+            run=f"{shlex.quote(sys.executable)} -m pip install 'matplotlib>=3.6'",
         ) from error
     rows = (*line.keys, *line.holdings)
     # Text stays text, and ids do not change from run to run.

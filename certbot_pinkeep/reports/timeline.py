@@ -1,15 +1,16 @@
-"""The keys' lives and the time for which pins are held, as rows of bars, and as text. Pure.
+"""Show the keys' lives, and for how long clients hold pins: rows of bars, and text. Pure.
 
 The rules:
 
-* A key is staged from when it was made until it is first served, and in service until it is left.
-* Pins are served from when they were recorded until they were replaced, and held for their max-age
-  after that (RFC 7469 §2.3.1); a release is carried until its date, and held for its TTL after that.
-* What is served now is held until now plus its max-age, at least. What begins in the future, by a clock
-  that was set back, is shown from then.
-* What has run out is shown, whether the ledger has dropped it or not; the last ones of it.
-* The picture ends where nothing of it goes on. What nobody ever used is left out.
-* From when a rollover is safe is what ``status`` says.
+* A key is staged until it is first served. It is in service until no lineage serves it.
+* Pins are served from when pinkeep recorded them until other pins replaced them. Clients hold them for
+  their max-age after that (RFC 7469 §2.3.1). A release is carried until its date, and held for its TTL after
+  that.
+* Clients hold what is served now until now plus its max-age, at least. A time in the future, after the
+  clock was set back, is shown as it is.
+* The timeline also shows the last policies that have expired, whether or not the ledger still has them.
+* The picture ends when the last bar ends. Keys that were never used are left out.
+* ``status`` says the same time from which a rollover is safe.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.state import State
 
-#: What a bar shows: a key that is staged, or in service; pins that are served, or only held.
+#: What a bar shows: a key that is staged or in service; pins that are served, or only held.
 Kind = Literal["staged", "service", "served", "held"]
-#: How many windows are shown of what expired.
+#: How many expired windows are shown.
 _MOST_PAST = 24
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A span of time in a row."""
+    """Hold a span of time in a row."""
 
     kind: Kind
     start: datetime
@@ -42,7 +43,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """A key, a policy or a release."""
+    """Hold the bars of a key, a policy or a release."""
 
     label: str
     bars: tuple[Bar, ...]
@@ -50,10 +51,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A keyring's history, and what follows from it.
+    """Hold a keyring's history, and what follows from that history.
 
-    :ivar keys: a row each, in the order in which they were made
-    :ivar holdings: the policies and releases, in the order of time
+    :ivar keys: a row for each key, in the order in which the keys were made
+    :ivar holdings: a row for each policy and release, in the order of time
     :ivar safe: from when a rollover is safe; ``None``: unknown
     """
 
@@ -68,9 +69,9 @@ class Timeline:
 
 
 def timeline(state: State, now: datetime, history: Iterable[Window] = ()) -> Timeline:
-    """The timeline of a keyring, seen from *now*.
+    """Build the timeline of a keyring, seen from *now*.
 
-    :param history: what expired, beside what the ledger still has of that
+    :param history: what expired, beside the expired windows that the ledger still has
     """
     keyring, ledger = state.keyring, state.ledger
     keys = sorted(keyring.keys, key=lambda key: (key.created, key.first_served or now))
@@ -95,9 +96,9 @@ def timeline(state: State, now: datetime, history: Iterable[Window] = ()) -> Tim
 
 
 def _windows(ledger: Ledger, now: datetime, history: Iterable[Window]) -> list[Window]:
-    """What is held, and the last of what was, in the order of time."""
+    """Return what is held now, and the last expired windows, in the order of time."""
     held = [one.window(max(now, one.recorded)) for one in ledger.holdings]
-    # Where an admin set the clock right, what is held again is in the history as well.
+    # After an admin set the clock right, the history also has windows that are held again.
     again = {(one.what, one.pins, one.since) for one in held}
     past = dict.fromkeys((*history, *ledger.past))
     ended = [one for one in past if (one.what, one.pins, one.since) not in again]
@@ -111,7 +112,7 @@ def _key(key: Key, *, served: bool, now: datetime) -> Row:
         end = now if served or key.last_served is None else key.last_served
         bars.append(Bar("service", key.first_served, max(end, key.first_served)))
     gone = key.role in ("retired", "compromised") and key.first_served is None
-    # By a clock that was set back it may have been made in the future.
+    # By a clock that was set back, the key may have been made in the future.
     staged = key.first_served or max(now, key.created)
     if not gone and (key.created < staged or key.first_served is None):
         bars.insert(0, Bar("staged", key.created, staged))
@@ -119,7 +120,7 @@ def _key(key: Key, *, served: bool, now: datetime) -> Row:
 
 
 def _window(window: Window, now: datetime) -> Row:
-    # By a clock that was set back it may begin in the future.
+    # By a clock that was set back, the window may begin in the future.
     ended = max(window.ended or min(now, window.until), window.since)
     bars = [Bar("served", window.since, ended)] if ended > window.since else []
     if window.until > ended:
@@ -128,16 +129,16 @@ def _window(window: Window, now: datetime) -> Row:
 
 
 def _policy(window: Window, now: datetime) -> str:
-    """Which one it was: how many pins, and how long they are held."""
+    """Name a policy: how many pins it has, and for how long clients hold them."""
     held = window.until - (window.ended or max(now, window.since))
     days = f"{held.days} day{'s' if held.days > 1 else ''}"
     return f"{len(window.pins)} pins, {days if held.days else f'{held.seconds} s'}"
 
 
 def verdict(line: Timeline) -> str:
-    """From when a rollover is safe, as a sentence."""
+    """Say from when a rollover is safe, as a sentence."""
     if line.safe is None:
-        return f"From when a rollover is safe is not known: {line.why}."
+        return f"No rollover is safe yet, and the time is not known: {line.why}."
     when = times.text(line.safe)
     return (
         "A rollover is safe now." if line.safe <= line.now else f"A rollover is safe from {when}."
@@ -159,10 +160,10 @@ _MEANINGS: dict[Kind, str] = {
 
 
 def as_text(line: Timeline, width: int, *, plain: bool = False) -> str:
-    """The timeline for a terminal.
+    """Write the timeline for a terminal.
 
-    :param width: in columns
-    :param plain: whether only ASCII may be used
+    :param width: the terminal's width in columns
+    :param plain: whether the terminal takes ASCII only
     """
     rows = (*line.keys, *line.holdings)
     left = max([len(row.label) for row in rows], default=0)

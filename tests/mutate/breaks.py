@@ -415,7 +415,7 @@ BREAKS = (
     *_of(
         "carriers/apache",
         "apache atomic",
-        ("    _put(before)\n    raise ApacheFailed(", "    raise ApacheFailed("),
+        ("    _put(before)\n    raise _failed_test(", "    raise _failed_test("),
         ('"expr={_OVER_TLS} && ({hosts})"', '"expr=({hosts})"'),
         ("_LONGEST_PATTERN = 4000", "_LONGEST_PATTERN = 40000"),
         ("[^.:]+", ".+"),

@@ -9,7 +9,7 @@ import pytest
 from certbot_pinkeep.carriers import running
 from simulated.server import Server
 
-LACKS = "Apache has not loaded mod_headers, so it does not send the header in "
+LACKS = "Apache has not loaded mod_headers, so Apache does not send the header in "
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_g13_each_run_says_that_no_pins_are_sent(server: Server) -> None:
     for line in ("certbot renew", "certbot renew --force-renewal", "certbot renew"):
         said = server.run(line)
         assert said.code == 0 and said.text.count(LACKS) == 1, said.text
-        assert "was not reloaded" not in said.text
+        assert "has not reloaded" not in said.text
     status = server.run("certbot-pinkeep status").text
     assert "a2enmod headers" in server.run("certbot-pinkeep check").text
     assert "Published: pending" in status and f"Pending:   {LACKS}" in status
@@ -53,4 +53,6 @@ def test_status_says_that_apache_is_to_be_started(
     """No run of certbot loads anything into it before."""
     monkeypatch.setattr(running, "is_stopped", lambda words: True)
     status = server.run("certbot-pinkeep status").text
-    assert "Pending:   Apache does not run. Start it: it loads the pins then." in status
+    assert (
+        "Pending:   Apache does not run. Start Apache: it loads the pins when it starts." in status
+    )

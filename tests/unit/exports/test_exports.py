@@ -398,8 +398,8 @@ def test_form_of_another_package_is_used(others: None) -> None:
         ("raising", r"failed \(ZeroDivisionError: by zero in two lines\)"),
         ("leaving", r"failed \(SystemExit: 0\)"),
         ("ending", r"cannot be loaded \(SystemExit: 0\)"),
-        ("silent", "gave no text"),
-        ("halved", "gave no text"),
+        ("silent", "its answer is no text"),
+        ("halved", "its answer is no text"),
         ("unheard-of", "there is no such format. Formats: absent, android"),
     ],
 )
@@ -635,7 +635,7 @@ def test_no_form_takes_a_wildcard_of_which_only_some_hosts_are_pinned(
     machine.keep("two.test", SITE)
     assert run(machine, "--format", name, "--host", "*.example.test") == 1
     printed = capsys.readouterr()
-    assert "every host that it stands for, only a.example.test, www.example.test" in printed.err
+    assert "every host of this wildcard, only a.example.test, www.example.test" in printed.err
     assert printed.out == ""
 
 
