@@ -198,7 +198,7 @@ class Installer(
         redirect = " --redirect" if getattr(self.config, "redirect", None) else ""
         told = (
             f"pinkeep keeps the pinned keys of {name}. It does not set up HTTPS. If no TLS site of your "
-            "web server uses this certificate yet, certbot's Apache installer makes one with it. "
+            "web server uses this certificate yet, certbot's Apache installer makes one with it.\n"
             f"Run: certbot install --cert-name {name} --installer apache{redirect}"
         )
         try:
@@ -392,8 +392,8 @@ def _no_key_path(config: Any) -> str:
     name = config.certname or next((str(one) for one in config.domains or ()), "NAME")
     return (
         f"--key-path {config.key_path!r}: certbot issues no certificate for this key, and pinkeep would pin "
-        "another one. Nothing was changed. Get the certificate without --key-path and without --installer "
-        f"pinkeep. Then run: certbot-pinkeep pin {name} --key {shlex.quote(str(config.key_path))}"
+        "another one. Get the certificate without --key-path and without --installer pinkeep. Then pin it.\n"
+        f"Run: certbot-pinkeep pin {name} --key {shlex.quote(str(config.key_path))}"
     )
 
 

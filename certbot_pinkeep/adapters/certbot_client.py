@@ -186,8 +186,8 @@ class _Order:
                 raise
             if self.pinning.is_compromised(old_keypath):
                 raise PinkeepError(
-                    f"The key {old_keypath} is compromised and is not handed over again, and which "
-                    f"other one is to be used cannot be told: {error}"
+                    f"The key {old_keypath} is compromised, so pinkeep does not hand it over again. It "
+                    f"cannot tell which other key to use: {error}"
                 ) from error
             told = text.short(error, text.LONGEST)
             logger.error("pinkeep cannot hand over a CSR; the live key is kept: %s", told)
@@ -230,16 +230,17 @@ class _Order:
                 return obtained
             logger.warning(
                 "The record of the pinned keys changed while the CA issued a certificate for the key with "
-                "the pin %s, which clients might refuse now. That certificate is not stored. Another one is "
-                "obtained.",
+                "the pin %s. Clients might refuse this key now. pinkeep does not store that certificate, and "
+                "obtains another one.",
                 pin,
             )
             obtained = self.own_way() if again is None else self._obtain_somehow(again)
         if self._is_still_chosen(pins.pin_of_certificate(obtained[0])):
             return obtained
         raise PinkeepError(
-            "The record of the pinned keys changed each time that the CA issued a certificate. No new "
-            "certificate was stored; the old one stays. Run: certbot renew"
+            "The record of the pinned keys changed each time that the CA issued a certificate.",
+            "certbot stored no new certificate, and keeps the old one.",
+            run="certbot renew",
         )
 
     def _is_still_chosen(self, pin: str) -> bool:

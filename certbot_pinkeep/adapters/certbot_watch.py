@@ -112,8 +112,8 @@ def _notice(
     except Exception as error:
         logger.error(
             "The certificate is revoked, but that could not be noted for the pinned keys: %s "
-            "Where its key is pinned, run: certbot-pinkeep rollover NAME --when-safe, with "
-            "--compromised where the key is known to others.",
+            "If its key is pinned, ask for a rollover. Add --compromised if others may have the key.\n"
+            "Run: certbot-pinkeep rollover NAME --when-safe",
             error,
         )
 

@@ -317,9 +317,9 @@ class Ledger:
             return self._with_release(known, wider).extended(wider, release.until, release.ttl)
         if named:
             raise BadRelease(
-                f"{named[0].subject} is on record since {times.text(named[0].recorded)} with other pins "
-                "than these. Nothing was changed. Give what carries these pins another --label. Where the "
-                "one on record is to bind for longer, give 'extend' in place of 'add'."
+                f"{named[0].subject} is on record since {times.text(named[0].recorded)} with other pins.",
+                "Give what carries these pins another --label. If the one on record is to bind for longer, "
+                "give 'extend' in place of 'add'.",
             )
         added = replace(release, recorded=self.not_before(release.recorded))
         return replace(self, releases=(*self.releases, added))
@@ -334,8 +334,8 @@ class Ledger:
         longer = replace(release, until=max(until, release.until), ttl=max(ttl, release.ttl))
         if until + ttl < bound:
             raise BadRelease(
-                f"{release.subject} is on record until {times.text(bound)} already, which is later. "
-                "Nothing was changed. Where nobody uses it any more, give 'end' in place of this."
+                f"{release.subject} is on record until {times.text(bound)} already, which is later.",
+                "If nobody uses it any more, give 'end' in place of this.",
             )
         return self._with_release(release, longer)
 

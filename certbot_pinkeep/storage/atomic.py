@@ -474,14 +474,18 @@ def check_folder(path: str, forbidden: int, advice: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISDIR(found.st_mode):
-        raise BadFolder(f"{path} is not a folder. Move it away; it is made anew when needed.")
+        raise BadFolder(
+            f"{path} is not a folder.", "Move it away. pinkeep makes it anew if needed."
+        )
     if found.st_uid != os.geteuid():
         raise BadFolder(
-            f"The folder {path} belongs to user {found.st_uid}, not to the user {os.geteuid()} "
-            f"who runs certbot. Nothing was written. Run: chown {os.geteuid()} {path}"
+            f"The folder {path} belongs to the user {found.st_uid}. certbot runs as the user "
+            f"{os.geteuid()}.",
+            run=f"chown {os.geteuid()} {path}",
         )
     if found.st_mode & forbidden:
         raise BadFolder(
-            f"The folder {path} has the mode {stat.S_IMODE(found.st_mode):04o} and is open to "
-            f"other users. Nothing was written. Run: chmod {advice} {path}"
+            f"The folder {path} has the mode {stat.S_IMODE(found.st_mode):04o}, "
+            "and is open to other users.",
+            run=f"chmod {advice} {path}",
         )

@@ -104,8 +104,7 @@ def write(state: State) -> bytes:
         )
     except configobj.ConfigObjError as error:
         raise PinkeepError(
-            f"The keyring file of {keyring.name} cannot hold what is to be kept in it: {error}. Nothing "
-            "was changed."
+            f"The keyring file of {keyring.name} cannot hold what is to be kept in it: {error}."
         ) from error
     return f"{_CHECKSUM}{hashlib.sha256(body).hexdigest()}\n".encode() + body
 

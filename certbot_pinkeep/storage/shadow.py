@@ -114,7 +114,7 @@ def is_trusted(path: str) -> bool:
     if found is not None and found.path not in _told:
         _told.add(found.path)
         logger.warning(
-            "pinkeep does not use its copies and caches in %s: %s. Run: %s",
+            "pinkeep does not use its copies and caches in %s: %s.\nRun: %s",
             os.path.dirname(path),
             found,
             found.mend,

@@ -104,8 +104,8 @@ class Store:
         settings |= {n: v for n, v in (own.settings if own else {}).items() if n in _COMMANDS}
         for option in sorted(copy.settings.keys() - settings.keys()):
             logger.warning(
-                "pinkeep restored the keyring %s from its copy, without --pinkeep-%s: commands and "
-                "folders are not taken from a copy. Run: certbot-pinkeep pin %s --%s %s",
+                "pinkeep restored the keyring %s from its copy, without --pinkeep-%s. It takes no commands "
+                "and no folders from a copy.\nRun: certbot-pinkeep pin %s --%s %s",
                 name,
                 option,
                 shlex.quote(next((one.lineage for one in copy.keyring.drawing), name)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.core import membership, rollover
+from certbot_pinkeep.core import membership, rollover, text
 from certbot_pinkeep.core.errors import BadKey, Unpinned
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.state import State
@@ -81,7 +81,7 @@ def unpinned_error(workspace: Workspace, state: State, live: Live) -> Unpinned:
         if primary is not None:
             workspace.load_key(primary)
     except BadKey as error:
-        mend = f"{error} {workspace.give_up(state.keyring.name)}"
+        mend = text.joined(str(error), workspace.give_up(state.keyring.name))
     assert state.ledger.current is not None
     until = held_for(state.ledger.current.policy.max_age)
     return Unpinned(live.name, live.pin, state.keyring.name, until, mend)
@@ -90,8 +90,8 @@ def unpinned_error(workspace: Workspace, state: State, live: Live) -> Unpinned:
 def back_to_pinned(lineage: str) -> str:
     """Return how a lineage gets a pinned key again, as a sentence."""
     return (
-        "To go back to the pinned key, run: "
-        f"certbot renew --cert-name {lineage} --force-renewal --installer pinkeep"
+        "Go back to the pinned key.\n"
+        f"Run: certbot renew --cert-name {lineage} --force-renewal --installer pinkeep"
     )
 
 

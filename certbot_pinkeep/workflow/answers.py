@@ -199,7 +199,7 @@ class Answers:
         for name in requests.backup_of(self.workspace.store, pin):
             logger.error(
                 "The CA does not take the backup of the keyring %s with the pin %s: %s. The certificate was "
-                "issued without it. Take it out of the pins: certbot-pinkeep backup %s drop %s",
+                "issued without it. Take the backup out of the pins.\nRun: certbot-pinkeep backup %s drop %s",
                 name,
                 pin,
                 why,

@@ -159,8 +159,8 @@ class _Enrolment:
             mend = (
                 "To go back to a pinned key, restore the keyring file and the keys from a backup of "
                 f"{workspace.config_dir}. If they are lost for good, clients are locked out until their "
-                f"pins run out; to pin anew then, move {self.snippet} away and run: certbot renew "
-                "--installer pinkeep"
+                f"pins run out. To pin anew then, move {self.snippet} away.\n"
+                "Run: certbot renew --installer pinkeep"
             )
             raise Unpinned(live.name, live.pin, chosen.keyring, held_for(policy.max_age), mend)
         move.check_claim(workspace, self._claim, now)

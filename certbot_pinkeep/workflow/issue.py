@@ -392,8 +392,8 @@ def _next_best(
         return workspace.load_key(best)
     if there is None or not (own or accepted):
         raise BadKey(
-            f"No key of the keyring {keyring.name} that clients accept is on this machine. "
-            f"{workspace.give_up(keyring.name)}"
+            f"No key of the keyring {keyring.name} that clients accept is on this machine.",
+            workspace.give_up(keyring.name),
         )
     return there
 

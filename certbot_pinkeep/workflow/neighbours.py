@@ -20,7 +20,7 @@ from datetime import datetime
 
 from certbot_pinkeep.adapters import lineage, renewal_conf
 from certbot_pinkeep.adapters.certificates import Seen
-from certbot_pinkeep.core import hostnames, membership, rollover
+from certbot_pinkeep.core import hostnames, membership, rollover, text
 from certbot_pinkeep.core.errors import BadKey, PinkeepError, Unpinnable, Unpinned
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.state import State
@@ -143,7 +143,7 @@ def _with_neighbour(
 
 def _not_pinnable(state: State, name: str, pin: str, error: BadKey) -> Unpinned:
     """Return what there is to say of a lineage whose key is of a kind that is never pinned."""
-    mend = f"{error} {back_to_pinned(name)}"
+    mend = text.joined(str(error), back_to_pinned(name))
     assert state.ledger.current is not None
     until = held_for(state.ledger.current.policy.max_age)
     return Unpinned(name, pin, state.keyring.name, until, mend)

@@ -61,7 +61,7 @@ def add_public(workspace: Workspace, name: str, pem: bytes, source: str, now: da
     try:
         public = load_public_key(pem)
     except BadKey as error:
-        raise BadBackup(f"--csr {source!r}: {error}. Nothing was changed.") from error
+        raise BadBackup(f"--csr {source!r}: {error}") from error
     with requests.loaded(workspace, name, now) as state:
         key = _new(workspace, state, public, f"--csr {source!r}", now)
         known = state.keyring.key(key.pin)
@@ -99,8 +99,9 @@ def add_private(
             return known
         if waiting and key.pin not in waiting and not new:
             raise BadBackup(
-                f"{option}: it is the key with the pin {key.pin}, but what waits for its private key "
-                f"is {', '.join(waiting)}. Nothing was changed. To have it as one more backup, add --new."
+                f"{option}: that is the key with the pin {key.pin}. The keyring waits for the private key "
+                f"of {', '.join(waiting)}.",
+                "To stage the key as one more backup, add --new.",
             )
         workspace.folders.check()
         taken = paths_of(state.keyring)
@@ -142,14 +143,14 @@ def drop(workspace: Workspace, name: str, pin: str, now: datetime) -> Key:
             known = [one.pin for one in state.keyring.keys if one.role == "backup"]
             what = f"it is {key.role}" if key else "there is no such key"
             raise BadBackup(
-                f"{pin!r} is no backup of the keyring {name}: {what}. Its backups: "
-                f"{', '.join(known) or 'none'}. Nothing was changed."
+                f"{pin!r} is no backup of the keyring {name}: {what}.",
+                f"Its backups: {', '.join(known) or 'none'}.",
             )
         workspace.folders.check()
         left = replace(state, keyring=staging.without_backup(state.keyring, pin))
         why = _is_needed(workspace, state, left, key, now)
         if why:
-            raise BadBackup(f"{pin} cannot be dropped: {why} Nothing was changed.")
+            raise BadBackup(f"{pin} cannot be dropped: {why}")
         chosen = left.chosen()
         by_hand = chosen.reload == ()
         keyring = stage.replenished(workspace, left, chosen.backup_keys, now, by_hand=by_hand)
@@ -184,7 +185,7 @@ def _is_needed(workspace: Workspace, state: State, left: State, key: Key, now: d
     name, pin, key_type = state.keyring.name, key.pin, key.kind.key_type
     for lineage, live in workspace.live_pins(state.keyring).items():
         if live == pin:
-            return f"the certificate of {lineage} is issued for it already. Run: certbot renew."
+            return f"the certificate of {lineage} is issued for it already.\nRun: certbot renew"
     decided, then = (
         rollover.decide(one.keyring, one.ledger, now, key_type) for one in (state, left)
     )
@@ -221,7 +222,7 @@ def _new(workspace: Workspace, state: State, public: PublicKey, option: str, now
     try:
         pin, kind = pins.pin_of(public), kind_of(public)
     except BadKey as error:
-        raise BadBackup(f"{option}: {error}. Nothing was changed.") from error
+        raise BadBackup(f"{option}: {error}") from error
     keyring = state.keyring
     known = keyring.key(pin)
     why = ""
@@ -240,7 +241,7 @@ def _new(workspace: Workspace, state: State, public: PublicKey, option: str, now
     elif known is not None and known.role == "retired" and not _is_left(state, pin):
         why = f"the keyring {keyring.name} served that key before and left it"
     if why:
-        raise BadBackup(f"{option}: {why} (pin {pin}). Nothing was changed.")
+        raise BadBackup(f"{option}: {why} (pin {pin}).")
     return Key(pin, kind, "backup", None, now)
 
 

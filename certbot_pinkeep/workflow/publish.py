@@ -387,8 +387,9 @@ def _leave(server: Server, keyring: Keyring) -> None:
     elif kind.directives(text) != kind.directives(empty):
         raise PublishFailed(
             f"{kind.title} sends the header of the keyring {keyring.name} until it is reloaded, and "
-            f"there is no command for that. Reload {kind.title}, and run: certbot renew --installer "
-            "pinkeep"
+            "there is no command for that.",
+            f"Reload {kind.title}.",
+            run="certbot renew --installer pinkeep",
         )
 
 

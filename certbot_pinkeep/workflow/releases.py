@@ -44,15 +44,13 @@ def until(written: str, now: datetime) -> datetime:
         moment = _moment(written)
     except ValueError:
         raise BadRelease(
-            f"--until {written!r}: write the last day as 2027-11-24, or a moment in UTC as "
-            "2027-11-24T12:00:00Z. Nothing was changed."
+            f"--until {written!r}:",
+            "Write the last day as 2027-11-24, or a time in UTC as 2027-11-24T12:00:00Z.",
         ) from None
     if moment <= now:
-        raise BadRelease(f"--until {written!r}: that is over. Nothing was changed.")
+        raise BadRelease(f"--until {written!r}: that is over.")
     if moment - now > timedelta(days=LONGEST):
-        raise BadRelease(
-            f"--until {written!r}: no key can be promised for more than ten years. Nothing was changed."
-        )
+        raise BadRelease(f"--until {written!r}: no key can be promised for more than ten years.")
     return moment
 
 
@@ -97,8 +95,8 @@ class Wanted:
         if not found:
             known = ", ".join(f"{one.channel} {one.label}" for one in ledger.releases)
             raise BadRelease(
-                f"The keyring {self.keyring} has no release {self.channel} {self.label}. Releases on "
-                f"record: {known or 'none'}. Nothing was changed."
+                f"The keyring {self.keyring} has no release {self.channel} {self.label}.",
+                f"Releases on record: {known or 'none'}.",
             )
         return found
 
@@ -117,9 +115,8 @@ def add(workspace: Workspace, wanted: Wanted, now: datetime) -> Release:
         hosts = workspace.hosts(state.keyring)
         if not hosts:
             raise BadRelease(
-                f"No certificate draws on the keyring {name} any more, so there is no name that a "
-                "release could pin. Nothing was changed. Where its certificates moved, give the name of "
-                "the keyring that they draw on now."
+                f"No certificate draws on the keyring {name} any more, so a release has no name to pin.",
+                "If its certificates have moved, name the keyring that they draw on now.",
             )
         known = ledger.named(channel, label)
         held = known[0].ttl if known else timedelta(0)
@@ -241,14 +238,13 @@ def _named(state: State, named: tuple[str, ...]) -> tuple[str, ...]:
     """
     for pin in named:
         if not pins.is_pin(pin):
-            raise BadRelease(
-                f"--pin {pin!r}: that is not the base64 of a SHA-256 digest. Nothing was changed."
-            )
+            raise BadRelease(f"--pin {pin!r}: that is not the base64 of a SHA-256 digest.")
     if not any(state.keyring.key(pin) for pin in named):
         raise BadRelease(
-            f"--pin {named[0]!r}: none of these pins is that of a key of the keyring "
-            f"{state.keyring.name}. Nothing was changed. Its pins: certbot-pinkeep status "
-            f"{state.keyring.name} --json"
+            f"--pin {named[0]!r}: none of these pins belongs to a key of the keyring "
+            f"{state.keyring.name}.",
+            "See which pins it has.",
+            run=f"certbot-pinkeep status {state.keyring.name} --json",
         )
     return tuple(dict.fromkeys(named))
 
@@ -256,8 +252,7 @@ def _named(state: State, named: tuple[str, ...]) -> tuple[str, ...]:
 def _check_word(option: str, value: str) -> None:
     if not value.strip() or not value.isprintable() or len(value) > 100:
         raise BadRelease(
-            f"{option} {value!r}: give it a short name, e.g. --channel ios --label 3.2. Nothing was "
-            "changed."
+            f"{option} {value!r}:", "Give a short name, for example --channel ios --label 3.2."
         )
 
 
@@ -266,31 +261,34 @@ def _carried(workspace: Workspace, state: State) -> tuple[str, ...]:
     name, current = state.keyring.name, state.ledger.current
     if state.unpin:
         raise BadRelease(
-            f"The keyring {name} leaves pinning, so nothing is to carry its pins. Where it is to stay, "
-            f"run: certbot-pinkeep unpin {name} --undo"
+            f"The keyring {name} leaves pinning, so nothing is to carry its pins.",
+            "To stay pinned, take that back.",
+            run=f"certbot-pinkeep unpin {name} --undo",
         )
     if current is None:
-        raise BadRelease(f"The keyring {name} publishes no pins yet. Run: certbot renew")
+        raise BadRelease(f"The keyring {name} publishes no pins yet.", run="certbot renew")
     if state.ledger.pending:
         raise BadRelease(
-            f"Apache is not known to have loaded the pins of the keyring {name} that were published at "
-            f"{times.text(current.recorded)}, and may serve a key that is not among them. Nothing was "
-            "changed. See that it has loaded them ('certbot renew' reloads it; where you reload it "
-            f"yourself, run: certbot-pinkeep confirm {name}), export again, and add the release then."
+            f"pinkeep published the pins of the keyring {name} at {times.text(current.recorded)}. Apache "
+            "may not have loaded them, and may serve a key that is not among them.",
+            "'certbot renew' reloads Apache. If you reload Apache yourself, confirm that. Then export the "
+            "pins again, and add the release.",
+            run=f"certbot-pinkeep confirm {name}",
         )
     for lineage, pin in workspace.live_pins(state.keyring).items():
         if pin not in current.pins:
             raise BadRelease(
-                f"{lineage} has a key that is not among the pins of the keyring {name} (pin {pin}), and what "
-                "carries them would refuse it. Nothing was changed. Go back to the pinned key first: certbot "
-                f"renew --cert-name {lineage} --force-renewal --installer pinkeep"
+                f"The key of {lineage} (pin {pin}) is not among the pins of the keyring {name}. An app that "
+                "carries these pins would refuse it.",
+                "Go back to the pinned key first.",
+                run=f"certbot renew --cert-name {lineage} --force-renewal --installer pinkeep",
             )
     for pin in current.pins:
         key = state.keyring.key(pin)
         if key is not None and key.role == "compromised":
             raise BadRelease(
-                f"The keyring {name} still pins a compromised key ({pin}), which no release is to "
-                "carry. Nothing was changed. 'certbot renew' takes it out of the pins once it is not served "
-                "any more, and says where it has to be left first."
+                f"The keyring {name} still pins a compromised key ({pin}), which no release may carry.",
+                "'certbot renew' takes the key out of the pins after nothing serves it any more. It says "
+                "which certificates still use the key.",
             )
     return current.pins

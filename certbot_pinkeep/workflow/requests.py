@@ -146,7 +146,7 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
         if ledger.current is not None and not ledger.pending and not state.snippet:
             return f"The keyring {name} has nothing pending: no server sends its header."
         if ledger.current is None or not state.snippet:
-            raise PinkeepError(f"The keyring {name} publishes nothing yet. Run: certbot renew")
+            raise PinkeepError(f"The keyring {name} publishes nothing yet.", run="certbot renew")
         unknown = ledger.uncertainty(now)
         if unknown is not None and unknown.end is None:
             raise PinkeepError(explain.unconfirmed(name, unknown))

@@ -81,8 +81,8 @@ def _tell(report: Report) -> None:
     title, kind = report.server.title, servers.KINDS.get(report.server.kind)
     if report.published and report.pending and not report.server.reload and kind:
         display_util.notify(
-            f"{title} was not reloaded, because there is no --pinkeep-reload-command. {kind.include}, "
-            f"reload {title}, and then run: certbot-pinkeep confirm {report.keyring}"
+            f"{title} was not reloaded, because there is no --pinkeep-reload-command. {kind.include}, and "
+            f"reload {title}. Then confirm that.\nRun: certbot-pinkeep confirm {report.keyring}"
         )
 
 

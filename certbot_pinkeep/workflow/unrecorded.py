@@ -56,8 +56,9 @@ def key_for(workspace: Workspace, request: IssueRequest, *, compromised: bool) -
     if published:
         raise BadKey(
             f"{live.name} cannot be renewed: clients may hold pins for it, and no private key is here "
-            f"that they are known to accept. Restore {live.key_path}, or {workspace.folders.keys}, from a "
-            f"backup. Run: certbot renew --cert-name {live.name}"
+            "that they are known to accept.",
+            f"Restore {live.key_path}, or {workspace.folders.keys}, from a backup.",
+            run=f"certbot renew --cert-name {live.name}",
         )
     return _new_key(workspace, live.kind, dry_run=request.dry_run)
 
@@ -91,20 +92,20 @@ def _check_replaceable(workspace: Workspace, live: Live, *, published: bool) -> 
     :raises Compromised: if clients may accept certain other keys only
     """
     told = (
-        f"The key of {live.name} is compromised and is not handed over again, and which other key "
+        f"The key of {live.name} is compromised, so pinkeep does not hand it over again. Which other key "
         "clients accept is not known"
     )
     try:
         workspace.store.check_all()
     except DamagedState as error:
         # It may be the one of this lineage: clients may hold what it says.
-        raise Compromised(f"{told}. {error}") from error
+        raise Compromised(f"{told}.", str(error)) from error
     if published:
         raise Compromised(
-            f"{told}: its keyring file is lost. To adopt what is left of its pins, run: "
-            f"certbot install --installer pinkeep --cert-name {live.name} -- and then the "
-            "rollover, which says first who is locked out: certbot-pinkeep rollover "
-            f"{live.name} --now --force"
+            f"{told}: its keyring file is lost.",
+            "Adopt what is left of its pins. Then force the rollover, which says first which clients it "
+            f"locks out.\nRun: certbot install --installer pinkeep --cert-name {live.name}",
+            run=f"certbot-pinkeep rollover {live.name} --now --force",
         )
 
 

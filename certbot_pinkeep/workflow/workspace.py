@@ -239,8 +239,9 @@ class Workspace:
         if pins.pin_of(load_private_key(pem).public_key()) != live.pin:
             raise BadKey(
                 f"The private key {live.key_path} does not belong to the certificate of "
-                f"{live.name}: it was replaced. Renew the certificate. Run: certbot renew --cert-name "
-                f"{live.name} --force-renewal --installer pinkeep"
+                f"{live.name}: it was replaced.",
+                "Renew the certificate.",
+                run=f"certbot renew --cert-name {live.name} --force-renewal --installer pinkeep",
             )
         # certbot truncates archive/: a key that lives only there would be lost.
         saved = self.folders.find_copy(pem) or self.folders.save_key(pem, taken)
@@ -274,8 +275,8 @@ class Workspace:
         files_ = " and ".join(self.store.paths(name))
         return (
             f"Restore what is lost from a backup of {self.config_dir}. If it is lost for good, "
-            f"clients are locked out until their pins run out; to pin anew then, move {files_} away "
-            f"and run: certbot-pinkeep pin {name}"
+            f"clients are locked out until their pins run out. To pin anew then, move {files_} away.\n"
+            f"Run: certbot-pinkeep pin {name}"
         )
 
     # Hosts

@@ -265,7 +265,7 @@ def test_g1_record_that_changes_at_every_order_stores_nothing(
             requests.ask(machine.keeper, SITE, LATER)
 
     requests.ask(machine.keeper, SITE, LATER)
-    with pytest.raises(errors.Error, match="No new certificate was stored"):
+    with pytest.raises(errors.Error, match="certbot stored no new certificate"):
         renewed(flips)
     assert machine.look(SITE).pin == live
 

@@ -199,9 +199,7 @@ def test_another_key_than_the_one_waited_for_is_refused(machine: Machine, key: b
     """Unless the admin says that it is one more."""
     pin = add_offline(machine, key)
     before = tree(machine.config)
-    with pytest.raises(
-        BadBackup, match=f"what waits for its private key is {pin}".replace("+", r"\+")
-    ):
+    with pytest.raises(BadBackup, match=f"waits for the private key of {pin}".replace("+", r"\+")):
         offline_backups.add_private(machine.keeper, SITE, brought(make_pem()), NOW)
     assert tree(machine.config) == before
     added = offline_backups.add_private(machine.keeper, SITE, brought(make_pem()), NOW, new=True)

@@ -319,13 +319,13 @@ def test_g10_nothing_is_to_carry_such_pins(machine: Machine, prepare: object, wo
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        ("tomorrow", "write the last day as"),
-        ("2026-13-01", "write the last day as"),
+        ("tomorrow", "Write the last day as"),
+        ("2026-13-01", "Write the last day as"),
         ("2026-02-28", "that is over"),
         ("2026-03-01T11:59:59Z", "that is over"),
         ("2036-12-01", "more than ten years"),
         ("9999-12-31", "more than ten years"),
-        ("20270301", "write the last day as"),
+        ("20270301", "Write the last day as"),
     ],
 )
 def test_g10_date_that_cannot_be(written: str, words: str) -> None:
@@ -499,7 +499,7 @@ def test_g2_release_that_is_out_is_recorded_with_the_pins_that_it_has(machine: M
     ("named", "why"),
     [
         (("nonsense",), "--pin 'nonsense': that is not the base64"),
-        ((A, B), "none of these pins is that of a key of the keyring"),
+        ((A, B), "none of these pins belongs to a key of the keyring"),
     ],
 )
 def test_g10_pins_that_cannot_be_a_releases(
@@ -582,7 +582,7 @@ def test_g2_release_is_not_shortened_by_the_way(machine: Machine) -> None:
     add(machine)
     before = machine.store_text(SITE)
     for change in (releases.add, releases.extend):
-        with pytest.raises(BadRelease, match=r"later\. Nothing was changed"):
+        with pytest.raises(BadRelease, match=r"later\."):
             change(machine.keeper, releases.Wanted(SITE, "ios", "3.2", YEAR - DAY), NOW)
     assert machine.store_text(SITE) == before
 
@@ -750,7 +750,7 @@ def test_g2_nothing_is_to_carry_pins_that_a_live_certificate_is_not_among(
 ) -> None:
     """It came past pinkeep, and is served: neither recorded nor exported."""
     foreign = machine.issue(SITE)
-    with pytest.raises(BadRelease, match=rf"pin {re.escape(foreign)}.*--cert-name pin\.test"):
+    with pytest.raises(BadRelease, match=rf"(?s)pin {re.escape(foreign)}.*--cert-name pin\.test"):
         add(machine)
     assert run(machine, "export", SITE, "--format", "curl") == 1
     assert foreign in capsys.readouterr().err

@@ -331,7 +331,7 @@ def test_keyring_without_a_snippet_has_nothing_to_confirm(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(apache, "publish", killed)
         found.run(0)
-    with pytest.raises(PinkeepError, match=r"publishes nothing yet.*certbot renew"):
+    with pytest.raises(PinkeepError, match=r"(?s)publishes nothing yet.*certbot renew"):
         found.confirm(1)
 
 
