@@ -564,6 +564,19 @@ BREAKS = (
         ("if _ENABLED in text and not kept(kind):", "if _ENABLED in text:"),
     ),
     *_of(
+        "adapters/certbots",
+        "setup",
+        ('(systemd and "/run/systemd/system" in line)', "False"),
+        ("            if any(commands):\n                break\n", ""),
+    ),
+    *_of(
+        "cli/served",
+        "pin",
+        ("(found.pins, found.max_age) == (policy.pins, policy.max_age)", "True"),
+        ("range(_LOOKS if again else 0)", "range(0)"),
+        ("if report.pending:", "if False:"),
+    ),
+    *_of(
         "workflow/setup",
         "setup",
         ("            _test(server)\n", ""),

@@ -118,6 +118,7 @@ SET_UP, NOT_SET_UP = True, False
             SET_UP,
             f"Apache does not send these pins yet for {NAME}. Run: certbot-pinkeep check",
         ),
+        ("other pins", SET_UP, f"Apache does not send these pins yet for {NAME}."),
         ("unreachable", SET_UP, f"could not see what {NAME} sends. Run: certbot-pinkeep check"),
     ],
 )
@@ -138,6 +139,9 @@ def test_pin_ends_with_what_is_served_and_what_to_know_next(
         if shows == "pins" or len(looks) > 3:
             value = site.published(NAME).header_value if site.snippet(NAME).exists() else ""
             headers = (("public-key-pins", value),) if shows.startswith("pins") and value else ()
+        if shows == "other pins":
+            value = write_header(Header((pin_of_key(make_pem()), pin_of_key(make_pem())), 60))
+            headers = (("public-key-pins", value),)
         if shows == "unreachable":
             return [TlsObservation(name, stopped="unreachable", error="nobody") for name in names]
         return [TlsObservation(name, certificate=b"of somebody", headers=headers) for name in names]

@@ -303,6 +303,7 @@ CALLERS = [
     ("timer cron", True, True, ""),
     ("cron", False, False, "/etc/cron.d/certbot: It runs /usr/bin/certbot, "),
     ("disabled cron", True, False, "/usr/bin/certbot: It does not load"),
+    ("override", True, False, "/usr/bin/certbot: It does not load"),
     ("override", True, True, "certbot.timer: It runs /opt/certbot/bin/certbot, "),
 ]
 
@@ -313,7 +314,7 @@ def test_setup_names_what_runs_a_certbot_without_the_plugin(
 ) -> None:
     """The timer that is enabled, the job of cron that counts, and what a person types."""
     certbot(box, "usr/bin/certbot", loads=loads)
-    certbot(box, "opt/certbot/bin/certbot", loads=False)
+    certbot(box, "opt/certbot/bin/certbot", loads=not loads)
     write(box, "lib/systemd/system/certbot.service", SERVICE.format("/usr/bin/certbot"))
     if "timer" in there or "override" in there:
         write(box, "etc/systemd/system/timers.target.wants/certbot.timer", "")
