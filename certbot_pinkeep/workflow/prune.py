@@ -2,8 +2,9 @@
 
 The rules:
 
-* A retired key goes if no client can hold its pin, no release carries the pin, no keyring has the key in
-  another way, and certbot keeps no certificate of the key. Each key that stays is told, with the reason.
+* A retired key goes if no client can hold its pin, no release and no zone carries the pin, no keyring has the
+  key in another way, and certbot keeps no certificate of the key. Each key that stays is told, with the
+  reason. While a header or a zone could not be looked at, every key stays.
 * If pinkeep cannot tell what clients hold, or cannot read a keyring file, nothing goes (G8).
 * A key goes with its CSRs: a CSR that waits with its key is used for a new certificate.
 * The CSRs go first, then the key's files, then the key's record. The next prune completes one that was
@@ -23,7 +24,7 @@ from datetime import datetime
 from certbot_pinkeep.adapters import lineage
 from certbot_pinkeep.core import times
 from certbot_pinkeep.core.errors import DamagedState, PinkeepError
-from certbot_pinkeep.core.holdings import Entry, Holding, Release
+from certbot_pinkeep.core.holdings import Entry, Holding, Release, ZoneEntry
 from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage.keys_and_csrs import FilesOfKey, Folders
@@ -134,7 +135,7 @@ class _Needed:
             one
             for state in (self._state, *self._others)
             for one in state.ledger.prune(self._now).holdings
-            if key.pin in one.pins
+            if key.pin in one.pins or (state is self._state and _is_unseen(one))
         ]
         if held:
             return _held(held, self._now)
@@ -159,12 +160,24 @@ def _names(state: State, key: Key) -> bool:
     )
 
 
+def _is_unseen(one: Holding) -> bool:
+    """Say whether pinkeep does not know what it carries."""
+    return (isinstance(one, Release) and one.is_unseen) or (
+        isinstance(one, ZoneEntry) and not one.pins
+    )
+
+
 def _held(held: list[Holding], now: datetime) -> str:
+    unseen = next(filter(_is_unseen, held), None)
+    if unseen is not None:
+        return f"pinkeep has not seen yet what {unseen} carries"
     releases = [one for one in held if isinstance(one, Release)]
     if releases:
         last = max(releases, key=lambda one: one.binds_until(now))
         return f"{last} carries its pin until {times.text(last.binds_until(now))}"
-    entries = [one for one in held if isinstance(one, Entry)]
-    if any(one.replaced is None for one in entries):
+    for one in held:
+        if isinstance(one, ZoneEntry) and one.replaced is None:
+            return f"{one} may still carry its pin"
+    if any(isinstance(one, Entry) and one.replaced is None for one in held):
         return "a server may still send its pin"
     return f"clients may hold its pin until {times.text(max(one.binds_until(now) for one in held))}"

@@ -109,6 +109,7 @@ BREAKS = (
         ("workspace.store.check_all()", "pass"),
         ("for state in (self._state, *self._others)", "for state in self._others"),
         ("if _names(other, key):", "if False:"),
+        ("(state is self._state and _is_unseen(one))", "False"),
         ("if key.pin in self._kept:", "if False:"),
         ("path not in files[key.pin].keys", "False"),
         ('key.retire_reason == "revoked"', "False"),

@@ -12,7 +12,11 @@ import pytest
 
 from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.cli import main
+from certbot_pinkeep.core import holdings
 from certbot_pinkeep.core.errors import PinkeepError
+from certbot_pinkeep.core.holdings import Release, ZoneEntry
+from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.tlsa import Port
 from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.workflow import prune, releases, requests
 from simulated.machine import Machine
@@ -176,12 +180,15 @@ def _of_another_key(machine: Pruned, pin: str) -> None:
     machine.file_of(pin).write_bytes(make_pem())
 
 
-def _nothing(machine: Pruned, pin: str) -> None:
-    pass
+def _in_the_zone(machine: Pruned, pin: str) -> None:
+    state = machine.state(SITE)
+    entry = ZoneEntry(Port(SITE, 25), (pin, A), timedelta(hours=1), NOW, NOW)
+    machine.keeper.store.save(replace(state, ledger=replace(state.ledger, zone=(entry,))))
 
 
 KEPT: dict[str, tuple[Callable[[Pruned, str], None], str]] = {
     "a release carries it": (_carried, "release ios 1 carries its pin until"),
+    "a zone has it": (_in_the_zone, "the TLSA records of pin.test:25 may still carry its pin"),
     "another keyring has it": (_of_another_keyring, "keyring other.test"),
     "another keyring has its file": (_file_of_another_keyring, "keyring other.test"),
     "a certificate in archive": (_archived, "archive/other.test/cert1.pem"),
@@ -209,6 +216,25 @@ def test_prune_keeps_a_retired_key_that_somebody_needs_and_says_why(
     assert key.pin == needed and told in reason
     assert file.read_bytes() == content and csrs == machine.csrs_of(needed)
     assert machine.state(SITE).keyring.key(needed) is not None
+
+
+UNSEEN: dict[str, Ledger] = {
+    "a zone": Ledger(zone=(ZoneEntry(Port(SITE, 25), (), timedelta(hours=1), NOW),)),
+    "a header": Ledger(releases=(Release(*holdings.UNSEEN, (A,), (SITE,), NOW, LATER + DAY),)),
+}
+
+
+@pytest.mark.parametrize("what", UNSEEN)
+def test_g2_prune_keeps_every_key_while_something_could_not_be_looked_at(
+    machine: Pruned, what: str
+) -> None:
+    """Nobody knows which pins it carries."""
+    state, unseen = machine.state(SITE), UNSEEN[what]
+    ledger = replace(state.ledger, zone=unseen.zone, releases=unseen.releases)
+    machine.keeper.store.save(replace(state, ledger=ledger))
+    found = machine.prune()
+    assert not found.gone and [key.pin for key, _ in found.kept] == machine.left
+    assert all("has not seen yet what" in why for _, why in found.kept)
 
 
 def test_g2_prune_keeps_a_key_while_a_client_may_hold_its_pin(machine: Pruned) -> None:
