@@ -80,15 +80,10 @@ def fail(error: PinkeepError | str, *, unchanged: bool = False) -> int:
     :param unchanged: whether the command would have changed files, and has changed none
     :returns: the exit code
     """
-    if isinstance(error, str):
-        error = PinkeepError(error)
-    message = str(error)
-    # A message that ends with a command of its own has no place for a sentence after it.
-    inline = "un: " in error.what and "\n" not in error.what
-    if unchanged and not inline and "Nothing was" not in message:
-        told = text.joined(error.what, error.why, _UNCHANGED, text.command(error.run))
-        message = text.printable(told)
-    lines = text.paragraphs(message)
+    told, run, commands = str(error).partition("\nRun: ")
+    if unchanged:
+        told = text.joined(told, _UNCHANGED)
+    lines = text.paragraphs(f"{told}{run}{commands}")
     print("\n".join([f"certbot-pinkeep: {lines[0]}", *lines[1:]]), file=sys.stderr)
     return FAILED
 
