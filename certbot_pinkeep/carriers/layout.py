@@ -86,6 +86,11 @@ def wanted(kind: Kind, config_dir: str) -> list[Entry]:
     return entries
 
 
+def snippets(kind: Kind, config_dir: str) -> list[str]:
+    """List the snippets that a server includes then."""
+    return sorted(glob.glob(_snippets(kind, config_dir)))
+
+
 def made(kind: Kind, config_dir: str) -> list[Entry]:
     """List what setup has made for a server, in the order in which it is made."""
     path, debian = _path(kind), _debian(kind)
@@ -130,7 +135,11 @@ def is_set_up(kind: Kind, config_dir: str) -> bool:
 
 
 def _line(kind: Kind, config_dir: str) -> str:
-    return _INCLUDE[kind.name].format(os.path.join(config_dir, "pinkeep", kind.name, "*.conf"))
+    return _INCLUDE[kind.name].format(_snippets(kind, config_dir))
+
+
+def _snippets(kind: Kind, config_dir: str) -> str:
+    return os.path.join(config_dir, "pinkeep", kind.name, "*.conf")
 
 
 def _debian(kind: Kind) -> str:

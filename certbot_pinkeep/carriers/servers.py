@@ -60,6 +60,10 @@ class Kind:
         first, second = ((self.directives(s), self.condition(s)) for s in (snippet, other))
         return first == second
 
+    def sends_everywhere(self, snippet: str) -> bool:
+        """Say whether the server sends the header of a snippet wherever it includes the snippet."""
+        return self is APACHE and not self.condition(snippet) and bool(self.read_policy(snippet))
+
     @property
     def installed(self) -> bool:
         """Say whether the server is on this machine."""

@@ -8,6 +8,8 @@ The rules:
   that does not run is never started (G12).
 * What was done is told when it is done. A dry run tells the same, and does nothing.
 * Taking back removes what setup has made, and nothing else.
+* A snippet of version 0.1 sends its header at every host for which Apache includes the snippet. So no server
+  includes all snippets while there is such a snippet: hosts would be pinned that no keyring has (G9).
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ def set_up(config_dir: str, command: str, tell: Tell, *, dry: bool) -> None:
     for kind in kinds:
         try:
             missing = [one for one in layout.wanted(kind, config_dir) if not one.is_there]
+            if missing:
+                _check_hosts(kind, config_dir)
             if not missing:
                 tell(f"{kind.title} includes the pins of all keyrings already.")
             _change(kind, missing, tell, made=True, dry=dry)
@@ -86,6 +90,22 @@ def take_back(config_dir: str, tell: Tell, *, dry: bool) -> None:
         tell(f"Removed {path}.")
     if failures:
         raise failures[0]
+
+
+def _check_hosts(kind: Kind, config_dir: str) -> None:
+    """Check that no snippet sends its header at every host.
+
+    :raises PinkeepError: if a snippet does
+    """
+    for path in layout.snippets(kind, config_dir):
+        if kind.sends_everywhere(apache.read_snippet(path) or ""):
+            raise PinkeepError(
+                f"{kind.title} would send the pins in {path} at every host.",
+                "Version 0.1 of pinkeep wrote that snippet. The next run of certbot writes it anew, for the "
+                "hosts of its keyring. If that keyring has no certificate any more, move the snippet away. "
+                "Then run setup again.",
+                run="certbot renew",
+            )
 
 
 def _change(kind: Kind, entries: Sequence[Entry], tell: Tell, *, made: bool, dry: bool) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from e2e.reasons import SERVER
-from e2e.world import NAME, Bot, Pinned, live_certificate, said, script
-from lab import wait_for
+from e2e.world import API, NAME, Bot, Pinned, live_certificate, live_pin, said, script
+from lab import Wget2, served_pin, wait_for
 from lab.nginx import Nginx
 
 
@@ -102,3 +102,42 @@ def test_g12_nginx_sends_the_header_and_loads_certificates(bot: Bot, tmp_path: P
     done = bot.renew("--force-renewal", *keep, *own, "--pinkeep-max-age=60").check()
     assert "nginx does not run" in said(done)
     assert bot.others_asked() == ["apache2ctl -t -D DUMP_RUN_CFG"]
+
+
+@SERVER
+def test_g2_two_servers_have_their_keyrings_through_two_rollovers(
+    pinned: Pinned, guest: Wget2, tmp_path: Path
+) -> None:
+    """Apache serves one host and nginx another. Each is reloaded for its own keyring only, and nobody who
+    noted the first pins is refused by either."""
+    bot, apache = pinned.bot, pinned.server
+    bot.certonly("-d", API).check()
+    keep = ["--cert-name", API, "--installer", "pinkeep", "--pinkeep-header=nginx"]
+    offline = ["--pinkeep-configtest-command=true", "--pinkeep-reload-command=true"]
+    bot.renew(*keep, *offline).check()
+    snippet = bot.config_dir / "pinkeep" / "nginx" / f"{API}.conf"
+    with Nginx(tmp_path / "nginx", API, bot.live(API), snippet) as nginx:
+        note = tmp_path / "reloads"
+        reload = f'#!/bin/sh\necho >>"{note}"\nexec {nginx.reload_command}\n'
+        own = [
+            f"--pinkeep-configtest-command={nginx.configtest_command}",
+            f"--pinkeep-reload-command={script(tmp_path / 'reload', reload)}",
+        ]
+        sites = {NAME: apache.url(NAME), API: nginx.url}
+        assert all(guest.visit(url).accepted for url in sites.values())
+        first = {name: guest.noted(name) for name in sites}
+        for rollovers in (1, 2):
+            children = apache.children()
+            bot.pinkeep("rollover", API).check()
+            bot.renew("--force-renewal", *keep, *own).check()
+            wait_for(
+                lambda: served_pin(API, nginx.https_port) == live_pin(bot, API),
+                "nginx's earlier workers to end",
+            )
+            assert apache.children() == children
+            pinned.rollover_now()
+            assert len(note.read_text().splitlines()) == rollovers
+            assert len(nginx.get().pins) == len(apache.get(NAME).pins) == 1
+            assert all(live_pin(bot, name) == first[name][rollovers] for name in sites)
+            assert all(guest.visit(url).accepted for url in sites.values())
+    assert bot.others_asked() == []

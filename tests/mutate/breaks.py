@@ -580,6 +580,7 @@ BREAKS = (
     *_of(
         "workflow/setup",
         "setup",
+        ("            if missing:\n", "            if False:\n"),
         ("            _test(server)\n", ""),
         ("                _restore(path, state)\n", "                break\n"),
         ("changed = False  #", "changed = True  #"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from certbot.compat import misc
 from certbot_pinkeep.adapters import certbots
 from certbot_pinkeep.carriers import apache, layout, reading, running
 from certbot_pinkeep.cli import main
+from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.server_config import ServerConfig
 from certbot_pinkeep.workflow import setup
 from simulated.machine import Machine
+from simulated.values import A, B, policy
 
 Said = pytest.CaptureFixture[str]
 #: Folders and files of servers, as systems lay them out; a name with ``->`` is a link.
@@ -135,6 +138,22 @@ def test_setup_makes_what_each_server_needs_and_undo_takes_exactly_that_back(
     code, said, err = box.setup("--undo")
     assert (code, err, dry[1:], box.tree()) == (0, "", said, before)
     assert box.setup("--undo")[1] == ["There is nothing to take back."]
+
+
+def test_g9_snippet_of_version_01_is_not_sent_at_every_host(box: Box) -> None:
+    """No server includes all snippets until pinkeep has written this one anew; the other server does."""
+    box.install("apache2ctl", "nginx")
+    snippet = box.config / "pinkeep/apache/a.test.conf"
+    snippet.parent.mkdir(parents=True)
+    member = Member("a.test", ("a.test",), A)
+    keyed = apache.render(Keyring("a.test", (member,), ()), policy(A, B))
+    snippet.write_text(re.sub(" && .*", '"', keyed))
+    code, _, err = box.setup()
+    assert code == 1 and str(snippet) in err and err.endswith("\nRun: certbot renew\n")
+    made = set(box.tree())
+    assert not made & MADE["apache2ctl"] and made > MADE["nginx"]
+    snippet.write_text(keyed)
+    assert box.setup()[0] == 0 and set(box.tree()) > MADE["apache2ctl"]
 
 
 def enable_headers(box: Box) -> None:
