@@ -30,7 +30,6 @@ PARTS = 4
 ENOUGH = 4000
 
 _with_looked, _wanted, _safety = zone.with_looked, zone.wanted, rollover.safety
-_with_written = zone.with_written
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -154,11 +153,6 @@ def nothing_unseen(ledger: Ledger, *_: object) -> Ledger:
     return ledger
 
 
-def nothing_pending(ledger: Ledger, *_: object) -> Ledger:
-    """Record nothing of what is written."""
-    return ledger
-
-
 def safe_at_once(key: Key, ledger: Ledger, now: datetime, hosts: object = None) -> Safety:
     """Take every key for safe."""
     return Safety(key.created)
@@ -187,12 +181,12 @@ class Broken(NamedTuple):
 RULES = {
     "every key is safe": Broken(rollover, "safety", safe_at_once, "calm"),
     "one look": Broken(zone, "with_looked", one_look, "processes"),
-    "one server": Broken(zone, "with_looked", one_server, "servers"),
+    "one server": Broken(zone, "with_looked", one_server, "processes"),
     "TTL forgotten": Broken(zone, "with_looked", without_ttl, "hands"),
     "one TTL": Broken(ZoneEntry, "binding", property(lambda one: one.ttl + SETTLING), "calm"),
     "no settling": Broken(ZoneEntry, "binding", property(lambda one: 2 * one.ttl), "servers"),
-    "failed looks forgotten": Broken(zone, "with_looked", despite_errors, "servers"),
-    "placeholder forgotten": Broken(zone, "with_unseen", nothing_unseen, "servers"),
+    "failed looks forgotten": Broken(zone, "with_looked", despite_errors, "silent"),
+    "placeholder forgotten": Broken(zone, "with_unseen", nothing_unseen, "silent"),
     "clock set back": Broken(zone, "with_looked", despite_the_clock, "set back"),
     "port forgotten": Broken(zone, "wanted", one_port, "late"),
     "removes at once": Broken(zone, "wanted", at_once, "late"),
@@ -200,7 +194,6 @@ RULES = {
     "first records on an old look": Broken(zone, "records_after", seen_long_ago, "unseen ports"),
     "leaves others alone": Broken(zone, "records_after", whoever_else, "everything"),
     "recorded after": Broken(ZoneWorld, "records_first", False, "killed"),
-    "not recorded": Broken(zone, "with_written", nothing_pending, "killed"),
     "a look of yesterday": Broken(ZoneWorld, "looks_afresh", False, "hands"),
     "too much caution": Broken(rollover, "safety", never, "calm", LeftOut),
 }

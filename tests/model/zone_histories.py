@@ -209,7 +209,11 @@ KINDS: dict[str, Kind] = {
 NARROW: dict[str, Kind] = {
     "processes": Kind(
         _some("run", "renew_early", "transfer"),
-        {**_WRITES, "processes": ((1, 2), (2, 1)), "notified": (False,)},
+        {**_WRITES, "processes": ((1, 2), (2, 1), (1, 1)), "notified": (False,)},
+    ),
+    "silent": Kind(
+        _some("renew_early", "reach", "replace", "transfer"),
+        {**_WRITES, "processes": ((1, 1),), "primary_is_asked": (True,)},
     ),
     "killed": Kind(
         {
@@ -218,10 +222,16 @@ NARROW: dict[str, Kind] = {
         },
         _WRITES,
     ),
-    "unseen ports": Kind(_some("run", "reach_port", "serve_foreign", "replace", "passes"), _WRITES),
+    "unseen ports": Kind(
+        _some("run", "reach_port", "serve_foreign", "replace"),
+        {**_WRITES, "addresses": (1,), "ports": (1,)},
+    ),
     "set back": Kind(
-        _some("run", "renew_early", "replace", "clock_goes_back", "clock_is_right", "passes"),
-        _WRITES,
+        {
+            **_some("run", "renew_early", "replace", "clock_goes_back", "clock_is_right"),
+            "passes": (4, _any((5, 12, 30))),
+        },
+        {**_WRITES, "primary_is_asked": (True,), "processes": ((1,),)},
     ),
 }
 
