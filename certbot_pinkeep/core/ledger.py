@@ -255,9 +255,7 @@ class Ledger:
         result = replace(
             self,
             imported=tuple(known.values()),
-            zone=tuple(
-                dict.fromkeys((*self.zone, *(one for one in other.zone if one.binds_at(hosts))))
-            ),
+            zone=self._zone_with(one for one in other.zone if one.binds_at(hosts)),
             uncertain=uncertain,
         )._with_expired(e for e in other.expired if e.binds_at(hosts))
         if (latest := other.latest()) is not None:
@@ -266,6 +264,14 @@ class Ledger:
             if release.binds_at(hosts):
                 result = result.with_carried(release)
         return result
+
+    def _zone_with(self, others: Iterable[ZoneEntry]) -> tuple[ZoneEntry, ...]:
+        """Add another keyring's records of the zone. What is known here of a set that both have counts."""
+        known = {(one.port, one.pins, one.recorded): one for one in self.zone}
+        for one in others:
+            mine = known.setdefault((one.port, one.pins, one.recorded), one)
+            known[one.port, one.pins, one.recorded] = replace(mine, ttl=max(mine.ttl, one.ttl))
+        return tuple(known.values())
 
     def without_hosts(self, hosts: Iterable[str]) -> Ledger:
         """Return the ledger without what was served at hosts that another keyring has now, and knows

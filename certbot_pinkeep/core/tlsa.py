@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
 from certbot_pinkeep.core import hostnames
@@ -60,12 +60,12 @@ class Port:
     """A port of a host, whose server's key is pinned in the zone.
 
     :ivar host: in lower case, without a dot at its end
-    :ivar start: how TLS starts there
+    :ivar start: how TLS starts there; with another one it is the same port
     """
 
     host: str
     number: int
-    start: Start = "tls"
+    start: Start = field(default="tls", compare=False)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.number}"

@@ -87,7 +87,12 @@ class OwnerObservation:
         """Why it is not known what all name servers show; empty: it is known (G13)."""
         if self.error:
             return (self.error,)
-        silent = [f"{one}: {one.error}" for one in self.servers if one.error]
+        answered = {(one.server.name, one.server.address) for one in self.answers}
+        silent = [
+            f"{one}: {one.error or 'it gave no answer'}"
+            for one in self.servers
+            if one.error or (one.name, one.address) not in answered
+        ]
         return tuple(silent) if self.servers else ("no name server was found",)
 
     @property

@@ -171,6 +171,33 @@ def test_g2_set_that_is_on_record_twice_is_held_for_the_longer_time() -> None:
     assert [one.ttl for one in ledger.zone if set(one.pins) == {A, B}] == [10 * HOUR]
 
 
+def test_g2_what_another_keyring_saw_ends_once() -> None:
+    """Until a host has moved for good, each run adds again what the other keyring knows of it."""
+    there = told({0: look(AB), 1: look(AB, ttl=10 * TTL)})
+    ledger = Ledger()
+    for hour in (2, 3):
+        ledger = ledger.inherit(there, (PORT.host,))
+        ledger = zone.with_looked(ledger, look(ABC), HOUR, T + hour * HOUR)
+    (gone,) = [one for one in ledger.zone if set(one.pins) == {A, B}]
+    assert (gone.replaced, gone.ttl) == (T + 2 * HOUR, 10 * HOUR)
+
+
+def test_g13_records_are_the_ports_however_tls_starts_there() -> None:
+    """An admin who corrects ``2525`` to ``2525/smtp`` means the port that has the records already."""
+    ledger = told({0: look(AB)})
+    (corrected,) = ports_of(parse_ports("mail.example.com:25/tls"), ())
+    assert zone.looked_at([corrected], ledger) == (corrected,)
+    ledger = zone.with_looked(ledger, replace(look(ABC), port=corrected), HOUR, T + HOUR)
+    assert safe(ledger, C, 1 + HELD)
+
+
+def test_g13_name_server_without_an_answer_may_show_anything() -> None:
+    """No answer is no empty answer."""
+    short = replace(look(ABC, ABC), answers=look(ABC).answers)
+    assert short.agreed is None and "ns2.example.com (192.0.2.2): it gave no answer" in short.errors
+    assert not safe(zone.with_looked(Ledger(), short, HOUR, T), C, 10**5)
+
+
 def test_g13_records_of_a_port_are_unknown_when_it_comes_onto_the_list() -> None:
     """Later they are known, also if there are none: nothing waits for ever."""
     new = zone.with_new_ports(Ledger(), (), [PORT], ttl=HOUR, at=T)
