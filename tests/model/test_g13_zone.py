@@ -59,10 +59,10 @@ def _fails_as(kind: type[AssertionError]) -> Callable[[History], bool]:
 
 
 def test_g2_g13_histories_are_about_rollovers() -> None:
-    """If none came, none could lock anybody out: most calm histories have one before all is mended."""
+    """If none came, none could lock anybody out: many calm histories have one, and one that is held."""
     made = [play(history("calm", number), heals=False) for number in range(100)]
-    assert sum(one.rolled_over > 0 for one in made) >= 30
-    assert sum(one.refused > 0 for one in made) >= 30
+    assert sum(one.rolled_over > 0 for one in made) >= 40
+    assert sum(one.refused > 0 for one in made) >= 40
 
 
 # What is broken
@@ -161,6 +161,65 @@ def safe_at_once(key: Key, ledger: Ledger, now: datetime, hosts: object = None) 
 def never(key: Key, ledger: Ledger, now: datetime, hosts: object = None) -> Safety:
     """Take none for safe."""
     return Safety(None, "it is not safe")
+
+
+# What others do
+
+
+def seen_once(key: Key, ledger: Ledger, now: datetime, hosts: object = None) -> Safety:
+    """Wait for two days after a key was first seen at each port, on any name server: danebot's rule."""
+    first: dict[Port, datetime] = {}
+    for one in ledger.zone:
+        if one.confirmed and key.pin in one.pins:
+            first[one.port] = min(one.confirmed, first.get(one.port, one.confirmed))
+    if not first or not {one.port for one in ledger.zone if not one.replaced} <= set(first):
+        return Safety(None, "it was not seen")
+    since = max(first.values()) + timedelta(days=2)
+    return Safety(since, "" if since <= now else "it is too young")
+
+
+def the_live_key(
+    keyring: Keyring,
+    services: Sequence[Service],
+    listed: Sequence[Port],
+    at: datetime,
+    *,
+    leaves: bool = False,
+) -> Wanted:
+    """Pin what the certificate has, and nothing else: certbot's ``--reuse-key``, then ``--new-key``."""
+    want = at_once(keyring, services, listed, at, leaves=leaves)
+    return replace(want, pins=tuple(key.pin for key in keyring.in_service()))
+
+
+#: What is put in the place of ``rollover.safety`` and ``zone.wanted``.
+OTHERS = {
+    "pinkeep": (rollover.safety, zone.wanted),
+    "danebot": (seen_once, at_once),
+    "--new-key": (safe_at_once, the_live_key),
+}
+
+
+def locked_out(name: str, kind: str, many: int, patch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """Of so many histories of a kind, those with a rollover, and those with a lockout."""
+    rolled = out = 0
+    with patch.context() as both:
+        for where, what, instead in zip(
+            (rollover, zone), ("safety", "wanted"), OTHERS[name], strict=True
+        ):
+            both.setattr(where, what, instead)
+        for number in range(many):
+            try:
+                rolled += play(history(kind, number), heals=False).rolled_over > 0
+            except LockedOut:
+                out += 1
+    return rolled, out
+
+
+def test_g2_g13_other_rules_lock_people_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the same histories, in which an admin changes records by hand."""
+    found = {name: locked_out(name, "hands", 100, monkeypatch) for name in OTHERS}
+    assert found["pinkeep"][0] >= 40 and found["pinkeep"][1] == 0
+    assert found["danebot"][1] >= 5 and found["--new-key"][1] >= 20, found
 
 
 class Broken(NamedTuple):

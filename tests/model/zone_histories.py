@@ -228,8 +228,10 @@ NARROW: dict[str, Kind] = {
     ),
     "set back": Kind(
         {
-            **_some("run", "renew_early", "replace", "clock_goes_back", "clock_is_right"),
-            "passes": (4, _any((5, 12, 30))),
+            **_some("run", "renew_early", "clock_is_right"),
+            "clock_goes_back": (2, _any((2, 50))),
+            "passes": (3, _any((5, 12, 30))),
+            "replace": (2, _any(_PORT, "live", (10 * TTL,))),
         },
         {**_WRITES, "primary_is_asked": (True,), "processes": ((1,),)},
     ),

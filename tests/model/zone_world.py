@@ -143,6 +143,7 @@ class ZoneWorld:
         self.scene = scene
         self.time = 0.0
         self.set_back = 0.0
+        self.set_back_at = BEGIN
         self.ports = PORTS[: scene.ports]
         self.listed = self.ports
         self.leaves = False
@@ -211,6 +212,8 @@ class ZoneWorld:
         """Time passes, while resolvers ask and clients send."""
         self._ask_all()
         self.time += hours * 3600
+        if self.set_back > 0 and self.now >= self.set_back_at:
+            self.set_back = 0.0
         self._ask_all()
 
     def _ask_all(self) -> None:
@@ -368,9 +371,12 @@ class ZoneWorld:
     # The clock
 
     def clock_goes_back(self, days: float) -> None:
-        """The clock is set back to before a time that pinkeep saw."""
+        """The clock is set back to before a time that pinkeep saw, and set right before that comes again."""
+        if self.set_back:
+            return
         self.run()
-        self.set_back = days * 86400
+        self.set_back_at = self.now
+        self.set_back += days * 86400
 
     def clock_is_right(self) -> None:
         """The clock is right again."""
@@ -419,9 +425,10 @@ class ZoneWorld:
 
     def lose_file(self) -> None:
         """The keyring file is lost with all copies, unless somebody holds records for longer than can
-        be told without it."""
+        be told without it, or of a port that is not on the list."""
         known = self.time + 2 * self.scene.ttl + SETTLING.total_seconds()
-        if not self.unseen and all(until < known for until in self.held.values()):
+        told = all(until < known and port in self.listed for (port, _), until in self.held.items())
+        if told and not self.unseen:
             self.state = self._adopted()
             self.told = {}
 
