@@ -14,7 +14,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certbot_pinkeep.check.findings import Finding, Severity
@@ -205,25 +205,26 @@ def _signatures(seen: SeenZone, look: OwnerObservation, now: datetime) -> Iterat
 
 
 def _serials(looks: Sequence[OwnerObservation]) -> Iterator[Finding]:
-    """The name servers that have an older zone than another one (RFC 1982 §3.2)."""
-    told = set()
-    for look in looks:
-        serials = [one.serial for one in look.servers if one.serial is not None]
-        for one in look.servers:
-            newer = [
-                serial
-                for serial in serials
-                if one.serial is not None and 0 < (serial - one.serial) % 2**32 < 2**31
-            ]
-            if newer and (one, look.zone) not in told:
-                told.add((one, look.zone))
-                yield Finding(
-                    Severity.WARNING,
-                    str(one),
-                    f"It has the serial {one.serial} of the zone {look.zone}, and another name server has "
-                    f"{newer[0]}.",
-                    "If that stays so, have it transfer the zone.",
-                )
+    """The name servers that have an older version of a zone than another one (RFC 1982 §3.2)."""
+    # An alias may lead to another zone: each of them has serials of its own.
+    servers = dict.fromkeys(replace(one, error="") for look in looks for one in look.servers)
+    for one in servers:
+        newer = [
+            other.serial
+            for other in servers
+            if other.zone == one.zone
+            and one.serial is not None
+            and other.serial is not None
+            and 0 < (other.serial - one.serial) % 2**32 < 2**31
+        ]
+        if newer:
+            yield Finding(
+                Severity.WARNING,
+                str(one),
+                f"It has the serial {one.serial} of the zone {one.zone}, and another name server has "
+                f"{newer[0]}.",
+                "If that stays so, have it transfer the zone.",
+            )
 
 
 def _mail_hosts(hosts: Iterable[MailHost]) -> Iterator[Finding]:

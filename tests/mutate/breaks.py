@@ -532,6 +532,7 @@ BREAKS = (
         ("0 < (oldest - one) % (1 << 32) < 1 << 31", "one < oldest"),
         ("_error([*serials, *keys], zone)", '""'),
     ),
+    *_of("check/zone_rules", "zone_rules", ("if other.zone == one.zone", "if True")),
     *_of(
         "carriers/zones/credentials",
         "zones",
