@@ -397,6 +397,23 @@ def missing(
     return tuple(dict.fromkeys(found))
 
 
+def stale(keyring: Keyring, looks: Iterable[PortObservation]) -> tuple[Missing, ...]:
+    """Return the ports that still show a key of the keyring which no certificate has any more."""
+    live = {member.pin for member in keyring.members}
+    left = {key.pin for key in keyring.keys} - live if live else frozenset()
+    return tuple(
+        Missing(
+            one.port,
+            one.where,
+            f"It still shows the key with the pin {short(pin)}, which no live certificate has. Have its "
+            "server load the certificate.",
+        )
+        for one in looks
+        for pin in one.pins
+        if pin in left
+    )
+
+
 def _told(verb: str, records: Records) -> list[str]:
     pins = sorted(short(pin) for one in records if (pin := one.pin))
     many = "s" if len(pins) > 1 else ""

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 #: How often, and with which pauses in seconds, name servers are asked for what was just written.
 _PATIENCE = (0.2, 0.5, 1.0, 2.0, 4.0)
+#: How long a server that was reloaded may go on with the old key, in seconds.
+_MOMENT = 2.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Outcome:
                 where.setdefault(one.why, []).append(one.where)
         lines = [*self.errors, *(f"{'; '.join(some)}: {why}" for why, some in where.items())]
         return PinkeepError(
-            f"The zone does not pin the keys of the keyring {self.keyring} as it should.",
+            f"The zone or a port of the keyring {self.keyring} is not as it should be.",
             " ".join(lines),
             run=f"certbot-pinkeep dns {self.keyring}",
         )
@@ -177,7 +179,7 @@ def bring_up_to_date(
     if not (always or errors or _is_due(state, listed, now)):
         return None
     eyes, began = workspace.eyes(), clock.seconds()
-    looks, shown = _records(workspace, ports), _services(workspace, listed)
+    looks, shown = _records(workspace, ports), _loaded_services(workspace, state, listed)
     at = clock.after(now, began)
     keep = _Kept(workspace, name, listed, timedelta(seconds=chosen.tlsa_ttl), dry_run=dry_run)
     state = keep.looked(state, looks, at, shown)
@@ -201,12 +203,25 @@ def bring_up_to_date(
         for look in looks
         for one in zone.missing(look, want, services.get(look.port), _ports_of(looks, written))
     ]
+    missing += zone.stale(state.keyring, shown)
     missing += [
         Missing(one.port, one.where, f"{one.error[:1].upper()}{one.error[1:]}.")
         for one in shown
         if one.error
     ]
     return replace(outcome, missing=tuple(dict.fromkeys(missing)), errors=tuple(errors))
+
+
+def _loaded_services(
+    workspace: Workspace, state: State, ports: Sequence[Port]
+) -> list[PortObservation]:
+    """Look at ports, and once more if one shows a key that is live no more: a server may take a moment to
+    load what it was told to."""
+    shown = _services(workspace, ports)
+    if not zone.stale(state.keyring, shown):
+        return shown
+    workspace.eyes().sleep(_MOMENT)
+    return _services(workspace, ports)
 
 
 def _is_due(state: State, listed: Sequence[Port], now: datetime) -> bool:

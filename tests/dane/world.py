@@ -59,10 +59,10 @@ class World:
         statements = [Bind.served(zone, file) for zone, file in zones]
         return self.start(Bind(self.ns, self.folder / (name or address), [address], statements))
 
-    def open(self, *zones: Zone, ds: Sequence[str] = (), validates: bool = True) -> None:
+    def open(self, *zones: Zone, ds: Sequence[str] = (), validates: bool = True) -> Internet:
         """Make zones known to the machine's resolver, which is started."""
         internet = Internet(self.ns, self.folder, zones, ds, validates=validates)
-        self._running.enter_context(internet)
+        return self._running.enter_context(internet)
 
     def look(self, *numbers: int, host: str = HOST) -> list[OwnerObservation]:
         """Look at the records of ports as pinkeep does."""

@@ -8,13 +8,16 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from lab.listener import write_listener
 from lab.processes import Daemon, LabError, clean_env, program
 from lab.waiting import HOST, Ports, accepts, wait_for
 
+T = TypeVar("T")
 # Nothing listens there: every server of the lab binds 127.0.0.1 alone.
 NOWHERE = "127.0.0.9"
 
@@ -84,7 +87,7 @@ class Ca:
     def root(self, path: Path | None = None) -> Path:
         """Save the root certificate that signs what this CA issues, and return where."""
         path = path or self.folder / "root.pem"
-        path.write_bytes(self._get(f"https://localhost:{self._control_port}/roots/0"))
+        path.write_bytes(self.call(self._get, f"https://localhost:{self._control_port}/roots/0"))
         return path
 
     def point(self, name: str, address: str = NOWHERE) -> None:
@@ -113,6 +116,14 @@ class Ca:
             f"--manual-cleanup-hook={shlex.join([*call, 'clear-txt', control])}",
         ]
 
+    def daemon(self, command: list[str], log: Path, env: dict[str, str]) -> Daemon:
+        """Start a server where the CA is to be."""
+        return Daemon(command, log, env)
+
+    def call(self, function: Callable[..., T], *args: object) -> T:
+        """Return what a function returns where the CA is."""
+        return function(*args)
+
     def _start_dns(self) -> None:
         command = [
             program("pebble-challtestsrv"),
@@ -121,10 +132,13 @@ class Ca:
             *("-management", f"{HOST}:{self._dns_control_port}"),
             *("-defaultIPv4", HOST, "-defaultIPv6", ""),
         ]
-        daemon = Daemon(command, self.folder / "dns.log", clean_env())
+        daemon = self.daemon(command, self.folder / "dns.log", clean_env())
         self._daemons.append(daemon)
         for port in (self._dns_port, self._dns_control_port):
-            wait_for(lambda port=port: daemon.alive() and accepts(port), "the DNS server")  # type: ignore[misc]
+            wait_for(
+                lambda port=port: daemon.alive() and self.call(accepts, port),  # type: ignore[misc]
+                "the DNS server",
+            )
 
     def _start_pebble(self) -> None:
         config = {
@@ -147,14 +161,14 @@ class Ca:
             *("-dnsserver", f"{HOST}:{self._dns_port}"),
         ]
         env = clean_env(**PEBBLE_ENV, PEBBLE_AUTHZREUSE="100" if self._reuse else "0")
-        daemon = Daemon(command, self.folder / "pebble.log", env)
+        daemon = self.daemon(command, self.folder / "pebble.log", env)
         self._daemons.append(daemon)
         wait_for(lambda: daemon.alive() and self._answers(), "Pebble's directory")
 
     def _answers(self) -> bool:
         try:
-            return bool(self._get(self.directory_url))
-        except urllib.error.URLError:
+            return bool(self.call(self._get, self.directory_url))
+        except (urllib.error.URLError, LabError):
             return False
 
     def _get(self, url: str) -> bytes:

@@ -73,9 +73,11 @@ def self_signed(folder: Path, host: str, kind: str) -> Files:
         [
             *(program("openssl"), "req", "-x509", "-nodes", "-days", "90", "-newkey", size, *curve),
             *("-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"),
-            *("-keyout", str(key), "-out", str(full)),
+            *("-keyout", f"{key}.new", "-out", f"{full}.new"),
         ]
     ).check()
+    for path in (full, key):
+        Path(f"{path}.new").replace(path)  # a server may read them at any time
     return full, key
 
 

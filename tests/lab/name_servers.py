@@ -278,6 +278,7 @@ class PowerDns(Server):
             "launch": "gsqlite3",
             "gsqlite3-database": folder / "db",
             "gsqlite3-pragma-synchronous": 0,
+            "gsqlite3-dnssec": "yes",
             "local-address": address,
             "socket-dir": folder,
             "zone-cache-refresh-interval": 0,
@@ -295,9 +296,15 @@ class PowerDns(Server):
         for zone in zones:
             file = folder / f"{zone.name}.zone"
             file.write_text(zone.text)
-            ns.run(
-                ["pdnsutil", "--config-dir", str(folder), "load-zone", zone.name, str(file)]
-            ).check()
+            self._tool("load-zone", zone.name, str(file))
+
+    def sign(self, zone: Zone) -> str:
+        """Have it sign a zone, and return the record for the zone above."""
+        self._tool("secure-zone", zone.name)
+        return self._tool("export-zone-ds", zone.name)
+
+    def _tool(self, *words: str) -> str:
+        return self.ns.run(["pdnsutil", "--config-dir", str(self.folder), *words]).check().stdout
 
     def command(self) -> list[str]:
         """Return the command that runs it in the foreground."""
@@ -369,6 +376,12 @@ class Internet:
             Unbound(ns, folder / "resolver", root, key, validates=validates),
         )
         self._running = ExitStack()
+
+    def forget(self) -> None:
+        """Have the resolver forget what it holds, as time does."""
+        resolver = self._servers[1]
+        resolver.stop()
+        resolver.__enter__()
 
     def __enter__(self) -> Internet:
         for server in self._servers:

@@ -65,10 +65,14 @@ def test_g13_life_of_a_zone(machine: MailMachine) -> None:
     second = roll(machine, 3.1)
     assert second != first
     machine.reload(SMTP)
-    assert machine.run(NOW + 4 * HOUR) is not None
+    outcome = machine.run(NOW + 4 * HOUR)
+    told = str(outcome.error()) if outcome else ""
+    assert f"{NAME}:465 (192.0.2.25): It still shows the key with the pin" in told
+    assert f"{NAME}:25 " not in told
     assert {first, second} < there(machine, SMTP) and first in there(machine, SMTPS)
     machine.reload(SMTPS)
-    machine.run(NOW + 5 * HOUR)
+    outcome = machine.run(NOW + 5 * HOUR)
+    assert outcome is not None and outcome.error() is None
     assert there(machine, SMTP) == there(machine, SMTPS) == published(machine)
     assert first not in there(machine)
 
