@@ -57,6 +57,42 @@ BREAKS = (
             "if not _belongs(numbers):",
         ),
     ),
+    # What check finds
+    *_of(
+        "check/site_rules",
+        "site_rules",
+        (
+            '"unreachable": (\n        Severity.UNKNOWN',
+            '"unreachable": (\n        Severity.WARNING',
+        ),
+        ("if not locked and (known or", "if (known or"),
+        ("known = served.pin in _policy_pins(seen)", "known = True"),
+        ("    if served.end <= now:", "    if False:"),
+    ),
+    *_of(
+        "check/header_rules",
+        "site_rules",
+        ("if len(sent) > 1:", "if False:"),
+        ("if set(header.pins) <= {pin}:", "if False:"),
+        ("if header.max_age != policy.max_age:", "if False:"),
+        ("if pin not in header.pins:", "if False:"),
+    ),
+    *_of(
+        "check/local_rules",
+        "local_rules",
+        ("if place.mode & forbidden:", "if False:"),
+        ("if not file.error or key is None:", "if True:"),
+        ("if live.end <= now:", "if False:"),
+        ("if not lineage.reuse_key:", "if False:"),
+        ("if policy.include_subdomains and below:", "if False:"),
+    ),
+    *_of(
+        "check/findings",
+        "findings",
+        ("(Severity.CRITICAL, Severity.WARNING, Severity.UNKNOWN)", "tuple(Severity)[::-1]"),
+        ('told.replace("|", "/")', "told"),
+        ("dict.fromkeys(found)", "found"),
+    ),
     # What check finds in a server's configuration
     *_of(
         "check/server_rules",

@@ -209,9 +209,7 @@ MOST = {"module": 500, "class": 300, "function": 40, "positional parameters": 5}
 LARGER = {
     "class core.ledger Ledger": "one value; each method is something that happens to it",
     "module storage.keyring_file": "the format, all of it, read and written in one place",
-    "module check.site_rules": "all that can be wrong with one site",
     "function check.local_rules _record": "all that can be wrong with one record",
-    "function check.site_rules _differing": "one comparison, and what each difference means",
     "function cli.backup add": "a parser with four subcommands",
     "function cli.check _check": "the steps of one command, in their order",
     "function cli.deploy_hook _deploy_hook": "the steps of one command, in their order",

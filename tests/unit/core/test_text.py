@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certbot_pinkeep.adapters import certbot_client
-from certbot_pinkeep.check import site_rules
+from certbot_pinkeep.check import header_rules
 from certbot_pinkeep.check.findings import Finding, Severity, lines
 from certbot_pinkeep.cli import output, parser
 from certbot_pinkeep.core import errors, text
@@ -93,7 +93,7 @@ def test_a_strangers_header_is_told_in_a_line() -> None:
     header = Header((A, B), 60, False, "https://x.example/\x1b[2J" + "a" * 185_000)
     many = Header(tuple(str(n) * 44 for n in range(2000)), 60, False, None)
     for sent in (header, many):
-        told = "; ".join(site_rules._differences(sent, policy(A, B, max_age=60)))
+        told = "; ".join(header_rules._differences(sent, policy(A, B, max_age=60)))
         assert told.isprintable() and len(told) < 900
 
 
