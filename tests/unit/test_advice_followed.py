@@ -43,6 +43,8 @@ NOT_RUN = {
     "pinkeep restored the keyring %s from its copy, without": "its value is a command of the admin's",
     "Take the line that sends it out of the web server's configuration": "needs a site with two headers",
     "after no client holds pins of": "what is said there has its rows",
+    "Other users can read or change the credentials file": "a warning; the tests of credentials have it",
+    "has no ports whose keys are pinned in a zone": "its ports are the admin's to name",
     "Version 0.1 of pinkeep wrote that snippet": "needs a web server; the tests of setup have one",
     "after one keyring pins": "the tests of hosts run it",
     "no key is pinned by both": "the tests of hosts run it",
@@ -74,6 +76,9 @@ PARTS = (
     "Run: certbot renew",
     "Run: certbot-pinkeep setup",
     "\nRun: certbot-pinkeep check",
+    "certbot-pinkeep check \N{BULLET}",
+    "certbot-pinkeep confirm \N{BULLET}",
+    "certbot-pinkeep setup",
 )
 
 
