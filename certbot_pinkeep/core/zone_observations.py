@@ -88,10 +88,12 @@ class OwnerObservation:
         if self.error:
             return (self.error,)
         answered = {(one.server.name, one.server.address) for one in self.answers}
+        # A name server of another zone shows the alias that leads here, and no records.
         silent = [
             f"{one}: {one.error or 'it gave no answer'}"
             for one in self.servers
-            if one.error or (one.name, one.address) not in answered
+            if one.error
+            or (one.zone in ("", self.zone) and (one.name, one.address) not in answered)
         ]
         return tuple(silent) if self.servers else ("no name server was found",)
 

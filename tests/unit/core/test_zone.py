@@ -195,6 +195,8 @@ def test_g13_name_server_without_an_answer_may_show_anything() -> None:
     """No answer is no empty answer."""
     short = replace(look(ABC, ABC), answers=look(ABC).answers)
     assert short.agreed is None and "ns2.example.com (192.0.2.2): it gave no answer" in short.errors
+    alias = [replace(one, zone="elsewhere.example.") for one in short.servers[1:]]
+    assert not replace(short, servers=(*short.servers[:1], *alias)).errors
     assert not safe(zone.with_looked(Ledger(), short, HOUR, T), C, 10**5)
 
 
