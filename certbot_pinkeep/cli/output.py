@@ -80,6 +80,8 @@ def fail(error: PinkeepError | str, *, unchanged: bool = False) -> int:
     :param unchanged: whether the command would have changed files, and has changed none
     :returns: the exit code
     """
+    if isinstance(error, str):
+        error = PinkeepError(error)  # which is printable
     told, run, commands = str(error).partition("\nRun: ")
     if unchanged:
         told = text.joined(told, _UNCHANGED)
