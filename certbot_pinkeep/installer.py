@@ -46,8 +46,8 @@ _OPTIONS = (
     (
         "rollover-days",
         "DAYS",
-        "after so many days in service a key rolls over at its next renewal, as soon as that "
-        "locks nobody out; 0: at every renewal; never (default: 730)",
+        "after so many days in service a key rolls over at its next renewal that locks nobody "
+        "out; 0: at every renewal; never (default: 730)",
     ),
     (
         "header",
@@ -168,8 +168,8 @@ class Installer(
     def more_info(self) -> str:
         """Return what this plugin does, for certbot's plugin menu."""
         return (
-            "Renews certificates for the saved CSR of their pinned key, stages backup keys, and "
-            "writes the Public-Key-Pins header with all pins as a snippet for Apache."
+            "Renews certificates for the saved CSR of their pinned key, and stages backup keys. Writes "
+            "the Public-Key-Pins header with all pins as a snippet for Apache or nginx."
         )
 
     # What certbot asks of an installer

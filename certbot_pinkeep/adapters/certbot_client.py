@@ -355,14 +355,14 @@ def _compare(certificate: bytes, handed: KeyAndCsr) -> None:
         issued = pins.pin_of_certificate(certificate)
     except BadKey as error:
         raise WrongKeyIssued(
-            f"What the CA issued cannot be compared with the pinned key: {error}. It was not "
-            "stored; the old certificate stays."
+            f"What the CA issued cannot be compared with the pinned key: {error}",
+            "certbot did not store it, and keeps the old certificate.",
         ) from error
     if issued != handed.pin:
         raise WrongKeyIssued(
-            f"The CA issued a certificate for a key with the pin {issued}, not for the key with "
-            f"the pin {handed.pin} that was handed over. It was not stored; the old certificate "
-            "stays. Tell the CA, and renew again."
+            f"The CA issued a certificate for another key (pin {issued}) than the one that pinkeep handed "
+            f"over (pin {handed.pin}).",
+            "certbot did not store it, and keeps the old certificate. Tell the CA, and renew again.",
         )
 
 

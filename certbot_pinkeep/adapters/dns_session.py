@@ -167,7 +167,7 @@ def exchange(question: Message, address: str, seconds: float) -> Message:
 
 
 def _connected(family: int, where: Any) -> socket.socket:
-    """A socket of which the kernel tells at once if nothing listens at the other end.
+    """Return a socket of which the kernel tells at once if nothing listens at the other end.
 
     :raises NoRoute: if there is no route
     """

@@ -213,12 +213,12 @@ def _check_current(since: datetime | None, until: datetime | None, now: datetime
 
 def _moment(thing: object, name: str) -> datetime | None:
     # Attributes with a time zone are newer than the oldest cryptography that certbot 2.1 runs with.
-    moment: datetime | None
+    time: datetime | None
     if hasattr(thing, f"{name}_utc"):
-        moment = getattr(thing, f"{name}_utc")
-        return moment
-    moment = getattr(thing, name)
-    return moment.replace(tzinfo=timezone.utc) if moment else None
+        time = getattr(thing, f"{name}_utc")
+        return time
+    time = getattr(thing, name)
+    return time.replace(tzinfo=timezone.utc) if time else None
 
 
 def _is_valid(certificate: x509.Certificate, now: datetime) -> bool:

@@ -167,6 +167,6 @@ def _said(connection: socket.socket, step: _Step, host: str, deadline: Deadline)
 
 
 def _me(connection: socket.socket) -> str:
-    """This machine as an address (RFC 5321 §4.1.3): its name may be no name that servers take."""
+    """Return this machine as an address (RFC 5321 §4.1.3): its name may be no name that servers take."""
     address = cast(str, connection.getsockname()[0]).partition("%")[0]
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"

@@ -158,7 +158,7 @@ def _certificate(
             yield Finding(
                 Severity.CRITICAL,
                 shown.where,
-                f"a certificate of its chain is out of time ({shown.untrusted}), so visitors refuse it and "
+                f"a certificate of its chain is out of time ({shown.untrusted}). Visitors refuse it, and "
                 "note no pins (RFC 7469 §2.5).",
                 "See that the server sends fullchain.pem as it is now, and that the clock is right. If the "
                 "chain in fullchain.pem has expired, run: certbot renew --cert-name "

@@ -34,7 +34,7 @@ from certbot_pinkeep.core.zone_observations import (
 _SOON = timedelta(days=2)
 _RESOLVER = "this machine's resolver"
 _VALIDATE = (
-    "Have the zone's DS record entered in the zone above, and this machine use a resolver that validates, "
+    "Have the zone's DS record entered in the zone above. Have this machine use a resolver that validates, "
     "such as unbound."
 )
 
@@ -68,7 +68,7 @@ class SeenZone:
 
 
 def check(seen: SeenZone, now: datetime) -> Iterator[Finding]:
-    """What is wrong with a keyring's zone and its ports."""
+    """Yield what is wrong with a keyring's zone and its ports."""
     for error in seen.errors:
         yield Finding(Severity.UNKNOWN, seen.name, error, seen.run)
     yield from _silent(seen)
@@ -106,14 +106,14 @@ def _silent(seen: SeenZone) -> Iterator[Finding]:
 
 
 def _is_silent(seen: SeenZone, missing: Missing) -> bool:
-    """Whether it is told already that nothing answered there."""
+    """Return whether it is told already that nothing answered there."""
     ports = {port.where for port in seen.ports if port.error}
     looks = {str(look.port) for look in seen.looks if look.errors}
     return missing.where in ports | looks
 
 
 def _sets(look: OwnerObservation) -> Iterator[tuple[str, Records]]:
-    """Each set of records that binds somebody, and where it was seen."""
+    """Yield each set of records that binds somebody, and where it was seen."""
     for answer in look.answers:
         yield f"{answer.server}, {look.port.owner}", answer.records
     if look.resolver is not None:
@@ -121,7 +121,7 @@ def _sets(look: OwnerObservation) -> Iterator[tuple[str, Records]]:
 
 
 def _refused(seen: SeenZone, look: OwnerObservation) -> Iterator[Finding]:
-    """The keys that a port serves, and that records refuse."""
+    """Yield the keys that a port serves, and that records refuse."""
     shown = [pin for port in seen.ports if port.port == look.port for pin in port.pins]
     for where, records in _sets(look):
         if not any(one.binds for one in records):
@@ -147,14 +147,14 @@ def _refused(seen: SeenZone, look: OwnerObservation) -> Iterator[Finding]:
 
 
 def _mend(seen: SeenZone, pin: str) -> str:
-    """What helps when a port serves a key that records refuse."""
+    """Return what helps when a port serves a key that records refuse."""
     if pin in seen.want.pins:
         return seen.run
     return joined("Have the server of this port load the certificate of the keyring.", seen.run)
 
 
 def _next_key(seen: SeenZone, look: OwnerObservation, now: datetime) -> Iterator[Finding]:
-    """The keys that a rollover is due for, and that are not in the records."""
+    """Yield the keys that a rollover is due for, and that are not in the records."""
     state = seen.state
     for decision in rollover.decide_all(state.keyring, state.ledger, now).values():
         if decision.due is None or decision.best is None:
@@ -205,7 +205,7 @@ def _signatures(seen: SeenZone, look: OwnerObservation, now: datetime) -> Iterat
 
 
 def _serials(looks: Sequence[OwnerObservation]) -> Iterator[Finding]:
-    """The name servers that have an older version of a zone than another one (RFC 1982 §3.2)."""
+    """Yield the name servers that have an older version of a zone than another one (RFC 1982 §3.2)."""
     # An alias may lead to another zone: each of them has serials of its own.
     servers = dict.fromkeys(replace(one, error="") for look in looks for one in look.servers)
     for one in servers:

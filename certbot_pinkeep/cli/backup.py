@@ -110,17 +110,17 @@ def _add(parsed: argparse.Namespace) -> int:
             "then pin that certificate.",
             run=f"certbot-pinkeep pin LINEAGE --key {shlex.quote(parsed.key)}",
         )
-    brought = None if parsed.csr is not None else _brought(parsed)
+    imported = None if parsed.csr is not None else _imported(parsed)
     with context.holding_certbot(config):
-        _add_to(workspace, name, parsed, brought)
+        _add_to(workspace, name, parsed, imported)
     return 0
 
 
 def _add_to(
-    workspace: Workspace, name: str, parsed: argparse.Namespace, brought: Imported | None
+    workspace: Workspace, name: str, parsed: argparse.Namespace, imported: Imported | None
 ) -> None:
     now = clock.now()
-    if brought is None:
+    if imported is None:
         key = offline_backups.add_public(
             workspace, name, _read("--csr", parsed.csr), parsed.csr, now
         )
@@ -129,7 +129,7 @@ def _add_to(
             or "Keep its private key: it is asked for when its turn has come."
         )
     else:
-        key = offline_backups.add_private(workspace, name, brought, now, new=parsed.new)
+        key = offline_backups.add_private(workspace, name, imported, now, new=parsed.new)
         told = _where(workspace, key)
     output.tell(f"{key.pin} is a backup of the keyring {name}. {told}")
     output.print_step(Publisher(workspace).publish(name, now))
@@ -161,7 +161,7 @@ def _where(workspace: Workspace, key: Key) -> str:
     return f"Its private key is in {workspace.folders.absolute(path)}." if path else ""
 
 
-def _brought(parsed: argparse.Namespace) -> Imported:
+def _imported(parsed: argparse.Namespace) -> Imported:
     """Open the private key of the file.
 
     :raises BadBackup: when it cannot be

@@ -65,8 +65,8 @@ def add(commands: Commands) -> None:
         "--connect",
         metavar="HOST:PORT",
         type=address,
-        help="connect to this for every host, not to the host itself and port 443; then only "
-        "--connect-http looks at plain HTTP",
+        help="connect to this for every host, not to the host itself and port 443 (only "
+        "--connect-http looks at plain HTTP then)",
     )
     command.add_argument(
         "--connect-http",
@@ -170,10 +170,10 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
             run="certbot-pinkeep pin NAME",
         )
     states, damaged = context.load(workspace, names)
-    survey = LocalFiles(config.config_dir, store, _cli_ini(config))
+    files = LocalFiles(config.config_dir, store, _cli_ini(config))
     wanted = {
         state.keyring.name: targets(
-            membership.without_members(state.keyring, survey.deleted(state.keyring))
+            membership.without_members(state.keyring, files.deleted(state.keyring))
         )
         for state in states
     }
@@ -181,12 +181,12 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     every = list(dict.fromkeys(target for some in wanted.values() for target in some))
     shown, plain = probe.look(every, way)
     now = clock.now()
-    survey.revocations = Revocations(config.work_dir, now, parsed.timeout)
+    files.revocations = Revocations(config.work_dir, now, parsed.timeout)
     found = [_damaged(error) for error in damaged]
     for state in states:
         mine = {target.name for target in wanted[state.keyring.name]}
         found += _judged(
-            survey,
+            files,
             state,
             now,
             shown=[one for one in shown if one.host in mine],
@@ -194,17 +194,17 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
             step=workspace.step(state.keyring),
         )
         found += _zone(workspace, state, now)
-    found += survey.refused_everywhere()
+    found += files.refused_everywhere()
     if not parsed.name:
-        found += survey.without_record(states, [error.path for error in damaged])
-        found += survey.certbots()
+        found += files.without_record(states, [error.path for error in damaged])
+        found += files.certbots()
     hosts = len({one.host for one in shown})
     sound = f"{_count(len(states), 'keyring')}, {_count(hosts, 'host')}: keys, headers and files are sound"
     return _Outcome(lines(found, sound), exit_code(found))
 
 
 def _judged(
-    survey: LocalFiles,
+    files: LocalFiles,
     state: State,
     now: datetime,
     *,
@@ -216,7 +216,7 @@ def _judged(
     from certbot_pinkeep import check
 
     try:
-        return check.check(survey.look(state, now, shown, plain, step), now)
+        return check.check(files.look(state, now, shown, plain, step), now)
     except Exception as error:  # the other keyrings are looked at all the same
         return [_failed(state.keyring.name, error)]
 

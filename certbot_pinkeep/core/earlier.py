@@ -5,7 +5,7 @@ The rules:
 * A client pins by the first Public-Key-Pins header only (RFC 7469 §2.3.1). The report-only header
   binds nobody.
 * A header is believed only if the handshake proved a key whose private half this machine has: live, of
-  a keyring, kept from an earlier certificate, or brought along. Otherwise somebody else could block
+  a keyring, kept from an earlier certificate, or imported. Otherwise somebody else could block
   rollovers with an absurd max-age. A compromised key proves nothing.
 * Behind a certificate that is not valid for the host's name (it falls into another virtual host) no
   client notes anything (§2.5): that host sends nothing, and nothing is said.
@@ -16,7 +16,7 @@ The rules:
 * What is believed is recorded as a policy that was served until now. While the host goes on sending
   it, each later look makes it "until then"; the first look that does not see it any more ends that.
 * A pin of that header without a key on this machine is a backup that is kept offline. Its type is
-  taken to be that of the live key until its key or CSR is brought.
+  taken to be that of the live key until its key or CSR is imported.
 * A host that has an address, and that nobody could see there, may have sent anything: no rollover before
   clients have forgotten that. It is looked at again in every run, until it is seen without pins, or
   with others than pinkeep's own: those tell nothing of what was before.

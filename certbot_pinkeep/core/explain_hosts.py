@@ -128,7 +128,7 @@ def goes_back(keyring: str, other: str, lineage: str, hosts: tuple[str, ...]) ->
     """
     which = ", ".join(hosts)
     return (
-        f"{lineage} goes back to the key of its keyring {keyring}, because clients that hold pins of "
+        f"{lineage} goes back to the key of its keyring {keyring}: clients that hold pins of "
         f"{keyring} refuse its current key. Clients that hold pins of {other} refuse {lineage} at {which}. "
         f"Serve {which} with a certificate of {other}."
     )

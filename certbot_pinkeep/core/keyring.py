@@ -10,7 +10,7 @@ The rules:
 * Each key type in service needs a pinned key that is not in service (RFC 7469 §2.5, §4.3; G4): with
   RSA and ECDSA side by side, the other type's live pin is no backup.
 * A key that is not needed any more is retired. Only ``prune`` deletes retired keys, when the admin asks.
-* A wish to retire a key belongs to the key: it is fulfilled once another one is primary. A key that
+* A request to retire a key belongs to the key: it is fulfilled once another one is primary. A key that
   is compromised is never primary, a backup or staged again; it stays pinned while it is served.
 """
 
@@ -42,7 +42,7 @@ class Key:
     :ivar last_served: until when it was; ``None``: it still is, or never was, or unknown
     :ivar retire_reason: why it is to be left as soon as that is safe
     :ivar forced: whether the admin chose to switch to it, whoever is locked out
-    :ivar added: whether it is kept beyond the backups that are made: the admin brought it, or its file
+    :ivar added: whether it is kept beyond the backups that are made: the admin imported it, or its file
         was lost for a while
     :ivar encrypted: the file of its encrypted private key, below the config dir; empty: there is none
     :ivar fault: why its file cannot be used, as a sentence; empty: it can, or is offline. It is found
@@ -64,7 +64,7 @@ class Key:
 
     @property
     def offline(self) -> bool:
-        """Whether it is a backup whose private key has to be brought before it can be used."""
+        """Whether it is a backup whose private key has to be imported before it can be used."""
         return self.path is None and self.role == "backup"
 
     @property
@@ -176,8 +176,8 @@ class Keyring:
         for key_type in {key.kind.key_type for key in served}:
             if not any(key.kind.key_type == key_type for key in staged):
                 raise BadPolicy(
-                    f"The keyring {self.name} has no {key_type} backup that is not in service, and "
-                    "pins without one must not be published (RFC 7469 §4.3)."
+                    f"The keyring {self.name} has no {key_type} backup that is not in service.",
+                    "Pins without a backup must not be published (RFC 7469 §4.3).",
                 )
         return tuple(key.pin for key in (*served, *staged))
 
@@ -241,8 +241,8 @@ class Keyring:
     # What is to become of a key
 
     def mark_for_retirement(self, reason: RetireReason) -> Keyring:
-        """Return the keyring with the wish to leave the primaries of the types in service; an earlier
-        wish stays."""
+        """Return the keyring with the request to leave the primaries of the types in service; an earlier
+        request stays."""
         served = self.served_types()
         return self.changed(
             lambda key: (

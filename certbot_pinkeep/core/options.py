@@ -284,7 +284,7 @@ def keyring_name(value: object, lineage: str) -> str:
     name = lineage if value is None else str(value)
     if not _KEYRING.fullmatch(name) or len(name) > _LONGEST_NAME:
         why = (
-            "a keyring's name has letters, digits, '.', '_' and '-' only, begins with a letter, a "
+            "a keyring's name has letters, digits, '.', '_' and '-' only. It begins with a letter, a "
             f"digit or '_', and has {_LONGEST_NAME} characters at most"
         )
         if value is None:

@@ -8,7 +8,7 @@ The rules:
   unknown.
 * While clients may hold what is not on record (see ``Ledger.uncertainty``), nothing is safe (G8).
 * The next certificate is issued for the primary, until a rollover is due: by the primary's age
-  since its first service, on the admin's wish, after a revocation, or because the key is
+  since its first service, on the admin's request, after a revocation, or because the key is
   compromised. An unknown age is not due (G8).
 * Where a rollover is due, the first backup that is safe is taken. Where none is, the primary goes
   on (G3), but for a compromised one, which is never handed over again.
@@ -20,7 +20,7 @@ The rules:
 * A backup whose file cannot be used is passed over, here and nowhere else (see ``Key.fault``).
 * A certificate that does not serve the primary yet (it joined with a key of its own, or another one
   was rolled over first) is issued for the primary as soon as that is safe at its names; until then
-  it keeps its key. Age is no reason to exchange a primary that it does not serve.
+  it keeps its key. Age is no reason to roll a primary over that it does not serve.
 * A new certificate is issued for the primary, unless policies are known to bind at its names that
   lack it: then it is not issued.
 * The admin can force a backup. It is taken whoever is locked out; who that is, and until when,

@@ -1,6 +1,6 @@
 """Points in time: aware UTC datetimes in whole seconds, written as RFC 3339.
 
-A moment that is read is one with which can be reckoned: a century more or less is still a date.
+A time that is read is one with which can be reckoned: a century more or less is still a date.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 FORMAT = "%Y-%m-%dT%H:%M:%SZ"
-#: The moments that are read.
+#: The times that are read.
 EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 LATEST = datetime(9000, 1, 1, tzinfo=timezone.utc)
 #: A hundred years: the longest span that is read.
 LONGEST = timedelta(seconds=3155760000)
 
 
-def text(moment: datetime) -> str:
-    """Write *moment* as RFC 3339, e.g. ``2026-11-23T09:00:00Z``."""
-    return moment.astimezone(timezone.utc).strftime(FORMAT)
+def text(time: datetime) -> str:
+    """Write *time* as RFC 3339, e.g. ``2026-11-23T09:00:00Z``."""
+    return time.astimezone(timezone.utc).strftime(FORMAT)
 
 
 def parse(written: str) -> datetime:
@@ -26,16 +26,16 @@ def parse(written: str) -> datetime:
     :raises ValueError: for anything else
     """
     if not written.isascii():
-        raise ValueError(f"not a moment: {written!r}")  # other scripts have digits as well
-    moment = datetime.strptime(written, FORMAT).replace(tzinfo=timezone.utc)
-    if not EARLIEST <= moment <= LATEST:
-        raise ValueError(f"not a moment that can be reckoned with: {written!r}")
-    return moment
+        raise ValueError(f"not a time: {written!r}")  # other scripts have digits as well
+    time = datetime.strptime(written, FORMAT).replace(tzinfo=timezone.utc)
+    if not EARLIEST <= time <= LATEST:
+        raise ValueError(f"not a time that can be reckoned with: {written!r}")
+    return time
 
 
-def within(moment: datetime) -> datetime:
-    """Return the moment, or the nearest one with which can be reckoned."""
-    return min(max(moment, EARLIEST), LATEST)
+def within(time: datetime) -> datetime:
+    """Return the time, or the nearest one with which can be reckoned."""
+    return min(max(time, EARLIEST), LATEST)
 
 
 def span(written: str) -> timedelta:

@@ -251,7 +251,7 @@ def with_written(
 
 
 def _as_if_seen(one: ZoneEntry, at: datetime) -> ZoneEntry:
-    """A set that was written, and is followed by one that binds to nothing."""
+    """Return a set that was written, and is followed by one that binds to nothing."""
     if one.replaced or one.confirmed or one.is_placeholder:
         return one
     return replace(one, confirmed=max(one.recorded, at))
@@ -365,7 +365,7 @@ def _without_ours(before: Records, want: Wanted, service: Service | None) -> tup
     if not left or left == before or strange:
         return left, ""
     return before, (
-        "This port has records of others as well, and it may serve one of the keyring's keys, so the "
+        "This port has records of others as well, and it may serve one of the keyring's keys. So the "
         "keyring's records stay. Delete the others first."
     )
 

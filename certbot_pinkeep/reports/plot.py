@@ -79,5 +79,5 @@ def _legend(axes: Any) -> None:
     axes.legend(handles=[*patches, *marks], ncols=6, fontsize=8, frameon=False, **place)
 
 
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(timezone.utc).replace(tzinfo=None)
+def _naive(time: datetime) -> datetime:
+    return time.astimezone(timezone.utc).replace(tzinfo=None)

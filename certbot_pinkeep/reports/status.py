@@ -250,7 +250,7 @@ def _published(view: _View) -> str:
 def _rollover(view: _View) -> dict[str, Any]:
     decisions, verdict = view.decisions, view.verdict
     dues = [rollover.next_due(view.keyring, view.now, key_type) for key_type in decisions]
-    known = [moment for moment in dues if moment is not None]
+    known = [time for time in dues if time is not None]
     return {
         "due": any(decision.due for decision in decisions.values()),
         "requested": any(decision.due == "asked" for decision in decisions.values()),
@@ -261,8 +261,8 @@ def _rollover(view: _View) -> dict[str, Any]:
     }
 
 
-def _time(moment: datetime | None) -> str | None:
-    return times.text(moment) if moment else None
+def _time(time: datetime | None) -> str | None:
+    return times.text(time) if time else None
 
 
 def _block(view: _View) -> str:

@@ -197,6 +197,6 @@ def _marked(line: Timeline, room: int) -> str:
     return "".join(cells).rstrip()
 
 
-def _column(line: Timeline, moment: datetime, room: int) -> int:
-    share = (moment - line.start) / (line.end - line.start)
+def _column(line: Timeline, time: datetime, room: int) -> int:
+    share = (time - line.start) / (line.end - line.start)
     return min(max(int(share * room), 0), room - 1)

@@ -160,7 +160,7 @@ class Folders:
         return key.path is not None and not self.fault(key)
 
     def _sealed_fault(self, path: str) -> str:
-        """Return the same of an encrypted private key that the admin brought."""
+        """Return the same of an encrypted private key that the admin imported."""
         where = self.absolute(path)
         try:
             if encrypted_block(atomic.read(where, atomic.SMALL)):

@@ -4,7 +4,7 @@ The rules:
 
 * Each keyring file is copied right after it was written. A copy that is newer than the file itself
   shows that the file was lost, or that an older one was put back (G8).
-* The latest moment at which pinkeep ran stays on record: a clock that says less runs backwards
+* The latest time at which pinkeep ran stays on record: a clock that says less runs backwards
   (G8). It is written once a minute at most.
 * It is a shadow, nothing more: if it is missing or cannot be written, the keyring file alone
   counts. So it does if other users can change the shadow or a folder above it; that is said.
@@ -62,7 +62,7 @@ class Shadow:
         self._write(self.path(name), content)
 
     def latest(self) -> datetime | None:
-        """Return the latest moment at which pinkeep ran, to the minute; ``None`` while unknown."""
+        """Return the latest time at which pinkeep ran, to the minute; ``None`` while unknown."""
         written = _read(self._clock)
         try:
             return times.parse(written.decode().strip()) if written else None

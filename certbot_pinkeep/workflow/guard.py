@@ -236,7 +236,7 @@ class Guard:
         return Turn(name, cert_path, keyring, values, issued)
 
     def _finish(self) -> None:
-        """Publish what was taken in.
+        """Publish what was enrolled.
 
         :raises PinkeepError: with what is wrong and what to do
         """

@@ -26,7 +26,7 @@ class IssueRequest:
     :ivar asked: whether a rollover is asked for, now or never
     :ivar chosen: what the admin set; ``None``: that cannot be used, what was set before counts
     :ivar refused: the pins of the keys that the CA has refused as compromised in this run
-    :ivar csr_rejected: the pins of the backups whose CSRs it has not taken in this run
+    :ivar csr_rejected: the pins of the backups whose CSRs it has rejected in this run
     """
 
     lineage: str

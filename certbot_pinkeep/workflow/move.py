@@ -258,7 +258,7 @@ def _has_come_from(state: State, claim: Claim) -> bool:
 
 def _has_moved(state: State, names: Names, keyring: str) -> bool:
     """Return whether lineages have moved from this keyring to the other with all of these names, which
-    has inherited what binds there."""
+    has imported what binds there."""
     moved = [
         host
         for member in state.keyring.members

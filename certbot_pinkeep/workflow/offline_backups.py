@@ -2,7 +2,7 @@
 
 The rules:
 
-* A pin is all that a backup needs to be published: its kind is known once its CSR or key is brought.
+* A pin is all that a backup needs to be published: its kind is known once its CSR or key is imported.
   Its private key is needed when it is to be used (see ``rollover``), and is compared with the pin then.
 * A key that is compromised, or was in service and left, is no backup; nor is one of a type that the
   keyring does not serve.
@@ -80,16 +80,16 @@ def add_public(workspace: Workspace, name: str, pem: bytes, source: str, now: da
 
 
 def add_private(
-    workspace: Workspace, name: str, brought: Imported, now: datetime, *, new: bool = False
+    workspace: Workspace, name: str, imported: Imported, now: datetime, *, new: bool = False
 ) -> Key:
     """Bring the private key of a backup that waits for it, or stage a new one.
 
     :param new: whether it may be new though others wait for theirs
     :raises BadBackup: if it cannot be one, or is none of those that wait
     """
-    option = f"--key {brought.source!r}"
+    option = f"--key {imported.source!r}"
     with requests.loaded(workspace, name, now) as state:
-        key = _new(workspace, state, brought.key.public_key(), option, now)
+        key = _new(workspace, state, imported.key.public_key(), option, now)
         known = state.keyring.key(key.pin)
         waiting = [one.pin for one in state.keyring.backups(key.kind.key_type) if one.offline]
         staged = known is not None and known.role == "backup"
@@ -105,10 +105,10 @@ def add_private(
             )
         workspace.folders.check()
         taken = paths_of(state.keyring)
-        if brought.sealed is not None:
-            key = replace(key, encrypted=workspace.folders.save_encrypted(brought.sealed, taken))
+        if imported.sealed is not None:
+            key = replace(key, encrypted=workspace.folders.save_encrypted(imported.sealed, taken))
         else:
-            pem = write_private_key(brought.key)
+            pem = write_private_key(imported.key)
             saved = workspace.folders.find_copy(pem) or workspace.folders.save_key(pem, taken)
             key = replace(key, path=saved.path)
         if known is not None and staged:
@@ -230,8 +230,8 @@ def _new(workspace: Workspace, state: State, public: PublicKey, option: str, now
         why = "that key is compromised, and is never used again"
     elif not is_common(public) and kind not in {one.kind for one in keyring.in_service()}:
         why = (
-            f"it is an {kind} key, which public CAs do not take: they take RSA keys of 2048, 3072 or "
-            "4096 bits with the exponent 65537, and ECDSA keys on P-256 and P-384"
+            f"it is an {kind} key, which public CAs do not take. They take RSA keys of 2048, 3072 or "
+            "4096 bits with the exponent 65537. They also take ECDSA keys on P-256 and P-384"
         )
     elif kind.key_type not in keyring.key_types():
         served = " and ".join(one.upper() for one in keyring.key_types()) or "no"

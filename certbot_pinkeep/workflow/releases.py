@@ -35,26 +35,26 @@ LONGEST = 3653
 
 
 def until(written: str, now: datetime) -> datetime:
-    """Return the end of a release as the admin writes it: a date, which counts to its end, or a moment.
+    """Return the end of a release as the admin writes it: a date, which counts to its end, or a time.
 
     :param written: e.g. ``2027-11-24`` or ``2027-11-24T12:00:00Z``
     :raises BadRelease: if it is neither, in the past, or beyond ten years
     """
     try:
-        moment = _moment(written)
+        time = _time(written)
     except ValueError:
         raise BadRelease(
             f"--until {written!r}:",
             "Write the last day as 2027-11-24, or a time in UTC as 2027-11-24T12:00:00Z.",
         ) from None
-    if moment <= now:
+    if time <= now:
         raise BadRelease(f"--until {written!r}: that is over.")
-    if moment - now > timedelta(days=LONGEST):
+    if time - now > timedelta(days=LONGEST):
         raise BadRelease(f"--until {written!r}: no key can be promised for more than ten years.")
-    return moment
+    return time
 
 
-def _moment(written: str) -> datetime:
+def _time(written: str) -> datetime:
     if "T" in written:
         return times.parse(written)
     if not written.isascii():

@@ -120,14 +120,14 @@ def take_back(workspace: Workspace, name: str, now: datetime) -> str:
 
 
 def confirm_clock(workspace: Workspace, name: str, now: datetime) -> str:
-    """Record that the clock is right, though later moments are on record (G8).
+    """Record that the clock is right, though later times are on record (G8).
 
     :returns: what follows from it, as a sentence
     :raises PinkeepError: if there is no such keyring
     """
     with loaded(workspace, name, now) as state:
         if not state.ledger.is_ahead_of(now):
-            return f"The keyring {name} knows of no later moment than {times.text(now)}."
+            return f"The keyring {name} knows of no later time than {times.text(now)}."
         ledger = state.ledger.accept_clock(now)
         keyring = state.keyring.served_by(now)
         workspace.store.save(replace(state, keyring=keyring, ledger=ledger))
@@ -165,7 +165,7 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
         served = {member.pin: now for member in state.keyring.members}
         keyring = state.keyring.served_since(served).left_at(now)
         for other, hosts in came:
-            # What that one served since the lineage moved is inherited as well.
+            # What that one served since the lineage moved is imported as well.
             ledger = ledger.inherit(other.ledger, hosts)
         ledger = ledger.confirm(now).transferred(now).prune(now)
         workspace.store.save(replace(state, keyring=keyring, ledger=ledger))

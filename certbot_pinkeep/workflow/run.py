@@ -248,7 +248,7 @@ def _glance(names: Sequence[str]) -> list[TlsObservation]:
 
 @lru_cache(maxsize=16)
 def of(config_dir: str, work_dir: str) -> Run:
-    """Return the round of this process. Certbot makes an installer for each lineage; this is what they
+    """Return the run of this process. Certbot makes an installer for each lineage; this is what they
     share."""
     return Run(config_dir, work_dir, first_look.of(config_dir, work_dir))
 

@@ -82,7 +82,7 @@ class Workspace:
         return replace(state, keyring=self.folders.with_faults(state.keyring))
 
     def recall(self, name: str, now: datetime) -> State | None:
-        """Load what is on record of a keyring, its ledger told of the latest moment that was reached."""
+        """Load what is on record of a keyring, and tell its ledger the latest known time."""
         state = self.store.load(name)
         latest_known = self.store.latest_known(now)
         if state is None:

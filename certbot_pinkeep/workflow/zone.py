@@ -110,7 +110,8 @@ def before_rollover(
 
 
 def _on_record(workspace: Workspace, state: State, at: datetime) -> State:
-    """What is on record of the keyring now, its ledger told of a later time, if the clock was set back."""
+    """Return what is on record of the keyring now, its ledger told of a later time, if the clock was set
+    back."""
     fresh = workspace.store.load(state.keyring.name) or state
     latest = workspace.store.latest_known(at)
     if latest <= at:

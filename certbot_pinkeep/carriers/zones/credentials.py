@@ -111,7 +111,7 @@ class Zones:
 
 
 def _rank(point: EntryPoint) -> bool:
-    """The names of ours stay ours, whatever else is installed: the last one counts."""
+    """Return the names of ours stay ours, whatever else is installed: the last one counts."""
     return point.value.startswith(f"{_OURS}.")
 
 

@@ -77,7 +77,7 @@ class PowerDns:
                 raise self._refused(zone, f"the records at {one.name} {why}")
 
     def _found(self, zone: str) -> dict[str, Sequence[Mapping[str, Any]]]:
-        """All TLSA records of a zone, by name, disabled ones as well."""
+        """Return all TLSA records of a zone, by name, disabled ones as well."""
         told = self._call("GET", zone)
         try:
             return {
@@ -138,7 +138,7 @@ def _record(content: str) -> TlsaRecord:
 
 
 def _rrset(change: Change, before: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The change to one set of records, as the API takes it."""
+    """Return the change to one set of records, as the API takes it."""
     records = [{"content": str(one), "disabled": False} for one in sorted(change.after)]
     records += [dict(one) for one in before if one.get("disabled")]
     head = {"name": change.name, "type": "TLSA"}

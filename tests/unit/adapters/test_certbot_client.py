@@ -161,7 +161,7 @@ def test_g1_certificate_for_another_key_is_not_stored(client: Any) -> None:
     installer = Pinning()
     one = client(installer)
     one.issued_for = OTHER
-    with pytest.raises(errors.Error, match="old certificate stays") as caught:
+    with pytest.raises(errors.Error, match="keeps the old certificate") as caught:
         one.obtain_certificate(NAMES, None)
     assert pin_of_key(OTHER) in str(caught.value) and HANDED.pin in str(caught.value)
     assert installer.stored == [] and one.originals == []

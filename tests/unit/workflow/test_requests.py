@@ -306,7 +306,7 @@ def test_g8_admin_can_say_that_the_clock_is_right(world: Site) -> None:
     assert rollover.safety(early, state.ledger, now).at(now)
     assert rollover.safety(late, state.ledger, now).since == NOW + 80 * DAY
     assert requests.ask(world.keeper, world.name, now).ready
-    assert "no later moment" in requests.confirm_clock(world.keeper, world.name, NOW + 82 * DAY)
+    assert "no later time" in requests.confirm_clock(world.keeper, world.name, NOW + 82 * DAY)
 
 
 def test_g8_confirmation_in_doubt_is_refused(waiting: Site) -> None:
