@@ -147,17 +147,6 @@ def test_force_that_locks_nobody_out_says_so(world: Site) -> None:
     assert world.ask(force=True).told[0] == "This rollover locks nobody out."
 
 
-def test_g2_rollover_that_waits_is_fulfilled_when_it_is_safe(world: Site) -> None:
-    """On day 70, not before; and once."""
-    world.roll_over(10)
-    old, new = world.published().pins
-    assert SAFE_FROM in " ".join(world.ask(when_safe=True).told)
-    assert [world.next_pin(day) for day in (21, 69, 70)] == [old, old, new]
-    world.issue(world.key_pem(new))
-    world.run(70)
-    assert [world.next_pin(day) for day in (71, 700)] == [new, new]
-
-
 def test_g8_wish_in_doubt_is_refused(world: Site) -> None:
     """The keyring file was lost: what its copy says is not certain."""
     world.file.unlink()
@@ -370,40 +359,11 @@ def test_unpinning_twice_is_unpinning_once(world: Site) -> None:
     assert tree(world.config, world.work) == before
 
 
-def test_undo_pins_again_at_any_time(world: Site) -> None:
-    """While max-age=0 is served, and after the header has gone; the same keys are pinned."""
-    pins = world.published().pins
-    unpin(world, 10)
-    world.run(10)
-    unpin(world, 20, undo=True)
-    world.run(20)
-    assert (world.published().max_age, world.published().pins) == (60 * 86400, pins)
-    unpin(world, 30)
-    world.run(30)
-    world.run(90)
-    assert header(world) == []
-    unpin(world, 100, undo=True)
-    assert not world.run(100).unpinned
-    assert (world.published().max_age, world.published().pins) == (60 * 86400, pins)
-    assert world.state().ledger.may_be_served(world.published())
-
-
 def test_undo_without_a_wish_changes_nothing(world: Site) -> None:
     """It is pinned already."""
     before = tree(world.config, world.work)
     unpin(world, 5, undo=True)
     assert tree(world.config, world.work) == before
-
-
-def test_g2_unpinned_keyring_keeps_its_key(world: Site) -> None:
-    """Renewals go on with it, and a rollover waits for those who still hold pins."""
-    world.roll_over(10)
-    old = world.published().pins[0]
-    unpin(world, 20)
-    world.run(20)
-    assert world.next_pin(30) == old
-    with pytest.raises(NotSafe, match=SAFE_FROM):
-        world.ask()
 
 
 # Revocations

@@ -25,7 +25,7 @@ from certbot_pinkeep.core.errors import (
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr, csr_request
 from certbot_pinkeep.core.ledger import Uncertainty
 from simulated.machine import Site
-from simulated.values import DAY, NOW, SIXTY_DAYS, csr_pem, fake_pin, make_pem, mode_of, pin_of_key
+from simulated.values import DAY, NOW, SIXTY_DAYS, csr_pem, make_pem, mode_of
 
 
 @pytest.fixture
@@ -407,15 +407,6 @@ def test_g2_hand_edited_snippet_is_put_on_record(kept: Site) -> None:
     assert entries[1].replaced == NOW + DAY == entries[2].confirmed
 
 
-def test_g2_hand_edited_pins_forbid_the_other_keys(kept: Site) -> None:
-    """A backup that was struck out by hand is not safe for as long as that may be held."""
-    pins = kept.published().pins
-    edit(kept, f'pin-sha256=\\"{pins[1]}\\"', f'pin-sha256=\\"{fake_pin("x")}\\"')
-    kept.keep(now=NOW + DAY)
-    assert kept.published().pins == pins
-    assert handed(kept, asked=True, days=2).pin == pins[2]
-
-
 @pytest.mark.parametrize("spelling", ["header always set", "  Header always set", "Header set"])
 def test_g2_hand_edited_snippet_is_on_record_however_spelt(kept: Site, spelling: str) -> None:
     """Apache reads its directives in any case and indented: so must we, or be blind (G8)."""
@@ -489,38 +480,6 @@ def test_handover_saves_the_csr_for_new_names(kept: Site) -> None:
     first = kept.keeper.handover(kept.look(), kept.name, names, NOW)
     assert first.csr.path is not None and Path(first.csr.path).read_bytes() == first.csr.pem
     assert kept.keeper.handover(kept.look(), kept.name, names, NOW) == first
-
-
-def test_rollover_hands_over_the_first_backup_and_promotes_it(kept: Site) -> None:
-    """Asked for: the backup's key and CSR; once live it is primary, and a new one is staged."""
-    pins = kept.published().pins
-    found = handed(kept, asked=True)
-    assert found.pin == pins[1] == pin_of_key(found.key_pem)
-    kept.issue(found.key_pem)
-    kept.keep(now=NOW + DAY)
-    published = kept.published().pins
-    assert published[:2] == pins[1:] and published[2] not in pins
-    roles = {key.pin: key.role for key in kept.state().keyring.keys}
-    assert (roles[pins[0]], roles[pins[1]]) == ("retired", "primary")
-    assert kept.key_pem(pins[0])
-
-
-def test_g2_rollover_to_a_key_that_clients_do_not_know_is_refused(kept: Site) -> None:
-    """The backup staged today is not yet in what clients hold."""
-    kept.keep(kept.options(backup_keys=1), NOW + DAY)
-    found = handed(kept, asked=True)
-    kept.issue(found.key_pem)
-    kept.keep(kept.options(backup_keys=1), NOW + DAY)
-    with pytest.raises(NotSafe):
-        handed(kept, asked=True, days=2)
-    assert handed(kept, days=2).pin == found.pin
-
-
-def test_g8_rollover_is_refused_when_the_clock_is_behind(kept: Site) -> None:
-    """The renewal with the current key goes on."""
-    with pytest.raises(NotSafe, match="clock"):
-        handed(kept, asked=True, days=-3)
-    assert handed(kept, days=-3).pin == kept.look().pin
 
 
 def test_g4_lost_backup_is_replaced(kept: Site, caplog: pytest.LogCaptureFixture) -> None:
