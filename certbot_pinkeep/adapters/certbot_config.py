@@ -16,12 +16,24 @@ from certbot_pinkeep.core.errors import PinkeepError, Unsupported
 
 INSTALLER = "pinkeep"
 COMMAND_LINE, CLI_INI, EITHER = "the command line", "cli.ini", "the command line, or cli.ini"
+#: The process of a certbot whose guard works. Its hooks inherit it.
+_GUARD = "CERTBOT_PINKEEP_GUARD"
 
 
 def has_keyrings(config: Any) -> bool:
     """Return whether anything may be pinned on this machine: a stat or two, and nothing is loaded."""
     folders = (config.config_dir, config.work_dir)
     return any(os.path.isdir(os.path.join(folder, "pinkeep")) for folder in folders)
+
+
+def announce_guard() -> None:
+    """Tell the hooks of this certbot that it brings pinned lineages up to date itself."""
+    os.environ.setdefault(_GUARD, str(os.getpid()))  # a hook of that certbot is another process
+
+
+def is_guarded() -> bool:
+    """Say whether a certbot with the guard has started this process, say as its hook."""
+    return os.environ.get(_GUARD, str(os.getpid())) != str(os.getpid())
 
 
 def is_given(config: Any, option: str) -> bool:

@@ -30,7 +30,7 @@ from certbot._internal import renewal as certbot_renewal
 from certbot._internal import updater as certbot_updater
 
 from certbot_pinkeep.adapters.certbot_client import Pinning, acting_for
-from certbot_pinkeep.adapters.certbot_config import expect, is_given
+from certbot_pinkeep.adapters.certbot_config import announce_guard, expect, is_given
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import PinkeepError
 
@@ -92,6 +92,7 @@ def guard(door: Door) -> None:
     _wrap(certbot_updater, "run_generic_updaters", partial(_update, door))
     for verb in verbs:
         _wrap(certbot_main, verb, partial(_end, door))
+    announce_guard()
 
 
 def _wrap(owner: Any, name: str, instead: Callable[..., Any]) -> None:

@@ -1,7 +1,11 @@
 """``certbot-pinkeep deploy-hook``.
 
-The rule: a hook that is linked runs for every lineage, so it says nothing of a lineage that is not pinned.
-Certbot may enrol that lineage in the same run.
+The rules:
+
+* A hook that is linked runs for every lineage, so it says nothing of a lineage that is not pinned. Certbot
+  may enrol that lineage in the same run.
+* A certbot with the guard brings all its pinned lineages up to date, with one reload at its end. The hook
+  leaves them to the guard.
 """
 
 from __future__ import annotations
@@ -52,12 +56,15 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
             "Give the hook certbot's --config-dir.",
         )
     workspace = context.workspace_of(config)
-    if workspace.store.keyring_of(name) is None and not _is_ours(renewal):
+    pinned, guarded = workspace.store.keyring_of(name) is not None, certbot_config.is_guarded()
+    if pinned and guarded:
+        return 0
+    if not pinned and not _is_ours(renewal):
         names: tuple[str, ...] = ()
         with suppress(BadKey):  # of a kind that is never pinned
             names, pin = lineage.glance(renewal.cert_path)
             keyring = move.keyring_at(workspace, names, clock.now())
-            if keyring is not None:
+            if keyring is not None and not guarded:
                 output.print_step(Publisher(workspace).publish(keyring, clock.now()))
             move.check_accepted(workspace, name, names, pin, clock.now())
         return 0

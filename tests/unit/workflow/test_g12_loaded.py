@@ -293,6 +293,20 @@ def test_g12_lineage_that_could_not_be_pinned(machine: Machine) -> None:
     assert one.end() == 1
 
 
+@pytest.mark.parametrize("guarded", [True, False])
+def test_hook_leaves_a_pinned_lineage_to_a_certbot_with_the_guard(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """That certbot loads all its certificates at once. Any other certbot needs the hook."""
+    renew(machine)
+    monkeypatch.setenv("RENEWED_LINEAGE", str(machine.config / "live" / A))
+    monkeypatch.setenv("CERTBOT_PINKEEP_GUARD", "1" if guarded else str(os.getpid()))
+    before = machine.apache.reloads
+    folders = [f"--config-dir={machine.config}", f"--work-dir={machine.work}"]
+    assert main.main(["deploy-hook", *folders, f"--logs-dir={machine.work / 'logs'}"]) == 0
+    assert machine.apache.reloads == before + (not guarded)
+
+
 @pytest.mark.parametrize("option", ["max-age", "report-uri"])
 def test_g12_hook_has_the_certificate_loaded(
     machine: Machine,
