@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import signal
 import socket
 import stat
@@ -174,7 +175,8 @@ def test_g3_there_is_one_way_of_opening_a_file() -> None:
             call
         ):
             found.append(f"{module}:{call.lineno} {called} with a path")
-        if name == "ConfigObj" and call.args and "BytesIO" not in ast.unparse(call.args[0]):
+        first = ast.unparse(call.args[0]) if call.args else ""
+        if name == "ConfigObj" and first and not re.search(r"BytesIO|\.splitlines\(", first):
             found.append(f"{module}:{call.lineno} {called} with a path")
     assert found == []
 

@@ -27,10 +27,12 @@ def test_g2_one_clock_says_how_long_a_run_takes() -> None:
     }
     assert reading == {
         "adapters/clock.py",
-        "adapters/probe.py",
+        "adapters/dns_session.py",
         "adapters/revocation.py",
+        "adapters/tls.py",
         "cli/check.py",
         "storage/catalogue.py",
+        "workflow/eyes.py",
     }
 
 
