@@ -4,6 +4,7 @@ The rules:
 
 * One time limit holds for all ports together, which are looked at side by side. One that does not answer
   takes no time from the others.
+* The system's resolver says which addresses a host has, by ``/etc/hosts`` or by the zone: the admin decides.
 * Every address of a host is looked at, as another server may answer at each. What could not be seen counts
   as not done (G13): an address that does not answer in time, or to which this machine has no route, is an
   error. Other clients may reach it, and may be shown another key.
