@@ -15,6 +15,7 @@ Seconds depend on the machine, and on what else it does; ratios within one run d
   lineages, what one costs when there are 100 and when there are 1,000 (or as many as are asked for).
 * A look at the records of four ports on two name servers, and how much longer it takes than that of one
   port. As root only: they run in a namespace.
+* A look at four ports of Postfix and Dovecot, each with a key of each type. As root only, too.
 * A full look at one lineage with ten years of weekly changes of its policy behind it, and with none.
 """
 
@@ -42,14 +43,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from certbot_pinkeep.adapters import lineage
+from certbot_pinkeep.adapters import lineage, ports
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.options import OPTIONS
+from certbot_pinkeep.core.tlsa import parse_ports, ports_of
 from certbot_pinkeep.workflow import issue, move, run
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from dane.world import FIRST, OLD, SECOND, World, example, line
-from lab import Apache, Site
+from lab import Apache, Site, mail
+from lab.namespace import Namespace
 from lab.waiting import HOST
 from simulated.keeper import Keeper
 
@@ -96,6 +99,9 @@ def main() -> None:
     if os.geteuid() == 0:
         with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
             bench_zone(Path(folder), asked.rounds)
+        with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
+            Path(folder).chmod(0o755)
+            bench_ports(Path(folder), asked.rounds)
 
 
 def bench_import(rounds: int) -> None:
@@ -250,6 +256,23 @@ def bench_zone(folder: Path, rounds: int) -> None:
         f"zone, two name servers and {len(ports)} ports: {all_:.2f} s (median of {rounds}), "
         f"{all_ / one:.1f} times that of one port"
     )
+
+
+def bench_ports(folder: Path, rounds: int) -> None:
+    """Postfix and Dovecot with a key of each type: nine connections to each of four ports."""
+    numbers, times = (25, 465, 587, 993), []
+    with ExitStack() as running:
+        ns = running.enter_context(Namespace())
+        files = [mail.self_signed(folder / kind, "mail.test", kind) for kind in ("ecdsa", "rsa")]
+        running.enter_context(mail.Postfix(ns, folder / "postfix", files))
+        running.enter_context(mail.Dovecot(ns, folder / "dovecot", files))
+        listed = ports_of(parse_ports(",".join(map(str, numbers))), ["mail.test"])
+        for _ in range(rounds):
+            began = time.perf_counter()
+            shown = ns.call(ports.look, listed, addresses={"mail.test": [HOST]})
+            times.append(time.perf_counter() - began)
+            assert [len(one.pins) for one in shown] == [2] * len(numbers), shown
+    print(f"ports, {len(numbers)} of them: {statistics.median(times):.2f} s (median of {rounds})")
 
 
 def bench_growth(folder: Path, few: int, many: int) -> None:
