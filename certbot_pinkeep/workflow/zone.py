@@ -34,7 +34,7 @@ from certbot_pinkeep.workflow.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 #: How often, and with which pauses in seconds, name servers are asked for what was just written.
-_PATIENCE = (0.2, 0.5, 1.0, 2.0, 4.0)
+_PATIENCE = (0.2, 0.5, 1.0, 2.0)
 #: How long a server that was reloaded may go on with the old key, in seconds.
 _MOMENT = 2.0
 

@@ -20,7 +20,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How many days the time lapse has: ``--days 365`` takes some minutes."""
-    parser.addoption("--days", type=int, default=52)
+    parser.addoption("--days", type=int, default=45)
 
 
 @pytest.fixture
