@@ -6,8 +6,8 @@ The rules:
   server runs: its systemd unit is active, or the process in its pid file is that server.
 * If the systemd unit is active, ``systemctl reload`` reloads the server.
 * pinkeep asks the same before an admin's command that it knows: ``systemctl reload UNIT``, ``service NAME
-  reload``, Apache's control program with ``graceful``, and ``nginx -s reload``. It runs every other command
-  as the admin gave it.
+  reload``, Apache's control program with ``graceful``, ``nginx -s reload``, ``postfix reload``, and ``doveadm
+  reload``. It runs every other command as the admin gave it.
 * A pid file without its process, or with another program's process, does not count as a server that runs.
 """
 
@@ -27,6 +27,8 @@ from certbot_pinkeep.storage import atomic
 TIME_LIMIT = 20
 _SYSTEMD = "/run/systemd/system"
 _PROC = "/proc"
+#: How a mail server's program tells whether the server runs, and the exit code if it does not.
+_MAIL = {"postfix": (("status",), 1), "doveadm": (("service", "status"), 75)}
 _APACHES = ("apache2ctl", "apachectl", "apache2", "httpd")
 _UNITS = {"apache": ("apache2", "httpd"), "nginx": ("nginx",)}
 # The pid files of systems whose control program does not name its pid file.
@@ -62,6 +64,9 @@ def is_stopped(words: Words) -> bool:
         return all(ask((words[0], "is-active", "--quiet", one))[0] == 3 for one in named[1:])
     if program == "service" and len(rest) == 2 and rest[1] == "reload":
         return ask((words[0], rest[0], "status"))[0] == 3
+    if program in _MAIL and rest[-1:] == ("reload",):
+        question, stopped = _MAIL[program]
+        return ask((*words[:-1], *question))[0] == stopped
     if program in _APACHES and rest[-1:] == ("graceful",):
         before = words[:-2] if rest[-2:-1] == ("-k",) else words[:-1]
         return not _any_runs(_apache_files(before), ("apache2", "httpd"))

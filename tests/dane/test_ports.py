@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from certbot_pinkeep.adapters import ports
+from certbot_pinkeep.carriers import running
 from certbot_pinkeep.core.pins import pin_of_certificate
 from certbot_pinkeep.core.tlsa import Port, parse_ports, ports_of, record_of
 from certbot_pinkeep.core.zone_observations import PortObservation
@@ -112,6 +113,19 @@ def test_g13_a_server_that_was_not_reloaded_is_seen(mail: Mail) -> None:
     mail.dovecot.reload()
     expected = dict.fromkeys(expected, mail.pins())
     wait_for(lambda: mail.seen() == expected, "Dovecot's new keys")
+
+
+def test_g12_a_mail_server_that_does_not_run_is_not_reloaded(world: World) -> None:
+    """Its own program tells. It loads the certificate when it starts."""
+    made = Mail(world)
+    servers = (made.postfix, made.dovecot)
+
+    def stopped() -> list[bool]:
+        return [world.ns.call(running.is_stopped, one.reload_words) for one in servers]
+
+    assert stopped() == [True, True]
+    with made.postfix, made.dovecot:
+        assert stopped() == [False, False]
 
 
 def test_g13_what_cannot_be_seen_is_told(world: World) -> None:

@@ -159,6 +159,12 @@ SERVICES: list[tuple[str, str, int, bool]] = [
     ("service apache2 reload", "apache2 status", 0, False),
     ("service apache2 reload", "apache2 status", 3, True),
     ("service apache2 restart", "apache2 status", 3, False),
+    ("postfix reload", "status", 0, False),
+    ("postfix -c /etc/two reload", "-c /etc/two status", 1, True),
+    ("postfix flush", "status", 1, False),
+    ("doveadm reload", "service status", 0, False),
+    ("doveadm reload", "service status", 75, True),
+    ("doveadm reload", "service status", 64, False),
 ]
 
 
