@@ -90,6 +90,20 @@ HISTORIES: dict[str, tuple[dict[float, OwnerObservation | Records], float | None
         {0: look(AB), 5: look(AB, ttl=10 * TTL), 6: look(ABC)},
         6 + 21,
     ),
+    "a TTL that is longer on one server": (
+        {
+            0: replace(
+                look(AB, AB, ttl=10 * TTL),
+                answers=(*look(AB, ttl=10 * TTL).answers, *look(AB, AB).answers[1:]),
+            ),
+            6: look(ABC),
+        },
+        6 + 21,
+    ),
+    "gone where it could be asked, and later everywhere": (
+        {0: look(AB, ttl=10 * TTL), 5: look(ABC, error="it does not answer"), 6: look(ABC)},
+        6 + 21,
+    ),
     "a TTL that is longer on one server, beside an authority": (
         {
             0: replace(
@@ -247,6 +261,17 @@ def test_g13_key_leaves_the_zone_only_when_every_port_was_seen_to_serve_its_succ
         after, why = zone.records_after(ABC | {CA}, want, services[0])
         assert (A not in want.pins, why) == (left, "")
         assert after == (BC | {CA} if left else ABC | {CA})
+
+
+def test_g13_no_record_goes_before_every_port_was_seen() -> None:
+    """What a port serves that nobody has seen yet may be any key of the keyring."""
+    ring = replace(keyring(A, B, C), members=keyring(B, B, C).members)
+    services = zone.served((), (PORT, OTHER), [seen(PORT, B), seen(OTHER, error="refused")], T)
+    want = zone.wanted(ring, services, (PORT, OTHER), T)
+    assert zone.records_after(ABC, want, services[0])[0] == ABC
+    services = zone.served(services, (PORT, OTHER), [seen(PORT, B), seen(OTHER, B)], T)
+    want = zone.wanted(ring, services, (PORT, OTHER), T)
+    assert zone.records_after(ABC, want, services[0])[0] == BC
 
 
 @pytest.mark.parametrize(
