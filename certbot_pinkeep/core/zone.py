@@ -21,6 +21,8 @@ The rules:
   records, mail goes to it only if its key is in them (RFC 7672 §2.2).
 * If pinning is left, the keyring's records go, but not if others would be left alone with a port that may
   serve one of the keyring's keys.
+* Nothing is written over records that bind before a name server showed them: with a TTL that nobody saw,
+  they would be held for an unknown time.
 * Only records of usage 3, selector 1 and matching type 1 with the pin of one of the keyring's keys are
   ever taken away. All others stay.
 """
@@ -354,6 +356,24 @@ def records_after(before: Records, want: Wanted, service: Service | None) -> tup
                 "gets no records."
             )
     return (before | want.records) - want.left, ""
+
+
+def unseen(looks: Iterable[OwnerObservation], before: Mapping[str, Records]) -> tuple[Missing, ...]:
+    """Return where the zone has records that bind, and that no name server shows: they have to be seen first.
+
+    :param before: the records at the provider, by name
+    """
+    return tuple(
+        Missing(
+            look.port,
+            look.name,
+            "Its provider has records that no name server shows yet, so nothing is written.",
+            waits=True,
+        )
+        for look in looks
+        if _binds(before.get(look.name, frozenset()))
+        and all(before[look.name] != records for records, _ in look.sets)
+    )
 
 
 def _without_ours(before: Records, want: Wanted, service: Service | None) -> tuple[Records, str]:

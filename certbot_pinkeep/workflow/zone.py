@@ -199,11 +199,14 @@ def bring_up_to_date(
     else:
         written = {}
     services = {one.port: one for one in state.services}
+    of_list = {look.name for look in looks if look.port in services}
     missing = [
         one
         for look in looks
+        if look.port in services or look.name not in of_list
         for one in zone.missing(look, want, services.get(look.port), _ports_of(looks, written))
     ]
+    missing += zone.unseen(outcome.looks if not written else (), before)
     missing += zone.stale(state.keyring, shown)
     missing += [
         Missing(one.port, one.where, f"{one.error[:1].upper()}{one.error[1:]}.")
@@ -368,15 +371,16 @@ def _changes(
     """Return what the zone is to have, and has not: by its name, one change for each name."""
     services = {one.port: one for one in state.services}
     after: dict[str, Records] = {}
-    held: set[str] = set()
+    looks = list(looks)
+    held = {one.where for one in zone.unseen(looks, before)}
     zones: dict[str, str] = {}
     for look in looks:
         if look.name not in before or not look.zone:
             continue
         records, why = zone.records_after(before[look.name], want, services.get(look.port))
-        held |= {look.name} if why else set()
         # An alias of a port that is on the list, and of one that is not: the list counts.
         listed = look.port in services
+        held |= {look.name} if why and listed else set()
         if look.name not in after or listed:
             after[look.name] = records
         zones[look.name] = look.zone

@@ -517,6 +517,8 @@ class ZoneWorld:
                     continue
                 # What is missing elsewhere is on its way.
                 before = max(shown, key=len)
+            if zone.unseen([look], {look.name: before}):
+                continue
             wanted, _ = zone.records_after(before, want, services.get(look.port))
             if wanted != before:
                 after[look.port] = wanted
@@ -526,8 +528,7 @@ class ZoneWorld:
             return
         ledger = state.ledger
         for port, records in after.items():
-            for written in (read[port].records, records):
-                ledger = zone.with_written(ledger, port, written, self.ttl, self.now)
+            ledger = zone.with_written(ledger, port, records, self.ttl, self.now)
         if self.records_first:
             state = replace(state, ledger=ledger)
             self._save(state)

@@ -577,12 +577,13 @@ BREAKS = (
         ("one.seen is not None and one.seen >= at", "one.seen is not None"),
         ("if service.port not in want.seen:", "if service.seen is None:"),
         ("if strange:", "if False:"),
+        ("and all(before[look.name] != records for records, _ in look.sets)", "and False"),
         ("if not left or left == before or strange:", "if True:"),
     ),
     *_of(
         "core/zone_observations",
         "zone",
-        ("if one.error or (one.name, one.address) not in answered", "if one.error"),
+        ("and (one.name, one.address) not in answered", "and False"),
         (
             "found[one.records] = max(one.ttl, found.get(one.records, 0))",
             "found[one.records] = one.ttl",
@@ -593,7 +594,14 @@ BREAKS = (
     *_of("core/holdings", "zone", ("return 2 * self.ttl + SETTLING", "return self.ttl + SETTLING")),
     *_of("core/ledger", "zone", ("ttl=max(mine.ttl, one.ttl)", "ttl=mine.ttl")),
     *_of("core/rollover", "zone", ('return Safety(None, _in_zone(one), "zone")', "pass")),
-    *_of("workflow/zone", "g13_zone", ("if latest <= at:", "if True:")),
+    *_of(
+        "workflow/zone",
+        "g13_zone",
+        ("if latest <= at:", "if True:"),
+        ("held = {one.where for one in zone.unseen(looks, before)}", "held = set()"),
+        ("if why and listed else set()", "if why else set()"),
+        ("if look.port in services or look.name not in of_list", ""),
+    ),
     # What name servers show (G13), and what is written into a zone
     *_of(
         "adapters/dns_session",

@@ -263,6 +263,18 @@ def test_g13_key_leaves_the_zone_only_when_every_port_was_seen_to_serve_its_succ
         assert after == (BC | {CA} if left else ABC | {CA})
 
 
+def test_g13_records_that_bind_are_seen_before_they_are_written_over() -> None:
+    """An authority alone binds to no key; a set that one name server shows is on record."""
+    for before, shown, waits in (
+        (ABC, look(AB), True),
+        (ABC, look(error="it does not answer"), True),
+        (ABC, look(AB, ABC), False),
+        (frozenset({CA}), look(AB), False),
+        (frozenset(), look(error="it does not answer"), False),
+    ):
+        assert bool(zone.unseen([shown], {PORT.owner: before})) == waits
+
+
 def test_g13_no_record_goes_before_every_port_was_seen() -> None:
     """What a port serves that nobody has seen yet may be any key of the keyring."""
     ring = replace(keyring(A, B, C), members=keyring(B, B, C).members)

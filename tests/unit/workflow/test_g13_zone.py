@@ -223,6 +223,36 @@ def test_g13_aliases_of_several_ports_are_one_name(machine: MailMachine) -> None
     assert change.name == f"_dane.{NAME}." and pins(change.after) == published(machine)
 
 
+def test_g13_alias_of_a_port_that_is_not_on_the_list_any_more_is_the_lists(
+    machine: MailMachine,
+) -> None:
+    """Its name has the records of the other port; nothing is missing there, and nothing is held back."""
+    name = f"_dane.{NAME}."
+    machine.zone.aliases = {one.owner: name for one in (SMTP, SMTPS)}
+    machine.zone.put(SMTP, frozenset({FOREIGN, record_of(machine.live)}))
+    machine.run(NOW)
+    machine.ports = (SMTP,)
+    machine.zone.put(SMTP, frozenset({FOREIGN, record_of(machine.live)}))
+    outcome = machine.run(NOW + HOUR)
+    assert outcome is not None and outcome.written and not outcome.missing
+    assert published(machine) < pins(machine.zone.servers["ns2"][name])
+
+
+def test_g13_records_that_nobody_saw_are_not_written_over(machine: MailMachine) -> None:
+    """The first name server has them, and is silent: for how long resolvers hold them is unknown."""
+    machine.run(NOW)
+    strange = frozenset({record_of(machine.live), FOREIGN})
+    machine.zone.servers["ns1"][SMTP.owner] = strange
+    machine.zone.silent.add("ns1")
+    outcome = machine.run(NOW + HOUR)
+    assert outcome is not None and not outcome.written
+    assert "no name server shows yet" in " ".join(map(str, outcome.missing))
+    assert machine.zone.servers["ns1"][SMTP.owner] == strange
+    machine.zone.silent.clear()
+    machine.run(NOW + 2 * HOUR)
+    assert published(machine) < there(machine, server="ns1")
+
+
 def test_g2_leaving_takes_the_records_away(machine: MailMachine) -> None:
     """Foreign ones stay, and keep ours there: alone they would keep mail from a port that serves our key."""
     machine.run(NOW)
