@@ -6,7 +6,7 @@ import glob
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -216,7 +216,4 @@ def _earlier(cert_path: str, pin: str) -> list[datetime]:
 
 
 def _start(certificate: x509.Certificate) -> datetime:
-    # not_valid_before_utc is newer than the oldest cryptography that certbot 2.1 runs with.
-    if hasattr(certificate, "not_valid_before_utc"):
-        return times.within(certificate.not_valid_before_utc)
-    return times.within(certificate.not_valid_before.replace(tzinfo=timezone.utc))
+    return times.within(times.of(certificate, "not_valid_before") or times.EARLIEST)

@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from urllib.parse import urljoin
 
 import requests
@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from certbot_pinkeep import __version__
+from certbot_pinkeep.core import times
 from certbot_pinkeep.core.pem import load_certificate
 
 #: Seconds that all questions together may take.
@@ -211,19 +212,9 @@ def _check_current(since: datetime | None, until: datetime | None, now: datetime
         raise _Unknown("sent a CRL that is out of date")
 
 
-def _moment(thing: object, name: str) -> datetime | None:
-    # Attributes with a time zone are newer than the oldest cryptography that certbot 2.1 runs with.
-    time: datetime | None
-    if hasattr(thing, f"{name}_utc"):
-        time = getattr(thing, f"{name}_utc")
-        return time
-    time = getattr(thing, name)
-    return time.replace(tzinfo=timezone.utc) if time else None
-
-
 def _is_valid(certificate: x509.Certificate, now: datetime) -> bool:
-    begin = _moment(certificate, "not_valid_before")
-    end = _moment(certificate, "not_valid_after")
+    begin = times.of(certificate, "not_valid_before")
+    end = times.of(certificate, "not_valid_after")
     return begin is not None and end is not None and begin <= now <= end
 
 
@@ -247,7 +238,7 @@ def _read_crl(source: _Source, question: _Question, until: float) -> Answer:
     reason = _reason(entry) if entry is not None else x509.ReasonFlags.remove_from_crl
     if reason is not x509.ReasonFlags.remove_from_crl:
         return Answer(True, reason.value)
-    _check_current(_moment(crl, "last_update"), _moment(crl, "next_update"), question.now)
+    _check_current(times.of(crl, "last_update"), times.of(crl, "next_update"), question.now)
     if not _is_valid(question.certificate, question.now):
         raise _Unknown("lists only certificates that are valid, and this one is not")
     return Answer(False)

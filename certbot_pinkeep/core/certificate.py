@@ -13,12 +13,13 @@ import base64
 import hashlib
 import re
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 
+from certbot_pinkeep.core import times
 from certbot_pinkeep.core.errors import BadKey
 from certbot_pinkeep.core.key_and_csr import names_of
 from certbot_pinkeep.core.kinds import KeyType
@@ -65,8 +66,8 @@ def _read(lineage: str, certificate: x509.Certificate) -> Certificate:
         pin=base64.b64encode(hashlib.sha256(spki).digest()).decode("ascii"),
         key_type=key_type,
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
-        begin=_moment(certificate, "not_valid_before"),
-        end=_moment(certificate, "not_valid_after"),
+        begin=_time(certificate, "not_valid_before"),
+        end=_time(certificate, "not_valid_after"),
     )
 
 
@@ -90,8 +91,7 @@ def is_overdue(certificate: Certificate, now: datetime, before: timedelta | None
     return certificate.end - now < window / 2
 
 
-def _moment(certificate: x509.Certificate, name: str) -> datetime:
-    # The aware ones are newer than the oldest cryptography that certbot 2.1 runs with.
-    aware = getattr(certificate, f"{name}_utc", None)
-    found: datetime = aware or getattr(certificate, name).replace(tzinfo=timezone.utc)
+def _time(certificate: x509.Certificate, name: str) -> datetime:
+    found = times.of(certificate, name)
+    assert found is not None  # each certificate has both
     return found

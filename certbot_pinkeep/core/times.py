@@ -38,6 +38,16 @@ def within(time: datetime) -> datetime:
     return min(max(time, EARLIEST), LATEST)
 
 
+def of(thing: object, name: str) -> datetime | None:
+    """Read a time of a certificate or a CRL, by its name in the library.
+
+    Names with a time zone are newer than the oldest library that certbot 2.1 runs with.
+    """
+    aware: datetime | None = getattr(thing, f"{name}_utc", None)
+    naive: datetime | None = None if aware else getattr(thing, name)
+    return naive.replace(tzinfo=timezone.utc) if naive else aware
+
+
 def span(written: str) -> timedelta:
     """Read a span in seconds.
 
