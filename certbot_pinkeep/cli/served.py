@@ -73,6 +73,8 @@ def told(
 
 def _beside(report: Report) -> list[str]:
     """Tell of another server that runs here, and may be the one that serves the hosts."""
+    if not report.server.default:
+        return []  # by the commands that they gave, admins know their server
     lineages = [one.live.name for one in report.enrolled]
     return [
         explain_hosts.beside(kind.title, kind.name, lineages)

@@ -16,7 +16,14 @@ from pathlib import Path
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 # What the caller's shell may hold and what would change what the lab's programs do.
-DROPPED = ("LD_PRELOAD", "PYTHONPATH", "PYTHONHOME", "FAKETIME", "NSS_WRAPPER_HOSTS")
+DROPPED = (
+    "LD_PRELOAD",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "FAKETIME",
+    "NSS_WRAPPER_HOSTS",
+    "CERTBOT_PINKEEP_GUARD",  # the plugin is loaded in this process, too
+)
 
 
 class LabError(Exception):

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certbot_pinkeep.adapters import clock, probe, renewal_conf
-from certbot_pinkeep.carriers import layout, reading, servers
+from certbot_pinkeep.carriers import layout, reading, running, servers
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core import rollover, times
 from certbot_pinkeep.core.errors import BadKey
@@ -159,11 +159,20 @@ def test_pin_ends_with_what_is_served_and_what_to_know_next(
 def test_pin_tells_of_another_server_that_runs(
     site: Machine, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If nobody sees the pins, that server may serve the host."""
+    """That server may serve the host. By the commands that they gave, admins know their server."""
     monkeypatch.setattr(servers, "running_beside", lambda name: [servers.NGINX])
-    code, out, _ = call(site, capsys, NAME)
+    _, out, _ = call(site, capsys, NAME)
+    assert "nginx runs" not in out
+    monkeypatch.setattr(running, "is_stopped", lambda words: True)
+    monkeypatch.setattr(servers.Kind, "default", lambda kind, action: ("/bin/true", *action))
+    folders = ["--config-dir", str(site.config), "--work-dir", str(site.work)]
+    folders += ["--logs-dir", str(site.work)]
+    site.issue("b.pin.test")
+    capsys.readouterr()
+    code = main.main(["pin", "b.pin.test", "--configtest-command", "", *folders])
+    out = " ".join(capsys.readouterr().out.split())
     assert code == 0 and "nginx runs on this machine, too." in out
-    assert f"Run: certbot-pinkeep pin {NAME} --header nginx" in out
+    assert "Run: certbot-pinkeep pin b.pin.test --header nginx" in out
 
 
 def test_pin_names_confirm_if_the_admin_reloads(site: Machine, capsys: Said) -> None:
