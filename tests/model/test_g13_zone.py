@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import pytest
+from lagging_zone import LockedOut
 from zone_histories import KINDS, History, history, play, shorter
-from zone_world import LeftOut, LockedOut, ZoneWorld
+from zone_world import LeftOut, ZoneWorld
 
 from certbot_pinkeep.core import rollover, zone
 from certbot_pinkeep.core.holdings import SETTLING, ZoneEntry

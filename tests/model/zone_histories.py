@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
-from zone_world import (
+from lagging_zone import (
     CA,
     FOREIGN,
     NOTHING,
@@ -19,8 +19,8 @@ from zone_world import (
     WHOLE,
     Scene,
     Shown,
-    ZoneWorld,
 )
+from zone_world import ZoneWorld
 
 from certbot_pinkeep.core.tlsa import record_of
 
