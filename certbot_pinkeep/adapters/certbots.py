@@ -5,7 +5,7 @@ The rules:
 * A timer of systemd counts if it is enabled. Debian's job of cron counts only if systemd does not run, as
   the job says itself.
 * A certbot is a script: the Python that it names says whether it has the plugin. What is no such script
-  (snap) does not load it.
+  (snap) does not load it. The timer of snap names no file of certbot.
 * Nothing is started but that Python, and nothing is written.
 """
 
@@ -42,6 +42,8 @@ _BY_HAND = "usr/bin/certbot"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _EXEC = re.compile(r"^ExecStart[ \t]*=[ \t]*[-@:+!]*(?P<command>.*)$", re.M)
 _CALL = re.compile(r"(?:^|[\s;&|(])(?P<program>(?:/\S*/)?certbot)\s+(?:\S+\s+)*?renew\b")
+_SNAP_CALL = re.compile(r"(?:^|[\s;&|(/])snap\s+run\s+(?:\S+\s+)*?certbot\.renew\b")
+_OF_SNAP = "snap/bin/certbot"
 _ASK = (
     "import sys; from importlib import metadata; found = metadata.entry_points(); "
     "found = found.select(group='certbot.plugins'); sys.exit(not any(e.name == 'pinkeep' for e in found))"
@@ -62,6 +64,11 @@ class Caller:
     program: str
     loads: bool
     timer: str = ""
+
+    @property
+    def is_snap(self) -> bool:
+        """Say whether that certbot is snap's."""
+        return os.path.basename(os.path.realpath(self.program)) == "snap"
 
 
 def callers() -> list[Caller]:
@@ -131,7 +138,10 @@ def _jobs() -> Iterator[tuple[str, str, str]]:
 
 def _program(command: str) -> str:
     """Return the certbot that a command renews with; empty: none that is there."""
-    found = _CALL.search(command.replace("'", " ").replace('"', " "))
+    command = command.replace("'", " ").replace('"', " ")
+    if _SNAP_CALL.search(command):
+        return _at(_OF_SNAP)
+    found = _CALL.search(command)
     if not found:
         return ""
     if os.path.isabs(found["program"]):

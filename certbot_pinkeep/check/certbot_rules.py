@@ -61,7 +61,9 @@ def _ended(caller: Caller, cli_ini: str, lines: Sequence[str]) -> Finding:
 
 def _without_plugin(caller: Caller, *, others: bool) -> Finding:
     todo = _install(caller)
-    if caller.timer and others:
+    if caller.is_snap and caller.timer and others:
+        todo = "Run: snap stop --disable certbot.renew"  # snap enables its timers anew
+    elif caller.timer and others:
         todo = f"Run: systemctl disable --now {quote(caller.timer)}"
     return Finding(
         Severity.WARNING,
@@ -72,6 +74,11 @@ def _without_plugin(caller: Caller, *, others: bool) -> Finding:
 
 
 def _install(caller: Caller) -> str:
+    if caller.is_snap:
+        return (
+            "A certbot of snap cannot load it. Install the package that './dev deb' builds: it brings Debian's "
+            f"certbot. Run: apt install {_PACKAGE} && snap remove certbot"
+        )
     if caller.program == _DEBIAN:
         return f"Install the package that './dev deb' builds. Run: apt install {_PACKAGE}"
     pip = os.path.join(os.path.dirname(caller.program), "pip")

@@ -21,6 +21,13 @@ TIMER = {
 CRON = {"etc/cron.d/certbot": "0 */12 * * * root perl -e 'sleep' && certbot -q renew\n"}
 OWN_CRON = {"etc/cron.d/own": "5 5 * * * root /opt/good/certbot -q renew\n"}
 HAND = {"usr/bin/certbot": "#!/usr/bin/python3\n"}
+SNAP = {
+    "etc/systemd/system/timers.target.wants/snap.certbot.renew.timer": "",
+    "etc/systemd/system/snap.certbot.renew.service": (
+        '[Service]\nExecStart=/usr/bin/snap run --timer="00:00~24:00/2" certbot.renew\n'
+    ),
+    "usr/bin/snap": "\x7fELF",
+}
 GOOD = {"opt/good/certbot": "#!/opt/good/python\n"}
 RENEWS = "renews with the same key, but brings no pins up to date."
 INSTALL = "Run: apt install ./python3-certbot-pinkeep_*_all.deb"
@@ -71,6 +78,26 @@ def test_timer_or_job_whose_certbot_lacks_the_plugin_is_a_warning(
     assert one.severity is Severity.WARNING and one.where.endswith(where)
     assert one.what.startswith(f"It runs {root}/usr/bin/certbot, which does not load the plugin")
     assert one.what.endswith(what) and one.todo.endswith(todo)
+
+
+@pytest.mark.parametrize(
+    ("files", "todo"),
+    [
+        ((SNAP,), f"{INSTALL} && snap remove certbot"),
+        ((SNAP, OWN_CRON, GOOD), "Run: snap stop --disable certbot.renew"),
+    ],
+    ids=["alone", "beside a job that loads it"],
+)
+def test_the_timer_of_snap_is_a_warning(
+    root: Path, files: tuple[dict[str, str], ...], todo: str
+) -> None:
+    """Its service names no file of certbot, and snap takes no plugin with pip."""
+    (root / "snap/bin").mkdir(parents=True)
+    (root / "snap/bin/certbot").symlink_to(root / "usr/bin/snap")
+    [one] = found(root, *files)
+    assert (one.severity, one.where) == (Severity.WARNING, "snap.certbot.renew.timer")
+    assert one.what.startswith(f"It runs {root}/snap/bin/certbot, which does not load the plugin")
+    assert one.todo.endswith(todo)
 
 
 def test_certbot_that_cli_ini_ends_is_critical_and_the_command_helps(root: Path) -> None:
