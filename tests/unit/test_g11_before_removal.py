@@ -24,6 +24,7 @@ RENEWAL = {
     b"pinkeep_max_age = 86400\nkey_type = rsa\n": b"key_type = rsa\n",
     b"reuse_key = True\nrenew_hook = certbot-pinkeep deploy-hook\n": b"reuse_key = True\n",
     b"renew_hook = certbot-pinkeep deploy-hook; a\n": b"renew_hook = certbot-pinkeep deploy-hook; a\n",
+    b"installer = pinkeep\nconfigurator = pinkeep\n": b"reuse_key = True\n" + HOOK,
     b"# installer = pinkeep\n": b"# installer = pinkeep\n",
     b"\xff = odd, without an end": b"\xff = odd, without an end",
 }
@@ -64,3 +65,20 @@ def test_g11_lines_of_cli_ini_that_stop_certbot_become_comments() -> None:
         new == "".join(f"{line}\n" for line in [*(mark + line for line in STOPS), *STAYS]).encode()
     )
     assert configured_without(new) == new
+
+
+def test_g11_a_removal_that_was_stopped_is_made_good_and_a_lost_file_stops_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Apt could never remove the package otherwise."""
+    folder = tmp_path / "renewal"
+    folder.mkdir()
+    (folder / "a.conf").symlink_to("gone")
+    (folder / "b.conf").write_text("installer = pinkeep\n")
+    (folder / "b.conf.before-removal").write_text("half of it")
+    FUNCTIONS["main"](str(tmp_path))
+    assert (folder / "b.conf").read_bytes() == b"reuse_key = True\n" + HOOK
+    assert not (folder / "b.conf.before-removal").exists()
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{folder}/a.conf: it cannot be changed (No such file or directory)."
+    assert said[1].startswith(f"{folder}/b.conf: certbot renews")
