@@ -57,7 +57,10 @@ def set_up(config_dir: str, command: str, tell: Tell, *, dry: bool) -> None:
         except PinkeepError as error:
             failures.append(error)
     hook = _hook(config_dir, command)
-    if not hook.is_there and not _is_linked(config_dir):
+    if os.path.lexists(hook.path) and not os.path.islink(hook.path):
+        what = f"{hook.path} is in the way: it is no link, so setup did not make it."
+        failures.append(PinkeepError(what, "Move it away, and run setup again."))
+    elif not hook.is_there and not _is_linked(config_dir):
         if not dry:
             with suppress(FileNotFoundError):
                 atomic.remove(hook.path)  # the command was elsewhere
@@ -212,12 +215,12 @@ def _hooks(config_dir: str) -> str:
 
 
 def _is_linked(config_dir: str) -> bool:
-    """Say whether the admin has linked the deploy hook."""
+    """Say whether the admin has linked the deploy hook, to a command that is there."""
     folder = _hooks(config_dir)
     with suppress(FileNotFoundError):
+        paths = [os.path.join(folder, name) for name in os.listdir(folder) if name != HOOK]
         return any(
-            name != HOOK
-            and os.path.basename(os.path.realpath(os.path.join(folder, name))) == "certbot-pinkeep"
-            for name in os.listdir(folder)
+            os.path.basename(os.path.realpath(path)) == "certbot-pinkeep" and os.path.exists(path)
+            for path in paths
         )
     return False

@@ -687,5 +687,6 @@ BREAKS = (
         ("            _test(server)\n", ""),
         ("                _restore(path, state)\n", "                break\n"),
         ("changed = False  #", "changed = True  #"),
+        ("os.path.lexists(hook.path) and not os.path.islink(hook.path)", "False"),
     ),
 )

@@ -359,3 +359,19 @@ def test_hook_follows_the_command_to_another_place(box: Box) -> None:
     box.setup()
     assert os.readlink(link) == str(box.root / "sbin/certbot-pinkeep")
     assert setup.HOOK in HOOK
+
+
+def test_deploy_hook_of_the_admin_that_leads_nowhere_is_not_enough(box: Box) -> None:
+    """Certbot passes over such a link, for example after the environment of the command is gone."""
+    (box.config / "renewal-hooks/deploy/certbot-pinkeep").symlink_to("/gone/certbot-pinkeep")
+    box.setup()
+    assert os.readlink(box.root / HOOK) == str(box.root / "sbin/certbot-pinkeep")
+
+
+def test_g9_file_in_the_place_of_the_deploy_hook_stays(box: Box) -> None:
+    """Setup makes links there, so an admin wrote the file."""
+    (box.root / HOOK).write_text("#!/bin/sh\n")
+    before = box.tree()
+    code, _, error = box.setup()
+    assert code == 1 and HOOK in error
+    assert box.tree() == before
