@@ -34,7 +34,10 @@ _UNITS = (
 _CRON = (
     "etc/crontab",
     "etc/cron.d/*",
+    "etc/cron.hourly/*",
     "etc/cron.daily/*",
+    "etc/cron.weekly/*",
+    "etc/cron.monthly/*",
     "var/spool/cron/crontabs/root",
     "var/spool/cron/root",
 )

@@ -76,8 +76,8 @@ def _without_plugin(caller: Caller, *, others: bool) -> Finding:
 def _install(caller: Caller) -> str:
     if caller.is_snap:
         return (
-            "A certbot of snap cannot load it. Install the package that './dev deb' builds: it brings Debian's "
-            f"certbot. Run: apt install {_PACKAGE} && snap remove certbot"
+            "A certbot of snap cannot load it. Install the package that './dev deb' builds: it brings "
+            f"Debian's certbot. Run: apt install {_PACKAGE} && snap remove certbot"
         )
     if caller.program == _DEBIAN:
         return f"Install the package that './dev deb' builds. Run: apt install {_PACKAGE}"

@@ -28,6 +28,7 @@ SNAP = {
     ),
     "usr/bin/snap": "\x7fELF",
 }
+WEEKLY = {"etc/cron.weekly/le": "#!/bin/sh\ncertbot renew -q\n"}
 GOOD = {"opt/good/certbot": "#!/opt/good/python\n"}
 RENEWS = "renews with the same key, but brings no pins up to date."
 INSTALL = "Run: apt install ./python3-certbot-pinkeep_*_all.deb"
@@ -58,6 +59,7 @@ def found(root: Path, *files: dict[str, str], config_dir: str = "le") -> list[Fi
 FAULTS: dict[str, tuple[tuple[dict[str, str], ...], str, str, str]] = {
     "a timer": ((TIMER, HAND), "certbot.timer", RENEWS, INSTALL),
     "a job of cron": ((CRON, HAND), "etc/cron.d/certbot", RENEWS, INSTALL),
+    "a job of every week": ((WEEKLY, HAND), "etc/cron.weekly/le", RENEWS, INSTALL),
     "a timer beside a job that loads it": (
         (TIMER, HAND, OWN_CRON, GOOD),
         "certbot.timer",
