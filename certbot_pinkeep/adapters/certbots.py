@@ -5,7 +5,8 @@ The rules:
 * A timer of systemd counts if it is enabled. Debian's job of cron counts only if systemd does not run, as
   the job says itself.
 * A certbot is a script: the Python that it names says whether it has the plugin. What is no such script
-  (snap) does not load it. The timer of snap names no file of certbot.
+  (snap) does not load it. A script of the shell that becomes a certbot is that certbot. The timer of snap
+  names no file of certbot.
 * Nothing is started but that Python, and nothing is written.
 """
 
@@ -44,8 +45,12 @@ _CRON = (
 _BY_HAND = "usr/bin/certbot"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _EXEC = re.compile(r"^ExecStart[ \t]*=[ \t]*[-@:+!]*(?P<command>.*)$", re.M)
-_CALL = re.compile(r"(?:^|[\s;&|(])(?P<program>(?:/\S*/)?certbot)\s+(?:\S+\s+)*?renew\b")
+_CALL = re.compile(r"(?:^|[\s;&|(])(?P<program>(?:/\S*/)?certbot)\s+(?:[^\s;&|]+\s+)*?renew\b")
 _SNAP_CALL = re.compile(r"(?:^|[\s;&|(/])snap\s+run\s+(?:\S+\s+)*?certbot\.renew\b")
+# What a script of the shell becomes: certbot, or its Python (pip writes that if the path is long).
+_EXEC_IN_SHELL = re.compile(
+    r"^[ \t']*exec'?[ \t]+(?:\"(?P<quoted>/[^\"$]+)\"|(?P<bare>/[^\s\"'$]+))", re.M
+)
 _OF_SNAP = "snap/bin/certbot"
 _ASK = (
     "import sys; from importlib import metadata; found = metadata.entry_points(); "
@@ -90,11 +95,8 @@ def callers() -> list[Caller]:
 def loads_plugin(program: str) -> bool:
     """Say whether a certbot loads the plugin, as far as that can be known."""
     with suppress(OSError, ValueError, subprocess.SubprocessError):
-        first = _read(os.path.realpath(program)).partition("\n")[0]
-        if not first.startswith("#!"):
-            return False
-        words = shlex.split(first[2:])
-        if not words or "python" not in " ".join(words):
+        words = _python_of(program)
+        if not words:
             return False
         done = subprocess.run(
             [*words, "-c", _ASK],
@@ -107,6 +109,23 @@ def loads_plugin(program: str) -> bool:
         )
         return done.returncode == 0
     return False
+
+
+def _python_of(program: str) -> list[str]:
+    """Return the words that start the Python of a certbot; empty: unknown."""
+    for _ in range(3):  # a script of the shell may lead to another one
+        text = _read(os.path.realpath(program))
+        first = text.partition("\n")[0]
+        words = shlex.split(first[2:]) if first.startswith("#!") else []
+        if "python" in " ".join(words):
+            return words
+        found = _EXEC_IN_SHELL.search(text) if words else None
+        if not found:
+            break
+        program = found["quoted"] or found["bare"]
+        if os.path.basename(program).startswith("python"):
+            return [program]
+    return []
 
 
 def _timers() -> Iterator[tuple[str, str, str]]:
