@@ -4,6 +4,8 @@ The rules:
 
 * What any name server shows binds, whoever put it there. Records of usage 1 and 3 bind to a key or a
   certificate; records of usage 0 and 2 alone bind to an authority, and stand in no rollover's way.
+* Beside a record of usage 3 and selector 1 with a longer digest, clients heed no record with a pin (RFC 7671
+  §9). Such a set has no pins, and no rollover is safe.
 * A set of records ends only when every authoritative name server was asked, as often as ``adapters.dns``
   asks, and none showed it (G13). Then resolvers may hold it for a while: see ``holdings``.
 * A set that was written, and was not seen yet, may still come. It ends when a set that was written or seen
@@ -42,6 +44,10 @@ from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObserva
 
 #: How long a look holds if nothing is pending.
 LOOK_HOLDS = timedelta(days=1)
+_OUTRANKED = (
+    "It has a {record} record. Beside it many mail servers heed no 3 1 1 record (RFC 7671 §9), so no rollover "
+    "is safe. Delete the {record} record."
+)
 
 
 @dataclass(frozen=True)
@@ -224,6 +230,9 @@ def _binds(records: Records) -> bool:
 
 
 def _pins(records: Records) -> frozenset[str]:
+    """Return the pins that clients accept; none if they may heed other records only."""
+    if any(record.outranks_pins for record in records):
+        return frozenset()
     return frozenset(pin for record in records if (pin := record.pin))
 
 
@@ -414,6 +423,12 @@ def missing(
             why = f"{_capital('; '.join(told))}."
             where = f"{answer.server}, {port.owner}"
             found.append(Missing(port, where, why, port in written))
+        elif service and want.pins:
+            found += [
+                Missing(port, port.owner, _OUTRANKED.format(record=f"3 1 {one.matching}"))
+                for one in sorted(answer.records)
+                if one.outranks_pins
+            ]
     return tuple(dict.fromkeys(found))
 
 

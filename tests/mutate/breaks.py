@@ -549,6 +549,7 @@ BREAKS = (
             "shown[_pins(records)] = max(seconds, shown.get(_pins(records), 0))",
             "shown[_pins(records)] = seconds",
         ),
+        ("if any(record.outranks_pins for record in records):", "if False:"),
         ("not look.errors and not ledger.is_ahead_of(at)", "not look.errors"),
         ("not look.errors and not ledger", "not ledger"),
         (

@@ -35,6 +35,7 @@ A, B, C, X = (
 TTL = 3600
 CA = TlsaRecord(2, 1, 1, "ab" * 32)
 WHOLE = TlsaRecord(3, 0, 1, "cd" * 32)
+LONGER = TlsaRecord(3, 1, 2, "ef" * 64)
 
 
 def records(*pins: str) -> Records:
@@ -86,6 +87,11 @@ HISTORIES: dict[str, tuple[dict[float, OwnerObservation | Records], float | None
         {0: look(AB), 5: ABC, 5.1: look(ABC), 50: look(ABC, AB), 51: look(ABC, ABC)},
         51 + HELD,
     ),
+    "a longer digest, which clients heed alone": (
+        {0: look(ABC | {LONGER}), 9: look(ABC | {LONGER})},
+        None,
+    ),
+    "a longer digest that is gone": ({0: look(ABC | {LONGER}), 9: look(ABC)}, 9 + HELD),
     "a TTL that was raised by hand": (
         {0: look(AB), 5: look(AB, ttl=10 * TTL), 6: look(ABC)},
         6 + 21,
@@ -354,6 +360,8 @@ def test_missing_names_the_server_and_what_it_lacks() -> None:
     assert zone.missing(look(ABC, AB), want, services[0], {PORT: ABC})[0].waits
     (one,) = zone.missing(look(ABC, error="it does not answer"), want, services[0], {})
     assert "ns9.example.com (192.0.2.9): it does not answer" in str(one).lower()
+    (one,) = zone.missing(look(ABC | {LONGER}), want, services[0], {})
+    assert "Delete the 3 1 2 record." in str(one) and not one.waits
 
 
 def test_look_is_due_once_a_day_or_while_something_is_pending() -> None:
