@@ -200,7 +200,7 @@ def _with_revoked(
                 fresh = workspace.store.load(state.keyring.name) or state
                 noted = workspace.store.save(fresh.with_revoked(pin, compromised=compromised))
                 workspace.store.spread(noted.keyring)
-                return noted
+                return workspace.with_incoming(noted)
         except OSError as error:
             logger.error("The revocation is heeded, but could not be recorded: %s", error)
     return state.with_revoked(pin, compromised=compromised)
@@ -314,11 +314,12 @@ def _picked(
     types = state.keyring.key_types()
     wanted = request.live.kind.key_type if request.live else request.key_type
     key_type = wanted if wanted in types else types[0]
-    if rollover.decide(
+    decision = rollover.decide(
         *(state.keyring, state.ledger, request.now, key_type),
         asked=request.asked,
         certificate=certificate,
-    ).rolls_over:
+    )
+    if decision.key is not None and decision.key.pin != certificate.pin:
         # The decision is taken on what name servers show now, not on what they showed.
         state = zone.before_rollover(
             *(workspace, state, request.chosen, request.now), dry_run=request.dry_run

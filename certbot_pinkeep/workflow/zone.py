@@ -102,11 +102,16 @@ def before_rollover(
     at = clock.after(now, began)
     if dry_run:
         return _with_looks(state, looks, listed, ttl, at)
-    with workspace.store.locked():
-        fresh = _on_record(workspace, state, at)
-        seen = workspace.store.save(_with_looks(fresh, looks, listed, ttl, at))
+    try:
+        with workspace.store.locked():
+            fresh = _on_record(workspace, state, at)
+            seen = workspace.store.save(_with_looks(fresh, looks, listed, ttl, at))
+    except OSError as error:
+        logger.error("What the name servers show is heeded, but could not be recorded: %s", error)
+        return _with_looks(state, looks, listed, ttl, at)
     ledger = seen.ledger.with_latest_known(workspace.store.latest_known(now))
-    return replace(state, ledger=ledger, saved=seen.saved)
+    # Another keyring that a lineage moves from may have published something meanwhile.
+    return workspace.with_incoming(replace(state, ledger=ledger, saved=seen.saved))
 
 
 def _on_record(workspace: Workspace, state: State, at: datetime) -> State:

@@ -12,9 +12,11 @@ import pytest
 
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import BadOption, NotSafe, PinkeepError
+from certbot_pinkeep.core.state import State
 from certbot_pinkeep.core.tlsa import Port, TlsaRecord, record_of
 from certbot_pinkeep.core.zone_observations import Answer, NameServer, Records
-from certbot_pinkeep.workflow import releases, requests
+from certbot_pinkeep.storage.store import Store
+from certbot_pinkeep.workflow import releases, requests, zone
 from simulated.values import NOW, fake_pin
 from simulated.zone import MailMachine
 
@@ -331,6 +333,47 @@ def test_g3_whatever_goes_wrong_in_a_look_the_renewal_goes_on(
     assert outcome is not None and str(error) in str(outcome.error()).replace(
         "installed)", "installed."
     )
+
+
+def test_g3_look_that_cannot_be_recorded_stops_no_renewal(
+    machine: MailMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was seen counts all the same: the present key goes on if a name server is silent."""
+    machine.run(NOW)
+    machine.step(SETTLED)
+    requests.ask(machine.keeper, NAME, SETTLED, when_safe=True)
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Store, "save", full)
+    first, later = machine.live, NOW + 4 * HOUR
+    assert machine.handed(NAME, NAME, later).pin != first
+    machine.zone.silent.add("ns2")
+    assert machine.handed(NAME, NAME, later).pin == first
+
+
+def test_g2_look_before_a_rollover_forgets_no_other_keyring(machine: MailMachine) -> None:
+    """What the keyring that a lineage moves from may have published since counts after the look, too."""
+    machine.run(NOW)
+    keeper, now = machine.keeper, SETTLED
+    state = keeper.load_state(NAME, now)
+    assert state is not None and not state.ledger.in_doubt
+
+    def with_incoming(state: State) -> State:
+        return replace(state, ledger=state.ledger.with_uncertainty("its file is damaged"))
+
+    keeper.with_incoming = with_incoming  # type: ignore[method-assign]
+    seen = zone.before_rollover(keeper, with_incoming(state), None, now, dry_run=False)
+    assert seen.ledger.in_doubt
+
+
+def test_g13_certificate_that_follows_asks_anew(machine: MailMachine) -> None:
+    """A name server is asked before a certificate gets a key that it did not have, whatever the reason."""
+    machine.run(NOW)
+    looks = machine.zone.looks
+    machine.new("imap.example.com", NAME, SETTLED)
+    assert machine.zone.looks == looks + 1
 
 
 # The five ways in which mail was locked out while status and check were content
