@@ -45,8 +45,8 @@ from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObserva
 #: How long a look holds if nothing is pending.
 LOOK_HOLDS = timedelta(days=1)
 _OUTRANKED = (
-    "It has a {record} record. Beside it many mail servers heed no 3 1 1 record (RFC 7671 §9), so no rollover "
-    "is safe. Delete the {record} record."
+    "It has a {record} record. Beside it many mail servers heed no 3 1 1 record (RFC 7671 §9), so no "
+    "rollover is safe. Delete the {record} record."
 )
 
 
