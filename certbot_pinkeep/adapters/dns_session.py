@@ -15,7 +15,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
@@ -31,6 +31,8 @@ import dns.resolver
 from dns.message import Message
 from dns.name import Name
 from dns.rdatatype import RdataType
+
+from certbot_pinkeep.adapters.threads import Pool
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -80,7 +82,7 @@ class Session:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._end = time.monotonic() + seconds
-        self._pool = ThreadPoolExecutor(_THREADS)
+        self._pool = Pool(_THREADS)
         self.resolvers = _resolvers()
 
     def __enter__(self) -> Session:
@@ -93,7 +95,7 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         # Nobody waits for the threads: each of them ends with the time limit.
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.leave()
 
     def all(self, keys: Iterable[K], ask: Callable[[K], V]) -> dict[K, V]:
         """Return what *ask* returns for each of the keys; it is called for all of them at once."""

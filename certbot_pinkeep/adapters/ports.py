@@ -22,7 +22,6 @@ from __future__ import annotations
 import errno
 import ssl
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -30,6 +29,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from certbot_pinkeep.adapters import starttls, tls
+from certbot_pinkeep.adapters.threads import Pool
 from certbot_pinkeep.adapters.tls import Address, Deadline
 from certbot_pinkeep.core import pins
 from certbot_pinkeep.core.kinds import KeyType
@@ -68,14 +68,12 @@ class _Look:
     :param seconds: the time limit for all of it
     """
 
-    def __init__(self, seconds: float, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, seconds: float, pool: Pool) -> None:
         self._deadline = Deadline(seconds)
         self._pool = pool
         self._contexts = {kind: tls.blind(kind) for kind in _KINDS}
 
-    def at_host(
-        self, port: Port, known: Sequence[str], spots: ThreadPoolExecutor
-    ) -> list[PortObservation]:
+    def at_host(self, port: Port, known: Sequence[str], spots: Pool) -> list[PortObservation]:
         """Look at a port at all addresses of its host."""
         try:
             found = [

@@ -16,10 +16,11 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from certbot_pinkeep.adapters.threads import Pool
 from certbot_pinkeep.core.kinds import KeyType
 
 #: The ciphers of a key type.
@@ -98,13 +99,13 @@ class Deadline:
 
 
 @contextmanager
-def pool(together: int = _TOGETHER) -> Iterator[ThreadPoolExecutor]:
+def pool(together: int = _TOGETHER) -> Iterator[Pool]:
     """Give threads that nobody who interrupts them waits for."""
-    made = ThreadPoolExecutor(together)
+    made = Pool(together)
     try:
         yield made
     finally:
-        made.shutdown(wait=False, cancel_futures=True)
+        made.leave()
 
 
 def results(futures: Sequence[Future[T]]) -> list[T]:
@@ -171,9 +172,13 @@ def resolved(name: str, port: int, deadline: Deadline) -> list[Address]:
 
     # The system's resolver takes no time limit, so it is left behind when ours is over.
     asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    with suppress(TimeoutError):
-        asking.join(deadline.left())
+    try:
+        asking.start()
+    except RuntimeError:  # Python ends
+        ask()
+    else:
+        with suppress(TimeoutError):
+            asking.join(deadline.left())
     if found:
         return list(dict.fromkeys(found))
     error = failed[0] if failed else TimeoutError()

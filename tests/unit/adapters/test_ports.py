@@ -6,6 +6,8 @@ import errno
 import itertools
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -331,3 +333,19 @@ def test_g13_a_host_that_is_not_found_is_an_error() -> None:
     (shown,) = ports.look([port])
     assert (shown.address, shown.pins) == ("", ()) and shown.error.startswith("no.such.invalid: ")
     assert ports.look([]) == []
+
+
+def test_g3_looks_while_python_ends() -> None:
+    """Certbot's last steps happen when no thread can be started any more: name servers and ports are seen."""
+    code = """
+import atexit
+from certbot_pinkeep.adapters import dns_session, ports
+from certbot_pinkeep.core.tlsa import Port
+def look():
+    with dns_session.Session(5.0) as session:
+        print(session.all("ab", str.upper))
+    print(ports.look([Port("localhost", 1)], seconds=5.0, addresses={"localhost": ["127.0.0.1"]})[0].error)
+atexit.register(look)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == ["{'a': 'A', 'b': 'B'}", "Connection refused"]
