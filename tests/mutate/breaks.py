@@ -383,7 +383,7 @@ BREAKS = (
     ),
     *_of(
         "workflow/accepted",
-        "g3_handover workspace g2_left_behind g3_odd_live_keys",
+        "accepted g3_handover workspace g2_left_behind g3_odd_live_keys",
         (
             'return key.forced or (key.role == "backup" and ready)',
             'return key.forced or key.role == "backup"',
