@@ -322,6 +322,22 @@ def test_g3_second_refusal_marks_nothing(client: Any) -> None:
     assert installer.stored == one.originals == [] and len(one.csrs) == 2
 
 
+def test_g3_csr_that_the_ca_does_not_take_is_not_sent_twice(client: Any) -> None:
+    """The keyring has no other key to hand over: the CA's own error is told at once."""
+
+    class Once(Pinning):
+        def csr_rejected(self, pin: str) -> bool:
+            return self.without.pop(pin, None) is not None
+
+    installer = Once()
+    installer.without = {HANDED.pin: HANDED}
+    one = client(installer)
+    one.errors = {CSR.path: problem("badCSR", NOT_TAKEN)}
+    with pytest.raises(messages.Error, match=NOT_TAKEN):
+        one.obtain_certificate(NAMES, LIVE)
+    assert len(one.csrs) == 1 and not installer.stored and not installer.told
+
+
 def test_g3_refused_key_without_a_safe_backup_is_an_error(client: Any) -> None:
     """The keeper's own words: who is locked out, and what to run."""
     installer = Pinning()
