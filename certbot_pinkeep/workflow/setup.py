@@ -14,6 +14,7 @@ The rules:
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ from certbot_pinkeep.carriers.servers import Kind
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import ApacheFailed, PinkeepError
 from certbot_pinkeep.storage import atomic
+
+logger = logging.getLogger(__name__)
 
 #: The name of the deploy hook's link. An admin's own link has another one.
 HOOK = "certbot-pinkeep-setup"
@@ -67,8 +70,7 @@ def set_up(config_dir: str, command: str, tell: Tell, *, dry: bool) -> None:
             atomic.make_folder(os.path.dirname(hook.path), 0o755)
             _make(hook)
         tell(f"{hook.told}.")
-    if failures:
-        raise failures[0]
+    _tell_failures(failures)
 
 
 def take_back(config_dir: str, tell: Tell, *, dry: bool) -> None:
@@ -91,6 +93,16 @@ def take_back(config_dir: str, tell: Tell, *, dry: bool) -> None:
         if not dry:
             atomic.remove(path)
         tell(f"Removed {path}.")
+    _tell_failures(failures)
+
+
+def _tell_failures(failures: Sequence[PinkeepError]) -> None:
+    """Raise the first of these errors, if there is any, and log the others.
+
+    :raises PinkeepError: the first
+    """
+    for other in failures[1:]:
+        logger.error("%s", other)
     if failures:
         raise failures[0]
 
@@ -124,9 +136,11 @@ def _change(kind: Kind, entries: Sequence[Entry], tell: Tell, *, made: bool, dry
                 before.append((entry.path, _state(entry.path)))
                 _make(entry) if made else atomic.remove(entry.path)
             _test(server)
-        except (PinkeepError, OSError) as error:
+        except BaseException as error:  # or somebody stopped it
             for path, state in reversed(before):
                 _restore(path, state)
+            if not isinstance(error, (PinkeepError, OSError)):
+                raise
             failed = _failed(server, error, changed=bool(entries))
             if not made and kind is servers.NGINX:
                 failed.run = failed.run or layout.USES
@@ -143,7 +157,12 @@ def _loaded(server: Server, *, dry: bool) -> str:
     """
     if not server.reload:
         return f"There is no command here that reloads {server.title}. Reload it yourself."
-    if apache.is_stopped(server) if dry else not apache.reload(server):
+    try:
+        stopped = apache.is_stopped(server) if dry else not apache.reload(server)
+    except PinkeepError as error:
+        error.run = shlex.join(apache.reload_words(server)[0])
+        raise
+    if stopped:
         return f"{server.title} does not run. It loads its configuration when you start it."
     return f"Reloaded {server.title}."
 

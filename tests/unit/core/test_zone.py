@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from certbot_pinkeep.core import rollover, zone
+from certbot_pinkeep.core import rollover, times, zone
 from certbot_pinkeep.core.errors import BadOption
 from certbot_pinkeep.core.holdings import SETTLING
 from certbot_pinkeep.core.keyring import Key, Keyring, Member
@@ -228,6 +228,14 @@ def test_g13_records_of_a_port_are_unknown_when_it_comes_onto_the_list() -> None
     services = zone.served((), [PORT], [seen(PORT, X)], T + HOUR)
     assert zone.with_new_ports(empty, services, [PORT], ttl=HOUR, at=T + 9 * HOUR) == empty
     assert safe(empty, C, 9)
+
+
+def test_g10_ttl_of_a_name_server_is_one_that_a_keyring_file_can_hold() -> None:
+    """A TTL that no record can have makes no keyring file unreadable."""
+    for shown in (AB, frozenset()):
+        ledger = zone.with_unseen(Ledger(), [PORT], HOUR, T)
+        ledger = zone.with_looked(ledger, look(shown, ttl=(1 << 32) - 1), HOUR, T)
+        assert ledger.zone and all(one.ttl < times.LONGEST for one in ledger.zone)
 
 
 def test_settling_time_is_an_hour() -> None:
