@@ -4,7 +4,7 @@ The rules:
 
 * While Python ends, nobody can start a thread. Certbot's last steps happen then. So the pool makes each call
   itself, one after the other.
-* Who interrupts a look waits for no thread.
+* If somebody interrupts a look, nobody waits for its threads.
 """
 
 from __future__ import annotations
