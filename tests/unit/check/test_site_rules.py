@@ -156,7 +156,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     "a chain that has expired": (
         sound(**shows(untrusted="certificate has expired", distrust="time")),
         CRITICAL,
-        "of its chain is out of time (certificate has expired), so visitors refuse it",
+        "of its chain is out of time (certificate has expired). Visitors refuse it",
         f"certbot renew --cert-name {HOST} --force-renewal",
     ),
     "a name that clients do not go by": (
