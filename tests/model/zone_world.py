@@ -65,6 +65,7 @@ class ZoneWorld(LaggingZone):
         super().__init__(scene)
         self.set_back = 0.0
         self.set_back_at = BEGIN
+        self.latest = BEGIN
         self.listed = self.ports
         self.leaves = False
         self.live: dict[KeyType, str] = {}
@@ -183,6 +184,7 @@ class ZoneWorld(LaggingZone):
     def accept_clock(self) -> None:
         """The admin says that the clock is right; it is."""
         if not self.set_back:
+            self.latest = self.now
             self._save(replace(self.state, ledger=self.state.ledger.accept_clock(self.now)))
 
     def runs_ahead(self, days: float) -> None:
@@ -239,7 +241,7 @@ class ZoneWorld(LaggingZone):
         """
         self._seen = set()
         try:
-            self._run(self._kept(self.state))
+            self._run(self._loaded())
         except Killed:
             return False
         finally:
@@ -269,7 +271,7 @@ class ZoneWorld(LaggingZone):
 
     def _renew(self, key_type: KeyType, reloads: bool) -> None:
         self._seen = set()
-        state = self._kept(self.state)
+        state = self._loaded()
         if self.looks_afresh or self._is_due(state):
             state, _ = self._look(state)
             self._save(state)
@@ -298,6 +300,14 @@ class ZoneWorld(LaggingZone):
             ledger=state.ledger,
             now=self.now,
         )
+
+    def _loaded(self) -> State:
+        """What is on record, told of the latest time that a run noted, if the clock was set back."""
+        self.latest = max(self.latest, self.now)
+        state = self._kept(self.state)
+        if self.latest <= self.now:
+            return state
+        return replace(state, ledger=state.ledger.with_latest_known(self.latest))
 
     def _run(self, state: State) -> None:
         state, looks = self._look(state)
