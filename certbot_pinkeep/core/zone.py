@@ -44,6 +44,8 @@ from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObserva
 
 #: How long a look holds if nothing is pending.
 LOOK_HOLDS = timedelta(days=1)
+#: In seconds (RFC 2181 §8). A name server can send more in a signature.
+_LONGEST_TTL = (1 << 31) - 1
 _OUTRANKED = (
     "It has a {record} record. Beside it many mail servers heed no 3 1 1 record (RFC 7671 §9), so no "
     "rollover is safe. Delete the {record} record."
@@ -171,11 +173,12 @@ def with_looked(ledger: Ledger, look: OwnerObservation, ttl: timedelta, at: date
     :param at: when the look was over
     """
     now, ends = ledger.not_before(at), not look.errors and not ledger.is_ahead_of(at)
+    sets = [(records, min(seconds, _LONGEST_TTL)) for records, seconds in look.sets]
     shown: dict[frozenset[str], int] = {}
-    for records, seconds in look.sets:
+    for records, seconds in sets:
         if _binds(records):
             shown[_pins(records)] = max(seconds, shown.get(_pins(records), 0))
-    longest = max([ttl, *(timedelta(seconds=seconds) for _, seconds in look.sets)])
+    longest = max([ttl, *(timedelta(seconds=seconds) for _, seconds in sets)])
     mine = [one for one in ledger.zone if one.port == look.port]
     last = max(_last_agreed(mine, look), _last_gone(mine, shown))
     entries = []
