@@ -235,6 +235,18 @@ def test_g6_configuration_that_fails_without_setup_is_told_so(box: Box) -> None:
     assert MADE["nginx"] < set(box.tree()) and not MADE["apache2ctl"] & set(box.tree())
 
 
+def test_each_server_that_cannot_be_prepared_is_told(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The admin mends both before the next run."""
+    box.install("apache2ctl", "nginx")
+    for name in ("apache2ctl", "nginx"):
+        (box.root / f"refuses-{name}").touch()
+    code, _, err = box.setup()
+    assert code == 1 and "Apache's configuration fails" in err
+    assert "nginx's configuration fails" in caplog.text
+
+
 @pytest.mark.parametrize("server", MADE)
 def test_g9_foreign_file_in_the_way_stays(box: Box, server: str) -> None:
     """The error names it; undo does not touch it either."""
@@ -375,3 +387,28 @@ def test_g9_file_in_the_place_of_the_deploy_hook_stays(box: Box) -> None:
     code, _, error = box.setup()
     assert code == 1 and HOOK in error
     assert box.tree() == before
+
+
+def test_g6_setup_that_somebody_stops_leaves_everything_as_it_was(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's next start would load what no test has passed."""
+    box.install("apache2ctl")
+
+    def stopped(words: object) -> None:
+        raise KeyboardInterrupt
+
+    before = box.tree()
+    monkeypatch.setattr(running, "ask", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        setup.set_up(str(box.config), "/certbot-pinkeep", print, dry=False)
+    assert box.tree() == before
+
+
+def test_failed_reload_names_the_command_that_reloads(box: Box) -> None:
+    """Certbot reloads no server for what setup has made or taken back."""
+    box.install("apachectl")
+    box.script("apachectl", '[ "$1" != graceful ]')
+    for words in ((), ("--undo",)):
+        code, _, error = box.setup(*words)
+        assert code == 1 and error.rstrip().endswith(f"Run: {box.root}/sbin/apachectl graceful")
