@@ -39,6 +39,11 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--dry-run", action="store_true", help="only look; write neither records nor what was seen"
     )
+    command.add_argument(
+        "--gone",
+        metavar="HOST:PORT",
+        help="instead, record that the records of a port are gone, whose name servers are gone for good",
+    )
     command.set_defaults(run=_run, writes=True)
 
 
@@ -47,6 +52,10 @@ def _run(parsed: argparse.Namespace) -> int:
     workspace, name = context.workspace_of(config), context.name_of(parsed)
     with context.holding_certbot(config):
         state = context.load_one(workspace, name)
+        if parsed.gone is not None:
+            until = zones.forget(workspace, name, parsed.gone, clock.now())
+            print(f"The records of {parsed.gone} are gone. They bind until {times.text(until)}.")
+            return 0
         outcome = zones.bring_up_to_date(workspace, name, clock.now(), dry_run=parsed.dry_run)
         if outcome is None:
             raise PinkeepError(

@@ -323,6 +323,16 @@ def is_due(
     )
 
 
+def with_gone(ledger: Ledger, where: str, at: datetime) -> Ledger:
+    """Note that a port's records are gone, as the admin says: its name servers are no more.
+
+    :param where: the port, as ``HOST:PORT``
+    """
+    now = ledger.not_before(at)
+    entries = (_ended(one, now) if str(one.port) == where else one for one in ledger.zone)
+    return replace(ledger, zone=tuple(entries))
+
+
 # What it is to have
 
 

@@ -72,12 +72,25 @@ class Outcome:
         for one in self.missing:
             if not one.waits:
                 where.setdefault(one.why, []).append(one.where)
-        lines = [*self.errors, *(f"{'; '.join(some)}: {why}" for why, some in where.items())]
+        lines = [
+            *self.errors,
+            *self._left(),
+            *(f"{'; '.join(some)}: {why}" for why, some in where.items()),
+        ]
         return PinkeepError(
             f"The zone or a port of the keyring {self.keyring} is not as it should be.",
             " ".join(lines),
             run=f"certbot-pinkeep dns {self.keyring}",
         )
+
+    def _left(self) -> list[str]:
+        """Say how to leave ports that are not on the list, if their name servers do not answer."""
+        left = [str(one.port) for one in self.looks if one.errors and one.port not in self.listed]
+        return [
+            f"{where} is not on the list of --pinkeep-tlsa. If its name servers are gone for good, give "
+            f"'certbot-pinkeep dns {self.keyring} --gone {where}'."
+            for where in left
+        ]
 
 
 def has_zone(state: State) -> bool:
@@ -112,6 +125,31 @@ def before_rollover(
     ledger = seen.ledger.with_latest_known(workspace.store.latest_known(now))
     # Another keyring that a lineage moves from may have published something meanwhile.
     return workspace.with_incoming(replace(state, ledger=ledger, saved=seen.saved))
+
+
+def forget(workspace: Workspace, name: str, where: str, now: datetime) -> datetime:
+    """Record that a port's records are gone, though its name servers cannot be asked any more.
+
+    :param where: the port, as ``HOST:PORT``
+    :returns: from when no resolver holds the records
+    :raises PinkeepError: if that is not so, or cannot be told
+    """
+    state = workspace.load_state(name, now)
+    open_ = [] if state is None else [one for one in state.ledger.zone if str(one.port) == where]
+    if state is None or not any(one.replaced is None for one in open_):
+        raise PinkeepError(f"No records of {where} wait for name servers in the keyring {name}.")
+    if where in map(str, _listed(workspace, state)[0]):
+        raise PinkeepError(
+            f"{where} is on the list of --pinkeep-tlsa.", "Give a list without this port first."
+        )
+    looks = _records(workspace, [open_[0].port])
+    if any(one.binds for look in looks for records, _ in look.sets for one in records):
+        raise PinkeepError(f"A name server still shows records of {where}.", "Delete them first.")
+    with workspace.store.locked():
+        fresh = _on_record(workspace, state, now)
+        kept = workspace.store.save(replace(fresh, ledger=zone.with_gone(fresh.ledger, where, now)))
+    ends = [one.binds_until(now) for one in kept.ledger.zone if str(one.port) == where]
+    return max(ends, default=now)
 
 
 def _on_record(workspace: Workspace, state: State, at: datetime) -> State:

@@ -92,7 +92,9 @@ class PowerDns:
         import requests
 
         try:
-            answer = requests.request(
+            session = requests.Session()
+            session.trust_env = False  # no proxy, and no netrc, is given the key
+            answer = session.request(
                 method,
                 self._zones + quote(zone, safe=""),
                 json=body,

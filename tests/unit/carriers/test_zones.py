@@ -182,7 +182,12 @@ class Api:
 
 def call(api: Api, monkeypatch: pytest.MonkeyPatch) -> powerdns.PowerDns:
     """The provider that calls this API."""
-    monkeypatch.setattr(requests, "request", api.request)
+
+    def request(session: requests.Session, method: str, url: str, **more: Any) -> requests.Response:
+        assert not session.trust_env  # no proxy is given the key
+        return api.request(method, url, **more)
+
+    monkeypatch.setattr(requests.Session, "request", request)
     return powerdns.PowerDns({"api_url": "http://user:pass@192.0.2.1:8081", "api_key": SECRET})
 
 

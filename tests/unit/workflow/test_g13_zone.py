@@ -433,3 +433,25 @@ def test_g13_lockout_two_commands_are_no_command() -> None:
     """``postfix reload && doveadm reload`` reloads Postfix alone, so it is refused; the error says how."""
     with pytest.raises(BadOption, match="--pinkeep-reload-command 'doveadm reload'"):
         options.parse({"reload-command": "postfix reload && doveadm reload"}, NAME)
+
+
+def test_g8_port_whose_name_servers_are_gone_can_be_left(machine: MailMachine) -> None:
+    """By the admin's word alone, once the port is off the list, and not while a record is shown."""
+    machine.run(NOW)
+    with pytest.raises(PinkeepError, match="is on the list"):
+        zone.forget(machine.keeper, NAME, str(SMTPS), NOW)
+    machine.zone.refusal = "No."
+    machine.ports = (SMTP,)
+    machine.run(NOW + HOUR)
+    with pytest.raises(PinkeepError, match="still shows"):
+        zone.forget(machine.keeper, NAME, str(SMTPS), NOW + HOUR)
+    machine.zone.silent = {"ns1", "ns2"}
+    machine.ports = ()
+    outcome = machine.run(NOW + 2 * HOUR)
+    assert outcome is not None
+    for port in (SMTP, SMTPS):
+        assert f"dns {NAME} --gone {port}" in str(outcome.error())
+        assert zone.forget(machine.keeper, NAME, str(port), NOW + 2 * HOUR) == NOW + 5 * HOUR
+    assert machine.step(NOW + 3 * HOUR) is None
+    with pytest.raises(PinkeepError, match="No records"):
+        zone.forget(machine.keeper, NAME, str(SMTP), NOW + 3 * HOUR)
