@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 _PATIENCE = (0.2, 0.5, 1.0, 2.0)
 #: How long a server that was reloaded may go on with the old key, in seconds.
 _MOMENT = 2.0
+#: How often a port is looked at that showed a key which is live no more.
+_LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -262,13 +264,17 @@ def bring_up_to_date(
 def _loaded_services(
     workspace: Workspace, state: State, ports: Sequence[Port]
 ) -> list[PortObservation]:
-    """Look at ports, and once more if one shows a key that is live no more: a server may take a moment to
-    load what it was told to."""
+    """Look at ports, and anew if one shows a key that is live no more.
+
+    A server may take a moment to load what it was told to. All looks after that count: one of several
+    processes may have been forgotten.
+    """
     shown = _services(workspace, ports)
     if not zone.stale(state.keyring, shown):
         return shown
     workspace.eyes().sleep(_MOMENT)
-    return _services(workspace, ports)
+    looks = [one for _ in range(_LOOKS) for one in _services(workspace, ports)]
+    return list(dict.fromkeys(looks))
 
 
 def _is_due(state: State, listed: Sequence[Port], now: datetime) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +15,7 @@ from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import BadOption, NotSafe, PinkeepError
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.core.tlsa import Port, TlsaRecord, record_of
-from certbot_pinkeep.core.zone_observations import Answer, NameServer, Records
+from certbot_pinkeep.core.zone_observations import Answer, NameServer, PortObservation, Records
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.workflow import releases, requests, zone
 from simulated.values import NOW, fake_pin
@@ -455,3 +456,28 @@ def test_g8_port_whose_name_servers_are_gone_can_be_left(machine: MailMachine) -
     assert machine.step(NOW + 3 * HOUR) is None
     with pytest.raises(PinkeepError, match="No records"):
         zone.forget(machine.keeper, NAME, str(SMTP), NOW + 3 * HOUR)
+
+
+def test_g13_one_of_several_processes_that_was_forgotten_keeps_the_key(
+    machine: MailMachine,
+) -> None:
+    """Port 465 shows the old key only now and then: its record stays, and the port is told."""
+    machine.run(NOW)
+    first = machine.live
+    requests.ask(machine.keeper, NAME, SETTLED, when_safe=True)
+    assert roll(machine, 4) != first
+    machine.reload(SMTP, SMTPS)
+    looks, services = [0], machine.services
+
+    def seen(ports: Sequence[Port]) -> list[PortObservation]:
+        looks[0] += 1
+        stale = looks[0] in (1, 3)
+        return [
+            replace(one, pins=(*one.pins, first)) if stale and one.port == SMTPS else one
+            for one in services(ports)
+        ]
+
+    machine.services = seen  # type: ignore[method-assign]
+    outcome = machine.run(NOW + 5 * HOUR)
+    assert outcome is not None and str(SMTPS) in str(outcome.error())
+    assert first in there(machine, SMTPS)
