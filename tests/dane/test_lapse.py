@@ -17,7 +17,8 @@ from e2e.world import Bot
 from lab import Ca
 from lab.name_servers import API, API_KEY, PowerDns
 
-PORTS = (25, 465)
+#: Neither of them has a protocol inside TLS: the servers below speak none, and take one connection at a time.
+PORTS = (25, 5465)
 HOSTS = {"pinkeep": "127.0.2.1", "danebot": "127.0.2.2", "plain": "127.0.2.3"}
 DAY = timedelta(days=1)
 #: How often a certificate is renewed, and how long after it the second port is reloaded.
@@ -77,7 +78,7 @@ class Story:
     def pin(self, credentials: Path) -> None:
         """Begin."""
         told = self.bot.pinkeep(
-            *("pin", self.host, "--header", "none", "--tlsa", "25/tls,465"),
+            *("pin", self.host, "--header", "none", "--tlsa", "25/tls,5465"),
             *("--dns-credentials", str(credentials), "--tlsa-ttl", str(int(TTL.total_seconds()))),
             *("--rollover-days", "14"),
         )
