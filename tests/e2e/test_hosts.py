@@ -37,8 +37,8 @@ def test_g2_g12_two_lineages_for_one_host(bot: Bot, apache: ApacheMaker, regular
 def test_g2_a_duplicate_that_came_past_pinkeep(
     bot: Bot, apache: ApacheMaker, regular: Wget2
 ) -> None:
-    """Who holds the pins refuses it. The next run pins it, the forced rollover says who is refused, and
-    the command that it names lets all in."""
+    """A client that holds the pins refuses it. The next run pins it, the forced rollover says who is refused,
+    and the command that it names lets all in."""
     site = Pinned(bot, apache(Site((NAME,), (bot.live(NAME),), snippet_of(bot, NAME))))
     site.adopt()
     assert regular.visit(site.url).accepted

@@ -148,7 +148,7 @@ def put_older_back(site: Pinned, folder: Path, rollovers: int) -> timedelta:
 def test_g2_g8_an_older_config_dir_is_put_back(
     site: Pinned, newcomer: NewcomerMaker, tmp_path: Path, rollovers: int
 ) -> None:
-    """Who is served what was put back is served by every renewal after it: the key is in all pins
+    """A client that is served what was put back is served by every renewal after it: the key is in all pins
     that he may hold, or it is kept."""
     bot = site.bot
     clock = put_older_back(site, tmp_path / "backup", rollovers)

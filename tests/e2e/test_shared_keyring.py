@@ -151,7 +151,7 @@ def test_a_subdomain_with_a_key_outside_the_pins_is_refused(merged: Family, gues
 
 
 def test_g2_a_new_certificate_is_issued_for_the_shared_key(merged: Family, guest: Wget2) -> None:
-    """Who noted the bare domain is served at once by a subdomain that is new."""
+    """A client that noted the bare domain is served at once by a subdomain that is new."""
     family, server = merged, merged.server
     assert guest.visit(server.url(DOMAIN)).accepted
     family.take(SHOP).check()

@@ -138,7 +138,8 @@ def test_nothing_to_confirm(pinned: Pinned) -> None:
 
 
 def test_g2_unpin(site: Pinned, regular: Wget2, newcomer: NewcomerMaker) -> None:
-    """Who comes forgets the pins, who does not is served until it forgets; then there is no header."""
+    """A client that comes forgets the pins. One that does not is served until it forgets, and then there is
+    no header."""
     bot, server, absent = site.bot, site.server, newcomer()
     site.adopt(MAX_AGE)
     old, new, _ = site.pins
@@ -201,7 +202,7 @@ def test_g2_unpinned_but_not_forgotten(
 def test_g2_a_rollover_while_unpinning_is_refused_where_it_locks_out(
     site: Pinned, regular: Wget2
 ) -> None:
-    """Who holds the pins of before is not forgotten: refused until those are, and kept by renewals."""
+    """Clients that hold the earlier pins are not forgotten: refused until those are, and kept by renewals."""
     site.spend()
     key, safe = site.live_pin, site.safe_from()
     assert regular.visit(site.url).accepted

@@ -12,5 +12,5 @@ from shared_histories import Shared, SharedCarried, SharedKilled, SharedRevoked
 def test_g2_g3_g5_no_history_of_shared_keyrings_locks_anybody_out(
     histories: int, seed: int, kind: type[Shared]
 ) -> None:
-    """Who holds an unexpired policy of a host accepts every key that is served there."""
+    """A client that holds an unexpired policy of a host accepts every key that is served there."""
     run(max(histories // 12, 1), kind, seed=seed)

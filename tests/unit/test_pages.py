@@ -265,7 +265,7 @@ def test_format_on_the_page_of_formats_works() -> None:
 
 
 def test_readme_is_short_and_says_first_that_no_browser_enforces_pins() -> None:
-    """Who needs none of this sees it on the first screen."""
+    """A reader who needs none of this sees that on the first screen."""
     lines = (REPOSITORY / "README.rst").read_text("utf-8").splitlines()
     assert len(lines) <= 150
     assert "No browser enforces" in "\n".join(lines[:25])

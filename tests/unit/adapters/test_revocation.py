@@ -306,7 +306,7 @@ CURRENT: list[Period] = [
 
 @pytest.mark.parametrize("ca", [ISSUER, RSA_ISSUER])
 def test_crl_is_believed(web: Web, ca: CA) -> None:
-    """Who is on the issuer's CRL is revoked, who is not is not."""
+    """A certificate on the issuer's CRL is revoked, and no other one."""
     leaf, other = by_crl(web, ca), by_crl(web, ca)
     web.answers["/crl"] = revocation_list(other, leaf, ca=ca)
     assert look(leaf, pem(ca, ROOT)) == Answer(True, "unspecified")

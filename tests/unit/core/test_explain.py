@@ -161,7 +161,7 @@ def test_g2_announcement_lists_exactly_the_victims() -> None:
 
 @pytest.mark.parametrize(("days", "count"), [(0, 2), (1, 2), (2, 1), (49, 1), (50, 0), (999, 0)])
 def test_g2_victims_are_those_who_hold_pins_then(days: int, count: int) -> None:
-    """Who has forgotten by then is no victim any more."""
+    """A client that has forgotten by then is no victim any more."""
     at = NOW + days * DAY
     found = rollover.locked_out(B, LEDGER, at)
     assert found == LEDGER.entries[:count]
@@ -170,7 +170,7 @@ def test_g2_victims_are_those_who_hold_pins_then(days: int, count: int) -> None:
 
 
 def test_g2_victims_of_each_key_are_others() -> None:
-    """Who notes what is served now, and it does not name C, is locked out by C, without end."""
+    """A client that notes pins without C now is locked out by C, without end."""
     assert rollover.locked_out(A, LEDGER, NOW) == ()
     assert rollover.locked_out(C, LEDGER, NOW) == LEDGER.entries[2:]
     assert explain.announcement(ring_key(C), LEDGER, NOW) == (

@@ -307,7 +307,7 @@ def test_g3_nobody_else_holds_the_lock(tmp_path: Path, mode: int) -> None:
 def test_g5_a_lock_that_was_made_anew_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who waited for the one before does not work beside who holds the new one."""
+    """A process that waited for the earlier lock does not work beside the holder of the new one."""
     real, left = fcntl.flock, ["once"]
 
     def flock(descriptor: int, how: int) -> None:

@@ -247,7 +247,7 @@ def test_g2_every_key_in_service_stays_pinned(shared: Machine) -> None:
 
 
 def test_rollover_by_age_at_every_renewal_takes_the_others_along(shared: Machine) -> None:
-    """Who does not serve the primary yet gets that, not another backup."""
+    """A lineage that does not serve the primary yet gets the primary, not another backup."""
     old = shared.new(API, KEYRING, NOW)
     new = shared.renew(WWW, KEYRING, NOW + DAY, rollover_days=0)
     assert new != old
