@@ -70,7 +70,7 @@ def _run(parsed: argparse.Namespace) -> int:
     error = outcome.error()
     if error is None:
         return 0
-    error.run = "" if _by_hand(outcome) else f"certbot-pinkeep check {name}"
+    error.run = ""  # it names this command, which has just told all that there is
     raise error
 
 
@@ -134,10 +134,6 @@ def _secure(look: OwnerObservation) -> str:
 def _port(one: PortObservation) -> str:
     shown = ", ".join(f"pin {short(pin)}" for pin in one.pins)
     return f"{one.where}: {'; '.join(filter(None, (shown, one.error)))}"
-
-
-def _by_hand(outcome: Outcome) -> bool:
-    return bool(outcome.changes) and not outcome.written and not outcome.errors
 
 
 def _told(outcome: Outcome, *, dry_run: bool) -> Iterable[str]:

@@ -87,6 +87,9 @@ def test_error_names_what_is_wrong(
     machine.loaded[SMTP] = (fake_pin("foreign"),)
     assert pin(machine, "--dns-credentials", "/etc/letsencrypt/zone.ini") == 1
     assert fake_pin("foreign") in capsys.readouterr().err
+    assert command(machine, "dns", NAME) == 1
+    told = capsys.readouterr().err
+    assert fake_pin("foreign") in told and "Run:" not in told  # it would send the admin round
     assert command(machine, "pin", NAME, "--tlsa", "none") == 0
     capsys.readouterr()
     assert command(machine, "dns", NAME) == 1
