@@ -26,6 +26,8 @@ FILES = {
 def make(root: Path) -> None:
     """Lay the servers over this machine's own folders. All that is written there is gone in the end."""
     run("mount", "-t", "tmpfs", "tmpfs", "/run")
+    # libfaketime names what it keeps there by process ids, and those are its own in here.
+    run("mount", "-t", "tmpfs", "tmpfs", "/dev/shm")
     upper = Path("/run/upper")
     for name in ("usr", "etc", "var"):
         layers = [upper / name, upper / f"{name}.work", root / name]

@@ -2,8 +2,8 @@
 
 Every port is free there, and the servers that :mod:`lab.unpacked` fetched look installed, with their
 configuration in ``/etc``. The machine's network is out of reach. What is written to ``/usr``, ``/etc``,
-``/var`` or ``/run`` is gone in the end, and so is every process. Other folders, such as ``/tmp``, are the
-machine's own.
+``/var``, ``/run`` or ``/dev/shm`` is gone in the end, and so is every process. Other folders, such as
+``/tmp``, are the machine's own.
 """
 
 from __future__ import annotations
@@ -103,6 +103,17 @@ class Namespace:
             *("env", "-C", "/", *command),
         ]
 
+    def _split(
+        self, command: Sequence[str], env: Mapping[str, str] | None
+    ) -> tuple[list[str], dict[str, str]]:
+        """Return the command to run out here, and its environment.
+
+        A library that is loaded first is loaded in there only: libfaketime goes by process ids.
+        """
+        outside = dict(_env() if env is None else env)
+        inside = [f"{name}={outside.pop(name)}" for name in ("LD_PRELOAD",) if name in outside]
+        return self.command([*inside, *command]), outside
+
     def run(
         self,
         command: Sequence[str],
@@ -111,14 +122,16 @@ class Namespace:
         seconds: float = 120,
     ) -> Completed:
         """Run a program to its end. What it leaves running stays until the namespace ends."""
-        done = run(self.command(command), env=_env() if env is None else env, seconds=seconds)
+        words, env = self._split(command, env)
+        done = run(words, env=env, seconds=seconds)
         return Completed(tuple(command), done.returncode, done.stdout, done.stderr)
 
     def start(
         self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None
     ) -> Daemon:
         """Start a server that stays in the foreground."""
-        return _Entered(self.command(command), log, _env() if env is None else env)
+        words, env = self._split(command, env)
+        return _Entered(words, log, env)
 
     def call(self, function: Callable[..., T], *args: Any, **more: Any) -> T:
         """Return what a function of Python's returns in it, in a process of its own.
