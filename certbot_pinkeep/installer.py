@@ -406,23 +406,23 @@ def _certbots_errors() -> Iterator[None]:
 
 
 def _without_guard(config: Any) -> None:
-    """Keep all keys, and refuse new certificates for pinned hosts: this certbot cannot be guarded (G11).
+    """Keep the keys of pinned lineages, and refuse new certificates for pinned hosts: this certbot cannot
+    be guarded (G11). Other lineages stay as they are (G9).
 
     :raises errors.Error: where a new certificate would be for a pinned host
     """
     if not has_keyrings(config):
         return
-    logger.error("%s", _unguarded)
-    config.reuse_key = True
-    setattr(config, "new_key", False)  # noqa: B010 - read-only to type checkers only
-    if config.verb in ("certonly", "run"):
-        from certbot_pinkeep.workflow import guard
+    from certbot_pinkeep.workflow import guard
 
-        if guard.of(config, config.certname, [str(name) for name in config.domains or ()]):
-            raise errors.Error(
-                f"A pinned certificate or host is concerned, so nothing was issued. {_unguarded}\n"
-                "Run: certbot renew"
-            )
+    logger.error("%s", _unguarded)
+    if config.verb == "renew":
+        guard.keep_keys(config)
+    elif guard.of(config, config.certname, [str(name) for name in config.domains or ()]):
+        raise errors.Error(
+            f"A pinned certificate or host is concerned, so nothing was issued. {_unguarded}\n"
+            "Run: certbot renew"
+        )
 
 
 # Certbot loads this module at every run, before it reads its command line and takes its functions.

@@ -13,12 +13,14 @@ The rules:
   ``renew`` after each lineage, due or not, by the other verbs at their end.
 * If a private part is not there or takes other arguments, nothing is wrapped here. See ``certbot_watch``
   for what happens then.
-* If it cannot be told whether a lineage is pinned, its key is kept, and a new one is not issued (G8).
+* If it cannot be told whether a lineage is pinned, its key is kept in this run, and nothing is noted in its
+  renewal file (G8, G9). A new lineage is not issued then.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from typing import Any, Protocol
@@ -120,8 +122,8 @@ def _renew(
     except Exception as error:
         told = "Whether %s is pinned cannot be told, so certbot keeps its key: %s"
         logger.error(told, lineage.lineagename, text.short(error, text.LONGEST))
-        config.reuse_key, config.new_key = True, False
-        pinned = None
+        original(config, names, _with_live_key(config, le_client, lineage), lineage)
+        return
     if pinned is None:
         original(config, names, le_client, lineage)
         return
@@ -130,6 +132,35 @@ def _renew(
     acting_for(pinned, partial(original, config, names, le_client, lineage))
     if given:
         pinned.overrule(lineage.lineagename, given)
+
+
+def _with_live_key(config: Any, le_client: Any, lineage: Any) -> Any:
+    """Return a client that obtains certificates for the live key, whatever certbot asks it for.
+
+    What the renewal file says of the key stays. The lineage may be somebody else's, or pinned.
+
+    :raises errors.Error: if certbot might delete that key
+    """
+    if config.allow_subset_of_names:  # certbot 2.1 deletes the key of a name that it leaves out
+        raise errors.Error("Nothing was issued. Renew without --allow-subset-of-names.")
+    if lineage.configuration["renewalparams"].get("reuse_key") == "True":
+        config.reuse_key = True  # certonly would take it out
+    return _LiveKey(le_client, os.path.normpath(lineage.privkey))
+
+
+class _LiveKey:
+    """A client of certbot's that obtains certificates for one key."""
+
+    def __init__(self, client: Any, key_path: str) -> None:
+        self._client = client
+        self._key_path = key_path
+
+    def obtain_certificate(self, names: Sequence[Any], _: str | None = None) -> Any:
+        """Obtain a certificate for that key."""
+        return self._client.obtain_certificate(names, self._key_path)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
 
 
 def _request(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -342,6 +343,23 @@ def end(config: Any) -> None:
         folder = os.path.join(config.live_dir, name)
         paths = [os.path.join(folder, f"{part}.pem") for part in ("cert", "privkey")]
         Guard(config).look_once(name, *paths)
+
+
+def keep_keys(config: Any) -> None:
+    """Have ``certbot renew`` keep the keys of pinned lineages, though no guard asks about each of them.
+
+    Their renewal files say that. What the admin gave counts for all lineages of a run, so there it is
+    overruled for all.
+    """
+    run = Guard(config).run
+    pinned = [name for name in renewal_conf.names(config.config_dir) if run.is_enrolled(name)]
+    for name in pinned:
+        with suppress(PinkeepError, OSError):  # certbot tells, and passes over the lineage
+            renewal_conf.keep_key(config.config_dir, name)
+    if pinned:
+        setattr(config, "new_key", False)  # noqa: B010 - read-only to type checkers only
+        if certbot_config.is_given(config, "reuse_key"):
+            config.reuse_key = True
 
 
 def _warn_of_csr(config: Any) -> None:

@@ -163,6 +163,32 @@ def test_other_lineages_are_certbots(server: Server) -> None:
     assert "b.test" not in str(server.state())
 
 
+@pytest.mark.parametrize(
+    "line", ["renew --force-renewal --new-key", "certonly -d {} --force-renewal"]
+)
+def test_g9_lineage_of_which_nothing_can_be_told_is_noted_nothing(
+    server: Server, line: str
+) -> None:
+    """Its key is kept in this run, pinned or not (G8); its renewal file says what it said before."""
+    server.run("certbot certonly -d b.test --key-type rsa")
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    server.changed = lambda: replace(guard, "of", fail)
+    for name, reuse in (("a.test", True), ("b.test", False)):
+        before, serial = server.live_pin(name), server.serial(name)
+        assert renewal(server, name).reuse_key is reuse
+        said = server.run(f"certbot {line.format(name)} --cert-name {name} -i null")
+        assert f"Whether {name} is pinned cannot be told" in said.text, said.text
+        assert server.live_pin(name) == before and server.serial(name) != serial, said.text
+        assert renewal(server, name).reuse_key is reuse, server.renewal(name).read_text()
+    said = server.run(
+        "certbot renew --cert-name b.test --force-renewal -i null --allow-subset-of-names"
+    )
+    assert said.code == 1 and server.live_pin("b.test") == before, said.text
+
+
 def test_renew_brings_lineages_of_every_installer_into_step(server: Server) -> None:
     """Due or not: a snippet that is gone is written again, whatever installer it has."""
     server.run(f"certbot certonly {A} -d a.test -i null --force-renewal")
@@ -251,8 +277,15 @@ def test_certbot_that_cannot_be_guarded_keeps_keys_and_says_so(server: Server) -
     """What renews keeps the key; what would be a new certificate of a pinned host is refused."""
     server.changed = be_strange
     live = server.live_pin()
-    said = server.run("certbot renew --force-renewal -i null")
-    assert said.code == 0 and server.live_pin() == live and "cannot hand over" in said.text
+    server.run("certbot certonly -d b.test")
+    for words in ("", "--new-key", "--no-reuse-key"):
+        other, path = server.live_pin("b.test"), server.renewal()
+        path.write_text(path.read_text().replace("reuse_key = True\n", ""))
+        said = server.run(f"certbot renew --force-renewal -i null {words}")
+        assert said.code == 0 and server.live_pin() == live and "cannot hand over" in said.text
+        assert renewal(server).reuse_key
+        if words != "--no-reuse-key":  # it counts for all lineages of a run
+            assert server.live_pin("b.test") != other and not renewal(server, "b.test").reuse_key
     for line in ("-d a.test --duplicate", "-d a.test -d b.test --expand"):
         said = server.run(f"certbot certonly {line}")
         assert said.code == 1 and "nothing was issued" in said.text, said.text
