@@ -2,11 +2,17 @@
 
 The rules:
 
-* A timer of systemd counts if it is enabled. Debian's job of cron counts only if systemd does not run, as
-  the job says itself.
-* A certbot is a script: the Python that it names says whether it has the plugin. What is no such script
-  (snap) does not load it. A script of the shell that becomes a certbot is that certbot. The timer of snap
-  names no file of certbot.
+* ``core.certbot_calls`` says what a job of certbot is. Each job counts, wherever it stands: in a timer of
+  systemd, in a table of cron, of a user too, of anacron, in a folder of cron, or in a script that one of
+  these runs.
+* A timer counts if it is enabled, and neither the timer nor its service is masked. Its drop-ins count as
+  systemd reads them.
+* Debian's job of cron counts only if systemd does not run, as the job says itself. A table of anacron counts
+  if anacron is installed. In the folders of cron a script counts if ``run-parts`` runs it.
+* A job for another folder of certbot is none of this one.
+* A certbot is a script: the Python that it names says whether it has the plugin. It is asked as cron and
+  systemd would start it, without the environment of the admin. What is no such script (snap) does not
+  load it. A script of the shell that becomes a certbot is that certbot.
 * Nothing is started but that Python, and nothing is written.
 """
 
@@ -18,10 +24,12 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from certbot_pinkeep.core import certbot_calls
+from certbot_pinkeep.core.certbot_calls import Call
 from certbot_pinkeep.storage import atomic
 
 #: Where the folders below begin.
@@ -29,29 +37,30 @@ ROOT = "/"
 _UNITS = (
     "etc/systemd/system",
     "run/systemd/system",
+    "usr/local/lib/systemd/system",
     "usr/lib/systemd/system",
     "lib/systemd/system",
 )
-_CRON = (
-    "etc/crontab",
-    "etc/cron.d/*",
-    "etc/cron.hourly/*",
-    "etc/cron.daily/*",
-    "etc/cron.weekly/*",
-    "etc/cron.monthly/*",
-    "var/spool/cron/crontabs/root",
-    "var/spool/cron/root",
-)
-_BY_HAND = "usr/bin/certbot"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_EXEC = re.compile(r"^ExecStart[ \t]*=[ \t]*[-@:+!]*(?P<command>.*)$", re.M)
-_CALL = re.compile(r"(?:^|[\s;&|(])(?P<program>(?:/\S*/)?certbot)\s+(?:[^\s;&|]+\s+)*?renew\b")
-_SNAP_CALL = re.compile(r"(?:^|[\s;&|(/])snap\s+run\s+(?:\S+\s+)*?certbot\.renew\b")
+_PATH_OF_USERS = "/usr/bin:/bin"
+#: The tables of cron: whose they are, and which search path cron sets.
+_TABLES = {
+    "etc/crontab": ("system", _PATH),
+    "etc/cron.d/*": ("system", _PATH),
+    "etc/anacrontab": ("anacron", _PATH),
+    "var/spool/cron/crontabs/*": ("user", _PATH_OF_USERS),
+    "var/spool/cron/*": ("user", _PATH_OF_USERS),
+}
+_FOLDERS = ("etc/cron.hourly/*", "etc/cron.daily/*", "etc/cron.weekly/*", "etc/cron.monthly/*")
+# cron and run-parts of Debian pass over other names: a copy that an editor left, say, or renew.sh.
+_RUN_BY_DEBIAN = re.compile(r"[\w-]+", re.A)
+_WITH_PATH = f"{_PATH}:/snap/bin"
+_SCRIPT = re.compile(r"#!.*\b(?:ba|da|a|k|z)?sh\b")
+_DEEPEST = 3
 # What a script of the shell becomes: certbot, or its Python (pip writes that if the path is long).
 _EXEC_IN_SHELL = re.compile(
     r"^[ \t']*exec'?[ \t]+(?:\"(?P<quoted>/[^\"$]+)\"|(?P<bare>/[^\s\"'$]+))", re.M
 )
-_OF_SNAP = "snap/bin/certbot"
 _ASK = (
     "import sys; from importlib import metadata; found = metadata.entry_points(); "
     "found = found.select(group='certbot.plugins'); sys.exit(not any(e.name == 'pinkeep' for e in found))"
@@ -66,12 +75,16 @@ class Caller:
     :ivar timer: the timer of systemd; empty: it is none
     :ivar program: the certbot that it runs
     :ivar loads: whether that certbot loads the plugin
+    :ivar keeps_key: whether that certbot keeps pinned keys without the plugin
+    :ivar config_dir: the folder that it names for certbot; empty: the usual one
     """
 
     where: str
     program: str
-    loads: bool
+    loads: bool = False
     timer: str = ""
+    keeps_key: bool = True
+    config_dir: str = ""
 
     @property
     def is_snap(self) -> bool:
@@ -79,17 +92,26 @@ class Caller:
         return os.path.basename(os.path.realpath(self.program)) == "snap"
 
 
-def callers() -> list[Caller]:
-    """Find what runs a certbot on this machine."""
+def callers(config_dir: str) -> list[Caller]:
+    """Find what runs a certbot on this machine.
+
+    :param config_dir: the folder of certbot whose certificates it renews
+    """
     found = [*_timers(), *_jobs()]
-    hand = _at(_BY_HAND)
-    if os.path.exists(hand):
-        found.append((hand, hand, ""))
+    hand = shutil.which("certbot", path=_search(_WITH_PATH))
+    if hand:
+        found.append(Caller(hand, hand))
+    own = {os.path.realpath(config_dir), ""}
     answers: dict[str, bool] = {}
-    for _, program, _ in found:
-        if program not in answers:
-            answers[program] = loads_plugin(program)
-    return [Caller(where, program, answers[program], timer) for where, program, timer in found]
+    wanted = [
+        one
+        for one in dict.fromkeys(found)
+        if (os.path.realpath(one.config_dir) if one.config_dir else "") in own
+    ]
+    for one in wanted:
+        if one.program not in answers:
+            answers[one.program] = loads_plugin(one.program)
+    return [replace(one, loads=answers[one.program]) for one in wanted]
 
 
 def loads_plugin(program: str) -> bool:
@@ -105,6 +127,7 @@ def loads_plugin(program: str) -> bool:
             stderr=subprocess.DEVNULL,
             timeout=20,
             cwd="/",  # what is in this folder is not what that certbot has
+            env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},  # as cron: without PYTHONPATH and the like
             check=False,
         )
         return done.returncode == 0
@@ -114,6 +137,8 @@ def loads_plugin(program: str) -> bool:
 def _python_of(program: str) -> list[str]:
     """Return the words that start the Python of a certbot; empty: unknown."""
     for _ in range(3):  # a script of the shell may lead to another one
+        if os.path.basename(program).startswith("python"):
+            return [program]
         text = _read(os.path.realpath(program))
         first = text.partition("\n")[0]
         words = shlex.split(first[2:]) if first.startswith("#!") else []
@@ -123,53 +148,110 @@ def _python_of(program: str) -> list[str]:
         if not found:
             break
         program = found["quoted"] or found["bare"]
-        if os.path.basename(program).startswith("python"):
-            return [program]
     return []
 
 
-def _timers() -> Iterator[tuple[str, str, str]]:
-    """Yield the services of enabled timers that renew: their file, their certbot, and the timer."""
-    for wants in glob.glob(_at("etc/systemd/system/*.wants/*.timer")):
-        timer = os.path.basename(wants)
-        unit = f"{timer.removesuffix('.timer')}.service"
-        paths = [os.path.join(_at(folder), unit) for folder in _UNITS]
-        path = next(filter(os.path.lexists, paths), "")
-        own = sorted(glob.glob(os.path.join(_at("etc/systemd/system"), f"{unit}.d", "*.conf")))
-        for one in [*reversed(own), path]:  # the last that names a command counts
-            commands = [m["command"] for m in _EXEC.finditer(_text(one))]
-            program = _program(" ; ".join(commands))
-            if program:
-                yield one, program, timer
-            if any(commands):
-                break
+def _timers() -> Iterator[Caller]:
+    """Yield the services of enabled timers that run a certbot, by the file with the command."""
+    wants = [
+        path
+        for folder in _UNITS
+        for kind in ("wants", "requires")
+        for path in sorted(glob.glob(_at(f"{folder}/*.{kind}/*.timer")))
+    ]
+    for timer in dict.fromkeys(map(os.path.basename, wants)):
+        of_timer = _unit(timer)
+        service = _unit(certbot_calls.unit_of(list((of_timer or {}).values()), timer))
+        if of_timer is None or not service:
+            continue
+        for command in certbot_calls.of_units(list(service.values())):
+            where = [path for path, text in service.items() if command in text] or list(service)
+            yield from _certbots(certbot_calls.of_shell(command), where[-1], _PATH, timer=timer)
 
 
-def _jobs() -> Iterator[tuple[str, str, str]]:
+def _unit(name: str) -> dict[str, str] | None:
+    """Return the files of a unit with their texts, in the order in which systemd reads them; ``None``: the
+    unit is masked."""
+    template = re.sub("@.*(?=[.])", "@", name)
+    names = dict.fromkeys((name, template))
+    paths = [_at(os.path.join(folder, one)) for one in names for folder in _UNITS]
+    own = next(filter(os.path.lexists, paths), "")
+    if own and _is_masked(own):
+        return None
+    more: dict[str, str] = {}
+    for one in reversed(names):
+        for folder in reversed(_UNITS):  # of one name, the first folder's counts
+            for path in glob.glob(_at(f"{folder}/{glob.escape(one)}.d/*.conf")):
+                more[os.path.basename(path)] = path
+    found = [own, *(more[one] for one in sorted(more) if not _is_masked(more[one]))]
+    return {path: _text(path) for path in found if path}
+
+
+def _is_masked(path: str) -> bool:
+    return os.path.realpath(path) == os.devnull or (
+        os.path.isfile(path) and not os.path.getsize(path)
+    )
+
+
+def _jobs() -> Iterator[Caller]:
+    """Yield what cron and anacron run a certbot with."""
     systemd = os.path.isdir(_at("run/systemd/system"))
-    for pattern in _CRON:
+    debian = os.path.exists(_at("etc/debian_version"))
+    for pattern, (table, usual) in _TABLES.items():
         for path in sorted(glob.glob(_at(pattern))):
-            for line in _text(path).splitlines():
-                if line.lstrip().startswith("#") or (systemd and "/run/systemd/system" in line):
-                    continue
-                program = _program(line)
-                if program:
-                    yield path, program, ""
-                    break
+            name = os.path.basename(path)
+            if "/cron.d/" in path and debian and not _RUN_BY_DEBIAN.fullmatch(name):
+                continue
+            if table == "anacron" and not os.path.exists(_at("usr/sbin/anacron")):
+                continue
+            for line in certbot_calls.of_table(_text(path), table):
+                if not (systemd and "/run/systemd/system" in line.command):
+                    calls = certbot_calls.of_shell(line.command)
+                    yield from _certbots(calls, path, line.path or usual)
+    for pattern in _FOLDERS:
+        for path in sorted(glob.glob(_at(pattern))):
+            named = not debian or _RUN_BY_DEBIAN.fullmatch(os.path.basename(path))
+            if named and os.access(path, os.X_OK):
+                yield from _certbots([Call(path)], path, _PATH)
 
 
-def _program(command: str) -> str:
-    """Return the certbot that a command renews with; empty: none that is there."""
-    command = command.replace("'", " ").replace('"', " ")
-    if _SNAP_CALL.search(command):
-        return _at(_OF_SNAP)
-    found = _CALL.search(command)
-    if not found:
-        return ""
-    if os.path.isabs(found["program"]):
-        return _at(found["program"].lstrip("/"))
-    path = os.pathsep.join(_at(folder.lstrip("/")) for folder in _PATH.split(os.pathsep))
-    return shutil.which(found["program"], path=path) or ""
+def _certbots(
+    calls: Iterable[Call], where: str, path: str, *, timer: str = "", depth: int = 0
+) -> Iterator[Caller]:
+    """Yield the certbots among what is called, also by scripts.
+
+    :param path: the search path
+    """
+    for call in calls:
+        program = _which(call.program, path)
+        if not program:
+            continue
+        if call.is_certbot and os.path.exists(program):
+            yield Caller(where, program, False, timer, call.keeps_key, call.config_dir)
+        elif not call.is_certbot and depth < _DEEPEST:
+            inner = certbot_calls.of_shell(_script(program))
+            yield from _certbots(inner, where, path, timer=timer, depth=depth + 1)
+
+
+def _script(path: str) -> str:
+    """Return the text of a script of the shell that may run a certbot; empty: it is none."""
+    with suppress(OSError):
+        text = _read(os.path.realpath(path))
+        if _SCRIPT.match(text) and ("certbot" in text or "letsencrypt" in text):
+            return text
+    return ""
+
+
+def _which(program: str, path: str) -> str:
+    """Return the full path of a program; empty: it is not there, and was not named with its path."""
+    if os.path.isabs(program):
+        return program if program.startswith(_at("")) else _at(program.lstrip("/"))
+    return shutil.which(program, path=_search(path)) or ""
+
+
+def _search(path: str) -> str:
+    """Return a search path of this machine."""
+    return os.pathsep.join(_at(folder.lstrip("/")) for folder in path.split(os.pathsep) if folder)
 
 
 def _at(path: str) -> str:

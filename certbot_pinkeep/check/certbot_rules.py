@@ -2,7 +2,8 @@
 
 The rules:
 
-* A certbot without the plugin renews and keeps the key (``reuse_key``), but brings no pins up to date.
+* A certbot without the plugin renews and keeps the key (``reuse_key``), but brings no pins up to date. With
+  ``certonly`` or ``run`` it makes a new key.
 * If ``cli.ini`` has an option of pinkeep, a certbot without the plugin ends at once, and renews nothing. It
   passes over an installer that it does not have.
 * A certbot that nothing starts by itself is the admin's own affair: ``setup`` tells of it, once.
@@ -17,7 +18,7 @@ from shlex import quote
 from certbot_pinkeep.adapters.certbots import Caller
 from certbot_pinkeep.check.findings import Finding, Severity
 
-_DEBIAN = "/usr/bin/certbot"
+_DEBIAN = "/usr/bin/certbot"  # of which /usr/bin/letsencrypt is an older name
 _PACKAGE = "./python3-certbot-pinkeep_*_all.deb"
 
 
@@ -65,12 +66,13 @@ def _without_plugin(caller: Caller, *, others: bool) -> Finding:
         todo = "Run: snap stop --disable certbot.renew"  # snap enables its timers anew
     elif caller.timer and others:
         todo = f"Run: systemctl disable --now {quote(caller.timer)}"
-    return Finding(
-        Severity.WARNING,
-        caller.timer or caller.where,
-        f"{_runs(caller)} That certbot renews with the same key, but brings no pins up to date.",
-        todo,
-    )
+    does = "That certbot renews with the same key, but brings no pins up to date."
+    if not caller.keeps_key:
+        does = (
+            "That certbot makes new keys. Clients that hold pins of a host refuse a new key there."
+        )
+    where = caller.timer or caller.where
+    return Finding(Severity.WARNING, where, f"{_runs(caller)} {does}", todo)
 
 
 def _install(caller: Caller) -> str:
@@ -79,7 +81,7 @@ def _install(caller: Caller) -> str:
             "A certbot of snap cannot load it. Install the package that './dev deb' builds: it brings "
             f"Debian's certbot. Run: apt install {_PACKAGE} && snap remove certbot"
         )
-    if caller.program == _DEBIAN:
+    if os.path.realpath(caller.program) == os.path.realpath(_DEBIAN):
         return f"Install the package that './dev deb' builds. Run: apt install {_PACKAGE}"
     pip = os.path.join(os.path.dirname(caller.program), "pip")
     return f"In the folder of pinkeep's source, run: {quote(pip)} install ."

@@ -268,7 +268,7 @@ class LocalFiles:
         with suppress(OSError):
             content = atomic.read(path, atomic.MEDIUM)
         lines = _OURS.findall(content.decode("utf-8", errors="replace"))
-        callers = certbots.callers()
+        callers = certbots.callers(usual)
         found = certbot_rules.check(callers, path, lines)
         return [*found, *(certbot_rules.by_hand(callers) if by_hand else ())]
 

@@ -503,6 +503,15 @@ BREAKS = (
         ("    _keep_key(config, pinned)\n", ""),
         ("_plainly(door.ending, config)", "pass"),
         ("_plainly(door.updating, config, lineage)", "pass"),
+        ("_with_live_key(config, le_client, lineage), lineage)", "le_client, lineage)"),
+        ("config.reuse_key = True  # certonly would take it out", "pass"),
+        ("if config.allow_subset_of_names:", "if False:"),
+    ),
+    *_of(
+        "workflow/guard",
+        "g11_habits",
+        ('        setattr(config, "new_key", False)', "        pass"),
+        ("if run.is_enrolled(name)]", "]"),
     ),
     # Several servers
     *_of(
@@ -670,9 +679,18 @@ BREAKS = (
     ),
     *_of(
         "adapters/certbots",
-        "setup",
-        ('(systemd and "/run/systemd/system" in line)', "False"),
-        ("            if any(commands):\n                break\n", ""),
+        "certbots",
+        ('(systemd and "/run/systemd/system" in line.command)', "(systemd is None)"),
+        ("if own and _is_masked(own):", "if False:"),
+        ("line.path or usual", "usual"),
+        ('            env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},', ""),
+    ),
+    *_of(
+        "core/certbot_calls",
+        "certbot_calls",
+        ("if verb not in _OBTAINING or not _OBTAINS_NONE.isdisjoint(words):", "if False:"),
+        ('keeps = keeps and "--new-key" not in words', "keeps = keeps and words"),
+        ("if value else []", "if value else found.get(name, [])"),
     ),
     *_of(
         "cli/served",

@@ -60,6 +60,12 @@ FAULTS: dict[str, tuple[tuple[dict[str, str], ...], str, str, str]] = {
     "a timer": ((TIMER, HAND), "certbot.timer", RENEWS, INSTALL),
     "a job of cron": ((CRON, HAND), "etc/cron.d/certbot", RENEWS, INSTALL),
     "a job of every week": ((WEEKLY, HAND), "etc/cron.weekly/le", RENEWS, INSTALL),
+    "a job that makes new keys": (
+        ({"etc/crontab": "@daily root certbot certonly --force-renewal -d a.test\n"}, HAND),
+        "etc/crontab",
+        "makes new keys. Clients that hold pins of a host refuse a new key there.",
+        INSTALL,
+    ),
     "a timer beside a job that loads it": (
         (TIMER, HAND, OWN_CRON, GOOD),
         "certbot.timer",

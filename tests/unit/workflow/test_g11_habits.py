@@ -175,7 +175,11 @@ def test_g9_lineage_of_which_nothing_can_be_told_is_noted_nothing(
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    server.changed = lambda: replace(guard, "of", fail)
+    def know_nothing() -> None:
+        replace(guard, "of", fail)
+        replace(guard, "end", lambda _: None)
+
+    server.changed = know_nothing
     for name, reuse in (("a.test", True), ("b.test", False)):
         before, serial = server.live_pin(name), server.serial(name)
         assert renewal(server, name).reuse_key is reuse
