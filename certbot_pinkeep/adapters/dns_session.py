@@ -4,7 +4,10 @@ The rules:
 
 * Each question goes out from a socket of its own: where several processes share an address, its port decides
   which of them answers. An answer that was cut is asked for again over TCP.
-* A question that no answer came to is asked once more, with more time.
+* A question that no answer came to is asked again over TCP, and a last time over UDP. A name server that
+  limits its rate drops answers over UDP, and none over TCP (BIND, Knot DNS and NSD do so).
+* Few questions are under way to one name server at a time. If it dropped one of them, the next ones go over
+  TCP at once: the machine's resolver may ask it from the same address, and would be limited as well.
 * What goes wrong is told as a part of a sentence. Nothing is raised.
 * An address to which this machine itself has no route is told apart from one that does not answer, and from
   one of which another machine says that it is out of reach: others may reach that.
@@ -34,14 +37,22 @@ from dns.rdatatype import RdataType
 
 from certbot_pinkeep.adapters.threads import Pool
 
+#: A name, what is asked for there, and the address of the name server that is asked.
+Question = tuple[Name, RdataType, str]
 K = TypeVar("K")
 V = TypeVar("V")
 
 PORT = 53
 _THREADS = 64
-#: Seconds to wait at the first and the second time: for a name server, and for one that asks others.
-_DIRECT = (1.0, 2.0)
-_RESOLVER = (2.0, 3.0)
+#: How a question is asked one time after the other: by which protocol, and for how many seconds.
+Tries = tuple[tuple[str, float], ...]
+_DIRECT: Tries = (("udp", 1.0), ("tcp", 1.5), ("udp", 1.5))
+#: The same for a name server that dropped a question before.
+_LIMITED: Tries = (("tcp", 1.5), ("udp", 1.5))
+#: The same for a name server that asks others.
+_RESOLVER: Tries = (("udp", 2.0), ("udp", 3.0))
+#: So many questions are under way to one name server at a time.
+_ROWS = 4
 #: An interruption that comes right before a wait is not noticed in it: none may be long.
 _GLANCE = 0.5
 #: RFC 6891 §6.2.5, and what passes everywhere.
@@ -59,11 +70,13 @@ class Reply:
     :ivar message: the answer; ``None``: there is none
     :ivar error: why there is none, as a part of a sentence
     :ivar routed: whether there is a route to the address
+    :ivar dropped: whether no answer came in time
     """
 
     message: Message | None = None
     error: str = ""
     routed: bool = True
+    dropped: bool = False
 
     @property
     def code(self) -> str:
@@ -83,6 +96,7 @@ class Session:
         self._seconds = seconds
         self._end = time.monotonic() + seconds
         self._pool = Pool(_THREADS)
+        self._limiting: set[str] = set()
         self.resolvers = _resolvers()
 
     def __enter__(self) -> Session:
@@ -106,7 +120,20 @@ class Session:
 
     def ask(self, name: Name, kind: RdataType, address: str) -> Reply:
         """Ask a name server for what it knows by itself."""
-        return self._ask(_question(name, kind, 0), address, _DIRECT)
+        tries = _LIMITED if address in self._limiting else _DIRECT
+        return self._ask(_question(name, kind, 0), address, tries)
+
+    def ask_all(self, questions: Iterable[Question]) -> list[tuple[Question, Reply]]:
+        """Ask name servers for what they know by themselves, each of them a few questions at a time."""
+        rows: dict[tuple[str, int], list[Question]] = {}
+        numbers: dict[str, int] = {}
+        for one in questions:
+            number = numbers[one[2]] = numbers.get(one[2], -1) + 1
+            rows.setdefault((one[2], number % _ROWS), []).append(one)
+        replies = self.all(rows, lambda row: [self.ask(*one) for one in rows[row]])
+        return [
+            pair for row, found in replies.items() for pair in zip(rows[row], found, strict=True)
+        ]
 
     def ask_resolver(self, name: Name, kind: RdataType, *, check: bool) -> Reply:
         """Ask the machine's resolvers, one after the other, until one of them answers.
@@ -123,15 +150,17 @@ class Session:
             reply = Reply(reply.message, f"the resolver {address} failed: {error}")
         return reply
 
-    def _ask(self, question: Message, address: str, limits: tuple[float, ...]) -> Reply:
+    def _ask(self, question: Message, address: str, tries: Tries) -> Reply:
         reply = Reply()
-        for limit in limits:
+        for protocol, limit in tries:
             left = self._end - time.monotonic()
             if left <= 0:
                 return Reply(error=f"it took longer than {self._seconds:g} seconds")
-            reply = _sent(question, address, min(limit, left))
+            reply = _sent(question, address, min(limit, left), protocol)
             if reply.message or not reply.routed:
                 break
+            if reply.dropped:
+                self._limiting.add(address)
         return reply
 
 
@@ -147,13 +176,16 @@ def explained(reply: Reply) -> str:
     return f"{reply.code} ({told})" if told else reply.code
 
 
-def exchange(question: Message, address: str, seconds: float) -> Message:
+def exchange(question: Message, address: str, seconds: float, protocol: str = "udp") -> Message:
     """Send a question to a name server, and return the answer.
 
+    :param protocol: ``udp`` or ``tcp``; an answer over UDP that was cut is asked for again over TCP
     :raises NoRoute: if there is no route
     :raises OSError: if nothing listens
     :raises dns.exception.DNSException: if no answer comes in time, or one that is none
     """
+    if protocol == "tcp":
+        return dns.query.tcp(question, address, seconds, PORT)
     where = dns.inet.low_level_address_tuple((address, PORT))
     family = dns.inet.af_for_address(address)
     try:
@@ -185,11 +217,11 @@ def _connected(family: int, where: Any) -> socket.socket:
         raise NoRoute(error.errno, error.strerror) from error
 
 
-def _sent(question: Message, address: str, seconds: float) -> Reply:
+def _sent(question: Message, address: str, seconds: float, protocol: str) -> Reply:
     try:
-        return Reply(exchange(question, address, seconds))
+        return Reply(exchange(question, address, seconds, protocol))
     except dns.exception.Timeout:
-        return Reply(error=f"it did not answer within {seconds:g} seconds")
+        return Reply(error=f"it did not answer within {seconds:g} seconds", dropped=True)
     except OSError as error:
         return Reply(error=_why(error), routed=not isinstance(error, NoRoute))
     except Exception as error:  # whatever the library makes of an answer that is none

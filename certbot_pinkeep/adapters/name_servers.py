@@ -14,6 +14,7 @@ The rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -27,7 +28,7 @@ from dns.name import Name
 from dns.rdatatype import RdataType
 from dns.rrset import RRset
 
-from certbot_pinkeep.adapters.dns_session import Reply, Session, explained
+from certbot_pinkeep.adapters.dns_session import Question, Reply, Session, explained
 from certbot_pinkeep.adapters.dns_zones import Zone, Zones, not_authoritative, text
 from certbot_pinkeep.core.tlsa import Port, TlsaRecord
 from certbot_pinkeep.core.zone_observations import (
@@ -50,8 +51,9 @@ def look(ports: Sequence[Port], seconds: float) -> list[OwnerObservation]:
     with Session(seconds) as session:
         looks = _Looks(session)
         known = [name for name in names.values() if name]
-        looks.take(known)
+        # First: a name server that limits its rate counts the looks, and then drops the resolver's questions.
         resolver = _Resolver(session, known)
+        looks.take(known)
         return [
             _observation(port, name, looks, resolver)
             if name
@@ -101,28 +103,26 @@ class _Looks:
             waiting = {alias for name in waiting for alias in self.aliases(name)} - seen
 
     def _ask(self, names: Iterable[Name]) -> None:
-        wanted: list[tuple[Name, RdataType, str, int]] = []
-        names = tuple(names)
+        names, questions = tuple(names), Counter[Question]()
         for name in names:
             zone = self.zones.of(name)
             for address in zone.answering():
-                wanted += [(name, _TLSA, address, number) for number in range(LOOKS)]
+                questions[name, _TLSA, address] = LOOKS
                 if (zone.name, _SOA, address) not in self._replies:
-                    wanted += [(zone.name, _SOA, address, number) for number in range(LOOKS)]
-                    wanted += [(zone.name, _DNSKEY, address, 0)]
-        self._ask_all(wanted)
-        self._ask_all(
-            (name, _TLSA, address, number)
+                    questions[zone.name, _SOA, address] = LOOKS
+                    questions[zone.name, _DNSKEY, address] = 1
+        self._ask_all(questions)
+        more = {
+            (name, _TLSA, address): MANY_LOOKS - LOOKS
             for name in names
             for address in self.zones.of(name).answering()
             if len(self.serials(self.zones.of(name), address)) > 1
-            for number in range(LOOKS, MANY_LOOKS)
-        )
+        }
+        self._ask_all(Counter(more))
 
-    def _ask_all(self, wanted: Iterable[tuple[Name, RdataType, str, int]]) -> None:
-        replies = self._session.all(wanted, lambda one: self._session.ask(*one[:3]))
-        for (name, kind, address, _), reply in replies.items():
-            self._replies.setdefault((name, kind, address), []).append(reply)
+    def _ask_all(self, questions: Counter[Question]) -> None:
+        for question, reply in self._session.ask_all(questions.elements()):
+            self._replies.setdefault(question, []).append(reply)
 
     def replies(self, name: Name, kind: RdataType, address: str) -> list[Reply]:
         """Return the answers of one name server."""

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from certbot_pinkeep.check.findings import Finding, Severity
 from certbot_pinkeep.core import rollover, times
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.core.text import command, joined
+from certbot_pinkeep.core.text import command, joined, sentence
 from certbot_pinkeep.core.tlsa import record_of
 from certbot_pinkeep.core.zone import Missing, Wanted
 from certbot_pinkeep.core.zone_observations import (
@@ -94,15 +94,13 @@ def _silent(seen: SeenZone) -> Iterator[Finding]:
             yield Finding(
                 Severity.UNKNOWN,
                 str(look.port),
-                f"{why[:1].upper()}{why[1:]}.",
+                sentence(why),
                 joined(todo, seen.run),
             )
     for port in seen.ports:
         if port.error:
             todo = "Start its server, or take the port out of --pinkeep-tlsa."
-            yield Finding(
-                Severity.UNKNOWN, port.where, f"{port.error[:1].upper()}{port.error[1:]}.", todo
-            )
+            yield Finding(Severity.UNKNOWN, port.where, sentence(port.error), todo)
 
 
 def _is_silent(seen: SeenZone, missing: Missing) -> bool:

@@ -60,6 +60,12 @@ def _ends_with_command(message: str) -> bool:
     return message.rpartition("\n")[2].startswith(_RUN)
 
 
+def sentence(part: str) -> str:
+    """Make a sentence of its part. A name at its beginning, such as that of a host, stays as it is."""
+    plain = re.match(r"[a-z]+ (?!\()", part)
+    return f"{part[:1].upper() if plain else part[:1]}{part[1:]}."
+
+
 def escaped(text: str) -> str:
     """Return the text with all that a terminal would obey escaped; line feeds stay."""
     if text.isprintable():

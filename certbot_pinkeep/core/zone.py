@@ -39,6 +39,7 @@ from certbot_pinkeep.core import hostnames
 from certbot_pinkeep.core.holdings import ZoneEntry
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.text import sentence
 from certbot_pinkeep.core.tlsa import Port, PortChoice, TlsaRecord, ports_of, record_of, short
 from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObservation, Records
 
@@ -423,7 +424,7 @@ def missing(
     :param written: what was written in this run, and may not have come to all name servers yet
     """
     port = look.port
-    found = [Missing(port, str(port), f"{_capital(why)}.") for why in look.errors]
+    found = [Missing(port, str(port), sentence(why)) for why in look.errors]
     for answer in look.answers:
         after, why = records_after(answer.records, want, service)
         if why:
@@ -433,7 +434,7 @@ def missing(
                 *_told("it lacks", after - answer.records),
                 *_told("it still has", answer.records - after),
             ]
-            why = f"{_capital('; '.join(told))}."
+            why = sentence("; ".join(told))
             where = f"{answer.server}, {port.owner}"
             found.append(Missing(port, where, why, port in written))
         elif service and want.pins:
@@ -466,10 +467,6 @@ def _told(verb: str, records: Records) -> list[str]:
     pins = sorted(short(pin) for one in records if (pin := one.pin))
     many = "s" if len(pins) > 1 else ""
     return [f"{verb} the record{many} of the pin{many} {', '.join(pins)}"] if pins else []
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def foreign(records: Iterable[TlsaRecord], want: Wanted) -> tuple[TlsaRecord, ...]:

@@ -25,6 +25,7 @@ from certbot_pinkeep.core import zone
 from certbot_pinkeep.core.errors import BadOption, PinkeepError
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.state import State
+from certbot_pinkeep.core.text import sentence
 from certbot_pinkeep.core.tlsa import Port
 from certbot_pinkeep.core.zone import Missing, Wanted
 from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObservation, Records
@@ -253,11 +254,7 @@ def bring_up_to_date(
     ]
     missing += zone.unseen(outcome.looks if not written else (), before)
     missing += zone.stale(state.keyring, shown)
-    missing += [
-        Missing(one.port, one.where, f"{one.error[:1].upper()}{one.error[1:]}.")
-        for one in shown
-        if one.error
-    ]
+    missing += [Missing(one.port, one.where, sentence(one.error)) for one in shown if one.error]
     return replace(outcome, missing=tuple(dict.fromkeys(missing)), errors=tuple(errors))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from certbot_pinkeep.core.zone_observations import OwnerObservation, Records
 from dane.world import FIRST, HOST, NEW, OLD, SECOND, TTL, World, example, line
+from lab import wait_for
 from lab.name_servers import Zone
 
 BOTH = frozenset({OLD, NEW})
@@ -262,3 +263,22 @@ def test_g13_ipv6_counts_if_nothing_else_answers(
     (look,) = world.look()
     assert {one.address: one.error for one in look.servers} == {FIRST: "", **asked}
     assert (look.agreed is None) == any(asked.values())
+
+
+@pytest.mark.parametrize(
+    "limit",
+    ["responses-per-second 2; slip 2;", "responses-per-second 5; slip 0;"],
+    ids=["cut", "dropped"],
+)
+def test_g13_a_name_server_that_limits_its_rate_is_seen_whole(limit: str, world: World) -> None:
+    """BIND cuts or drops most of the looks over UDP: they are made again over TCP, for all ports.
+
+    It limits this machine's resolver as well, which has found all after a few looks.
+    """
+    ports = (25, 465, 587, 993)
+    lines = [line(one, f"_{number}._tcp.{HOST}.") for number in ports for one in (OLD, NEW)]
+    zone = example(*lines, servers={"ns1.example.test": [FIRST]})
+    (world.folder / "zone").write_text(zone.text)
+    world.serve(FIRST, (zone, world.folder / "zone"), options=f"rate-limit {{ {limit} }};")
+    world.open(zone, forgets=False)
+    wait_for(lambda: {one.agreed for one in world.look(*ports)} == {BOTH}, "all to be seen")

@@ -54,15 +54,23 @@ class World:
         """Start a name server, which ends with the test."""
         return self._running.enter_context(server)
 
-    def serve(self, address: str, *zones: tuple[Zone, Path], name: str = "") -> Server:
-        """Start a BIND that serves zones as files have them."""
-        statements = [Bind.served(zone, file) for zone, file in zones]
-        return self.start(Bind(self.ns, self.folder / (name or address), [address], statements))
+    def serve(
+        self, address: str, *zones: tuple[Zone, Path], name: str = "", options: str = ""
+    ) -> Server:
+        """Start a BIND that serves zones as files have them.
 
-    def open(self, *zones: Zone, ds: Sequence[str] = (), validates: bool = True) -> Internet:
-        """Make zones known to the machine's resolver, which is started."""
-        internet = Internet(self.ns, self.folder, zones, ds, validates=validates)
-        return self._running.enter_context(internet)
+        :param options: further statements for its options
+        """
+        statements = [Bind.served(zone, file) for zone, file in zones]
+        folder = self.folder / (name or address)
+        return self.start(Bind(self.ns, folder, [address], statements, options=options))
+
+    def open(self, *zones: Zone, ds: Sequence[str] = (), **how: bool) -> Internet:
+        """Make zones known to the machine's resolver, which is started.
+
+        :param how: as :class:`~lab.name_servers.Internet` has it
+        """
+        return self._running.enter_context(Internet(self.ns, self.folder, zones, ds, **how))
 
     def look(self, *numbers: int, host: str = HOST) -> list[OwnerObservation]:
         """Look at the records of ports as pinkeep does."""

@@ -154,12 +154,19 @@ class Bind(Server):
     """BIND's ``named`` at some addresses.
 
     :param zones: its statements for zones
+    :param options: further statements for its options
     """
 
     ready = " running\n"
 
     def __init__(
-        self, ns: Namespace, folder: Path, addresses: Sequence[str], zones: Sequence[str]
+        self,
+        ns: Namespace,
+        folder: Path,
+        addresses: Sequence[str],
+        zones: Sequence[str],
+        *,
+        options: str = "",
     ) -> None:
         super().__init__(ns, folder)
         for one in addresses:
@@ -174,7 +181,7 @@ options {{
   directory "{folder}"; pid-file none; session-keyfile none; recursion no; dnssec-validation no;
   listen-on {{ {"".join(f"{one}; " for one in four) or "none; "}}};
   listen-on-v6 {{ {"".join(f"{one}; " for one in six) or "none; "}}};
-  notify-delay 0; allow-transfer {{ any; }}; {source}
+  notify-delay 0; allow-transfer {{ any; }}; {source} {options}
 }};
 dnssec-policy "quick" {{
   keys {{ csk lifetime unlimited algorithm ecdsap256sha256; }};
@@ -317,7 +324,14 @@ class Unbound(Server):
     ready = "start of service"
 
     def __init__(
-        self, ns: Namespace, folder: Path, root: Zone, anchor: Path, *, validates: bool
+        self,
+        ns: Namespace,
+        folder: Path,
+        root: Zone,
+        anchor: Path,
+        *,
+        validates: bool,
+        forgets: bool = True,
     ) -> None:
         super().__init__(ns, folder)
         modules = "validator iterator" if validates else "iterator"
@@ -336,8 +350,7 @@ class Unbound(Server):
   local-zone: "test." nodefault
   module-config: "{modules}"
   ede: yes
-  # No test waits until it has forgotten that there were no records.
-  cache-max-negative-ttl: 1
+  cache-max-negative-ttl: {1 if forgets else 3600}
 remote-control:
   control-enable: no
 """
@@ -355,6 +368,7 @@ class Internet:
 
     :param ds: the DS records of the zones whose signatures count
     :param validates: whether the resolver validates
+    :param forgets: whether it soon forgets that there are no records: few tests can wait for that
     """
 
     def __init__(
@@ -365,15 +379,17 @@ class Internet:
         ds: Sequence[str] = (),
         *,
         validates: bool = True,
+        forgets: bool = True,
     ) -> None:
         lines = [*(zone.delegation for zone in zones), *ds]
         root = Zone("", {"a.root": [ROOT]}, lines)
         signer = Signer(ns, folder / "root")
         key = signer.make(".")
         file = signer.sign(root, key)
+        resolver = folder / "resolver"
         self._servers = (
             Bind(ns, folder / "root", [ROOT], [Bind.served(root, file)]),
-            Unbound(ns, folder / "resolver", root, key, validates=validates),
+            Unbound(ns, resolver, root, key, validates=validates, forgets=forgets),
         )
         self._running = ExitStack()
 

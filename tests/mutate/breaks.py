@@ -616,7 +616,8 @@ BREAKS = (
     *_of(
         "adapters/dns_session",
         "name_servers",
-        ("_DIRECT = (1.0, 2.0)", "_DIRECT = (1.0,)"),
+        ('(("udp", 1.0), ("tcp", 1.5), ("udp", 1.5))', '(("udp", 1.0), ("udp", 1.5))'),
+        ("self._limiting.add(address)", "pass"),
         ("if left <= 0:", "if False:"),
         ("routed=not isinstance(error, NoRoute)", "routed=False"),
         ("raise_on_truncation=True", "raise_on_truncation=False"),

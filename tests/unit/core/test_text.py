@@ -104,3 +104,16 @@ def test_what_a_ca_says_is_told_in_a_line(evil: str) -> None:
     told = certbot_client._said_of_csr(said)
     assert told.startswith("no: ") and told.isprintable() and len(told) <= text.SHORT
     assert is_safe(str(certbot_client._refusal(said, A) or errors.KeyRefused(A, evil)))
+
+
+def test_a_sentence_begins_with_a_capital_but_no_name_of_a_host_does() -> None:
+    """Also one without a dot, with its address, or with what is wrong there."""
+    assert text.sentence("it took longer than 10 seconds") == "It took longer than 10 seconds."
+    assert text.sentence("Connection refused") == "Connection refused."
+    for name in (
+        "ns2.example.com (192.0.2.2): it",
+        "ns (192.0.2.2): it",
+        "ns: it",
+        "_25._tcp.a is",
+    ):
+        assert text.sentence(name) == f"{name}."
