@@ -136,9 +136,11 @@ def leave(connection: socket.socket, port: Port, deadline: Deadline) -> None:
     """
     words = _LEAVE.get(_INSIDE.get(port.number, "tls") if port.start == "tls" else port.start)
     if words is not None:
-        connection.settimeout(min(deadline.left(), _FAREWELL))
+        farewell = Deadline(min(deadline.left(), _FAREWELL))
+        connection.settimeout(farewell.left())
         connection.sendall(words)
         for _ in range(_FEW):
+            connection.settimeout(farewell.left())
             if not connection.recv(_LARGEST):
                 return
 

@@ -5,13 +5,22 @@ The rules:
 * While Python ends, nobody can start a thread. Certbot's last steps happen then. So the pool makes each call
   itself, one after the other.
 * If somebody interrupts a look, nobody waits for its threads.
+* A call of somebody else's code has a time limit for all of it, also against a server that sends a byte now
+  and then. If no thread can be started, the system's alarm ends the call.
 """
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
+#: An interruption that comes right before a wait is not noticed in it: none may be long.
+_GLANCE = 0.5
 
 
 class Pool(ThreadPoolExecutor):
@@ -37,3 +46,45 @@ class Pool(ThreadPoolExecutor):
         """Take no more calls, and wait for none."""
         self._left = True
         self.shutdown(wait=False, cancel_futures=True)
+
+
+def in_time(call: Callable[[], T], seconds: float) -> T:
+    """Return what a call returns, or raise what it raises.
+
+    :raises TimeoutError: if the call takes longer; it is left behind, and may still come to its end
+    """
+    made: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(call())
+        except BaseException as error:  # for the thread that waits
+            made.set_exception(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # Python ends
+        return _with_alarm(call, seconds)
+    while thread.is_alive() and seconds > 0:
+        thread.join(min(_GLANCE, seconds))
+        seconds -= _GLANCE
+    if not made.done():
+        raise TimeoutError
+    return made.result()
+
+
+def _with_alarm(call: Callable[[], T], seconds: float) -> T:
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    try:
+        return call()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -192,15 +192,12 @@ class Run:
         :returns: what the admin has to see to
         """
         failures = []
-        for name in keyrings:
-            try:
-                outcome = zone.bring_up_to_date(self.workspace, name, clock.now(), always=False)
-                error: PinkeepError | OSError | None = outcome.error() if outcome else None
-            except (PinkeepError, OSError) as raised:
-                error = raised
+        brought = zone.bring_all_up_to_date(self.workspace, keyrings, clock.now())
+        for name, outcome in brought.items():
+            error = outcome.error() if isinstance(outcome, zone.Outcome) else outcome
             if error is not None:
                 failures.append(Failure(name, error))
-            elif outcome is not None and outcome.missing:
+            elif isinstance(outcome, zone.Outcome) and outcome.missing:
                 logger.warning(
                     "Not every name server has the new records of the keyring %s yet. pinkeep looks "
                     "again at the next run.",

@@ -5,8 +5,8 @@ The rules:
 * What was seen is saved before anything follows from it. What is about to be written is saved before it is
   (G5): after a kill in between, a set is on record that may come, and the next run writes it again.
 * A name that has records of several ports (by aliases) is changed only if all of them agree.
-* Nothing is believed of a change before the name servers were seen to have it (G13). They are given a few
-  seconds; what is not there by then is looked for at the next run.
+* Nothing is believed of a change before the name servers were seen to have it (G13). What is not there in a
+  few seconds is looked for at the next run.
 * Failures here never hold a renewal up (G3). They are told when certbot ends.
 * Before a rollover the name servers are asked anew, however late the last look was.
 * A run looks at most once a day, if nothing is pending: see ``core.zone``.
@@ -18,6 +18,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.carriers.zones import Change
@@ -29,17 +30,10 @@ from certbot_pinkeep.core.text import sentence
 from certbot_pinkeep.core.tlsa import Port
 from certbot_pinkeep.core.zone import Missing, Wanted
 from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObservation, Records
-from certbot_pinkeep.workflow.eyes import Eyes
+from certbot_pinkeep.workflow.looks import Looks
 from certbot_pinkeep.workflow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
-
-#: How often, and with which pauses in seconds, name servers are asked for what was just written.
-_PATIENCE = (0.2, 0.5, 1.0, 2.0)
-#: How long a server that was reloaded may go on with the old key, in seconds.
-_MOMENT = 2.0
-#: How often a port is looked at that showed a key which is live no more.
-_LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -114,7 +108,7 @@ def before_rollover(
         return state
     ttl, listed = _ttl(state), _listed(workspace, state)[0]
     ports, began = zone.looked_at(listed, state.ledger), clock.seconds()
-    looks = _records(workspace, ports)
+    looks = Looks(workspace.eyes).records(ports)
     at = clock.after(now, began)
     if dry_run:
         return _with_looks(state, looks, listed, ttl, at)
@@ -145,7 +139,7 @@ def forget(workspace: Workspace, name: str, where: str, now: datetime) -> dateti
         raise PinkeepError(
             f"{where} is on the list of --pinkeep-tlsa.", "Give a list without this port first."
         )
-    looks = _records(workspace, [open_[0].port])
+    looks = Looks(workspace.eyes).records([open_[0].port])
     if any(one.binds for look in looks for records, _ in look.sets for one in records):
         raise PinkeepError(f"A name server still shows records of {where}.", "Delete them first.")
     with workspace.store.locked():
@@ -165,32 +159,6 @@ def _on_record(workspace: Workspace, state: State, at: datetime) -> State:
     return replace(fresh, ledger=fresh.ledger.with_latest_known(latest))
 
 
-def _records(workspace: Workspace, ports: Sequence[Port]) -> list[OwnerObservation]:
-    """Look at the records of ports. Never raises: what cannot be looked at may be anything (G3, G8)."""
-    try:
-        return workspace.eyes().records(ports)
-    except Exception as error:
-        why = _why(error)
-        return [OwnerObservation(port, port.owner, error=why) for port in ports]
-
-
-def _services(workspace: Workspace, ports: Sequence[Port]) -> list[PortObservation]:
-    """Look at ports. Never raises."""
-    try:
-        return workspace.eyes().services(ports)
-    except Exception as error:
-        why = _why(error)
-        return [PortObservation(port, "", error=why) for port in ports]
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, PinkeepError):
-        logger.error("%s", error)
-        return f"nobody could look ({error.what.rstrip('.')})"
-    logger.debug("A look failed", exc_info=error)
-    return f"nobody could look ({type(error).__name__}: {error})"
-
-
 def _with_looks(
     state: State,
     looks: Iterable[OwnerObservation],
@@ -204,6 +172,50 @@ def _with_looks(
     return replace(state, ledger=ledger.prune(at))
 
 
+@dataclass(frozen=True)
+class _Due:
+    """A keyring whose zone and ports are to be looked at.
+
+    :ivar errors: what is wrong with the list of ports, as sentences
+    """
+
+    name: str
+    state: State
+    listed: tuple[Port, ...]
+    errors: list[str]
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """The ports whose records are to be looked at."""
+        return zone.looked_at(self.listed, self.state.ledger)
+
+
+def bring_all_up_to_date(
+    workspace: Workspace, names: Iterable[str], now: datetime
+) -> dict[str, Outcome | PinkeepError | OSError]:
+    """Look at the zones and ports of keyrings for which that is due, and write what the zones lack.
+
+    :returns: what became of each of them
+    """
+    found: dict[str, Outcome | PinkeepError | OSError] = {}
+    dues = []
+    for name in names:
+        try:
+            if due := _due(workspace, name, now, always=False):
+                dues.append(due)
+        except (PinkeepError, OSError) as error:
+            found[name] = error
+    looks = Looks(workspace.eyes)
+    began = clock.seconds()
+    looks.ahead([(one.ports, one.listed) for one in dues])
+    for due in dues:
+        try:
+            found[due.name] = _brought(workspace, due, clock.after(now, began), looks)
+        except (PinkeepError, OSError) as error:
+            found[due.name] = error
+    return found
+
+
 def bring_up_to_date(
     workspace: Workspace, name: str, now: datetime, *, always: bool = True, dry_run: bool = False
 ) -> Outcome | None:
@@ -214,19 +226,32 @@ def bring_up_to_date(
     :returns: ``None``: it has no zone, or no look is due
     :raises PinkeepError: if its file or its options cannot be used
     """
+    due = _due(workspace, name, now, always=always)
+    return _brought(workspace, due, now, Looks(workspace.eyes), dry_run=dry_run) if due else None
+
+
+def _due(workspace: Workspace, name: str, now: datetime, *, always: bool) -> _Due | None:
     state = workspace.load_state(name, now)
     if state is None or not has_zone(state):
         return None
-    chosen = state.chosen()
-    listed, errors = _listed(workspace, state)
-    ports = zone.looked_at(listed, state.ledger)
-    if not ports and not errors:
+    due = _Due(name, state, *_listed(workspace, state))
+    if not due.ports and not due.errors:
         return None
-    leaves = state.unpin
-    if not (always or errors or _is_due(state, listed, now)):
-        return None
-    eyes, began = workspace.eyes(), clock.seconds()
-    looks, shown = _records(workspace, ports), _loaded_services(workspace, state, listed)
+    return due if always or due.errors or _is_due(state, due.listed, now) else None
+
+
+def _brought(
+    workspace: Workspace, due: _Due, now: datetime, eyes: Looks, *, dry_run: bool = False
+) -> Outcome:
+    """Look, write, and look again.
+
+    :raises PinkeepError: if the options cannot be used, or no time is left
+    """
+    name, state, listed, errors = due.name, due.state, due.listed, due.errors
+    chosen, ports, leaves = state.chosen(), due.ports, state.unpin
+    eyes.check_time(name)
+    began = clock.seconds()
+    looks, shown = eyes.records(ports), eyes.loaded_services(state.keyring, listed)
     at = clock.after(now, began)
     keep = _Kept(workspace, name, listed, timedelta(seconds=chosen.tlsa_ttl), dry_run=dry_run)
     state = keep.looked(state, looks, at, shown)
@@ -239,39 +264,35 @@ def bring_up_to_date(
         state = keep.written(state, looks, changes, clock.after(now, began))
         written, more = _write(eyes, chosen.dns_credentials, changes)
         errors += more
-        looks = _see(workspace, ports, looks, written) if written else looks
+        looks = eyes.see(ports, looks, written) if written else looks
         state = keep.looked(state, looks, clock.after(now, began), None)
         outcome = replace(outcome, looks=tuple(looks), written=bool(written))
     else:
         written = {}
-    services = {one.port: one for one in state.services}
+    found = _missing(outcome, state, before, written)
+    return replace(outcome, missing=tuple(dict.fromkeys(found)), errors=tuple(errors))
+
+
+def _missing(
+    outcome: Outcome, state: State, before: dict[str, Records], written: dict[str, Records]
+) -> list[Missing]:
+    """Return what keeps records from being as they are to be, and ports from being seen."""
+    looks, services = outcome.looks, {one.port: one for one in state.services}
     of_list = {look.name for look in looks if look.port in services}
-    missing = [
+    found = [
         one
         for look in looks
         if look.port in services or look.name not in of_list
-        for one in zone.missing(look, want, services.get(look.port), _ports_of(looks, written))
+        for one in zone.missing(
+            look, outcome.want, services.get(look.port), _ports_of(looks, written)
+        )
     ]
-    missing += zone.unseen(outcome.looks if not written else (), before)
-    missing += zone.stale(state.keyring, shown)
-    missing += [Missing(one.port, one.where, sentence(one.error)) for one in shown if one.error]
-    return replace(outcome, missing=tuple(dict.fromkeys(missing)), errors=tuple(errors))
-
-
-def _loaded_services(
-    workspace: Workspace, state: State, ports: Sequence[Port]
-) -> list[PortObservation]:
-    """Look at ports, and anew if one shows a key that is live no more.
-
-    A server may take a moment to load what it was told to. All looks after that count: one of several
-    processes may have been forgotten.
-    """
-    shown = _services(workspace, ports)
-    if not zone.stale(state.keyring, shown):
-        return shown
-    workspace.eyes().sleep(_MOMENT)
-    looks = [one for _ in range(_LOOKS) for one in _services(workspace, ports)]
-    return list(dict.fromkeys(looks))
+    found += zone.unseen(looks if not written else (), before)
+    found += zone.stale(state.keyring, outcome.ports)
+    found += [
+        Missing(one.port, one.where, sentence(one.error)) for one in outcome.ports if one.error
+    ]
+    return found
 
 
 def _is_due(state: State, listed: Sequence[Port], now: datetime) -> bool:
@@ -369,7 +390,7 @@ def _ttl(state: State) -> timedelta:
 
 
 def _read(
-    eyes: Eyes, chosen: Options, looks: Sequence[OwnerObservation]
+    eyes: Looks, chosen: Options, looks: Sequence[OwnerObservation]
 ) -> tuple[dict[str, Records], list[str]]:
     """Return the records that the zone has now, by name: at its provider, else as the name servers show
     them."""
@@ -385,7 +406,7 @@ def _read(
     try:
         provider = eyes.provider(chosen.dns_credentials)
         for origin, names in _by_zone(looks).items():
-            found.update(provider.read(origin, names))
+            found.update(eyes.in_time(origin, partial(provider.read, origin, names)))
     except Exception as error:
         errors.append(_refusal(error))
     return found, errors
@@ -439,7 +460,7 @@ def _changes(
 
 
 def _write(
-    eyes: Eyes, credentials: str, changes: dict[str, list[Change]]
+    eyes: Looks, credentials: str, changes: dict[str, list[Change]]
 ) -> tuple[dict[str, Records], list[str]]:
     """Write the changes; one that fails does not keep another zone's back.
 
@@ -449,27 +470,11 @@ def _write(
     errors = []
     for origin, some in changes.items():
         try:
-            eyes.provider(credentials).change(origin, some)
+            eyes.in_time(origin, partial(eyes.provider(credentials).change, origin, some))
             written.update((change.name, change.after) for change in some)
         except Exception as error:
             errors.append(_refusal(error))
     return written, errors
-
-
-def _see(
-    workspace: Workspace,
-    ports: Sequence[Port],
-    looks: list[OwnerObservation],
-    written: dict[str, Records],
-) -> list[OwnerObservation]:
-    """Look until every name server has what was written, or patience is at its end."""
-    for pause in (0.0, *_PATIENCE):
-        if pause:
-            workspace.eyes().sleep(pause)
-        looks = _records(workspace, ports)
-        if all(one.agreed == written[one.name] for one in looks if one.name in written):
-            break
-    return looks
 
 
 def _ports_of(

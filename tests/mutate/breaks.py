@@ -542,7 +542,14 @@ BREAKS = (
     *_of(
         "workflow/zone",
         "g13_zone",
-        ("    missing += zone.stale(state.keyring, shown)\n", ""),
+        ("    found += zone.stale(state.keyring, outcome.ports)\n", ""),
+    ),
+    *_of(
+        "workflow/looks",
+        "looks",
+        ("        if self._left <= 0:\n            raise", "        if False:\n            raise"),
+        ("Pool(2 * _TOGETHER)", "Pool(1)"),
+        ("return in_time(call, seconds)", "return call()"),
     ),
     *_of(
         "adapters/starttls",

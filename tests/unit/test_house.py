@@ -214,7 +214,6 @@ LARGER = {
     "function cli.check _check": "the steps of one command, in their order",
     "function cli.deploy_hook _deploy_hook": "the steps of one command, in their order",
     "function cli.rollover _rollover": "the steps of one command, in their order",
-    "function workflow.zone bring_up_to_date": "the steps of one change, in their order",
     "positional parameters adapters.certbot_guard _renew": "certbot's own function has four of them",
     "boolean installer save": "certbot's interface has it so",
     "boolean installer _notice_revocation": "a callable, whose parameters have no names",
