@@ -128,8 +128,7 @@ def chosen_kind(header: str | None, snippet: str, text: str | None) -> Kind | No
         return KINDS[header]
     if snippet:
         return kind_of(snippet, text)
-    installed = [kind for kind in KINDS.values() if kind.installed]
-    return installed[0] if len(installed) == 1 else APACHE
+    return NGINX if NGINX.installed and not APACHE.installed else APACHE
 
 
 def running_beside(name: str) -> list[Kind]:
@@ -149,23 +148,21 @@ def server(
     :param reload: the words of each command that the admin gave; ``None``: none
     :raises BadOption: if a program does not exist
     """
-    option = "--pinkeep-reload-command"
-    default = kind.default(kind.reload) if kind else ()
+    if configtest is not None:
+        configtest = apache.command("--pinkeep-configtest-command", configtest)
+    elif kind:
+        configtest = kind.default(kind.configtest)
+    default = ""
+    if reload is not None:
+        reload = tuple(apache.command("--pinkeep-reload-command", one) for one in reload)
+    elif kind:
+        default, words = kind.name, kind.default(kind.reload)
+        reload = (words,) if words else ()
     return Server(
         snippet,
-        _words(
-            "--pinkeep-configtest-command",
-            configtest,
-            kind.default(kind.configtest) if kind else (),
-        ),
-        (default,) * bool(default)
-        if reload is None
-        else tuple(apache.command(option, one) for one in reload),
-        kind.name if kind and reload is None else "",
+        configtest or (),
+        reload or (),
+        default,
         kind.title if kind else "the server",
         kind.name if kind else "",
     )
-
-
-def _words(option: str, given: Words | None, default: Words) -> Words:
-    return default if given is None else apache.command(option, given)
