@@ -307,13 +307,14 @@ def lacks_headers(server: Server) -> bool:
     return status == 0 and "_module" in said and "headers_module" not in said
 
 
-def without_headers(snippet: str) -> str:
-    """Tell that Apache has not loaded mod_headers, and what to do."""
+def without_headers(snippet: str, *, by_hand: bool = False) -> str:
+    """Tell that Apache has not loaded mod_headers, and what to do.
+
+    :param by_hand: whether setup cannot enable the module
+    """
     what = f"Apache has not loaded mod_headers, so Apache does not send the header in {snippet}."
-    if _which("a2enmod"):
-        return text.joined(
-            what, "Enable the module, and reload Apache.", text.command("a2enmod headers")
-        )
+    if _which("a2enmod") and not by_hand:
+        return text.joined(what, text.command("certbot-pinkeep setup"))
     return text.joined(what, "Load headers_module in Apache's configuration, and reload Apache.")
 
 

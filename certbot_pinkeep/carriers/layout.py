@@ -5,7 +5,9 @@ The rules:
 * Debian's Apache has ``conf-available``, ``conf-enabled`` and ``mods-enabled``; links there are what
   ``a2enconf`` and ``a2enmod`` make. Elsewhere Apache and nginx read what is in a folder of their own.
 * A file of ours begins with a line that says so, and notes what else was made for it: nothing else has to
-  remember what is to be taken back.
+  remember what is to be taken back. So it is made first, and removed last.
+* Apache's module headers stays if anything else in Apache's configuration sets headers, or lets the files
+  ``.htaccess`` set them: no test reads these files.
 * A file that pinkeep did not write is never touched (G9).
 """
 
@@ -18,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from certbot_pinkeep.carriers import reading, servers
 from certbot_pinkeep.carriers.servers import APACHE, NGINX, Kind
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.storage import atomic
@@ -37,6 +40,10 @@ _FOLDERS = {
 _INCLUDE = {APACHE.name: 'IncludeOptional "{}"\n', NGINX.name: 'include "{}";\n'}
 _FILE = "pinkeep.conf"
 _HEADER = re.compile(r"^\s*(?:Request)?Header\s", re.M | re.I)
+_OVERRIDES = re.compile(
+    r"^\s*AllowOverride(?:\s.*\b(?:All|FileInfo)\b|List\s.*\b(?:Request)?Header\b)", re.M | re.I
+)
+_TAKEN_BACK = "# setup takes this back: the server is to be reloaded.\n"
 
 
 @dataclass(frozen=True)
@@ -47,12 +54,14 @@ class Entry:
     :ivar told: what it does, as a sentence
     :ivar text: what is in the file; empty: it is a link
     :ivar target: where the link leads
+    :ivar is_module: whether it enables Apache's module headers
     """
 
     path: str
     told: str
     text: str = ""
     target: str = ""
+    is_module: bool = False
 
     @property
     def is_there(self) -> bool:
@@ -95,24 +104,35 @@ def made(kind: Kind, config_dir: str) -> list[Entry]:
     """List what setup has made for a server, in the order in which it is made."""
     path, debian = _path(kind), _debian(kind)
     text = _text(path) if path else None
-    if text is None or not text.startswith(MARK) or _line(kind, config_dir) not in text:
+    if text is None or not _is_ours(text, _line(kind, config_dir)):
         return []
     entries = [_conf(kind, path, text)]
     if debian:
-        if _ENABLED in text and not kept(kind):
+        if _ENABLED in text:
             entries.append(_module(debian))
         entries.append(_enabling(debian))
     return [entry for entry in entries if entry.is_there]
 
 
-def kept(kind: Kind) -> str:
+def without_line(kind: Kind, entry: Entry) -> Entry | None:
+    """Return a file of a server as one that includes nothing any more; ``None``: the server does not read
+    the file by itself."""
+    if entry.target or _debian(kind):
+        return None
+    return _conf(kind, entry.path, MARK + _TAKEN_BACK)
+
+
+def kept(kind: Kind, config_dir: str) -> str:
     """Tell why what setup has enabled stays enabled; empty: it does not."""
-    debian = _debian(kind)
-    if debian and _ENABLED in (_text(_path(kind)) or ""):
-        user = next((path for path in _enabled(debian) if _HEADER.search(_text(path) or "")), "")
-        return (
-            f"Apache's module headers stays enabled, because {user} sets headers." if user else ""
-        )
+    if _ENABLED not in (_text(_path(kind)) or ""):
+        return ""
+    own = {os.path.realpath(path) for path in snippets(kind, config_dir)}
+    for path in _read_by(kind):
+        text = "" if os.path.realpath(path) in own else _text(path) or ""
+        why = "sets headers" if _HEADER.search(text) else ""
+        why = why or ("lets .htaccess files set headers" if _OVERRIDES.search(text) else "")
+        if why:
+            return f"Apache's module headers stays enabled, because {path} {why}."
     return ""
 
 
@@ -170,7 +190,7 @@ def _enabling(debian: str) -> Entry:
 def _module(debian: str) -> Entry:
     path = os.path.join(debian, "mods-enabled", "headers.load")
     told = f"Apache's module headers is enabled, as by a2enmod: {path}"
-    return Entry(path, told, target="../mods-available/headers.load")
+    return Entry(path, told, target="../mods-available/headers.load", is_module=True)
 
 
 def _enables_headers(debian: str, path: str) -> bool:
@@ -181,10 +201,13 @@ def _enables_headers(debian: str, path: str) -> bool:
     return module.is_there and _ENABLED in (_text(path) or "")
 
 
-def _enabled(debian: str) -> Iterator[str]:
-    folder = glob.escape(debian)
+def _read_by(kind: Kind) -> Iterator[str]:
+    """Yield the files that Apache reads: those of Debian's layout, and all that Apache itself names."""
+    folder = glob.escape(_debian(kind))
     for pattern in ("*.conf", "*-enabled/*"):
-        yield from glob.glob(os.path.join(folder, pattern))
+        yield from sorted(glob.glob(os.path.join(folder, pattern)))
+    config = reading.read(servers.server(kind, "", None, None))
+    yield from config.files if config else ()
 
 
 def _check(path: str, line: str) -> None:
@@ -195,8 +218,13 @@ def _check(path: str, line: str) -> None:
     text = _text(path)
     if text is None and not os.path.lexists(path):
         return
-    if text is None or not text.startswith(MARK) or line not in text:
+    if text is None or not _is_ours(text, line):
         raise _in_the_way(path, line)
+
+
+def _is_ours(text: str, line: str) -> bool:
+    """Say whether setup has written a file for this configuration folder of certbot."""
+    return text.startswith(MARK) and (line in text or _TAKEN_BACK in text)
 
 
 def _in_the_way(path: str, line: str) -> PinkeepError:

@@ -27,8 +27,8 @@ from certbot_pinkeep.core.policy import ENFORCED, Policy
 _MOST_PINS = 5
 #: What to do about a header that is not sent, by the server.
 _MISSING = {
-    "apache": "See that Apache includes {} and has loaded mod_headers (a2enmod headers). See that nothing "
-    "replaces the Host of its requests. Then reload Apache.",
+    "apache": "See that Apache includes {} and has loaded mod_headers ('certbot-pinkeep setup' enables it). "
+    "See that nothing replaces the Host of its requests. Then reload Apache.",
     "nginx": "See that nginx's http block has 'include {};', and that the site has the line that the file "
     "names. Then reload nginx.",
 }

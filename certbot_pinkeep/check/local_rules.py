@@ -126,7 +126,9 @@ def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
         if ledger.confirmed_policy() is None:
             include = f"See that {seen.server} includes {seen.state.snippet}. "
             if kind_of(seen.state.snippet, seen.snippet).name == "apache":
-                include += "See that it has loaded mod_headers (a2enmod headers). "
+                include += (
+                    "See that it has loaded mod_headers ('certbot-pinkeep setup' enables it). "
+                )
         yield Finding(
             Severity.WARNING,
             name,

@@ -7,7 +7,11 @@ The rules:
 * A server that runs loads its configuration each time, so that a run that was stopped is made good. A server
   that does not run is never started (G12).
 * What was done is told when it is done. A dry run tells the same, and does nothing.
-* Taking back removes what setup has made, and nothing else.
+* Taking back removes what setup has made, and nothing else. What cannot be taken back stays, and does not
+  hold up the rest.
+* The file that notes what was made is made first. It is removed last, when the server is reloaded. So a run
+  that was killed, or whose reload failed, is completed by the next one.
+* If a run was killed before its test, what it made may fail that test. The next run takes it back then.
 * A snippet of version 0.1 sends its header at every host for which Apache includes the snippet. So no server
   includes all snippets while there is such a snippet: hosts would be pinned that no keyring has (G9).
 """
@@ -53,10 +57,10 @@ def set_up(config_dir: str, command: str, tell: Tell, *, dry: bool) -> None:
                 _check_hosts(kind, config_dir)
             if not missing:
                 tell(f"{kind.title} includes the pins of all keyrings already.")
-            _change(kind, missing, tell, made=True, dry=dry)
+            _make_all(kind, missing, tell, config_dir, dry=dry)
             server = servers.server(kind, "", None, None)
             if not dry and apache.lacks_headers(server):
-                tell(apache.without_headers(f"the files that {kind.title} includes"))
+                tell(apache.without_headers(f"the files that {kind.title} includes", by_hand=True))
         except PinkeepError as error:
             failures.append(error)
     hook = _hook(config_dir, command)
@@ -81,11 +85,9 @@ def take_back(config_dir: str, tell: Tell, *, dry: bool) -> None:
     failures: list[PinkeepError] = []
     for kind in servers.KINDS.values():
         try:
-            found, kept = layout.made(kind, config_dir), layout.kept(kind)
+            found = layout.made(kind, config_dir)
             if found:
-                _change(kind, found[::-1], tell, made=False, dry=dry)
-                if kept:
-                    tell(kept)
+                _remove_all(kind, found, tell, layout.kept(kind, config_dir), dry=dry)
         except PinkeepError as error:
             failures.append(error)
     path = _hook(config_dir, "").path
@@ -123,31 +125,96 @@ def _check_hosts(kind: Kind, config_dir: str) -> None:
             )
 
 
-def _change(kind: Kind, entries: Sequence[Entry], tell: Tell, *, made: bool, dry: bool) -> None:
-    """Make entries of a server or remove them, and have the server load that.
+def _make_all(
+    kind: Kind, entries: Sequence[Entry], tell: Tell, config_dir: str, *, dry: bool
+) -> None:
+    """Make entries of a server, and have the server load them.
 
     :raises PinkeepError: if the server does not take it; everything is as it was before
     """
     server = servers.server(kind, "", None, None)
     if not dry:
-        before = []
         try:
-            for entry in entries:
-                before.append((entry.path, _state(entry.path)))
-                _make(entry) if made else atomic.remove(entry.path)
-            _test(server)
-        except BaseException as error:  # or somebody stopped it
-            for path, state in reversed(before):
-                _restore(path, state)
-            if not isinstance(error, (PinkeepError, OSError)):
-                raise
-            failed = _failed(server, error, changed=bool(entries))
-            if not made and kind is servers.NGINX:
-                failed.run = failed.run or layout.USES
-            raise failed from error
+            _change(server, [*entries])
+        except PinkeepError:
+            _take_untested_back(server, layout.made(kind, config_dir))
+            raise
     for entry in entries:
-        tell(f"{entry.told}." if made else f"Removed {entry.path}.")
+        tell(f"{entry.told}.")
     tell(_loaded(server, dry=dry))
+
+
+def _take_untested_back(server: Server, made: list[Entry]) -> None:
+    """Remove what a run made that was killed before its test, if that is what fails the test.
+
+    :raises PinkeepError: if it was removed
+    """
+    if not made:
+        return
+    try:
+        _test(server)
+    except ApacheFailed as failed:
+        try:
+            _change(server, [], made[::-1])
+        except PinkeepError:  # something else fails: all is as it was before
+            return
+        what = f"{server.title} does not take what an earlier run of setup made, so setup removed that."
+        raise PinkeepError(what, str(failed)) from failed
+
+
+def _remove_all(kind: Kind, made: list[Entry], tell: Tell, kept: str, *, dry: bool) -> None:
+    """Take entries of a server back, and have the server load its configuration without them.
+
+    :param made: in the order in which they are made: the first one notes the others
+    :param kept: why the module headers stays enabled; empty: it does not
+    :raises PinkeepError: if the server does not take it; everything is as it was before
+    """
+    server = servers.server(kind, "", None, None)
+    links = [one for one in made[:0:-1] if not (kept and one.is_module)]
+    if not dry:
+        file = [one for one in (layout.without_line(kind, made[0]),) if one and not one.is_there]
+        try:
+            _change(server, file, links)
+        except PinkeepError as error:
+            without = [one for one in links if not one.is_module]
+            if without == links:
+                if kind is servers.NGINX:
+                    error.run = error.run or layout.USES
+                raise
+            _change(server, file, without)
+            kept = f"Apache's module headers stays enabled, because Apache needs it: {error.why}"
+            links = without
+    for link in links:
+        tell(f"Removed {link.path}.")
+    loaded = _loaded(server, dry=dry)
+    if not dry:
+        atomic.remove(made[0].path)
+    tell(f"Removed {made[0].path}.")
+    tell(loaded)
+    if kept:
+        tell(kept)
+
+
+def _change(server: Server, make: Sequence[Entry], remove: Sequence[Entry] = ()) -> None:
+    """Make and remove entries of a server, and test its configuration.
+
+    :raises PinkeepError: if it fails its test; everything is as it was before
+    """
+    before = []
+    try:
+        for entry in remove:
+            before.append((entry.path, _state(entry.path)))
+            atomic.remove(entry.path)
+        for entry in make:
+            before.append((entry.path, _state(entry.path)))
+            _make(entry)
+        _test(server)
+    except BaseException as error:  # or somebody stopped it
+        for path, state in reversed(before):
+            _restore(path, state)
+        if not isinstance(error, (PinkeepError, OSError)):
+            raise
+        raise _failed(server, error, changed=bool(before)) from error
 
 
 def _loaded(server: Server, *, dry: bool) -> str:

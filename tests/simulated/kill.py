@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 #: What changes the disk, in :mod:`os`; opening counts where it makes a file.
-_STEPS = ("replace", "link", "unlink", "mkdir", "open")
+_STEPS = ("replace", "link", "symlink", "unlink", "mkdir", "open")
 
 
 class Killed(BaseException):

@@ -31,7 +31,7 @@ def test_g13_each_run_says_that_no_pins_are_sent(server: Server) -> None:
         assert said.code == 0 and said.text.count(LACKS) == 1, said.text
         assert "has not reloaded" not in said.text
     status = server.run("certbot-pinkeep status").text
-    assert "a2enmod headers" in server.run("certbot-pinkeep check").text
+    assert "'certbot-pinkeep setup' enables it" in server.run("certbot-pinkeep check").text
     assert "Published: pending" in status and f"Pending:   {LACKS}" in status
     (server.root / "modules").write_text(" headers_module (shared)\n")
     assert LACKS not in server.run("certbot renew").text

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from certbot_pinkeep.cli import main
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.server_config import ServerConfig
 from certbot_pinkeep.workflow import setup
+from simulated.kill import Killed, Killer
 from simulated.machine import Machine
 from simulated.values import A, B, policy
 
@@ -66,6 +69,19 @@ class Box:
         path.write_text(f'#!/bin/sh\necho "{name} $*" >>{self.root}/sbin/.calls\n{body}\n')
         path.chmod(0o755)
         return path
+
+    def strict(self, name: str, fails_if: str) -> None:
+        """Have a server fail its test if a command of the shell succeeds, and note what it loads.
+
+        The command may use ``$active``: whether the server reads a line of setup that includes snippets.
+        """
+        read = " ".join(str(self.root / path) for path in MADE[name] if "available" not in path)
+        self.script(
+            name,
+            f"active=; grep -qsi ^include {read} && active=1\n"
+            f'case "$*" in *graceful|*reload) echo "$active" >{self.root}/loaded;;\n'
+            f'*) if {fails_if}; then echo "unknown $*"; exit 1; fi;; esac',
+        )
 
     def calls(self) -> list[str]:
         """How the servers were called, but for questions about what is loaded."""
@@ -192,16 +208,126 @@ def test_g9_module_headers_is_disabled_only_if_setup_enabled_it(
     assert os.path.lexists(box.root / HEADERS) is stays
 
 
-def test_g9_module_headers_stays_if_another_site_sets_headers_by_now(box: Box) -> None:
-    """``certbot --apache --hsts`` after setup needs the module, too."""
+#: What an admin or certbot wrote after setup, and whether the module headers is needed for it.
+NEEDS = {
+    "sites-enabled/s.conf <IfModule mod_headers.c>\n  Header always set X 1\n</IfModule>": True,
+    "conf-enabled/s.conf requestheader unset Proxy early": True,
+    "apache2.conf Header set X 1": True,
+    "sites-enabled/s.conf <Directory /srv>\n  AllowOverride FileInfo Indexes\n</Directory>": True,
+    "sites-enabled/s.conf <Directory /srv>\n  AllowOverride All\n</Directory>": True,
+    "sites-enabled/s.conf AllowOverrideList Redirect Header": True,
+    "sites-enabled/s.conf AllowOverride None": False,
+    "sites-enabled/s.conf AllowOverride AuthConfig\n# AllowOverride All\nHeaderName HEADER": False,
+    "elsewhere/s.conf Header set X 1": True,
+    "sites-available/s.conf Header set X 1": False,
+}
+
+
+@pytest.mark.parametrize("there", NEEDS)
+def test_g9_module_headers_stays_if_anything_else_may_need_it(
+    box: Box, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    """No test of Apache reads the files .htaccess, nor what is inside <IfModule>."""
     box.install("apache2ctl")
     box.setup()
-    site = box.root / "etc/apache2/sites-enabled/site.conf"
-    site.parent.mkdir()
-    site.write_text("<IfModule mod_headers.c>\n  Header always set X-Mine 1\n</IfModule>\n")
+    name, _, text = there.partition(" ")
+    path = box.root / "etc/apache2" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{text}\n")
+    config = ServerConfig((str(path),) if "elsewhere" in there else ())
+    monkeypatch.setattr(reading, "read", lambda server: config)
+    for words in (["--dry-run"], []):
+        code, said, _ = box.setup("--undo", *words)
+        told = [line for line in said if "stays enabled" in line]
+        assert code == 0 and bool(told) is NEEDS[there]
+        assert all(str(path) in line for line in told)
+    assert os.path.lexists(box.root / HEADERS) is NEEDS[there]
+
+
+def test_g6_undo_leaves_the_module_that_apache_needs_and_takes_the_rest_back(box: Box) -> None:
+    """Apache's own test tells what no file that setup knows does."""
+    box.install("apache2ctl")
+    before = box.tree()
+    box.setup()
+    box.strict("apache2ctl", f"! [ -e {box.root / HEADERS} ]")
     code, said, _ = box.setup("--undo")
-    assert code == 0 and os.path.lexists(box.root / HEADERS)
-    assert any("stays enabled" in line for line in said)
+    assert code == 0 and "stays enabled, because Apache needs it" in said[-2]
+    assert set(box.tree()) - set(before) == {HEADERS}
+    assert (box.root / "loaded").read_text() == "\n"
+
+
+@pytest.mark.parametrize("server", MADE)
+def test_undo_whose_reload_failed_is_completed_by_the_next_one(box: Box, server: str) -> None:
+    """The server still has what setup made, so there is something to take back."""
+    box.install(server)
+    before = box.tree()
+    box.setup()
+    box.script(server, "case $* in *graceful|*reload) exit 1;; esac")
+    assert box.setup("--undo")[0] == 1
+    box.strict(server, "false")
+    assert box.setup("--undo")[0] == 0
+    assert (box.root / "loaded").read_text() == "\n" and box.tree() == before
+
+
+def killed(box: Box, steps: int, *words: str) -> bool:
+    """Run setup, and kill it before a step that changes the disk; whether it came so far."""
+    killer = Killer(steps)
+    with killer.at_work(), suppress(Killed):
+        box.setup(*words)
+    return killer.dead
+
+
+def swept(box: Box) -> dict[str, tuple[str, int] | str]:
+    """Every file and link, but for what a kill left of a file that was never in place."""
+    return {path: what for path, what in box.tree().items() if "/.pinkeep-" not in path}
+
+
+# the server; whether it takes what setup makes; what is killed; what the admin runs next
+KILLS = [
+    (server, takes, first, then)
+    for server in ("apache2ctl", "nginx")
+    for takes, first, then in (
+        (True, (), ()),
+        (True, ("--undo",), ("--undo",)),
+        (False, (), ()),
+        (False, (), ("--undo",)),
+    )
+]
+
+
+@pytest.mark.parametrize(("server", "takes", "first", "then"), KILLS)
+def test_g5_kill_at_any_step_is_made_good_by_the_next_run(
+    box: Box,
+    server: str,
+    takes: bool,
+    first: tuple[str, ...],
+    then: tuple[str, ...],
+) -> None:
+    """Either all is there and loaded, or nothing is; what a server does not take is there never."""
+    box.install(server)
+    before = box.tree()
+    box.setup()
+    after = box.tree()
+    box.setup("--undo")
+    for steps in range(99):
+        if first:
+            box.setup()
+        box.strict(server, "false" if takes else "[ $active ]")
+        (box.root / "loaded").write_text("1\n" if first else "\n")
+        done = not killed(box, steps, *first)
+        code, _, _ = box.setup(*then)
+        assert code == int(not takes and not then), steps
+        if takes or then:
+            assert swept(box) == (before if then else after), steps
+        assert subprocess.run([box.root / "sbin" / server, "-t"], check=False).returncode == 0, (
+            steps
+        )
+        loaded = (box.root / "loaded").read_text()
+        assert loaded == ("1\n" if takes and not then else "\n"), steps
+        box.strict(server, "false")
+        box.setup("--undo")
+        if done:
+            return
 
 
 @pytest.mark.parametrize("undo", [False, True])
@@ -212,10 +338,7 @@ def test_g6_failed_test_leaves_everything_as_it_was(box: Box, server: str, undo:
     if undo:
         box.setup()
     before = box.tree()
-    path = box.root / sorted(MADE[server])[0]
-    box.script(
-        server, f'if {"! " if undo else ""}[ -e {path} ]; then echo "unknown $*"; exit 1; fi'
-    )
+    box.strict(server, f"[ {'!' if undo else ''} $active ]")
     box.calls()
     code, _, err = box.setup(*(["--undo"] if undo else []))
     assert code == 1 and "unknown" in err and "as they were before" in err
