@@ -2,7 +2,8 @@
 
 Certbot is the real one, with its command line, its files and its exit handlers, and so is the plugin in
 it; each call is a fork of this process. What is not real: the CA signs at once, the clock is set by the
-test, and Apache copies what it would load when it is reloaded.
+test, and Apache copies what it would load when it is reloaded. Every port of a host serves what Apache has
+loaded, and the zone that may pin these ports' keys is simulated, too.
 """
 
 from __future__ import annotations
@@ -38,14 +39,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from certbot_pinkeep import installer
 from certbot_pinkeep.adapters import clock, lineage, probe, renewal_conf
 from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.carriers.zones import credentials
 from certbot_pinkeep.cli import main as command
 from certbot_pinkeep.core import options, pins
 from certbot_pinkeep.core.observations import HttpObservation, Target, TlsObservation
 from certbot_pinkeep.core.pem import load_certificate, usable
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
+from certbot_pinkeep.core.tlsa import Port
+from certbot_pinkeep.core.zone_observations import PortObservation
+from certbot_pinkeep.workflow import eyes
 from simulated.keeper import Keeper
 from simulated.values import csr_of, sans
+from simulated.zone import KeptZone
 
 CERTBOT, PINKEEP = "certbot", "certbot-pinkeep"
 _DAY = timedelta(days=1)
@@ -72,8 +78,9 @@ class Said:
 
 _VERBS = {
     CERTBOT: "renew certonly run install delete revoke certificates reconfigure",
-    PINKEEP: "setup status check rollover export release backup timeline confirm unpin deploy-hook pin "
-    "prune",
+    PINKEEP: " ".join(
+        one.__name__.rpartition(".")[2].replace("_", "-") for one in command._COMMANDS
+    ),
 }
 #: Of other programs, the parts that are named.
 _OTHERS = {"openssl": "pkcs8 x509 req", "chmod": "", "chown": "", "mv": ""}
@@ -111,6 +118,8 @@ class Server:
     :ivar include: whose snippet the site of a host includes, where that is not the lineage's own
     :ivar environ: what stands in the environment of commands, besides the usual
     :ivar refused: by the pins of keys, why the CA refuses them; by an empty one, all
+    :ivar zone: has the records of the ports; its provider is asked with the credentials file
+    :ivar stale: the pin of the key that all ports but Apache's still serve; ``None``: what is loaded
     :ivar changed: what is done to certbot first, in each fork; ``cli.ini`` has no options of pinkeep then
     """
 
@@ -125,11 +134,18 @@ class Server:
         self.include: dict[str, str] = {}
         self.environ: dict[str, str] = {}
         self.refused: dict[str, str] = {}
+        self.zone = KeptZone(root / "zone", "ns1", "ns2")
+        self.stale: str | None = None
         self.changed: Callable[[], None] | None = None
         self.start = datetime.now(timezone.utc).replace(microsecond=0)
         self.config.mkdir()
         self.home = root / "home"
         self.home.mkdir()
+        self.credentials = self.home / "rfc2136.ini"
+        self.credentials.write_text(
+            "dns_rfc2136_server = 192.0.2.53\ndns_rfc2136_name = key.\ndns_rfc2136_secret = c2VjcmV0\n"
+        )
+        self.credentials.chmod(0o600)
         hook = self.home / PINKEEP  # certbot looks whether a hook can be run
         hook.write_text("#!/bin/sh\n")
         hook.chmod(0o755)
@@ -183,6 +199,10 @@ class Server:
     ) -> tuple[list[TlsObservation], list[HttpObservation]]:
         return [shown for target in targets for shown in self._shown(target)], []
 
+    def _glance(self, hosts: Sequence[str]) -> list[TlsObservation]:
+        shown = [one for host in hosts for one in self._shown(Target(host))]
+        return [one for one in shown if not one.stopped]
+
     def _shown(self, target: Target) -> list[TlsObservation]:
         found: list[TlsObservation] = []
         for cert in sorted(self.loaded.glob("live/*/cert.pem")):
@@ -202,6 +222,31 @@ class Server:
         return found[:wanted] or [
             TlsObservation(target.name, stopped="unreachable", error="refused")
         ]
+
+    # The zone and its ports
+
+    def _eyes(self) -> eyes.Eyes:
+        return eyes.Eyes(self.zone.records, self._ports, self._provider, sleep=lambda _: None)
+
+    def _provider(self, path: str) -> KeptZone:
+        credentials.load(path)
+        return self.zone
+
+    def _ports(self, ports: Sequence[Port]) -> list[PortObservation]:
+        loaded = {port: self.stale or self._loaded_pin(port.host) for port in ports}
+        return [
+            PortObservation(
+                port, "192.0.2.25", (pin,) if pin else (), "" if pin else "it is closed"
+            )
+            for port, pin in loaded.items()
+        ]
+
+    def _loaded_pin(self, host: str) -> str | None:
+        for cert in sorted(self.loaded.glob("live/*/cert.pem")):
+            names, pin = lineage.glance(str(cert))
+            if host in names:
+                return pin
+        return None
 
     # Certbot and the command
 
@@ -241,6 +286,7 @@ class Server:
         if not child:
             self._be(main, program, words, paths)
         _, status = os.waitpid(child, 0)
+        self.zone.load()
         out, err = (path.read_text(errors="replace") for path in paths)
         return Said(os.waitstatus_to_exitcode(status), out, err)
 
@@ -283,6 +329,8 @@ class Server:
         moment = self.now
         replace(clock, "now", lambda: moment)
         replace(probe, "look", self._look)
+        replace(probe, "glance", lambda hosts, connect=None: self._glance(hosts))
+        replace(eyes, "real", self._eyes)
         replace(eff, "handle_subscription", lambda *words: None)
         if hasattr(certbot_renewal, "_ari_renewal_time"):
             replace(certbot_renewal, "_ari_renewal_time", lambda *words: None)

@@ -682,3 +682,83 @@ def records_of_a_stranger(server: Server) -> None:
     for path in (server.config / "pinkeep").iterdir():
         os.chown(path, 12345, -1)
     os.chown(server.config / "pinkeep", 12345, -1)
+
+
+# A zone that pins the keys of ports, too
+
+ZONED = "--pinkeep-tlsa 25"
+
+
+def zoned(server: Server) -> None:
+    """Pinned in a zone as well, whose provider takes what pinkeep writes."""
+    server.pinned(more=f"{ZONED} --pinkeep-dns-credentials {server.credentials}")
+
+
+def settled(server: Server) -> None:
+    """The same, for long enough that nobody holds earlier records."""
+    zoned(server)
+    server.wait(1)
+    assert server.run(RENEW).code == 0
+
+
+def records_deleted(server: Server) -> None:
+    """Somebody deleted the records by hand."""
+    settled(server)
+    server.zone.clear()
+
+
+def records_deleted_and_refused(server: Server) -> None:
+    """The same, and the provider takes no changes."""
+    records_deleted(server)
+    server.wait(2)
+    server.zone.refusal = "The name server refuses."
+
+
+def zone_takes_changes(server: Server) -> None:
+    """The provider takes changes again."""
+    server.zone.refusal = ""
+
+
+def name_server_silent(server: Server) -> None:
+    """One of two name servers does not answer."""
+    settled(server)
+    server.wait(2)
+    server.zone.silent.add("ns2")
+    server.run(RENEW)
+
+
+def name_server_answers(server: Server) -> None:
+    """It answers again."""
+    server.zone.silent.clear()
+
+
+def name_server_gone(server: Server) -> None:
+    """A port is left whose name server is gone for good."""
+    name_server_silent(server)
+    server.run("certbot-pinkeep pin a.test --tlsa none")
+
+
+def port_lags(server: Server) -> None:
+    """The key rolled over, and the mail server has not loaded the new one."""
+    settled(server)
+    server.stale = server.live_pin()
+    assert server.run("certbot-pinkeep rollover a.test --when-safe").code == 0
+    server.run("certbot renew --force-renewal")
+    assert server.live_pin() != server.stale
+
+
+def port_loaded(server: Server) -> None:
+    """The mail server has loaded it."""
+    server.stale = None
+
+
+def credentials_open(server: Server) -> None:
+    """Everybody may read the credentials."""
+    zoned(server)
+    server.credentials.chmod(0o644)
+
+
+def zone_by_hand(server: Server) -> None:
+    """The admin enters the records, and has not done so yet."""
+    server.pinned()
+    server.run(f"certbot renew {ZONED}")

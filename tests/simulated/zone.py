@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from certbot_pinkeep.core.zone_observations import (
     OwnerObservation,
     PortObservation,
     Records,
+    Security,
 )
 from certbot_pinkeep.workflow import zone
 from certbot_pinkeep.workflow.eyes import Eyes
@@ -35,6 +37,7 @@ class Zone:
     :ivar refusal: why the provider refuses changes; empty: it takes them
     :ivar lagging: the name servers that do not get what is written
     :ivar died: raised once by the provider, before it writes
+    :ivar security: what is known of its signatures
     """
 
     def __init__(self, *servers: str) -> None:
@@ -47,11 +50,17 @@ class Zone:
         self.looks = 0
         self.written: list[Change] = []
         self.aliases: dict[str, str] = {}
+        self.security = Security(True, True)
 
     def put(self, port: Port, *records: Records) -> None:
         """Enter records by hand, on every name server or on each its own."""
         for name, found in zip(self.servers, records * len(self.servers), strict=False):
             self.servers[name][self.name(port)] = found
+
+    def clear(self) -> None:
+        """Delete all records by hand."""
+        for there in self.servers.values():
+            there.clear()
 
     def name(self, port: Port) -> str:
         """The name that has the records of a port."""
@@ -73,7 +82,9 @@ class Zone:
                 if not one.error
             ]
             found.append(
-                OwnerObservation(port, name, "example.com.", tuple(servers), tuple(answers))
+                OwnerObservation(
+                    port, name, "example.com.", tuple(servers), tuple(answers), self.security
+                )
             )
         return found
 
@@ -95,6 +106,25 @@ class Zone:
                 if server not in self.lagging:
                     there[change.name] = change.after
         self.written += changes
+
+
+class KeptZone(Zone):
+    """A zone whose records are in a file, so that what a fork writes is there after the fork."""
+
+    def __init__(self, path: Path, *servers: str) -> None:
+        super().__init__(*servers)
+        self.path = path
+
+    def change(self, zone: str, changes: Sequence[Change]) -> None:
+        """The provider's interface."""
+        super().change(zone, changes)
+        self.path.write_bytes(pickle.dumps(self.servers))
+
+    def load(self) -> None:
+        """Take what another process wrote."""
+        if self.path.exists():
+            self.servers = pickle.loads(self.path.read_bytes())
+            self.path.unlink()
 
 
 class MailMachine(Machine):

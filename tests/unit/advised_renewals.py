@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from followed import Row, done, gone, says_more, sound
+from followed import Row, done, gone, of, says_more, sound
 
 from simulated import states
 
@@ -11,283 +11,246 @@ CERTONLY = "certbot certonly"
 MOVE = "certbot renew --cert-name b.test -i pinkeep --pinkeep-keyring a.test"
 
 ROWS = [
-    Row(
+    *of(
         "installer",
-        states.pinned,
         "certbot install --cert-path {foreign} --key-path {live}/privkey.pem "
         "--fullchain-path {live}/fullchain.pem -d a.test -i pinkeep",
-        "certbot install --cert-name NAME --installer pinkeep",
-        "certbot install",
-        done,
-        {"NAME": "a.test"},
+        Row(
+            states.pinned,
+            "certbot install --cert-name NAME --installer pinkeep",
+            "certbot install",
+            done,
+            {"NAME": "a.test"},
+        ),
     ),
-    Row(
+    *of(
         "workflow/told",
-        states.neighbour_came,
         RENEW,
-        "a key that clients refuse.\nRun: certbot-pinkeep pin ",
-        "certbot-pinkeep pin",
-        done,
+        Row(
+            states.neighbour_came,
+            "a key that clients refuse.\nRun: certbot-pinkeep pin ",
+            "certbot-pinkeep pin",
+            done,
+        ),
+        Row(
+            states.bad_option_in_cli_ini,
+            "certbot renew",
+            RENEW,
+            sound,
+            {"VALUE": "60"},
+            by_hand=states.good_option_in_cli_ini,
+        ),
     ),
-    Row(
+    *of(
         "workflow/told",
-        states.two,
         MOVE,
-        "Then confirm the move.\nRun: certbot-pinkeep confirm ",
-        "certbot-pinkeep confirm",
-        sound,
-        by_hand=states.included,
+        Row(
+            states.two,
+            "Then confirm the move.\nRun: certbot-pinkeep confirm ",
+            "certbot-pinkeep confirm",
+            sound,
+            by_hand=states.included,
+        ),
     ),
-    Row(
+    *of(
         "workflow/told",
-        states.by_hand,
         "certbot certonly -d a.test -i pinkeep",
-        ". Then confirm that.",
-        "certbot-pinkeep confirm",
-        sound,
-        by_hand=states.reloaded,
+        Row(
+            states.by_hand,
+            ". Then confirm that.",
+            "certbot-pinkeep confirm",
+            sound,
+            by_hand=states.reloaded,
+        ),
     ),
-    Row(
+    *of(
         "workflow/answers",
-        states.refused_by_the_ca,
         FORCED,
-        "Take the backup out of the pins.",
-        "certbot-pinkeep backup",
-        sound,
+        Row(
+            states.refused_by_the_ca,
+            "Take the backup out of the pins.",
+            "certbot-pinkeep backup",
+            sound,
+        ),
     ),
-    Row(
+    *of(
         "workflow/snippets",
-        states.snippets_of_a_stranger,
         RENEW,
-        "Check that nobody changed what is there.",
-        "chown -h",
-        sound,
+        Row(
+            states.snippets_of_a_stranger,
+            "Check that nobody changed what is there.",
+            "chown -h",
+            sound,
+        ),
     ),
-    Row(
+    *of(
         "core/errors",
-        states.records_of_a_stranger,
         FORCED,
-        "See that nobody changed what is there.\nRun: chown ",
-        "chown -h",
-        sound,
+        Row(
+            states.records_of_a_stranger,
+            "See that nobody changed what is there.\nRun: chown ",
+            "chown -h",
+            sound,
+        ),
+        Row(
+            states.records_open_to_others,
+            "See that nobody changed what is there.\nRun: chmod ",
+            "chmod",
+            sound,
+        ),
     ),
-    Row(
+    *of(
         "core/explain_hosts",
-        states.expanded_past_pinkeep,
         "certbot renew --cert-name b.test -i pinkeep",
-        ", too. Go back to a key of ",
-        RENEW,
-        says_more,
+        Row(states.expanded_past_pinkeep, ", too. Go back to a key of ", RENEW, says_more),
+        Row(states.expanded_and_back, "--installer pinkeep --cert-name ", CERTONLY, sound),
     ),
-    Row(
-        "core/explain_hosts",
-        states.expanded_and_back,
-        "certbot renew --cert-name b.test -i pinkeep",
-        "--installer pinkeep --cert-name ",
-        CERTONLY,
-        sound,
-    ),
-    Row(
+    *of(
         "core/explain",
-        states.bad_option_on_the_command_line,
         "certbot renew --pinkeep-max-age sixty",
-        " --installer pinkeep ",
-        RENEW,
-        done,
-        {"VALUE": "60"},
+        Row(
+            states.bad_option_on_the_command_line,
+            " --installer pinkeep ",
+            RENEW,
+            done,
+            {"VALUE": "60"},
+        ),
     ),
-    Row(
+    *of(
         "core/explain",
-        states.bad_option_remembered,
         RENEW,
-        " --installer pinkeep ",
-        RENEW,
-        sound,
-        {"VALUE": "60"},
+        Row(states.bad_option_remembered, " --installer pinkeep ", RENEW, sound, {"VALUE": "60"}),
+        Row(states.bad_switch_remembered, " --installer pinkeep ", RENEW, sound),
     ),
-    Row("core/explain", states.bad_switch_remembered, RENEW, " --installer pinkeep ", RENEW, sound),
-    Row(
+    *of(
         "core/explain",
-        states.odd_name,
         "certbot renew -i pinkeep",
-        " --installer pinkeep ",
-        RENEW,
-        sound,
+        Row(states.odd_name, " --installer pinkeep ", RENEW, sound),
     ),
-    Row(
-        "workflow/told",
-        states.bad_option_in_cli_ini,
-        RENEW,
-        "certbot renew",
-        RENEW,
-        sound,
-        {"VALUE": "60"},  # as certbot 2 does not tell where it stands
-        by_hand=states.good_option_in_cli_ini,
-    ),
-    Row(
+    *of(
         "carriers/apache",
-        states.apache_broken,
         "certbot renew --pinkeep-max-age 600",
-        "'s configuration first.",
-        RENEW,
-        sound,
-        by_hand=states.apache_mended,
+        Row(
+            states.apache_broken,
+            "'s configuration first.",
+            RENEW,
+            sound,
+            by_hand=states.apache_mended,
+        ),
+        Row(states.apache_stopped, "certbot renew", RENEW, sound, by_hand=states.apache_runs),
     ),
-    Row(
-        "carriers/apache",
-        states.apache_stopped,
-        "certbot renew --pinkeep-max-age 600",
-        "certbot renew",
-        RENEW,
-        sound,
-        by_hand=states.apache_runs,
-    ),
-    Row(
+    *of(
         "core/errors",
-        states.keyring_file_edited,
         RENEW,
-        "the command below adopts the live keys anew.",
-        "certbot-pinkeep pin",
-        sound,
-        by_hand=states.keyring_file_moved_away,
+        Row(
+            states.keyring_file_edited,
+            "the command below adopts the live keys anew.",
+            "certbot-pinkeep pin",
+            sound,
+            by_hand=states.keyring_file_moved_away,
+        ),
     ),
-    Row(
+    *of(
         "core/errors",
-        states.one_below,
         "certbot renew --cert-name a.test --pinkeep-include-subdomains",
-        "certbot renew --cert-name ",
-        RENEW,
-        sound,
+        Row(states.one_below, "certbot renew --cert-name ", RENEW, sound),
     ),
-    Row(
+    *of(
         "workflow/issue",
-        states.not_pinned_yet,
         "certbot certonly -d a.test --new-key --force-renewal -i pinkeep",
-        "so it has no backup key to roll over to.",
-        "certbot-pinkeep pin",
-        sound,
+        Row(
+            states.not_pinned_yet,
+            "so it has no backup key to roll over to.",
+            "certbot-pinkeep pin",
+            sound,
+        ),
     ),
-    Row(
+    *of(
         "workflow/unrecorded",
-        states.key_refused_and_record_lost,
         FORCED,
-        "certbot install --installer pinkeep --cert-name ",
-        "certbot install",
-        done,
+        Row(
+            states.key_refused_and_record_lost,
+            "certbot install --installer pinkeep --cert-name ",
+            "certbot install",
+            done,
+        ),
     ),
-    Row(
+    *of(
         "workflow/enrol",
-        states.record_lost,
         RENEW,
-        " add --channel CHANNEL --label LABEL ",
-        "certbot-pinkeep release",
-        done,
-        states.A_RELEASE,
+        Row(
+            states.record_lost,
+            " add --channel CHANNEL --label LABEL ",
+            "certbot-pinkeep release",
+            done,
+            states.A_RELEASE,
+        ),
+        Row(
+            states.record_and_offline_backup_lost,
+            " add --csr FILE",
+            "certbot-pinkeep backup",
+            sound,
+            {"FILE": states.offline_csr},
+        ),
+        Row(
+            states.record_lost_and_replaced,
+            "To pin anew then, move ",
+            RENEW,
+            done,
+            by_hand=states.snippet_moved_away,
+        ),
     ),
-    Row(
-        "workflow/enrol",
-        states.record_and_offline_backup_lost,
-        RENEW,
-        " add --csr FILE",
-        "certbot-pinkeep backup",
-        sound,
-        {"FILE": states.offline_csr},
-    ),
-    Row(
-        "workflow/enrol",
-        states.record_lost_and_replaced,
-        RENEW,
-        "To pin anew then, move ",
-        RENEW,
-        done,
-        by_hand=states.snippet_moved_away,
-    ),
-    Row(
+    *of(
         "workflow/accepted",
-        states.replaced_without_pinkeep,
         RENEW,
-        "Go back to the pinned key.",
-        RENEW,
-        sound,
+        Row(states.replaced_without_pinkeep, "Go back to the pinned key.", RENEW, sound),
     ),
-    Row(
+    *of(
         "core/explain",
-        states.compromised_and_unsafe,
         FORCED,
-        "To renew now all the same, force the rollover.",
-        "certbot-pinkeep rollover a.test --now --force",
-        done,
+        Row(
+            states.compromised_and_unsafe,
+            "To renew now all the same, force the rollover.",
+            "certbot-pinkeep rollover a.test --now --force",
+            done,
+        ),
+        Row(states.compromised_without_backup, "Stage a backup.", "certbot install", done),
     ),
-    Row(
+    *of(
         "core/explain",
-        states.compromised_and_unsafe,
         "certbot certonly -d a.test --duplicate -i pinkeep --pinkeep-keyring a.test",
-        "To have a certificate now all the same, force the rollover",
-        "certbot-pinkeep rollover a.test --force",
-        gone,
+        Row(
+            states.compromised_and_unsafe,
+            "To have a certificate now all the same, force the rollover",
+            "certbot-pinkeep rollover a.test --force",
+            gone,
+        ),
     ),
-    Row(
-        "core/explain",
-        states.compromised_without_backup,
-        FORCED,
-        "Stage a backup.",
-        "certbot install",
-        done,
-    ),
-    Row(
+    *of(
         "core/explain_hosts",
-        states.pinned,
         "certbot delete --cert-name a.test",
-        "To get a new certificate with a pinned key, run this.",
-        CERTONLY,
-        done,
+        Row(states.pinned, "To get a new certificate with a pinned key, run this.", CERTONLY, done),
+        Row(
+            states.pinned,
+            "If clients are to forget the pins instead, leave pinning.",
+            "certbot-pinkeep unpin",
+            done,
+        ),
     ),
-    Row(
-        "core/explain_hosts",
-        states.pinned,
-        "certbot delete --cert-name a.test",
-        "If clients are to forget the pins instead, leave pinning.",
-        "certbot-pinkeep unpin",
-        done,
-    ),
-    Row(
+    *of(
         "storage/atomic",
-        states.keys_open_to_others,
         FORCED,
-        "and is open to other users.",
-        "chmod",
-        sound,
+        Row(states.keys_open_to_others, "and is open to other users.", "chmod", sound),
+        Row(states.keys_of_a_stranger, ". certbot runs as the user ", "chown", sound),
     ),
-    Row(
-        "core/errors",
-        states.records_open_to_others,
-        FORCED,
-        "See that nobody changed what is there.\nRun: chmod ",
-        "chmod",
-        sound,
-    ),
-    Row(
-        "storage/atomic",
-        states.keys_open_to_others,
-        FORCED,
-        "and is open to other users.",
-        "chmod",
-        sound,
-    ),
-    Row(
-        "storage/atomic",
-        states.keys_of_a_stranger,
-        FORCED,
-        ". certbot runs as the user ",
-        "chown",
-        sound,
-    ),
-    Row(
+    *of(
         "installer",
-        states.certbot_of_tomorrow,
         f"{CERTONLY} -d a.test --duplicate",
-        "A pinned certificate or host is concerned, so nothing was issued. ",
-        RENEW,
-        done,
+        Row(
+            states.certbot_of_tomorrow,
+            "A pinned certificate or host is concerned, so nothing was issued. ",
+            RENEW,
+            done,
+        ),
     ),
 ]

@@ -3,8 +3,8 @@ the message names, and the state after it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from simulated import states
 from simulated.server import Said, Server
@@ -16,24 +16,24 @@ Check = Callable[[Server, Said], None]
 class Row:
     """A message and its command.
 
-    :ivar where: the module that has the message, below the package, without ``.py``
     :ivar state: brings the server into the state that the message is about
-    :ivar ask: the command that says it
     :ivar says: a literal part of the text that names the command
     :ivar run: how the command begins that the message names; all of it is taken from the message
     :ivar fill: what the admin puts in place of words such as FILE, or makes of them
     :ivar after: what holds once the command was run
     :ivar by_hand: what else the message says to do first
+    :ivar where: the module that has the message, below the package, without ``.py``
+    :ivar ask: the command that says it
     """
 
-    where: str
     state: Callable[[Server], object]
-    ask: str
     says: str
     run: str
     after: Check
     fill: Mapping[str, str | Callable[[Server], str]] = field(default_factory=dict)
     by_hand: Callable[[Server], object] | None = None
+    where: str = ""
+    ask: str = ""
 
     @property
     def name(self) -> str:
@@ -65,6 +65,11 @@ class Row:
                 f"{error}\n\nThe message:\n{asked.text}\nThe command: {line}\nIt said ({said.code}):\n"
                 f"{said.text}"
             ) from error
+
+
+def of(where: str, ask: str, *rows: Row) -> Iterator[Row]:
+    """Rows of messages of one module, which one command says."""
+    return (replace(row, where=where, ask=ask) for row in rows)
 
 
 class _Words(dict[str, str]):

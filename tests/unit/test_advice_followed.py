@@ -13,13 +13,14 @@ from pathlib import Path
 import advised_checks
 import advised_commands
 import advised_renewals
+import advised_zones
 import pytest
 from followed import Row
 
 import certbot_pinkeep
 from simulated.server import COMMAND, Server
 
-ROWS = [*advised_renewals.ROWS, *advised_checks.ROWS, *advised_commands.ROWS]
+ROWS = [*advised_renewals.ROWS, *advised_checks.ROWS, *advised_commands.ROWS, *advised_zones.ROWS]
 PACKAGE = Path(certbot_pinkeep.__file__).parent
 #: Texts that name a command and have no row, by a part of them, and why.
 NOT_RUN = {
@@ -43,8 +44,6 @@ NOT_RUN = {
     "pinkeep restored the keyring %s from its copy, without": "its value is a command of the admin's",
     "Take the line that sends it out of the web server's configuration": "needs a site with two headers",
     "after no client holds pins of": "what is said there has its rows",
-    "Other users can read or change the credentials file": "a warning; the tests of credentials have it",
-    "has no ports whose keys are pinned in a zone": "its ports are the admin's to name",
     "Version 0.1 of pinkeep wrote that snippet": "needs a web server; the tests of setup have one",
     "after one keyring pins": "the tests of hosts run it",
     "no key is pinned by both": "the tests of hosts run it",
