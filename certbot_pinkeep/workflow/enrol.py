@@ -101,7 +101,7 @@ class _Enrolment:
         workspace, live, chosen, now = self.workspace, self.live, self.chosen, self.now
         store = workspace.store
         # Without the lock: it takes time.
-        names, above = sent.unknown_hosts(workspace, live, chosen.keyring, now)
+        names, above = sent.unknown_hosts(workspace, live.names, chosen.keyring, now)
         found = sent.look_at(workspace, names, above)
         with store.locked():
             self._sweep()

@@ -38,26 +38,27 @@ def look_at(workspace: Workspace, names: Names, above: Names = ()) -> Found | No
 
 
 def unknown_hosts(
-    workspace: Workspace, live: Live, keyring: str, now: datetime
+    workspace: Workspace, names: Names, keyring: str, now: datetime
 ) -> tuple[Names, Names]:
-    """Find which hosts to look at before a lineage is enrolled.
+    """Find which hosts to look at before a certificate joins a keyring.
 
-    :returns: the names of the lineage that no keyring has yet, and those that were seen sending pins
+    :param names: of the certificate
+    :returns: the names that no keyring has yet, and those that were seen sending pins
         that no keyring publishes; and the hosts above for which that holds
     """
     known, sending = set[str](), set[str]()
-    for name in (keyring, *workspace.store.near(live.names)):
+    for one in (keyring, *workspace.store.near(names)):
         with suppress(DamagedState):
-            state = workspace.store.load(name)
+            state = workspace.store.load(one)
             if state is not None:
                 known.update(state.keyring.hosts)
                 sending.update(state.ledger.sending(now))
-        if known.issuperset(live.names):
+        if known.issuperset(names):
             break  # mostly at once: the others need not be read
-    new = tuple(name for name in live.names if name not in known)
-    above = workspace.certificates.above(live.names) if new or sending else ()
+    new = tuple(name for name in names if name not in known)
+    above = workspace.certificates.above(names) if new or sending else ()
     return (
-        tuple(name for name in live.names if name in new or name in sending),
+        tuple(name for name in names if name in new or name in sending),
         tuple(one for one in above if one in sending or (new and one not in known)),
     )
 

@@ -26,7 +26,7 @@ from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.rollover import Certificate
 from certbot_pinkeep.storage import keys_and_csrs
-from certbot_pinkeep.workflow import move, sent
+from certbot_pinkeep.workflow import sent
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -75,9 +75,9 @@ def _shared_key(workspace: Workspace, request: IssueRequest) -> SavedKey | None:
         if key is None or not rollover.safety(key, state.ledger, now, hosts).at(now):
             return None
         if not request.dry_run:
-            above = workspace.certificates.above(hosts)
-            free = tuple(one for one in above if move.keyring_at(workspace, (one,), now) is None)
-            found = sent.look_at(workspace, hosts, free)
+            found = sent.look_at(
+                workspace, *sent.unknown_hosts(workspace, hosts, request.keyring, now)
+            )
             if found is not None and (found.sent or found.foreign or found.silent):
                 return None  # clients may hold pins without it
         return workspace.load_key(key)

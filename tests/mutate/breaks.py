@@ -438,6 +438,11 @@ BREAKS = (
         ("if enrolled.moved_from:", "if False:"),
         ("if moved and not old.keyring.drawing:", "if False:"),
     ),
+    *_of(
+        "workflow/sent",
+        "g2_hosts",
+        ("tuple(name for name in names if name in new or name in sending)", "names"),
+    ),
     *_of("workflow/requests", "published_hosts", ("kind.is_same(text, wanted)", "True")),
     *_of("workflow/run", "g2_hosts", (" or (gone and gone != enrolled)", "")),
     *_of("carriers/servers", "apache", ("return first == second", "return first[0] == second[0]")),

@@ -37,8 +37,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certbot_pinkeep import installer
-from certbot_pinkeep.adapters import clock, lineage, probe, renewal_conf
-from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.adapters import certbots, clock, lineage, probe, renewal_conf
+from certbot_pinkeep.carriers import apache, layout, running
 from certbot_pinkeep.carriers.zones import credentials
 from certbot_pinkeep.cli import main as command
 from certbot_pinkeep.core import options, pins
@@ -50,6 +50,7 @@ from certbot_pinkeep.core.tlsa import Port
 from certbot_pinkeep.core.zone_observations import PortObservation
 from certbot_pinkeep.workflow import eyes
 from simulated.keeper import Keeper
+from simulated.no_network import somebody_else
 from simulated.values import csr_of, sans
 from simulated.zone import KeptZone
 
@@ -116,6 +117,8 @@ class Server:
 
     :ivar age: how many days ago certificates began when they are issued: from 60 on they are due
     :ivar include: whose snippet the site of a host includes, where that is not the lineage's own
+    :ivar sites: the headers that the admin's own lines set at every host
+    :ivar unseen: the hosts that nobody can connect to
     :ivar environ: what stands in the environment of commands, besides the usual
     :ivar refused: by the pins of keys, why the CA refuses them; by an empty one, all
     :ivar zone: has the records of the ports; its provider is asked with the credentials file
@@ -127,11 +130,15 @@ class Server:
         self.root = root
         self.config, self.work, self.logs = (root / name for name in ("etc", "lib", "log"))
         self.loaded = root / "loaded"
+        self.system = root / "system"
+        self.debian = self.system / "etc" / "apache2"
         self.stopped = root / "reload-fails"
         self.broken = root / "configtest-fails"
         self.clock_offset = timedelta(0)
         self.age = 0
         self.include: dict[str, str] = {}
+        self.sites: list[tuple[str, str]] = []
+        self.unseen: set[str] = set()
         self.environ: dict[str, str] = {}
         self.refused: dict[str, str] = {}
         self.zone = KeptZone(root / "zone", "ns1", "ns2")
@@ -162,6 +169,7 @@ class Server:
 
     def _script(self, name: str, body: str) -> Path:
         path = self.root / name
+        path.parent.mkdir(exist_ok=True)
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
         return path
@@ -179,6 +187,33 @@ class Server:
         return f'if [ -e {self.stopped} ]; then echo "httpd not running" >&2; exit 3; fi\n' + (
             "\n".join(copy)
         )
+
+    def install_apache(self) -> None:
+        """Have an Apache as Debian lays it out: it sends what it includes, and pinkeep knows its commands."""
+        for name in ("available", "enabled"):
+            (self.debian / f"conf-{name}").mkdir(parents=True)
+            (self.debian / f"mods-{name}").mkdir()
+        (self.debian / "mods-available" / "headers.load").touch()
+        includes = f'for file in {self.debian}/apache2.conf $snippets; do echo "  (1) $file"; done'
+        self._script(
+            "sbin/apache2ctl",
+            f"if [ -e {self.debian}/conf-enabled/pinkeep.conf ]; then\n"
+            f"snippets=$(echo {self.config}/pinkeep/apache/*.conf); fi\n"
+            f'case "$*" in\nconfigtest) {self._configtest()};;\ngraceful) {self._reload()};;\n'
+            f"-M) echo so_module; ! [ -e {self.debian}/mods-enabled/headers.load ] || echo headers_module;;\n"
+            f"*DUMP_INCLUDES*) {includes};;\nesac",
+        )
+        self.cli_ini = [one for one in self.cli_ini if not one.startswith("pinkeep")]
+
+    @property
+    def _sends(self) -> bool:
+        """Whether Apache includes snippets, and can send headers."""
+        needed = ("conf-enabled/pinkeep.conf", "mods-enabled/headers.load")
+        return not self.debian.exists() or all(os.path.lexists(self.debian / one) for one in needed)
+
+    def install_nginx(self) -> None:
+        """Have an nginx that runs beside."""
+        self._script("sbin/nginx", "exit 0")
 
     def reload(self) -> None:
         """The admin reloads Apache."""
@@ -201,13 +236,14 @@ class Server:
 
     def _glance(self, hosts: Sequence[str]) -> list[TlsObservation]:
         shown = [one for host in hosts for one in self._shown(Target(host))]
-        return [one for one in shown if not one.stopped]
+        closed = [one.host for one in shown if one.stopped and one.host not in self.unseen]
+        return [one for one in shown if one.host not in closed] + somebody_else(closed)
 
     def _shown(self, target: Target) -> list[TlsObservation]:
         found: list[TlsObservation] = []
         for cert in sorted(self.loaded.glob("live/*/cert.pem")):
             names, _ = lineage.glance(str(cert))
-            if target.name not in names:
+            if target.name not in names or target.name in self.unseen:
                 continue
             own = self.include.get(target.name, cert.parent.name)
             snippets = [self.loaded / "snippets" / f"{own}.conf"]
@@ -215,7 +251,8 @@ class Server:
             policy = next(
                 (apache.read_policy(one.read_text()) for one in snippets if one.exists()), None
             )
-            headers = ((policy.header_name, policy.header_value),) if policy else ()
+            sent = [(policy.header_name, policy.header_value)] if policy and self._sends else []
+            headers = (*self.sites, *sent)
             der = load_certificate(cert.read_bytes()).public_bytes(serialization.Encoding.DER)
             found.append(TlsObservation(target.name, der, headers))
         wanted = max(len(target.key_types), 1)
@@ -331,6 +368,15 @@ class Server:
         replace(probe, "look", self._look)
         replace(probe, "glance", lambda hosts, connect=None: self._glance(hosts))
         replace(eyes, "real", self._eyes)
+        for module in (layout, certbots):
+            replace(module, "ROOT", str(self.system))
+        replace(apache, "_SYSTEM_PATH", (str(self.root / "sbin"), "/usr/bin", "/bin"))
+        if self.debian.exists():
+            replace(
+                running,
+                "is_stopped",
+                lambda words: "nginx" not in words[0] and self.stopped.exists(),
+            )
         replace(eff, "handle_subscription", lambda *words: None)
         if hasattr(certbot_renewal, "_ari_renewal_time"):
             replace(certbot_renewal, "_ari_renewal_time", lambda *words: None)
@@ -590,7 +636,7 @@ def sign(request: x509.CertificateSigningRequest, age: int) -> tuple[bytes, byte
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
         .issuer_name(root.subject)
-        .public_key(usable(request.public_key()))
+        .public_key(request.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
         .not_valid_after(begin + 90 * _DAY)

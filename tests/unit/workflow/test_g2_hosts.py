@@ -115,6 +115,18 @@ def test_g2_name_of_a_deleted_lineage_is_free(tmp_path: Path) -> None:
     assert server.live_pin("a.test") == server.live_pin("b.test")
 
 
+def test_g2_certificate_that_gains_a_pinned_host_gets_the_key_that_its_clients_hold(
+    tmp_path: Path,
+) -> None:
+    """Also where that host is seen to send the pins: they are the keyring's own."""
+    server = Server(tmp_path)
+    server.pinned("a.test")
+    server.certify("b.test", installer="null")
+    server.certify("b.test", "b.test", "a.test", more="--expand")
+    assert server.live_pin("b.test") == server.live_pin("a.test")
+    server.sound()
+
+
 def test_g2_renamed_lineage_goes_on(pinned: Machine) -> None:
     """Nothing was lost: its rollovers are not held up."""
     pem = (pinned.config / "live" / "a" / "privkey.pem").read_bytes()
