@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from certbot_pinkeep.core import earlier
 from simulated.keeper import Keeper
 from simulated.server import Server, be_strange
-from simulated.values import csr_of, csr_pem, make_pem, resigned
+from simulated.values import csr_of, csr_pem, fake_pin, make_pem, pin_of_key, resigned
 
 RENEW = "certbot renew"
+PIN = fake_pin("a key that nobody has")
+
+
+def nothing(server: Server) -> None:
+    """A server without a certificate."""
 
 
 def pinned(server: Server) -> None:
@@ -762,3 +771,163 @@ def zone_by_hand(server: Server) -> None:
     """The admin enters the records, and has not done so yet."""
     server.pinned()
     server.run(f"certbot renew {ZONED}")
+
+
+# Apache as a system has it, and what its sites send
+
+
+def unprepared(server: Server) -> None:
+    """Apache does not include the snippets, because nobody ran ``setup``."""
+    server.install_apache()
+    server.certify("a.test")
+
+
+def unprepared_with_own_commands(server: Server) -> None:
+    """The same, and how Apache is reloaded is the admin's own: what it includes is not known."""
+    own = list(server.cli_ini)
+    server.install_apache()
+    server.cli_ini = own
+    server.certify("a.test")
+
+
+def without_mod_headers(server: Server) -> None:
+    """The snippets are included, and Apache cannot send headers."""
+    server.install_apache()
+    assert server.run("certbot-pinkeep setup").code == 0
+    server.pinned()
+    (server.debian / "mods-enabled" / "headers.load").unlink()
+
+
+def sends_others_pins(server: Server) -> None:
+    """The site of ``b.test`` includes the snippet of ``a.test``, and Apache the others."""
+    server.install_apache()
+    assert server.run("certbot-pinkeep setup").code == 0
+    two(server)
+    server.include["b.test"] = "a.test"
+
+
+def snippet_of_version_0_1(server: Server) -> None:
+    """A snippet sends its header at every host; the server has no ``setup`` yet."""
+    server.certify("a.test")
+    server.install_apache()
+    text = server.snippet().read_text()
+    server.snippet().write_text(re.sub('"expr=.*"', "env=HTTPS", text))
+
+
+def nginx_beside(server: Server) -> None:
+    """Apache is stopped, and nginx runs on this machine, too."""
+    server.install_apache()
+    assert server.run("certbot-pinkeep setup").code == 0
+    server.certify("a.test", installer="null")
+    server.install_nginx()
+    server.stopped.touch()
+
+
+def another_line(server: Server) -> None:
+    """The admin's own line goes on sending the header of before."""
+    not_pinned_yet(server)
+    key = server.live_pin()
+    server.sites = [("Public-Key-Pins", f'pin-sha256="{key}"; pin-sha256="{PIN}"; max-age=600')]
+    server.run("certbot-pinkeep pin a.test")
+
+
+def line_removed(server: Server) -> None:
+    """The admin takes it out."""
+    server.sites = []
+    server.reload()
+
+
+def pins_of_before(server: Server) -> None:
+    """A site sends pins that pinkeep did not write, one of a key that is kept elsewhere."""
+    not_pinned_yet(server)
+    backup = pin_of_key(Path(offline_key(server)).read_bytes())
+    value = f'pin-sha256="{server.live_pin()}"; pin-sha256="{backup}"; max-age=600'
+    server.sites = [("Public-Key-Pins", value)]
+
+
+def site_is_down(server: Server) -> None:
+    """Nobody can look at the site."""
+    not_pinned_yet(server)
+    server.unseen.add("a.test")
+
+
+def for_apps_alone(server: Server) -> None:
+    """A keyring without a header."""
+    server.pinned(more="--pinkeep-header none")
+
+
+def own_command_lost(server: Server) -> None:
+    """The keyring file is lost, which had a command of the admin's own."""
+    server.cli_ini = [one for one in server.cli_ini if "reload-command" not in one]
+    server.pinned(more=f"--pinkeep-reload-command {server.root}/reload")
+    server.keyring_file().unlink()
+
+
+def keys_lost(server: Server) -> None:
+    """All private keys are gone or damaged, and the admin has a backup of them."""
+    server.pinned()
+    _lose_keys(server)
+
+
+def keys_and_record_lost(server: Server) -> None:
+    """The same, and all that is left of the record is the snippet."""
+    record_lost(server)
+    _lose_keys(server)
+
+
+def _lose_keys(server: Server) -> None:
+    shutil.copytree(server.config, server.root / "backup", symlinks=True)
+    for path in (server.config / "keys").iterdir():
+        path.unlink()
+    (server.live() / "privkey.pem").write_bytes(b"damaged")
+
+
+def keys_restored(server: Server) -> None:
+    """The admin restores them."""
+    for folder in ("keys", "archive"):
+        shutil.copytree(server.root / "backup" / folder, server.config / folder, dirs_exist_ok=True)
+
+
+def odd_neighbour(server: Server) -> None:
+    """Another certificate for the host has a key of a kind that cannot be pinned; nothing is pinned yet."""
+    server.certify("b.test", "a.test", installer="null")
+    key = ed25519.Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    server.put_live(key, "b.test")
+    not_pinned_yet(server)
+
+
+def issued_without_pinkeep(server: Server) -> None:
+    """The admin gets the certificate without pinkeep."""
+    server.certify("a.test", installer="null")
+
+
+def overlapping(server: Server) -> None:
+    """Two keyrings pin a name each of a certificate that is to be enrolled."""
+    two(server)
+    said = server.run_without_plugin("certbot certonly --cert-name c.test -d a.test -d b.test")
+    assert said.code == 0, said.text
+
+
+def overlapping_and_deleted(server: Server) -> None:
+    """The same, and the certificate of one of the keyrings is deleted."""
+    overlapping(server)
+    server.delete_lineage("b.test")
+
+
+def another_certificate_in_its_place(server: Server) -> None:
+    """A certbot without the plugin took a host off the certificate, and made another one for it."""
+    server.pinned("a.test", "a.test", "b.test")
+    for words in ("a.test --reuse-key -d b.test", "other -d a.test"):
+        said = server.run_without_plugin(f"certbot certonly -i null --cert-name {words}")
+        assert said.code == 0, said.text
+    server.reload()
+
+
+def served_by_nginx_from_now_on(server: Server) -> None:
+    """Apache sent the pins, and pinkeep knows no command that reloads Apache; nginx is to send them."""
+    server.pinned()
+    server.install_nginx()

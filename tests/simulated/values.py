@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -221,7 +222,9 @@ def csr_of(
         builder = builder.add_extension(stapling, critical=False)
     for extra in extras:
         builder = builder.add_extension(extra, critical=False)
-    return builder.sign(load_private_key(key_pem), hashes.SHA256())
+    key: Any = serialization.load_pem_private_key(key_pem, None)
+    edwards = isinstance(key, ed25519.Ed25519PrivateKey)
+    return builder.sign(key, None if edwards else hashes.SHA256())
 
 
 def csr_pem(key_pem: bytes, names: Iterable[str], must_staple: bool = False) -> bytes:

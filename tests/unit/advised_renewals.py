@@ -253,4 +253,93 @@ ROWS = [
             done,
         ),
     ),
+    *of(
+        "core/explain",
+        "certbot-pinkeep rollover a.test --force",
+        Row(
+            states.replaced_without_pinkeep,
+            "This rollover locks out no more clients.",
+            RENEW,
+            sound,
+        ),
+    ),
+    *of(
+        "core/explain",
+        "certbot-pinkeep rollover a.test",
+        Row(states.renewed_by_hand, "'certbot renew' does not roll ", f"{RENEW} --cert-name", done),
+    ),
+    *of(
+        "workflow/unrecorded",
+        FORCED,
+        Row(
+            states.keys_and_record_lost,
+            "cannot be renewed: clients may hold pins",
+            RENEW,
+            sound,
+            by_hand=states.keys_restored,
+        ),
+    ),
+    *of(
+        "workflow/workspace",
+        FORCED,
+        Row(
+            states.keys_lost,
+            "Restore what is lost from a backup of",
+            "certbot-pinkeep pin",
+            sound,
+            by_hand=states.keys_restored,
+        ),
+    ),
+    *of(
+        "installer",
+        "certbot certonly -d a.test -i pinkeep --key-path {plain}",
+        Row(
+            states.nothing,
+            "certbot issues no certificate for this key",
+            "certbot-pinkeep pin",
+            done,
+            by_hand=states.issued_without_pinkeep,
+        ),
+    ),
+    *of(
+        "workflow/neighbours",
+        "certbot-pinkeep pin a.test",
+        Row(
+            states.odd_neighbour,
+            "--new-key --key-type ecdsa --elliptic-curve secp256r1",
+            RENEW,
+            gone,
+        ),
+    ),
+    *of(
+        "core/explain_hosts",
+        "certbot renew --cert-name c.test -i pinkeep",
+        Row(states.overlapping, "after one keyring pins", RENEW, done),
+    ),
+    *of(
+        "core/explain_hosts",
+        "certbot certonly --cert-name new -d a.test -d b.test -i pinkeep",
+        Row(states.two, ". Ask for one certificate for each keyring, first for ", CERTONLY, done),
+    ),
+    *of(
+        "core/explain_hosts",
+        "certbot renew --cert-name c.test -i pinkeep",
+        Row(
+            states.overlapping_and_deleted,
+            "after no client holds pins of",
+            "certbot-pinkeep status",
+            done,
+        ),
+    ),
+    *of(
+        "workflow/publish",
+        f"{RENEW} --pinkeep-header nginx",
+        Row(
+            states.served_by_nginx_from_now_on,
+            "there is no command for that",
+            RENEW,
+            done,
+            by_hand=states.reloaded,
+        ),
+    ),
 ]

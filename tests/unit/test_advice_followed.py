@@ -13,6 +13,7 @@ from pathlib import Path
 import advised_checks
 import advised_commands
 import advised_renewals
+import advised_servers
 import advised_zones
 import pytest
 from followed import Row
@@ -20,67 +21,58 @@ from followed import Row
 import certbot_pinkeep
 from simulated.server import COMMAND, Server
 
-ROWS = [*advised_renewals.ROWS, *advised_checks.ROWS, *advised_commands.ROWS, *advised_zones.ROWS]
+TABLES = (advised_renewals, advised_checks, advised_commands, advised_servers, advised_zones)
+ROWS = [row for table in TABLES for row in table.ROWS]
 PACKAGE = Path(certbot_pinkeep.__file__).parent
-#: Texts that name a command and have no row, by a part of them, and why.
+TREES, NONE = "the tests of trees run it", "no command"
+#: Texts that name a command and have no row, by their module and a part of them; and why.
 NOT_RUN = {
-    "the certbot installer 'pinkeep'": "no command",
-    "certbot revoke and delete are not noticed": "no command",
-    "publishes a pin whose key it does not have": "a record that contradicts itself, which is damaged",
-    "but that could not be noted for the pinned keys": "what follows a fault of the plugin itself",
-    "may be renewing a certificate right now": "no command",
-    "Change the keyring's options instead": "a comment that names the help",
-    "as 'certbot certificates' names it": "no command, the help of an argument",
-    "A hook of certbot runs before that": "no command",
-    "renews \N{BULLET} with pinned keys": "nothing is wrong: what the timer runs",
-    "changed each time that the CA issued a certificate": "needs several runs at once",
-    "and no private key is here that they are known to accept": "names files to restore, not a command",
-    "Restore what is lost from a backup of": "the same; its command is that of a row of keeper",
-    "certbot issues no certificate for this key": "its command needs the key's own certificate",
-    "Get a certificate of that type first": "its command makes a certificate that is not pinned",
-    "--new-key --key-type ecdsa --elliptic-curve secp256r1": "a kind of key that this CA does not issue",
-    "until it is reloaded, and there is no command for that": "needs two servers; tests/e2e has them",
-    "pinkeep has to publish for it, and to reload it": "needs two servers, of which one runs",
-    "pinkeep restored the keyring %s from its copy, without": "its value is a command of the admin's",
-    "Take the line that sends it out of the web server's configuration": "needs a site with two headers",
-    "after no client holds pins of": "what is said there has its rows",
-    "Version 0.1 of pinkeep wrote that snippet": "needs a web server; the tests of setup have one",
-    "after one keyring pins": "the tests of hosts run it",
-    "no key is pinned by both": "the tests of hosts run it",
-    "It does not set up HTTPS": "needs certbot's Apache plugin",
-    "If clients hold earlier pins, record them": "needs a site that cannot be looked at",
-    "so pinkeep keeps the pin as an offline backup": "its commands are those of rows of advice",
-    "--force-renewal --installer pinkeep -- with the authenticator": "the tests of trees run it",
-    "Run: openssl x509 -in": "the tests of trees run it",
-    "Run: certbot renew --cert-name \N{BULLET} --force-renewal": "the tests of trees run it",
-    "for part in \N{BULLET}; do mv": "the tests of trees run it",
-    "setup has not prepared": "needs a machine of its own; tests/package has them",
-    "mod_headers ('certbot-pinkeep setup' enables it)": "needs Debian's Apache; tests/package has it",
-    "# Written by certbot-pinkeep setup": "a comment that names the command",
-    "runs on this machine, too": "needs two servers, of which one runs",
-    "Know next": "nothing is wrong: what an admin does next",
-    "That certbot renews": "no command",
-    "See that \N{BULLET} includes": "the row of local_rules runs it",
-    "has no header to export": "the tests of keyrings without a header run it",
-    "certbot-pinkeep status NAME": "the line below a table, which says what a name stands for",
+    (
+        "adapters/certbot_client",
+        "changed each time that the CA issued",
+    ): "needs several runs at once",
+    ("adapters/certbot_watch", "but that could not be noted"): "what follows a fault of the plugin",
+    ("carriers/apache", "Change the keyring's options instead"): "a comment that names the help",
+    ("carriers/layout", "# Written by certbot-pinkeep setup"): "a comment that names the command",
+    ("check/certbot_rules", "That certbot renews"): NONE,
+    ("check/trees", "for part in \N{BULLET}; do mv"): TREES,
+    ("check/trees", "Run: certbot renew --cert-name \N{BULLET} --force-renewal"): TREES,
+    ("check/trees", "Run: openssl x509 -in"): TREES,
+    ("check/trees", "--force-renewal --installer pinkeep -- with the authenticator"): TREES,
+    ("cli/context", "A hook of certbot runs before that"): NONE,
+    (
+        "cli/export",
+        "publishes a pin whose key it does not have",
+    ): "a record that contradicts itself",
+    ("cli/main", "the certbot installer 'pinkeep'"): NONE,
+    ("cli/pin", "as 'certbot certificates' names it"): NONE,
+    ("cli/pin", "Know next"): "nothing is wrong: what an admin does next",
+    ("installer", "certbot revoke and delete are not noticed"): NONE,
+    ("installer", "It does not set up HTTPS"): "needs certbot's Apache plugin",
+    ("reports/status", "certbot-pinkeep status NAME"): "the line below a table",
 }
-#: What is put into other texts, which have their rows.
-PARTS = (
-    "certbot renew",
-    "certbot renew --cert-name \N{BULLET} --installer pinkeep",
-    "certbot-pinkeep unpin \N{BULLET}",
-    "certbot renew --cert-name \N{BULLET} --force-renewal --installer pinkeep",
-    "certbot renew --cert-name \N{BULLET} --force-renewal",
-    "certbot certonly --installer pinkeep --pinkeep-keyring \N{BULLET} --cert-name \N{BULLET}\N{BULLET}",
-    "certbot-pinkeep release \N{BULLET} end --channel \N{BULLET} --label \N{BULLET}",
-    "Run: certbot renew",
-    "Run: certbot-pinkeep setup",
-    "\nRun: certbot-pinkeep setup",
-    "\nRun: certbot-pinkeep check",
-    "certbot-pinkeep check \N{BULLET}",
-    "certbot-pinkeep confirm \N{BULLET}",
-    "certbot-pinkeep setup",
-)
+#: Commands that are put into other texts, which have their rows.
+PARTS = {
+    ("cli/pin", "certbot renew --cert-name \N{BULLET} --force-renewal"),
+    ("cli/setup", "certbot-pinkeep setup"),
+    ("core/explain", "certbot renew"),
+    (
+        "core/explain_hosts",
+        "certbot renew --cert-name \N{BULLET} --force-renewal --installer pinkeep",
+    ),
+    (
+        "core/explain_hosts",
+        "certbot certonly --installer pinkeep --pinkeep-keyring \N{BULLET} --cert-name \N{BULLET}\N{BULLET}",
+    ),
+    (
+        "core/explain_hosts",
+        "certbot-pinkeep release \N{BULLET} end --channel \N{BULLET} --label \N{BULLET}",
+    ),
+    ("core/observations", "certbot renew"),
+    ("reports/status", "certbot renew"),
+    ("workflow/workspace", "certbot renew"),
+    ("workflow/workspace", "certbot-pinkeep unpin \N{BULLET}"),
+}
 
 
 @pytest.fixture
@@ -132,18 +124,22 @@ def texts(module: Path) -> Iterator[str]:
             left += ast.iter_child_nodes(node)
 
 
-def lacking() -> Iterator[str]:
-    """The texts that name a command and have neither a row nor a reason."""
+def named() -> Iterator[tuple[str, str]]:
+    """Every text that names a command, and its module; no examples, which helps have."""
     for module in sorted(PACKAGE.rglob("*.py")):
-        where = str(module.relative_to(PACKAGE).with_suffix(""))
-        said = [row.says for row in ROWS if row.where == where]
         for text in texts(module):
-            known = any(one in text for one in said) or any(part in text for part in NOT_RUN)
-            example = text.startswith("  ")  # of a help
-            if not known and not example and text not in PARTS:
-                yield f"{where}: {text}"
+            if not text.startswith("  "):
+                yield str(module.relative_to(PACKAGE).with_suffix("")), text
 
 
 def test_every_message_that_names_a_command_has_its_row() -> None:
-    """Or it is listed why not: nobody adds advice without following it."""
-    assert not list(lacking())
+    """Or it is listed why not: nobody adds advice without following it, and no reason is left behind."""
+    found = set(named())
+    known = {(row.where, row.says) for row in ROWS} | set(NOT_RUN)
+    by = {
+        (where, text): {(one, part) for one, part in known if one == where and part in text}
+        for where, text in found - PARTS
+    }
+    assert not [text for text, reasons in by.items() if not reasons], "neither row nor reason"
+    unused = (set(NOT_RUN) - set().union(*by.values())) | (PARTS - found)
+    assert not unused, "a reason without its text"
