@@ -195,6 +195,7 @@ class Server:
             (self.debian / f"mods-{name}").mkdir()
         (self.debian / "mods-available" / "headers.load").touch()
         includes = f'for file in {self.debian}/apache2.conf $snippets; do echo "  (1) $file"; done'
+        self._script("sbin/a2enmod", "exit 1")
         self._script(
             "sbin/apache2ctl",
             f"if [ -e {self.debian}/conf-enabled/pinkeep.conf ]; then\n"

@@ -109,4 +109,14 @@ ROWS = [
             by_hand=states.reloaded,
         ),
     ),
+    *of(
+        "check/local_rules",
+        CHECK,
+        Row(states.unprepared, "See that it has loaded mod_headers", SETUP, done),
+    ),
+    *of(
+        "carriers/apache",
+        f"{RENEW} --pinkeep-max-age 600",
+        Row(states.without_mod_headers, "\nRun: certbot-pinkeep setup", SETUP, done),
+    ),
 ]
