@@ -5,6 +5,8 @@ The rules:
 * A stamp holds the state (as ``stat`` sees it) of every file that the last run looked at, and the options
   that count. While no file differs, and no option is given that differs, a run would change nothing, and
   is left out. What is not given is in the keyring file, which is one of those files.
+* A keyring with hundreds of lineages has hundreds of files. So the files of the keyring stand in the stamp
+  of one lineage; the stamps of the others name that lineage, and the mark of what stands there.
 * Of a folder its owner and mode are looked at; where its path ends with a slash, also whether files
   in it came, went or were replaced.
 * One more file has the certificates of all lineages, to tell which of them are others than before. Another
@@ -15,22 +17,32 @@ The rules:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from certbot_pinkeep.storage import atomic, shadow
 
-_VERSION = 3
+_VERSION = 4
+
+Seen = dict[str, "list[int] | None"]
+
+
+class Stamp(NamedTuple):
+    """What a lineage is stamped with: the options that count for it, and its own files."""
+
+    options: Mapping[str, object]
+    paths: Iterable[str]
 
 
 class Noted(TypedDict):
     """The lineages that draw on a keyring, and the files that say it as they were then."""
 
-    files: dict[str, list[int] | None]
+    files: Seen
     lineages: list[str]
 
 
@@ -45,35 +57,68 @@ class UpToDate:
         self._trusted: bool | None = None
 
     def is_up_to_date(
-        self, lineage: str, given: Mapping[str, object], watched: Iterable[str]
+        self,
+        lineage: str,
+        given: Mapping[str, object],
+        watched: Iterable[str],
+        known: dict[str, str] | None = None,
     ) -> bool:
         """Return whether nothing differs from what was stamped.
 
         :param given: options; ``None``: not given
         :param watched: files that must be among the stamped ones: those of the live certificate
+        :param known: what was found of the files of keyrings, which are looked at once while it is the same
         """
         try:
             if self._trusted is None:  # once a run: nobody else can change that
                 self._trusted = shadow.is_trusted(self.folder)
             if not self._trusted:
                 return False
-            stamp = json.loads(atomic.read_own(self._path(lineage), atomic.MEDIUM))
+            stamp = self._stamp(lineage)
             return bool(
-                stamp["version"] == _VERSION
-                and _plain(given).items() <= stamp["options"].items()
+                _plain(given).items() <= stamp["options"].items()
                 and set(watched) <= stamp["files"].keys()
-                and all(_stat(name) == before for name, before in stamp["files"].items())
+                and _is_same(stamp["files"])
+                and self._mark(lineage, stamp, {} if known is None else known) == stamp["mark"]
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return False
 
-    def set(self, lineage: str, options: Mapping[str, object], paths: Iterable[str]) -> None:
-        """Note that the lineage is up to date with these files, and with these options, which count for it.
+    def _stamp(self, lineage: str) -> dict[str, Any]:
+        stamp = json.loads(atomic.read_own(self._path(lineage), atomic.MEDIUM))
+        if stamp["version"] != _VERSION:
+            raise ValueError("it has another version")
+        return dict(stamp)
 
+    def _mark(self, lineage: str, stamp: dict[str, Any], known: dict[str, str]) -> str:
+        """Return the mark of the keyring's files where the stamp of *lineage* says; empty: one differs."""
+        holder = str(stamp["holder"])
+        if holder not in known:
+            known[holder] = ""
+            held = stamp if holder == lineage else self._stamp(holder)
+            known[holder] = str(held["mark"]) if _is_same(held["shared"]) else ""
+        return known[holder]
+
+    def set(self, stamps: Mapping[str, Stamp], shared: Iterable[str]) -> None:
+        """Note that lineages of one keyring are up to date.
+
+        :param stamps: by lineage
+        :param shared: the files of all of them
         :raises OSError: if this cannot be written
         """
-        stamp = {"version": _VERSION, "options": _plain(options), "files": seen(paths)}
-        self._write(self._path(lineage), stamp)
+        together = seen(shared)
+        mark = hashlib.sha256(json.dumps(together, sort_keys=True).encode()).hexdigest()
+        holder = next(iter(stamps), "")
+        for lineage, (options, paths) in stamps.items():
+            stamp = {
+                "version": _VERSION,
+                "options": _plain(options),
+                "files": seen(paths),
+                "holder": holder,
+                "mark": mark,
+            }
+            held = {"shared": together} if lineage == holder else {}
+            self._write(self._path(lineage), {**stamp, **held})
 
     def clear(self, lineage: str) -> None:
         """Forget the stamp, so that the next run looks at everything."""
@@ -129,9 +174,13 @@ class UpToDate:
         return os.path.join(self.folder, f"{lineage}.json")
 
 
-def seen(paths: Iterable[str]) -> dict[str, list[int] | None]:
+def seen(paths: Iterable[str]) -> Seen:
     """Look at the state of files; ``None``: one is not there."""
     return {path: _stat(path) for path in paths}
+
+
+def _is_same(files: Seen) -> bool:
+    return all(_stat(path) == before for path, before in files.items())
 
 
 def _plain(options: Mapping[str, object]) -> dict[str, str]:

@@ -4,6 +4,7 @@ The rules:
 
 * ``certbot renew`` comes to each lineage twice a day, and mostly nothing has changed. So this module
   loads little, and reads one small file for each lineage.
+* The files of a keyring are looked at once, however many lineages draw on it.
 * The first lineage that is not up to date starts the run itself (see ``run``). So does a certificate
   that came, changed or went since the last run. From then on this look says nothing more.
 * Certificates are looked at again when certbot ends: another installer may have renewed one meanwhile.
@@ -36,6 +37,7 @@ class FirstLook:
         self._certificates = Certificates(config_dir)
         self._shadow = Shadow(work_dir, config_dir)
         self._changed = False
+        self._known: dict[str, str] = {}
 
     def begin(self) -> bool:
         """Look at the certificates. Return whether this was the first time."""
@@ -49,7 +51,7 @@ class FirstLook:
         """Return whether nothing is to be done for a lineage; see :meth:`UpToDate.is_up_to_date`."""
         if self.is_over or self._changed:
             return False
-        return self.cache.is_up_to_date(lineage, given, watched)
+        return self.cache.is_up_to_date(lineage, given, watched, self._known)
 
     def end(self) -> bool:
         """Note the time. Return whether the run has to start now, because a certificate has changed."""

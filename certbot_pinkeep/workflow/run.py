@@ -31,6 +31,7 @@ from certbot_pinkeep.core.errors import (
 )
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.storage.uptodate import Stamp
 from certbot_pinkeep.workflow import enrol, enrolled, first_look, issue, stage, zone
 from certbot_pinkeep.workflow.first_look import FirstLook
 from certbot_pinkeep.workflow.issue_request import IssueRequest
@@ -215,26 +216,30 @@ class Run:
         self._loader.note(turn)
 
     def _stamp(self, report: Report) -> None:
+        """Note the lineages of a keyring that are up to date."""
         folders = [os.path.join(self.config_dir, name) for name in ("keys", "csr")]
-        for one in report.enrolled:
-            live = one.live
-            if live.name not in self._values:
-                continue  # a hook's: certbot's own run is still to come
-            watched = [os.path.join(os.path.dirname(live.key_path), "cert.pem"), live.key_path]
-            # By whom it is renewed is noted there.
-            watched.append(os.path.join(self.config_dir, "renewal", f"{live.name}.conf"))
-            paths = [*watched, *report.files, *one.csr_paths, *folders]
-            if one.chosen.include_subdomains:
-                # Whatever certificate comes to this machine may be below it.
-                paths.append(os.path.join(self.config_dir, "renewal", ""))
-            try:
-                if report.settled:
-                    values = {**self._values[live.name], "keyring": one.chosen.keyring}
-                    self.cache.set(live.name, values, paths)
-                else:
-                    self.cache.clear(live.name)
-            except OSError as error:
-                logger.debug("No stamp: %s", error)
+        enrolled = [one for one in report.enrolled if one.live.name in self._values]
+        # The others are a hook's: certbot's own run is still to come.
+        try:
+            if report.settled:
+                stamps = {one.live.name: self._stamp_of(one) for one in enrolled}
+                self.cache.set(stamps, [*report.files, *folders])
+                return
+            for one in enrolled:
+                self.cache.clear(one.live.name)
+        except OSError as error:
+            logger.debug("No stamp: %s", error)
+
+    def _stamp_of(self, one: Enrolled) -> Stamp:
+        live = one.live
+        paths = [os.path.join(os.path.dirname(live.key_path), "cert.pem"), live.key_path]
+        # By whom it is renewed is noted there.
+        paths.append(os.path.join(self.config_dir, "renewal", f"{live.name}.conf"))
+        paths += one.csr_paths
+        if one.chosen.include_subdomains:
+            # Whatever certificate comes to this machine may be below it.
+            paths.append(os.path.join(self.config_dir, "renewal", ""))
+        return Stamp({**self._values[live.name], "keyring": one.chosen.keyring}, paths)
 
 
 def _glance(names: Sequence[str]) -> list[TlsObservation]:

@@ -467,7 +467,9 @@ BREAKS = (
     *_of(
         "storage/uptodate",
         "uptodate trust",
-        ('all(_stat(name) == before for name, before in stamp["files"].items())', "True"),
+        ('and _is_same(stamp["files"])', "and True"),
+        ('if _is_same(held["shared"]) else ""', 'if True else ""'),
+        (' == stamp["mark"]', " is not None"),
         ('set(watched) <= stamp["files"].keys()', "True"),
     ),
     *_of(
@@ -475,6 +477,7 @@ BREAKS = (
         "cost",
         ("if self.is_over or self._changed:", "if self.is_over:"),
         ("if self.noted != self._certificates.stamps():", "if False:"),
+        (", self._known)", ")"),
         ("self._shadow.tick(clock.now())", "pass"),
     ),
     *_of(

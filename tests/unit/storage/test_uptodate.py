@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from certbot_pinkeep.storage.uptodate import UpToDate
+from certbot_pinkeep.storage.uptodate import Stamp, UpToDate
 
 OPTIONS: dict[str, object] = {"max-age": "60", "keyring": None}
 
 
 class Stamped:
-    """A lineage that is stamped with two files and a folder."""
+    """A lineage that is stamped with its file, and with a file and a folder that it shares with another."""
 
     def __init__(self, root: Path) -> None:
         self.stamps = UpToDate(str(root / "work"))
@@ -25,7 +25,19 @@ class Stamped:
         self.folder = root / "csr"
         self.folder.mkdir()
         self.file = root / "work" / "pinkeep" / "example.com.json"
-        self.stamps.set("example.com", OPTIONS, map(str, (self.cert, self.snippet, self.folder)))
+        self.holder = self.file.with_name("another.com.json")
+        self.set("another.com", "example.com")
+
+    def set(self, *lineages: str, **more: object) -> None:
+        """Stamp lineages together."""
+        stamp = Stamp({**OPTIONS, **more}, [str(self.cert)])
+        shared = [str(self.snippet), str(self.folder)]
+        self.stamps.set(dict.fromkeys(lineages, stamp), shared)
+
+    def change_and_set(self, lineage: str) -> None:
+        """Change a file that is shared, and stamp only one of the two."""
+        self.snippet.write_text("more than one")
+        self.set(lineage)
 
     def up_to_date(self, options: dict[str, object] | None = None) -> bool:
         """Whether a run would be left out."""
@@ -57,6 +69,9 @@ CHANGES: dict[str, Callable[[Stamped], object]] = {
     "folder gone": lambda s: s.folder.rmdir(),
     "older again": lambda s: os.utime(s.cert, (0, 0)),
     "stamp gone": lambda s: s.file.unlink(),
+    "stamp with the shared files gone": lambda s: s.holder.unlink(),
+    "stamp with the shared files cleared": lambda s: s.stamps.clear("another.com"),
+    "only the other stamped after a change": lambda s: s.change_and_set("another.com"),
     "stamp cleared": lambda s: s.stamps.clear("example.com"),
     "stamp empty": lambda s: s.file.write_text(""),
     "stamp cut short": lambda s: s.file.write_text(s.file.read_text()[:-3]),
@@ -91,10 +106,16 @@ def test_live_certificate_must_be_among_the_stamped_files(stamped: Stamped) -> N
 def test_file_that_was_missing_counts(stamped: Stamped, tmp_path: Path) -> None:
     """A file that is not there can be stamped, and differs as soon as it appears."""
     missing = tmp_path / "missing"
-    stamped.stamps.set("example.com", OPTIONS, [str(stamped.cert), str(missing)])
+    stamped.stamps.set({"example.com": Stamp(OPTIONS, [str(stamped.cert), str(missing)])}, [])
     assert stamped.up_to_date()
     missing.touch()
     assert not stamped.up_to_date()
+
+
+def test_other_lineage_may_be_stamped_anew(stamped: Stamped) -> None:
+    """With other options, say: nothing that concerns this one has changed."""
+    stamped.set("another.com", **{"max-age": "61"})
+    assert stamped.up_to_date()
 
 
 def test_lineages_have_their_own_stamps(stamped: Stamped) -> None:

@@ -180,6 +180,26 @@ def test_run_without_news_reads_one_small_file_a_lineage(
     assert run.of.cache_info().currsize == 0
 
 
+def test_run_without_news_looks_at_the_files_of_a_keyring_once(
+    tmp_path: Path, looks: Looks
+) -> None:
+    """However many lineages draw on it; their stamps are as small as those of one alone."""
+    names = [f"it-{number}.test" for number in range(4)]
+    machine = Machine(tmp_path)
+    for name in names:
+        machine.issue(name)
+        machine.keep(name, "shared")
+    for _ in range(2):
+        process(machine, "pinkeep", *names)
+    looks.clear()
+    process(machine, "pinkeep", *names)
+    assert run.of.cache_info().currsize == 0
+    keys = [str(path) for path in machine.config.glob("keys/*.pem")]
+    assert keys and {looks.seen[path] for path in keys} == {1}
+    stamps = [(machine.work / "pinkeep" / f"{name}.json").read_text() for name in names]
+    assert sum(any(key in text for key in keys) for text in stamps) == 1
+
+
 def test_lineages_that_are_not_enrolled_cost_no_look_at_a_keyring(
     tmp_path: Path, looks: Looks
 ) -> None:
