@@ -5,7 +5,8 @@ Seconds depend on the machine, and on what else it does; ratios within one run d
 * How much longer importing certbot takes with the plugin.
 * ``certbot renew`` over 1,000 lineages of which none is due: none of them pinned, all enrolled under pinkeep,
   and all enrolled under another installer; in turn, now the one first and now the other. It is not the
-  first run, nor one after a change: what was looked at before is not looked at again.
+  first run, nor one after a change: what was looked at before is not looked at again. Once with a keyring
+  for each of the lineages, and once with one keyring for all of them.
 * ``certbot-pinkeep status`` over them, as text and as ``--json``.
 * What a renewal of 200 lineages on one keyring costs, each, beside one lineage that is alone on its
   keyring: the handover, bringing it up to date, and its part of the one publication. What is measured is
@@ -89,6 +90,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
         bench_renew(Path(folder), asked.lineages, asked.rounds)
         bench_status(Path(folder), asked.lineages, asked.rounds)
+    with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
+        bench_renew(Path(folder), asked.lineages, asked.rounds, shared=True)
     alone = None
     for count in (1, 200):
         with tempfile.TemporaryDirectory(prefix="pinkeep-bench-") as folder:
@@ -121,11 +124,19 @@ def bench_import(rounds: int) -> None:
     print(f"import: the plugin adds {statistics.median(added) * 1000:.1f} ms (median of {rounds})")
 
 
-def bench_renew(folder: Path, count: int, rounds: int) -> None:
+def bench_renew(folder: Path, count: int, rounds: int, *, shared: bool = False) -> None:
     """``certbot renew`` with nothing due: none pinned, or all, under pinkeep or another installer."""
     began = time.perf_counter()
-    adopt(folder, count)
-    print(f"adoption: {(time.perf_counter() - began) / count * 1000:.1f} ms per lineage, once")
+    if shared:
+        names = [f"site-{number:04d}.test" for number in range(count)]
+        for name in names:
+            make_lineage(folder / "config", name)
+        renew_all(folder, names, renewed=False)
+    else:
+        adopt(folder, count)
+    whose = "one keyring for all of them" if shared else "a keyring for each"
+    spent = (time.perf_counter() - began) / count * 1000
+    print(f"adoption, {whose}: {spent:.1f} ms per lineage, once")
     renew(folder, "pinkeep")  # the first run leaves the stamps
     plain = (
         folder / "plain"
@@ -138,7 +149,8 @@ def bench_renew(folder: Path, count: int, rounds: int) -> None:
         for case in sorted(cases, reverse=bool(number % 2)):
             times[case].append(renew(*cases[case]))
     print(
-        f"renew, {count} lineages, none due nor changed; seconds of processor time (median of {rounds}):"
+        f"renew, {count} lineages, {whose}, none due nor changed; seconds of processor time (median of "
+        f"{rounds}):"
     )
     for case, seconds in times.items():
         ratios = [one / null for one, null in zip(seconds, times["null"], strict=True)]
