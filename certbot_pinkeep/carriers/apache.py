@@ -161,7 +161,7 @@ def render(keyring: Keyring, policy: Policy | None) -> str:
             "# No header is sent: the keyring is unpinned, or another server sends its header."
         )
         return "\n".join(lines) + "\n"
-    hosts = _requested(hostnames.hosts(keyring.served_at))
+    hosts = _requested(keyring.served_at)
     lines.append(f"{pin_lines(keyring, policy)}{_IF_MODULE}")
     lines.append(
         f"Header always set {policy.header_name} {_quoted(policy.header_value)} "
@@ -173,21 +173,9 @@ def render(keyring: Keyring, policy: Policy | None) -> str:
 
 def _requested(hosts: Iterable[str]) -> str:
     """Write the condition that a request asks for one of the hosts, as an expression of Apache."""
-    patterns: list[str] = []
-    for one in sorted(map(_pattern, hosts)):
-        if patterns and len(patterns[-1]) + len(one) < _LONGEST_PATTERN:
-            patterns[-1] += f"|{one}"
-        else:
-            patterns.append(one)
+    patterns = hostnames.patterns(hosts, _LONGEST_PATTERN)
     found = (f"%{{HTTP_HOST}} =~ m#^(?:{one})\\.?(?::[0-9]+)?$#i" for one in patterns)
     return " || ".join(found) or "false"
-
-
-def _pattern(host: str) -> str:
-    if ":" in host:
-        return rf"\[{host}\]"
-    name = host.removeprefix("*.").replace(".", r"\.")
-    return rf"[^.:]+\.{name}" if host.startswith("*.") else name
 
 
 def pin_lines(keyring: Keyring, policy: Policy) -> str:

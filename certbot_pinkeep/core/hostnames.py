@@ -42,6 +42,24 @@ def hosts(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found for name in names if (found := host(name)) is not None))
 
 
+def patterns(names: Iterable[str], longest: int) -> list[str]:
+    """Return regular expressions that match the hosts, as alternatives of at most so many characters."""
+    found: list[str] = []
+    for one in sorted(map(_pattern, hosts(names))):
+        if found and len(found[-1]) + len(one) < longest:
+            found[-1] += f"|{one}"
+        else:
+            found.append(one)
+    return found
+
+
+def _pattern(host: str) -> str:
+    if ":" in host:
+        return rf"\[{host}\]"
+    name = host.removeprefix("*.").replace(".", r"\.")
+    return rf"[^.:]+\.{name}" if host.startswith("*.") else name
+
+
 def covers(host: str, name: str, *, subdomains: bool) -> bool:
     """Return whether a policy that is served at *host* binds at *name*, or at a host that *name* stands
     for.

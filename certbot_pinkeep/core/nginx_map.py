@@ -1,18 +1,23 @@
-"""The pins as nginx reads them: a ``map`` with the header, and the line that a site adds. Pure.
+"""The pins as nginx reads them: maps with the hosts and the header, and the line that a site adds. Pure.
 
 The rules:
 
 * nginx's lines stand beside the sites' own, in ``http``: there they hold for every answer, whatever a
   server or a location does. What a site adds is one line that never changes.
-* nginx sends no header that has no value: that keeps it from plain HTTP (RFC 7469 §2.2.2).
+* nginx sends no header that has no value: that keeps it from plain HTTP (RFC 7469 §2.2.2), and from other
+  hosts than the keyring's (§2.3.1). So the line is right in a block that answers for other hosts, too.
+* nginx's ``$host`` is in lower case, without a port and a dot at its end. ``*.`` stands for one label.
 * The names of nginx's variables are the keyring's own, one for pins and one for report-only pins.
+* The hosts are patterns: nginx's tables of exact names have a length that an admin would have to set.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 
+from certbot_pinkeep.core import hostnames
 from certbot_pinkeep.core.errors import BadPolicy
 from certbot_pinkeep.core.policy import ENFORCED, REPORT_ONLY, Policy
 
@@ -25,6 +30,9 @@ _LONGEST = 4094
 _LONGEST_NAME = 40
 
 
+#: The longest pattern that pinkeep writes. nginx reads no word of 4096 bytes.
+_LONGEST_PATTERN = 3000
+_HOSTS = "pinkeep_hosts_"
 PREFIXES = {ENFORCED: "pinkeep_pins_", REPORT_ONLY: "pinkeep_report_only_"}
 
 
@@ -41,21 +49,38 @@ def told(name: str, policy: Policy) -> str:
     )
 
 
-def mapped(name: str, policy: Policy) -> str:
+def mapped(name: str, policy: Policy, hosts: Iterable[str]) -> str:
     """Return what nginx reads of the pins of the keyring *name*.
 
+    :param hosts: at which nginx sends them
     :raises BadPolicy: if nginx would refuse it, or read something else
     """
-    return mapping(variable(name, policy.header_name), f"    on {_quoted(policy)};\n")
+    at = _variable(_HOSTS, name)
+    lines = "".join(
+        f'    "~^(?:{one})$" 1;\n' for one in hostnames.patterns(hosts, _LONGEST_PATTERN)
+    )
+    pins = _map(
+        f'"$https{at}"', variable(name, policy.header_name), f"    on1 {_quoted(policy)};\n"
+    )
+    return _map("$host", at, lines) + pins
 
 
-def mapping(variable: str, line: str) -> str:
-    return f'map $https {variable} {{\n    default "";\n{line}}}\n'
+def empty(name: str, header: str) -> str:
+    """Return what nginx reads of a header that it does not send."""
+    return _map("$https", variable(name, header), "")
+
+
+def _map(source: str, variable: str, lines: str) -> str:
+    return f'map {source} {variable} {{\n    default "";\n{lines}}}\n'
 
 
 def variable(name: str, header: str) -> str:
-    """Return the variable of a keyring. nginx knows letters of one case, digits and underscores."""
-    prefix = PREFIXES[header]
+    """Return the variable of a keyring with the value of a header."""
+    return _variable(PREFIXES[header], name)
+
+
+def _variable(prefix: str, name: str) -> str:
+    """Name a variable of a keyring. nginx knows letters of one case, digits and underscores."""
     found = re.sub("[^a-z0-9]", "_", name.lower())
     room = _LONGEST_NAME - len(prefix)
     if len(found) > room or not re.fullmatch("[a-z0-9.]+", name):

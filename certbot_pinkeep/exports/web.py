@@ -43,7 +43,7 @@ class Nginx:
                 f"# Pins of the keyring {pinned.name} at {times.text(pinned.now)}, by certbot-pinkeep.\n"
                 f"{nginx_map.told(pinned.name, policy)}"
                 "# It sends nothing over plain HTTP. Export again after each change, and reload nginx.\n"
-                f"{nginx_map.mapped(pinned.name, policy)}"
+                f"{nginx_map.mapped(pinned.name, policy, pinned.hosts)}"
             )
         except BadPolicy as error:
             raise BadExport(error.what, error.why, run=error.run) from error

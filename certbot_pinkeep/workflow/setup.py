@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from certbot_pinkeep.carriers import apache, layout, running, servers
+from certbot_pinkeep.carriers import apache, layout, nginx, running, servers
 from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.carriers.layout import Entry
 from certbot_pinkeep.carriers.servers import Kind
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 #: The name of the deploy hook's link. An admin's own link has another one.
 HOOK = "certbot-pinkeep-setup"
+#: What nginx says of a snippet that is included within a server block.
+_MISPLACED = re.compile(r'"map" directive is not allowed here in (?P<path>/\S+):\d')
 Tell = Callable[[str], None]
 
 
@@ -252,6 +255,14 @@ def _failed(server: Server, error: PinkeepError | OSError, *, changed: bool) -> 
         return PinkeepError(
             f"{error.filename} cannot be written: {error.strerror}.",
             f"The files of {title} are as they were before.",
+        )
+    misplaced = _MISPLACED.search(error.what)
+    if misplaced and nginx.MARK in (apache.read_snippet(misplaced["path"]) or ""):
+        return PinkeepError(
+            f"nginx reads {misplaced['path']} within a server block. It belongs to the http block.",
+            "setup includes that file there. The files of nginx are as they were before. Find the line that "
+            "includes the file within a server block, and take that line out. Then run setup again.",
+            run=f"grep -rn {shlex.quote(os.path.dirname(misplaced['path']))} /etc/nginx",
         )
     try:
         _test(server)

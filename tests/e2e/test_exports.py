@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import plistlib
+import re
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,11 @@ def test_nginx_sends_the_header_and_wget2_holds_to_it(
             assert (nginx.get(path).status, nginx.get(path).pins) == (status, expected)
             assert (nginx.get_plain(path).status, nginx.get_plain(path).pins) == (status, [])
         assert nginx.get("/app/x").all("X-Own") == ["yes"]
+        # The host as clients write it, and others that the same block answers for.
+        for host in (NAME.upper(), f"{NAME}:{nginx.https_port}", f"{NAME}.", f"{NAME}.:1"):
+            assert nginx.get(host=host).pins == expected, host
+        for host in ("other.test", f"x.{NAME}", f"{NAME}.other.test", f"x{NAME}", "[::1]"):
+            assert nginx.get(host=host).pins == [], host
         assert (nginx.get_redirect().status, nginx.get_redirect().pins) == (301, expected)
         mistaken = nginx.get_plain(port=nginx.https_port)
         assert (mistaken.status, mistaken.pins) == (400, [])
@@ -59,7 +65,8 @@ def test_nginx_sends_the_header_and_wget2_holds_to_it(
 def test_nginx_itself_finds_fault_with_another_snippet(pinned: Pinned, tmp_path: Path) -> None:
     """Its test of the configuration is no formality: a variable of another keyring is none."""
     snippet, text = tmp_path / "pins.conf", pinned.export("nginx")
-    for number, content in enumerate((text, text.replace("map $https $", "map $https $x"))):
+    other = re.sub(r"(?m)^(map .*\$)(pinkeep_pins_)", r"\1x\2", text)
+    for number, content in enumerate((text, other)):
         snippet.write_text(content)
         nginx = Nginx(tmp_path / f"nginx-{number}", NAME, pinned.bot.live(NAME), snippet)
         assert (nginx.configtest().returncode == 0) == (content == text)

@@ -42,10 +42,11 @@ class Answer:
         return self.all(PINS_REPORT_ONLY)
 
 
-def get(name: str, port: int, path: str = "/") -> Answer:
-    """Ask over TLS, with ``name`` as SNI. Whether to trust the certificate is for others to judge."""
+def get(name: str, port: int, path: str = "/", host: str = "") -> Answer:
+    """Ask over TLS, with ``name`` as SNI, and *host* as Host. Whether to trust the certificate is for
+    others to judge."""
     with _tls(name, port) as connection:
-        return _ask(connection, name, port, path)
+        return _ask(connection, name, port, path, host)
 
 
 def get_plain(name: str, port: int, path: str = "/") -> Answer:
@@ -91,10 +92,11 @@ def _tls(name: str, port: int) -> Iterator[ssl.SSLSocket]:
         yield connection
 
 
-def _ask(connection: object, name: str, port: int, path: str) -> Answer:
+def _ask(connection: object, name: str, port: int, path: str, host: str = "") -> Answer:
     client = http.client.HTTPConnection(name, port)
     client.sock = connection
-    client.request("GET", path, headers={"Connection": "close"})
+    headers = {"Connection": "close", **({"Host": host} if host else {})}
+    client.request("GET", path, headers=headers)
     answer = client.getresponse()
     answer.read()
     return Answer(answer.status, tuple(answer.getheaders()))

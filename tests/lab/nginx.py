@@ -135,9 +135,9 @@ class Nginx:
         """The site's address."""
         return f"https://{self._name}:{self.https_port}/"
 
-    def get(self, path: str = "/") -> Answer:
-        """Ask over TLS."""
-        return get(self._name, self.https_port, path)
+    def get(self, path: str = "/", host: str = "") -> Answer:
+        """Ask over TLS, for another Host as well."""
+        return get(self._name, self.https_port, path, host)
 
     def get_redirect(self) -> Answer:
         """Ask the server that sends visitors to the other one."""

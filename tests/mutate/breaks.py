@@ -460,9 +460,15 @@ BREAKS = (
         ("    _put(before)\n    raise _failed_test(", "    raise _failed_test("),
         ('"expr={_OVER_TLS} && ({hosts})"', '"expr=({hosts})"'),
         ("_LONGEST_PATTERN = 4000", "_LONGEST_PATTERN = 40000"),
-        ("[^.:]+", ".+"),
         ("[_KEYED.sub(f'\"expr={_OVER_TLS}\"', line) for line in found]", "found"),
         ('.replace("%", "%%")\n    return', "\n    return"),
+    ),
+    *_of("core/hostnames", "apache servers", ("[^.:]+", ".+")),
+    *_of(
+        "core/nginx_map",
+        "servers",
+        ("{one})$", "{one})"),
+        ("_LONGEST_PATTERN = 3000", "_LONGEST_PATTERN = 40000"),
     ),
     *_of(
         "storage/uptodate",

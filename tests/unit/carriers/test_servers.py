@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,9 +119,47 @@ def test_nginx_snippet_is_read_back_as_its_policy(published: Policy) -> None:
 def test_nginx_snippet_always_has_both_variables(published: Policy | None) -> None:
     """nginx would not start where a site uses one that is not there any more."""
     text = nginx.render(RING, published)
-    assert text.count("map $https $pinkeep_pins_ring {") == 1
-    assert text.count("map $https $pinkeep_report_only_ring {") == 1
+    assert len(re.findall("^map .*[$]pinkeep_pins_ring {$", text, re.M)) == 1
+    assert len(re.findall("^map .*[$]pinkeep_report_only_ring {$", text, re.M)) == 1
     assert (nginx.read_policy(text) is None) == (published is None)
+
+
+HOSTS = {
+    ("b.test", "a.test", "A.Test."): (r"~^(?:a\.test|b\.test)$",),
+    ("*.a.test",): (r"~^(?:[^.:]+\.a\.test)$",),
+    ("2001:db8::1", "xn--bcher-kva.test"): (r"~^(?:\[2001:db8::1\]|xn--bcher-kva\.test)$",),
+    # What is no host is nothing that a client could ask for.
+    ("", "a#b.test", 'x" y', "b\u00fccher.test"): (),
+}
+
+
+@pytest.mark.parametrize("hosts", HOSTS)
+def test_nginx_snippet_names_the_keyrings_hosts(hosts: tuple[str, ...]) -> None:
+    """A block that answers for other hosts has the same line, and sends nothing at these hosts."""
+    ring = replace(RING, members=(Member("x", hosts, A),))
+    text = nginx.render(ring, policy(A, B))
+    assert tuple(re.findall('"(~[^"]*)" 1;', nginx.condition(text))) == HOSTS[hosts]
+    assert nginx.read_policy(text) == policy(A, B)
+
+
+def test_nginx_snippet_of_many_hosts_has_several_patterns() -> None:
+    """nginx reads no word of 4096 bytes."""
+    hosts = tuple(f"{'a' * 60}.{'b' * 60}.{'c' * 60}.{number:04}.test" for number in range(500))
+    text = nginx.render(replace(RING, members=(Member("x", hosts, A),)), policy(A, B))
+    patterns = [one.removeprefix("~") for one in re.findall('"(~[^"]*)" 1;', nginx.condition(text))]
+    assert max(map(len, patterns)) < 4000
+    for host in hosts:
+        assert [bool(re.search(one, host)) for one in patterns].count(True) == 1
+
+
+def test_nginx_snippet_without_hosts_has_the_same_header_at_no_hosts_of_its_own() -> None:
+    """It is written anew, and what was served does not count as edited."""
+    text = nginx.render(RING, policy(A, B))
+    old = re.sub(r"(?s)map \$host .*?}\n", "", text)
+    old = re.sub(r'map "\S+"', "map $https", old).replace("on1 ", "on ")
+    assert nginx.read_policy(old) == policy(A, B)
+    assert (nginx.directives(old), nginx.condition(old)) == (nginx.directives(text), "")
+    assert not NGINX.is_same(old, text) and NGINX.is_same(text, text + "# x\n")
 
 
 class Two:

@@ -178,7 +178,7 @@ def test_nginx_has_a_variable_for_each_keyring() -> None:
     names = ["a.test", "a-test", "a_test", "A.test", "a.Test", "example.com", "9", long, f"{long}m"]
     texts = [exports.render("nginx", pinned(A, B, name=name), Settings()) for name in names]
     texts.append(exports.render("nginx", pinned(A, B, name="a.test", report_only=True), Settings()))
-    found = [re.findall(r"^map \$https \$(pinkeep_[a-z0-9_]+) {$", text, re.M) for text in texts]
+    found = [re.findall(r"^map \"\$https\S+\" \$(pinkeep_\w+) {$", text, re.M) for text in texts]
     variables = [one for (one,) in found]
     assert len(set(variables)) == len(texts)
     assert variables[0] == "pinkeep_pins_a_test"

@@ -13,7 +13,7 @@ import pytest
 from certbot.compat import misc
 
 from certbot_pinkeep.adapters import certbots
-from certbot_pinkeep.carriers import apache, layout, reading, running
+from certbot_pinkeep.carriers import apache, layout, nginx, reading, running
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.server_config import ServerConfig
@@ -356,6 +356,21 @@ def test_g6_configuration_that_fails_without_setup_is_told_so(box: Box) -> None:
     code, _, err = box.setup()
     assert code == 1 and "also without this change" in err and "Run: " in err
     assert MADE["nginx"] < set(box.tree()) and not MADE["apache2ctl"] & set(box.tree())
+
+
+def test_snippet_that_is_included_within_a_server_block_is_told(box: Box) -> None:
+    """nginx itself names a line of the snippet, which is right."""
+    box.install("nginx")
+    snippet = box.config / "pinkeep/nginx/a.test.conf"
+    snippet.parent.mkdir(parents=True)
+    snippet.write_text(
+        nginx.render(Keyring("a.test", (Member("a.test", ("a.test",), A),), ()), None)
+    )
+    told = f'[emerg] 1#1: "map" directive is not allowed here in {snippet}:12'
+    box.script("nginx", f"[ \"$1\" != -t ] || {{ echo '{told}'; exit 1; }}")
+    code, _, err = box.setup()
+    assert code == 1 and f"nginx reads {snippet} within a server block" in err
+    assert err.endswith(f"\nRun: grep -rn {snippet.parent} /etc/nginx\n")
 
 
 def test_each_server_that_cannot_be_prepared_is_told(
