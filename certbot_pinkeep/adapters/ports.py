@@ -21,17 +21,19 @@ from __future__ import annotations
 
 import errno
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certbot_pinkeep.adapters import starttls, tls
 from certbot_pinkeep.adapters.threads import Pool
 from certbot_pinkeep.adapters.tls import Address, Deadline
 from certbot_pinkeep.core import pins
+from certbot_pinkeep.core.dane import Certificate, Chain
 from certbot_pinkeep.core.kinds import KeyType
 from certbot_pinkeep.core.tlsa import Port
 from certbot_pinkeep.core.zone_observations import PortObservation
@@ -54,12 +56,14 @@ class _Sight:
     :ivar error: why there is none
     :ivar refused: whether nobody listens there
     :ivar lacks: whether the server may have no certificate of the key type that was asked for
+    :ivar chain: the certificate, and those that came with it
     """
 
     pin: str = ""
     error: str = ""
     refused: bool = False
     lacks: bool = False
+    chain: Chain = ()
 
 
 class _Look:
@@ -104,6 +108,7 @@ class _Look:
             str(address[4][0]),
             tuple(dict.fromkeys(one.pin for one in (*first, *again) if one.pin)),
             next(filter(None, errors), ""),
+            tuple(dict.fromkeys(one.chain for one in (*first, *again) if one.chain)),
         )
         return shown, first[0].refused
 
@@ -137,13 +142,26 @@ class _Look:
                 return _Sight(error=deadline.why(error), lacks=may_lack)
 
     def _shown(self, connection: ssl.SSLSocket, port: Port) -> _Sight:
-        der = connection.getpeercert(binary_form=True)
+        shown = tls.shown(connection)
         with suppress(OSError):
             starttls.leave(connection, port, self._deadline)
         try:
-            return _Sight(pins.pin_of(x509.load_der_x509_certificate(der or b"").public_key()))
+            own = _certificate(shown[0])
         except (ValueError, UnsupportedAlgorithm) as error:
             return _Sight(error=f"its certificate cannot be read ({error})")
+        return _Sight(own.pin, chain=(own, *_readable(shown[1:])))
+
+
+def _certificate(der: bytes) -> Certificate:
+    key = x509.load_der_x509_certificate(der).public_key()
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Certificate(pins.pin_of(key), spki, der)
+
+
+def _readable(authorities: Sequence[bytes]) -> Iterator[Certificate]:
+    for one in authorities:
+        with suppress(ValueError, UnsupportedAlgorithm):
+            yield _certificate(one)
 
 
 def look(

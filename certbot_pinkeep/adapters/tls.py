@@ -26,6 +26,8 @@ from certbot_pinkeep.core.kinds import KeyType
 #: The ciphers of a key type.
 CIPHERS: dict[KeyType, str] = {"rsa": "aRSA", "ecdsa": "aECDSA"}
 _TOGETHER = 64
+#: As :mod:`_ssl` has it.
+_DER = 2
 #: Seconds.
 _GLANCE = 0.5
 _ABSENT = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
@@ -130,6 +132,23 @@ def restricted(context: ssl.SSLContext, kind: KeyType | None) -> ssl.SSLContext:
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(CIPHERS[kind])
     return context
+
+
+def shown(connection: ssl.SSLSocket) -> list[bytes]:
+    """Return the certificates that a server showed, as DER, its own one first.
+
+    Python says from 3.13 on which others came with it. Before, an inner object knows; if it does not, the
+    server's own certificate is alone.
+    """
+    own = connection.getpeercert(binary_form=True) or b""
+    if hasattr(connection, "get_unverified_chain"):
+        return list(connection.get_unverified_chain()) or [own]
+    inner = getattr(connection, "_sslobj", None)
+    try:
+        others = [one.public_bytes(_DER) for one in inner.get_unverified_chain() or ()]  # type: ignore[union-attr]
+    except (AttributeError, TypeError):
+        others = []
+    return others if others[:1] == [own] else [own]
 
 
 def lacks_type(error: Exception) -> bool:

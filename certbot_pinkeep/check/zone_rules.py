@@ -2,12 +2,14 @@
 
 The rules:
 
-* CRITICAL: mail is refused, or will be after the next rollover. The key that a port serves is not in the
-  records of a name server or of this machine's resolver; the signatures are invalid or have expired; the key
-  that a rollover is due for is not in the records; a port has one record only.
+* CRITICAL: mail is refused, or will be after the next renewal or rollover. Clients refuse what a port serves
+  by the records of a name server or of this machine's resolver, or will refuse the next certificate for the
+  same key (see ``core.dane``); the signatures are invalid or have expired; clients will not accept the key
+  that a rollover is due for; a port has one record only.
 * WARNING: it works, and needs a look. The zone is not signed, so mail servers ignore the records (RFC 7672
   §2.2); nothing here validates signatures; they end within two days; a name server has an older zone than
-  another one; records are missing or left over; another MX host of the domain has no records.
+  another one; records are missing or left over, or no client heeds them; another MX host of the domain has
+  no records.
 * UNKNOWN: a name server or a port does not answer.
 """
 
@@ -18,10 +20,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certbot_pinkeep.check.findings import Finding, Severity
-from certbot_pinkeep.core import rollover, times
+from certbot_pinkeep.core import dane, rollover, times
+from certbot_pinkeep.core.dane import Certificate, Chain
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.core.text import command, joined, sentence
-from certbot_pinkeep.core.tlsa import record_of
+from certbot_pinkeep.core.tlsa import Port, TlsaRecord, record_of
 from certbot_pinkeep.core.zone import Missing, Wanted
 from certbot_pinkeep.core.zone_observations import (
     MailHost,
@@ -120,28 +123,68 @@ def _sets(look: OwnerObservation) -> Iterator[tuple[str, Records]]:
 
 def _refused(seen: SeenZone, look: OwnerObservation) -> Iterator[Finding]:
     """Yield the keys that a port serves, and that records refuse."""
-    shown = [pin for port in seen.ports if port.port == look.port for pin in port.pins]
+    chains = _chains(seen, look)
     for where, records in _sets(look):
         if not any(one.binds for one in records):
             if where.startswith(_RESOLVER):
                 pass  # that there were none may be held for a while, and refuses nothing
-            elif shown and any(one.binds for _, others in _sets(look) for one in others):
+            elif chains and any(one.binds for _, others in _sets(look) for one in others):
                 yield Finding(
                     Severity.CRITICAL,
                     where,
                     "It has no record of the port's key, though others have.",
                     seen.run,
                 )
-            continue
-        lacking = [pin for pin in dict.fromkeys(shown) if record_of(pin) not in records]
-        for pin in lacking:
-            yield Finding(
-                Severity.CRITICAL,
-                where,
-                f"{look.port} serves the key with the pin {pin}, which is not among the records: mail "
-                "servers that check them deliver nothing there.",
-                _mend(seen, pin),
-            )
+                continue
+        told: set[str] = set()
+        for chain in chains:
+            finding = _judged(seen, look.port, where, records, chain)
+            if finding and finding.what not in told:
+                told.add(finding.what)
+                yield finding
+
+
+def _chains(seen: SeenZone, look: OwnerObservation) -> list[Chain]:
+    """Return what a port serves; of a certificate that was not kept, the pin alone."""
+    shown = [one for one in seen.ports if one.port == look.port]
+    chains = [chain for one in shown for chain in one.chains]
+    known = {chain[0].pin for chain in chains}
+    pins = dict.fromkeys(pin for one in shown for pin in one.pins if pin not in known)
+    return list(dict.fromkeys((*chains, *((Certificate(pin),) for pin in pins))))
+
+
+def _judged(
+    seen: SeenZone, port: Port, where: str, records: Records, chain: Chain
+) -> Finding | None:
+    """Return what is wrong if clients get these records, and this certificate; ``None``: nothing."""
+    own = chain[0]
+    serves, now = f"{port} serves the key with the pin {own.pin}", dane.verdict(records, chain)
+    if now == "unheeded" and records:
+        what = "No client understands any of its records. It delivers to whatever answers at this port."
+        return Finding(Severity.WARNING, where, what, seen.run)
+    if now == "refused" and record_of(own.pin) in records:
+        kinds = _kinds(dane.outranking(records))
+        what = (
+            f"{serves}, which is among the records. But many mail servers deliver nothing there: beside "
+            f"{kinds} they heed no 3 1 1 record (RFC 7671 §9)."
+        )
+        return Finding(Severity.CRITICAL, where, what, f"Delete {kinds}.")
+    if now == "refused":
+        what = f"{serves}, which is not among the records: mail servers that check them deliver nothing."
+        return Finding(Severity.CRITICAL, where, what, _mend(seen, own.pin))
+    if now == "accepted" and dane.verdict(records, (own.renewed(), *chain[1:])) == "refused":
+        what = (
+            f"{serves}, and only a record of its whole certificate matches: after the next renewal mail "
+            "servers deliver nothing there."
+        )
+        return Finding(Severity.CRITICAL, where, what, _mend(seen, own.pin))
+    return None
+
+
+def _kinds(records: Iterable[TlsaRecord]) -> str:
+    """Write which kinds of records these are."""
+    kinds = dict.fromkeys(f"{one.usage} {one.selector} {one.matching}" for one in records)
+    return f"the {' and the '.join(kinds)} record"
 
 
 def _mend(seen: SeenZone, pin: str) -> str:
@@ -158,12 +201,13 @@ def _next_key(seen: SeenZone, look: OwnerObservation, now: datetime) -> Iterator
         if decision.due is None or decision.best is None:
             continue
         for where, records in _sets(look):
-            if any(one.binds for one in records) and record_of(decision.best.pin) not in records:
+            accepted = dane.accepted_pins(records)
+            if any(one.binds for one in records) and decision.best.pin not in accepted:
                 yield Finding(
                     Severity.CRITICAL,
                     where,
-                    f"A rollover is due, and its next key, with the pin {decision.best.pin}, is not among "
-                    "the records.",
+                    f"A rollover is due, and mail servers would refuse its next key, with the pin "
+                    f"{decision.best.pin}, by the records.",
                     seen.run,
                 )
 

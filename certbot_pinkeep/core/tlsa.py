@@ -116,11 +116,6 @@ class TlsaRecord:
         """Whether it binds the server to one key or certificate."""
         return self.usage in (1, 3)
 
-    @property
-    def outranks_pins(self) -> bool:
-        """Whether clients that know its digest heed no record with a pin beside it (RFC 7671 §9)."""
-        return (self.usage, self.selector) == (3, 1) and self.matching > 1
-
 
 def record_of(pin: str) -> TlsaRecord:
     """Return the record that carries a pin."""

@@ -35,7 +35,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from certbot_pinkeep.core import hostnames
+from certbot_pinkeep.core import dane, hostnames
 from certbot_pinkeep.core.holdings import ZoneEntry
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.ledger import Ledger
@@ -234,10 +234,7 @@ def _binds(records: Records) -> bool:
 
 
 def _pins(records: Records) -> frozenset[str]:
-    """Return the pins that clients accept; none if they may heed other records only."""
-    if any(record.outranks_pins for record in records):
-        return frozenset()
-    return frozenset(pin for record in records if (pin := record.pin))
+    return dane.accepted_pins(records)
 
 
 def with_written(
@@ -440,8 +437,7 @@ def missing(
         elif service and want.pins:
             found += [
                 Missing(port, port.owner, _OUTRANKED.format(record=f"3 1 {one.matching}"))
-                for one in sorted(answer.records)
-                if one.outranks_pins
+                for one in dane.outranking(answer.records)
             ]
     return tuple(dict.fromkeys(found))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from certbot_pinkeep.core.dane import Chain
 from certbot_pinkeep.core.tlsa import Port, TlsaRecord
 
 Records = frozenset[TlsaRecord]
@@ -132,12 +133,14 @@ class PortObservation:
     :ivar address: the IP address; empty: the host has none
     :ivar pins: the pins of the certificates that it showed, of each type of key that it has
     :ivar error: why it showed none, or not all that it may have, as a part of a sentence; empty: it did
+    :ivar chains: the certificates themselves, with those of their authorities
     """
 
     port: Port
     address: str
     pins: tuple[str, ...] = ()
     error: str = ""
+    chains: tuple[Chain, ...] = field(default=(), compare=False)
 
     @property
     def where(self) -> str:

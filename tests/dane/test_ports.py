@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from hashlib import sha256, sha512
+from pathlib import Path
 
 import pytest
 
 from certbot_pinkeep.adapters import ports
 from certbot_pinkeep.carriers import running
+from certbot_pinkeep.core import dane
+from certbot_pinkeep.core.dane import Certificate
 from certbot_pinkeep.core.pins import pin_of_certificate
-from certbot_pinkeep.core.tlsa import Port, parse_ports, ports_of, record_of
+from certbot_pinkeep.core.tlsa import Port, TlsaRecord, parse_ports, ports_of, record_of
 from certbot_pinkeep.core.zone_observations import PortObservation
 from dane.world import FIRST, HOST, World, example, line
 from lab import wait_for
@@ -177,6 +181,80 @@ def test_a_mail_server_that_uses_dane_accepts_what_is_seen(world: World) -> None
             made.issue(kind)
         made.postfix.reload()
         wait_for(lambda: not verified(world), "posttls-finger to refuse the new keys")
+
+
+def record(kind: str, one: Certificate) -> TlsaRecord:
+    """A record of a kind such as ``3 1 1`` for a certificate."""
+    usage, selector, matching = map(int, kind.split())
+    data = one.key if selector else one.whole
+    written = [data.hex(), sha256(data).hexdigest(), sha512(data).hexdigest()]
+    return TlsaRecord(usage, selector, matching, written[matching])
+
+
+#: Kinds of records for the server's own certificate, for its authority's, and for another one's; and what
+#: clients do.
+KINDS: list[tuple[str, str, str, str]] = [
+    ("3 1 1", "", "", "accepted"),
+    ("3 1 2,3 0 1,3 0 2,3 1 0,3 0 0", "", "", "accepted"),
+    ("", "2 1 1", "", "accepted"),
+    ("", "2 0 1", "3 1 1", "accepted"),
+    ("", "", "3 1 1", "refused"),
+    ("", "", "2 1 1", "refused"),
+    ("3 1 1", "", "3 1 2", "refused"),
+    ("3 1 0", "", "3 1 2", "accepted"),
+    ("3 1 1", "", "3 0 2,2 1 2", "accepted"),
+    ("", "3 1 1", "", "refused"),
+    ("2 1 1", "", "", "refused"),
+]
+
+
+def test_g2_openssl_does_with_records_what_pinkeep_says(world: World) -> None:
+    """A server with an authority's certificate beside its own: each of these sets of records is judged."""
+    authority, own = (self_signed(world.folder / one, one, "ecdsa") for one in ("ca.test", HOST))
+    chain = signed_by(world, authority, own)
+    words = ["openssl", "s_server", "-quiet", "-accept", f"{HERE}:993", "-cert", str(chain)]
+    words += ["-key", str(own[1]), "-cert_chain", str(authority[0])]
+    daemon = world.ns.start(words, world.folder / "server.log")
+    try:
+        listens(world.ns, 993)
+        port = Port(HOST, 993)
+        (shown,) = world.ns.call(ports.look, [port], addresses={HOST: [HERE]})
+        ((mine, ca),) = shown.chains
+        other = Certificate("", b"another key", b"another certificate")
+        for *kinds, expected in KINDS:
+            records = [
+                record(kind, one)
+                for some, one in zip(kinds, (mine, ca, other), strict=True)
+                for kind in filter(None, some.split(","))
+            ]
+            found = dane.verdict(records, (mine, ca))
+            assert (found, openssl_accepts(world, records)) == (expected, expected == "accepted")
+    finally:
+        daemon.stop()
+
+
+def signed_by(world: World, authority: Files, own: Files) -> Path:
+    """Have an authority sign a certificate for the key of another one, and return the file."""
+    file, request = world.folder / "signed.pem", world.folder / "request.pem"
+    extensions = world.folder / "extensions"
+    extensions.write_text(f"subjectAltName=DNS:{HOST}\n")
+    key = str(own[1])
+    world.ns.run(
+        ["openssl", "req", "-new", "-key", key, "-subj", f"/CN={HOST}", "-out", str(request)]
+    ).check()
+    words = ["openssl", "x509", "-req", "-in", str(request), "-days", "9", "-out", str(file)]
+    words += ["-CA", str(authority[0]), "-CAkey", str(authority[1]), "-extfile", str(extensions)]
+    world.ns.run(words).check()
+    return file
+
+
+def openssl_accepts(world: World, records: list[TlsaRecord]) -> bool:
+    """Whether OpenSSL accepts the server by these records."""
+    words = ["openssl", "s_client", "-connect", f"{HERE}:993", "-verify_return_error", "-brief"]
+    words += ["-dane_tlsa_domain", HOST]
+    for one in records:
+        words += ["-dane_tlsa_rrdata", str(one)]
+    return world.ns.run(words).returncode == 0
 
 
 def verified(world: World) -> bool:

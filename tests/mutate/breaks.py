@@ -579,7 +579,6 @@ BREAKS = (
             "shown[_pins(records)] = max(seconds, shown.get(_pins(records), 0))",
             "shown[_pins(records)] = seconds",
         ),
-        ("if any(record.outranks_pins for record in records):", "if False:"),
         ("not look.errors and not ledger.is_ahead_of(at)", "not look.errors"),
         ("not look.errors and not ledger", "not ledger"),
         (
@@ -620,6 +619,13 @@ BREAKS = (
             "found[one.records] = one.ttl",
         ),
         ("len(sets) == 1 and not self.errors", "len(sets) == 1"),
+    ),
+    *_of(
+        "core/dane",
+        "dane",
+        ("if one.matching in (_WHOLE, longest[one.usage, one.selector])]", "]"),
+        ("if known or len(chain) == 1 else False", "if True else False"),
+        ("record.matching in digests and len", "len"),
     ),
     *_of("core/tlsa", "zone", ('field(default="tls", compare=False)', 'field(default="tls")')),
     *_of("core/holdings", "zone", ("return 2 * self.ttl + SETTLING", "return self.ttl + SETTLING")),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -12,8 +14,9 @@ import pytest
 from certbot_pinkeep.check import zone_rules
 from certbot_pinkeep.check.findings import Severity
 from certbot_pinkeep.check.zone_rules import SeenZone
-from certbot_pinkeep.core.tlsa import Port, record_of
-from certbot_pinkeep.core.zone_observations import MailHost, OwnerObservation, Security
+from certbot_pinkeep.core.dane import Certificate
+from certbot_pinkeep.core.tlsa import Port, TlsaRecord, record_of
+from certbot_pinkeep.core.zone_observations import Answer, MailHost, OwnerObservation, Security
 from certbot_pinkeep.workflow import requests
 from simulated.values import DAY, NOW, fake_pin
 from simulated.zone import MailMachine
@@ -154,3 +157,39 @@ def test_other_mx_host_without_records_is_told(tmp_path: Path) -> None:
     zone = replace(seen(tmp_path, lambda m: None), mail_hosts=hosts)
     assert told(zone) == [("WARNING", "mx2.example.com")]
     assert all(one.severity is Severity.WARNING for one in zone_rules.check(zone, NOW))
+
+
+KEY = b"key"
+PIN = base64.b64encode(hashlib.sha256(KEY).digest()).decode()
+SHOWN = Certificate(PIN, KEY, b"whole")
+WHOLE = TlsaRecord(3, 0, 1, hashlib.sha256(SHOWN.whole).hexdigest())
+LONGER = TlsaRecord(3, 1, 2, "ab" * 64)
+SHORT, OURS, NEXT = TlsaRecord(3, 1, 1, "ab"), record_of(PIN), record_of(fake_pin("next"))
+
+
+@pytest.mark.parametrize(
+    ("records", "findings"),
+    [
+        pytest.param({OURS, NEXT}, [], id="sound"),
+        pytest.param({OURS, NEXT, LONGER}, ["CRITICAL"], id="a longer digest of another key"),
+        pytest.param({WHOLE, NEXT}, ["CRITICAL"], id="no more after the next renewal"),
+        pytest.param({WHOLE, OURS}, [], id="the certificate, and its key"),
+        pytest.param({SHORT}, ["CRITICAL", "WARNING"], id="nobody understands it"),
+        pytest.param({TlsaRecord(2, 1, 1, "ab" * 32)}, ["CRITICAL"], id="another authority"),
+    ],
+)
+def test_g13_what_clients_refuse_is_critical(
+    tmp_path: Path, records: set[TlsaRecord], findings: list[str]
+) -> None:
+    """Whatever the reason: by these records, mail does not come, or will not after a renewal."""
+    zone = seen(tmp_path, lambda m: None)
+    (port,) = zone.ports
+    authority = Certificate(fake_pin("authority"), b"authority", b"authority")
+    port = replace(port, pins=(PIN,), chains=((SHOWN, authority),))
+    server = zone.looks[0].servers[0]
+    zone = changed(
+        replace(zone, ports=(port,), missing=()),
+        answers=(Answer(server, frozenset(records), 3600),),
+        servers=(server,),
+    )
+    assert sorted(one for one, _ in told(zone)) == findings
