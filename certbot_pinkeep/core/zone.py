@@ -15,6 +15,10 @@ The rules:
 * If a name server could not be asked, its records may be anything: a placeholder with no pins stands for
   them, and no rollover is safe. The same goes for a port that nobody has looked at yet. The placeholder ends
   as a set of records does.
+* What a port had before the first look is unknown, also its TTL. If the first look finds records, somebody
+  pins there: other records may have been replaced a minute ago, and resolvers hold them for their
+  TTL, which is a day at most as a rule. So the placeholder is held for a day. If it finds none, nobody pins
+  there as a rule, and nothing is waited for but what is written now: else each new port would wait a day.
 * Which keys a port serves is a fact that was seen at that port. A port that could not be seen at each of
   its addresses may still serve what it served before.
 * A zone is to have the pins that the keyring publishes, and those of its keys that a port may serve. A key
@@ -45,6 +49,8 @@ from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObserva
 
 #: How long a look holds if nothing is pending.
 LOOK_HOLDS = timedelta(days=1)
+#: Half of the time for which what was there before the first look is held (see ``holdings``).
+_BEFORE = timedelta(hours=12)
 #: In seconds (RFC 2181 §8). A name server can send more in a signature.
 _LONGEST_TTL = (1 << 31) - 1
 _OUTRANKED = (
@@ -181,6 +187,10 @@ def with_looked(ledger: Ledger, look: OwnerObservation, ttl: timedelta, at: date
             shown[_pins(records)] = max(seconds, shown.get(_pins(records), 0))
     longest = max([ttl, *(timedelta(seconds=seconds) for _, seconds in sets)])
     mine = [one for one in ledger.zone if one.port == look.port]
+    if any(records for records, _ in sets) and all(
+        one.is_placeholder and not one.replaced for one in mine
+    ):
+        mine = [replace(one, ttl=max(one.ttl, _BEFORE)) for one in mine]
     last = max(_last_agreed(mine, look), _last_gone(mine, shown))
     entries = []
     for place, one in enumerate(mine):

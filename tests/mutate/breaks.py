@@ -599,6 +599,7 @@ BREAKS = (
             "waiting = (_as_if_seen(one, at) if one.port == port else one for one in ledger.zone)",
             "waiting = iter(ledger.zone)",
         ),
+        ("ttl=max(one.ttl, _BEFORE)", "ttl=one.ttl"),
         ("known = {one.port for one in services}", "known = {one.port for one in ledger.zone}"),
         ("if pins and not any(one.error for one in seen):", "if pins:"),
         ("dict.fromkeys((*before.pins, *pins))", "pins"),

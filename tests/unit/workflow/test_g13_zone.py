@@ -176,12 +176,12 @@ def test_g13_without_credentials_the_zone_is_observed(machine: MailMachine) -> N
     assert pins(change.after) == published(machine)
     first = machine.live
     requests.ask(machine.keeper, NAME, NOW + HOUR, when_safe=True)
-    for hours, servers in ((10, ("ns1",)), (20, ("ns1", "ns2"))):
+    for hours, servers in ((10, ("ns1",)), (40, ("ns1", "ns2"))):
         for server in servers:
             machine.zone.servers[server] = {one.name: one.after for one in (change, other)}
         machine.step(NOW + hours * HOUR)
         assert roll(machine, hours + 2.9, **mine) == first
-    assert roll(machine, 23.1, **mine) != first
+    assert roll(machine, 43.1, **mine) != first
 
 
 @pytest.mark.parametrize(
@@ -205,10 +205,10 @@ def test_g9_g13_zone_that_has_records_already(
     assert machine.run(NOW) is not None
     first = machine.live
     requests.ask(machine.keeper, NAME, NOW + HOUR, when_safe=True)
-    assert roll(machine, 2.9) == first
-    assert roll(machine, 3.2) != first
+    assert roll(machine, 24.9) == first  # others may have been there before
+    assert roll(machine, 25.2) != first
     machine.reload(SMTP, SMTPS)
-    machine.run(NOW + 4 * HOUR)
+    machine.run(NOW + 26 * HOUR)
     assert machine.zone.servers["ns1"][SMTP.owner] >= before - {live}
     assert live not in machine.zone.servers["ns1"][SMTP.owner]
 
@@ -312,7 +312,7 @@ def test_g13_ports_that_are_named_with_the_rollover_hold_it_back(machine: MailMa
     requests.ask(machine.keeper, NAME, NOW + 99 * HOUR, when_safe=True)
     assert roll(machine, 99) == first
     assert machine.run(NOW + 100 * HOUR) is not None
-    assert roll(machine, 104) != first
+    assert roll(machine, 126) != first
 
 
 @pytest.mark.parametrize("error", [PinkeepError("dnspython is not installed."), ValueError("odd")])
