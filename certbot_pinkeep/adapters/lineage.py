@@ -78,7 +78,7 @@ def look(name: str, cert_path: str, key_path: str, *, must_staple: bool) -> Live
     try:
         certificate = load_certificate(atomic.read(cert_path, atomic.MEDIUM))
         key = usable(certificate.public_key())
-        asked = _all_names(certificate)
+        asked = tuple(names_of(certificate))
     except OSError as error:
         raise BadKey(
             f"The certificate {cert_path} of {name} cannot be read: {error.strerror}."
@@ -108,16 +108,9 @@ def glance(cert_path: str) -> tuple[tuple[str, ...], str]:
     """
     try:
         certificate = load_certificate(_content(cert_path))
-        return hostnames.hosts(_all_names(certificate)), pins.pin_of(certificate.public_key())
+        return hostnames.hosts(names_of(certificate)), pins.pin_of(certificate.public_key())
     except BadKey as error:
         raise BadKey(f"The certificate {cert_path} cannot be read: {error}.") from error
-
-
-def _all_names(certificate: x509.Certificate) -> tuple[str, ...]:
-    try:
-        return tuple(names_of(certificate.subject, certificate.extensions))
-    except ValueError as error:  # the library reads extensions late
-        raise BadKey(f"its names cannot be read: {error}") from error
 
 
 def fingerprint_of(cert_path: str) -> str:

@@ -35,7 +35,7 @@ from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.carriers.servers import kind_of
 from certbot_pinkeep.check.findings import Finding, Severity
 from certbot_pinkeep.check.site_rules import put_back
-from certbot_pinkeep.core import explain, hostnames, rollover, times
+from certbot_pinkeep.core import explain, explain_hosts, hostnames, rollover, times
 from certbot_pinkeep.core.certificate import is_overdue
 from certbot_pinkeep.core.errors import BadOption
 from certbot_pinkeep.core.holdings import Entry
@@ -314,8 +314,8 @@ def _deleted(seen: Seen, now: datetime) -> Iterator[Finding]:
             seen.name,
             "certbot has no certificate of the keyring any more. Clients still hold its pins, and refuse "
             "every other key.",
-            f"{explain.anew(seen.state.keyring, gone[0])} -- for a new certificate with a pinned key; or, "
-            f"to leave pinning: certbot-pinkeep unpin {seen.name}",
+            f"{explain_hosts.anew(seen.state.keyring, gone[0])} -- for a new certificate with a pinned key; "
+            f"or, to leave pinning: certbot-pinkeep unpin {seen.name}",
         )
 
 
@@ -331,7 +331,7 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
             name,
             lineage.error,
             f"Restore its files from a backup. If they are lost for good, move renewal/{name}.conf, "
-            f"live/{name} and archive/{name} away, and run: {explain.anew(seen.state.keyring, name)}",
+            f"live/{name} and archive/{name} away, and run: {explain_hosts.anew(seen.state.keyring, name)}",
         )
     if lineage.key_error and not (lineage.broken and lineage.broken.skipped):
         renew = f"certbot renew --cert-name {quote(name)} --force-renewal"

@@ -9,15 +9,13 @@ The rules:
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 
 from certbot_pinkeep.core import times
 from certbot_pinkeep.core.errors import BadKey
@@ -25,6 +23,7 @@ from certbot_pinkeep.core.key_and_csr import names_of
 from certbot_pinkeep.core.kinds import KeyType
 from certbot_pinkeep.core.observations import Certificate
 from certbot_pinkeep.core.pem import kind_of
+from certbot_pinkeep.core.pins import pin_of
 
 _LONGEST = timedelta(days=30)
 _SPAN = re.compile(r"(\d+)\s*(hour|day|week|month|year|[hdwy](?![a-z]))?s?", re.I)
@@ -45,25 +44,20 @@ def read(lineage: str, certificate: x509.Certificate | bytes) -> Certificate:
         ValueError,
         TypeError,
         UnsupportedAlgorithm,
-        x509.DuplicateExtension,
         x509.InvalidVersion,
-        x509.UnsupportedGeneralNameType,
     ) as error:
         raise BadKey(f"it is no certificate that can be read: {error}") from error
 
 
 def _read(lineage: str, certificate: x509.Certificate) -> Certificate:
     key = certificate.public_key()
-    spki = key.public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
     key_type: KeyType | None = None
     with suppress(BadKey):
         key_type = kind_of(key).key_type
     return Certificate(
         lineage=lineage,
-        names=tuple(names_of(certificate.subject, certificate.extensions)),
-        pin=base64.b64encode(hashlib.sha256(spki).digest()).decode("ascii"),
+        names=tuple(names_of(certificate)),
+        pin=pin_of(key),
         key_type=key_type,
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
         begin=_time(certificate, "not_valid_before"),

@@ -33,10 +33,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from ipaddress import ip_address
 
 from certbot_pinkeep.core import certificate as certificates
-from certbot_pinkeep.core import explain, hostnames, staging
+from certbot_pinkeep.core import explain_hosts, hostnames, staging
 from certbot_pinkeep.core.errors import BadHeader, BadKey
 from certbot_pinkeep.core.header import Header, read_header
 from certbot_pinkeep.core.holdings import UNSEEN, Entry, Release, without
@@ -83,9 +82,8 @@ class Found:
 
 def hosts_to_see(names: Iterable[str]) -> tuple[str, ...]:
     """Return those of the names that can be looked at; the first ones, where they are many."""
-    return tuple(name for name in names if not name.startswith("*.") and not _is_address(name))[
-        :MOST
-    ]
+    found = (one for one in names if not one.startswith("*.") and not hostnames.is_address(one))
+    return tuple(found)[:MOST]
 
 
 def found(
@@ -102,7 +100,7 @@ def found(
     """
     sent: dict[Sent, None] = {}
     without, foreign, unlisted, silent, answered = [], [], [], [], set()
-    unseen = {name: "" for name in (*names, *above) if not _is_address(name)}
+    unseen = {name: "" for name in (*names, *above) if not hostnames.is_address(name)}
     for one in shown:
         if one.certificate is None or one.stopped:
             if one.host not in answered and one.host in unseen:
@@ -187,11 +185,11 @@ def told(name: str, before: State, after: State, seen: Found, now: datetime) -> 
         new = [one for one in after.ledger.imported if one not in known and one.policy == policy]
         if new:
             offline = [pin for pin in policy.pins if pin in added]
-            sentences.append(explain.sent_before(name, hosts, policy, offline, now))
+            sentences.append(explain_hosts.sent_before(name, hosts, policy, offline, now))
     if seen.foreign:
-        sentences.append(explain.sent_by_others(name, seen.foreign))
+        sentences.append(explain_hosts.sent_by_others(name, seen.foreign))
     if seen.unlisted:
-        sentences.append(explain.sent_without_key(name, seen.unlisted))
+        sentences.append(explain_hosts.sent_without_key(name, seen.unlisted))
     return sentences
 
 
@@ -243,14 +241,6 @@ def _policy(header: Header) -> Policy:
     if len(listed) < 2:
         listed = (*listed, NOBODY)
     return Policy(listed, header.max_age, header.include_subdomains)
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 # In the ledger

@@ -20,24 +20,7 @@ from datetime import datetime
 
 from certbot_pinkeep.core import rollover, times
 from certbot_pinkeep.core.errors import BadOption, NoKeyringName
-from certbot_pinkeep.core.explain_hosts import (
-    anew,
-    back_first,
-    carried,
-    deleted,
-    drawing_on,
-    ended,
-    goes_back,
-    left_behind,
-    not_seen,
-    own_certificate,
-    refused,
-    sent_before,
-    sent_by_others,
-    sent_without_key,
-    to_merge,
-    to_split,
-)
+from certbot_pinkeep.core.explain_hosts import carried, ended
 from certbot_pinkeep.core.holdings import Holding, Release, ZoneEntry
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.ledger import Ledger, Uncertainty
@@ -45,24 +28,6 @@ from certbot_pinkeep.core.options import SWITCHES
 from certbot_pinkeep.core.rollover import Cause, Decision, Safety
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.core.text import command, joined
-
-__all__ = [
-    "anew",
-    "back_first",
-    "carried",
-    "deleted",
-    "drawing_on",
-    "goes_back",
-    "left_behind",
-    "not_seen",
-    "own_certificate",
-    "refused",
-    "sent_before",
-    "sent_by_others",
-    "sent_without_key",
-    "to_merge",
-    "to_split",
-]
 
 NOBODY = "This rollover locks nobody out."
 _RENEW = command("certbot renew")

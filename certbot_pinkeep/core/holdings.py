@@ -105,10 +105,6 @@ class Release:
         """Return whether it binds at any of these names; ``None``: at any name at all."""
         return _binds_at(self.hosts, hosts, subdomains=self.subdomains)
 
-    def known_by(self, now: datetime) -> Release:
-        """Return the same, recorded at *now* at the latest."""
-        return replace(self, recorded=min(self.recorded, now))
-
     def binds_until(self, now: datetime) -> datetime:
         """Return the time from which nobody holds it any more."""
         return self.until + self.ttl
@@ -169,15 +165,6 @@ class Entry:
         if not self.hosts:
             return self
         return replace(self, hosts=tuple(dict.fromkeys((*self.hosts, *hosts))) if hosts else ())
-
-    def known_by(self, now: datetime) -> Entry:
-        """Return the same, with nothing of it later than *now*."""
-        return replace(
-            self,
-            recorded=min(self.recorded, now),
-            confirmed=min(self.confirmed, now) if self.confirmed else None,
-            replaced=min(self.replaced, now) if self.replaced else None,
-        )
 
     @property
     def is_awaited(self) -> bool:
@@ -249,20 +236,7 @@ class ZoneEntry:
 
     def may_bind(self, now: datetime) -> bool:
         """Return whether a client may still hold it at *now*, or get it."""
-        return self.is_needed(now)
-
-    def is_needed(self, now: datetime) -> bool:
-        """Return whether it may be served, or may bind somebody."""
         return self.replaced is None or self.binds_until(now) > now
-
-    def known_by(self, now: datetime) -> ZoneEntry:
-        """Return the same, with nothing of it later than *now*."""
-        return replace(
-            self,
-            recorded=min(self.recorded, now),
-            confirmed=min(self.confirmed, now) if self.confirmed else None,
-            replaced=min(self.replaced, now) if self.replaced else None,
-        )
 
     def binds_until(self, now: datetime) -> datetime:
         """Return the time from which no client can hold it any more, seen from *now*."""
@@ -282,6 +256,19 @@ One = TypeVar("One", bound=Holding)
 def _binds_at(served: tuple[str, ...], hosts: Iterable[str] | None, *, subdomains: bool) -> bool:
     return (
         not served or hosts is None or bool(hostnames.covered(served, hosts, subdomains=subdomains))
+    )
+
+
+def known_by(one: One, now: datetime) -> One:
+    """Return the same, with nothing that happened to it later than *now*."""
+    recorded = min(one.recorded, now)
+    if isinstance(one, Release):
+        return replace(one, recorded=recorded)
+    return replace(
+        one,
+        recorded=recorded,
+        confirmed=min(one.confirmed, now) if one.confirmed else None,
+        replaced=min(one.replaced, now) if one.replaced else None,
     )
 
 

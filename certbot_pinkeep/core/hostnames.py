@@ -37,6 +37,15 @@ def host(name: str) -> str | None:
         return None
 
 
+def is_address(host: str) -> bool:
+    """Return whether a host is an IP address: clients do not pin these (RFC 7469 §2.3.3)."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def hosts(names: Iterable[str]) -> tuple[str, ...]:
     """Return the hosts that the names name, in order, each once."""
     return tuple(dict.fromkeys(found for name in names if (found := host(name)) is not None))

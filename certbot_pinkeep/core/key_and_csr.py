@@ -54,30 +54,24 @@ def csr_request(pin: str, names: Iterable[str], *, must_staple: bool) -> CsrRequ
     return CsrRequest(pin, frozenset(name.lower() for name in names), must_staple)
 
 
-def names_of(
-    subject: x509.Name, extensions: x509.Extensions, *, common_name: bool = True
-) -> list[str]:
+def names_of(signed: x509.Certificate | x509.CertificateSigningRequest) -> list[str]:
     """Return all names of a certificate or CSR, in order, in lower case; :func:`hostnames.hosts` tells
     which of them are hosts.
 
     :raises BadKey: if they cannot be read
     """
+    found: list[str] = []
     try:
-        return _names_of(subject, extensions, common_name=common_name)
+        common = signed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        found += [str(name.value) for name in common]
+        # The library reads extensions late.
+        sans = signed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        found += sans.get_values_for_type(x509.DNSName)
+        found += [str(address) for address in sans.get_values_for_type(x509.IPAddress)]
+    except x509.ExtensionNotFound:
+        pass
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise BadKey(f"its names cannot be read: {error}") from error
-
-
-def _names_of(subject: x509.Name, extensions: x509.Extensions, *, common_name: bool) -> list[str]:
-    found: list[str] = []
-    if common_name:
-        found += [str(name.value) for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    try:
-        sans = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        sans = x509.SubjectAlternativeName([])
-    found += sans.get_values_for_type(x509.DNSName)
-    found += [str(address) for address in sans.get_values_for_type(x509.IPAddress)]
     return list(dict.fromkeys(name.lower() for name in found))
 
 

@@ -42,6 +42,7 @@ from certbot_pinkeep.core.holdings import (
     Release,
     Window,
     ZoneEntry,
+    known_by,
     without,
 )
 from certbot_pinkeep.core.pins import FORGOTTEN
@@ -231,7 +232,7 @@ class Ledger:
             entries=(*(e for e in self.entries[:-1] if e.is_needed(now)), *self.entries[-1:]),
             imported=tuple(entry for entry in self.imported if entry.is_needed(now)),
             releases=tuple(release for release in self.releases if release.may_bind(now)),
-            zone=tuple(entry for entry in self.zone if entry.is_needed(now)),
+            zone=tuple(entry for entry in self.zone if entry.may_bind(now)),
         )
         if pruned == self:
             return self
@@ -401,28 +402,20 @@ class Ledger:
         record: those count as now, and what a wrong clock made expire may bind again."""
         if not self.is_ahead_of(now):
             return self
-        back = [one.known_by(now) for one in self.expired if one.known_by(now).may_bind(now)]
+        known = {one: known_by(one, now) for one in self.expired}
+        back = [one for one in known.values() if one.may_bind(now)]
+        # Nothing is awaited of what is back: who still sends it is seen to do so.
+        ended = (one for one in back if isinstance(one, Entry))
+        entries = tuple(replace(one, confirmed=one.confirmed or one.replaced) for one in ended)
+        releases = tuple(one for one in back if isinstance(one, Release))
+        zone = tuple(one for one in back if isinstance(one, ZoneEntry))
         right = replace(
             self,
-            entries=tuple(entry.known_by(now) for entry in self.entries),
-            # Nothing is awaited of what is back: who still sends it is seen to do so.
-            imported=(
-                *(entry.known_by(now) for entry in self.imported),
-                *(
-                    replace(one, confirmed=one.confirmed or one.replaced)
-                    for one in back
-                    if isinstance(one, Entry)
-                ),
-            ),
-            releases=(
-                *(one.known_by(now) for one in self.releases),
-                *(one for one in back if isinstance(one, Release)),
-            ),
-            zone=(
-                *(one.known_by(now) for one in self.zone),
-                *(one for one in back if isinstance(one, ZoneEntry)),
-            ),
-            expired=tuple(one for one in self.expired if not one.known_by(now).may_bind(now)),
+            entries=tuple(known_by(one, now) for one in self.entries),
+            imported=(*(known_by(one, now) for one in self.imported), *entries),
+            releases=(*(known_by(one, now) for one in self.releases), *releases),
+            zone=(*(known_by(one, now) for one in self.zone), *zone),
+            expired=tuple(one for one, then in known.items() if not then.may_bind(now)),
             latest_known=None,
         )
         if len(self.expired) < MOST_EXPIRED:

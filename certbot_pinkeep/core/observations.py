@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from ipaddress import ip_address
 from typing import Literal
 
 from certbot_pinkeep.core import hostnames
@@ -283,7 +282,7 @@ def targets(keyring: Keyring) -> list[Target]:
         for host in () if member.transferred else member.hosts:
             found.setdefault(host, set()).update([key.kind.key_type] if key else [])
     wildcards = {host for host in found if host.startswith("*.")}
-    names = [host for host in found if not _is_address(host)]
+    names = [host for host in found if not hostnames.is_address(host)]
     # Where there is no other name, a wildcard that cannot be looked at is told.
     optional = wildcards if set(names) > wildcards else set()
     return [
@@ -295,11 +294,3 @@ def targets(keyring: Keyring) -> list[Target]:
         )
         for host in names
     ]
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

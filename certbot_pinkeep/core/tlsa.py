@@ -179,14 +179,10 @@ def ports_of(choices: Iterable[PortChoice], hosts: Iterable[str]) -> tuple[Port,
 
     :param hosts: its hosts; a wildcard has no ports (RFC 6698 §3), nor has an address
     """
-    named = [host for host in hosts if not host.startswith("*.") and not _is_address(host)]
+    named = [host for host in hosts if not host.startswith("*.") and not hostnames.is_address(host)]
     found = [
         Port(host, choice.number, choice.start)
         for choice in choices
         for host in ([choice.host] if choice.host else named)
     ]
     return tuple(dict.fromkeys(found))
-
-
-def _is_address(host: str) -> bool:
-    return ":" in host or host.rpartition(".")[2].isdigit()

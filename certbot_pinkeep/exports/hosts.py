@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import Literal
 
 from certbot_pinkeep.core import hostnames, text
@@ -60,10 +59,11 @@ def _pinned_name(pinned: Pinned, written: str) -> str:
     return host
 
 
-def check_served(pinned: Pinned) -> None:
-    """Check that the key that is served now is among the pins.
+def check_sound(pinned: Pinned, consumer: str) -> None:
+    """Check that the key that is served is among the pins, and that no pin is of a compromised key.
 
-    :raises BadExport: if it may not be
+    :param consumer: the consumer, as it begins a sentence
+    :raises BadExport: if it is not so
     """
     if pinned.still_served:
         raise BadExport(
@@ -74,15 +74,6 @@ def check_served(pinned: Pinned) -> None:
             f"{pinned.name} in place of the command below.",
             run="certbot renew",
         )
-
-
-def check_sound(pinned: Pinned, consumer: str) -> None:
-    """Check that the key that is served is among the pins, and that no pin is of a compromised key.
-
-    :param consumer: the consumer, as it begins a sentence
-    :raises BadExport: if it is not so
-    """
-    check_served(pinned)
     for one in pinned.pins:
         if one.role == "compromised":
             raise BadExport(
@@ -129,7 +120,7 @@ def named(pinned: Pinned, consumer: str) -> tuple[str, ...]:
         raise BadExport(f"{consumer} pins names, and the keyring {pinned.name} has no host.")
     check_names(pinned)
     for host in pinned.hosts:
-        if _is_address(host):
+        if hostnames.is_address(host):
             raise BadExport(
                 f"{consumer} pins names only, not {host}.", "Name the hosts to pin with --host."
             )
@@ -160,11 +151,3 @@ def with_subdomains(pinned: Pinned, consumer: str, depth: Depth) -> dict[str, bo
             )
         found[domain] = found.get(domain, False) or whole or domain != host
     return found
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

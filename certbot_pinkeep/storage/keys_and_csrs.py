@@ -388,7 +388,7 @@ def _csr_facts(pem: bytes) -> CsrRequest | None:
             return None
         return CsrRequest(
             pins.pin_of(usable(csr.public_key())),
-            frozenset(names_of(csr.subject, extensions)),
+            frozenset(names_of(csr)),
             _asks_for_stapling(extensions),
         )
     except Exception:  # whatever a stranger's file makes the library raise: it is passed over

@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 from certbot_pinkeep.adapters import renewal_conf
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.carriers import snippets
-from certbot_pinkeep.core import explain, membership, options, rollover, times
+from certbot_pinkeep.core import explain_hosts, membership, options, rollover, times
 from certbot_pinkeep.core.errors import OtherKeyring, PinkeepError, Unpinned
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.ledger import Ledger
@@ -297,7 +297,9 @@ class _Enrolment:
         name = state.keyring.name
         logger.warning(
             "%s",
-            explain.refused(name, live.name, live.pin, ledger=state.ledger, now=now, safety=safety),
+            explain_hosts.refused(
+                name, live.name, live.pin, ledger=state.ledger, now=now, safety=safety
+            ),
         )
 
     def _take_out_options(self, old: State | None, state: State) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.core import explain, hostnames, membership
+from certbot_pinkeep.core import explain_hosts, hostnames, membership
 from certbot_pinkeep.core.errors import DamagedState, OtherKeyring
 from certbot_pinkeep.core.key_and_csr import SavedKey
 from certbot_pinkeep.core.state import State
@@ -152,7 +152,7 @@ def check_claim(workspace: Workspace, claim: Claim, now: datetime) -> None:
             continue
         host = pinned_host(workspace, state, claim.names, now)
         if host is not None and not _has_moved(state, (host,), keyring):
-            carried = explain.carried(name, state.ledger, now, (host,))
+            carried = explain_hosts.carried(name, state.ledger, now, (host,))
             run = _mend_of(workspace, state, host, claim, now)
             raise OtherKeyring(host, name, keyring, run, carried)
 
@@ -169,8 +169,8 @@ def check_accepted(
         state = workspace.recall(name, now)
         locked = refusing(state, lowered(names), pin, now) if state else ()
         if state and locked:
-            carried = explain.carried(name, state.ledger, now, locked[:1])
-            run = explain.drawing_on(name, lineage, renewed=True)
+            carried = explain_hosts.carried(name, state.ledger, now, locked[:1])
+            run = explain_hosts.drawing_on(name, lineage, renewed=True)
             raise OtherKeyring(locked[0], name, lineage, run, carried)
 
 
@@ -197,7 +197,7 @@ def accepted_everywhere(
             if not locked or _has_moved(other, locked, keyring):
                 continue
             if own is not None and _goes_back(own, request, key.pin):
-                goes_back = explain.goes_back(own.keyring.name, name, live.name, locked)
+                goes_back = explain_hosts.goes_back(own.keyring.name, name, live.name, locked)
                 logger.warning("%s", goes_back)
                 continue
             logger.warning(
@@ -226,10 +226,10 @@ def _mend_of(workspace: Workspace, state: State, host: str, claim: Claim, now: d
     names, pin = claim.names, claim.pin
     own_states = workspace.at_best(keyring, now)
     if not any(pinned_host(workspace, one, names, now) for one in own_states):
-        return explain.drawing_on(other, lineage, () if pin else names)
+        return explain_hosts.drawing_on(other, lineage, () if pin else names)
     if pin is None:
         own = tuple(name for name in names if pinned_host(workspace, state, (name,), now))
-        return explain.own_certificate(keyring, other, own)
+        return explain_hosts.own_certificate(keyring, other, own)
     hosts = {member.lineage: member.hosts for member in workspace.drawing(state.keyring)}
     stays = next(
         (n for n, h in hosts.items() if hostnames.covered(h, (host,), subdomains=True)), None
@@ -237,13 +237,13 @@ def _mend_of(workspace: Workspace, state: State, host: str, claim: Claim, now: d
     here = any(publishes(one, pin) for one in own_states)
     mine = any(draws(one, lineage) for one in own_states)
     if mine and not here:
-        return explain.back_first(keyring, lineage)
+        return explain_hosts.back_first(keyring, lineage)
     theirs = refusing(state, names, pin, now) or (host,)
     left = tuple(name for name in names if name not in theirs)
     if mine and left and stays and not publishes(state, pin):
-        return explain.to_split(lineage, theirs, left, stays)
+        return explain_hosts.to_split(lineage, theirs, left, stays)
     both = here and publishes(state, pin)
-    return explain.to_merge(keyring, other, lineage, host, stays=stays, both=both)
+    return explain_hosts.to_merge(keyring, other, lineage, host, stays=stays, both=both)
 
 
 def _has_come_from(state: State, claim: Claim) -> bool:

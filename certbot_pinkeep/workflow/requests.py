@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certbot_pinkeep.carriers import apache, servers
-from certbot_pinkeep.core import explain, rollover, times
+from certbot_pinkeep.core import explain, explain_hosts, rollover, times
 from certbot_pinkeep.core.errors import Compromised, DamagedState, NotSafe, PinkeepError
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.ledger import Ledger
@@ -159,7 +159,7 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
         for other, hosts in came:
             behind = move.left_behind(workspace, other, hosts)
             if behind:
-                raise PinkeepError(explain.left_behind(name, other.keyring.name, behind))
+                raise PinkeepError(explain_hosts.left_behind(name, other.keyring.name, behind))
         if not ledger.pending and not came:
             return f"The keyring {name} has nothing pending: Apache serves what is published."
         served = {member.pin: now for member in state.keyring.members}
@@ -213,7 +213,7 @@ def note_deleted(workspace: Workspace, now: datetime) -> list[str]:
             state = workspace.load_state(name, now)
             gone = workspace.deleted(state.keyring) if state else ()
             if state is not None and gone:
-                told.append(explain.deleted(state.keyring, gone, state.ledger, now))
+                told.append(explain_hosts.deleted(state.keyring, gone, state.ledger, now))
     return told
 
 

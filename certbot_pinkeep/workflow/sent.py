@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.core import explain, options, pins
+from certbot_pinkeep.core import explain_hosts, options, pins
 from certbot_pinkeep.core.errors import DamagedState
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow.workspace import Names, Workspace
@@ -93,7 +93,7 @@ def with_sent(
     keys = (live.pin, *workspace.imported, *_live_keys_at(workspace, silent))
     held = timedelta(seconds=options.DEFAULT_MAX_AGE)
     seen = replace(seen, ledger=earlier.with_unseen(seen.ledger, keys, silent, now, held))
-    return seen, (*told, *([explain.not_seen(name, unseen)] if unseen else []))
+    return seen, (*told, *([explain_hosts.not_seen(name, unseen)] if unseen else []))
 
 
 def _live_keys_at(workspace: Workspace, hosts: Names) -> list[str]:

@@ -221,7 +221,7 @@ BREAKS = (
             "uncertain = self.uncertain",
         ),
         ("return entry.confirmed is not None and not set(", "return not set("),
-        ("if one.known_by(now).may_bind(now)]", "if False]"),
+        ("values() if one.may_bind(now)]", "values() if False]"),
         ("expired=tuple(found[-MOST_EXPIRED:])", "expired=self.expired"),
         ("if known is not None and known.cause:\n            return known\n", ""),
         (

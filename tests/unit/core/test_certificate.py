@@ -69,7 +69,7 @@ def test_a_certificate_that_cannot_be_made_sense_of_is_an_error_of_its_own() -> 
     )
     odd = built.public_key(key.public_key()).add_extension(names, False).sign(key, hashes.SHA256())
     for certificate_ in (odd, odd.public_bytes(serialization.Encoding.DER), b"nonsense"):
-        with pytest.raises(BadKey, match="can be read"):
+        with pytest.raises(BadKey, match="be read"):
             certificates.read(HOST, certificate_)
 
 
