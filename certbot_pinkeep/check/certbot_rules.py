@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from shlex import quote
 
 from certbot_pinkeep.adapters.certbots import Caller
-from certbot_pinkeep.check.findings import Finding, Severity
+from certbot_pinkeep.check.findings import Finding, critical, warning
 
 _DEBIAN = "/usr/bin/certbot"  # of which /usr/bin/letsencrypt is an older name
 _PACKAGE = "./python3-certbot-pinkeep_*_all.deb"
@@ -42,8 +42,7 @@ def by_hand(callers: Sequence[Caller]) -> Iterator[Finding]:
     run = {one.program for one in callers if one.where != one.program}
     for caller in callers:
         if not caller.loads and caller.program not in run:
-            yield Finding(
-                Severity.WARNING,
+            yield warning(
                 caller.where,
                 "It does not load the plugin of pinkeep. If you run it, only 'renew' keeps pinned keys.",
                 _install(caller),
@@ -51,8 +50,7 @@ def by_hand(callers: Sequence[Caller]) -> Iterator[Finding]:
 
 
 def _ended(caller: Caller, cli_ini: str, lines: Sequence[str]) -> Finding:
-    return Finding(
-        Severity.CRITICAL,
+    return critical(
         caller.timer or caller.where,
         f"{_runs(caller)} That certbot renews no certificate at all, because {cli_ini} has the line "
         f"'{lines[0].strip()}'. The keyrings keep the options that were given there.",
@@ -72,7 +70,7 @@ def _without_plugin(caller: Caller, *, others: bool) -> Finding:
             "That certbot makes new keys. Clients that hold pins of a host refuse a new key there."
         )
     where = caller.timer or caller.where
-    return Finding(Severity.WARNING, where, f"{_runs(caller)} {does}", todo)
+    return warning(where, f"{_runs(caller)} {does}", todo)
 
 
 def _install(caller: Caller) -> str:

@@ -50,6 +50,16 @@ class Finding:
     todo: str
 
 
+def critical(where: str, what: str, todo: str) -> Finding:
+    """Make a finding that is critical."""
+    return Finding(Severity.CRITICAL, where, what, todo)
+
+
+def warning(where: str, what: str, todo: str) -> Finding:
+    """Make a finding that needs a look."""
+    return Finding(Severity.WARNING, where, what, todo)
+
+
 def worst_first(found: Sequence[Finding]) -> list[Finding]:
     """Sort the findings as they are told, each once."""
     return sorted(dict.fromkeys(found), key=lambda one: _WORST_FIRST.index(one.severity))

@@ -16,7 +16,7 @@ from datetime import datetime
 
 from certbot_pinkeep.carriers.servers import kind_of
 from certbot_pinkeep.check import server_rules
-from certbot_pinkeep.check.findings import Finding, Severity
+from certbot_pinkeep.check.findings import Finding, Severity, critical, warning
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import BadHeader
 from certbot_pinkeep.core.header import Header, read_header
@@ -43,8 +43,7 @@ def check(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> Iterato
     sent = [value for name, value in shown.headers if name.lower() == policy.header_name.lower()]
     if seen.state.unpinned(now):
         if any(not says(value, policy) for value in sent):
-            yield Finding(
-                Severity.CRITICAL,
+            yield critical(
                 shown.where,
                 f"it sends pins, but the keyring {seen.name} is unpinned: {sent[0]}",
                 reload_or(seen, f"take the line that sets it out of {seen.server}'s configuration"),
@@ -64,8 +63,7 @@ def check(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> Iterato
             "sets it.",
         )
     if policy.report_only and any(name.lower() == ENFORCED.lower() for name, _ in shown.headers):
-        yield Finding(
-            Severity.CRITICAL,
+        yield critical(
             shown.where,
             f"it sends {ENFORCED}, which clients enforce, but the keyring {seen.name} only reports.",
             reload_or(seen, f"take the line that sets it out of {seen.server}'s configuration"),
@@ -84,8 +82,7 @@ def _missing(seen: Seen, shown: TlsObservation, policy: Policy) -> Iterator[Find
     instead = f", but {text.short(shown.headers[0][0])}" if shown.headers else ""
     cause = server_rules.cause_of(seen, shown.host)
     todo = _MISSING[kind_of(seen.state.snippet, seen.snippet).name].format(seen.state.snippet)
-    yield Finding(
-        Severity.CRITICAL,
+    yield critical(
         shown.where,
         text.joined(
             f"it sends no {policy.header_name}{instead}: clients note no pins.",
@@ -105,8 +102,7 @@ def _differing(seen: Seen, shown: TlsObservation, value: str, policy: Policy, pi
         f"{policy.header_name}. A line in a <VirtualHost> comes after the snippet",
     )
     if any(says(value, entry.policy) for entry in seen.state.ledger.entries):
-        return Finding(
-            Severity.CRITICAL,
+        return critical(
             shown.where,
             f"it still sends an earlier {policy.header_name}, which the record has as replaced.",
             reload,
@@ -114,16 +110,14 @@ def _differing(seen: Seen, shown: TlsObservation, value: str, policy: Policy, pi
     try:
         header = read_header(value)
     except BadHeader as error:
-        return Finding(
-            Severity.CRITICAL,
+        return critical(
             shown.where,
             f"it sends a {policy.header_name} that clients ignore (RFC 7469 §2.1): {text.short(error)}.",
             reload,
         )
     why = _ignored(header, pin)
     noted = f" Clients do not note it (RFC 7469 §2.5): {why}." if why else ""
-    return Finding(
-        Severity.CRITICAL,
+    return critical(
         shown.where,
         f"its {policy.header_name} is not what is on record: "
         f"{', '.join(_differences(header, policy))}.{noted}",
@@ -134,15 +128,13 @@ def _differing(seen: Seen, shown: TlsObservation, value: str, policy: Policy, pi
 def _of_before(seen: Seen, shown: TlsObservation, value: str, policy: Policy) -> Finding:
     """Tell of a header from before the host was the keyring's."""
     if any(says(value, one.policy) for one in seen.state.ledger.imported if one.replaced is None):
-        return Finding(
-            Severity.WARNING,
+        return warning(
             shown.where,
             "it still sends the pins of the keyring that its certificate has left.",
             f"See that {seen.server} includes {seen.state.snippet}, reload {seen.server}, and run: "
             f"certbot-pinkeep confirm {seen.name}",
         )
-    return Finding(
-        Severity.CRITICAL,
+    return critical(
         shown.where,
         f"it still sends the {policy.header_name} of before pinkeep pinned it. Clients note that header, "
         "and hold it for longer than is on record.",

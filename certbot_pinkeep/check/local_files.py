@@ -31,7 +31,7 @@ from certbot_pinkeep.carriers import apache, reading, servers, snippets
 from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.carriers.servers import Kind
 from certbot_pinkeep.check import certbot_rules, local_rules, trees
-from certbot_pinkeep.check.findings import Finding, Severity
+from certbot_pinkeep.check.findings import Finding, critical
 from certbot_pinkeep.check.revocations import Revocations
 from certbot_pinkeep.core import certificate, options, pins
 from certbot_pinkeep.core.errors import BadKey, BadOption, DamagedState, PinkeepError
@@ -132,7 +132,7 @@ class LocalFiles:
             lineages=tuple(lineages),
             requests=frozenset(self.folders.saved_csrs()),
             others=tuple(self._other_certificates({member.lineage for member in members})),
-            came=tuple(self._came(keyring.name)),
+            incoming=tuple(self._incoming(keyring.name)),
         )
         # A sound site does not pay for this.
         asked = state.snippet and seen.without_header
@@ -173,7 +173,7 @@ class LocalFiles:
                     continue
                 broken = trees.broken(self.config_dir, name)
                 if broken is not None:
-                    found.append(Finding(Severity.CRITICAL, name, broken.why, broken.mend))
+                    found.append(critical(name, broken.why, broken.mend))
                 elif self.store.path(renewal.options.get("keyring", name)) not in damaged:
                     found.append(local_rules.without_record(name))
         return found
@@ -305,7 +305,7 @@ class LocalFiles:
             if found is not None:
                 yield found
 
-    def _came(self, name: str) -> Iterator[str]:
+    def _incoming(self, name: str) -> Iterator[str]:
         for other in self.store.names():
             with suppress(DamagedState):
                 state = self.store.load(other)

@@ -27,13 +27,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from shlex import quote
 
 from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.carriers.servers import kind_of
-from certbot_pinkeep.check.findings import Finding, Severity
+from certbot_pinkeep.check.findings import Finding, Severity, critical, warning
 from certbot_pinkeep.check.site_rules import put_back
 from certbot_pinkeep.core import explain, explain_hosts, hostnames, rollover, times
 from certbot_pinkeep.core.certificate import is_overdue
@@ -65,7 +64,7 @@ def check(seen: Seen, now: datetime) -> Iterator[Finding]:
     """Find what is wrong on this machine with a keyring."""
     yield from _record(seen, now)
     yield from _compromised(seen, now)
-    yield from _to_be_brought(seen, now)
+    yield from _offline(seen, now)
     yield from _snippet(seen, now)
     yield from _keys(seen)
     yield from _csrs(seen)
@@ -79,8 +78,7 @@ def check(seen: Seen, now: datetime) -> Iterator[Finding]:
 
 def without_record(lineage: str) -> Finding:
     """Tell of a lineage that pinkeep renews and no keyring has."""
-    return Finding(
-        Severity.WARNING,
+    return warning(
         lineage,
         "pinkeep renews it, by its renewal file, but no keyring has it. It was not enrolled, or the record "
         "was lost.",
@@ -91,8 +89,7 @@ def without_record(lineage: str) -> Finding:
 
 def refused_everywhere(error: BadOption) -> Finding:
     """Tell of an option in ``cli.ini`` that pinkeep does not take."""
-    return Finding(
-        Severity.WARNING,
+    return warning(
         "cli.ini",
         f"'certbot renew' fails, and brings no keys and no pins up to date: {error}",
         f"Mend {error.option.removeprefix('--')} there, and run: certbot renew",
@@ -103,46 +100,40 @@ def _record(seen: Seen, now: datetime) -> Iterator[Finding]:
     ledger, name = seen.state.ledger, seen.name
     unknown = ledger.with_latest_known(seen.latest_known).uncertainty(now)
     if unknown is not None and unknown.cause == "doubt":
-        yield _warning(
-            name,
-            f"what was served is in doubt: {unknown.why}. pinkeep rolls no key over.",
-            seen.mending,
-        )
+        what = f"what was served is in doubt: {unknown.why}. pinkeep rolls no key over."
+        yield warning(name, what, command(seen.mending))
     elif unknown is not None and unknown.cause == "clock":
-        yield Finding(
-            Severity.WARNING,
-            name,
-            f"{unknown.why}. pinkeep rolls no key over until then.",
-            f"Set the clock right. If it is right now, run: certbot-pinkeep confirm {name} --clock",
+        what = f"{unknown.why}. pinkeep rolls no key over until then."
+        todo = (
+            f"Set the clock right. If it is right now, run: certbot-pinkeep confirm {name} --clock"
         )
+        yield warning(name, what, todo)
     if ledger.current is None:
         if seen.lineages:  # else all have moved away, and there is nothing to publish
-            yield _warning(name, "nothing is published yet.", seen.mending)
+            yield warning(name, "nothing is published yet.", command(seen.mending))
     elif _is_held_back(seen, now):
         yield _held_back(seen, ledger.current)
     elif ledger.pending and not seen.state.unpinned(now):
-        since = times.text(ledger.current.recorded)
-        include = ""
-        if ledger.confirmed_policy() is None:
-            include = f"See that {seen.server} includes {seen.state.snippet}. "
-            if kind_of(seen.state.snippet, seen.snippet).name == "apache":
-                include += (
-                    "See that it has loaded mod_headers ('certbot-pinkeep setup' enables it). "
-                )
-        yield Finding(
-            Severity.WARNING,
+        yield _pending(seen, ledger.current)
+    if seen.incoming:
+        yield warning(
             name,
-            f"{seen.server} is not known to have loaded what was published at {since}.",
-            include + seen.loading,
-        )
-    if seen.came:
-        yield Finding(
-            Severity.WARNING,
-            name,
-            f"{', '.join(seen.came)} came from another keyring, whose pins the server may still send there.",
+            f"{', '.join(seen.incoming)} came from another keyring, whose pins the server may still send "
+            "there.",
             f"See that {seen.server} includes {seen.state.snippet}, reload {seen.server}, and run: "
             f"certbot-pinkeep confirm {name}",
         )
+
+
+def _pending(seen: Seen, current: Entry) -> Finding:
+    include = ""
+    if seen.state.ledger.confirmed_policy() is None:
+        include = f"See that {seen.server} includes {seen.state.snippet}. "
+        if kind_of(seen.state.snippet, seen.snippet).name == "apache":
+            include += "See that it has loaded mod_headers ('certbot-pinkeep setup' enables it). "
+    since = times.text(current.recorded)
+    what = f"{seen.server} is not known to have loaded what was published at {since}."
+    return warning(seen.name, what, include + seen.loading)
 
 
 def _is_held_back(seen: Seen, now: datetime) -> bool:
@@ -164,8 +155,7 @@ def _is_held_back(seen: Seen, now: datetime) -> bool:
 def _held_back(seen: Seen, current: Entry) -> Finding:
     test = f"Run: {seen.configtest} -- mend what it finds, and run" if seen.configtest else "Run"
     then = "" if seen.reloads else f"; then {seen.loading[0].lower()}{seen.loading[1:]}"
-    return Finding(
-        Severity.WARNING,
+    return warning(
         seen.name,
         f"the pins of {times.text(current.recorded)} are not in place, and those of before stay: the "
         f"configuration test of {seen.server} failed, or the run was stopped.",
@@ -186,24 +176,23 @@ def _compromised(seen: Seen, now: datetime) -> Iterator[Finding]:
                 todo, "Roll over now.", command(f"certbot-pinkeep rollover {keyring.name} --now")
             )
         serving = [member.lineage for member in keyring.members if member.pin == key.pin]
-        yield Finding(
-            Severity.CRITICAL,
+        yield critical(
             ", ".join(serving),
             f"it serves the key with the pin {key.pin}, which is compromised.",
             todo,
         )
 
 
-def _to_be_brought(seen: Seen, now: datetime) -> Iterator[Finding]:
+def _offline(seen: Seen, now: datetime) -> Iterator[Finding]:
     keyring = seen.state.keyring
     for key_type in () if seen.state.unpin else keyring.served_types():
         decision = rollover.decide(keyring, seen.state.ledger, now, key_type)
         if decision.held and decision.safety.cause == "offline" and decision.key is not None:
-            yield _warning(
+            yield warning(
                 seen.name,
                 f"a rollover is due ({explain.reason(decision)}), but renewals keep the current key: "
                 f"{decision.safety.why}.",
-                f"certbot-pinkeep backup {seen.name} add --key FILE",
+                command(f"certbot-pinkeep backup {seen.name} add --key FILE"),
             )
 
 
@@ -238,7 +227,7 @@ def _snippet(seen: Seen, now: datetime) -> Iterator[Finding]:
         again = f"mv {quote(state.snippet)} {aside} -- then run: {again}"
     if not seen.reloads:
         again += f"; then reload {seen.server}, and run: certbot-pinkeep confirm {seen.name}"
-    yield replace(_warning(state.snippet, what, again), severity=Severity.CRITICAL)
+    yield critical(state.snippet, what, command(again))
 
 
 def _keys(seen: Seen) -> Iterator[Finding]:
@@ -261,7 +250,7 @@ def _keys(seen: Seen) -> Iterator[Finding]:
             restore += " Or run: certbot renew -- it takes the key from where it is live."
         else:
             what = f"{file.error} The next certificate needs that key."
-        yield Finding(Severity.CRITICAL, seen.name, what, restore)
+        yield critical(seen.name, what, restore)
 
 
 def _csrs(seen: Seen) -> Iterator[Finding]:
@@ -278,11 +267,8 @@ def _csrs(seen: Seen) -> Iterator[Finding]:
             not in seen.requests
         ]
         if lacking:
-            yield _warning(
-                seen.name,
-                f"{', '.join(lacking)} has no saved CSR for the {key.role} key with the pin {key.pin}.",
-                "certbot renew -- it saves another one",
-            )
+            what = f"{', '.join(lacking)} has no saved CSR for the {key.role} key with the pin {key.pin}."
+            yield warning(seen.name, what, command("certbot renew -- it saves another one"))
 
 
 def _place(place: FileInfo, owner: int) -> Iterator[Finding]:
@@ -310,12 +296,12 @@ def _deleted(seen: Seen, now: datetime) -> Iterator[Finding]:
     gone = [one.name for one in seen.lineages if one.deleted]
     held = not seen.state.ledger.binds_nobody(now)
     if gone and len(gone) == len(seen.lineages) and held and not seen.state.unpin:
-        yield _warning(
+        yield warning(
             seen.name,
             "certbot has no certificate of the keyring any more. Clients still hold its pins, and refuse "
             "every other key.",
-            f"{explain_hosts.anew(seen.state.keyring, gone[0])} -- for a new certificate with a pinned key; "
-            f"or, to leave pinning: certbot-pinkeep unpin {seen.name}",
+            f"Run: {explain_hosts.anew(seen.state.keyring, gone[0])} -- for a new certificate with a pinned "
+            f"key; or, to leave pinning: certbot-pinkeep unpin {seen.name}",
         )
 
 
@@ -324,10 +310,9 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
     if lineage.deleted:
         return  # told of the keyring, if it has no other
     if lineage.broken is not None:
-        yield Finding(Severity.CRITICAL, name, lineage.broken.why, lineage.broken.mend)
+        yield critical(name, lineage.broken.why, lineage.broken.mend)
     elif lineage.error:
-        yield Finding(
-            Severity.CRITICAL,
+        yield critical(
             name,
             lineage.error,
             f"Restore its files from a backup. If they are lost for good, move renewal/{name}.conf, "
@@ -335,10 +320,9 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
         )
     if lineage.key_error and not (lineage.broken and lineage.broken.skipped):
         renew = f"certbot renew --cert-name {quote(name)} --force-renewal"
-        yield replace(_warning(name, lineage.key_error, renew), severity=Severity.CRITICAL)
+        yield critical(name, lineage.key_error, command(renew))
     if lineage.revoked:
-        yield Finding(
-            Severity.CRITICAL,
+        yield critical(
             name,
             f"the CA has revoked its certificate ({lineage.revoked}). Clients that ask refuse it.",
             f"Run: certbot renew --cert-name {quote(name)} --force-renewal",
@@ -349,11 +333,8 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
     if not lineage.error:
         yield from _renewal(lineage)
     if lineage.refused is not None:
-        yield _warning(
-            name,
-            f"'certbot renew' fails, and does not bring its keys and pins up to date: {lineage.refused}",
-            explain.given_anew(name, lineage.refused),
-        )
+        what = f"'certbot renew' fails, and does not bring its keys and pins up to date: {lineage.refused}"
+        yield warning(name, what, command(explain.given_anew(name, lineage.refused)))
 
 
 def _time(
@@ -366,13 +347,13 @@ def _time(
     end = times.text(live.end)
     if live.end <= now:
         what = f"its certificate expired at {end}."
-        yield Finding(Severity.CRITICAL, live.lineage, what, renew)
+        yield critical(live.lineage, what, renew)
     elif is_overdue(live, now, before):
         what = f"its certificate expires at {end}. Certbot should have renewed it by now."
-        yield Finding(Severity.WARNING, live.lineage, what, renew)
+        yield warning(live.lineage, what, renew)
     elif live.begin > now and not seen.state.ledger.is_ahead_of(now):
         what = f"its certificate is not valid before {times.text(live.begin)}."
-        yield Finding(Severity.CRITICAL, live.lineage, what, "See that the clock is right.")
+        yield critical(live.lineage, what, "See that the clock is right.")
 
 
 def _live_key(seen: Seen, live: Certificate, now: datetime) -> Iterator[Finding]:
@@ -385,8 +366,7 @@ def _live_key(seen: Seen, live: Certificate, now: datetime) -> Iterator[Finding]
     served = {shown.fingerprint for shown in seen.shown}
     if live.fingerprint in served or seen.state.unpinned(now):
         return  # site_rules tells it
-    yield Finding(
-        Severity.CRITICAL,
+    yield critical(
         live.lineage,
         f"its live key, with the pin {live.pin}, is not among the pins of the keyring {seen.name}. Clients "
         f"refuse it as soon as {seen.server} serves it.",
@@ -398,10 +378,9 @@ def _other_key(seen: Seen, live: Certificate, recorded: str, now: datetime) -> I
     """Tell of a pinned key that somebody put in service without pinkeep."""
     what = "its live certificate has another key than the record has"
     if not rollover.locked_out(live.pin, seen.state.ledger, now, live.names):
-        yield _warning(live.lineage, f"{what}.", "certbot renew")
+        yield warning(live.lineage, f"{what}.", command("certbot renew"))
     elif live.fingerprint not in {shown.fingerprint for shown in seen.shown}:
-        yield Finding(
-            Severity.CRITICAL,
+        yield critical(
             live.lineage,
             f"{what}, with the pin {live.pin}. Clients that hold earlier pins refuse it as soon as "
             f"{seen.server} serves it.",
@@ -412,8 +391,7 @@ def _other_key(seen: Seen, live: Certificate, recorded: str, now: datetime) -> I
 def _renewal(lineage: Lineage) -> Iterator[Finding]:
     name = lineage.name
     if lineage.by_hand:
-        yield Finding(
-            Severity.WARNING,
+        yield warning(
             name,
             "its renewal file says 'autorenew = False', so certbot renew passes over it.",
             f"Run: sed -i 's/^autorenew = .*/autorenew = True/' {quote(lineage.by_hand)}",
@@ -426,8 +404,7 @@ def _renewal(lineage: Lineage) -> Iterator[Finding]:
             else "its renewal file has no 'reuse_key = True'"
         )
         first = "Take 'reuse-key = false' out of cli.ini. " if said else ""
-        yield Finding(
-            Severity.WARNING,
+        yield warning(
             name,
             f"{where}. Without pinkeep, certbot would make a new key.",
             f"{first}Run: certbot renew --cert-name {quote(name)}",
@@ -445,28 +422,21 @@ def _subdomains(seen: Seen) -> Iterator[Finding]:
         if hostnames.covered(keyring.hosts, other.names, subdomains=True)
         and other.pin not in policy.pins
     ]
+    move = (
+        f"certbot renew --cert-name {quote(below[0])} --force-renewal --installer pinkeep "
+        f"--pinkeep-keyring {seen.name}"
+        if below
+        else f"{seen.mending} -- it says what to do"
+    )
     if policy.include_subdomains and below:
-        yield replace(
-            _warning(
-                seen.name,
-                f"includeSubDomains covers certificates whose keys are not pinned: {', '.join(below)}. "
-                "Clients that hold the pins refuse these certificates.",
-                f"certbot renew --cert-name {quote(below[0])} --force-renewal --installer pinkeep "
-                f"--pinkeep-keyring {seen.name}",
-            ),
-            severity=Severity.CRITICAL if policy.binding else Severity.WARNING,
+        report = critical if policy.binding else warning
+        yield report(
+            seen.name,
+            f"includeSubDomains covers certificates whose keys are not pinned: {', '.join(below)}. "
+            "Clients that hold the pins refuse these certificates.",
+            command(move),
         )
     if seen.chosen.include_subdomains and not policy.include_subdomains:
         named = f", which would cover {', '.join(below)}" if below else ""
-        yield _warning(
-            seen.name,
-            f"--pinkeep-include-subdomains is set, but includeSubDomains is left out{named}.",
-            f"certbot renew --cert-name {quote(below[0])} --force-renewal --installer pinkeep "
-            f"--pinkeep-keyring {seen.name}"
-            if below
-            else f"{seen.mending} -- it says what to do",
-        )
-
-
-def _warning(where: str, what: str, command: str) -> Finding:
-    return Finding(Severity.WARNING, where, what, f"Run: {command}")
+        what = f"--pinkeep-include-subdomains is set, but includeSubDomains is left out{named}."
+        yield warning(seen.name, what, command(move))

@@ -18,7 +18,7 @@ from datetime import datetime
 from shlex import quote
 
 from certbot_pinkeep.carriers.servers import Kind, kind_of
-from certbot_pinkeep.check.findings import Finding, Severity
+from certbot_pinkeep.check.findings import Finding, critical
 from certbot_pinkeep.core import nginx_map
 from certbot_pinkeep.core.observations import Seen
 from certbot_pinkeep.core.policy import Policy
@@ -49,7 +49,7 @@ def check(seen: Seen, now: datetime) -> Iterator[Finding]:
     looked = {shown.host for shown in seen.shown if not shown.stopped and not never}
     for cause in causes(seen):
         if not looked.intersection(cause.hosts):
-            yield Finding(Severity.CRITICAL, seen.state.snippet, cause.what, cause.todo)
+            yield critical(seen.state.snippet, cause.what, cause.todo)
 
 
 def cause_of(seen: Seen, host: str) -> Cause | None:

@@ -26,7 +26,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from certbot_pinkeep.check import header_rules
-from certbot_pinkeep.check.findings import Finding, Severity
+from certbot_pinkeep.check.findings import Finding, Severity, critical, warning
 from certbot_pinkeep.core import rollover, text, times
 from certbot_pinkeep.core.certificate import read
 from certbot_pinkeep.core.errors import BadKey
@@ -65,8 +65,7 @@ def check(seen: Seen, now: datetime) -> Iterator[Finding]:
         yield from _host(seen, shown, now)
     for plain in seen.plain:
         for name in dict.fromkeys(name for name, _ in plain.headers):
-            yield Finding(
-                Severity.WARNING,
+            yield warning(
                 plain.host,
                 f"it sends {name} over plain HTTP, which RFC 7469 §2.2.2 forbids.",
                 "The snippet sends it over TLS only. Take out the other line of the server's configuration "
@@ -88,8 +87,7 @@ def _host(seen: Seen, shown: TlsObservation, now: datetime) -> Iterator[Finding]
     try:
         served = read(shown.host, shown.certificate)
     except BadKey as error:
-        yield Finding(
-            Severity.CRITICAL,
+        yield critical(
             shown.where,
             f"check cannot read its certificate, and visitors may refuse it: {error}.",
             _reload(seen, [live for live in seen.lives if live.is_for(shown.host)]),
@@ -120,8 +118,7 @@ def _type_missing(seen: Seen, shown: TlsObservation) -> Iterator[Finding]:
         return
     kind = (shown.key_type or "").upper()
     files = ", ".join(f"live/{live.lineage}/fullchain.pem" for live in mine)
-    yield Finding(
-        Severity.WARNING,
+    yield warning(
         shown.where,
         f"it serves no {kind} certificate, but this machine has one ({_names(mine)}): {shown.error}.",
         f"Add the certificate {files} and its key to the site. See that the site has ciphers for {kind}.",
@@ -131,8 +128,7 @@ def _type_missing(seen: Seen, shown: TlsObservation) -> Iterator[Finding]:
 def _another_site(seen: Seen, shown: TlsObservation, served: Certificate) -> Iterator[Finding]:
     if any(not other.guessed for other in seen.shown):
         return
-    yield Finding(
-        Severity.WARNING,
+    yield warning(
         shown.where,
         f"another site answers here, for {_of(served)}. check looks at this name for a wildcard, so it "
         f"could not look at the keyring {seen.name}.",
@@ -146,8 +142,7 @@ def _certificate(
     host = shown.host
     mine = _like(served, [live for live in seen.lives if live.is_for(host)])
     if not served.is_for(host) or shown.distrust == "name":
-        yield Finding(
-            Severity.CRITICAL,
+        yield critical(
             shown.where,
             f"its certificate is for {_of(served)}, so visitors refuse it and note no pins (RFC 7469 §2.5).",
             f"See that a site with TLS has the name {host} and the certificate of "
@@ -155,8 +150,7 @@ def _certificate(
         )
     elif shown.distrust == "time":
         if served.begin <= now < served.end:
-            yield Finding(
-                Severity.CRITICAL,
+            yield critical(
                 shown.where,
                 f"a certificate of its chain is out of time ({shown.untrusted}). Visitors refuse it, and "
                 "note no pins (RFC 7469 §2.5).",
@@ -165,8 +159,7 @@ def _certificate(
                 f"{_names(mine[:1]) or seen.name} --force-renewal",
             )
     elif shown.untrusted:
-        yield Finding(
-            Severity.WARNING,
+        yield warning(
             shown.where,
             f"this machine does not trust its certificate ({shown.untrusted}). Clients that do not trust it "
             "note no pins (RFC 7469 §2.5).",
@@ -182,8 +175,7 @@ def _stale(
     if shown.fingerprint in {live.fingerprint for live in seen.lives}:
         return  # local_rules tells whether it is in time
     if served.end <= now:
-        yield Finding(
-            Severity.CRITICAL,
+        yield critical(
             shown.where,
             f"its certificate expired at {times.text(served.end)}, and is not the live one.",
             _reload(seen, mine),
@@ -191,8 +183,7 @@ def _stale(
     elif shown.fingerprint in {other.fingerprint for other in seen.others}:
         return  # the live certificate of a lineage that is not enrolled
     elif mine and {served.pin, *(live.pin for live in mine)} <= set(_policy_pins(seen)):
-        yield Finding(
-            Severity.WARNING,
+        yield warning(
             shown.where,
             f"it does not serve the live certificate of {_names(mine)}, but another one with a pinned key.",
             _reload(seen, mine),
@@ -282,14 +273,14 @@ def _refused_by_some(
     what = f"its key, with the pin {pin}, is pinned, but not everywhere. {' '.join(told)}"
     better = _accepted(seen, shown, pin, now)
     if better is not None:
-        return Finding(Severity.CRITICAL, shown.where, what, put_back(better))
+        return critical(shown.where, what, put_back(better))
     ends = "".join(
         f" If nobody uses {one} any more, run: certbot-pinkeep release {seen.name} end "
         f"--channel {shlex.quote(one.channel)} --label {shlex.quote(one.label)}"
         for one in releases
     )
     todo = "Nothing takes earlier pins back before that." if policies else ""
-    return Finding(Severity.WARNING, shown.where, what, f"{todo}{ends}".strip())
+    return warning(shown.where, what, f"{todo}{ends}".strip())
 
 
 def _accepted(seen: Seen, shown: TlsObservation, pin: str, now: datetime) -> str | None:

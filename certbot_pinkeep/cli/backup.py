@@ -6,58 +6,49 @@ import argparse
 import getpass
 import shlex
 import sys
+from datetime import datetime
 
 from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.cli import context, output
 from certbot_pinkeep.cli.parser import Commands, add_command, add_name, add_verb
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import BadBackup, BadKey
-from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.core.pem import encrypted_block, is_encrypted, load_private_key
 from certbot_pinkeep.reports import status
-from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.workflow import offline_backups
 from certbot_pinkeep.workflow.offline_backups import Imported
 from certbot_pinkeep.workflow.publish import Publisher
 from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "keep backup keys of your own: offline, known by a CSR or public key, or encrypted"
-_ADD_EXAMPLE = """\
-  certbot-pinkeep backup example.com add --csr offline.csr
-  certbot-pinkeep backup example.com add --key offline.key
-  certbot-pinkeep backup example.com add --key encrypted.pem --keep-encrypted --passphrase-file FILE
-"""
-_LIST_EXAMPLE = """\
-  certbot-pinkeep backup example.com list
-"""
-_DROP_EXAMPLE = """\
-  certbot-pinkeep backup example.com drop SRUtjoqQp9GXejx/iwi4EroSMCO+PZU/jqt0B3Ktg2Q=
-"""
 _EXAMPLE = """\
   certbot-pinkeep backup example.com add --csr offline.csr
   certbot-pinkeep backup example.com list
   certbot-pinkeep backup example.com add --key offline.key
   certbot-pinkeep backup example.com drop PIN
 """
+_LIST = "show the backups, where their private keys are, and which are safe"
+_LIST_EXAMPLE = "  certbot-pinkeep backup example.com list\n"
+_ADD = "pin a backup, or bring the private key of a backup"
+_ADD_EXAMPLE = """\
+  certbot-pinkeep backup example.com add --csr offline.csr
+  certbot-pinkeep backup example.com add --key offline.key
+  certbot-pinkeep backup example.com add --key encrypted.pem --keep-encrypted --passphrase-file FILE
+"""
+_DROP = "take a backup out of the pins; its file stays"
+_DROP_EXAMPLE = """\
+  certbot-pinkeep backup example.com drop SRUtjoqQp9GXejx/iwi4EroSMCO+PZU/jqt0B3Ktg2Q=
+"""
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
     command = add_command(commands, "backup", _HELP, _EXAMPLE)
     add_name(command)
     verbs = command.add_subparsers(required=True, metavar="add|list|drop")
-
-    verb = add_verb(
-        verbs,
-        "list",
-        "show the backups, where their private keys are, and which are safe",
-        _LIST_EXAMPLE,
-    )
-    verb.set_defaults(run=_list)
-
-    verb = add_verb(
-        verbs, "add", "pin a backup, or bring the private key of a backup", _ADD_EXAMPLE
-    )
+    add_verb(verbs, "list", _LIST, _LIST_EXAMPLE, run=_list)
+    verb = add_verb(verbs, "drop", _DROP, _DROP_EXAMPLE, run=_drop, writes=True)
+    verb.add_argument("pin", metavar="PIN", help="as 'list' shows it")
+    verb = add_verb(verbs, "add", _ADD, _ADD_EXAMPLE, run=_add, writes=True)
     what = verb.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--csr", metavar="FILE", help="a CSR or public key: you bring its private key later"
@@ -78,11 +69,6 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="add one more backup, though others wait for their private keys",
     )
-    verb.set_defaults(run=_add, writes=True)
-
-    verb = add_verb(verbs, "drop", "take a backup out of the pins; its file stays", _DROP_EXAMPLE)
-    verb.add_argument("pin", metavar="PIN", help="as 'list' shows it")
-    verb.set_defaults(run=_drop, writes=True)
 
 
 def _list(parsed: argparse.Namespace) -> int:
@@ -121,22 +107,23 @@ def _add_to(
 ) -> None:
     now = clock.now()
     if imported is None:
-        key = offline_backups.add_public(
-            workspace, name, _read("--csr", parsed.csr), parsed.csr, now
-        )
-        told = (
-            _where(workspace, key)
-            or "Keep its private key: it is asked for when its turn has come."
-        )
+        pem = context.read_file("--csr", parsed.csr)
+        key = offline_backups.add_public(workspace, name, pem, parsed.csr, now)
     else:
         key = offline_backups.add_private(workspace, name, imported, now, new=parsed.new)
-        told = _where(workspace, key)
+    path = key.path or key.encrypted
+    told = "Keep its private key: pinkeep asks for it when its turn has come."
+    if path:
+        told = f"Its private key is in {workspace.folders.absolute(path)}."
     output.tell(f"{key.pin} is a backup of the keyring {name}. {told}")
+    _publish(workspace, name, now)
+
+
+def _publish(workspace: Workspace, name: str, now: datetime) -> None:
+    """Publish the backups, and tell what is due now."""
     output.print_step(Publisher(workspace).publish(name, now))
-    print(
-        "".join(f"{sentence}\n" for sentence in offline_backups.due(workspace, name, clock.now())),
-        end="",
-    )
+    for sentence in offline_backups.due(workspace, name, clock.now()):
+        print(sentence)
 
 
 def _not_pinned(name: str, parsed: argparse.Namespace) -> BadBackup:
@@ -156,17 +143,12 @@ def _not_pinned(name: str, parsed: argparse.Namespace) -> BadBackup:
     )
 
 
-def _where(workspace: Workspace, key: Key) -> str:
-    path = key.path or key.encrypted
-    return f"Its private key is in {workspace.folders.absolute(path)}." if path else ""
-
-
 def _imported(parsed: argparse.Namespace) -> Imported:
     """Open the private key of the file.
 
     :raises BadBackup: when it cannot be
     """
-    pem = _read("--key", parsed.key)
+    pem = context.read_file("--key", parsed.key)
     sealed = encrypted_block(pem)
     if parsed.keep_encrypted and sealed is None:
         raise BadBackup(
@@ -184,7 +166,9 @@ def _imported(parsed: argparse.Namespace) -> Imported:
 
 def _passphrase(parsed: argparse.Namespace) -> bytes:
     if parsed.passphrase_file:
-        lines = _read("--passphrase-file", parsed.passphrase_file).splitlines()
+        # If the passphrase was given in place of its file, it is not repeated (G7).
+        content = context.read_file("--passphrase-file", parsed.passphrase_file, named=False)
+        lines = content.splitlines()
         return lines[0] if lines else b""
     if sys.stdin is None or not sys.stdin.isatty():
         raise BadBackup(
@@ -202,33 +186,14 @@ def _passphrase(parsed: argparse.Namespace) -> bytes:
         ) from None
 
 
-def _read(option: str, path: str) -> bytes:
-    # Where the passphrase was given in place of its file, it is not repeated (G7).
-    named = option if option == "--passphrase-file" else f"{option} {path!r}"
-    try:
-        return atomic.read(path, atomic.SMALL)
-    except OSError as error:
-        raise BadBackup(f"{named}: the file cannot be read: {error.strerror}.") from None
-    except ValueError:
-        raise BadBackup(f"{named}: a file cannot have this name.") from None
-
-
 def _drop(parsed: argparse.Namespace) -> int:
     config = context.certbots_config(parsed)
     workspace, name = context.workspace_of(config), context.name_of(parsed)
     with context.holding_certbot(config):
-        _drop_from(workspace, name, parsed.pin)
+        now = clock.now()
+        key = offline_backups.drop(workspace, name, parsed.pin, now)
+        carried = offline_backups.carriers(context.load_one(workspace, name), key.pin)
+        told = [f"{key.pin} is no backup of the keyring {name} any more.", *carried]
+        output.tell(" ".join(told))
+        _publish(workspace, name, now)
     return 0
-
-
-def _drop_from(workspace: Workspace, name: str, pin: str) -> None:
-    now = clock.now()
-    key = offline_backups.drop(workspace, name, pin, now)
-    carried = offline_backups.carriers(context.load_one(workspace, name), key.pin)
-    told = [f"{key.pin} is no backup of the keyring {name} any more.", *carried]
-    output.tell(" ".join(told))
-    output.print_step(Publisher(workspace).publish(name, now))
-    print(
-        "".join(f"{sentence}\n" for sentence in offline_backups.due(workspace, name, clock.now())),
-        end="",
-    )

@@ -34,6 +34,7 @@ from certbot_pinkeep.workflow import zone
 if TYPE_CHECKING:
     from certbot_pinkeep.check.findings import Finding
     from certbot_pinkeep.check.local_files import CliIni, LocalFiles
+    from certbot_pinkeep.core.keyring import Keyring
     from certbot_pinkeep.core.observations import HttpObservation, TlsObservation
     from certbot_pinkeep.core.state import State
     from certbot_pinkeep.workflow.workspace import Workspace
@@ -57,8 +58,7 @@ class _Outcome:
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
-    command = add_command(commands, "check", _HELP, _EXAMPLE, codes=_CODES)
+    command = add_command(commands, "check", _HELP, _EXAMPLE, run=_run, codes=_CODES)
     answer(command)
     add_name(command, every=True)
     command.add_argument(
@@ -84,7 +84,6 @@ def add(commands: Commands) -> None:
         default=10.0,
         help="the time limit for each look at a host (default: 10)",
     )
-    command.set_defaults(run=_run)
 
 
 def answer(parser: Parser) -> None:
@@ -164,19 +163,10 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     store = workspace.store
     names = [context.name_of(parsed)] if parsed.name else store.names()
     if not names:
-        raise PinkeepError(
-            "There is no keyring yet: nothing is pinned.",
-            "'certbot certificates' lists the names.",
-            run="certbot-pinkeep pin NAME",
-        )
+        raise _nothing()
     states, damaged = context.load(workspace, names)
     files = LocalFiles(config.config_dir, store, _cli_ini(config))
-    wanted = {
-        state.keyring.name: targets(
-            membership.without_members(state.keyring, files.deleted(state.keyring))
-        )
-        for state in states
-    }
+    wanted = {state.keyring.name: targets(_there(files, state.keyring)) for state in states}
     way = probe.Way(parsed.connect, parsed.connect_http, parsed.timeout, parsed.ca_file)
     every = list(dict.fromkeys(target for some in wanted.values() for target in some))
     shown, plain = probe.look(every, way)
@@ -185,14 +175,10 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     found = [_damaged(error) for error in damaged]
     for state in states:
         mine = {target.name for target in wanted[state.keyring.name]}
-        found += _judged(
-            files,
-            state,
-            now,
-            shown=[one for one in shown if one.host in mine],
-            plain=[one for one in plain if one.host in mine],
-            step=workspace.step(state.keyring),
-        )
+        own_shown = [one for one in shown if one.host in mine]
+        own_plain = [one for one in plain if one.host in mine]
+        step = workspace.step(state.keyring)
+        found += _judged(files, state, now, shown=own_shown, plain=own_plain, step=step)
         found += _zone(workspace, state, now)
     found += files.refused_everywhere()
     if not parsed.name:
@@ -201,6 +187,19 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     hosts = len({one.host for one in shown})
     sound = f"{_count(len(states), 'keyring')}, {_count(hosts, 'host')}: keys, headers and files are sound"
     return _Outcome(lines(found, sound), exit_code(found))
+
+
+def _nothing() -> PinkeepError:
+    return PinkeepError(
+        "There is no keyring yet: nothing is pinned.",
+        "'certbot certificates' lists the names.",
+        run="certbot-pinkeep pin NAME",
+    )
+
+
+def _there(files: LocalFiles, keyring: Keyring) -> Keyring:
+    """Return a keyring without the lineages that were deleted."""
+    return membership.without_members(keyring, files.deleted(keyring))
 
 
 def _judged(

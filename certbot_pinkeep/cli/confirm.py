@@ -16,15 +16,13 @@ _EXAMPLE = """\
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
-    command = add_command(commands, "confirm", _HELP, _EXAMPLE)
+    command = add_command(commands, "confirm", _HELP, _EXAMPLE, run=_confirm, writes=True)
     add_name(command)
     command.add_argument(
         "--clock",
         action="store_true",
         help="instead, record that the clock is right now, though later times are on record",
     )
-    command.set_defaults(run=_confirm, writes=True)
 
 
 def _confirm(parsed: argparse.Namespace) -> int:

@@ -14,10 +14,11 @@ from certbot_pinkeep.adapters import certbot_config, clock, lineage
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.cli import output
 from certbot_pinkeep.core import options
-from certbot_pinkeep.core.errors import BadOption, DamagedState, PinkeepError
+from certbot_pinkeep.core.errors import BadBackup, BadOption, DamagedState, PinkeepError
 from certbot_pinkeep.core.state import State
+from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.workflow import enrol as enrolling
-from certbot_pinkeep.workflow import move
+from certbot_pinkeep.workflow import move, requests
 from certbot_pinkeep.workflow.publish import Enrolled
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -108,6 +109,21 @@ def _checked(name: str) -> str:
         raise BadOption("NAME", error.value, error.why) from None
 
 
+def read_file(option: str, path: str, *, named: bool = True) -> bytes:
+    """Read a small file that the admin named.
+
+    :param named: whether an error may repeat the name
+    :raises BadBackup: if it cannot be read
+    """
+    what = f"{option} {path!r}" if named else option
+    try:
+        return atomic.read(path, atomic.SMALL)
+    except OSError as error:
+        raise BadBackup(f"{what}: the file cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise BadBackup(f"{what}: a file cannot have this name.") from None
+
+
 def load(workspace: Workspace, names: list[str]) -> tuple[list[State], list[DamagedState]]:
     """Load the keyrings of these names, and the errors of those that cannot be trusted.
 
@@ -121,8 +137,7 @@ def load(workspace: Workspace, names: list[str]) -> tuple[list[State], list[Dama
             damaged.append(error)
             continue
         if state is None:
-            known = ", ".join(workspace.store.names()) or "none"
-            raise PinkeepError(f"There is no keyring {name!r}.", f"Keyrings here: {known}.")
+            raise requests.no_keyring(workspace.store, name)
         states.append(workspace.with_faults(state))
     return states, damaged
 

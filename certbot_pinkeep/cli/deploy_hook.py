@@ -24,6 +24,7 @@ from certbot_pinkeep.storage import settings
 from certbot_pinkeep.workflow import move, run
 from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.publish import Publisher
+from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "bring the header up to date with RENEWED_LINEAGE, in certbot's deploy hooks"
 _EXAMPLE = """\
@@ -33,9 +34,7 @@ _EXAMPLE = """\
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
-    command = add_command(commands, "deploy-hook", _HELP, _EXAMPLE)
-    command.set_defaults(run=_deploy_hook, writes=True)
+    add_command(commands, "deploy-hook", _HELP, _EXAMPLE, run=_deploy_hook, writes=True)
 
 
 def _deploy_hook(parsed: argparse.Namespace) -> int:
@@ -45,10 +44,8 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
             "RENEWED_LINEAGE is not set.",
             "This command is for certbot's deploy hooks: certbot sets it.",
         )
-    live_dir = os.path.normpath(live_dir)
-    config_dir = os.path.dirname(os.path.dirname(live_dir))
-    config = context.certbots_config(parsed, config_dir)
-    name = os.path.basename(live_dir)
+    folder, name = os.path.split(os.path.normpath(live_dir))
+    config = context.certbots_config(parsed, os.path.dirname(folder))
     renewal = renewal_conf.load(config.config_dir, name)
     if renewal is None:
         raise PinkeepError(
@@ -60,17 +57,11 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
     if pinned and guarded:
         return 0
     if not pinned and not _is_ours(renewal):
-        names: tuple[str, ...] = ()
-        with suppress(BadKey):  # of a kind that is never pinned
-            names, pin = lineage.glance(renewal.cert_path)
-            keyring = move.keyring_at(workspace, names, clock.now())
-            if keyring is not None and not guarded:
-                output.print_step(Publisher(workspace).publish(keyring, clock.now()))
-            move.check_accepted(workspace, name, names, pin, clock.now())
+        _see_to_others(workspace, renewal, guarded=guarded)
         return 0
     given = options.given(config)
     keyring, values = name, given
-    with suppress(PinkeepError, OSError):  # taking it in tells
+    with suppress(PinkeepError, OSError):  # enrolling tells
         values = settings.values(workspace.store, name, given, renewal.options)
         keyring = options.keyring_name(values["keyring"], name)
     # Whatever goes wrong from here on, the certificate is loaded in the end (G12).
@@ -85,6 +76,20 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
     for report in one.finish():
         output.print_step(report)
     return 0
+
+
+def _see_to_others(workspace: Workspace, renewal: Renewal, *, guarded: bool) -> None:
+    """Pin the key of a lineage that is not enrolled, at the hosts of a keyring that it has.
+
+    :param guarded: whether certbot's guard publishes
+    :raises OtherKeyring: if clients refuse the lineage
+    """
+    with suppress(BadKey):  # of a kind that is never pinned
+        names, pin = lineage.glance(renewal.cert_path)
+        keyring = move.keyring_at(workspace, names, clock.now())
+        if keyring is not None and not guarded:
+            output.print_step(Publisher(workspace).publish(keyring, clock.now()))
+        move.check_accepted(workspace, renewal.name, names, pin, clock.now())
 
 
 def _is_ours(renewal: Renewal) -> bool:

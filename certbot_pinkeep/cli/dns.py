@@ -33,8 +33,7 @@ _EXAMPLE = """\
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
-    command = add_command(commands, "dns", _HELP, _EXAMPLE, more=_MORE)
+    command = add_command(commands, "dns", _HELP, _EXAMPLE, run=_run, writes=True, more=_MORE)
     add_name(command)
     command.add_argument(
         "--dry-run", action="store_true", help="only look; write neither records nor what was seen"
@@ -44,7 +43,6 @@ def add(commands: Commands) -> None:
         metavar="HOST:PORT",
         help="instead, record that the records of a port are gone, whose name servers are gone for good",
     )
-    command.set_defaults(run=_run, writes=True)
 
 
 def _run(parsed: argparse.Namespace) -> int:

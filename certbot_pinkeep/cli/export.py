@@ -41,8 +41,7 @@ _EXPIRES = 365
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
-    command = add_command(commands, "export", _HELP, _EXAMPLE)
+    command = add_command(commands, "export", _HELP, _EXAMPLE, run=_export, writes=True)
     add_name(command)
     command.add_argument("--format", metavar="FORMAT", required=True, help=_FORMATS)
     command.add_argument(
@@ -66,7 +65,6 @@ def add(commands: Commands) -> None:
         help="for android and trustkit: the day from which the app stops pinning, or 'never'; left "
         "out: a year from now",
     )
-    command.set_defaults(run=_export, writes=True)
 
 
 def _export(parsed: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import argparse
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
 from certbot_pinkeep.core import text
@@ -29,6 +30,7 @@ _FOLDERS = {
 
 #: The place that takes the commands, or the verbs of a command.
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+Run: TypeAlias = Callable[[argparse.Namespace], int]
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,18 +65,30 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(
-    commands: Commands, name: str, told: str, examples: str, *, more: str = "", codes: str = _CODES
+    commands: Commands,
+    name: str,
+    told: str,
+    examples: str,
+    *,
+    run: Run | None = None,
+    writes: bool = False,
+    more: str = "",
+    codes: str = _CODES,
 ) -> Parser:
     """Add the parser of a command.
 
     :param told: what the command does, in a line
     :param examples: calls of it, a line each
+    :param run: does it, and returns the exit code; ``None``: its verbs do
+    :param writes: whether it changes files (see ``output``)
     :param more: a paragraph about it
     :param codes: its exit codes
     """
-    return commands.add_parser(
+    command = commands.add_parser(
         name, help=told, description=described(told, more), epilog=ended(examples, codes)
     )
+    command.set_defaults(run=run, writes=writes)
+    return command
 
 
 def described(told: str, more: str = "") -> str:
@@ -115,8 +129,10 @@ def add_certbots(parser: argparse.ArgumentParser, default: str | None) -> None:
     )
 
 
-def add_verb(verbs: Commands, name: str, told: str, examples: str) -> Parser:
+def add_verb(
+    verbs: Commands, name: str, told: str, examples: str, *, run: Run, writes: bool = False
+) -> Parser:
     """Add the parser of a verb of a command, with certbot's own arguments."""
-    verb = add_command(verbs, name, told, examples)
+    verb = add_command(verbs, name, told, examples, run=run, writes=writes)
     add_certbots(verb, argparse.SUPPRESS)
     return verb

@@ -29,7 +29,7 @@ from certbot_pinkeep.cli.parser import Commands, add_command
 from certbot_pinkeep.core import options, pins, rollover, text
 from certbot_pinkeep.core.errors import BadBackup, BadKey, BadOption, PinkeepError
 from certbot_pinkeep.core.kinds import KeyType
-from certbot_pinkeep.core.options import OPTIONS, REPEATED, as_text
+from certbot_pinkeep.core.options import OPTIONS, REPEATED, SWITCHES, as_text
 from certbot_pinkeep.core.pem import (
     PrivateKey,
     is_common,
@@ -38,7 +38,6 @@ from certbot_pinkeep.core.pem import (
     load_private_key,
     write_private_key,
 )
-from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.workflow import move, stage
 from certbot_pinkeep.workflow.publish import Publisher
 from certbot_pinkeep.workflow.workspace import Workspace
@@ -53,7 +52,6 @@ _EXAMPLE = """\
   certbot-pinkeep pin example.com www.example.com --keyring example.com --max-age 86400
   certbot-pinkeep pin example.com --key old.key
 """
-_SWITCHES = ("include-subdomains", "report-only")
 _TOLD = {
     "keyring": ("NAME", "the keyring to draw on (default: that of its names, else a new one)"),
     "backup-keys": ("N", "how many backups to keep staged for each key type (default: 2)"),
@@ -76,8 +74,7 @@ _TOLD = {
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
-    command = add_command(commands, "pin", _HELP, _EXAMPLE, more=_MORE)
+    command = add_command(commands, "pin", _HELP, _EXAMPLE, run=_run, writes=True, more=_MORE)
     command.add_argument(
         "lineages", nargs="+", metavar="LINEAGE", help="as 'certbot certificates' names it"
     )
@@ -93,8 +90,8 @@ def add(commands: Commands) -> None:
         help="look at every host here, not at the host itself and port 443",
     )
     for name in OPTIONS:
-        metavar, told = _TOLD.get(name, ("VALUE", f"as --pinkeep-{name}"))
-        if name in _SWITCHES:
+        metavar, told = _TOLD[name]
+        if name in SWITCHES:
             dest = name.replace("-", "_")
             command.add_argument(
                 f"--{name}", action="store_true", default=None, dest=dest, help=told
@@ -106,7 +103,6 @@ def add(commands: Commands) -> None:
         else:
             action = "append" if name in REPEATED else "store"
             command.add_argument(f"--{name}", metavar=metavar, help=told, action=action)
-    command.set_defaults(run=_run, writes=True)
 
 
 def _run(parsed: argparse.Namespace) -> int:
@@ -281,7 +277,7 @@ def _key(path: str) -> PrivateKey:
 
     :raises BadBackup: if there is none that can be used
     """
-    pem = _read(path)
+    pem = context.read_file("--key", path)
     if is_encrypted(pem):
         raise BadBackup(
             f"--key {path!r}: the key is encrypted, and the web server needs an unencrypted key.",
@@ -297,13 +293,3 @@ def _key(path: str) -> PrivateKey:
             f"--key {path!r}: this is an {kind_of(key.public_key())} key, which public CAs do not take."
         )
     return key
-
-
-def _read(path: str) -> bytes:
-    try:
-        return atomic.read(path, atomic.SMALL)
-    except OSError as error:
-        why = f"the file cannot be read: {error.strerror}"
-    except ValueError:
-        why = "a file cannot have this name"
-    raise BadBackup(f"--key {path!r}: {why}.") from None

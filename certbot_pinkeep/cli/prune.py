@@ -20,13 +20,11 @@ _EXAMPLE = """\
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
-    command = add_command(commands, "prune", _HELP, _EXAMPLE)
+    command = add_command(commands, "prune", _HELP, _EXAMPLE, run=_prune, writes=True)
     add_name(command)
     command.add_argument(
         "--dry-run", action="store_true", help="say what would be deleted, and delete nothing"
     )
-    command.set_defaults(run=_prune, writes=True)
 
 
 def _prune(parsed: argparse.Namespace) -> int:

@@ -16,20 +16,6 @@ from certbot_pinkeep.workflow import releases
 from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "record apps and zones that carry pins, so that no rollover locks them out"
-_ADD_EXAMPLE = """\
-  certbot-pinkeep release example.com add --channel ios --label 3.2 --until 2027-11-24
-  certbot-pinkeep release example.com add --channel dns --label tlsa --until 2027-11-24 --ttl 3600
-  certbot-pinkeep release example.com add --channel ios --label 3.1 --until 2027-06-30 --pin PIN --pin PIN
-"""
-_EXTEND_EXAMPLE = """\
-  certbot-pinkeep release example.com extend --channel ios --label 3.2 --until 2028-06-30
-"""
-_LIST_EXAMPLE = """\
-  certbot-pinkeep release example.com list
-"""
-_END_EXAMPLE = """\
-  certbot-pinkeep release example.com end --channel ios --label 3.2
-"""
 _EXAMPLE = """\
   certbot-pinkeep export example.com --format ios -o Pins.plist
   certbot-pinkeep release example.com add --channel ios --label 3.2 --until 2027-11-24
@@ -37,18 +23,35 @@ _EXAMPLE = """\
   certbot-pinkeep release example.com extend --channel ios --label 3.2 --until 2028-06-30
   certbot-pinkeep release example.com end --channel ios --label 3.2
 """
+_ADD = "record an app version or a zone that carries pins"
+_ADD_EXAMPLE = """\
+  certbot-pinkeep release example.com add --channel ios --label 3.2 --until 2027-11-24
+  certbot-pinkeep release example.com add --channel dns --label tlsa --until 2027-11-24 --ttl 3600
+  certbot-pinkeep release example.com add --channel ios --label 3.1 --until 2027-06-30 --pin PIN --pin PIN
+"""
+_EXTEND = "record that a release is used for longer, with the pins that it has"
+_EXTEND_EXAMPLE = """\
+  certbot-pinkeep release example.com extend --channel ios --label 3.2 --until 2028-06-30
+"""
+_LIST = "show the releases on record, and until when each binds"
+_LIST_EXAMPLE = "  certbot-pinkeep release example.com list\n"
+_END = "record that nobody uses a release any more"
+_END_EXAMPLE = "  certbot-pinkeep release example.com end --channel ios --label 3.2\n"
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
     command = add_command(commands, "release", _HELP, _EXAMPLE)
     add_name(command)
     verbs = command.add_subparsers(required=True, metavar="add|extend|list|end")
-
-    verb = add_verb(verbs, "add", "record an app version or a zone that carries pins", _ADD_EXAMPLE)
-    _add_names(verb)
-    _add_until(verb)
-    verb.add_argument(
+    add_verb(verbs, "list", _LIST, _LIST_EXAMPLE, run=_list)
+    new = add_verb(verbs, "add", _ADD, _ADD_EXAMPLE, run=_add, writes=True)
+    longer = add_verb(verbs, "extend", _EXTEND, _EXTEND_EXAMPLE, run=_extend, writes=True)
+    over = add_verb(verbs, "end", _END, _END_EXAMPLE, run=_end, writes=True)
+    for verb in (new, longer, over):
+        _add_names(verb)
+    for verb in (new, longer):
+        _add_until(verb)
+    new.add_argument(
         "--pin",
         metavar="PIN",
         action="append",
@@ -56,26 +59,6 @@ def add(commands: Commands) -> None:
         help="a pin that the release carries, if it is out already; repeat it for each pin; left "
         "out: the pins of today",
     )
-    verb.set_defaults(run=_add, writes=True)
-
-    verb = add_verb(
-        verbs,
-        "extend",
-        "record that a release is used for longer, with the pins that it has",
-        _EXTEND_EXAMPLE,
-    )
-    _add_names(verb)
-    _add_until(verb)
-    verb.set_defaults(run=_extend, writes=True)
-
-    verb = add_verb(
-        verbs, "list", "show the releases on record, and until when each binds", _LIST_EXAMPLE
-    )
-    verb.set_defaults(run=_list)
-
-    verb = add_verb(verbs, "end", "record that nobody uses a release any more", _END_EXAMPLE)
-    _add_names(verb)
-    verb.set_defaults(run=_end, writes=True)
 
 
 def _add_names(verb: argparse.ArgumentParser) -> None:

@@ -32,7 +32,6 @@ _EXAMPLE = """\
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
     command = add_command(commands, "rollover", _HELP, _EXAMPLE, more=_MORE)
     add_name(command)
     how = command.add_mutually_exclusive_group()
@@ -85,13 +84,23 @@ def _rollover(command: Parser, parsed: argparse.Namespace) -> int:
     print("\n".join(asked.told), flush=True)
     if not (parsed.now and asked.ready):
         return 0
+    _renew_all(workspace, name, lineages, context.folders(parsed))
+    return 0
+
+
+def _renew_all(workspace: Workspace, name: str, lineages: list[str], folders: list[str]) -> None:
+    """Have certbot renew the certificates of a keyring now.
+
+    :param folders: the words that tell certbot its folders
+    :raises PinkeepError: if one of them is not renewed for the new key
+    """
     if not lineages:
         print(
             f"Certbot has no certificate of the keyring {name} to renew. The next certificate that you ask "
             "for with --installer pinkeep is issued for the new key."
         )
     before = workspace.live_pins(context.load_one(workspace, name).keyring)
-    failed = [one for one in lineages if _renew(one, context.folders(parsed)) != 0]
+    failed = [one for one in lineages if _renew(one, folders) != 0]
     after = workspace.live_pins(context.load_one(workspace, name).keyring)
     renewed = [one for one in lineages if after.get(one) != before.get(one)]
     if failed:
@@ -102,7 +111,6 @@ def _rollover(command: Parser, parsed: argparse.Namespace) -> int:
             f"{', '.join(kept)} was renewed, but kept its key.",
             "Certbot's output above says why. The rollover stays on record.",
         )
-    return 0
 
 
 def _what_failed(name: str, failed: list[str], renewed: list[str]) -> PinkeepError:

@@ -40,15 +40,13 @@ _AGAIN = text.command("certbot-pinkeep setup")
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
-    command = add_command(commands, "setup", _HELP, _EXAMPLE, more=_MORE)
+    command = add_command(commands, "setup", _HELP, _EXAMPLE, run=_run, writes=True, more=_MORE)
     command.add_argument(
         "--undo", action="store_true", help="take back exactly what setup has made"
     )
     command.add_argument(
         "--dry-run", action="store_true", help="tell what setup would do, and change nothing"
     )
-    command.set_defaults(run=_run, writes=True)
 
 
 def _run(parsed: argparse.Namespace) -> int:

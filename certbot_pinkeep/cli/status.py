@@ -23,13 +23,11 @@ _EXAMPLE = """\
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
-    command = add_command(commands, "status", _HELP, _EXAMPLE)
+    command = add_command(commands, "status", _HELP, _EXAMPLE, run=_status)
     add_name(command, every=True)
     command.add_argument(
         "--json", action="store_true", help="print JSON, for scripts and monitoring"
     )
-    command.set_defaults(run=_status)
 
 
 def _status(parsed: argparse.Namespace) -> int:

@@ -21,13 +21,11 @@ _EXAMPLE = """\
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
-    command = add_command(commands, "timeline", _HELP, _EXAMPLE)
+    command = add_command(commands, "timeline", _HELP, _EXAMPLE, run=_timeline, writes=True)
     add_name(command)
     command.add_argument(
         "-o", "--output", metavar="FILE.svg", help="draw a picture; left out: text in the terminal"
     )
-    command.set_defaults(run=_timeline, writes=True)
 
 
 def _timeline(parsed: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.cli import context, output
@@ -23,34 +22,28 @@ _EXAMPLE = """\
 
 
 def add(commands: Commands) -> None:
-    """Add its parser."""
-    command = add_command(commands, "unpin", _HELP, _EXAMPLE)
+    command = add_command(commands, "unpin", _HELP, _EXAMPLE, run=_unpin, writes=True)
     add_name(command)
     command.add_argument("--undo", action="store_true", help="stay pinned after all")
-    command.set_defaults(run=_unpin, writes=True)
 
 
 def _unpin(parsed: argparse.Namespace) -> int:
     config = context.certbots_config(parsed)
-    with context.holding_certbot(config):
-        return _unpinned(config, parsed)
-
-
-def _unpinned(config: Any, parsed: argparse.Namespace) -> int:
     workspace, name = context.workspace_of(config), context.name_of(parsed)
-    for one in requests.unpin(workspace, name, clock.now(), undo=parsed.undo):
-        renewal = renewal_conf.load(config.config_dir, one)
-        if renewal is not None:
-            context.enrol(config, workspace, renewal)
-    step = workspace.step(context.load_one(workspace, name).keyring)
-    try:
-        output.print_step(Publisher(workspace).publish(name, clock.now()))
-    except PinkeepError as error:
-        raise PinkeepError(
-            f"That is on record, but not published yet: {error.what}",
-            error.why,
-            run=error.run or step,
-        ) from error
-    state = context.load_one(workspace, name)
+    with context.holding_certbot(config):
+        for one in requests.unpin(workspace, name, clock.now(), undo=parsed.undo):
+            renewal = renewal_conf.load(config.config_dir, one)
+            if renewal is not None:
+                context.enrol(config, workspace, renewal)
+        step = workspace.step(context.load_one(workspace, name).keyring)
+        try:
+            output.print_step(Publisher(workspace).publish(name, clock.now()))
+        except PinkeepError as error:
+            raise PinkeepError(
+                f"That is on record, but not published yet: {error.what}",
+                error.why,
+                run=error.run or step,
+            ) from error
+        state = context.load_one(workspace, name)
     print(explain.unpinning(state, clock.now(), step))
     return 0

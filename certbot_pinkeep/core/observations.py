@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -207,7 +207,7 @@ class Seen:
     :ivar requests: what the saved CSRs ask for
     :ivar others: the certificates of this machine that are not the keyring's
     :ivar step: the command that brings the keyring up to date
-    :ivar came: the lineages that have come from another keyring, and are not confirmed here yet
+    :ivar incoming: the lineages that have come from another keyring, and are not confirmed here yet
     :ivar server: the server that sends the header, as sentences name it
     :ivar server_config: what the server reads; ``None``: unknown, or nobody asked
     :ivar snippet_path: the snippet's real path
@@ -226,7 +226,7 @@ class Seen:
     lineages: tuple[Lineage, ...] = ()
     requests: frozenset[CsrRequest] = frozenset()
     others: tuple[Certificate, ...] = ()
-    came: tuple[str, ...] = field(default=())
+    incoming: tuple[str, ...] = ()
     configtest: str = ""
     step: str = CERTBOT_RENEW
     server: str = "Apache"

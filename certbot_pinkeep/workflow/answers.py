@@ -28,7 +28,7 @@ from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.workflow import issue, requests
 from certbot_pinkeep.workflow.given import Given
 from certbot_pinkeep.workflow.issue_request import IssueRequest
-from certbot_pinkeep.workflow.run import Run
+from certbot_pinkeep.workflow.run import Run, handover_new
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Answers:
             must_staple=bool(config.must_staple),
             dry_run=dry_run,
         )
-        handed = self.run.handover_new(request)
+        handed = handover_new(self.workspace, self.run.publisher, request)
         if handed is not None and handed.waited:
             display_util.notify(
                 f"{handed.csr.path} asks for exactly these names, and its key is in {handed.key_path}: the "

@@ -167,26 +167,25 @@ class Publisher:
         for name in names:
             self._enrolled.setdefault(name, {})
 
-    def publish(self, keyring: str, now: datetime, began: float | None = None) -> Report:
+    def publish(self, keyring: str, now: datetime) -> Report:
         """Publish what the keyring is to publish, and have the server load it.
 
-        :param began: when *now* was, on the monotonic clock; ``None``: now
         :raises PinkeepError: with what is wrong and what to do
         :raises OSError: if the disk does not take what has to be recorded; nothing is published
         """
-        reports, failures = self.publish_all([keyring], now, began)
+        reports, failures = self.publish_all([keyring], now)
         if failures:
             raise failures[0].error
         return reports[0]
 
     def publish_all(
-        self, keyrings: Iterable[str], now: datetime, began: float | None = None
+        self, keyrings: Iterable[str], now: datetime
     ) -> tuple[list[Report], list[Failure]]:
         """Publish what the keyrings are to publish, and have the server load all of it at once.
 
         :returns: what was done, and what went wrong, a keyring each
         """
-        began = clock.seconds() if began is None else began
+        began = clock.seconds()
         keyrings = tuple(keyrings)
         if not keyrings:
             return [], []

@@ -264,13 +264,18 @@ def backup_of(store: Store, pin: str) -> list[str]:
     return found
 
 
+def no_keyring(store: Store, name: str) -> PinkeepError:
+    """Return what there is to say of a keyring that is not there."""
+    known = ", ".join(store.names()) or "none"
+    return PinkeepError(f"There is no keyring {name!r}.", f"Keyrings here: {known}.")
+
+
 @contextmanager
 def loaded(workspace: Workspace, name: str, now: datetime) -> Iterator[State]:
     """Yield the keyring's state, and hold the lock on it."""
     store = workspace.store
     if store.load(name) is None:
-        known = ", ".join(store.names()) or "none"
-        raise PinkeepError(f"There is no keyring {name!r}. Keyrings here: {known}.")
+        raise no_keyring(store, name)
     with store.locked():
         state = store.load(name)
         assert state is not None  # nobody removes one

@@ -70,10 +70,6 @@ class Run:
         self._enrolled: frozenset[str] | None = None
         self._last: dict[bool, str | None] = {}
 
-    def handover_new(self, request: IssueRequest) -> KeyAndCsr | None:
-        """Choose as :func:`handover_new`."""
-        return handover_new(self.workspace, self.publisher, request)
-
     def enrol(
         self,
         turn: Turn,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.core.earlier import Found
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
@@ -51,18 +50,17 @@ class Keeper(Workspace):
         pinned_before: bool = False,
     ) -> Report:
         """Record a lineage, and publish its keyring."""
-        began = clock.seconds()
         self.enrol(live, chosen, now, remember, pinned_before)
-        return self.publish(chosen.keyring, now, began)
+        return self.publish(chosen.keyring, now)
 
     @property
     def waiting(self) -> tuple[str, ...]:
         """The keyrings that are to be published."""
         return self.publisher.waiting
 
-    def publish(self, keyring: str, now: datetime, began: float | None = None) -> Report:
+    def publish(self, keyring: str, now: datetime) -> Report:
         """Publish a keyring."""
-        return self.publisher.publish(keyring, now, began)
+        return self.publisher.publish(keyring, now)
 
     def publish_all(
         self, keyrings: Iterable[str], now: datetime

@@ -209,11 +209,6 @@ MOST = {"module": 500, "class": 300, "function": 40, "positional parameters": 5}
 LARGER = {
     "class core.ledger Ledger": "one value; each method is something that happens to it",
     "module storage.keyring_file": "the format, all of it, read and written in one place",
-    "function check.local_rules _record": "all that can be wrong with one record",
-    "function cli.backup add": "a parser with four subcommands",
-    "function cli.check _check": "the steps of one command, in their order",
-    "function cli.deploy_hook _deploy_hook": "the steps of one command, in their order",
-    "function cli.rollover _rollover": "the steps of one command, in their order",
     "positional parameters adapters.certbot_guard _renew": "certbot's own function has four of them",
     "boolean installer save": "certbot's interface has it so",
     "boolean installer _notice_revocation": "a callable, whose parameters have no names",

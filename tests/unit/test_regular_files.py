@@ -19,7 +19,7 @@ from certbot_pinkeep.adapters.probe import Way
 from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.check import local_files
-from certbot_pinkeep.cli import backup, output
+from certbot_pinkeep.cli import context, output
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.storage import atomic, trust
 from certbot_pinkeep.storage.keys_and_csrs import Folders
@@ -146,7 +146,7 @@ def test_g3_no_place_where_a_file_is_expected_hangs_a_run(tmp_path: Path, kind: 
     for option in ("--csr", "--key", "--passphrase-file"):
         plant(tmp_path / "given", kind)
         with pytest.raises(PinkeepError, match=option):
-            backup._read(option, str(tmp_path / "given"))
+            context.read_file(option, str(tmp_path / "given"))
         if kind == "folder":
             (tmp_path / "given").rmdir()
 

@@ -136,7 +136,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "See that Apache includes /s.conf.",
     ),
     "came from another keyring": (
-        sound(came=("api",)),
+        sound(incoming=("api",)),
         WARNING,
         "api came from another keyring",
         f"certbot-pinkeep confirm {RING}",
