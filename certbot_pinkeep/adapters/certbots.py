@@ -139,7 +139,7 @@ def _python_of(program: str) -> list[str]:
     for _ in range(3):  # a script of the shell may lead to another one
         if os.path.basename(program).startswith("python"):
             return [program]
-        text = _read(os.path.realpath(program))
+        text = _text(os.path.realpath(program))
         first = text.partition("\n")[0]
         words = shlex.split(first[2:]) if first.startswith("#!") else []
         if "python" in " ".join(words):
@@ -235,11 +235,9 @@ def _certbots(
 
 def _script(path: str) -> str:
     """Return the text of a script of the shell that may run a certbot; empty: it is none."""
-    with suppress(OSError):
-        text = _read(os.path.realpath(path))
-        if _SCRIPT.match(text) and ("certbot" in text or "letsencrypt" in text):
-            return text
-    return ""
+    text = _text(os.path.realpath(path))
+    mentioned = "certbot" in text or "letsencrypt" in text
+    return text if mentioned and _SCRIPT.match(text) else ""
 
 
 def _which(program: str, path: str) -> str:
@@ -259,10 +257,4 @@ def _at(path: str) -> str:
 
 
 def _text(path: str) -> str:
-    with suppress(OSError):
-        return _read(path)
-    return ""
-
-
-def _read(path: str) -> str:
-    return atomic.read(path, atomic.MEDIUM).decode("utf-8", errors="replace")
+    return atomic.content(path).decode("utf-8", errors="replace")

@@ -66,7 +66,7 @@ class Live:
     def certificates(self) -> tuple[bytes, bytes]:
         """Return the certificate and its chain in PEM; empty where they cannot be read."""
         chain = os.path.join(os.path.dirname(self.cert_path), "chain.pem")
-        return _content(self.cert_path), _content(chain)
+        return atomic.content(self.cert_path), atomic.content(chain)
 
 
 def look(name: str, cert_path: str, key_path: str, *, must_staple: bool) -> Live:
@@ -107,7 +107,7 @@ def glance(cert_path: str) -> tuple[tuple[str, ...], str]:
     :raises BadKey: if it cannot be read
     """
     try:
-        certificate = load_certificate(_content(cert_path))
+        certificate = load_certificate(atomic.content(cert_path))
         return hostnames.hosts(names_of(certificate)), pins.pin_of(certificate.public_key())
     except BadKey as error:
         raise BadKey(f"The certificate {cert_path} cannot be read: {error}.") from error
@@ -118,7 +118,7 @@ def fingerprint_of(cert_path: str) -> str:
 
     :raises BadKey: if it cannot be read
     """
-    return load_certificate(_content(cert_path)).fingerprint(hashes.SHA256()).hex()
+    return load_certificate(atomic.content(cert_path)).fingerprint(hashes.SHA256()).hex()
 
 
 def pin_of_version(cert_path: str, fingerprint: str) -> str | None:
@@ -128,7 +128,7 @@ def pin_of_version(cert_path: str, fingerprint: str) -> str | None:
     """
     for path in _kept(cert_path):
         with suppress(BadKey):
-            certificate = load_certificate(_content(path))
+            certificate = load_certificate(atomic.content(path))
             if certificate.fingerprint(hashes.SHA256()).hex() == fingerprint:
                 return pins.pin_of(certificate.public_key())
     return None
@@ -176,17 +176,10 @@ def kept_key(config_dir: str, pin: str) -> bytes | None:
         with suppress(BadKey):
             if glance(path)[1] == pin:
                 folder, name = os.path.split(path)
-                pem = _content(os.path.join(folder, name.replace("cert", "privkey")))
+                pem = atomic.content(os.path.join(folder, name.replace("cert", "privkey")))
                 if pins.pin_of(load_private_key(pem).public_key()) == pin:
                     return pem
     return None
-
-
-def _content(path: str) -> bytes:
-    try:
-        return atomic.read(path, atomic.MEDIUM)
-    except OSError:
-        return b""
 
 
 def _kept(cert_path: str) -> list[str]:

@@ -186,7 +186,7 @@ class LocalFiles:
                 path = self.folders.absolute(key.encrypted)
                 yield KeyFile(key.pin, path, key.fault, sealed=True)
             if key.path is None:
-                continue  # kept elsewhere
+                continue  # offline
             yield KeyFile(key.pin, self.folders.absolute(key.path), key.fault)
 
     def _places(
@@ -264,10 +264,8 @@ class LocalFiles:
         usual = misc.get_default_folder("config")
         if os.path.realpath(self.config_dir) != os.path.realpath(usual):
             return []
-        path, content = os.path.join(usual, "cli.ini"), b""
-        with suppress(OSError):
-            content = atomic.read(path, atomic.MEDIUM)
-        lines = _OURS.findall(content.decode("utf-8", errors="replace"))
+        path = os.path.join(usual, "cli.ini")
+        lines = _OURS.findall(atomic.content(path).decode("utf-8", errors="replace"))
         callers = certbots.callers(usual)
         found = certbot_rules.check(callers, path, lines)
         return [*found, *(certbot_rules.by_hand(callers) if by_hand else ())]

@@ -19,7 +19,7 @@ from typing import Any
 from certbot_pinkeep.adapters import clock, revocation
 from certbot_pinkeep.core import times
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.storage.uptodate import UpToDate
+from certbot_pinkeep.storage.uptodate import REVOCATIONS, UpToDate
 
 _DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
 #: For how long an answer is kept of a certificate that nobody asks about any more.
@@ -46,10 +46,10 @@ class Revocations:
         left = self._end - clock.seconds()
         if noted.get(_REASON) or left <= 0 or not self._is_due(noted):
             return str(noted.get(_REASON, ""))
-        pem = _content(cert_path)
+        pem = atomic.content(cert_path)
         if not revocation.names_crl(pem) or not self._note(fingerprint, known=False, reason=""):
             return ""
-        chain = _content(os.path.join(os.path.dirname(cert_path), "chain.pem"))
+        chain = atomic.content(os.path.join(os.path.dirname(cert_path), "chain.pem"))
         answer = revocation.look(pem, chain, self._now, left)
         reason = answer.reason if answer.revoked else ""
         if answer.revoked is not None:
@@ -67,7 +67,7 @@ class Revocations:
 
     def _answers(self) -> dict[str, Any]:
         if self._noted is None:
-            found = self._cache.revocations()
+            found = self._cache.noted(REVOCATIONS)
             self._noted = {name: one for name, one in found.items() if isinstance(one, dict)}
         return self._noted
 
@@ -79,11 +79,5 @@ class Revocations:
             for name, one in noted.items()
             if (age := self._age(one)) is not None and age < _KEPT
         }
-        self._cache.set_revocations(kept)
-        return self._cache.revocations() == kept
-
-
-def _content(path: str) -> bytes:
-    with suppress(OSError):
-        return atomic.read(path, atomic.MEDIUM)
-    return b""
+        self._cache.note(REVOCATIONS, kept)
+        return self._cache.noted(REVOCATIONS) == kept

@@ -167,8 +167,8 @@ class _Tree:
         """
         regular = [os.path.isfile(self._in_live(part)) for part in PARTS]
         sound = [version for version in self._versions() if version != without]
-        shown = _content(self._in_live("cert"))
-        same = [n for n in sound if shown and _content(self._in_archive("cert", n)) == shown]
+        shown = atomic.content(self._in_live("cert"))
+        same = [n for n in sound if shown and atomic.content(self._in_archive("cert", n)) == shown]
         where, to = shlex.quote(self.live), shlex.quote(os.path.relpath(self.archive, self.live))
         parts = " ".join(PARTS)
         if without is None and all(regular) and not same:
@@ -197,10 +197,10 @@ class _Tree:
         there = all(_holds_certificate(self._in_live(part)) for part in PARTS[:-1])
         if not there or not os.path.islink(link) or os.path.exists(link):
             return None
-        pin = pins.pin_of_certificate(_content(cert))
+        pin = pins.pin_of_certificate(atomic.content(cert))
         for path in sorted(glob.glob(os.path.join(glob.escape(self.config_dir), "keys", "*.pem"))):
             with suppress(BadKey):
-                if pins.pin_of(load_private_key(_content(path)).public_key()) == pin:
+                if pins.pin_of(load_private_key(atomic.content(path)).public_key()) == pin:
                     return path
         return None
 
@@ -215,8 +215,8 @@ class _Tree:
 
     def _is_sound(self, version: int) -> bool:
         try:
-            certificate = load_certificate(_content(self._in_archive("cert", version)))
-            key = load_private_key(_content(self._in_archive("privkey", version)))
+            certificate = load_certificate(atomic.content(self._in_archive("cert", version)))
+            key = load_private_key(atomic.content(self._in_archive("privkey", version)))
             chains = [self._in_archive(part, version) for part in ("chain", "fullchain")]
             return pins.pin_of(certificate.public_key()) == pins.pin_of(key.public_key()) and all(
                 map(_holds_certificate, chains)
@@ -225,17 +225,10 @@ class _Tree:
             return False
 
 
-def _content(path: str) -> bytes:
-    try:
-        return atomic.read(path, atomic.MEDIUM)
-    except OSError:
-        return b""
-
-
 def _first(path: str) -> bytes | None:
     """Find the signature of the first certificate of a file; ``None``: there is none."""
     try:
-        return load_certificate(_content(path)).signature
+        return load_certificate(atomic.content(path)).signature
     except BadKey:
         return None
 

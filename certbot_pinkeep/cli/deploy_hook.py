@@ -66,7 +66,7 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
         keyring = options.keyring_name(values["keyring"], name)
     # Whatever goes wrong from here on, the certificate is loaded in the end (G12).
     one = run.of(config.config_dir, config.work_dir)
-    one.note(Turn(name, renewal.cert_path, keyring, values, issued=True))
+    one.loader.note(Turn(name, renewal.cert_path, keyring, values, issued=True))
     try:
         one.publisher.add(context.enrol(config, one.workspace, renewal))
     except Exception:

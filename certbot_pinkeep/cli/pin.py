@@ -198,7 +198,7 @@ def _check(
     if key is None:
         return
     pin, kind = pins.pin_of(key.public_key()), kind_of(key.public_key())
-    if workspace.is_compromised(pin):
+    if workspace.store.is_compromised(pin):
         raise BadBackup(
             f"--key: the key with the pin {pin} is compromised, and pinkeep never uses it again."
         )

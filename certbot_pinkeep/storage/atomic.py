@@ -78,6 +78,14 @@ def read(path: str, largest: int) -> bytes:
         os.close(descriptor)
 
 
+def content(path: str) -> bytes:
+    """Return what is in a regular file of a sane size; empty: it cannot be read."""
+    try:
+        return read(path, MEDIUM)
+    except OSError:
+        return b""
+
+
 def read_closed(path: str, largest: int, trusted: Collection[int] = ()) -> bytes:
     """Read a regular file that other users can change neither itself nor on the way to it. It is looked
     at after it was opened, and what was looked at is what is read: nobody can swap them in between.

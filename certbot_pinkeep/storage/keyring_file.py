@@ -344,24 +344,13 @@ def _write_records(entry: ZoneEntry) -> Section:
         "port": _write_port(entry.port),
         "pins": list(entry.pins),
         "ttl": str(round(entry.ttl.total_seconds())),
-        "recorded": times.text(entry.recorded),
-        "confirmed": _write_time(entry.confirmed),
-        "replaced": _write_time(entry.replaced),
+        **_write_times(entry),
     }
 
 
 def _read_records(section: Read) -> ZoneEntry:
-    recorded = times.parse(_one(section, "recorded"))
-    confirmed, replaced = _time(section, "confirmed"), _time(section, "replaced")
-    _check_order(recorded, confirmed, replaced)
-    return ZoneEntry(
-        _read_port(section),
-        _pins(section),
-        times.span(_one(section, "ttl")),
-        recorded,
-        confirmed,
-        replaced,
-    )
+    ttl = times.span(_one(section, "ttl"))
+    return ZoneEntry(_read_port(section), _pins(section), ttl, *_read_times(section))
 
 
 def _write_service(service: Service) -> Section:
@@ -432,9 +421,7 @@ def _write_entry(entry: Entry) -> Section:
         "report_uri": policy.report_uri or "",
         "report_only": str(policy.report_only),
         "hosts": list(entry.hosts),
-        "recorded": times.text(entry.recorded),
-        "confirmed": _write_time(entry.confirmed),
-        "replaced": _write_time(entry.replaced),
+        **_write_times(entry),
     }
 
 
@@ -446,16 +433,24 @@ def _read_entry(section: Read) -> Entry:
         report_uri=_one(section, "report_uri") or None,
         report_only=read_bool(_one(section, "report_only")),
     )
+    return Entry(policy, *_read_times(section), _several(section, "hosts"))
+
+
+def _write_times(entry: Entry | ZoneEntry) -> Section:
+    return {
+        "recorded": times.text(entry.recorded),
+        "confirmed": _write_time(entry.confirmed),
+        "replaced": _write_time(entry.replaced),
+    }
+
+
+def _read_times(section: Read) -> tuple[datetime, datetime | None, datetime | None]:
     recorded = times.parse(_one(section, "recorded"))
     confirmed, replaced = _time(section, "confirmed"), _time(section, "replaced")
-    _check_order(recorded, confirmed, replaced)
-    return Entry(policy, recorded, confirmed, replaced, _several(section, "hosts"))
-
-
-def _check_order(*times_: datetime | None) -> None:
-    known = [time for time in times_ if time is not None]
+    known = [time for time in (recorded, confirmed, replaced) if time is not None]
     if known != sorted(known):
         raise ValueError("a policy was replaced or confirmed before it was recorded")
+    return recorded, confirmed, replaced
 
 
 # Values

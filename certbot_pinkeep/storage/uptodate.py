@@ -28,6 +28,9 @@ from typing import Any, NamedTuple, TypedDict
 from certbot_pinkeep.storage import atomic, shadow
 
 _VERSION = 4
+#: The files for all lineages: the certificates by lineage, the lineages of each keyring, and what the CAs
+#: have said by the fingerprints of certificates. The lineages' own files end with ``.json``.
+CERTIFICATES, KEYRINGS, REVOCATIONS = "certificates", "keyrings", "revocations"
 
 Seen = dict[str, "list[int] | None"]
 
@@ -125,44 +128,21 @@ class UpToDate:
         with suppress(FileNotFoundError):
             os.unlink(self._path(lineage))
 
-    def certificates(self) -> dict[str, object]:
-        """Return the certificates as :meth:`set_certificates` noted them, by lineage."""
-        return self._read("certificates")
-
-    def set_certificates(self, found: Mapping[str, object]) -> None:
-        """Note the certificates of this run."""
-        self._note("certificates", found)
-
-    def enrolled(self) -> dict[str, Noted]:
-        """Return what :meth:`set_enrolled` noted, by keyring."""
-        return self._read("keyrings")
-
-    def set_enrolled(self, found: Mapping[str, Noted]) -> None:
-        """Note the lineages that draw on each keyring."""
-        self._note("keyrings", found)
-
-    def revocations(self) -> dict[str, Any]:
-        """Return what :meth:`set_revocations` noted, by the fingerprints of certificates."""
-        return self._read("revocations")
-
-    def set_revocations(self, found: Mapping[str, object]) -> None:
-        """Note what the CAs have said of certificates."""
-        self._note("revocations", found)
-
-    def _read(self, name: str) -> dict[str, Any]:
-        """Read a file for all lineages. Their own ones end with ``.json``."""
+    def noted(self, name: str) -> dict[str, Any]:
+        """Return what :meth:`note` noted, in a file for all lineages; empty: nothing that can be trusted."""
         path = os.path.join(self.folder, name)
         try:
             if not shadow.is_trusted(path):
                 return {}
-            noted = json.loads(atomic.read_closed(path, atomic.LARGE))
+            found = json.loads(atomic.read_closed(path, atomic.LARGE))
         except (OSError, ValueError, RecursionError):
             return {}
-        return noted if isinstance(noted, dict) else {}
+        return found if isinstance(found, dict) else {}
 
-    def _note(self, name: str, found: Mapping[str, object]) -> None:
+    def note(self, name: str, found: Mapping[str, object]) -> None:
+        """Note something of all lineages: :data:`CERTIFICATES`, :data:`KEYRINGS` or :data:`REVOCATIONS`."""
         with suppress(OSError):  # the next run looks at everything
-            if found != self._read(name):
+            if found != self.noted(name):
                 self._write(os.path.join(self.folder, name), found)
 
     def _write(self, path: str, content: Mapping[str, object]) -> None:

@@ -176,7 +176,7 @@ class Answers:
         try:
             pem = atomic.read(live_key_path, atomic.SMALL)
             pin = pins.pin_of(load_private_key(pem).public_key())
-            return self.workspace.is_compromised(pin)
+            return self.workspace.store.is_compromised(pin)
         except Exception as error:
             logger.debug("Whether the key of %s is compromised is unknown: %s", name, error)
             return False

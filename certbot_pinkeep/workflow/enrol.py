@@ -181,7 +181,7 @@ class _Enrolment:
                 chosen.keyring,
             )
         keyring = membership.with_member(Keyring(chosen.keyring, keys=tuple(keys)), member_of(live))
-        if origin is not None and workspace.is_compromised(live.pin):
+        if origin is not None and workspace.store.is_compromised(live.pin):
             keyring = keyring.with_compromised(live.pin)
         return State(keyring, ledger)
 
@@ -201,7 +201,7 @@ class _Enrolment:
             key = workspace.adopted_key(live, paths_of(keyring))
             keyring = keyring.with_file(live.pin, key.path or "")
         keyring = membership.with_member(membership.with_joined(keyring, key), member_of(live))
-        if workspace.is_compromised(live.pin):
+        if workspace.store.is_compromised(live.pin):
             keyring = keyring.with_compromised(live.pin)  # where it comes from
         return replace(state, keyring=keyring)
 

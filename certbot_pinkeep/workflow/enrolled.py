@@ -19,14 +19,14 @@ from certbot_pinkeep.carriers import apache, servers
 from certbot_pinkeep.core.errors import DamagedState, PublishFailed
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import uptodate
-from certbot_pinkeep.storage.uptodate import Noted, UpToDate
+from certbot_pinkeep.storage.uptodate import KEYRINGS, Noted, UpToDate
 from certbot_pinkeep.workflow.workspace import Workspace
 
 
 def lineages(workspace: Workspace, cache: UpToDate) -> frozenset[str]:
     """Find all lineages that are enrolled, and note for the next run what is certain."""
     now, store = clock.now(), workspace.store
-    before = cache.enrolled()
+    before: dict[str, Noted] = cache.noted(KEYRINGS)
     found, certain = set[str](), dict[str, Noted]()
     for keyring in store.names():
         files = uptodate.seen(store.paths(keyring))
@@ -40,7 +40,7 @@ def lineages(workspace: Workspace, cache: UpToDate) -> frozenset[str]:
         found.update(noted["lineages"])
         if is_certain:
             certain[keyring] = noted
-    cache.set_enrolled(certain)
+    cache.note(KEYRINGS, certain)
     return frozenset(found)
 
 

@@ -18,7 +18,7 @@ from functools import lru_cache
 from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.adapters.certificates import Certificates
 from certbot_pinkeep.storage.shadow import Shadow
-from certbot_pinkeep.storage.uptodate import UpToDate
+from certbot_pinkeep.storage.uptodate import CERTIFICATES, UpToDate
 
 
 class FirstLook:
@@ -43,7 +43,7 @@ class FirstLook:
         """Look at the certificates. Return whether this was the first time."""
         if self.noted is not None:
             return False
-        self.noted = self.cache.certificates()
+        self.noted = self.cache.noted(CERTIFICATES)
         self._changed = self.noted != self._certificates.stamps()
         return True
 

@@ -36,7 +36,7 @@ class Given:
         try:
             return options.keyring_name(self.values(lineage, names)["keyring"], lineage)
         except BadOption as error:
-            # Where something is written, taking the lineage in tells.
+            # If something is written, enrolling tells.
             logger.log(logging.ERROR if self.config.dry_run else logging.DEBUG, "%s", error)
             return lineage
 

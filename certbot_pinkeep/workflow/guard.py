@@ -165,7 +165,7 @@ class Guard:
         try:
             self._keep(name)
         except PinkeepError as error:
-            done = self.run.renewed(name)
+            done = self.run.loader.told(name)
             if not done:
                 raise
             raise PinkeepError(f"{done} {error}") from error
@@ -204,7 +204,7 @@ class Guard:
         issued = self._certificate is not None
         with told.plain_errors():
             turn = self._turn(name, issued=issued)
-            self.run.note(turn)
+            self.run.loader.note(turn)
             try:
                 enrolled = self.run.enrol(
                     replace(turn, values=self.given.values(name)),

@@ -100,7 +100,7 @@ def is_still_chosen(workspace: Workspace, request: IssueRequest, pin: str) -> bo
     """
     live, now = request.live, request.now
     if live is not None and pin == live.pin:
-        return not workspace.is_compromised(pin)
+        return not workspace.store.is_compromised(pin)
     name = workspace.store.keyring_of(live.name, request.keyring) if live else None
     state = workspace.load_state(name or request.keyring, now)
     if state is None:
@@ -379,7 +379,7 @@ def _next_best(
     keyring = state.keyring.without_offline()
     hosts = live.names if live else None
     best, verdict = rollover.best_backup(keyring, ledger, now, key_type, hosts)
-    goes_on = live is not None and not workspace.is_compromised(live.pin)
+    goes_on = live is not None and not workspace.store.is_compromised(live.pin)
     there = workspace.live_key(live) if live is not None and goes_on else None
     own = live is not None and there is not None and there.pin == live.pin
     if live is None or there is None:

@@ -273,7 +273,7 @@ def _sound(
         try:
             return option(values)
         except BadOption as error:
-            logger.debug("%s", error)  # who takes the lineage in tells
+            logger.debug("%s", error)  # enrolling tells
     return None
 
 

@@ -186,7 +186,7 @@ def accepted_everywhere(
     :param state: of the keyring that it draws on
     """
     live, keyring, now = request.renewed, request.keyring, request.now
-    if key.pin == live.pin or workspace.is_compromised(live.pin):
+    if key.pin == live.pin or workspace.store.is_compromised(live.pin):
         return key
     own = state if state is not None and draws(state, live.name) else None
     for name in workspace.store.near(request.hosts):

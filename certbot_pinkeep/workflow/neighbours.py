@@ -126,7 +126,7 @@ def _with_neighbour(
     """
     path = workspace.live_file(one.lineage, "privkey")
     live = lineage.look(one.lineage, one.cert_path, path, must_staple=False)
-    compromised = workspace.is_compromised(live.pin)
+    compromised = workspace.store.is_compromised(live.pin)
     key = Key(live.pin, live.kind, "in-service", None, live.since, live.since)
     first = live.kind.key_type not in keyring.key_types() and not compromised
     if keyring.key(live.pin) is None and first:

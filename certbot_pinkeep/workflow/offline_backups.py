@@ -226,7 +226,7 @@ def _new(workspace: Workspace, state: State, public: PublicKey, option: str, now
     keyring = state.keyring
     known = keyring.key(pin)
     why = ""
-    if workspace.is_compromised(pin):
+    if workspace.store.is_compromised(pin):
         why = "that key is compromised, and is never used again"
     elif not is_common(public) and kind not in {one.kind for one in keyring.in_service()}:
         why = (

@@ -155,26 +155,26 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
                 f"{state.snippet} is not what was published last, so it cannot be confirmed. Run "
                 f"'{workspace.step(state.keyring)}', reload Apache, and confirm again."
             )
-        came = move.incoming(workspace, name)
-        for other, hosts in came:
+        incoming = move.incoming(workspace, name)
+        for other, hosts in incoming:
             behind = move.left_behind(workspace, other, hosts)
             if behind:
                 raise PinkeepError(explain_hosts.left_behind(name, other.keyring.name, behind))
-        if not ledger.pending and not came:
+        if not ledger.pending and not incoming:
             return f"The keyring {name} has nothing pending: Apache serves what is published."
         served = {member.pin: now for member in state.keyring.members}
         keyring = state.keyring.served_since(served).left_at(now)
-        for other, hosts in came:
+        for other, hosts in incoming:
             # What that one served since the lineage moved is imported as well.
             ledger = ledger.inherit(other.ledger, hosts)
         ledger = ledger.confirm(now).transferred(now).prune(now)
         workspace.store.save(replace(state, keyring=keyring, ledger=ledger))
-        for other, hosts in came:
+        for other, hosts in incoming:
             workspace.store.save(move.without_moved(other, name, hosts))
     assert ledger.current is not None
     since = times.text(ledger.current.recorded)
     told = f"Apache serves the pins of the keyring {name} that were published at {since}."
-    for other, hosts in came:
+    for other, hosts in incoming:
         told += f" {', '.join(dict.fromkeys(hosts))} has left the keyring {other.keyring.name}."
     return told
 

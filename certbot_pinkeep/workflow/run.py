@@ -31,7 +31,7 @@ from certbot_pinkeep.core.errors import (
 )
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.options import Options
-from certbot_pinkeep.storage.uptodate import Stamp
+from certbot_pinkeep.storage.uptodate import CERTIFICATES, Stamp
 from certbot_pinkeep.workflow import enrol, enrolled, first_look, issue, stage, zone
 from certbot_pinkeep.workflow.first_look import FirstLook
 from certbot_pinkeep.workflow.issue_request import IssueRequest
@@ -61,7 +61,7 @@ class Run:
         self.publisher = Publisher(self.workspace)
         self.cache = self.first.cache
         self._values: dict[str, Mapping[str, object]] = {}
-        self._loader = Loader(self.workspace, self.publisher.tried)
+        self.loader = Loader(self.workspace, self.publisher.tried)
         self._certificates: dict[str, object] | None = None  # their files as of the last look
         self._failed = False
         #: Whether the admin chose the installer of every lineage; ``None``: not asked yet. Certbot
@@ -81,7 +81,7 @@ class Run:
 
         :raises PinkeepError, OSError: as :func:`enrol.enrol`
         """
-        self.note(replace(turn, keyring=chosen.keyring))
+        self.loader.note(replace(turn, keyring=chosen.keyring))
         self._values[live.name] = turn.values
         one = enrol.enrol(self.workspace, live, chosen, clock.now(), remember=remember)
         self.publisher.add(one)
@@ -156,7 +156,7 @@ class Run:
     @property
     def waiting(self) -> bool:
         """Whether something is to be published or loaded."""
-        return bool(self.publisher.waiting) or self._loader.waiting
+        return bool(self.publisher.waiting) or self.loader.waiting
 
     def finish(self) -> list[Report]:
         """Publish what was enrolled, and have renewed certificates loaded in any case.
@@ -167,11 +167,11 @@ class Run:
         try:
             reports, failures = self.publisher.publish_all(waiting, clock.now())
         finally:
-            for error in self._loader.load(clock.now()):
+            for error in self.loader.load(clock.now()):
                 logger.error("%s", error)
         failures += self._bring_zones_up_to_date(waiting)
         reports = [
-            replace(one, issued=any(self._loader.is_new(lineage.live) for lineage in one.enrolled))
+            replace(one, issued=any(self.loader.is_new(lineage.live) for lineage in one.enrolled))
             for one in reports
         ]
         for report in reports:
@@ -180,7 +180,7 @@ class Run:
             self._failed = True
             _raise(failures, several=len(waiting) > 1)
         if self._certificates is not None and not self._failed:
-            self.cache.set_certificates(self._certificates)
+            self.cache.note(CERTIFICATES, self._certificates)
         return reports
 
     def _bring_zones_up_to_date(self, keyrings: Iterable[str]) -> list[Failure]:
@@ -201,15 +201,6 @@ class Run:
                     name,
                 )
         return failures
-
-    def renewed(self, name: str) -> str:
-        """Return whether a lineage was renewed in this run, as a sentence; empty: it was not."""
-        return self._loader.told(name)
-
-    def note(self, turn: Turn) -> None:
-        """Remember a lineage that has its turn: :meth:`finish` sees that its certificate is loaded,
-        whatever goes wrong from here on (G12)."""
-        self._loader.note(turn)
 
     def _stamp(self, report: Report) -> None:
         """Note the lineages of a keyring that are up to date."""

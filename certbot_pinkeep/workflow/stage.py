@@ -96,7 +96,7 @@ def pin_key(workspace: Workspace, keyring: str, pem: bytes, now: datetime) -> No
         state = workspace.load_state(keyring, now)
         assert state is not None  # the lineage was enrolled
         keys, known = state.keyring, state.keyring.key(pin)
-        if workspace.is_compromised(pin):
+        if workspace.store.is_compromised(pin):
             raise BadKey(f"the key with the pin {pin} is compromised, and is never used again")
         if known is None or known.role != "primary" or not folders.holds(known):
             saved = folders.find_copy(pem) or folders.save_key(pem, paths_of(keys))

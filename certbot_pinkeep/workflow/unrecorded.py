@@ -47,7 +47,7 @@ def key_for(workspace: Workspace, request: IssueRequest, *, compromised: bool) -
     shared = None if published else _shared_key(workspace, request)
     if shared is not None:
         return shared
-    if compromised or workspace.is_compromised(live.pin):
+    if compromised or workspace.store.is_compromised(live.pin):
         _check_replaceable(workspace, live, published=published)
         return _new_key(workspace, live.kind, dry_run=request.dry_run)
     going_on = _going_on(workspace, live, snippet)
@@ -119,7 +119,7 @@ def _going_on(workspace: Workspace, live: Live, snippet: str) -> SavedKey | None
     if there is not None and (there.pin == live.pin or policy is None or there.pin in policy.pins):
         return there
     wanted = [live.pin, *(policy.pins if policy else ())]
-    usable = (pin for pin in wanted if not workspace.is_compromised(pin))
+    usable = (pin for pin in wanted if not workspace.store.is_compromised(pin))
     return next((key for pin in usable if (key := workspace.folders.find_key(pin))), None)
 
 

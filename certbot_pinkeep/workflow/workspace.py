@@ -3,7 +3,6 @@
 The rules:
 
 * Whether a key can be used is found once, each time a keyring is loaded; all else asks ``Key.fault``.
-* A key is compromised if any keyring file or its copy says so.
 * A lineage that certbot has deleted draws on no keyring.
 """
 
@@ -226,7 +225,7 @@ class Workspace:
                 live.key_path,
                 live.name,
             )
-        return None if self.is_compromised(key.pin) else key
+        return None if self.store.is_compromised(key.pin) else key
 
     def adopted_key(self, live: Live, taken: Iterable[str] = ()) -> Key:
         """Save the live key of a lineage among the others, as the primary of its type.
@@ -255,13 +254,9 @@ class Workspace:
         pem = self.imported.get(pin) or lineage.kept_key(self.config_dir, pin)
         return self.folders.save_key(pem) if pem else None
 
-    def is_compromised(self, pin: str) -> bool:
-        """Return whether a key is known to be compromised."""
-        return self.store.is_compromised(pin)
-
     def is_held(self, pin: str) -> bool:
         """Return whether this machine has the private key of a pin, and nobody else may have it."""
-        if self.is_compromised(pin):
+        if self.store.is_compromised(pin):
             return False
         return (
             pin in self.imported

@@ -365,8 +365,8 @@ BREAKS = (
         "workflow/issue",
         "g3_handover g3_compromised g3_lost_keys g2_hosts g2_meanwhile",
         (
-            "if live is not None and pin == live.pin:\n        return not workspace.is_compromised(pin)",
-            "if live is not None and pin == live.pin:\n        return True",
+            "pin == live.pin:\n        return not workspace.store.is_compromised(pin)",
+            "pin == live.pin:\n        return True",
         ),
         (
             "if not answer.compromised:\n        key = move.accepted_everywhere",
@@ -417,7 +417,7 @@ BREAKS = (
             "return bool(moved)",
         ),
         (
-            "if key.pin == live.pin or workspace.is_compromised(live.pin):",
+            "if key.pin == live.pin or workspace.store.is_compromised(live.pin):",
             "if key.pin == live.pin:",
         ),
     ),

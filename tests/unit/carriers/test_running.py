@@ -253,6 +253,6 @@ def test_g12_stopped_server_is_not_started_where_something_else_is_wrong(
     monkeypatch.setattr(running, "is_stopped", lambda words: True)
     one = Run(str(site.config), str(site.work))
     values = {"reload-command": site.apache.reload[0], "max-age": "junk"}
-    one.note(Turn(site.name, site.look().cert_path, site.name, values, issued=True))
+    one.loader.note(Turn(site.name, site.look().cert_path, site.name, values, issued=True))
     assert one.waiting and one.finish() == []
     assert site.apache.reloads == 0 and options.command(values, "reload-command")

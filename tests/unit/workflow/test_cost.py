@@ -283,9 +283,9 @@ def test_g11_what_is_noted_of_enrolled_lineages_is_never_old(tmp_path: Path) -> 
     machine.keep("new.test", names[2])
     assert "new.test" in found()
     requests.unpin(keeper, names[0], NOW)
-    assert names[0] in found() and names[0] not in cache.enrolled()
+    assert names[0] in found() and names[0] not in cache.noted("keyrings")
     Path(keeper.store.path(names[1])).write_bytes(b"rubbish")
-    assert names[1] in found() and names[1] not in cache.enrolled()
+    assert names[1] in found() and names[1] not in cache.noted("keyrings")
     for path in (p for name in names for p in keeper.store.paths(name)):
         Path(path).unlink()
     assert found() == frozenset()

@@ -41,7 +41,7 @@ class OneRun:
         """A lineage has its turn, as the installer gives it to it; what fails is told by certbot."""
         given = dict(self.machine.options(name).settings) | self.values
         path = str(self.machine.config / "live" / name / "cert.pem")
-        self.round.note(Turn(name, path, name, given, issued))
+        self.round.loader.note(Turn(name, path, name, given, issued))
         with suppress(PinkeepError, OSError, RuntimeError):
             chosen, live = options.parse(given, name), self.machine.look(name)
             take_turn(self.round, live, given, chosen, pinned_before=True, issued=issued)

@@ -500,7 +500,9 @@ def test_g2_g12_certificate_with_its_own_keyrings_key_is_loaded(expanded: Machin
         "configtest-command": expanded.apache.configtest[0],
         "reload-command": expanded.apache.reload[0],
     }
-    one.note(Turn("two", str(expanded.config / "live" / "two" / "cert.pem"), "two", values, True))
+    one.loader.note(
+        Turn("two", str(expanded.config / "live" / "two" / "cert.pem"), "two", values, True)
+    )
     before = expanded.apache.reloads
     one.finish()
     assert expanded.apache.reloads == before + 1

@@ -90,8 +90,8 @@ def test_compromise_is_known_from_either_record(world: Site, harm: Callable[[Sit
     """The keyring file or its copy is enough; another key is not compromised by it."""
     pin = world.look().pin
     harm(world)
-    assert world.keeper.is_compromised(pin)
-    assert not world.keeper.is_compromised(world.published().pins[1])
+    assert world.keeper.store.is_compromised(pin)
+    assert not world.keeper.store.is_compromised(world.published().pins[1])
 
 
 def test_g3_wish_to_leave_counts_though_the_option_names_another_keyring(tmp_path: Path) -> None:

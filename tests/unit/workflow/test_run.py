@@ -218,7 +218,7 @@ def test_g2_certificates_are_not_loaded_together_with_one_that_clients_refuse(
     renew(machine)
     enrol(machine, one, issued=True)
     machine.issue(NAMES[1])
-    one.note(
+    one.loader.note(
         Turn(NAMES[1], machine.look(NAMES[1]).cert_path, "shared", shared(machine), issued=True)
     )
     failure = Failure("shared", BadPolicy("no backup"))
