@@ -130,7 +130,7 @@ def load(workspace: Workspace, names: list[str]) -> tuple[list[State], list[Dama
     :raises PinkeepError: if there is no such keyring
     """
     states, damaged = [], []
-    for name in output.progress(names, "keyrings"):
+    for name in output.progress(names):
         try:
             state = workspace.store.load(_checked(name))
         except DamagedState as error:

@@ -1,8 +1,8 @@
 """What the command prints, and its rules.
 
 * The outcome on standard output; nothing else. A character that cannot be shown there is escaped.
-* An error is one line on standard error: what happened, and why. A command that helps follows on a line
-  of its own. Warnings go there, too.
+* An error is one line on standard error: what happened, and why. If several things are wrong, each of them
+  has a line. A command that helps follows on a line of its own. Warnings go there, too.
 * "Nothing was changed." is said here and nowhere else: after an error of a command that changes files,
   if this run has changed none.
 * Exit codes: 0 done, 1 refused or failed, 2 usage; those of ``check`` are its own. As the shell has
@@ -104,12 +104,12 @@ def print_step(report: Report) -> None:
     print(f"The keyring {report.keyring} is up to date: {what}{where}{waits}.")
 
 
-def progress(items: Sequence[T], what: str) -> Iterator[T]:
-    """Yield the items; if they are many, show on a terminal how many of them are done."""
+def progress(items: Sequence[T]) -> Iterator[T]:
+    """Yield keyrings; if they are many, show on a terminal how many of them are done."""
     shown = sys.stderr.isatty() and len(items) >= _LONG
     for number, item in enumerate(items):
         if shown and number % (_LONG // 10) == 0:
-            print(f"\r{number} of {len(items)} {what}", end="", file=sys.stderr, flush=True)
+            print(f"\r{number} of {len(items)} keyrings", end="", file=sys.stderr, flush=True)
         yield item
     if shown:
         print(f"\r{'':40}\r", end="", file=sys.stderr, flush=True)

@@ -240,13 +240,13 @@ class Keyring:
 
     # What is to become of a key
 
-    def mark_for_retirement(self, reason: RetireReason) -> Keyring:
-        """Return the keyring with the request to leave the primaries of the types in service; an earlier
-        request stays."""
+    def mark_for_retirement(self) -> Keyring:
+        """Return the keyring with the admin's request to retire the primaries of the types in service; an
+        earlier reason stays."""
         served = self.served_types()
         return self.changed(
             lambda key: (
-                replace(key, retire_reason=key.retire_reason or reason)
+                replace(key, retire_reason=key.retire_reason or "asked")
                 if key.role == "primary" and key.kind.key_type in served
                 else key
             )

@@ -171,7 +171,7 @@ def parse(values: Mapping[str, object], lineage: str) -> Options:
         header=header(values),
         snippet_dir=_folder(values, "snippet-dir"),
         configtest=command(values, "configtest-command"),
-        reload=commands(values, "reload-command"),
+        reload=reload_commands(values),
         tlsa=tlsa.parse_ports(values.get("tlsa")),
         dns_credentials=_file(values, "dns-credentials"),
         tlsa_ttl=_number(values, "tlsa-ttl", DEFAULT_TLSA_TTL, LEAST_TLSA_TTL, MOST_TLSA_TTL),
@@ -208,18 +208,17 @@ def header(values: Mapping[str, object]) -> str | None:
     return text
 
 
-def commands(values: Mapping[str, object], name: str) -> tuple[Words, ...] | None:
-    """Return the words of each command that an option names, whatever the other options' values are.
+def reload_commands(values: Mapping[str, object]) -> tuple[Words, ...] | None:
+    """Return the words of each command that reloads a server, whatever the other options' values are.
 
-    :param name: of the option, e.g. ``reload-command``
     :returns: ``None``: the default; empty: none
     :raises BadOption: if one of them cannot be used
     """
+    name = "reload-command"
     value = values.get(name)
     if value is None:
         return None
-    texts = _texts(value)
-    found = [command({name: one}, name) or () for one in texts]
+    found = [command({name: one}, name) or () for one in _texts(value)]
     if len(found) > 1 and () in found:
         why = "'' says that you reload all servers yourself. Give no other command then."
         raise BadOption(f"--pinkeep-{name}", value, why)

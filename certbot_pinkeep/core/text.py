@@ -4,6 +4,7 @@ The rules:
 
 * A message says what happened, then why, then on a line of its own ``Run: <command>``. A line that
   begins so is a command and nothing else.
+* If several things are wrong, each of them is a line that begins with a dash.
 * Nothing that a stranger sent or wrote is printed unchanged: headers, names in certificates, answers of
   a CA, output of commands, contents of files. A terminal, a log or a mail would obey it.
 * Control characters, format characters (they turn the direction of writing) and unknown characters are
@@ -16,12 +17,14 @@ The rules:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 #: Characters that a message may have, and a value in it.
 LONGEST, SHORT = 2000, 200
 _CUT = " [{} characters] "
 _LAYOUT = "\n"
-_RUN = "Run: "
+_RUN, _ITEM = "Run: ", "- "
+_OWN_LINE = (_RUN, _ITEM)
 
 
 def command(line: str) -> str:
@@ -29,20 +32,25 @@ def command(line: str) -> str:
     return f"{_RUN}{line}" if line else ""
 
 
+def listed(parts: Iterable[str]) -> str:
+    """Write several things that are wrong, each as a line of a message; empty for none."""
+    return "\n".join(f"{_ITEM}{part}" for part in parts)
+
+
 def joined(*parts: str) -> str:
-    """Join sentences and commands to a message: each command has a line of its own."""
+    """Join sentences, lists and commands to a message: each item and each command has a line of its own."""
     message = ""
     for part in filter(None, (one.strip() for one in parts)):
-        apart = part.startswith(_RUN) or _ends_with_command(message)
+        apart = part.startswith(_OWN_LINE) or message.rpartition("\n")[2].startswith(_OWN_LINE)
         message += ("\n" if apart else " ") + part if message else part
     return message
 
 
 def paragraphs(message: str) -> list[str]:
-    """Split a message into lines: what is told is one line, and so is each command."""
+    """Split a message into lines: what is told is one line, and so is each item and each command."""
     lines: list[str] = []
     for line in (" ".join(one.split()) for one in message.split("\n")):
-        if lines and not line.startswith(_RUN) and not lines[-1].startswith(_RUN):
+        if lines and not line.startswith(_OWN_LINE) and not lines[-1].startswith(_OWN_LINE):
             lines[-1] = f"{lines[-1]} {line}".strip()
         elif line:
             lines.append(line)
@@ -50,14 +58,11 @@ def paragraphs(message: str) -> list[str]:
 
 
 def one_line(message: str) -> str:
-    """Write a message in one line: a dash stands where a command ends."""
+    """Write a message in one line: a dash stands where a command ends, and no item has one."""
     lines = paragraphs(message)
     ends = [" -- " if line.startswith(_RUN) else " " for line in lines]
-    return "".join(f"{line}{end}" for line, end in zip(lines, [*ends[:-1], ""], strict=True))
-
-
-def _ends_with_command(message: str) -> bool:
-    return message.rpartition("\n")[2].startswith(_RUN)
+    told = (line.removeprefix(_ITEM) for line in lines)
+    return "".join(f"{line}{end}" for line, end in zip(told, [*ends[:-1], ""], strict=True))
 
 
 def sentence(part: str) -> str:
@@ -73,9 +78,9 @@ def escaped(text: str) -> str:
     return "".join(one if one.isprintable() or one in _LAYOUT else _escape(one) for one in text)
 
 
-def printable(text: str, longest: int = LONGEST) -> str:
-    """Return a message that can be printed, of at most *longest* characters; line feeds stay."""
-    return cut(escaped(text), longest)
+def printable(text: str) -> str:
+    """Return a message that can be printed, and is not too long; line feeds stay."""
+    return cut(escaped(text), LONGEST)
 
 
 def short(text: object, longest: int = SHORT) -> str:

@@ -74,14 +74,12 @@ def records(changes: Sequence[Change]) -> str:
     )
 
 
-def nsupdate(zone: str, changes: Sequence[Change], server: str = "") -> str:
+def nsupdate(zone: str, changes: Sequence[Change]) -> str:
     """Write the same as one update for ``nsupdate``, which is made only if nobody changed the records.
 
     :param zone: the zone's name, with a dot at its end
-    :param server: the name server that takes it; empty: ``nsupdate`` finds it
     """
-    head = f"server {server}\n" if server else ""
-    return f"{head}zone {zone}\n{''.join(map(_update, changes))}send\n"
+    return f"zone {zone}\n{''.join(map(_update, changes))}send\n"
 
 
 def _update(change: Change) -> str:

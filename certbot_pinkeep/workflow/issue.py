@@ -32,7 +32,7 @@ from dataclasses import replace
 from certbot_pinkeep.adapters import lineage as lineage_
 from certbot_pinkeep.adapters import revocation
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.core import explain, hostnames, rollover
+from certbot_pinkeep.core import explain, hostnames, rollover, text
 from certbot_pinkeep.core.errors import (
     BadFolder,
     BadKey,
@@ -281,11 +281,13 @@ def _waiting(workspace: Workspace, request: IssueRequest) -> KeyAndCsr | None:
         if key is not None and (kind is None or kind.key_type == key.kind.key_type):
             found.append(KeyAndCsr(folders.absolute(key.path), key.pem, csr, key.pin, True))
     if len(found) > 1:
-        listed = "; ".join(f"{one.csr.path} (pin {one.pin})" for one in found)
         raise BadKey(
             f"Several CSRs for exactly {', '.join(request.names)} wait with their keys, and which key "
-            f"clients pin is not known: {listed}. No certificate was issued. Move those that you do not "
-            f"mean out of {folders.csrs}, and ask for the certificate again."
+            "clients pin is not known. No certificate was issued.",
+            text.joined(
+                text.listed(f"{one.csr.path} (pin {one.pin})" for one in found),
+                f"Move those that you do not mean out of {folders.csrs}. Then ask for the certificate again.",
+            ),
         )
     return found[0] if found else None
 

@@ -283,7 +283,7 @@ def _configtest(values: Mapping[str, object]) -> tuple[str, ...] | None:
 
 
 def _reload(values: Mapping[str, object]) -> Commands | None:
-    given = options.commands(values, "reload-command")
+    given = options.reload_commands(values)
     if given is None:
         return None
     return tuple(apache.command("--pinkeep-reload-command", words) for words in given)

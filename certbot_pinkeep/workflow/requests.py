@@ -286,7 +286,7 @@ def loaded(workspace: Workspace, name: str, now: datetime) -> Iterator[State]:
 def _left(keyring: Keyring, *, compromised: bool) -> Keyring:
     """Return the keyring with its present keys to be left."""
     if not compromised:
-        return keyring.mark_for_retirement("asked")
+        return keyring.mark_for_retirement()
     enrolled = {member.pin for member in keyring.members if member.enrolled}
     present = [key for key in keyring.in_service() if key.pin in enrolled]
     present += [p for one in keyring.served_types() if (p := keyring.primary(one)) is not None]

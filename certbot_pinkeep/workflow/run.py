@@ -31,6 +31,7 @@ from certbot_pinkeep.core.errors import (
 )
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.core.text import listed
 from certbot_pinkeep.storage.uptodate import CERTIFICATES, Stamp
 from certbot_pinkeep.workflow import enrol, enrolled, first_look, issue, stage, zone
 from certbot_pinkeep.workflow.first_look import FirstLook
@@ -272,9 +273,9 @@ def _raise(failures: list[Failure], *, several: bool) -> NoReturn:
         told.setdefault(str(failure.error), []).append(failure.keyring)
     if not several and len(told) == 1:
         raise failures[0].error
-    parts = [
-        f"The keyring{'s' if len(names) > 1 else ''} {', '.join(dict.fromkeys(names))} could not be "
-        f"brought up to date: {text}"
+    wrong = [
+        f"Keyring{'s' if len(names) > 1 else ''} {', '.join(dict.fromkeys(names))}: {text}"
         for text, names in told.items()
     ]
-    raise PinkeepError(" ".join(parts)) from failures[0].error
+    what = "Not every keyring could be brought up to date."
+    raise PinkeepError(what, listed(wrong)) from failures[0].error

@@ -26,7 +26,7 @@ from certbot_pinkeep.core import zone
 from certbot_pinkeep.core.errors import BadOption, PinkeepError
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.core.text import sentence
+from certbot_pinkeep.core.text import listed, sentence
 from certbot_pinkeep.core.tlsa import Port
 from certbot_pinkeep.core.zone import Missing, Wanted
 from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObservation, Records
@@ -69,14 +69,10 @@ class Outcome:
         for one in self.missing:
             if not one.waits:
                 where.setdefault(one.why, []).append(one.where)
-        lines = [
-            *self.errors,
-            *self._left(),
-            *(f"{'; '.join(some)}: {why}" for why, some in where.items()),
-        ]
+        wrong = [f"{', '.join(some)}: {why}" for why, some in where.items()]
         return PinkeepError(
             f"The zone or a port of the keyring {self.keyring} is not as it should be.",
-            " ".join(lines),
+            listed((*self.errors, *self._left(), *wrong)),
             run=f"certbot-pinkeep dns {self.keyring}",
         )
 

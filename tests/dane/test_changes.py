@@ -174,7 +174,7 @@ def test_the_script_for_nsupdate_does_what_pinkeep_would(world: World) -> None:
     bind(world)
     change = Change(OWNER, frozenset({OLD}), frozenset({OLD, NEW}), TTL)
     new = Change(OTHER, NONE, frozenset({NEW}), TTL)
-    script = written.nsupdate(ZONE.origin, [change, new], FIRST)
+    script = f"server {FIRST}\n{written.nsupdate(ZONE.origin, [change, new])}"
     nsupdate(world, script)
     zone = Inside(world, RFC2136)
     assert zone.read(OWNER, OTHER) == {OWNER: {OLD, NEW}, OTHER: {NEW}}

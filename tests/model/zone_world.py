@@ -207,7 +207,7 @@ class ZoneWorld(LaggingZone):
 
     def ask(self) -> None:
         """Ask for a rollover."""
-        keyring = self.state.keyring.mark_for_retirement("asked")
+        keyring = self.state.keyring.mark_for_retirement()
         self._save(replace(self.state, keyring=keyring))
 
     def revoke(self, key_type: int, compromised: bool) -> None:

@@ -155,7 +155,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     ),
     "a rollover that waits for the admin": (
         sound(
-            keyring=with_key(path=None).mark_for_retirement("asked"),
+            keyring=with_key(path=None).mark_for_retirement(),
             requests=frozenset({csr_request(LIVE, [HOST], must_staple=False)}),
             keys=(),
         ),

@@ -63,7 +63,7 @@ SOUND = {
     ),
     "a retired key": sound(keyring=KEYRING.with_keys([ring_key(C, "retired")])),
     "a rollover that is held": sound(
-        ended(POLICY, policy(LIVE, C)), keyring=KEYRING.mark_for_retirement("asked")
+        ended(POLICY, policy(LIVE, C)), keyring=KEYRING.mark_for_retirement()
     ),
     "another site for a wildcard": sound(
         shown=(SHOWN, replace(SHOWN, host=OTHER, guessed=True, headers=(), distrust="name"))

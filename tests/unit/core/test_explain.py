@@ -32,7 +32,7 @@ RING = Keyring(
     (Member("example.com", ("example.com",), A),),
     (ring_key(A, "primary"), ring_key(B)),
 )
-ASKED, REVOKED = RING.mark_for_retirement("asked"), RING.with_revoked(A)
+ASKED, REVOKED = RING.mark_for_retirement(), RING.with_revoked(A)
 COMPROMISED = RING.with_compromised(A)
 ALONE = Keyring("ring", RING.members, RING.keys[:1])
 
@@ -72,7 +72,7 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
         ["keyring ring", "may still be served", "does not know yet", "certbot-pinkeep confirm"],
     ),
     "held, no backup": (
-        lambda: explain.held("ring", decided(ALONE.mark_for_retirement("asked"))),
+        lambda: explain.held("ring", decided(ALONE.mark_for_retirement())),
         ["keyring ring", "no backup key"],
     ),
     "held, clock": (
@@ -96,7 +96,7 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
         [B, UNTIL, "renewals fail", "certbot-pinkeep rollover ring --now --force"],
     ),
     "promise, no backup": (
-        lambda: explain.promise("ring", decided(ALONE.mark_for_retirement("asked"))),
+        lambda: explain.promise("ring", decided(ALONE.mark_for_retirement())),
         ["keyring ring", "after it has a backup key", "certbot renew"],
     ),
     "refusal": (

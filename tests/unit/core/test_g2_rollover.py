@@ -364,25 +364,25 @@ def test_g2_age_is_not_that_of_the_keys_file() -> None:
 
 def with_forced(ring: Keyring, pin: str) -> Keyring:
     """The keyring with this backup chosen by the admin, who asked for a rollover."""
-    return ring.mark_for_retirement("asked").with_forced(pin)
+    return ring.mark_for_retirement().with_forced(pin)
 
 
 DECISIONS: dict[str, tuple[Keyring, Ledger, tuple[str | None, str | None, str]]] = {
     "nothing is due": (keyring(B), EMPTY, (A, None, "stays")),
     "nothing is due, and nothing would be safe": (keyring(B), WITHOUT_B, (A, None, "stays")),
     "nothing is due, and there is no backup": (keyring(), EMPTY, (A, None, "stays")),
-    "asked": (keyring(B).mark_for_retirement("asked"), EMPTY, (B, "asked", "rolls over")),
-    "asked, not safe": (keyring(B).mark_for_retirement("asked"), LATER_B, (A, "asked", "held")),
-    "asked, no backup": (keyring().mark_for_retirement("asked"), EMPTY, (A, "asked", "held")),
+    "asked": (keyring(B).mark_for_retirement(), EMPTY, (B, "asked", "rolls over")),
+    "asked, not safe": (keyring(B).mark_for_retirement(), LATER_B, (A, "asked", "held")),
+    "asked, no backup": (keyring().mark_for_retirement(), EMPTY, (A, "asked", "held")),
     "revoked": (keyring(B).with_revoked(A), EMPTY, (B, "revoked", "rolls over")),
     "revoked, not safe": (keyring(B).with_revoked(A), LATER_B, (A, "revoked", "held")),
     "revoked, though it was asked as well": (
-        keyring(B).mark_for_retirement("asked").with_revoked(A),
+        keyring(B).mark_for_retirement().with_revoked(A),
         EMPTY,
         (B, "revoked", "rolls over"),
     ),
     "asked of a key that is due by age": (
-        keyring(B, days=1).mark_for_retirement("asked"),
+        keyring(B, days=1).mark_for_retirement(),
         EMPTY,
         (B, "asked", "rolls over"),
     ),
@@ -400,17 +400,17 @@ DECISIONS: dict[str, tuple[Keyring, Ledger, tuple[str | None, str | None, str]]]
         (None, "compromised", "held"),
     ),
     "the first of two safe ones": (
-        keyring(B, C).mark_for_retirement("asked"),
+        keyring(B, C).mark_for_retirement(),
         EMPTY,
         (B, "asked", "rolls over"),
     ),
     "the first one is not safe, the second is": (
-        keyring(B, C).mark_for_retirement("asked"),
+        keyring(B, C).mark_for_retirement(),
         LATER_B,
         (C, "asked", "rolls over"),
     ),
     "neither is safe": (
-        keyring(B, C).mark_for_retirement("asked"),
+        keyring(B, C).mark_for_retirement(),
         LATER_BOTH,
         (A, "asked", "held"),
     ),
@@ -445,22 +445,22 @@ DECISIONS: dict[str, tuple[Keyring, Ledger, tuple[str | None, str | None, str]]]
         (A, "asked", "held"),
     ),
     "g8: in doubt": (
-        keyring(B).mark_for_retirement("asked"),
+        keyring(B).mark_for_retirement(),
         EMPTY.with_uncertainty("it was lost"),
         (A, "asked", "held"),
     ),
     "g8: blind": (
-        keyring(B).mark_for_retirement("asked"),
+        keyring(B).mark_for_retirement(),
         Ledger().with_uncertainty("it was lost", NOW + SECOND),
         (A, "asked", "held"),
     ),
     "g8: blind until now": (
-        keyring(B).mark_for_retirement("asked"),
+        keyring(B).mark_for_retirement(),
         Ledger().with_uncertainty("it was lost", NOW),
         (B, "asked", "rolls over"),
     ),
     "g8: the clock is behind": (
-        keyring(B).mark_for_retirement("asked"),
+        keyring(B).mark_for_retirement(),
         Ledger().with_latest_known(NOW + SECOND),
         (A, "asked", "held"),
     ),
@@ -488,10 +488,10 @@ def test_rollover_can_be_asked_for_without_a_record() -> None:
 
 def test_g2_held_rollover_tells_the_backup_that_is_safe_first() -> None:
     """Of two unsafe ones the one with the earlier time, and to the second."""
-    decision = decided(keyring(B, C).mark_for_retirement("asked"), LATER_BOTH)
+    decision = decided(keyring(B, C).mark_for_retirement(), LATER_BOTH)
     assert decision.best is not None and decision.best.pin == C
     assert decision.safety.since == day(20) and not decision.safety.at(NOW)
-    ring = keyring(B, C).mark_for_retirement("asked")
+    ring = keyring(B, C).mark_for_retirement()
     assert verdict(decided(ring, LATER_BOTH, at=day(20) - SECOND)) == (A, "asked", "held")
     assert verdict(decided(ring, LATER_BOTH, at=day(20))) == (C, "asked", "rolls over")
     assert verdict(decided(ring, LATER_BOTH, at=day(50))) == (B, "asked", "rolls over")
@@ -532,7 +532,7 @@ def test_next_due_is_now_where_a_key_is_to_be_left() -> None:
     """Whatever its age is; without a primary as well."""
     ring = keyring(B, days=730)
     assert rollover.next_due(ring, NOW, "ecdsa") == day(630)
-    assert rollover.next_due(ring.mark_for_retirement("asked"), NOW, "ecdsa") == NOW
+    assert rollover.next_due(ring.mark_for_retirement(), NOW, "ecdsa") == NOW
     assert rollover.next_due(ring.with_revoked(A), NOW, "ecdsa") == NOW
     assert rollover.next_due(ring.with_compromised(A), NOW, "ecdsa") == NOW
     assert rollover.next_due(keyring(B), NOW, "ecdsa") is None

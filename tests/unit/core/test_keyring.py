@@ -242,14 +242,14 @@ def forced(keyring: Keyring) -> set[str]:
 
 def test_wish_to_leave_is_one_to_leave_the_primaries() -> None:
     """Of every key type, and of no backup; a revocation that was noted before stays the reason."""
-    assert leaves(FULL.mark_for_retirement("asked")) == {A: "asked", D: "asked"}
-    assert leaves(FULL.with_revoked(A).mark_for_retirement("asked")) == {A: "revoked", D: "asked"}
-    assert roles(FULL.mark_for_retirement("asked")) == roles(FULL)
+    assert leaves(FULL.mark_for_retirement()) == {A: "asked", D: "asked"}
+    assert leaves(FULL.with_revoked(A).mark_for_retirement()) == {A: "revoked", D: "asked"}
+    assert roles(FULL.mark_for_retirement()) == roles(FULL)
 
 
 def test_revocation_is_the_stronger_reason() -> None:
     """A key that is left on the admin's wish is a revoked one as soon as it is revoked."""
-    assert leaves(FULL.mark_for_retirement("asked").with_revoked(D)) == {A: "asked", D: "revoked"}
+    assert leaves(FULL.mark_for_retirement().with_revoked(D)) == {A: "asked", D: "revoked"}
     assert FULL.with_revoked("unknown") == FULL
 
 
@@ -257,7 +257,7 @@ def test_g2_wish_is_fulfilled_by_another_primary() -> None:
     """After the rollover nothing is left to be left: the new primary stays. That it was forced
     is over where no lineage is still to follow."""
     found = membership.with_member(
-        FULL.mark_for_retirement("asked").with_forced(C), member(C, "0.example")
+        FULL.mark_for_retirement().with_forced(C), member(C, "0.example")
     )
     primary = found.primary("ecdsa")
     assert primary is not None
@@ -268,7 +268,7 @@ def test_g2_wish_is_fulfilled_by_another_primary() -> None:
 def test_g2_key_that_was_left_is_not_staged_again() -> None:
     """Not even one that, as far as is known, was never served."""
     found = staging.with_backup_count(
-        membership.with_member(FULL.mark_for_retirement("asked"), member(B, "0.example")), 3
+        membership.with_member(FULL.mark_for_retirement(), member(B, "0.example")), 3
     )
     assert roles(found)[A] == "retired"
     assert staging.missing_backups(found, 3)[EC] == 2
@@ -277,7 +277,7 @@ def test_g2_key_that_was_left_is_not_staged_again() -> None:
 @pytest.mark.parametrize("pin", [A, B])
 def test_compromised_key_has_no_role_any_more(pin: str) -> None:
     """Neither primary nor backup, whatever was wished of it before, and never staged again."""
-    found = FULL.mark_for_retirement("asked").with_forced(B).with_compromised(pin)
+    found = FULL.mark_for_retirement().with_forced(B).with_compromised(pin)
     key = found.key(pin)
     assert key is not None and (key.role, key.retire_reason, key.forced) == (
         "compromised",

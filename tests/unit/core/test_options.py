@@ -154,8 +154,8 @@ def test_g10_lineage_that_cannot_name_a_keyring() -> None:
 def test_g12_a_command_does_not_depend_on_other_options() -> None:
     """To reload Apache for a renewed certificate, a bad max-age does not matter."""
     values = {"max-age": "junk", "configtest-command": "'", "reload-command": "r", "keyring": "k"}
-    assert options.commands(values, "reload-command") == (("r",),)
-    assert options.commands({}, "reload-command") is None
+    assert options.reload_commands(values) == (("r",),)
+    assert options.reload_commands({}) is None
     with pytest.raises(BadOption):
         options.command(values, "configtest-command")
 
@@ -258,11 +258,11 @@ def test_commands_are_kept_as_one_text(given: list[str]) -> None:
     text = options.as_text(given)
     assert options.as_text([text]) == text and (len(given) > 1 or text == given[0])
     try:
-        found = options.commands({"reload-command": given}, "reload-command")
+        found = options.reload_commands({"reload-command": given})
     except BadOption as error:
         assert str(error.value) == str(given) or error.value in given
     else:
-        assert found == options.commands({"reload-command": text}, "reload-command")
+        assert found == options.reload_commands({"reload-command": text})
 
 
 def test_g10_no_command_and_another_one_is_a_bad_option() -> None:

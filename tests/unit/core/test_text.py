@@ -78,6 +78,19 @@ def test_a_long_message_keeps_the_command_at_its_end() -> None:
     assert lines([finding], "")[1].endswith("Run: certbot renew")
 
 
+def test_each_thing_that_is_wrong_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """So does each command; monitoring gets all of it in one line."""
+    why = text.joined(text.listed(["One.", "Two.\nRun: mend two"]), "Then try again.")
+    error = PinkeepError("Several things are wrong.", why, run="certbot renew")
+    output.fail(error)
+    lines_ = ["Several things are wrong.", "- One.", "- Two.", "Run: mend two", "Then try again."]
+    told = "\n".join([*lines_, "Run: certbot renew"])
+    assert str(error) == told and capsys.readouterr().err == f"certbot-pinkeep: {told}\n"
+    in_one_line = text.one_line(str(error))
+    assert in_one_line.startswith("Several things are wrong. One. Two. Run: mend two -- Then try")
+    assert text.listed([]) == ""
+
+
 @given(st.text(max_size=300), st.integers(60, 300))
 def test_whatever_comes_is_printable_and_short(given_text: str, longest: int) -> None:
     """And what is both already stays as it is, but for white space."""

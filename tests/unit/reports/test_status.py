@@ -141,7 +141,7 @@ def test_rollover_tells_when_it_will_be_safe() -> None:
         (RING, False, False, None),
         (replace(RING, rollover_days=10), False, False, "2026-03-02T12:00:00Z"),
         (replace(RING, rollover_days=9), True, False, "2026-03-01T12:00:00Z"),
-        (RING.mark_for_retirement("asked"), True, True, "2026-03-01T12:00:00Z"),
+        (RING.mark_for_retirement(), True, True, "2026-03-01T12:00:00Z"),
         (RING.with_revoked(A), True, False, "2026-03-01T12:00:00Z"),
         (RING.with_compromised(A), True, False, "2026-03-01T12:00:00Z"),
     ],
@@ -324,7 +324,7 @@ def test_progress_is_for_terminals_and_long_lists(
 ) -> None:
     """Nothing of it stays, and nothing of it is piped."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    assert list(output.progress(range(count), "keyrings")) == list(range(count))
+    assert list(output.progress(range(count))) == list(range(count))
     printed = capsys.readouterr()
     assert printed.out == ""
     assert ("20 of 300 keyrings" in printed.err) == (terminal and count == 300)
