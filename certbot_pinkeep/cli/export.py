@@ -113,7 +113,7 @@ def _pinned(workspace: Workspace, state: State, now: datetime) -> Pinned:
         )
     if current is None:
         raise BadExport(f"The keyring {keyring.name} publishes no pins.", run="certbot renew")
-    served = {member.pin for member in keyring.members}
+    served = keyring.served_pins
     found = []
     for pin in current.pins:
         key = keyring.key(pin)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from certbot_pinkeep.core.errors import BadPolicy
 from certbot_pinkeep.core.kinds import KeyKind, KeyType
@@ -160,9 +160,14 @@ class Keyring:
         known = [self.primary(key_type), *self.in_service(), *self.backups(key_type)]
         return next((key.kind for key in known if key and key.kind.key_type == key_type), None)
 
+    @property
+    def served_pins(self) -> frozenset[str]:
+        """The pins of the keys that lineages serve."""
+        return frozenset(member.pin for member in self.members)
+
     def in_service(self) -> tuple[Key, ...]:
         """Return the keys that a lineage serves, primaries first."""
-        served = {member.pin for member in self.members}
+        served = self.served_pins
         keys = [key for key in self.keys if key.pin in served]
         return tuple(sorted(keys, key=lambda key: key.role != "primary"))
 
@@ -201,28 +206,24 @@ class Keyring:
 
     def served_since(self, times: dict[str, datetime]) -> Keyring:
         """Return the keyring with the first service of keys noted, by pin, where none was known."""
-        return self.changed(
-            lambda key: (
-                replace(key, first_served=key.first_served or times[key.pin])
-                if key.pin in times
-                else key
-            )
+        return self.mapped(
+            lambda key: replace(key, first_served=key.first_served or times.get(key.pin))
         )
 
     def left_at(self, now: datetime) -> Keyring:
         """Return the keyring with the last service noted of keys that no lineage serves any more."""
-        served = {member.pin for member in self.members}
+        served = self.served_pins
 
         def noted(key: Key) -> Key:
             if key.pin in served or key.first_served is None:
                 return replace(key, last_served=None)
             return replace(key, last_served=key.last_served or max(now, key.first_served))
 
-        return self.changed(noted)
+        return self.mapped(noted)
 
     def served_by(self, now: datetime) -> Keyring:
         """Return the keyring with nothing made or served later than *now*."""
-        return self.changed(
+        return self.mapped(
             lambda key: replace(
                 key,
                 created=min(key.created, now),
@@ -244,38 +245,31 @@ class Keyring:
         """Return the keyring with the admin's request to retire the primaries of the types in service; an
         earlier reason stays."""
         served = self.served_types()
-        return self.changed(
-            lambda key: (
-                replace(key, retire_reason=key.retire_reason or "asked")
-                if key.role == "primary" and key.kind.key_type in served
-                else key
-            )
-        )
+
+        def is_asked_of(key: Key) -> bool:
+            return key.role == "primary" and key.kind.key_type in served and not key.retire_reason
+
+        return self.changed(is_asked_of, retire_reason="asked")
 
     def without_requests(self) -> Keyring:
         """Return the keyring without what the admin asked for or forced; what is revoked stays so."""
 
-        def calmed(key: Key) -> Key:
-            asked = key.role == "primary" and key.retire_reason == "asked"
-            return replace(key, forced=False, retire_reason="" if asked else key.retire_reason)
+        def is_asked(key: Key) -> bool:
+            return key.role == "primary" and key.retire_reason == "asked"
 
-        return self.changed(calmed)
+        return self.changed(is_asked, retire_reason="").changed(
+            lambda key: key.forced, forced=False
+        )
 
     def with_revoked(self, pin: str) -> Keyring:
         """Return the keyring with the certificate of this key revoked: it is left as soon as that is
         safe."""
-        return self.changed(
-            lambda key: replace(key, retire_reason="revoked") if key.pin == pin else key
-        )
+        return self.changed(lambda key: key.pin == pin, retire_reason="revoked")
 
     def with_compromised(self, pin: str) -> Keyring:
         """Return the keyring with this key compromised: it is never handed over again."""
         return self.changed(
-            lambda key: (
-                replace(key, role="compromised", retire_reason="", forced=False)
-                if key.pin == pin
-                else key
-            )
+            lambda key: key.pin == pin, role="compromised", retire_reason="", forced=False
         )
 
     def with_forced(self, pin: str) -> Keyring:
@@ -296,9 +290,7 @@ class Keyring:
 
     def with_file(self, pin: str, path: str) -> Keyring:
         """Return the keyring with the file of a key in another place, or with one that was offline."""
-        return self.changed(
-            lambda key: replace(key, path=path, encrypted="", fault="") if key.pin == pin else key
-        )
+        return self.changed(lambda key: key.pin == pin, path=path, encrypted="", fault="")
 
     def without_offline(self) -> Keyring:
         """Return the keyring without the backups whose private keys are offline."""
@@ -311,9 +303,7 @@ class Keyring:
         if known is not None and known.role == "compromised":
             return self
         old = self.primary(key.kind.key_type)
-        left = self.changed(
-            lambda k: replace(k, role="retired", retire_reason="asked") if k is old else k
-        )
+        left = self.changed(lambda one: one is old, role="retired", retire_reason="asked")
         return replace(left.without([key.pin]), keys=(key, *left.without([key.pin]).keys))
 
     def spare(self) -> tuple[Key, ...]:
@@ -343,14 +333,16 @@ class Keyring:
 
     def without_type(self, key_type: KeyType) -> Keyring:
         """Return the keyring with the keys of a type retired."""
-        return self.changed(
-            lambda key: (
-                replace(key, role="retired", forced=False)
-                if key.role in ("primary", "backup") and key.kind.key_type == key_type
-                else key
-            )
-        )
 
-    def changed(self, change: Callable[[Key], Key]) -> Keyring:
+        def is_left(key: Key) -> bool:
+            return key.role in ("primary", "backup") and key.kind.key_type == key_type
+
+        return self.changed(is_left, role="retired", forced=False)
+
+    def changed(self, which: Callable[[Key], bool], **values: Any) -> Keyring:
+        """Return the keyring with these values in some of its keys."""
+        return self.mapped(lambda key: replace(key, **values) if which(key) else key)
+
+    def mapped(self, change: Callable[[Key], Key]) -> Keyring:
         """Return the keyring with a change of each key."""
         return replace(self, keys=tuple(change(key) for key in self.keys))

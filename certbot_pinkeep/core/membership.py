@@ -39,14 +39,14 @@ def with_neighbour(keyring: Keyring, lineage: str, hosts: tuple[str, ...], key: 
 def with_joined(keyring: Keyring, key: Key) -> Keyring:
     """Return the keyring with the key that a lineage brings along; :func:`with_member` comes next. A
     choice that was forced before was not about that lineage, and holds no more."""
-    return _with_brought(_unforced(keyring, key.kind.key_type), key)
+    return _with_incoming(_unforced(keyring, key.kind.key_type), key)
 
 
 def with_next(keyring: Keyring, key: Key) -> Keyring:
     """Return the keyring with a key that clients pin already as the primary of its type: lineages go over
     to it. What was primary stays in service, or is a backup."""
     known = keyring.key(key.pin)
-    served = {member.pin for member in keyring.members}
+    served = keyring.served_pins
 
     def after(old: Key) -> Key:
         if old.role != "primary" or old.kind.key_type != key.kind.key_type:
@@ -93,7 +93,7 @@ def _with_member(keyring: Keyring, member: Member) -> Keyring:
     return _with_members(keyring, (member if m is known else m for m in keyring.members))
 
 
-def _with_brought(keyring: Keyring, key: Key) -> Keyring:
+def _with_incoming(keyring: Keyring, key: Key) -> Keyring:
     role: Role = "primary" if keyring.primary(key.kind.key_type) is None else "in-service"
     known = keyring.key(key.pin)
     if known is None:
@@ -103,7 +103,7 @@ def _with_brought(keyring: Keyring, key: Key) -> Keyring:
     back = replace(
         known, role=role, retire_reason="revoked" if known.retire_reason == "revoked" else ""
     )
-    return keyring.changed(lambda k: back if k is known else k)
+    return keyring.mapped(lambda one: back if one is known else one)
 
 
 def _with_members(keyring: Keyring, members: Iterable[Member]) -> Keyring:
@@ -115,22 +115,18 @@ def _promoted(keyring: Keyring, pin: str) -> Keyring:
     if key is None or key.role != "backup":
         return keyring
     old = keyring.primary(key.kind.key_type)
-    return keyring.changed(
-        lambda k: (
-            replace(k, role="primary", retire_reason="")
-            if k is key
-            else replace(
-                k, role="in-service", retire_reason=k.retire_reason or "asked", forced=False
-            )
-            if k is old
-            else k
-        )
+    result = keyring.changed(lambda one: one is key, role="primary", retire_reason="")
+    if old is None:
+        return result
+    reason = old.retire_reason or "asked"
+    return result.changed(
+        lambda one: one is old, role="in-service", retire_reason=reason, forced=False
     )
 
 
 def _unforced(keyring: Keyring, key_type: KeyType) -> Keyring:
     primary = keyring.primary(key_type)
-    return keyring.changed(lambda key: replace(key, forced=False) if key is primary else key)
+    return keyring.changed(lambda key: key is primary, forced=False)
 
 
 def _followed(keyring: Keyring) -> Keyring:
@@ -138,23 +134,17 @@ def _followed(keyring: Keyring) -> Keyring:
     served = {key.kind.key_type: set[str]() for key in keyring.keys}
     for key in keyring.in_service():
         served[key.kind.key_type].add(key.pin)
-    return keyring.changed(
-        lambda key: (
-            replace(key, forced=False)
-            if key.role == "primary" and served[key.kind.key_type] == {key.pin}
-            else key
-        )
-    )
+
+    def is_followed(key: Key) -> bool:
+        return key.role == "primary" and served[key.kind.key_type] == {key.pin}
+
+    return keyring.changed(is_followed, forced=False)
 
 
 def _retired(keyring: Keyring) -> Keyring:
-    served = {member.pin for member in keyring.members}
+    served = keyring.served_pins
     return keyring.changed(
-        lambda key: (
-            replace(key, role="retired")
-            if key.role == "in-service" and key.pin not in served
-            else key
-        )
+        lambda key: key.role == "in-service" and key.pin not in served, role="retired"
     )
 
 

@@ -36,11 +36,7 @@ def _brought_back(keyring: Keyring) -> Keyring:
         for key in keyring.spare()
         if key.retire_reason == "lost" and not key.fault and key.kind.key_type in types
     ]
-    return keyring.changed(
-        lambda key: (
-            replace(key, role="backup", retire_reason="", added=True) if key in back else key
-        )
-    )
+    return keyring.changed(lambda key: key in back, role="backup", retire_reason="", added=True)
 
 
 def missing_backups(keyring: Keyring, wanted: int) -> dict[KeyKind, int]:
@@ -58,9 +54,7 @@ def without_lost(keyring: Keyring) -> Keyring:
     """Return the keyring with the backups retired whose files cannot be used, until they can again.
     Another one takes the place of each; clients and apps may know of both by then."""
     return keyring.changed(
-        lambda key: (
-            replace(key, role="retired", forced=False, retire_reason="lost") if key.is_lost else key
-        )
+        lambda key: key.is_lost, role="retired", forced=False, retire_reason="lost"
     )
 
 
@@ -73,29 +67,28 @@ def with_backup(keyring: Keyring, key: Key) -> Keyring:
 def without_backup(keyring: Keyring, pin: str) -> Keyring:
     """Return the keyring with a backup retired, and not staged again."""
     return keyring.changed(
-        lambda key: (
-            replace(key, role="retired", retire_reason="asked", forced=False)
-            if key.pin == pin and key.role == "backup"
-            else key
-        )
+        lambda key: key.pin == pin and key.role == "backup",
+        role="retired",
+        retire_reason="asked",
+        forced=False,
     )
 
 
 def _unserved(keyring: Keyring, key_type: KeyType) -> list[Key]:
     """Return the backups that count among those that are made."""
-    served = {member.pin for member in keyring.members}
+    served = keyring.served_pins
     return [k for k in keyring.backups(key_type) if k.pin not in served and not k.added]
 
 
 def _trimmed(keyring: Keyring, key_type: KeyType, wanted: int) -> Keyring:
     surplus = _unserved(keyring, key_type)[wanted:]
-    return keyring.changed(lambda key: replace(key, role="retired") if key in surplus else key)
+    return keyring.changed(lambda key: key in surplus, role="retired")
 
 
 def _restaged(keyring: Keyring, key_type: KeyType, wanted: int) -> Keyring:
     kind = keyring.kind(key_type)
     lack = wanted - len(_unserved(keyring, key_type))
-    served = {member.pin for member in keyring.members}
+    served = keyring.served_pins
     spare = [
         key
         for key in keyring.spare()

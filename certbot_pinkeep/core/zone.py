@@ -454,7 +454,7 @@ def missing(
 
 def stale(keyring: Keyring, looks: Iterable[PortObservation]) -> tuple[Missing, ...]:
     """Return the ports that still show a key of the keyring which no certificate has any more."""
-    live = {member.pin for member in keyring.members}
+    live = keyring.served_pins
     left = {key.pin for key in keyring.keys} - live if live else frozenset()
     return tuple(
         Missing(

@@ -72,7 +72,7 @@ class _View:
     @property
     def leaving(self) -> tuple[Key, ...]:
         """Find the keys that are not live any more, but that Apache may still serve."""
-        live = {member.pin for member in self.keyring.members}
+        live = self.keyring.served_pins
         keys = self.keyring.keys if self.state.ledger.pending else ()
         return tuple(
             key for key in keys if key.pin not in live and key.first_served and not key.last_served
@@ -425,7 +425,7 @@ def _service(view: _View, key: Key) -> str:
         return ", not loaded yet"
     if key in view.leaving:
         return ", may still be served"
-    served = any(member.pin == key.pin for member in view.keyring.members)
+    served = key.pin in view.keyring.served_pins
     return ", in service" if served and key.role != "in-service" else ""
 
 

@@ -75,7 +75,7 @@ def timeline(state: State, now: datetime, history: Iterable[Window] = ()) -> Tim
     """
     keyring, ledger = state.keyring, state.ledger
     keys = sorted(keyring.keys, key=lambda key: (key.created, key.first_served or now))
-    served = {member.pin for member in keyring.members}
+    served = keyring.served_pins
     windows = _windows(ledger, now, history)
     rows = tuple(row for key in keys if (row := _key(key, served=key.pin in served, now=now)).bars)
     held = tuple(_window(window, now) for window in windows if window.until > window.since)

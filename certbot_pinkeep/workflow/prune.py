@@ -83,9 +83,7 @@ def _without(state: State, gone: Iterable[Key]) -> State:
     """Take these keys out of the keyring; of revoked keys, take the files out."""
     revoked = {key.pin for key in gone if key.retire_reason == "revoked"}
     keyring = state.keyring.without(key.pin for key in gone if key.pin not in revoked)
-    keyring = keyring.changed(
-        lambda key: replace(key, path=None, encrypted="") if key.pin in revoked else key
-    )
+    keyring = keyring.changed(lambda key: key.pin in revoked, path=None, encrypted="")
     return replace(state, keyring=keyring)
 
 
@@ -140,7 +138,7 @@ class _Needed:
         if held:
             return _held(held, self._now)
         waits = self._state.ledger.pending and key.first_served and not key.last_served
-        if waits or any(member.pin == key.pin for member in self._state.keyring.members):
+        if waits or key.pin in self._state.keyring.served_pins:
             return "a server may still serve it"
         for other in self._others:
             if _names(other, key):
@@ -153,8 +151,7 @@ class _Needed:
 def _names(state: State, key: Key) -> bool:
     """Say whether a keyring has the key, or a file of the key."""
     files = {key.path, key.encrypted} - {None, ""}
-    members = {member.pin for member in state.keyring.members}
-    return key.pin in members or any(
+    return key.pin in state.keyring.served_pins or any(
         one.pin == key.pin or one.path in files or one.encrypted in files
         for one in state.keyring.keys
     )

@@ -175,20 +175,20 @@ BREAKS = (
             "staged = self._staged()",
         ),
         ("if one.enrolled and not one.transferred)", "if one.enrolled)"),
-        ("first_served=key.first_served or times[key.pin]", "first_served=times[key.pin]"),
+        ("first_served=key.first_served or times.get(key.pin)", "first_served=times.get(key.pin)"),
     ),
     *_of(
         "core/membership",
         "keyring g2_shared left_types g2_left_behind workspace",
         ('if known.role != "retired":\n        return keyring\n', "return keyring\n"),
-        ("and key.pin not in served\n", "\n"),
+        ('"in-service" and key.pin not in served', '"in-service"'),
         ("and not keyring.is_in_advance(key_type)", ""),
     ),
     *_of(
         "core/staging",
         "keyring offline_backups g3_lost_keys",
         ("if k.pin not in served and not k.added]", "]"),
-        ('replace(key, role="retired", forced=False, retire_reason="lost")', "key"),
+        ("lambda key: key.is_lost", "lambda key: False"),
         ("and not key.fault and key.pin not in served", ""),
     ),
     # Until when it binds (G2)

@@ -74,7 +74,7 @@ class Pruned(Machine):
     def change(self, pin: str, **changes: Any) -> None:
         """Change the record of a key."""
         state = self.state(SITE)
-        keyring = state.keyring.changed(
+        keyring = state.keyring.mapped(
             lambda key: replace(key, **changes) if key.pin == pin else key
         )
         self.keeper.store.save(replace(state, keyring=keyring))
