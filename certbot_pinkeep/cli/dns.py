@@ -59,7 +59,7 @@ def _run(parsed: argparse.Namespace) -> int:
             raise PinkeepError(
                 f"The keyring {name} has no ports whose keys are pinned in a zone.",
                 "Name them, and pin the certificate with them.",
-                run=f"certbot-pinkeep pin {_lineage(state)} --tlsa 25,465",
+                run=f"certbot-pinkeep pin {state.keyring.example} --tlsa 25,465",
             )
         state = state if parsed.dry_run else context.load_one(workspace, name)
     lines = [*_table(outcome), *_told(outcome, dry_run=parsed.dry_run)]
@@ -87,10 +87,6 @@ def tell_step(workspace: Workspace, name: str) -> PinkeepError | None:
     elif error is None:
         print(f"The zone pins the keys of {ports}.")
     return error
-
-
-def _lineage(state: State) -> str:
-    return next((member.lineage for member in state.keyring.drawing), state.keyring.name)
 
 
 def _table(outcome: Outcome) -> list[str]:

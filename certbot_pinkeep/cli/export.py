@@ -76,11 +76,10 @@ def _export(parsed: argparse.Namespace) -> int:
     workspace = context.workspace_of(context.certbots_config(parsed))
     state = context.load_one(workspace, context.name_of(parsed))
     if state.is_without_header and parsed.format in _HEADERS:
-        one = next((member.lineage for member in state.keyring.drawing), state.keyring.name)
         raise BadExport(
             f"The keyring {state.keyring.name} has no header to export, because of --pinkeep-header none.",
             "pinkeep does not record until when clients would hold such a header.",
-            run=f"certbot-pinkeep pin {shlex.quote(one)} --header apache",
+            run=f"certbot-pinkeep pin {shlex.quote(state.keyring.example)} --header apache",
         )
     pinned = _pinned(workspace, state, now)
     pinned = hosts.chosen(pinned, parsed.host or ())

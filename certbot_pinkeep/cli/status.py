@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 
 from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.carriers import snippets
@@ -45,10 +46,7 @@ def _status(parsed: argparse.Namespace) -> int:
         # Of many, nobody reads it, and indenting takes time.
         print(json.dumps(document, indent=2 if len(states) <= status.MANY else None))
     elif states:
-        steps, apart = _steps(workspace, states), _apart(workspace, states)
-        print(
-            text.escaped(status.as_text(states, now, steps, apart, _hindrances(workspace, states)))
-        )
+        print(text.escaped(status.as_text(states, now, partial(_around, workspace))))
     elif not damaged:
         print(
             "No keyring yet: nothing is pinned. 'certbot certificates' lists the names.\n"
@@ -59,25 +57,11 @@ def _status(parsed: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
-def _steps(workspace: Workspace, states: list[State]) -> dict[str, str]:
-    """Find the commands that bring keyrings without certificates up to date."""
-    if len(states) > status.MANY:
-        return {}  # a line each, which does not say
-    rings = [state.keyring for state in states]
-    return {ring.name: workspace.step(ring) for ring in rings if not workspace.hosts(ring)}
-
-
-def _apart(workspace: Workspace, states: list[State]) -> dict[str, dict[str, str]]:
-    """Find the lineages that ``certbot renew`` does not roll over, by their keyrings."""
-    if len(states) > status.MANY:
-        return {}
-    rings = [state.keyring for state in states]
-    return {ring.name: workspace.apart(ring) for ring in rings}
-
-
-def _hindrances(workspace: Workspace, states: list[State]) -> dict[str, str]:
-    """Find why ``certbot renew`` does not have the server send what is pending, by keyring."""
-    if len(states) > status.MANY:
-        return {}
-    waiting = [state for state in states if state.ledger.pending]
-    return {state.keyring.name: snippets.hindrance(workspace.store, state) for state in waiting}
+def _around(workspace: Workspace, state: State) -> status.Around:
+    """Find what the file of a keyring does not say of it."""
+    ring = state.keyring
+    return status.Around(
+        "" if workspace.hosts(ring) else workspace.step(ring),
+        workspace.apart(ring),
+        snippets.hindrance(workspace.store, state) if state.ledger.pending else "",
+    )

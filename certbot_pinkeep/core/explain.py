@@ -20,7 +20,7 @@ from datetime import datetime
 
 from certbot_pinkeep.core import rollover, times
 from certbot_pinkeep.core.errors import BadOption, NoKeyringName
-from certbot_pinkeep.core.explain_hosts import carried, ended
+from certbot_pinkeep.core.explain_hosts import carried, ended, renewal
 from certbot_pinkeep.core.holdings import Holding, Release, ZoneEntry
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.ledger import Ledger, Uncertainty
@@ -357,7 +357,7 @@ def refused_already(keyring: str, lineages: list[str]) -> str:
     return joined(
         "This rollover locks out no more clients.",
         f"Clients that hold pins of the keyring {keyring} refuse the current key of {which} already.",
-        command(f"certbot renew --cert-name {lineages[0]} --force-renewal --installer pinkeep"),
+        command(renewal(lineages[0])),
     )
 
 

@@ -60,7 +60,7 @@ def refused(
     )
     if safety is None or not safety.at(now):
         return told
-    return joined(told, "They accept the shared key of the keyring.", _forced(lineage))
+    return joined(told, "They accept the shared key of the keyring.", command(renewal(lineage)))
 
 
 def drawing_on(
@@ -139,7 +139,7 @@ def back_first(keyring: str, lineage: str) -> str:
     return joined(
         f"Clients that hold pins of {keyring} refuse the current key of {lineage}, too. Go back to a key of "
         f"{keyring}.",
-        _forced(lineage),
+        command(renewal(lineage)),
     )
 
 
@@ -306,6 +306,6 @@ def _record_earlier(name: str) -> str:
     )
 
 
-def _forced(lineage: str) -> str:
+def renewal(lineage: str) -> str:
     """Write the command that renews a lineage for its keyring's key."""
-    return command(f"certbot renew --cert-name {lineage} --force-renewal --installer pinkeep")
+    return f"certbot renew --cert-name {lineage} --force-renewal --installer pinkeep"

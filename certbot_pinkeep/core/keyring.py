@@ -123,6 +123,11 @@ class Keyring:
         return tuple(one for one in self.members if one.enrolled and not one.transferred)
 
     @property
+    def example(self) -> str:
+        """A lineage that draws on it, for a command; its own name if none does."""
+        return next((one.lineage for one in self.drawing), self.name)
+
+    @property
     def neighbours(self) -> tuple[Member, ...]:
         """The certificates for its hosts that are not enrolled."""
         return tuple(member for member in self.members if not member.enrolled)

@@ -11,7 +11,7 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -34,19 +34,26 @@ MANY = 20
 
 
 @dataclass(frozen=True)
-class _View:
-    """A keyring, seen from *now*.
+class Around:
+    """What a keyring's file does not say of it.
 
     :ivar step: the command that brings a keyring without certificates up to date; empty: it has some
     :ivar apart: the lineages that ``certbot renew`` does not roll over, and why
     :ivar hindrance: why ``certbot renew`` does not have Apache send what is pending; empty: nothing
     """
 
-    state: State
-    now: datetime
     step: str = ""
     apart: Mapping[str, str] = field(default_factory=dict)
     hindrance: str = ""
+
+
+@dataclass(frozen=True)
+class _View:
+    """A keyring, seen from *now*."""
+
+    state: State
+    now: datetime
+    around: Around = Around()
 
     @property
     def keyring(self) -> Keyring:
@@ -103,27 +110,15 @@ def as_data(
 
 
 def as_text(
-    states: list[State],
-    now: datetime,
-    steps: Mapping[str, str] | None = None,
-    apart: Mapping[str, Mapping[str, str]] | None = None,
-    hindrances: Mapping[str, str] | None = None,
+    states: list[State], now: datetime, around: Callable[[State], Around] = lambda state: Around()
 ) -> str:
     """Write for people: a block per keyring, or a line each if there are many.
 
-    :param steps: for each keyring without certificates, the command that brings it up to date
-    :param apart: the lineages of each keyring that ``certbot renew`` does not roll over, and why
-    :param hindrances: why ``certbot renew`` does not have Apache send what is pending, by keyring
+    :param around: finds what a keyring's file does not say; it is not asked for a line
     """
-    steps, apart, hindrances = steps or {}, apart or {}, hindrances or {}
-    views = [
-        _View(state, now, steps.get(name, ""), apart.get(name, {}), hindrances.get(name, ""))
-        for state in states
-        for name in [state.keyring.name]
-    ]
-    if len(views) > MANY:
-        return _table(views)
-    return "\n\n".join(_block(view) for view in views)
+    if len(states) > MANY:
+        return _table([_View(state, now) for state in states])
+    return "\n\n".join(_block(_View(state, now, around(state))) for state in states)
 
 
 def _table(views: list[_View]) -> str:
@@ -184,7 +179,7 @@ def _where(key: Key) -> str:
 
 def _ready(view: _View, key: Key) -> str:
     if key.is_lost:
-        stage = command(view.step or "certbot renew")
+        stage = command(view.around.step or "certbot renew")
         return joined(
             f", not usable: {key.fault} Restore the file. If it is lost, stage another backup.",
             stage,
@@ -292,7 +287,7 @@ def _block(view: _View) -> str:
         lines.append("  Releases:")
         lines += [f"    {line}" for line in release_lines(view.state, view.now)]
     if view.state.unpin:
-        step = view.step or "certbot renew"
+        step = view.around.step or "certbot renew"
         told = explain.unpinning(view.state, view.now, step)
         lines.append(_told("Unpinned", told))
     return "\n".join(lines)
@@ -308,13 +303,13 @@ def _pending(view: _View) -> str:
     keys = "".join(f" and the key {key.pin}" for key in view.waiting)
     confirm = command(f"certbot-pinkeep confirm {view.keyring.name}")
     waits = f"Apache has yet to load the pins{keys}."
-    if view.hindrance:
-        return view.hindrance
-    if view.step and not view.state.unpin:
+    if view.around.hindrance:
+        return view.around.hindrance
+    if view.around.step and not view.state.unpin:
         return joined(f"{waits} Reload Apache, then confirm that.", confirm)
     return joined(
         f"{waits} If Apache's configuration test passes, this command reloads Apache.",
-        command(view.step or "certbot renew"),
+        command(view.around.step or "certbot renew"),
         "If you reload Apache yourself, reload it, then confirm that.",
         confirm,
     )
@@ -368,13 +363,13 @@ def _lineage_messages(member: Member) -> list[str]:
 
 def _rollover_messages(view: _View) -> list[str]:
     name, verdict = view.keyring.name, view.verdict
-    if view.step or not view.keyring.drawing:
+    if view.around.step or not view.keyring.drawing:
         return [f"nothing to roll over: no certificate draws on {name}"]
     messages = [_due(view, key_type, decision) for key_type, decision in view.decisions.items()]
     if messages and all(decision.held for decision in view.decisions.values()):
         return messages  # they say why
     if not any(decision.due for decision in view.decisions.values()):
-        messages += explain.rolled_by(view.apart)
+        messages += explain.rolled_by(view.around.apart)
     if verdict.at(view.now):
         messages.append(
             joined(
@@ -394,7 +389,7 @@ def _rollover_messages(view: _View) -> list[str]:
 def _due(view: _View, key_type: KeyType, decision: Decision) -> str:
     """Tell when a rollover is due."""
     if decision.due:
-        return explain.promise(view.keyring.name, decision, apart=view.apart)
+        return explain.promise(view.keyring.name, decision, apart=view.around.apart)
     due, days = rollover.next_due(view.keyring, view.now, key_type), view.keyring.rollover_days
     if due is not None:
         return f"due from {times.text(due)} ({key_type})"

@@ -108,7 +108,7 @@ class Store:
                 "and no folders from a copy.\nRun: certbot-pinkeep pin %s --%s %s",
                 name,
                 option,
-                shlex.quote(next((one.lineage for one in copy.keyring.drawing), name)),
+                shlex.quote(copy.keyring.example),
                 option,
                 shlex.quote(copy.settings[option]),
             )

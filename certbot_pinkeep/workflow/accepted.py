@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.core import membership, rollover, text
+from certbot_pinkeep.core import explain_hosts, membership, rollover, text
 from certbot_pinkeep.core.errors import BadKey, Unpinned
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.state import State
@@ -75,24 +75,31 @@ def is_accepted(state: State, live: Live, now: datetime) -> bool:
 
 def unpinned_error(workspace: Workspace, state: State, live: Live) -> Unpinned:
     """Return what there is to say of a live key that clients do not accept."""
-    mend = back_to_pinned(live.name)
+    mend = _back_to_pinned(live.name)
     primary = state.keyring.primary(live.kind.key_type)
     try:
         if primary is not None:
             workspace.load_key(primary)
     except BadKey as error:
         mend = text.joined(str(error), workspace.give_up(state.keyring.name))
+    return _unpinned(state, live.name, live.pin, mend)
+
+
+def unpinnable_error(state: State, lineage: str, pin: str, error: BadKey) -> Unpinned:
+    """Return what there is to say of a lineage whose live key is of a kind that is never pinned."""
+    return _unpinned(state, lineage, pin, text.joined(str(error), _back_to_pinned(lineage)))
+
+
+def _unpinned(state: State, lineage: str, pin: str, mend: str) -> Unpinned:
     assert state.ledger.current is not None
     until = held_for(state.ledger.current.policy.max_age)
-    return Unpinned(live.name, live.pin, state.keyring.name, until, mend)
+    return Unpinned(lineage, pin, state.keyring.name, until, mend)
 
 
-def back_to_pinned(lineage: str) -> str:
+def _back_to_pinned(lineage: str) -> str:
     """Return how a lineage gets a pinned key again, as a sentence."""
-    return (
-        "Go back to the pinned key.\n"
-        f"Run: certbot renew --cert-name {lineage} --force-renewal --installer pinkeep"
-    )
+    command = text.command(explain_hosts.renewal(lineage))
+    return text.joined("Go back to the pinned key.", command)
 
 
 def held_for(max_age: int) -> str:

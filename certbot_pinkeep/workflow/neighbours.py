@@ -20,16 +20,15 @@ from datetime import datetime
 
 from certbot_pinkeep.adapters import lineage, renewal_conf
 from certbot_pinkeep.adapters.certificates import Seen
-from certbot_pinkeep.core import hostnames, membership, rollover, text
-from certbot_pinkeep.core.errors import BadKey, PinkeepError, Unpinnable, Unpinned
+from certbot_pinkeep.core import hostnames, membership, rollover
+from certbot_pinkeep.core.errors import BadKey, PinkeepError, Unpinnable
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import keys_and_csrs
 from certbot_pinkeep.workflow.accepted import (
-    back_to_pinned,
-    held_for,
     is_accepted,
     member_of,
+    unpinnable_error,
     unpinned_error,
 )
 from certbot_pinkeep.workflow.stage import paths_of
@@ -60,7 +59,7 @@ def with_members(
         try:
             live = lineage.look(member.lineage, cert, key, must_staple=False)
         except BadKey as error:
-            raise _not_pinnable(state, member.lineage, pin, error) from error
+            raise unpinnable_error(state, member.lineage, pin, error) from error
         if not is_accepted(state, live, now) and not state.unpinned(now):
             raise unpinned_error(workspace, state, live)
         keyring = membership.with_member(state.keyring, member_of(live, member.loaded))
@@ -139,14 +138,6 @@ def _with_neighbour(
             keyring = keyring.with_type(Key(made.pin, made.kind, "primary", made.path, now))
     keyring = membership.with_neighbour(keyring, one.lineage, hosts, key)
     return keyring.with_compromised(live.pin) if compromised else keyring
-
-
-def _not_pinnable(state: State, name: str, pin: str, error: BadKey) -> Unpinned:
-    """Return what there is to say of a lineage whose key is of a kind that is never pinned."""
-    mend = text.joined(str(error), back_to_pinned(name))
-    assert state.ledger.current is not None
-    until = held_for(state.ledger.current.policy.max_age)
-    return Unpinned(name, pin, state.keyring.name, until, mend)
 
 
 def _command(workspace: Workspace, one: Seen) -> str:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 
-from certbot_pinkeep.core import pins, times
+from certbot_pinkeep.core import explain_hosts, pins, times
 from certbot_pinkeep.core.errors import BadRelease, DamagedState
 from certbot_pinkeep.core.holdings import Release
 from certbot_pinkeep.core.ledger import Ledger
@@ -281,7 +281,7 @@ def _carried(workspace: Workspace, state: State) -> tuple[str, ...]:
                 f"The key of {lineage} (pin {pin}) is not among the pins of the keyring {name}. An app that "
                 "carries these pins would refuse it.",
                 "Go back to the pinned key first.",
-                run=f"certbot renew --cert-name {lineage} --force-renewal --installer pinkeep",
+                run=explain_hosts.renewal(lineage),
             )
     for pin in current.pins:
         key = state.keyring.key(pin)

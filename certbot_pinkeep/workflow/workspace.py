@@ -20,7 +20,7 @@ from certbot_pinkeep.adapters import clock, lineage, renewal_conf
 from certbot_pinkeep.adapters.certbot_config import INSTALLER
 from certbot_pinkeep.adapters.certificates import Certificates
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.core import hostnames, pins
+from certbot_pinkeep.core import explain_hosts, hostnames, pins
 from certbot_pinkeep.core.errors import BadKey, DamagedState, PinkeepError
 from certbot_pinkeep.core.key_and_csr import SavedKey
 from certbot_pinkeep.core.keyring import Key, Keyring, Member
@@ -240,7 +240,7 @@ class Workspace:
                 f"The private key {live.key_path} does not belong to the certificate of "
                 f"{live.name}: it was replaced.",
                 "Renew the certificate.",
-                run=f"certbot renew --cert-name {live.name} --force-renewal --installer pinkeep",
+                run=explain_hosts.renewal(live.name),
             )
         # certbot truncates archive/: a key that lives only there would be lost.
         saved = self.folders.find_copy(pem) or self.folders.save_key(pem, taken)

@@ -71,7 +71,7 @@ VALUES = st.one_of(
 def used(state: State) -> None:
     """Do with it what the commands do."""
     for now in (NOW, NOW + 400 * DAY):
-        status.as_text([state], now, {})
+        status.as_text([state], now)
         status.as_data([state], {}, now, "/etc/letsencrypt")
         line = timeline.timeline(state, now)
         timeline.as_text(line, 100, plain=True)

@@ -264,18 +264,21 @@ def test_unpinned_keyring_publishes_nothing_in_the_end() -> None:
         assert ("until 2026-03-02T12:00:00Z" in status.as_text([state], at)) == (days == 0)
 
 
-def test_keyring_without_certificates_is_told_what_brings_it_into_step() -> None:
+def test_keyring_without_certificates_is_told_what_brings_it_up_to_date() -> None:
     """certbot renew does not come to it any more; nobody is talked into leaving pinning."""
-    steps = {"ring": "certbot-pinkeep unpin ring"}
+
+    def around(state: State) -> status.Around:
+        return status.Around(f"certbot-pinkeep unpin {state.keyring.name}")
+
     ledger = LIVE.record(policy(A, B, max_age=0), NOW)
     leaving = State(RING, ledger.confirm(NOW), "/s.conf", unpin=True)
-    text = status.as_text([leaving], NOW, steps)
+    text = status.as_text([leaving], NOW, around)
     assert "The first 'certbot-pinkeep unpin ring' after that takes the header away" in text
     assert "certbot renew" not in text and "nothing to roll over" in text
-    assert "'certbot renew' after that" in status.as_text([leaving], NOW, {"other": "x"})
-    text = status.as_text([State(RING, ledger, "/s.conf", unpin=True)], NOW, steps)
+    assert "'certbot renew' after that" in status.as_text([leaving], NOW)
+    text = status.as_text([State(RING, ledger, "/s.conf", unpin=True)], NOW, around)
     assert "Run: certbot-pinkeep unpin ring" in text and "certbot renew" not in text
-    text = status.as_text([State(RING, PENDING, "/s.conf")], NOW, steps)
+    text = status.as_text([State(RING, PENDING, "/s.conf")], NOW, around)
     assert "Run: certbot-pinkeep confirm ring" in text and "unpin" not in text
 
 
