@@ -121,6 +121,17 @@ def fingerprint_of(cert_path: str) -> str:
     return load_certificate(atomic.content(cert_path)).fingerprint(hashes.SHA256()).hex()
 
 
+def foreign_key(folder: str) -> str | None:
+    """Return the path of the private key in ``live/NAME`` if it is not that of the certificate that a server
+    sends; ``None``: it is, or that cannot be told, because one of them is kept elsewhere or encrypted."""
+    path = os.path.join(folder, "privkey.pem")
+    with suppress(BadKey):
+        sent = load_certificate(atomic.content(os.path.join(folder, "fullchain.pem"))).public_key()
+        if pins.pin_of(quick_public_key(atomic.content(path))) != pins.pin_of(sent):
+            return path
+    return None
+
+
 def pin_of_version(cert_path: str, fingerprint: str) -> str | None:
     """Return the pin of the certificate of this lineage with this fingerprint; ``None``: it is not kept.
 

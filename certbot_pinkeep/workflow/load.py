@@ -8,6 +8,9 @@ The rules:
 * The server is tested as it is then, and reloaded if the test passes (G6). That happens once for the same
   reload commands, and not again if the publication has done so. If an option cannot be used, the
   keyring's earlier option counts, else the default.
+* Apache's test does not look into certificates, and Apache ends if it is reloaded with one whose private
+  key is another one. So nothing is reloaded while that goes for a lineage that has its turn, or whose
+  keyring is published (G6).
 * Only a certificate whose key is known to be refused is not loaded (G2): somebody holds pins at its
   names that lack the key, and the server is not known to have served that key for this lineage before.
   What another keyring pins does not count if the lineage's own keyring accepts the key.
@@ -19,7 +22,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,7 +35,7 @@ from certbot_pinkeep.carriers import apache, servers, snippets
 from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.carriers.servers import Commands
 from certbot_pinkeep.core import options, rollover
-from certbot_pinkeep.core.errors import BadKey, BadOption, PinkeepError
+from certbot_pinkeep.core.errors import ApacheFailed, BadKey, BadOption, PinkeepError
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow.accepted import draws
 from certbot_pinkeep.workflow.workspace import Workspace
@@ -139,7 +143,8 @@ class Loader:
         :returns: what went wrong
         """
         waiting: dict[Commands, list[Renewed]] = {}
-        for one in self._renewed.values():
+        present = list(self._renewed.values())
+        for one in present:
             loaded = self._is_loaded(one)
             if one.server.reload:
                 self._loaded[one.lineage] = bool(loaded)
@@ -153,6 +158,9 @@ class Loader:
             if not accepted or any(one.issued for one in refused):
                 continue
             try:
+                if command not in self.tried:
+                    names = (one.lineage for one in present if one.server.reload == command)
+                    check_keys(self.workspace, accepted[0].server, names)
                 self._load(command, accepted)
             except PinkeepError as error:
                 wrong.append(error)
@@ -253,6 +261,21 @@ class Loader:
                 state = store.load(name)
                 if state is not None:
                     yield state
+
+
+def check_keys(workspace: Workspace, server: Server, lineages: Iterable[str]) -> None:
+    """See that the server does not end when it loads these lineages.
+
+    :raises ApacheFailed: if the private key of one is not that of its certificate
+    """
+    for name in dict.fromkeys(lineages):
+        path = lineage.foreign_key(os.path.dirname(workspace.live_file(name)))
+        if path is not None:
+            raise ApacheFailed(
+                f"pinkeep has not reloaded {server.title}: the private key {path} does not belong to the "
+                f"certificate beside it, and {server.title} ends if it loads both. Renew that certificate.",
+                run=f"certbot renew --cert-name {shlex.quote(name)} --force-renewal",
+            )
 
 
 def _refuses(state: State, one: Renewed, now: datetime) -> bool:

@@ -34,7 +34,7 @@ from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow import neighbours, stage, subdomains
+from certbot_pinkeep.workflow import load, neighbours, stage, subdomains
 from certbot_pinkeep.workflow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ class Publisher:
         return reports, failures
 
     def _load(
-        self, ready: Iterable[_Publication], now: datetime, began: float, *, doubtful: bool
+        self, ready: list[_Publication], now: datetime, began: float, *, doubtful: bool
     ) -> list[Failure]:
         """Have the server load what the keyrings publish and what is live; once for the same commands.
 
@@ -224,7 +224,14 @@ class Publisher:
         failures: list[Failure] = []
         for command, together in waiting.items():
             self.tried[command] = False
+            drawing = (
+                member.lineage
+                for one in ready
+                if one.server.reload == command
+                for member in one.state.keyring.drawing
+            )
             try:
+                load.check_keys(self.workspace, together[0].server, drawing)
                 if doubtful or not any(one.tested for one in together):
                     apache.test(together[0].server)
                 if not apache.reload(together[0].server):

@@ -22,7 +22,7 @@ from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.run import Run
 from simulated.keeper import take_turn
 from simulated.machine import Machine
-from simulated.values import NOW
+from simulated.values import NOW, make_pem
 
 A, B = "a.pin.test", "b.pin.test"
 
@@ -181,6 +181,27 @@ def test_g12_loaded_whatever_is_wrong(
     renew(machine)
     trouble(machine, monkeypatch)
     assert run(machine, True, **values) == 1
+
+
+@pytest.mark.parametrize("other", [A, B])
+def test_g6_apache_is_not_reloaded_with_a_private_key_of_another_certificate(
+    machine: Machine, other: str
+) -> None:
+    """A hook exchanged the key of one certificate. Apache's test does not see it, and Apache would end, so
+    it goes on with what it has until that certificate is renewed."""
+    renew(machine)
+    key = Path(machine.look(other).key_path).resolve()
+    right = key.read_bytes()
+    key.write_bytes(make_pem())
+    one = OneRun(machine)
+    one.turn(A, issued=True)
+    one.turn(B)
+    before = machine.apache.reloads
+    with pytest.raises(PinkeepError, match=f"certbot renew --cert-name {other} --force-renewal"):
+        one.round.finish()
+    assert machine.apache.reloads == before
+    key.write_bytes(right)
+    assert run(machine) == 1
 
 
 @pytest.mark.parametrize("name", sorted(BAD_OPTIONS))
