@@ -5,6 +5,8 @@ The rules:
 * No rule about keys is here: ``issue`` chooses. This puts together what the choice needs from certbot's
   configuration, and remembers what the CA refused in this run.
 * An error is told to certbot, which keeps the old certificate (G3).
+* In ``certbot renew``, ``--new-key`` asks for a rollover that locks nobody out: it may stand in
+  cli.ini, where nobody is there to take it back. If there is none, the renewal goes on without (G3).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from certbot.display import util as display_util
@@ -20,7 +23,7 @@ from certbot.display import util as display_util
 from certbot_pinkeep.adapters import certbot_config, clock
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.core import pins
-from certbot_pinkeep.core.errors import BadKey, Compromised, KeyRefused
+from certbot_pinkeep.core.errors import BadKey, Compromised, KeyRefused, PinkeepError
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.pem import load_private_key
@@ -59,6 +62,7 @@ class Answers:
         self.workspace = run.workspace
         self.issued = issued
         self.rollover_asked = False
+        self._rolls_over = False
         self._stage = stage
         self._refused: set[str] = set()
         self._csr_rejected: set[str] = set()
@@ -93,11 +97,26 @@ class Answers:
             csr_rejected=frozenset(self._csr_rejected),
         )
         try:
-            return issue.handover(self.workspace, request)
+            handed = self._handover(request)
         except Compromised:
             if not dry_run:
                 self._stage(name)
             raise
+        self._rolls_over = handed.pin != live.pin
+        return handed
+
+    def _handover(self, request: IssueRequest) -> KeyAndCsr:
+        try:
+            return issue.handover(self.workspace, request)
+        except Compromised:
+            raise
+        except PinkeepError as error:
+            if not request.asked or self.config.verb != "renew":
+                raise
+            self.rollover_asked = False
+            handed = issue.handover(self.workspace, replace(request, asked=False))
+            logger.warning("--new-key does not count for %s. %s", request.lineage, error)
+            return handed
 
     def _live(self, name: str) -> Live | None:
         """Look at the live certificate, or at its record if it cannot be read; ``None``: there is none."""
@@ -166,7 +185,7 @@ class Answers:
             return
         told = f"{lineage} is pinned: its certificate gets pinned keys only. {' and '.join(flags)} "
         told += "do not count." if len(flags) > 1 else "does not count."
-        if self.rollover_asked:
+        if self.rollover_asked and self._rolls_over:
             told += " pinkeep rolled over to a staged backup instead."
         display_util.notify(told)
 

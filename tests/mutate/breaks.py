@@ -453,6 +453,10 @@ BREAKS = (
         ("self.tried.clear()", "pass"),
         ("(loaded is False or (loaded is None and one.issued))", "(loaded is None and one.issued)"),
         ("if not accepted or any(one.issued for one in refused):", "if not accepted:"),
+        (
+            "if path is not None:\n            raise ApacheFailed",
+            "if 0:\n            raise ApacheFailed",
+        ),
     ),
     *_of(
         "carriers/apache",
@@ -503,7 +507,8 @@ BREAKS = (
     ),
     *_of(
         "workflow/answers",
-        "g11_guard g11_habits",
+        "g11_guard g11_habits installer",
+        ('if not request.asked or self.config.verb != "renew":', "if True:"),
         ("self.rollover_asked,\n            chosen=", "False,\n            chosen="),
     ),
     *_of(

@@ -23,7 +23,7 @@ from certbot_pinkeep.adapters import (
     renewal_conf,
 )
 from certbot_pinkeep.core import options
-from certbot_pinkeep.core.errors import KeyRefused, Unsupported
+from certbot_pinkeep.core.errors import KeyRefused, NotSafe, Unsupported
 from certbot_pinkeep.core.options import OPTIONS
 from certbot_pinkeep.installer import Installer
 from simulated.machine import Site
@@ -92,6 +92,27 @@ def test_prepare_turns_new_key_into_a_rollover(site: Site) -> None:
     assert found.config.new_key is False
     handed = found.guard.answers.handover(list(site.names), lineage(site).key_path, dry_run=False)
     assert handed is not None and handed.pin == site.published().pins[1]
+
+
+@pytest.mark.parametrize("verb", ["renew", "certonly"])
+def test_g3_new_key_in_cli_ini_stops_no_renewal(
+    site: Site, caplog: pytest.LogCaptureFixture, verb: str
+) -> None:
+    """No backup can be used: ``renew`` keeps the key, and says why; ``certonly`` is refused."""
+    plugin(site).generic_updates(lineage(site))
+    for saved in (site.config / "keys").iterdir():
+        saved.unlink()
+    found = plugin(site, verb, new_key=True)
+    found.prepare()
+    asked = (list(site.names), lineage(site).key_path)
+    if verb == "certonly":
+        with pytest.raises(NotSafe, match="cannot roll over"):
+            found.guard.answers.handover(*asked, dry_run=False)
+        return
+    handed = found.guard.answers.handover(*asked, dry_run=False)
+    assert handed is not None and handed.key_pem == site.key
+    assert "--new-key does not count for" in caplog.text and "cannot roll over" in caplog.text
+    assert found.guard.answers.rollover_asked is False
 
 
 @pytest.mark.parametrize("verb", ["certonly", "run", "install", "reconfigure"])

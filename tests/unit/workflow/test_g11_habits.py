@@ -61,6 +61,7 @@ HABITS = (
         said="certbot-pinkeep rollover a.test --when-safe",
         code=1,
     ),
+    Habit("renew --force-renewal --new-key", None, said="--new-key does not count for a.test"),
 )
 
 
@@ -139,6 +140,19 @@ def test_renewal_of_a_neighbour_draws_on_the_keyring(server: Server) -> None:
     assert sent is not None
     said = server.run("certbot renew --cert-name other --force-renewal --new-key")
     assert said.code == 0 and server.served_pin("other") in sent.pins, said.text
+
+
+def test_new_key_is_not_said_to_be_a_rollover_that_did_not_happen(server: Server) -> None:
+    """A certificate below two keyrings keeps the key that both pin."""
+    for host in ("a.w.test", "b.w.test"):
+        assert server.run_without_plugin(f"certbot certonly -d {host}").code == 0
+    assert server.run_without_plugin("certbot certonly --cert-name wild -d *.w.test").code == 0
+    for host in ("a.w.test", "b.w.test"):
+        server.run(f"certbot renew --cert-name {host} -i pinkeep")
+    before = server.live_pin("wild")
+    said = server.run("certbot certonly --cert-name wild -d *.w.test --force-renewal --new-key")
+    assert server.live_pin("wild") == before
+    assert "--new-key does not count" in said.text and "rolled over" not in said.text
 
 
 def test_own_csr_that_visitors_refuse_is_told(server: Server) -> None:
