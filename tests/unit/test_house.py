@@ -4,6 +4,7 @@ nothing grows too large."""
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -200,6 +201,20 @@ def test_planted_impurity_is_found(text: str) -> None:
     """The test above would fail."""
     planted = {**sources(), f"{PACKAGE}.core.planted": text}
     assert len(impure(planted)) == len(impure(sources())) + 1
+
+
+def test_decisions_are_where_the_page_says() -> None:
+    """The table of CONTRIBUTING names a module and its functions for each question."""
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.rst").read_text("utf-8")
+    table = page.partition("Where is it decided")[2].partition("What we ask")[0]
+    rows = re.findall(r"``(\w+/\w+)``,((?: (?:and )?``\w+``)+)", table)
+    missing = [
+        (module, name)
+        for module, names in rows
+        for name in re.findall(r"``(\w+)``", names)
+        if f"def {name}(" not in sources()[f"{PACKAGE}.{module.replace('/', '.')}"]
+    ]
+    assert len(rows) == 10 and missing == []
 
 
 # Sizes: measures of calm. What belongs together stays together, and is listed here with its reason.
