@@ -36,8 +36,8 @@ from certbot import util as certbot_util
 
 from certbot_pinkeep.carriers import running
 from certbot_pinkeep.core import hostnames, text
-from certbot_pinkeep.core.errors import ApacheFailed, BadHeader, BadOption, BadPolicy, PublishFailed
-from certbot_pinkeep.core.header import read_header
+from certbot_pinkeep.core import policy as policies
+from certbot_pinkeep.core.errors import ApacheFailed, BadOption, PublishFailed
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.policy import ENFORCED, REPORT_ONLY, Policy
 from certbot_pinkeep.storage import atomic
@@ -198,17 +198,7 @@ def read_policy(snippet: str) -> Policy | None:
         return None
     quoted = found["value"] if found["value"] is not None else found["bare"]
     value = re.sub(r"\\(.)", r"\1", quoted).replace("%%", "%")
-    try:
-        header = read_header(value)
-        return Policy(
-            header.pins,
-            header.max_age,
-            header.include_subdomains,
-            header.report_uri,
-            found["name"].lower() == REPORT_ONLY.lower(),
-        )
-    except (BadHeader, BadPolicy):
-        return None
+    return policies.read_policy(value, report_only=found["name"].lower() == REPORT_ONLY.lower())
 
 
 def read_snippet(path: str) -> str | None:

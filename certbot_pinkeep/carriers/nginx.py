@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 
 from certbot_pinkeep.carriers import apache
-from certbot_pinkeep.core.errors import BadHeader, BadPolicy
-from certbot_pinkeep.core.header import read_header
+from certbot_pinkeep.core import policy as policies
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.nginx_map import PREFIXES, empty, mapped, told
 from certbot_pinkeep.core.policy import REPORT_ONLY, Policy
@@ -65,14 +64,5 @@ def read_policy(snippet: str) -> Policy | None:
     found = _MAP.search(snippet)
     if not found:
         return None
-    try:
-        header = read_header(re.sub(r"\\(.)", r"\1", found["value"]))
-        return Policy(
-            header.pins,
-            header.max_age,
-            header.include_subdomains,
-            header.report_uri,
-            found["prefix"] == PREFIXES[REPORT_ONLY],
-        )
-    except (BadHeader, BadPolicy):
-        return None
+    value = re.sub(r"\\(.)", r"\1", found["value"])
+    return policies.read_policy(value, report_only=found["prefix"] == PREFIXES[REPORT_ONLY])

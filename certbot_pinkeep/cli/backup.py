@@ -72,8 +72,7 @@ def add(commands: Commands) -> None:
 
 
 def _list(parsed: argparse.Namespace) -> int:
-    workspace = context.workspace_of(context.certbots_config(parsed))
-    state = context.load_one(workspace, context.name_of(parsed))
+    _, state = context.look_up(parsed)
     found = status.backup_lines(state, clock.now())
     print(text.escaped("\n".join(found)) or f"The keyring {state.keyring.name} has no backup.")
     return 0
@@ -187,9 +186,7 @@ def _passphrase(parsed: argparse.Namespace) -> bytes:
 
 
 def _drop(parsed: argparse.Namespace) -> int:
-    config = context.certbots_config(parsed)
-    workspace, name = context.workspace_of(config), context.name_of(parsed)
-    with context.holding_certbot(config):
+    with context.at_work(parsed) as (workspace, name):
         now = clock.now()
         key = offline_backups.drop(workspace, name, parsed.pin, now)
         carried = offline_backups.carriers(context.load_one(workspace, name), key.pin)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from certbot import errors
 
 from certbot_pinkeep.adapters import certbot_config, clock, lineage
+from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.cli import output
 from certbot_pinkeep.core import options
@@ -109,6 +110,24 @@ def _checked(name: str) -> str:
         raise BadOption("NAME", error.value, error.why) from None
 
 
+@contextmanager
+def at_work(parsed: argparse.Namespace) -> Iterator[tuple[Workspace, str]]:
+    """Yield a workspace and the name of its keyring, and keep certbot from working there meanwhile."""
+    config = certbots_config(parsed)
+    workspace, name = workspace_of(config), name_of(parsed)
+    with holding_certbot(config):
+        yield workspace, name
+
+
+def look_up(parsed: argparse.Namespace) -> tuple[Workspace, State]:
+    """Load the keyring that is named.
+
+    :raises PinkeepError: as :func:`load_one`
+    """
+    workspace = workspace_of(certbots_config(parsed))
+    return workspace, load_one(workspace, name_of(parsed))
+
+
 def read_file(option: str, path: str, *, named: bool = True) -> bytes:
     """Read a small file that the admin named.
 
@@ -153,6 +172,21 @@ def load_one(workspace: Workspace, name: str) -> State:
     return states[0]
 
 
+def what_counts(
+    config: Any, workspace: Workspace, renewal: Renewal, also: Mapping[str, object]
+) -> tuple[Live, dict[str, object]]:
+    """Look at a lineage, and find the options that count for it.
+
+    :param also: options that are given, beside those in ``cli.ini``
+    """
+    live = lineage.look(
+        renewal.name, renewal.cert_path, renewal.key_path, must_staple=renewal.must_staple
+    )
+    given, now = {**options.given(config), **also}, clock.now()
+    values = move.values(workspace, renewal.name, given, renewal.options, names=live.names, now=now)
+    return live, values
+
+
 def enrol(
     config: Any,
     workspace: Workspace,
@@ -165,11 +199,8 @@ def enrol(
     :param also: options that are given, beside those in ``cli.ini``
     :param remember: notes how the lineage is renewed; ``None``: nothing is noted
     """
-    name = renewal.name
-    live = lineage.look(name, renewal.cert_path, renewal.key_path, must_staple=renewal.must_staple)
-    now = clock.now()
-    also = {**options.given(config), **(also or {})}
-    values = move.values(workspace, name, also, renewal.options, names=live.names, now=now)
+    name, now = renewal.name, clock.now()
+    live, values = what_counts(config, workspace, renewal, also or {})
     chosen = options.parse(values, name)
     if live.versions <= 1:  # no earlier certificate's pins could be forgotten
         workspace.note_pinned(name, pinned=False)

@@ -46,9 +46,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    config = context.certbots_config(parsed)
-    workspace, name = context.workspace_of(config), context.name_of(parsed)
-    with context.holding_certbot(config):
+    with context.at_work(parsed) as (workspace, name):
         state = context.load_one(workspace, name)
         if parsed.gone is not None:
             until = zones.forget(workspace, name, parsed.gone, clock.now())

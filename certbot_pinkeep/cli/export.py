@@ -73,8 +73,7 @@ def _export(parsed: argparse.Namespace) -> int:
 
     now = clock.now()
     settings = _settings(parsed, now)
-    workspace = context.workspace_of(context.certbots_config(parsed))
-    state = context.load_one(workspace, context.name_of(parsed))
+    workspace, state = context.look_up(parsed)
     if state.is_without_header and parsed.format in _HEADERS:
         raise BadExport(
             f"The keyring {state.keyring.name} has no header to export, because of --pinkeep-header none.",

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from certbot_pinkeep.adapters import certbot_config, clock, lineage, renewal_conf
+from certbot_pinkeep.adapters import certbot_config, clock, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.carriers import snippets
 from certbot_pinkeep.cli import context, dns, output, served
@@ -38,7 +38,7 @@ from certbot_pinkeep.core.pem import (
     load_private_key,
     write_private_key,
 )
-from certbot_pinkeep.workflow import move, stage
+from certbot_pinkeep.workflow import stage
 from certbot_pinkeep.workflow.publish import Publisher
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -175,13 +175,7 @@ def _check(
 
     :raises PinkeepError: if it is not
     """
-    given = {**options.given(config), **also}
-    live = lineage.look(
-        renewal.name, renewal.cert_path, renewal.key_path, must_staple=renewal.must_staple
-    )
-    values = move.values(
-        workspace, renewal.name, given, renewal.options, names=live.names, now=clock.now()
-    )
+    live, values = context.what_counts(config, workspace, renewal, also)
     try:
         snippets.server_of(workspace.store, options.parse(values, renewal.name))
     except BadOption as error:

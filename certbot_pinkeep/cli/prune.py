@@ -28,9 +28,7 @@ def add(commands: Commands) -> None:
 
 
 def _prune(parsed: argparse.Namespace) -> int:
-    config = context.certbots_config(parsed)
-    workspace, name = context.workspace_of(config), context.name_of(parsed)
-    with context.holding_certbot(config):
+    with context.at_work(parsed) as (workspace, name):
         found = prune.prune(workspace, name, clock.now(), dry_run=parsed.dry_run)
     print(text.escaped("\n".join(_told(name, found, dry_run=parsed.dry_run))))
     return 0

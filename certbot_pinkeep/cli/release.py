@@ -88,9 +88,7 @@ def _add_until(verb: argparse.ArgumentParser) -> None:
 def _add(parsed: argparse.Namespace) -> int:
     now = clock.now()
     until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
-    config = context.certbots_config(parsed)
-    workspace, name = context.workspace_of(config), context.name_of(parsed)
-    with context.holding_certbot(config):
+    with context.at_work(parsed) as (workspace, name):
         release = releases.add(
             workspace,
             releases.Wanted(name, parsed.channel, parsed.label, until, ttl, tuple(parsed.pin)),
@@ -103,12 +101,9 @@ def _add(parsed: argparse.Namespace) -> int:
 def _extend(parsed: argparse.Namespace) -> int:
     now = clock.now()
     until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
-    config = context.certbots_config(parsed)
-    workspace, name = context.workspace_of(config), context.name_of(parsed)
-    channel, label = parsed.channel, parsed.label
-    with context.holding_certbot(config):
+    with context.at_work(parsed) as (workspace, name):
         for release in releases.extend(
-            workspace, releases.Wanted(name, channel, label, until, ttl), now
+            workspace, releases.Wanted(name, parsed.channel, parsed.label, until, ttl), now
         ):
             _tell(workspace, release, name, now)
     return 0
@@ -129,8 +124,7 @@ def _seconds(written: str | None) -> timedelta | None:
 
 
 def _list(parsed: argparse.Namespace) -> int:
-    workspace = context.workspace_of(context.certbots_config(parsed))
-    state = context.load_one(workspace, context.name_of(parsed))
+    _, state = context.look_up(parsed)
     told = status.release_lines(state, clock.now())
     for line, release in zip(told, state.ledger.releases, strict=True):
         print("\n".join([text.escaped(line), *(f"  {pin}" for pin in release.pins)]))
@@ -141,9 +135,7 @@ def _list(parsed: argparse.Namespace) -> int:
 
 def _end(parsed: argparse.Namespace) -> int:
     now = clock.now()
-    config = context.certbots_config(parsed)
-    workspace, name = context.workspace_of(config), context.name_of(parsed)
-    with context.holding_certbot(config):
+    with context.at_work(parsed) as (workspace, name):
         ended = releases.end(workspace, releases.Wanted(name, parsed.channel, parsed.label), now)
     bound = max(release.binds_until(now) for release in ended)
     still = f" It is held until {times.text(bound)}." if bound > now else ""

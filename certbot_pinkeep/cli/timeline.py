@@ -33,8 +33,7 @@ def _timeline(parsed: argparse.Namespace) -> int:
         raise PinkeepError(
             f"-o {parsed.output!r}: the picture is SVG.", "Give a name that ends in .svg."
         )
-    workspace = context.workspace_of(context.certbots_config(parsed))
-    state = context.load_one(workspace, context.name_of(parsed))
+    workspace, state = context.look_up(parsed)
     history = workspace.store.history(state.keyring.name)
     line = timeline.timeline(state, clock.now(), history)
     if not parsed.output:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from certbot_pinkeep.core import pins
-from certbot_pinkeep.core.errors import BadPolicy
-from certbot_pinkeep.core.header import Header, write_header
+from certbot_pinkeep.core.errors import BadHeader, BadPolicy
+from certbot_pinkeep.core.header import Header, read_header, write_header
 
 ENFORCED = "Public-Key-Pins"
 REPORT_ONLY = "Public-Key-Pins-Report-Only"
@@ -65,3 +65,14 @@ class Policy:
     def binding(self) -> timedelta:
         """How long it binds a client that noted it just now (RFC 7469 §2.3)."""
         return timedelta(0) if self.report_only else timedelta(seconds=min(self.max_age, _EVER))
+
+
+def read_policy(value: str, *, report_only: bool) -> Policy | None:
+    """Read a header's value as a policy; ``None``: it is none."""
+    try:
+        header = read_header(value)
+        return Policy(
+            header.pins, header.max_age, header.include_subdomains, header.report_uri, report_only
+        )
+    except (BadHeader, BadPolicy):
+        return None

@@ -21,7 +21,7 @@ from importlib import metadata
 from importlib.metadata import EntryPoint
 from typing import Any
 
-from zope.interface import Attribute, Interface
+from zope.interface import Interface
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
@@ -43,8 +43,6 @@ SETTINGS = tuple(field.name for field in fields(Settings))
 class IExport(Interface):  # type: ignore[misc, unused-ignore]
     """A format for pins. An attribute ``takes`` lists the names of the :class:`Settings` that the format
     knows. Without that attribute it may know all of them."""
-
-    told = Attribute("what the format is, in a few words")
 
     def render(pinned: Pinned, settings: Settings) -> str:  # type: ignore[empty-body]
         """Write the export.

@@ -40,7 +40,6 @@ _TRUSTKIT_KINDS = (
 class Ios:
     """Write for an app's Info.plist, from iOS 14 on. The keys are those of the leaf certificate."""
 
-    told = "NSPinnedDomains for an app's Info.plist"
     takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
@@ -58,7 +57,6 @@ class Ios:
 class TrustKit:
     """Write for an app that uses TrustKit. TrustKit's default place for reports is off."""
 
-    told = "TSKConfiguration for an app with TrustKit"
     takes = ("expires",)
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
@@ -87,7 +85,6 @@ class TrustKit:
 class Android:
     """Write res/xml/network_security_config.xml. After its expiration the app does not pin."""
 
-    told = "network_security_config.xml for an Android app"
     takes = ("expires",)
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
@@ -111,7 +108,6 @@ class Android:
 class OkHttp:
     """Write Kotlin. ``**.example.com`` is example.com as well, so a wildcard alone never becomes ``**.``."""
 
-    told = "a CertificatePinner for OkHttp, in Kotlin"
     takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:

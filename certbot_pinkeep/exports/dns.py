@@ -30,7 +30,6 @@ _LONGEST = 254
 class Tlsa:
     """Write for a zone file, in its presentation form."""
 
-    told = "TLSA 3 1 1 records for a zone file"
     takes = ("ports",)
 
     def render(self, pinned: Pinned, settings: Settings) -> str:

@@ -20,7 +20,6 @@ from certbot_pinkeep.exports.values import Pinned, Settings
 class Header:
     """Write the header as it is sent (RFC 7469 §2.1)."""
 
-    told = "the header's line"
     takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
@@ -32,7 +31,6 @@ class Header:
 class Nginx:
     """Write a file for nginx's ``http`` block, which says what the sites add."""
 
-    told = "a file for nginx's http block"
     takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
@@ -53,7 +51,6 @@ class Nginx:
 class Curl:
     """Write the value of ``curl --pinnedpubkey``: curl accepts a key with any of the pins."""
 
-    told = "the value of curl's --pinnedpubkey"
     takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
@@ -66,7 +63,6 @@ class Curl:
 class Json:
     """Write all that is published, for programs."""
 
-    told = "all of it, for programs"
     takes = ()
 
     def render(self, pinned: Pinned, settings: Settings) -> str:
