@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -16,7 +17,7 @@ from certbot_pinkeep.core.zone_observations import Records
 from certbot_pinkeep.exports import dns as written
 from dane.world import FIRST, NEW, OLD, OWNER, SECOND, TTL, World, example, line
 from lab import LabError, wait_for
-from lab.name_servers import API, API_KEY, KEY, SECRET, Bind, Knot, PowerDns
+from lab.name_servers import API, API_KEY, KEY, SECRET, Bind, Knot, PowerDns, Zone
 
 HERS = TlsaRecord(2, 1, 1, "cc" * 32)
 OTHER = "_465._tcp.mail.example.test."
@@ -46,23 +47,22 @@ def by_pdnsutil(world: World) -> None:
     world.ns.run([*tool, OWNER.removesuffix(f".{ZONE.origin}"), "TLSA", str(HERS)]).check()
 
 
-def bind(world: World) -> None:
+def bind(world: World, zone: Zone = ZONE, *, signed: bool = True) -> None:
     """A BIND that signs by itself."""
-    (world.folder / "zone").write_text(ZONE.text)
-    server = Bind(
-        world.ns, world.folder / "bind", [FIRST], [Bind.changed(ZONE, world.folder / "zone")]
-    )
-    world.start(server)
+    file = world.folder / "zone"
+    file.write_text(zone.text)
+    changed = Bind.changed(zone, file, signed=signed)
+    world.start(Bind(world.ns, world.folder / "bind", [FIRST], [changed]))
 
 
-def knot(world: World) -> None:
+def knot(world: World, zone: Zone = ZONE) -> None:
     """A Knot DNS that signs by itself."""
-    world.start(Knot(world.ns, world.folder / "knot", FIRST, [ZONE]))
+    world.start(Knot(world.ns, world.folder / "knot", FIRST, [zone]))
 
 
-def powerdns(world: World) -> None:
+def powerdns(world: World, zone: Zone = ZONE) -> None:
     """A PowerDNS with a database."""
-    world.start(PowerDns(world.ns, world.folder / "pdns", FIRST, [ZONE]))
+    world.start(PowerDns(world.ns, world.folder / "pdns", FIRST, [zone], caches=False))
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,71 @@ def test_g9_a_change_is_made_whole_and_only_to_what_was_read(
         Change(OTHER, frozenset({NEW}), NONE, TTL),
     )
     assert zone.read(OWNER, OTHER) == {OWNER: {HERS}, OTHER: NONE}
+
+
+WILD = example(
+    *(line(one, "*._tcp.mail.example.test.") for one in (OLD, HERS)),
+    "mail A 127.0.0.1",
+    "* A 127.0.0.2",
+    servers={"ns1.example.test": [FIRST]},
+)
+SERVERS = {
+    "bind": (partial(bind, zone=WILD), RFC2136),
+    "bind-unsigned": (partial(bind, zone=WILD, signed=False), RFC2136),
+    "knot": (partial(knot, zone=WILD), RFC2136),
+    "powerdns": (partial(powerdns, zone=WILD), PROVIDERS["powerdns"].zone),
+}
+
+
+@pytest.mark.parametrize(("start", "provider"), SERVERS.values(), ids=SERVERS)
+def test_g2_g9_records_of_a_wildcard_are_replaced_at_the_port_alone(
+    start: Callable[[World], None], provider: Rfc2136 | Api, world: World
+) -> None:
+    """The wildcard stays, and what it has for the port stays with the port; nor does it come back there."""
+    start(world)
+    zone = Inside(world, provider)
+    before = zone.read(OWNER)[OWNER]  # PowerDNS tells what is at the name itself
+    after = before | {OLD, NEW}
+    assert before in (NONE, {OLD, HERS})
+    assert not zone.change(Change(OWNER, before, after, TTL))
+    assert served(world, OWNER) == after and served(world, OTHER) == {OLD, HERS}
+    assert not zone.change(Change(OWNER, after, before | {NEW}, TTL))
+    told = zone.change(Change(OWNER, before | {NEW}, NONE, TTL))
+    assert "the wildcard *._tcp.mail.example.test. would take their place" in told
+    assert served(world, OWNER) == before | {NEW}
+
+
+@pytest.mark.parametrize(("start", "provider"), SERVERS.values(), ids=SERVERS)
+def test_g2_no_host_loses_its_addresses_to_its_records(
+    start: Callable[[World], None], provider: Rfc2136 | Api, world: World
+) -> None:
+    """A host that a wildcard stands for exists once there is a name below it, and has no address then."""
+    start(world)
+    zone, name = Inside(world, provider), "_25._tcp.web.example.test."
+    told = zone.change(Change(name, zone.read(name)[name], frozenset({NEW}), TTL))
+    assert "(web.example.test.) has its addresses from a wildcard" in told
+    assert addresses(world, "web.example.test.") == ["127.0.0.2"]
+    alias = "_dane.example.test."
+    assert not zone.change(Change(alias, NONE, frozenset({NEW}), TTL))
+
+
+def served(world: World, name: str) -> Records:
+    """The TLSA records that the name server shows."""
+    lines = [one.split(maxsplit=3) for one in dug(world, name, "TLSA")]
+    return frozenset(
+        TlsaRecord(int(a), int(b), int(c), data.replace(" ", "").lower()) for a, b, c, data in lines
+    )
+
+
+def addresses(world: World, name: str) -> list[str]:
+    """The addresses that the name server shows."""
+    return dug(world, name, "A")
+
+
+def dug(world: World, name: str, kind: str) -> list[str]:
+    """What dig prints."""
+    done = world.ns.run(["dig", f"@{FIRST}", "+short", name, kind]).check()
+    return done.stdout.splitlines()
 
 
 NOT_THIS_KEY = "it does not know this TSIG key, or the secret or algorithm is wrong"

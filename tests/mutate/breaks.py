@@ -626,6 +626,7 @@ BREAKS = (
         ),
         ("len(sets) == 1 and not self.errors", "len(sets) == 1"),
     ),
+    *_of("core/dns_names", "dns_names", ('other.endswith(f".{one}") for', "False for")),
     *_of(
         "core/dane",
         "dane",

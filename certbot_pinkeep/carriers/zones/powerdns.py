@@ -4,6 +4,8 @@ The rules:
 
 * The API makes all changes of a call, or none, but takes no prerequisite. So the records are read again right
   before a change, and right after it: if somebody else changes them meanwhile, that is told.
+* No name gets its first records if a host above it has its addresses from a wildcard: it would lose them. No
+  name loses its last ones if a wildcard's would take their place.
 * A record that is disabled is not served. It does not count, and stays.
 * The key is sent to the address that the admin gave, and to no other: a redirect is an error.
 """
@@ -17,11 +19,13 @@ from urllib.parse import quote, urlsplit
 from zope.interface import implementer
 
 from certbot_pinkeep.carriers.zones import IZone
-from certbot_pinkeep.core import text
+from certbot_pinkeep.core import dns_names, text
 from certbot_pinkeep.core.errors import BadCredentials, ZoneRefused
 from certbot_pinkeep.core.tlsa import TlsaRecord
 from certbot_pinkeep.core.zone_observations import Change, Records
 
+#: Records by name and type, as the API has them.
+Sets = dict[tuple[str, str], Sequence[Mapping[str, Any]]]
 #: Seconds for each question.
 _SECONDS = 10.0
 _SERVER = "localhost"
@@ -55,7 +59,7 @@ class PowerDns:
 
         :raises ZoneRefused: if it does not answer
         """
-        found = self._found(zone)
+        found = _tlsa(self._found(zone))
         return {name: _served(found.get(name.lower(), ())) for name in names}
 
     def change(self, zone: str, changes: Sequence[Change]) -> None:
@@ -63,8 +67,11 @@ class PowerDns:
 
         :raises ZoneRefused: if the server does not make them, or somebody else changes the records
         """
-        before = self._found(zone)
+        everything = self._found(zone)
+        before = _tlsa(everything)
         for one in changes:
+            if why := _taken(one, zone, everything):
+                raise self._refused(zone, why)
             if _served(before.get(one.name.lower(), ())) != one.before:
                 why = "are not the ones that were read: somebody else changed them meanwhile"
                 raise self._refused(zone, f"the records at {one.name} {why}")
@@ -76,14 +83,13 @@ class PowerDns:
                 why = "are not the ones that were written: somebody else changed them at the same time"
                 raise self._refused(zone, f"the records at {one.name} {why}")
 
-    def _found(self, zone: str) -> dict[str, Sequence[Mapping[str, Any]]]:
-        """Return all TLSA records of a zone, by name, disabled ones as well."""
+    def _found(self, zone: str) -> Sets:
+        """Return all records of a zone, by name and type, disabled ones as well."""
         told = self._call("GET", zone)
         try:
             return {
-                str(one["name"]).lower(): list(one["records"])
+                (str(one["name"]).lower(), str(one["type"])): list(one["records"])
                 for one in told["rrsets"]
-                if one["type"] == "TLSA"
             }
         except (KeyError, TypeError) as error:
             raise self._refused(zone, "its answer is not that of PowerDNS") from error
@@ -116,6 +122,36 @@ class PowerDns:
             f"The PowerDNS server at {self._place} could not be used for the zone {zone}:",
             f"{why}.",
         )
+
+
+def _tlsa(sets: Sets) -> dict[str, Sequence[Mapping[str, Any]]]:
+    return {name: records for (name, kind), records in sets.items() if kind == "TLSA"}
+
+
+def _taken(change: Change, zone: str, sets: Sets) -> str:
+    """Return what a change would take from a name by way of a wildcard, as a part of a sentence."""
+    kinds: dict[str, set[str]] = {}
+    for (name, kind), records in sets.items():
+        if any(not one.get("disabled") for one in records):
+            kinds.setdefault(name, set()).add(kind)
+    own, zone = change.name.lower(), zone.lower()
+    if not change.before:
+        for host in dns_names.hosts_above(own, zone):
+            wildcard = dns_names.wildcard_of(host, zone, kinds)
+            if wildcard and kinds[wildcard] & {"A", "AAAA", "CNAME", "LUA", "ALIAS"}:
+                return (
+                    f"a host ({host}) has its addresses from a wildcard, and would lose them; "
+                    "enter its own addresses first"
+                )
+    if not change.after:
+        others = {name for name in kinds if name != own or kinds[name] != {"TLSA"}}
+        wildcard = dns_names.wildcard_of(own, zone, others)
+        if wildcard and "TLSA" in kinds[wildcard]:
+            return (
+                f"at {change.name} the TLSA records of the wildcard {wildcard} would take their place; "
+                "delete the wildcard's first"
+            )
+    return ""
 
 
 def _why(answer: Any) -> str:

@@ -5,6 +5,10 @@ The rules:
 * The options are those of certbot-dns-rfc2136, with the same meaning and the same defaults.
 * All changes to a zone are one update. Its prerequisite is each set of records, exactly as it was read: the
   name server makes the change only if nobody else changed one of them meanwhile (RFC 2136 §2.4).
+* Records that a wildcard stands for are not at the name itself. If an update fails for that, the prerequisite
+  is the wildcard's records, and that the name has none: the new records then take the wildcard's place there.
+* No name gets its first records if a host above it has its addresses from a wildcard: it would lose them. No
+  name loses its last ones if a wildcard's would take their place.
 * Records are read and written at the same name server, which has to be authoritative for the zone.
 * dnspython is imported when a zone is read or written, not before.
 """
@@ -20,6 +24,7 @@ from typing import TYPE_CHECKING
 from zope.interface import implementer
 
 from certbot_pinkeep.carriers.zones import IZone
+from certbot_pinkeep.core import dns_names
 from certbot_pinkeep.core.errors import BadCredentials, NoDnspython, ZoneRefused
 from certbot_pinkeep.core.tlsa import TlsaRecord
 from certbot_pinkeep.core.zone_observations import Change, Records
@@ -46,6 +51,7 @@ _CODES = {
     "NOTAUTH": "it does not take changes to this zone, or not with this TSIG key",
     "NOTZONE": "the name is not in this zone",
     "NOTIMP": "it takes no dynamic updates",
+    "YXDOMAIN": "there are records where there were none: somebody else added them meanwhile",
 }
 _ODD = "its answer cannot be read"
 
@@ -78,11 +84,28 @@ class Rfc2136:
         :raises ZoneRefused: if the name server does not make it
         """
         try:
-            import dns.rdata
-            import dns.rdataset
-            import dns.update
+            import dns.update  # noqa: F401
         except ImportError as error:
             raise NoDnspython from error
+        for one in changes:
+            self._check_wildcards(zone, one)
+        rcode = self._sent(self._update(zone, changes), zone)
+        synthesised: dict[str, str] = {}
+        if rcode == "NXRRSET" and (synthesised := self._synthesised(zone, changes)):
+            rcode = self._sent(self._update(zone, changes, synthesised), zone)
+        if rcode != "NOERROR":
+            raise self._refused(zone, _why(rcode, zone, changes))
+
+    def _update(
+        self, zone: str, changes: Sequence[Change], synthesised: Mapping[str, str] | None = None
+    ) -> Message:
+        """Return an update that makes the changes.
+
+        :param synthesised: the wildcard that a name has its records from
+        """
+        import dns.rdata
+        import dns.rdataset
+        import dns.update
 
         def rdataset(records: Records, ttl: int) -> dns.rdataset.Rdataset:
             found = [dns.rdata.from_text("IN", "TLSA", str(one)) for one in sorted(records)]
@@ -90,29 +113,83 @@ class Rfc2136:
 
         update = dns.update.UpdateMessage(zone, keyring=self._key())
         for one in changes:
-            if one.before:
+            wildcard = (synthesised or {}).get(one.name)
+            if wildcard:
+                update.present(wildcard, rdataset(one.before, 0))
+                update.absent(one.name)
+            elif one.before:
                 update.present(one.name, rdataset(one.before, 0))
             else:
                 update.absent(one.name, "TLSA")
+            if wildcard or not one.before:
+                for host in dns_names.hosts_above(one.name, zone):
+                    if self._has_addresses(zone, host):
+                        update.present(host)
             update.delete(one.name, "TLSA")
             if one.after:
                 update.add(one.name, rdataset(one.after, one.ttl))
-        self._checked(update, zone)
+        return update
 
-    def _records(self, zone: str, name: str) -> Records:
+    def _check_wildcards(self, zone: str, change: Change) -> None:
+        """Check that no wildcard takes the place of the last records at a name.
+
+        :raises ZoneRefused: if one does
+        """
+        if change.after:
+            return
+        for wildcard in dns_names.wildcards_below_host(change.name, zone):
+            if self._records(zone, wildcard):
+                why = f"at {change.name} the TLSA records of the wildcard {wildcard} would take their place"
+                raise self._refused(zone, why, "Delete the wildcard's first.")
+
+    def _synthesised(self, zone: str, changes: Sequence[Change]) -> dict[str, str]:
+        """Return the names that have their records from a wildcard, and which one that is."""
+        import dns.update
+
+        found: dict[str, str] = {}
+        for one in changes:
+            if not one.before:
+                continue
+            asked = dns.update.UpdateMessage(zone, keyring=self._key())
+            asked.absent(one.name)
+            if self._sent(asked, zone) != "NOERROR":
+                continue
+            for wildcard in dns_names.wildcards(one.name, zone):
+                if self._records(zone, wildcard) == one.before:
+                    found[one.name] = wildcard
+                    break
+        return found
+
+    def _has_addresses(self, zone: str, host: str) -> bool:
+        return any(self._asked(zone, host, kind).answer for kind in ("A", "AAAA"))
+
+    def _asked(self, zone: str, name: str, kind: str) -> Message:
+        """Ask the name server, and return its answer.
+
+        :raises ZoneRefused: if it gives none
+        """
         try:
             import dns.flags
             import dns.message
-            import dns.rdatatype
         except ImportError as error:
             raise NoDnspython from error
-        query = dns.message.make_query(name, "TLSA", flags=0)
+        query = dns.message.make_query(name, kind, flags=0)
         if self._signs_questions:
             query.use_tsig(self._key())
-        answer = self._checked(query, zone)
+        answer = self._exchanged(query, zone)
+        code = dns.rcode.to_text(answer.rcode())
+        if code not in ("NOERROR", "NXDOMAIN"):
+            raise self._refused(zone, _why(code))
         if not answer.flags & dns.flags.AA:
             raise self._refused(zone, "it is not authoritative for this zone")
-        owner = query.question[0].name
+        return answer
+
+    def _records(self, zone: str, name: str) -> Records:
+        answer = self._asked(zone, name, "TLSA")
+        import dns.name
+        import dns.rdatatype
+
+        owner = dns.name.from_text(name)
         return frozenset(
             TlsaRecord(one.usage, one.selector, one.mtype, one.cert.hex())
             for rrset in answer.answer
@@ -127,10 +204,19 @@ class Rfc2136:
         name = dns.name.from_text(self._name)
         return {name: dns.tsig.Key(name, self._secret, _ALGORITHMS[self._algorithm])}
 
-    def _checked(self, message: Message, zone: str) -> Message:
-        """Send a message, and return the answer that says that all is well.
+    def _sent(self, update: Message, zone: str) -> str:
+        """Send an update, and return the answer's code.
 
-        :raises ZoneRefused: if none does
+        :raises ZoneRefused: if there is no answer
+        """
+        import dns.rcode
+
+        return dns.rcode.to_text(self._exchanged(update, zone).rcode())
+
+    def _exchanged(self, message: Message, zone: str) -> Message:
+        """Send a message, and return the answer.
+
+        :raises ZoneRefused: if there is none that counts
         """
         import dns.exception
         import dns.query
@@ -156,18 +242,33 @@ class Rfc2136:
             raise self._refused(zone, error.strerror or type(error).__name__) from error
         except Exception as error:  # whatever the library makes of an answer that is none
             raise self._refused(zone, _ODD) from error
-        code = dns.rcode.to_text(answer.rcode())
-        if code not in ("NOERROR", "NXDOMAIN"):
-            raise self._refused(zone, _CODES.get(code, f"it answered {code}"))
+        if answer.rcode() in (dns.rcode.REFUSED, dns.rcode.NOTAUTH, dns.rcode.NOTIMP):
+            raise self._refused(zone, _why(dns.rcode.to_text(answer.rcode())))
         if message.keyring and not answer.had_tsig:
             raise self._refused(zone, "its answer is not signed with the TSIG key")
         return answer
 
-    def _refused(self, zone: str, why: str) -> ZoneRefused:
+    def _refused(self, zone: str, why: str, todo: str = "") -> ZoneRefused:
         return ZoneRefused(
             f"The name server {self._server} could not be used for the zone {zone}:",
-            f"{why}.",
+            f"{why}. {todo}".strip(),
         )
+
+
+def _why(code: str, zone: str = "", changes: Sequence[Change] = ()) -> str:
+    """Say what the code of an answer means.
+
+    :param changes: those that were asked for
+    """
+    if code == "NXDOMAIN":
+        hosts = dict.fromkeys(
+            host for one in changes for host in dns_names.hosts_above(one.name, zone)
+        )
+        return (
+            f"a host ({', '.join(hosts)}) has its addresses from a wildcard, and would lose them; "
+            "enter its own addresses first"
+        )
+    return _CODES.get(code, f"it answered {code}")
 
 
 def _missing(option: str) -> str:
