@@ -372,15 +372,19 @@ BREAKS = (
             "if not answer.compromised:\n        key = move.accepted_everywhere",
             "if True:\n        key = move.accepted_everywhere",
         ),
-        ("if added and rollover.locked_out(pin, ledger, now, added):", "if False:"),
         ("if decision.held and request.asked:", "if False:"),
-        ("or _is_in_use(workspace, saved.pin):", "or False:"),
         ("best is not None and not accepted and (goes_on or verdict.at(now))", "best is not None"),
         (
             "csr = SavedCsr(None, pem) if request.dry_run else _save_csr(workspace, pem)",
             "csr = _save_csr(workspace, pem)",
         ),
     ),
+    *_of(
+        "workflow/issue",
+        "releases",
+        ("if added and rollover.locked_out(pin, ledger, now, added):", "if False:"),
+    ),
+    *_of("workflow/issue", "pin", ("or _is_in_use(workspace, saved.pin):", "or False:")),
     *_of(
         "workflow/accepted",
         "accepted g3_handover workspace g2_left_behind g3_odd_live_keys",
@@ -450,8 +454,12 @@ BREAKS = (
     *_of(
         "workflow/load",
         "g12_loaded g12_told",
-        ("self.tried.clear()", "pass"),
         ("(loaded is False or (loaded is None and one.issued))", "(loaded is None and one.issued)"),
+    ),
+    *_of(
+        "workflow/load",
+        "run",
+        ("self.tried.clear()", "pass"),
         ("if not accepted or any(one.issued for one in refused):", "if not accepted:"),
         (
             "if path is not None:\n            raise ApacheFailed",
@@ -637,7 +645,7 @@ BREAKS = (
     *_of("core/tlsa", "zone", ('field(default="tls", compare=False)', 'field(default="tls")')),
     *_of("core/holdings", "zone", ("return 2 * self.ttl + SETTLING", "return self.ttl + SETTLING")),
     *_of("core/ledger", "zone", ("ttl=max(mine.ttl, one.ttl)", "ttl=mine.ttl")),
-    *_of("core/rollover", "zone", ('return Safety(None, _in_zone(one), "zone")', "pass")),
+    *_of("core/rollover", "g13_zone", ('return Safety(None, _in_zone(one), "zone")', "pass")),
     *_of(
         "workflow/zone",
         "g13_zone",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certbot_pinkeep.adapters import certificates, clock
+from certbot_pinkeep.adapters import certificates, clock, revocation
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core.errors import OtherKeyring, Unpinnable
 from certbot_pinkeep.workflow import requests
@@ -417,6 +417,21 @@ def test_g2_g3_certificate_between_two_keyrings_keeps_its_key(between: Machine) 
     assert own in between.published("one").pins and own in between.published("two").pins
     for keyring in ("one", "two"):
         assert between.handed("both", keyring, NOW + 100 * DAY).pin == own
+
+
+@pytest.mark.parametrize("on_record", [False, True])
+def test_g3_certificate_between_two_keyrings_does_not_keep_a_compromised_key(
+    between: Machine, monkeypatch: pytest.MonkeyPatch, on_record: bool
+) -> None:
+    """Whether the CA alone says that the key is compromised, in a dry run, or it is on record."""
+    live, at = between.look("both"), NOW + 100 * DAY
+    if on_record:
+        requests.note_revoked(between.keeper, live.pin, NOW + DAY, compromised=True)
+    else:
+        answer = revocation.Answer(True, "keyCompromise")
+        monkeypatch.setattr(revocation, "look", lambda *given: answer)
+    handed = between.keeper.handover(live, "one", live.names, at, dry_run=not on_record)
+    assert handed.pin != live.pin
 
 
 def test_g2_certificate_between_two_keyrings_is_enrolled_when_they_are_one(

@@ -105,6 +105,16 @@ def test_g2_what_the_old_keyring_serves_after_the_move_counts(shared: Machine) -
     assert longest == 100 * 86400
 
 
+def test_g2_move_of_a_host_frees_no_other_host(shared: Machine) -> None:
+    """The keyring that it has left pins its own host as before."""
+    for name in (API, "other.test"):
+        shared.issue(name)
+        shared.keep(name, "old")
+    shared.keep(API, KEYRING, NOW + DAY)
+    with pytest.raises(OtherKeyring, match="old"):
+        shared.new("another", KEYRING, NOW + DAY, hosts=("other.test",))
+
+
 def test_move_can_be_taken_back(shared: Machine) -> None:
     """The lineage draws on the first keyring again, with the key that both have."""
     own = shared.issue(API)

@@ -85,6 +85,18 @@ def test_g3_renewal_goes_on_with_a_damaged_file_where_the_key_is_sound(tmp_path:
     assert found.pin == sound.look().pin
 
 
+def test_g3_certificate_for_a_key_that_was_compromised_meanwhile_is_not_stored(
+    tmp_path: Path,
+) -> None:
+    """The CA has issued it for the live key, which is what the keyring named before."""
+    found = Site(tmp_path, backups=1)
+    found.run(0)
+    live = found.look()
+    assert found.keeper.is_still_chosen(live, found.name, found.names, live.pin, AT)
+    found.ask(when_safe=True, compromised=True)
+    assert not found.keeper.is_still_chosen(live, found.name, found.names, live.pin, AT)
+
+
 @pytest.mark.parametrize("harm", [damage, lose, lose_copy])
 def test_compromise_is_known_from_either_record(world: Site, harm: Callable[[Site], None]) -> None:
     """The keyring file or its copy is enough; another key is not compromised by it."""
