@@ -223,7 +223,7 @@ BREAKS = (
         ("return entry.confirmed is not None and not set(", "return not set("),
         ("values() if one.may_bind(now)]", "values() if False]"),
         ("expired=tuple(found[-MOST_EXPIRED:])", "expired=self.expired"),
-        ("if known is not None and known.cause:\n            return known\n", ""),
+        ("if known is not None and known.cause:\n", "if False:\n"),
         (
             "key=lambda one: (bool(one.cause), one.until or times.EARLIEST)",
             "key=lambda one: bool(one.why)",
@@ -754,7 +754,7 @@ BREAKS = (
         ("changed = False  #", "changed = True  #"),
         ("            _take_untested_back(server, layout.made(kind, config_dir))\n", ""),
         ("            _change(server, file, without)\n", ""),
-        ("            _change(server, [], made[::-1])\n", ""),
+        ("            _change(server, [], made[::-1])\n", "            pass\n"),
         ("os.path.lexists(hook.path) and not os.path.islink(hook.path)", "False"),
     ),
 )
