@@ -185,8 +185,8 @@ class Installer(
         name = os.path.basename(os.path.dirname(cert_path))
         if cert_path != os.path.join(os.path.abspath(self.config.live_dir), name, "cert.pem"):
             raise errors.PluginError(
-                f"{cert_path} is not a certificate that certbot manages. Install it by its name: "
-                "certbot install --cert-name NAME --installer pinkeep"
+                f"{cert_path} is not a certificate that certbot manages. Install a certificate by its "
+                "name.\nRun: certbot install --cert-name NAME --installer pinkeep"
             )
         self._keep(name)
         if self.config.verb == "run":

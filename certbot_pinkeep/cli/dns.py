@@ -50,7 +50,8 @@ def _run(parsed: argparse.Namespace) -> int:
         state = context.load_one(workspace, name)
         if parsed.gone is not None:
             until = zones.forget(workspace, name, parsed.gone, clock.now())
-            print(f"The records of {parsed.gone} are gone. They bind until {times.text(until)}.")
+            told = f"The records of {parsed.gone} are on record as gone."
+            print(f"{told} Resolvers may hold them until {times.text(until)}.")
             return 0
         outcome = zones.bring_up_to_date(workspace, name, clock.now(), dry_run=parsed.dry_run)
         if outcome is None:

@@ -138,6 +138,6 @@ def _end(parsed: argparse.Namespace) -> int:
     with context.at_work(parsed) as (workspace, name):
         ended = releases.end(workspace, releases.Wanted(name, parsed.channel, parsed.label), now)
     bound = max(release.binds_until(now) for release in ended)
-    still = f" It is held until {times.text(bound)}." if bound > now else ""
+    still = f" Clients hold it until {times.text(bound)}." if bound > now else ""
     print(f"{parsed.channel} {parsed.label} carries pins of {name} no more.{still}")
     return 0

@@ -174,8 +174,8 @@ class _Enrolment:
             ledger = ledger.with_uncertainty(_LOST, until)
             ledger = ledger.record(policy, now)
             logger.warning(
-                "The record of the keyring %s was lost, and with it the releases that carry its pins. Add "
-                "each of them again, with the pins that it has: certbot-pinkeep release %s add "
+                "The record of the keyring %s was lost, and with it the releases that carry its pins. Record "
+                "each release again, with the pins that it carries.\nRun: certbot-pinkeep release %s add "
                 "--channel CHANNEL --label LABEL --until DATE --pin PIN --pin PIN",
                 chosen.keyring,
                 chosen.keyring,
@@ -257,9 +257,9 @@ class _Enrolment:
         lost = set(policy.pins) - {live.pin, *(key.pin for key in found)}
         if lost:
             logger.error(
-                "The snippet of %s has pins whose keys are not in %s: %s. They are pinned no more. Where "
-                "one is a backup that is kept elsewhere, add it again: certbot-pinkeep backup %s add --csr "
-                "FILE",
+                "The snippet of %s has pins whose keys are not in %s: %s. pinkeep pins them no more. If one "
+                "of them is an offline backup, add that backup again.\n"
+                "Run: certbot-pinkeep backup %s add --csr FILE",
                 live.name,
                 folders.keys,
                 ", ".join(sorted(lost)),

@@ -192,7 +192,7 @@ def _is_needed(workspace: Workspace, state: State, left: State, key: Key, now: d
     if decided.due == "compromised" and decided.key == key and not then.rolls_over:
         return (
             f"the present key of the keyring {name} is compromised, and this is the only backup that "
-            "locks nobody out. Renew first: certbot renew --force-renewal."
+            "locks nobody out. Renew first.\nRun: certbot renew --force-renewal"
         )
     return ""
 

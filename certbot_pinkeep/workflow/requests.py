@@ -152,8 +152,9 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
             raise PinkeepError(explain.unconfirmed(name, unknown))
         if not _is_published(state, ledger.current.policy, now):
             raise PinkeepError(
-                f"{state.snippet} is not what was published last, so it cannot be confirmed. Run "
-                f"'{workspace.step(state.keyring)}', reload Apache, and confirm again."
+                f"{state.snippet} is not what was published last, so you cannot confirm it.",
+                "The command below writes it anew. Then reload Apache, and confirm again.",
+                run=workspace.step(state.keyring),
             )
         incoming = move.incoming(workspace, name)
         for other, hosts in incoming:

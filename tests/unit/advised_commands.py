@@ -123,7 +123,7 @@ ROWS = [
         f"{BACKUP} drop {{backup}}",
         Row(
             states.compromised_one_backup,
-            "Renew first: certbot renew --force-renewal",
+            "Renew first.",
             RENEW,
             sound,
         ),

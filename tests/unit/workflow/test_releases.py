@@ -378,7 +378,7 @@ def test_command_adds_lists_and_ends(
     assert run(machine, "status", SITE) == 0
     assert "ios 3.2: 3 pins" in capsys.readouterr().out
     assert run(machine, "release", SITE, "end", *IOS) == 0
-    assert "It is held until 2026-03-01T12:01:00Z" in capsys.readouterr().out
+    assert "Clients hold it until 2026-03-01T12:01:00Z" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def test_g2_edited_snippet_cannot_be_confirmed(waiting: Site, name: str) -> None
     """What Apache has loaded is not what is on record."""
     EDITS[name](waiting)
     before = tree(waiting.config, waiting.work)
-    with pytest.raises(PinkeepError, match=r"is not what was published.*certbot renew"):
+    with pytest.raises(PinkeepError, match=r"is not what was published(?s:.*)certbot renew"):
         waiting.confirm(1)
     assert tree(waiting.config, waiting.work) == before
 
