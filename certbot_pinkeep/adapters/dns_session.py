@@ -7,7 +7,8 @@ The rules:
 * A question that no answer came to is asked again over TCP, and a last time over UDP. A name server that
   limits its rate drops answers over UDP, and none over TCP (BIND, Knot DNS and NSD do so).
 * Few questions are under way to one name server at a time. If it dropped one of them, the next ones go over
-  TCP at once: the machine's resolver may ask it from the same address, and would be limited as well.
+  TCP at once: the machine's resolver may ask it from the same address, and would be limited as well. If it
+  does not answer over TCP, it is not asked that way again.
 * What goes wrong is told as a part of a sentence. Nothing is raised.
 * An address to which this machine itself has no route is told apart from one that does not answer, and from
   one of which another machine says that it is out of reach: others may reach that.
@@ -49,6 +50,8 @@ Tries = tuple[tuple[str, float], ...]
 _DIRECT: Tries = (("udp", 1.0), ("tcp", 1.5), ("udp", 1.5))
 #: The same for a name server that dropped a question before.
 _LIMITED: Tries = (("tcp", 1.5), ("udp", 1.5))
+#: The same for a name server that did not answer over TCP.
+_UDP_ONLY: Tries = (("udp", 1.0), ("udp", 2.0))
 #: The same for a name server that asks others.
 _RESOLVER: Tries = (("udp", 2.0), ("udp", 3.0))
 #: So many questions are under way to one name server at a time.
@@ -97,6 +100,7 @@ class Session:
         self._end = time.monotonic() + seconds
         self._pool = Pool(_THREADS)
         self._limiting: set[str] = set()
+        self._without_tcp: set[str] = set()
         self.resolvers = _resolvers()
 
     def __enter__(self) -> Session:
@@ -121,6 +125,8 @@ class Session:
     def ask(self, name: Name, kind: RdataType, address: str) -> Reply:
         """Ask a name server for what it knows by itself."""
         tries = _LIMITED if address in self._limiting else _DIRECT
+        if address in self._without_tcp:
+            tries = _UDP_ONLY
         return self._ask(_question(name, kind, 0), address, tries)
 
     def ask_all(self, questions: Iterable[Question]) -> list[tuple[Question, Reply]]:
@@ -159,7 +165,9 @@ class Session:
             reply = _sent(question, address, min(limit, left), protocol)
             if reply.message or not reply.routed:
                 break
-            if reply.dropped:
+            if protocol == "tcp":
+                self._without_tcp.add(address)
+            elif reply.dropped:
                 self._limiting.add(address)
         return reply
 

@@ -106,6 +106,7 @@ class Network:
     """Name servers by their addresses.
 
     :ivar limits: how many questions over UDP a name server answers; it drops the others
+    :ivar filtered: the name servers that nobody reaches over TCP; ``in_vain`` counts who tried
     """
 
     def __init__(self) -> None:
@@ -118,10 +119,15 @@ class Network:
         self.ways: dict[str, Way] = {}
         self.asked: list[str] = []
         self.limits: dict[str, int] = {}
+        self.filtered: set[str] = set()
+        self.in_vain = 0
         self.dropped = 0
 
     def exchange(self, question: Message, address: str, seconds: float, protocol: str) -> Message:
         """Answer a question."""
+        if protocol == "tcp" and address in self.filtered:
+            self.in_vain += 1
+            raise dns.exception.Timeout
         limit = self.limits.get(address) if protocol == "udp" else None
         if limit is not None and self.asked.count(address) >= limit:
             self.dropped += 1
@@ -165,6 +171,16 @@ def test_g13_what_a_name_server_drops_is_asked_for_again_over_tcp(network: Netwo
     network.limits = {FIRST: 3, SECOND: 3}
     assert (look().agreed, look().errors) == (frozenset({OLD}), ())
     assert network.dropped < 18
+
+
+def test_g13_a_packet_that_is_lost_where_tcp_is_filtered_costs_no_look(network: Network) -> None:
+    """One question is lost; over TCP nobody tries more often than questions are under way."""
+    lost = once(say_nothing, "TLSA")
+    network.ways[SECOND] = lost
+    network.filtered = {SECOND}
+    seen = look()
+    assert (seen.agreed, seen.errors) == (frozenset({OLD}), ())
+    assert network.in_vain <= 4
 
 
 NS2 = f"ns2.example.com ({SECOND}): "
