@@ -5,7 +5,8 @@ The rules:
 * The zone itself and the zone above it say which name servers it has. Each one that either of them names
   counts, at every address that its host has. The machine's resolver only finds them.
 * An address without a route from here (IPv6, most often) is passed over if another one of its host answered.
-* A name server that does not answer, or not as an authority (AA), is told with the reason, and left alone.
+* A name server that does not answer, or not as an authority (AA), or for the zone above, is told with the
+  reason, and left alone.
 * If the resolver tells of no zone above, as within a network of one's own, the zone itself is believed.
 """
 
@@ -80,7 +81,14 @@ def not_authoritative(reply: Reply, zone: Zone) -> str:
         return f"it does not answer for {text(zone.name)}: {explained(reply)}"
     if not reply.message.flags & dns.flags.AA:
         return f"it is not authoritative for {text(zone.name)}"
+    if not reply.message.answer and _answers_for(reply.message) - {zone.name}:
+        return f"it does not have the zone {text(zone.name)}, and answers for the one above"
     return ""
+
+
+def _answers_for(message: Message) -> set[Name]:
+    """Return the zone whose SOA record an answer has that there is nothing (RFC 2308 §3)."""
+    return {one.name for one in message.authority if one.rdtype == dns.rdatatype.SOA}
 
 
 class Zones:

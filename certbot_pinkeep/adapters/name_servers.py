@@ -6,6 +6,8 @@ The rules:
   them may be stale. If it shows several serials, it is asked four times as often. All that was shown counts,
   and an error counts if it was seen once.
 * An alias (CNAME) is followed, in the zone that it leads to. The name servers of all zones on the way count.
+* If a port's host is an alias itself, clients heed first the records at the name that it leads to (RFC 7671
+  §7). If there are any, and nobody looks there, it is not known what clients heed.
 * A time to live (TTL) is the largest that was shown on the way. The one in a signature counts as well.
 * Of several signatures of one set of records, the last to end counts; of several sets, the first.
 * Whether the zone is valid, the machine's resolver says, if it validates at all. It is asked only for that,
@@ -29,7 +31,7 @@ from dns.rdatatype import RdataType
 from dns.rrset import RRset
 
 from certbot_pinkeep.adapters.dns_session import Question, Reply, Session, explained
-from certbot_pinkeep.adapters.dns_zones import Zone, Zones, not_authoritative, text
+from certbot_pinkeep.adapters.dns_zones import Zone, Zones, not_authoritative, plain, text
 from certbot_pinkeep.core.tlsa import Port, TlsaRecord
 from certbot_pinkeep.core.zone_observations import (
     Answer,
@@ -42,7 +44,12 @@ from certbot_pinkeep.core.zone_observations import (
 LOOKS, MANY_LOOKS = 8, 32
 #: So many aliases are followed, one after the other.
 _ALIASES = 8
-_TLSA, _SOA, _DNSKEY = dns.rdatatype.TLSA, dns.rdatatype.SOA, dns.rdatatype.DNSKEY
+_A, _TLSA, _SOA, _DNSKEY = (
+    dns.rdatatype.A,
+    dns.rdatatype.TLSA,
+    dns.rdatatype.SOA,
+    dns.rdatatype.DNSKEY,
+)
 
 
 def look(ports: Sequence[Port], seconds: float) -> list[OwnerObservation]:
@@ -53,13 +60,44 @@ def look(ports: Sequence[Port], seconds: float) -> list[OwnerObservation]:
         known = [name for name in names.values() if name]
         # First: a name server that limits its rate counts the looks, and then drops the resolver's questions.
         resolver = _Resolver(session, known)
+        elsewhere = _elsewhere(session, ports)
         looks.take(known)
-        return [
+        seen = [
             _observation(port, name, looks, resolver)
             if name
             else OwnerObservation(port, port.owner, error="no zone can have so long a name")
             for port, name in names.items()
         ]
+    return [replace(one, error=one.error or elsewhere.get(one.port, "")) for one in seen]
+
+
+def _elsewhere(session: Session, ports: Sequence[Port]) -> dict[Port, str]:
+    """Return the ports whose clients heed records at another name, and why, as a part of a sentence."""
+    replies = session.all(
+        [one.host for one in ports if _name(one)],
+        lambda host: session.ask_resolver(dns.name.from_text(host), _A, check=False),
+    )
+    ends = {host: _end(one.message) for host, one in replies.items() if one.message}
+    found = {one: replace(one, host=end) for one in ports if (end := ends.get(one.host))}
+    owners = {one: owner for one in set(found.values()) - set(ports) if (owner := _name(one))}
+    records = session.all(owners, lambda one: session.ask_resolver(owners[one], _TLSA, check=False))
+    return {
+        port: f"{port.host} is an alias (CNAME) of {other.host}, and clients heed the "
+        f"records of {other} first; pin that host instead"
+        for port, other in found.items()
+        if (reply := records.get(other)) and reply.message and reply.message.answer
+    }
+
+
+def _end(message: Message) -> str:
+    """Return where the aliases lead to that an answer begins with; empty: it has none."""
+    name = message.question[0].name
+    for _ in range(_ALIASES):
+        rrset = message.get_rrset(message.answer, name, dns.rdataclass.IN, dns.rdatatype.CNAME)
+        if not rrset:
+            break
+        name = rrset[0].target
+    return "" if name == message.question[0].name else plain(name)
 
 
 def _name(port: Port) -> Name | None:
@@ -272,13 +310,21 @@ def _read(message: Message, name: Name) -> _Look:
     for kind in (dns.rdatatype.CNAME, _TLSA):
         rrset = message.get_rrset(message.answer, name, dns.rdataclass.IN, kind)
         if rrset:
-            signatures = message.get_rrset(
-                message.answer, name, dns.rdataclass.IN, dns.rdatatype.RRSIG, kind
-            )
-            original = [one.original_ttl for one in signatures or ()]
             alias = rrset[0].target if kind == dns.rdatatype.CNAME else None
-            ttl = max([rrset.ttl, *original])
-            return _Look(frozenset(_records(rrset)), alias, ttl, bool(original))
+            passed = [
+                one
+                for one in message.answer
+                if one.name == name and kind in (one.rdtype, one.covers)
+            ]
+            if alias:
+                # One that is made of a DNAME has that one's TTL and signature (RFC 6672 §3.1, §5.3).
+                passed += [one for one in message.answer if name.is_subdomain(one.name)]
+            signatures = [
+                one for some in passed if some.rdtype == dns.rdatatype.RRSIG for one in some
+            ]
+            ttl = max(one.ttl for one in passed)
+            ttl = max([ttl, *(one.original_ttl for one in signatures)])
+            return _Look(frozenset(_records(rrset)), alias, ttl, bool(signatures))
     signed = any(one.rdtype == dns.rdatatype.RRSIG for one in message.authority)
     return _Look(ttl=_negative_ttl(message), signed=signed)
 

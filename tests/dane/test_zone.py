@@ -282,3 +282,21 @@ def test_g13_a_name_server_that_limits_its_rate_is_seen_whole(limit: str, world:
     world.serve(FIRST, (zone, world.folder / "zone"), options=f"rate-limit {{ {limit} }};")
     world.open(zone, forgets=False)
     wait_for(lambda: {one.agreed for one in world.look(*ports)} == {BOTH}, "all to be seen")
+
+
+def test_g13_an_alias_of_all_names_below_another_is_followed(world: World) -> None:
+    """A DNAME in a signed zone: what name servers make of it has no signature of its own, and is valid."""
+    zone = example(
+        "_tcp.mail 7200 DNAME _tcp.other.example.test.",
+        line(OLD, "_25._tcp.other.example.test."),
+        servers={"ns1.example.test": [FIRST]},
+    )
+    signed = Signed(world)
+    world.serve(FIRST, (zone, signed.file(zone)))
+    world.open(zone, ds=[signed.ds])
+    (look,) = world.look()
+    assert (look.name, look.sets) == (
+        "_25._tcp.other.example.test.",
+        ((frozenset({OLD}), 7200),),
+    )
+    assert (look.security.signed, look.security.valid) == (True, True)

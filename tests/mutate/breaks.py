@@ -673,6 +673,7 @@ BREAKS = (
             'error = self.failed.get(address, "") if address else "it has no address"',
             'error = ""',
         ),
+        ("- {zone.name}:", "and False:"),
         ("_add_delegation(self._zones[apex], reply, above[apex])", "pass"),
     ),
     *_of(
@@ -682,7 +683,9 @@ BREAKS = (
         ("LOOKS, MANY_LOOKS = 8, 32", "LOOKS, MANY_LOOKS = 8, 8"),
         ("return sorted(alias for alias in found if alias)", "return []"),
         ("max(one.ttl, self.ttl, largest.get(key, 0))", "one.ttl"),
-        ("ttl = max([rrset.ttl, *original])", "ttl = rrset.ttl"),
+        ("max([ttl, *(one.original_ttl for one in signatures)])", "ttl"),
+        ("for one in message.answer if name.is_subdomain(one.name)", "for one in ()"),
+        ("set(found.values()) - set(ports)", "set(found.values())"),
         ("max(one.expiration for one in rrset)", "min(one.expiration for one in rrset)"),
         ("min(seen.ends, default=None)", "max(seen.ends, default=None)"),
         ("0 < (oldest - one) % (1 << 32) < 1 << 31", "one < oldest"),

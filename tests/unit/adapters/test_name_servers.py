@@ -63,6 +63,14 @@ def talk_nonsense(question: Message) -> Message:
     raise dns.message.ShortHeader
 
 
+def answer_for_above(question: Message) -> Message:
+    """Say with authority that the zone above has nothing there."""
+    answer = answered(question, [])
+    soa = "ns.com. admin.com. 7 3600 600 86400 60"
+    answer.authority.append(dns.rrset.from_text("com.", 300, "IN", "SOA", soa))
+    return answer
+
+
 def disclaim(lines: list[str]) -> Way:
     """Answer without authority."""
 
@@ -188,6 +196,10 @@ ODDITIES: Mapping[str, tuple[str, Way, str]] = {
     "silent": (SECOND, say_nothing, f"{NS2}it did not answer within 1.5 seconds"),
     "nonsense": (SECOND, talk_nonsense, f"{NS2}its answer cannot be read (ShortHeader)"),
     "no authority": (SECOND, disclaim(ZONE), f"{NS2}it is not authoritative for example.com."),
+    "the zone above": (
+        *(SECOND, answer_for_above),
+        f"{NS2}it does not have the zone example.com., and answers for the one above",
+    ),
     "one refusal of eight": (
         *(SECOND, once(refuse, "TLSA")),
         f"{NS2}it answered 7 of 8 times: it does not answer for example.com.: REFUSED",
@@ -274,6 +286,54 @@ def test_g13_the_largest_ttl_on_the_way_counts(network: Network) -> None:
     signed = f"_dane.example.com. 60 {RRSIG.format(ttl=7200, end='0303')}"
     network.lines[SECOND].append(signed)
     assert look().sets == ((frozenset({OLD}), 7200),)
+
+
+def test_g13_an_alias_that_is_made_of_another_has_that_ones_ttl_and_signature(
+    network: Network,
+) -> None:
+    """A name server makes a CNAME of a DNAME, without a signature of its own."""
+    above = "_tcp.mail.example.com."
+    made = [
+        f"{above} 7200 DNAME _tcp.mx.example.com.",
+        f"{above} 7200 {RRSIG.format(ttl=9000, end='0303').replace('TLSA', 'DNAME')}",
+        f"{PORT.owner} 0 CNAME _25._tcp.mx.example.com.",
+    ]
+    target = [
+        "_25._tcp.mx.example.com.",
+        f"60 TLSA {OLD}",
+        f"60 {RRSIG.format(ttl=60, end='0303')}",
+    ]
+
+    def answer(question: Message) -> Message | None:
+        if question.question[0].name != dns.name.from_text(PORT.owner):
+            return None
+        found = dns.message.make_response(question)
+        found.flags |= dns.flags.AA
+        found.answer += [
+            dns.rrset.from_text(owner, int(ttl), "IN", kind, rest)
+            for owner, ttl, kind, rest in (one.split(" ", 3) for one in made)
+        ]
+        return found
+
+    for address in (FIRST, SECOND):
+        network.ways[address] = answer
+        network.lines[address] += [f"{target[0]} {one}" for one in target[1:]]
+    assert look().sets == ((frozenset({OLD}), 9000),)
+    assert look().security.signed
+
+
+def test_g13_records_that_clients_heed_at_the_name_of_an_alias_count_as_unseen(
+    network: Network,
+) -> None:
+    """A host is an alias: clients look first where it leads to (RFC 7671 §7), unless pinkeep does, too."""
+    network.lines[RESOLVER].append("mail.example.com. 300 CNAME mx.example.com.")
+    assert look().errors == ()
+    network.lines[RESOLVER].append(f"_25._tcp.mx.example.com. 300 TLSA {NEW}")
+    assert look().errors == (
+        "mail.example.com is an alias (CNAME) of mx.example.com, and clients heed the records of "
+        "mx.example.com:25 first; pin that host instead",
+    )
+    assert adapter.look([PORT, Port("mx.example.com", 25, "smtp")])[0].errors == ()
 
 
 @pytest.mark.parametrize(
