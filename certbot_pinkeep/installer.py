@@ -30,63 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: The options by name, the word for the value (none: a switch), and what certbot's help says of them.
-_OPTIONS = (
-    (
-        "keyring",
-        "NAME",
-        "the keyring that this certificate draws its key from (default: the keyring that pins "
-        "any of its names, else the certificate's name)",
-    ),
-    ("backup-keys", "N", "backups to keep staged per key type (default: 2)"),
-    ("max-age", "SECONDS", "how long clients hold the pins (default: 5184000, 60 days)"),
-    ("include-subdomains", "", "add includeSubDomains to the header"),
-    ("report-uri", "URI", "add report-uri to the header (default: none)"),
-    ("report-only", "", "publish Public-Key-Pins-Report-Only instead"),
-    (
-        "rollover-days",
-        "DAYS",
-        "after so many days in service a key rolls over at its next renewal that locks nobody "
-        "out; 0: at every renewal; never (default: 730)",
-    ),
-    (
-        "header",
-        "SERVER",
-        "the server that sends the header: apache, nginx, or none, if pins are for apps or "
-        "zones only (default: what is installed; both or neither: apache)",
-    ),
-    (
-        "snippet-dir",
-        "DIR",
-        "where KEYRING.conf is written (default: CONFIG_DIR/pinkeep/apache or .../nginx)",
-    ),
-    (
-        "configtest-command",
-        "CMD",
-        "run before a changed snippet goes live (default: apache2ctl configtest, else "
-        "apachectl configtest, else none; for nginx: nginx -t)",
-    ),
-    (
-        "reload-command",
-        "CMD",
-        "makes a server load the snippet and certificates; given once for each server; '' if you "
-        "reload them yourself (default: only if the server runs, systemctl reload, else apache2ctl "
-        "graceful or apachectl graceful; for nginx: nginx -s reload)",
-    ),
-    (
-        "tlsa",
-        "PORTS",
-        "ports whose keys are also pinned by TLSA records in the zone, e.g. 25,465,993 or "
-        "mail.example.com:25; none takes them back (default: none)",
-    ),
-    (
-        "dns-credentials",
-        "FILE",
-        "credentials for the zone, in the format of certbot-dns-rfc2136 (default: none, the "
-        "zone is only observed)",
-    ),
-    ("tlsa-ttl", "SECONDS", "TTL of the TLSA records that are written (default: 3600)"),
-)
 _WITH_SOMEBODY_THERE = ("certonly", "run", "install", "reconfigure")
 
 
@@ -107,7 +50,7 @@ class Installer(
         a bad one in cli.ini does not stop certbot for everybody (G3)."""
         from certbot_pinkeep.core import options
 
-        for name, metavar, does in _OPTIONS:
+        for name, metavar, does in options.TABLE:
             if metavar:
                 more = {"action": "append"} if name in options.REPEATED else {}
                 add(name, metavar=metavar, dest=options.destination(name), help=does, **more)

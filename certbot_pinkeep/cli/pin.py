@@ -29,7 +29,7 @@ from certbot_pinkeep.cli.parser import Commands, add_command
 from certbot_pinkeep.core import options, pins, rollover, text
 from certbot_pinkeep.core.errors import BadBackup, BadKey, BadOption, PinkeepError
 from certbot_pinkeep.core.kinds import KeyType
-from certbot_pinkeep.core.options import OPTIONS, REPEATED, SWITCHES, as_text
+from certbot_pinkeep.core.options import OPTIONS, REPEATED, TABLE, as_text
 from certbot_pinkeep.core.pem import (
     PrivateKey,
     is_common,
@@ -52,25 +52,6 @@ _EXAMPLE = """\
   certbot-pinkeep pin example.com www.example.com --keyring example.com --max-age 86400
   certbot-pinkeep pin example.com --key old.key
 """
-_TOLD = {
-    "keyring": ("NAME", "the keyring to draw on (default: that of its names, else a new one)"),
-    "backup-keys": ("N", "how many backups to keep staged for each key type (default: 2)"),
-    "max-age": ("SECONDS", "how long clients hold the pins (default: 5184000, 60 days)"),
-    "include-subdomains": ("", "add includeSubDomains to the header (default: off)"),
-    "report-uri": ("URI", "add report-uri to the header (default: none)"),
-    "report-only": ("", "publish Public-Key-Pins-Report-Only instead (default: off)"),
-    "rollover-days": ("DAYS", "the age at which a key rolls over, or never (default: 730)"),
-    "header": ("SERVER", "the server that sends the header: apache, nginx, or none"),
-    "snippet-dir": ("DIR", "the folder of the snippet KEYRING.conf"),
-    "configtest-command": ("CMD", "run before a changed snippet goes live"),
-    "reload-command": (
-        "CMD",
-        "makes a server load its files; once for each server; '': you reload them",
-    ),
-    "tlsa": ("PORTS", "ports whose keys are also pinned by TLSA records, e.g. 25,465,993"),
-    "dns-credentials": ("FILE", "credentials for the zone (default: none, it is only observed)"),
-    "tlsa-ttl": ("SECONDS", "TTL of the TLSA records that are written (default: 3600)"),
-}
 
 
 def add(commands: Commands) -> None:
@@ -89,20 +70,17 @@ def add(commands: Commands) -> None:
         type=address,
         help="look at every host here, not at the host itself and port 443",
     )
-    for name in OPTIONS:
-        metavar, told = _TOLD[name]
-        if name in SWITCHES:
-            dest = name.replace("-", "_")
-            command.add_argument(
-                f"--{name}", action="store_true", default=None, dest=dest, help=told
-            )
-            back = f"take back --{name}"
-            command.add_argument(
-                f"--no-{name}", action="store_false", default=None, dest=dest, help=back
-            )
-        else:
+    for name, metavar, told in TABLE:
+        dest = name.replace("-", "_")
+        if metavar:
             action = "append" if name in REPEATED else "store"
             command.add_argument(f"--{name}", metavar=metavar, help=told, action=action)
+            continue
+        for flag, action, help_ in (
+            (f"--{name}", "store_true", f"{told} (default: off)"),
+            (f"--no-{name}", "store_false", f"take back --{name}"),
+        ):
+            command.add_argument(flag, action=action, default=None, dest=dest, help=help_)
 
 
 def _run(parsed: argparse.Namespace) -> int:

@@ -236,26 +236,21 @@ def refusal(name: str, decision: Decision) -> str:
 
 
 def locked_in(
-    name: str,
-    decision: Decision,
-    ledger: Ledger,
-    *,
-    now: datetime,
-    new: bool = False,
-    lineage: str = "NAME",
+    keyring: Keyring, decision: Decision, ledger: Ledger, *, now: datetime, new: bool = False
 ) -> str:
     """Tell that the key is compromised, and no backup is safe (G3).
 
-    :param lineage: one that draws on the keyring
     :param new: whether a new certificate was asked for, not a renewal
     """
-    best, available = decision.best, decision.available
+    name, best, available = keyring.name, decision.best, decision.available
     told = f"The key of the keyring {name} is compromised, and pinkeep never hands it over again."
     if best is None:
         return joined(
             told,
             "There is no backup key. Stage a backup.",
-            command(f"certbot install --installer pinkeep --cert-name {shlex.quote(lineage)}"),
+            command(
+                f"certbot install --installer pinkeep --cert-name {shlex.quote(keyring.example)}"
+            ),
             "Then renew for that backup.",
             command(f"certbot-pinkeep rollover {name} --now --force"),
         )

@@ -29,23 +29,67 @@ from certbot_pinkeep.core import hostnames, tlsa
 from certbot_pinkeep.core.errors import BadOption, NoKeyringName
 from certbot_pinkeep.core.tlsa import PortChoice
 
-#: The options' names without ``--pinkeep-``.
-OPTIONS = (
-    "keyring",
-    "backup-keys",
-    "max-age",
-    "include-subdomains",
-    "report-uri",
-    "report-only",
-    "rollover-days",
-    "header",
-    "snippet-dir",
-    "configtest-command",
-    "reload-command",
-    "tlsa",
-    "dns-credentials",
-    "tlsa-ttl",
+#: The options by their names without ``--pinkeep-``, the word for the value (none: a switch), and what their
+#: help says.
+TABLE = (
+    (
+        "keyring",
+        "NAME",
+        "the keyring that this certificate draws its key from (default: the keyring that pins "
+        "any of its names, else the certificate's name)",
+    ),
+    ("backup-keys", "N", "backups to keep staged per key type (default: 2)"),
+    ("max-age", "SECONDS", "how long clients hold the pins (default: 5184000, 60 days)"),
+    ("include-subdomains", "", "add includeSubDomains to the header"),
+    ("report-uri", "URI", "add report-uri to the header (default: none)"),
+    ("report-only", "", "publish Public-Key-Pins-Report-Only instead"),
+    (
+        "rollover-days",
+        "DAYS",
+        "after so many days in service a key rolls over at its next renewal that locks nobody "
+        "out; 0: at every renewal; never (default: 730)",
+    ),
+    (
+        "header",
+        "SERVER",
+        "the server that sends the header: apache, nginx, or none, if pins are for apps or "
+        "zones only (default: what is installed; both or neither: apache)",
+    ),
+    (
+        "snippet-dir",
+        "DIR",
+        "where KEYRING.conf is written (default: CONFIG_DIR/pinkeep/apache or .../nginx)",
+    ),
+    (
+        "configtest-command",
+        "CMD",
+        "run before a changed snippet goes live (default: apache2ctl configtest, else "
+        "apachectl configtest, else none; for nginx: nginx -t)",
+    ),
+    (
+        "reload-command",
+        "CMD",
+        "makes a server load the snippet and certificates; given once for each server; '' if you "
+        "reload them yourself (default: only if the server runs, systemctl reload, else apache2ctl "
+        "graceful or apachectl graceful; for nginx: nginx -s reload)",
+    ),
+    (
+        "tlsa",
+        "PORTS",
+        "ports whose keys are also pinned by TLSA records in the zone, e.g. 25,465,993 or "
+        "mail.example.com:25; none takes them back (default: none)",
+    ),
+    (
+        "dns-credentials",
+        "FILE",
+        "credentials for the zone, in the format of certbot-dns-rfc2136 (default: none, the "
+        "zone is only observed)",
+    ),
+    ("tlsa-ttl", "SECONDS", "TTL of the TLSA records that are written (default: 3600)"),
 )
+OPTIONS = tuple(name for name, _, _ in TABLE)
+#: The options that are given without a value, or taken back.
+SWITCHES = tuple(name for name, metavar, _ in TABLE if not metavar)
 #: Pins are for apps and zones: no server sends a header.
 NO_HEADER = "none"
 HEADERS = ("apache", "nginx", NO_HEADER)
@@ -61,9 +105,6 @@ MOST_MAX_AGE = 315360000
 DEFAULT_TLSA_TTL = 3600
 #: A minute and a week: a rollover waits for twice of it.
 LEAST_TLSA_TTL, MOST_TLSA_TTL = 60, 604800
-
-#: The options that are given without a value, or taken back.
-SWITCHES = ("include-subdomains", "report-only")
 
 #: How the names of 0.1 begin, in renewal files.
 STORED_PREFIX = "pinkeep_"

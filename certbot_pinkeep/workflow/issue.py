@@ -355,8 +355,7 @@ def _decide(
     if decision.key is None and decision.due == "shared":
         raise NotSafe(explain.not_yet_issued(name, decision))
     if decision.key is None:
-        one = next((member.lineage for member in keyring.drawing), "NAME")
-        raise Compromised(explain.locked_in(name, decision, ledger, now=now, new=new, lineage=one))
+        raise Compromised(explain.locked_in(keyring, decision, ledger, now=now, new=new))
     if decision.held and request.asked:
         raise NotSafe(explain.refusal(name, decision))
     if decision.held:

@@ -99,8 +99,7 @@ def _refusal(
     :param lost: what there is to say of backups whose files cannot be used
     """
     if any(one.due == "compromised" for one in held):
-        one = next((member.lineage for member in keyring.drawing), "NAME")
-        why = explain.locked_in(keyring.name, held[0], ledger, now=now, lineage=one)
+        why = explain.locked_in(keyring, held[0], ledger, now=now)
         return Compromised(" ".join([*lost, why]))
     return NotSafe(" ".join([*lost, explain.refusal(keyring.name, held[0])]))
 

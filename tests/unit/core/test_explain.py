@@ -104,7 +104,7 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
         ["keyring ring", UNTIL, "certbot-pinkeep rollover ring --when-safe"],
     ),
     "locked in": (
-        lambda: explain.locked_in("ring", decided(COMPROMISED), LEDGER, now=NOW),
+        lambda: explain.locked_in(COMPROMISED, decided(COMPROMISED), LEDGER, now=NOW),
         [
             "keyring ring is compromised",
             "old certificate stays",
@@ -115,7 +115,7 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
         ],
     ),
     "locked in, no backup": (
-        lambda: explain.locked_in("ring", decided(ALONE.with_compromised(A)), LEDGER, now=NOW),
+        lambda: explain.locked_in(ALONE, decided(ALONE.with_compromised(A)), LEDGER, now=NOW),
         [
             "keyring ring is compromised",
             "certbot install --installer pinkeep",
@@ -123,7 +123,7 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
         ],
     ),
     "locked in, for a new certificate": (
-        lambda: explain.locked_in("ring", decided(COMPROMISED), LEDGER, now=NOW, new=True),
+        lambda: explain.locked_in(COMPROMISED, decided(COMPROMISED), LEDGER, now=NOW, new=True),
         [B, UNTIL, "certbot-pinkeep rollover ring --force", "ask for the certificate again"],
     ),
     "pinned": (lambda: explain.unpinning(unpinned(LEDGER, False), NOW), ["keyring ring is pinned"]),
