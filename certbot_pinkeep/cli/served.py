@@ -18,7 +18,7 @@ from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.carriers import layout, servers, snippets
 from certbot_pinkeep.carriers.servers import KINDS
 from certbot_pinkeep.cli import context
-from certbot_pinkeep.core import earlier, explain_hosts, text
+from certbot_pinkeep.core import earlier_headers, explain_hosts, text
 from certbot_pinkeep.core.errors import BadHeader, BadPolicy, PinkeepError
 from certbot_pinkeep.core.header import read_header
 from certbot_pinkeep.core.policy import Policy
@@ -52,7 +52,7 @@ def told(
         reload = text.joined(f"Reload {title} yourself, and record that.", confirm)
         return [snippets.hindrance(workspace.store, state) or reload]
     names = [name for one in report.enrolled for name in one.live.names]
-    hosts = earlier.hosts_to_see(dict.fromkeys(names))
+    hosts = earlier_headers.hosts_to_see(dict.fromkeys(names))
     shown = _looked_at(hosts, policy, connect, again=report.reloaded)
     without = {one.host for one in shown if not _sends(one, policy)}
     seen = {one.host for one in shown if _answers(one)}

@@ -34,7 +34,7 @@ from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow import move, sent, stage
+from certbot_pinkeep.workflow import earlier_headers, move, stage
 from certbot_pinkeep.workflow.accepted import (
     draws,
     held_for,
@@ -101,8 +101,8 @@ class _Enrolment:
         workspace, live, chosen, now = self.workspace, self.live, self.chosen, self.now
         store = workspace.store
         # Without the lock: it takes time.
-        names, above = sent.unknown_hosts(workspace, live.names, chosen.keyring, now)
-        found = sent.look_at(workspace, names, above)
+        names, above = earlier_headers.unknown_hosts(workspace, live.names, chosen.keyring, now)
+        found = earlier_headers.look_at(workspace, names, above)
         with store.locked():
             self._sweep()
             old = workspace.load_state(chosen.keyring, now)
@@ -115,7 +115,9 @@ class _Enrolment:
             state, csr_paths = self._staged(_with_settings(self._enrolled(old, origin), chosen))
             told: tuple[str, ...] = ()
             if found is not None:
-                state, told = sent.with_sent(workspace, state, live, found, now, before=old)
+                state, told = earlier_headers.with_sent(
+                    workspace, state, live, found, now, before=old
+                )
             # First: a run that is killed must not leave the others with options that are no more.
             self._take_out_options(old, state)
             if old is not None and old.settings:  # else the renewal file has the only copy

@@ -34,7 +34,7 @@ from certbot_pinkeep.core.errors import (
 )
 from certbot_pinkeep.core.pem import usable
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow import answers, move, told
+from certbot_pinkeep.workflow import answers, move, notices
 from certbot_pinkeep.workflow import run as runs
 from certbot_pinkeep.workflow.accepted import refusing
 from certbot_pinkeep.workflow.answers import Answers
@@ -202,7 +202,7 @@ class Guard:
 
     def _enrol(self, name: str) -> None:
         issued = self._certificate is not None
-        with told.plain_errors():
+        with notices.plain_errors():
             turn = self._turn(name, issued=issued)
             self.run.loader.note(turn)
             try:
@@ -213,10 +213,10 @@ class Guard:
                     partial(self._remember, name),
                 )
             except BadOption as error:
-                where = told.how_to_mend(self.config, name, error, self.given.renewal(name))
+                where = notices.how_to_mend(self.config, name, error, self.given.renewal(name))
                 self.given.forget_unusable(name, error)
                 raise PinkeepError(f"{error}{where}") from error
-        told.tell_enrolled(enrolled)
+        notices.tell_enrolled(enrolled)
 
     def _remember(self, name: str) -> None:
         """Note in the renewal file what keeps the key, and the installer only if that is pinkeep."""
@@ -241,8 +241,8 @@ class Guard:
 
         :raises PinkeepError: with what is wrong and what to do
         """
-        with told.plain_errors():
-            told.tell_reports(self.run.finish())
+        with notices.plain_errors():
+            notices.tell_reports(self.run.finish())
 
     def finish_late(self) -> None:
         """Do the same when certbot ends, if the last lineage did not come so far."""

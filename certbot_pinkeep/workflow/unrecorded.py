@@ -7,7 +7,7 @@ The rules:
   refuse that one, it is issued for a pinned key.
 * A lineage that is pinned nowhere yet, and is to join a keyring, is issued for the shared primary
   at once if that is safe at its names; else it joins with the key that it has. It keeps that
-  key, too, if its hosts are seen sending pins already, or cannot be believed (see ``earlier``).
+  key, too, if its hosts are seen sending pins already, or cannot be believed (see ``core.earlier_headers``).
 * A compromised key is never handed over.
 """
 
@@ -26,7 +26,7 @@ from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.rollover import Certificate
 from certbot_pinkeep.storage import keys_and_csrs
-from certbot_pinkeep.workflow import sent
+from certbot_pinkeep.workflow import earlier_headers
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -75,8 +75,8 @@ def _shared_key(workspace: Workspace, request: IssueRequest) -> SavedKey | None:
         if key is None or not rollover.safety(key, state.ledger, now, hosts).at(now):
             return None
         if not request.dry_run:
-            found = sent.look_at(
-                workspace, *sent.unknown_hosts(workspace, hosts, request.keyring, now)
+            found = earlier_headers.look_at(
+                workspace, *earlier_headers.unknown_hosts(workspace, hosts, request.keyring, now)
             )
             if found is not None and (found.sent or found.foreign or found.silent):
                 return None  # clients may hold pins without it

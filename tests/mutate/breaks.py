@@ -256,7 +256,7 @@ BREAKS = (
     ),
     # What a host sent before it was pinned (G2)
     *_of(
-        "core/earlier",
+        "core/earlier_headers",
         "g2_earlier",
         ("if not is_held(pin):", "if False:"),
         (
@@ -443,7 +443,7 @@ BREAKS = (
         ("if moved and not old.keyring.drawing:", "if False:"),
     ),
     *_of(
-        "workflow/sent",
+        "workflow/earlier_headers",
         "g2_hosts",
         ("tuple(name for name in names if name in new or name in sending)", "names"),
     ),

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.core.earlier import Found
+from certbot_pinkeep.core.earlier_headers import Found
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.kinds import KeyKind, KeyType
 from certbot_pinkeep.core.options import Options
-from certbot_pinkeep.workflow import enrol, issue, move, run, sent, stage
+from certbot_pinkeep.workflow import earlier_headers, enrol, issue, move, run, stage
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.publish import Enrolled, Failure, Publisher, Report
@@ -129,7 +129,7 @@ class Keeper(Workspace):
 
     def sent_at(self, names: tuple[str, ...]) -> Found | None:
         """What hosts send."""
-        return sent.look_at(self, names)
+        return earlier_headers.look_at(self, names)
 
     def pin_key(self, keyring: str, pem: bytes, now: datetime) -> None:
         """Record a key that clients pin already."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from certbot_pinkeep.core import earlier
+from certbot_pinkeep.core import earlier_headers
 from simulated.keeper import Keeper
 from simulated.server import Server, be_strange
 from simulated.values import csr_of, csr_pem, fake_pin, make_pem, pin_of_key, resigned
@@ -461,7 +461,9 @@ def host_could_not_be_seen(server: Server) -> None:
     server.pinned()
     keeper = Keeper(str(server.config), str(server.work))
     state, keys = server.state(), [server.live_pin()]
-    ledger = earlier.with_unseen(state.ledger, keys, ("a.test",), server.now, timedelta(days=60))
+    ledger = earlier_headers.with_unseen(
+        state.ledger, keys, ("a.test",), server.now, timedelta(days=60)
+    )
     keeper.store.save(replace(state, ledger=ledger))
 
 

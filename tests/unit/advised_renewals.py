@@ -24,7 +24,7 @@ ROWS = [
         ),
     ),
     *of(
-        "workflow/told",
+        "workflow/notices",
         RENEW,
         Row(
             states.neighbour_came,
@@ -42,7 +42,7 @@ ROWS = [
         ),
     ),
     *of(
-        "workflow/told",
+        "workflow/notices",
         MOVE,
         Row(
             states.two,
@@ -53,7 +53,7 @@ ROWS = [
         ),
     ),
     *of(
-        "workflow/told",
+        "workflow/notices",
         "certbot certonly -d a.test -i pinkeep",
         Row(
             states.by_hand,

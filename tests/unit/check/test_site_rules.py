@@ -9,7 +9,7 @@ import pytest
 
 from certbot_pinkeep.check import check
 from certbot_pinkeep.check.findings import Severity, exit_code
-from certbot_pinkeep.core import earlier, times
+from certbot_pinkeep.core import earlier_headers, times
 from certbot_pinkeep.core.key_and_csr import csr_request
 from certbot_pinkeep.core.keyring import Member
 from certbot_pinkeep.core.ledger import Ledger
@@ -252,7 +252,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     ),
     "the header of before it was pinned": (
         sound(
-            earlier.with_sent(LEDGER, policy(LIVE, C, max_age=10**7), (HOST,), NOW - DAY),
+            earlier_headers.with_sent(LEDGER, policy(LIVE, C, max_age=10**7), (HOST,), NOW - DAY),
             **shows((PKP, policy(LIVE, C, max_age=10**7).header_value)),
         ),
         CRITICAL,

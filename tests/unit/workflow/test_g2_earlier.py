@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certbot_pinkeep.core import earlier, pins, rollover, staging
+from certbot_pinkeep.core import earlier_headers, pins, rollover, staging
 from certbot_pinkeep.core.errors import NotSafe
 from certbot_pinkeep.core.header import Header, write_header
 from certbot_pinkeep.core.observations import Headers, Stopped, TlsObservation
@@ -290,10 +290,10 @@ def test_g2_compromised_key_proves_nothing(site: Visited) -> None:
     """Whoever else has it could block rollovers for ever."""
     site.issue("other.test", site.key)
     site.keep("other.test", "other.test")
-    assert site.keeper.sent_at((NAME,)) == earlier.Found(without=(NAME,))
+    assert site.keeper.sent_at((NAME,)) == earlier_headers.Found(without=(NAME,))
     requests.note_revoked(site.keeper, pin_of_key(site.key), NOW, compromised=True)
     site.send(pin_of_key(site.key), A)
-    assert site.keeper.sent_at((NAME,)) == earlier.Found(foreign=(NAME,))
+    assert site.keeper.sent_at((NAME,)) == earlier_headers.Found(foreign=(NAME,))
 
 
 def test_g2_host_behind_a_certificate_for_another_name_sends_nothing(site: Visited) -> None:
@@ -439,6 +439,6 @@ def test_g2_host_that_shows_a_certificate_and_no_answer_was_not_seen(stopped: St
     """What it sends is in the answer; the certificate alone says nothing of pins."""
     der = load_certificate(certificate(make_pem(), ["a.test"])).public_bytes(Encoding.DER)
     shown = TlsObservation("a.test", der, stopped=stopped, address="192.0.2.1")
-    found = earlier.found(["a.test"], [shown], lambda pin: True)
+    found = earlier_headers.found(["a.test"], [shown], lambda pin: True)
     seen, unseen = ((), ("a.test",)) if stopped else (("a.test",), ())
     assert (found.without, found.silent) == (seen, unseen)

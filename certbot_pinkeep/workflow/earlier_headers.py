@@ -2,7 +2,7 @@
 
 The rules:
 
-* What a host sends already when it is first pinned is recorded with it (see ``earlier``).
+* What a host sends already when it is first pinned is recorded with it (see ``core.earlier_headers``).
 * If a host cannot be seen, its clients may hold pins of any key that is live there. With ``--pinkeep-header
   none`` the admin says that pins are for apps and zones only: then what was not seen was not sent.
 """
@@ -21,7 +21,7 @@ from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow.workspace import Names, Workspace
 
 if TYPE_CHECKING:
-    from certbot_pinkeep.core.earlier import Found
+    from certbot_pinkeep.core.earlier_headers import Found
 
 
 def look_at(workspace: Workspace, names: Names, above: Names = ()) -> Found | None:
@@ -29,12 +29,12 @@ def look_at(workspace: Workspace, names: Names, above: Names = ()) -> Found | No
 
     :param above: hosts above them, of which only what binds below counts
     """
-    from certbot_pinkeep.core import earlier
+    from certbot_pinkeep.core import earlier_headers
 
-    hosts = earlier.hosts_to_see((*above, *names))
+    hosts = earlier_headers.hosts_to_see((*above, *names))
     if not workspace.looks or not hosts:
         return None
-    return earlier.found(names, workspace.look_at(hosts), workspace.is_held, above)
+    return earlier_headers.found(names, workspace.look_at(hosts), workspace.is_held, above)
 
 
 def unknown_hosts(
@@ -77,22 +77,22 @@ def with_sent(
     :param before: the state before the lineage was enrolled
     :returns: the state, and what there is to say of it, as sentences
     """
-    from certbot_pinkeep.core import earlier
+    from certbot_pinkeep.core import earlier_headers
 
     chain = pins.pins_of_certificates(live.certificates()[1])
     name = state.keyring.name
     known = {*before.keyring.hosts, *before.ledger.sending(now)} if before else set()
-    seen = earlier.recorded(
+    seen = earlier_headers.recorded(
         state, sent, live.kind, saved=workspace.found_key, no_backups=chain, now=now
     )
-    told = earlier.told(name, state, seen, sent, now)
+    told = earlier_headers.told(name, state, seen, sent, now)
     if state.settings.get("header") == options.NO_HEADER:
         known |= {*sent.unseen, *sent.silent}
     unseen = {host: why for host, why in sent.unseen.items() if host not in known}
     silent = tuple(host for host in sent.silent if host not in known)
     keys = (live.pin, *workspace.imported, *_live_keys_at(workspace, silent))
     held = timedelta(seconds=options.DEFAULT_MAX_AGE)
-    seen = replace(seen, ledger=earlier.with_unseen(seen.ledger, keys, silent, now, held))
+    seen = replace(seen, ledger=earlier_headers.with_unseen(seen.ledger, keys, silent, now, held))
     return seen, (*told, *([explain_hosts.not_seen(name, unseen)] if unseen else []))
 
 
