@@ -37,7 +37,12 @@ def look_at(workspace: Workspace, names: Names, above: Names = ()) -> Found | No
     return earlier_headers.found(names, workspace.look_at(hosts), workspace.is_held, above)
 
 
-def unknown_hosts(
+def look_before(workspace: Workspace, names: Names, keyring: str, now: datetime) -> Found | None:
+    """Look at the hosts of a lineage before it is enrolled, as far as no keyring tells of them."""
+    return look_at(workspace, *_unknown_hosts(workspace, names, keyring, now))
+
+
+def _unknown_hosts(
     workspace: Workspace, names: Names, keyring: str, now: datetime
 ) -> tuple[Names, Names]:
     """Find which hosts to look at before a certificate joins a keyring.

@@ -101,8 +101,7 @@ class _Enrolment:
         workspace, live, chosen, now = self.workspace, self.live, self.chosen, self.now
         store = workspace.store
         # Without the lock: it takes time.
-        names, above = earlier_headers.unknown_hosts(workspace, live.names, chosen.keyring, now)
-        found = earlier_headers.look_at(workspace, names, above)
+        found = earlier_headers.look_before(workspace, live.names, chosen.keyring, now)
         with store.locked():
             self._sweep()
             old = workspace.load_state(chosen.keyring, now)

@@ -75,9 +75,7 @@ def _shared_key(workspace: Workspace, request: IssueRequest) -> SavedKey | None:
         if key is None or not rollover.safety(key, state.ledger, now, hosts).at(now):
             return None
         if not request.dry_run:
-            found = earlier_headers.look_at(
-                workspace, *earlier_headers.unknown_hosts(workspace, hosts, request.keyring, now)
-            )
+            found = earlier_headers.look_before(workspace, hosts, request.keyring, now)
             if found is not None and (found.sent or found.foreign or found.silent):
                 return None  # clients may hold pins without it
         return workspace.load_key(key)
