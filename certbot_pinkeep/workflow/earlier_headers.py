@@ -72,16 +72,19 @@ def with_sent(
     workspace: Workspace,
     state: State,
     live: Live,
-    sent: Found,
+    sent: Found | None,
     now: datetime,
     *,
     before: State | None,
 ) -> tuple[State, Names]:
     """Record what the hosts of a lineage send already.
 
+    :param sent: ``None``: nobody looked
     :param before: the state before the lineage was enrolled
     :returns: the state, and what there is to say of it, as sentences
     """
+    if sent is None:
+        return state, ()
     from certbot_pinkeep.core import earlier_headers
 
     chain = pins.pins_of_certificates(live.certificates()[1])

@@ -112,11 +112,7 @@ class _Enrolment:
             store.tick(now)
             origin = move.origin(workspace, live.name, chosen.keyring)
             state, csr_paths = self._staged(_with_settings(self._enrolled(old, origin), chosen))
-            told: tuple[str, ...] = ()
-            if found is not None:
-                state, told = earlier_headers.with_sent(
-                    workspace, state, live, found, now, before=old
-                )
+            state, told = earlier_headers.with_sent(workspace, state, live, found, now, before=old)
             # First: a run that is killed must not leave the others with options that are no more.
             self._take_out_options(old, state)
             if old is not None and old.settings:  # else the renewal file has the only copy
