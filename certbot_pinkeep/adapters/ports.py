@@ -55,6 +55,7 @@ class _Sight:
     :ivar pin: of the key; empty: none
     :ivar error: why there is none
     :ivar refused: whether nobody listens there
+    :ivar routed: whether this machine has a route there
     :ivar lacks: whether the server may have no certificate of the key type that was asked for
     :ivar chain: the certificate, and those that came with it
     """
@@ -62,6 +63,7 @@ class _Sight:
     pin: str = ""
     error: str = ""
     refused: bool = False
+    routed: bool = True
     lacks: bool = False
     chain: Chain = ()
 
@@ -109,6 +111,7 @@ class _Look:
             tuple(dict.fromkeys(one.pin for one in (*first, *again) if one.pin)),
             next(filter(None, errors), ""),
             tuple(dict.fromkeys(one.chain for one in (*first, *again) if one.chain)),
+            all(one.routed for one in first),
         )
         return shown, first[0].refused
 
@@ -124,9 +127,11 @@ class _Look:
             plain = tls.connected(address, deadline)
         except OSError as error:
             why = deadline.why(error)
-            if error.errno in _NO_ROUTE:
+            routed = error.errno not in _NO_ROUTE
+            if not routed:
                 why = f"this machine has no route to it ({why})"
-            return _Sight(error=why, refused=isinstance(error, ConnectionRefusedError))
+            refused = isinstance(error, ConnectionRefusedError)
+            return _Sight(error=why, refused=refused, routed=routed)
         with plain:
             try:
                 starttls.negotiate(plain, port.start, port.host, deadline)

@@ -102,8 +102,19 @@ def _silent(seen: SeenZone) -> Iterator[Finding]:
             )
     for port in seen.ports:
         if port.error:
-            todo = "Start its server, or take the port out of --pinkeep-tlsa."
-            yield Finding(Severity.UNKNOWN, port.where, sentence(port.error), todo)
+            yield Finding(Severity.UNKNOWN, port.where, sentence(port.error), _seeing(port))
+
+
+def _seeing(port: PortObservation) -> str:
+    """Say what lets this machine see a port."""
+    if not port.address:
+        return "See that this machine can look up the name."
+    if not port.routed:
+        return (
+            f"Give this machine a route. Or if the same server has another address of {port.port.host}, name "
+            "that address in /etc/hosts."
+        )
+    return "Start its server, or take the port out of --pinkeep-tlsa."
 
 
 def _is_silent(seen: SeenZone, missing: Missing) -> bool:
@@ -128,7 +139,7 @@ def _refused(seen: SeenZone, look: OwnerObservation) -> Iterator[Finding]:
         if not any(one.binds for one in records):
             if where.startswith(_RESOLVER):
                 pass  # that there were none may be held for a while, and refuses nothing
-            elif chains and any(one.binds for _, others in _sets(look) for one in others):
+            elif chains and any(one.binds for answer in look.answers for one in answer.records):
                 yield Finding(
                     Severity.CRITICAL,
                     where,

@@ -134,6 +134,7 @@ class PortObservation:
     :ivar pins: the pins of the certificates that it showed, of each type of key that it has
     :ivar error: why it showed none, or not all that it may have, as a part of a sentence; empty: it did
     :ivar chains: the certificates themselves, with those of their authorities
+    :ivar routed: whether this machine has a route to the address
     """
 
     port: Port
@@ -141,6 +142,7 @@ class PortObservation:
     pins: tuple[str, ...] = ()
     error: str = ""
     chains: tuple[Chain, ...] = field(default=(), compare=False)
+    routed: bool = True
 
     @property
     def where(self) -> str:

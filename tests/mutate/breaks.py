@@ -691,7 +691,16 @@ BREAKS = (
         ("0 < (oldest - one) % (1 << 32) < 1 << 31", "one < oldest"),
         ("_error([*serials, *keys], zone)", '""'),
     ),
-    *_of("check/zone_rules", "zone_rules", ("if other.zone == one.zone", "if True")),
+    *_of(
+        "check/zone_rules",
+        "zone_rules",
+        ("if other.zone == one.zone", "if True"),
+        (
+            "for answer in look.answers for one in answer.records",
+            "for _, some in _sets(look) for one in some",
+        ),
+        ("if not port.routed:", "if False:"),
+    ),
     *_of(
         "carriers/zones/credentials",
         "zones",

@@ -325,6 +325,7 @@ def test_g13_an_address_without_a_route_is_an_error(
     monkeypatch.setattr(socket.socket, "connect", connect)
     _, unseen = look(port, LOCAL, "192.0.2.1")
     assert unseen.error == "this machine has no route to it (Network is unreachable)"
+    assert not unseen.routed
 
 
 def test_g13_a_host_that_is_not_found_is_an_error() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +131,32 @@ def test_resolver_that_lacks_the_key_is_critical(tmp_path: Path) -> None:
     old = frozenset(map(record_of, (fake_pin("old"), fake_pin("older"))))
     (one,) = told(changed(zone, resolver=old))
     assert one == ("CRITICAL", f"this machine's resolver, {SMTP.owner}")
+
+
+def test_records_that_only_the_resolver_holds_still_are_told_by_nobody(tmp_path: Path) -> None:
+    """After ``unpin`` no name server has records, and a resolver holds them until their TTL has run out."""
+    zone = seen(tmp_path, lambda m: None)
+    (look,) = zone.looks
+    gone = tuple(replace(one, records=frozenset()) for one in look.answers)
+    assert not told(changed(zone, answers=gone, resolver=look.agreed))
+
+
+@pytest.mark.parametrize(
+    ("changes", "todo"),
+    [
+        pytest.param({}, "Start its server", id="refused"),
+        pytest.param({"routed": False}, f"another address of {NAME}", id="no route"),
+        pytest.param({"address": ""}, "look up the name", id="no address"),
+    ],
+)
+def test_port_that_is_not_seen_names_what_helps(
+    tmp_path: Path, changes: dict[str, Any], todo: str
+) -> None:
+    """Nobody can start a server to which there is no way."""
+    zone = seen(tmp_path, lambda m: m.loaded.clear())
+    zone = replace(zone, ports=(replace(zone.ports[0], **changes),), missing=())
+    (found,) = zone_rules.check(zone, NOW)
+    assert todo in found.todo
 
 
 def test_stale_serial_is_told_also_around_zero(tmp_path: Path) -> None:
