@@ -157,8 +157,11 @@ def _check(
     try:
         snippets.server_of(workspace.store, options.parse(values, renewal.name))
     except BadOption as error:
-        own = error.option.replace("--pinkeep-", "--") if set(also) & {error.option[10:]} else ""
-        raise BadOption(own or error.option, error.value, error.why) from error
+        if error.option[10:] not in also:
+            raise  # it stands in cli.ini
+        # What the error says to give is given to this command, too.
+        own, why = (one.replace("--pinkeep-", "--") for one in (error.option, error.why))
+        raise BadOption(own, error.value, why) from error
     name = str(values["keyring"] or renewal.name)
     state = workspace.load_state(name, clock.now())
     if state is not None and state.unpin:

@@ -312,7 +312,7 @@ def _instead(name: str, text: str, words: Words) -> str:
             each[-1].append(word)
     if name in REPEATED and len(each) > 1 and not any(map(_SHELL_WORDS.intersection, each)):
         given = (f"--pinkeep-{name} {shlex.quote(shlex.join(one))}" for one in each if one)
-        return f"Give the option once for each command: {' '.join(given)}"
+        return f"Give the option once for each command: {' '.join(given)}."
     return f"Give sh -c {shlex.quote(text)} instead, or the path of a script that has the commands."
 
 
