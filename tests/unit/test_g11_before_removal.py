@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "debian/before-removal"
-HOOK = b'renew_hook = "for s in apache2 nginx; do if service $s status >/dev/null 2>&1; '
+HOOK = b'renew_hook = "for s in apache2 nginx postfix dovecot; do if service $s status >/dev/null 2>&1; '
 HOOK += b'then service $s reload; fi; done"\n'
 
 FUNCTIONS = runpy.run_path(str(SCRIPT))
