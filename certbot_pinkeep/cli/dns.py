@@ -117,6 +117,8 @@ def _alias(look: OwnerObservation) -> str:
 
 def _secure(look: OwnerObservation) -> str:
     security = look.security
+    if not look.answers:
+        return "nobody knows whether signed (DNSSEC)"
     if not security.signed:
         return "not signed (DNSSEC), so that mail servers ignore it"
     ends = f" until {times.text(security.expires)}" if security.expires else ""

@@ -122,7 +122,7 @@ def _what_failed(name: str, failed: list[str], renewed: list[str]) -> PinkeepErr
     if not left:
         return PinkeepError(
             f"Certbot renewed {', '.join(renewed)} for the new key. But the keyring {name} is not up to "
-            "date, or Apache has not loaded the certificate.",
+            "date, or a server has not loaded the certificate.",
             "Mend what certbot's output above says.",
             run="certbot renew",
         )

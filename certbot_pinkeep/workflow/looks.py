@@ -57,6 +57,7 @@ class Looks:
         self._began = clock.seconds()
         self._records: dict[Ports, list[OwnerObservation]] = {}
         self._services: dict[Ports, list[PortObservation]] = {}
+        self._providers: dict[str, Any] = {}
 
     @cached_property
     def _eyes(self) -> Eyes:
@@ -154,7 +155,9 @@ class Looks:
 
     def provider(self, credentials: str) -> Any:
         """Return the provider that a credentials file is for."""
-        return self._eyes.provider(credentials)
+        if credentials not in self._providers:
+            self._providers[credentials] = self._eyes.provider(credentials)
+        return self._providers[credentials]
 
     def in_time(self, origin: str, call: Callable[[], T]) -> T:
         """Return what a provider answers.

@@ -8,6 +8,7 @@ import pytest
 
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core.tlsa import Port, TlsaRecord, record_of
+from certbot_pinkeep.core.zone_observations import Security
 from certbot_pinkeep.workflow import eyes
 from simulated.values import fake_pin
 from simulated.zone import MailMachine
@@ -94,6 +95,29 @@ def test_error_names_what_is_wrong(
     capsys.readouterr()
     assert command(machine, "dns", NAME) == 1
     assert f"Run: certbot-pinkeep pin {NAME} --tlsa 25,465" in capsys.readouterr().err
+
+
+def test_pin_names_its_own_options(
+    machine: MailMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also in what to give instead: this command does not take certbot's options."""
+    assert pin(machine, "--reload-command", "postfix reload && doveadm reload") == 1
+    told = capsys.readouterr().err
+    assert "--reload-command 'postfix reload' --reload-command 'doveadm reload'." in told
+    assert "--pinkeep-" not in told
+
+
+def test_nothing_is_told_of_signatures_that_nobody_saw(
+    machine: MailMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No name server answers, so the zone may be signed."""
+    assert pin(machine, "--dns-credentials", "/etc/letsencrypt/zone.ini") == 0
+    machine.zone.silent |= {"ns1", "ns2"}
+    machine.zone.security = Security(False)
+    capsys.readouterr()
+    assert command(machine, "dns", NAME) == 1
+    told = capsys.readouterr().out
+    assert "nobody knows whether signed" in told and "mail servers ignore it" not in told
 
 
 def test_check_looks_at_the_zone(machine: MailMachine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -63,6 +64,16 @@ def test_g3_one_time_limit_holds_for_all_zones(monkeypatch: pytest.MonkeyPatch) 
     assert run.records(FIRST)[0].error and run.services(FIRST)[0].error and not seen.asked
     with pytest.raises(ZoneRefused, match="was not asked"):
         run.in_time("example.com.", lambda: pytest.fail("it was asked"))
+
+
+def test_credentials_are_read_once_in_a_run() -> None:
+    """So a warning about their file is told once."""
+    seen = Seen()
+    read: list[str] = []
+    run = Looks(lambda: replace(seen.eyes(), provider=read.append))
+    for _ in range(2):
+        run.provider("zone.ini")
+    assert read == ["zone.ini"]
 
 
 def test_g3_provider_that_never_comes_to_an_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
