@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Seen:
+class LiveCertificate:
     """A lineage's live certificate.
 
     :ivar names: in lower case
@@ -43,9 +43,9 @@ class Certificates:
 
     def __init__(self, config_dir: str) -> None:
         self.config_dir = config_dir
-        self._read: dict[str, tuple[object, Seen | None]] = {}
-        self._all: dict[str, Seen] = {}
-        self._by_name: dict[str, list[Seen]] = {}
+        self._read: dict[str, tuple[object, LiveCertificate | None]] = {}
+        self._all: dict[str, LiveCertificate] = {}
+        self._by_name: dict[str, list[LiveCertificate]] = {}
         self._hosts: set[str] = set()
         self._complete = False
 
@@ -74,7 +74,7 @@ class Certificates:
                 for key in {host, _above(host)}:
                     self._by_name.setdefault(key, []).append(seen)
 
-    def all(self) -> list[Seen]:
+    def all(self) -> list[LiveCertificate]:
         """Return all that were looked at last."""
         return list(self._all.values())
 
@@ -90,7 +90,7 @@ class Certificates:
             found += [".".join(labels[first:]) for first in range(1, len(labels))]
         return tuple(host for host in dict.fromkeys(found) if host in self._hosts)
 
-    def at(self, hosts: Iterable[str]) -> list[Seen]:
+    def at(self, hosts: Iterable[str]) -> list[LiveCertificate]:
         """Return those that one of the hosts may serve, in the order of their lineages' names."""
         hosts = tuple(hosts)
         keys = {key for host in hosts for key in (host, _above(host))}
@@ -111,7 +111,7 @@ class Certificates:
     def _path(self, name: str) -> str:
         return os.path.join(self.config_dir, "live", name, "cert.pem")
 
-    def _look(self, name: str) -> Seen | None:
+    def _look(self, name: str) -> LiveCertificate | None:
         path = self._path(name)
         stamp = _stamp(path)
         if stamp is None:
@@ -130,9 +130,9 @@ def _stamp(path: str) -> list[int] | None:
     return [found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino]
 
 
-def _seen(name: str, path: str) -> Seen | None:
+def _seen(name: str, path: str) -> LiveCertificate | None:
     try:
-        return Seen(name, path, *lineage.glance(path))
+        return LiveCertificate(name, path, *lineage.glance(path))
     except BadKey as error:
         logger.debug("%s", error)
         return None

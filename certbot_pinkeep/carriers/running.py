@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 from certbot import util as certbot_util
@@ -36,8 +36,6 @@ _PID_FILES = ("/run/apache2/apache2.pid", "/run/httpd/httpd.pid", "/run/httpd.pi
 _LARGEST = 64  # bytes of a pid file
 
 Words = tuple[str, ...]
-#: A function that runs a command, and returns its exit code and its output.
-Ask = Callable[[Words], tuple[int, str]]
 
 
 def by_systemd(server: str, systemctl: str | None, default: Words) -> Words:

@@ -91,7 +91,9 @@ def _add(parsed: argparse.Namespace) -> int:
     with context.at_work(parsed) as (workspace, name):
         release = releases.add(
             workspace,
-            releases.Wanted(name, parsed.channel, parsed.label, until, ttl, tuple(parsed.pin)),
+            releases.ReleaseRequest(
+                name, parsed.channel, parsed.label, until, ttl, tuple(parsed.pin)
+            ),
             now,
         )
         _tell(workspace, release, name, now)
@@ -103,7 +105,7 @@ def _extend(parsed: argparse.Namespace) -> int:
     until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
     with context.at_work(parsed) as (workspace, name):
         for release in releases.extend(
-            workspace, releases.Wanted(name, parsed.channel, parsed.label, until, ttl), now
+            workspace, releases.ReleaseRequest(name, parsed.channel, parsed.label, until, ttl), now
         ):
             _tell(workspace, release, name, now)
     return 0
@@ -136,7 +138,9 @@ def _list(parsed: argparse.Namespace) -> int:
 def _end(parsed: argparse.Namespace) -> int:
     now = clock.now()
     with context.at_work(parsed) as (workspace, name):
-        ended = releases.end(workspace, releases.Wanted(name, parsed.channel, parsed.label), now)
+        ended = releases.end(
+            workspace, releases.ReleaseRequest(name, parsed.channel, parsed.label), now
+        )
     bound = max(release.binds_until(now) for release in ended)
     still = f" Clients hold it until {times.text(bound)}." if bound > now else ""
     print(f"{parsed.channel} {parsed.label} carries pins of {name} no more.{still}")

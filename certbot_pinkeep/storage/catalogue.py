@@ -27,7 +27,7 @@ _QUIET = 2 * 10**9
 
 
 @dataclass(frozen=True)
-class Found:
+class OnRecord:
     """What is on record of a keyring.
 
     :ivar stamp: its files, as ``stat`` sees them
@@ -62,7 +62,7 @@ class Catalogue:
         folders: Sequence[str],
         names: Callable[[], list[str]],
         stamp: Callable[[str], object],
-        look: Callable[[str], Found],
+        look: Callable[[str], OnRecord],
     ) -> None:
         self._folders = folders
         self._names = names
@@ -99,7 +99,7 @@ class Catalogue:
         """Return whether nothing has changed since the keyrings were looked at."""
         return self._seen is not None and self._seen == self._state()
 
-    def changed(self, *, current: bool, name: str = "", found: Found | None = None) -> None:
+    def changed(self, *, current: bool, name: str = "", found: OnRecord | None = None) -> None:
         """Take over what pinkeep has just written, while it holds the lock.
 
         :param current: what :meth:`is_current` said before that
@@ -150,7 +150,7 @@ class Catalogue:
                 if not index[key]:
                     del index[key]
 
-    def _put(self, name: str, found: Found) -> None:
+    def _put(self, name: str, found: OnRecord) -> None:
         self._drop(name)
         facts = self._facts[name] = _facts(found)
         self._stamps[name] = found.stamp
@@ -168,7 +168,7 @@ class Catalogue:
         )
 
 
-def _facts(found: Found) -> _Facts:
+def _facts(found: OnRecord) -> _Facts:
     hosts, lineages, compromised = set[str](), set[str](), set[str]()
     anywhere = not found.whole
     for state in found.states:

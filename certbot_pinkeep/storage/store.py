@@ -25,7 +25,7 @@ from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.options import HEADERS
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic, keyring_file, trust
-from certbot_pinkeep.storage.catalogue import Catalogue, Found
+from certbot_pinkeep.storage.catalogue import Catalogue, OnRecord
 from certbot_pinkeep.storage.history import Histories
 from certbot_pinkeep.storage.shadow import Shadow
 
@@ -138,12 +138,12 @@ class Store:
         """Return the files of a keyring, as ``stat`` sees them."""
         return [atomic.stamp(path) for path in self.paths(name)]
 
-    def _look(self, name: str) -> Found:
+    def _look(self, name: str) -> OnRecord:
         stamp, whole = self._stamp(name), False
         with suppress(DamagedState):
             state = self.load(name)
             whole = state is not None and not state.ledger.in_doubt
-        return Found(stamp, self.known(name), whole)
+        return OnRecord(stamp, self.known(name), whole)
 
     def _all_of(self, name: str, stamp: object) -> list[State]:
         loaded = self._loaded.get(name)
@@ -226,7 +226,7 @@ class Store:
         self._earlier.discard(name)
         stamp = self._stamp(name)
         self._loaded[name] = (stamp, state)
-        found = Found(stamp, [state], whole=not state.ledger.in_doubt)
+        found = OnRecord(stamp, [state], whole=not state.ledger.in_doubt)
         self._catalogue.changed(current=current, name=name, found=found)
         return state
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from certbot_pinkeep.adapters import lineage, renewal_conf
-from certbot_pinkeep.adapters.certificates import Seen
+from certbot_pinkeep.adapters.certificates import LiveCertificate
 from certbot_pinkeep.core import hostnames, membership, rollover
 from certbot_pinkeep.core.errors import BadKey, PinkeepError, Unpinnable
 from certbot_pinkeep.core.keyring import Key, Keyring
@@ -116,7 +116,7 @@ def refused(workspace: Workspace, state: State, now: datetime) -> list[str]:
 
 
 def _with_neighbour(
-    workspace: Workspace, keyring: Keyring, one: Seen, hosts: Names, now: datetime
+    workspace: Workspace, keyring: Keyring, one: LiveCertificate, hosts: Names, now: datetime
 ) -> Keyring:
     """Return the keyring with the key of a neighbour in service; the first one of its type is the next
     renewals' as well.
@@ -140,7 +140,7 @@ def _with_neighbour(
     return keyring.with_compromised(live.pin) if compromised else keyring
 
 
-def _command(workspace: Workspace, one: Seen) -> str:
+def _command(workspace: Workspace, one: LiveCertificate) -> str:
     """Return what gives a certificate a key that can be pinned."""
     renewal = None
     with suppress(PinkeepError):

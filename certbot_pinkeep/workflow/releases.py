@@ -64,7 +64,7 @@ def _time(written: str) -> datetime:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReleaseRequest:
     """A release as the admin names it.
 
     :ivar keyring: the keyring whose pins it carries
@@ -101,7 +101,7 @@ class Wanted:
         return found
 
 
-def add(workspace: Workspace, wanted: Wanted, now: datetime) -> Release:
+def add(workspace: Workspace, wanted: ReleaseRequest, now: datetime) -> Release:
     """Record a release that carries the pins of today; one that is known gets a later date.
 
     :raises BadRelease: if there is nothing to carry, or it is known with other pins
@@ -128,7 +128,7 @@ def add(workspace: Workspace, wanted: Wanted, now: datetime) -> Release:
     return next(one for one in state.ledger.releases if one.is_the_same_as(release))
 
 
-def extend(workspace: Workspace, wanted: Wanted, now: datetime) -> tuple[Release, ...]:
+def extend(workspace: Workspace, wanted: ReleaseRequest, now: datetime) -> tuple[Release, ...]:
     """Record that a release is carried for longer, with the pins that it has.
 
     :returns: all of this name
@@ -144,7 +144,7 @@ def extend(workspace: Workspace, wanted: Wanted, now: datetime) -> tuple[Release
     return wanted.known(ledger)
 
 
-def end(workspace: Workspace, wanted: Wanted, now: datetime) -> tuple[Release, ...]:
+def end(workspace: Workspace, wanted: ReleaseRequest, now: datetime) -> tuple[Release, ...]:
     """Record that nobody has a release any more, but for its TTL.
 
     :returns: all of this name
@@ -194,10 +194,10 @@ def refused(workspace: Workspace, name: str, release: Release) -> dict[str, tupl
     return {pin: tuple(lineages) for pin, lineages in found.items()}
 
 
-Change = Callable[[Ledger, Release], Ledger]
+_Change = Callable[[Ledger, Release], Ledger]
 
 
-def _extended(end: datetime, ttl: timedelta | None) -> Change:
+def _extended(end: datetime, ttl: timedelta | None) -> _Change:
     def change(ledger: Ledger, release: Release) -> Ledger:
         held = release.ttl if ttl is None else ttl
         if end + held < release.until + release.ttl:
@@ -208,7 +208,11 @@ def _extended(end: datetime, ttl: timedelta | None) -> Change:
 
 
 def _save_all(
-    workspace: Workspace, state: State, releases: tuple[Release, ...], now: datetime, change: Change
+    workspace: Workspace,
+    state: State,
+    releases: tuple[Release, ...],
+    now: datetime,
+    change: _Change,
 ) -> None:
     """Save the keyring, and change the releases if a lineage that moved brought them along.
 

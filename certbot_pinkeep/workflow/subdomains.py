@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from certbot_pinkeep.adapters.certificates import Seen
+from certbot_pinkeep.adapters.certificates import LiveCertificate
 from certbot_pinkeep.core import hostnames, rollover
 from certbot_pinkeep.core.errors import NotCovered
 from certbot_pinkeep.core.keyring import Keyring
@@ -39,12 +39,12 @@ def publishable(
     return error, chosen if stays else replace(chosen, include_subdomains=False)
 
 
-def _is_refused_below(state: State, one: Seen, now: datetime) -> bool:
+def _is_refused_below(state: State, one: LiveCertificate, now: datetime) -> bool:
     holdings = rollover.locked_out(one.pin, state.ledger, now, one.names)
     return any(holding.subdomains for holding in holdings)
 
 
-def _not_covered(workspace: Workspace, keyring: Keyring) -> list[Seen]:
+def _not_covered(workspace: Workspace, keyring: Keyring) -> list[LiveCertificate]:
     """Return the certificates of this machine below the keyring's hosts whose keys its pins lack, or may
     lack soon, because they draw on another keyring."""
     published = set(keyring.published_pins())

@@ -165,13 +165,13 @@ class ManySites(World):
         with self.process():
             if known:
                 releases.extend(
-                    self.keeper, releases.Wanted(keyring, "app", label, until), self.time
+                    self.keeper, releases.ReleaseRequest(keyring, "app", label, until), self.time
                 )
                 for app, host in [one for one in self.held if one[0] in known]:
                     self.held[app, host] = until
                 return
             found = releases.add(
-                self.keeper, releases.Wanted(keyring, "app", label, until), self.time
+                self.keeper, releases.ReleaseRequest(keyring, "app", label, until), self.time
             )
             # As if it was a policy that nobody else has.
             app = Policy(found.pins, 10**9 + len(self.apps), found.subdomains)
@@ -184,7 +184,7 @@ class ManySites(World):
             if name == (keyring, label):
                 self.held = {one: until for one, until in self.held.items() if one[0] != app}
         with self.process():
-            releases.end(self.keeper, releases.Wanted(keyring, "app", label), self.time)
+            releases.end(self.keeper, releases.ReleaseRequest(keyring, "app", label), self.time)
 
     def serves(self) -> dict[str, Served]:
         """What Apache would serve if it was reloaded now."""

@@ -172,7 +172,9 @@ class OneSite(World):
         label, until = str(len(self.apps)), self.time + timedelta(days=days)
         with self.process():
             carried = releases.add(
-                self.keeper, releases.Wanted(NAME, "app", label, until, timedelta(0)), self.clock
+                self.keeper,
+                releases.ReleaseRequest(NAME, "app", label, until, timedelta(0)),
+                self.clock,
             ).pins
             # As if it was a policy that nobody else has.
             app = Policy(carried, 10**9 + len(self.apps))
@@ -185,14 +187,14 @@ class OneSite(World):
         if label in self.apps:
             self.held.pop((self.apps[label], NAME), None)
         with self.process():
-            releases.end(self.keeper, releases.Wanted(NAME, "app", label), self.clock)
+            releases.end(self.keeper, releases.ReleaseRequest(NAME, "app", label), self.clock)
 
     def extend(self, number: int, days: int) -> None:
         """An app is used for longer than was said."""
         label, until = str(number), self.time + timedelta(days=days)
         with self.process():
             known = releases.extend(
-                self.keeper, releases.Wanted(NAME, "app", label, until), self.clock
+                self.keeper, releases.ReleaseRequest(NAME, "app", label, until), self.clock
             )
             self.held[self.apps[label], NAME] = until
             # The command says which keys lock it out, and until when.
@@ -309,7 +311,9 @@ class OneSite(World):
         for label, app in self.apps.items():
             if app in carried and {self.live_pin, self.served.pin} <= set(app.pins):
                 with self.process():
-                    wanted = releases.Wanted(NAME, "app", label, carried[app], pins=app.pins)
+                    wanted = releases.ReleaseRequest(
+                        NAME, "app", label, carried[app], pins=app.pins
+                    )
                     releases.add(self.keeper, wanted, self.clock)
                     self.held[app, NAME] = carried[app]
 

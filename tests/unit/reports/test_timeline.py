@@ -125,7 +125,9 @@ def test_release_has_a_row_of_its_own(tmp_path: Path) -> None:
     machine.issue(SITE)
     machine.keep(SITE, SITE)
     end = NOW + 365 * DAY
-    releases.add(machine.keeper, releases.Wanted(SITE, "ios", "3.2", end, timedelta(days=2)), NOW)
+    releases.add(
+        machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", end, timedelta(days=2)), NOW
+    )
     line = timeline.timeline(machine.state(SITE), NOW + DAY)
     (row,) = [row for row in line.holdings if row.label == "ios 3.2"]
     assert spans(row) == [("served", 0, 365), ("held", 365, 367)]

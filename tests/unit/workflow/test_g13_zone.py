@@ -398,7 +398,9 @@ def test_g13_lockout_release_whose_date_has_passed(machine: MailMachine) -> None
     """Nobody touched the zone: its records are looked at, whatever the date says."""
     machine.zone.put(SMTP, frozenset({record_of(machine.live)}))
     machine.run(NOW, dns_credentials="")
-    pinned = releases.Wanted(NAME, "dns", "tlsa", until=NOW + 9 * HOUR, pins=(machine.live,))
+    pinned = releases.ReleaseRequest(
+        NAME, "dns", "tlsa", until=NOW + 9 * HOUR, pins=(machine.live,)
+    )
     releases.add(machine.keeper, pinned, NOW + HOUR)
     later = NOW + 99 * HOUR
     with pytest.raises(NotSafe, match=f"may still serve the TLSA records of {SMTP} without it"):

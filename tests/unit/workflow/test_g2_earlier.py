@@ -355,7 +355,7 @@ def test_g2_host_that_could_not_be_seen_is_not_safe(
     elif then == "an earlier header":
         site.send(pin_of_key(site.key), A)
     elif then == "the admin says so":
-        releases.end(site.keeper, releases.Wanted(NAME, "header", "not-seen"), NOW + HOUR)
+        releases.end(site.keeper, releases.ReleaseRequest(NAME, "header", "not-seen"), NOW + HOUR)
     site.latest_known = then not in ("down", "the admin says so")
     site.asked.clear()
     report = site.keep(NAME, NAME, NOW + DAY)

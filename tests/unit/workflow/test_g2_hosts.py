@@ -271,7 +271,7 @@ def test_each_certificate_is_read_once_in_a_run(
     read: list[str] = []
     seen = certificates._seen
 
-    def counted(name: str, path: str) -> certificates.Seen | None:
+    def counted(name: str, path: str) -> certificates.LiveCertificate | None:
         read.append(name)
         return seen(name, path)
 

@@ -88,7 +88,9 @@ def test_g2_what_promises_a_safe_rollover_is_refused_while_certbot_is_at_work(
     csr.write_bytes(saved.read_bytes())
     given = {"PIN": machine.published(SITE).pins[2], "FILE": str(csr)}
     if {"extend", "end"} & {*words}:
-        releases.add(machine.keeper, releases.Wanted(SITE, "ios", "3.2", NOW + 9 * DAY), NOW)
+        releases.add(
+            machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", NOW + 9 * DAY), NOW
+        )
     before = machine.store_text(SITE)
     with certbot_at_work(machine):
         assert run(machine, *(given.get(word, word) for word in words)) == 1
@@ -197,7 +199,7 @@ def test_g2_release_that_is_recorded_during_a_renewal_is_heeded(
 
     def recorded(order: int) -> None:
         if order == 1:
-            wanted = releases.Wanted(SITE, "ios", "3.2", NOW + 99 * DAY, pins=(live,))
+            wanted = releases.ReleaseRequest(SITE, "ios", "3.2", NOW + 99 * DAY, pins=(live,))
             releases.add(machine.keeper, wanted, LATER)
 
     assert renewed(recorded) == (live, [backup, live])

@@ -299,7 +299,7 @@ def test_g2_backup_that_a_release_carries_is_one_again_when_its_file_is_back(
 ) -> None:
     """Beside the one that took its place: clients and apps may know of either."""
     carried = releases.add(
-        machine.keeper, releases.Wanted(SITE, "ios", "1", NOW + 365 * DAY), NOW
+        machine.keeper, releases.ReleaseRequest(SITE, "ios", "1", NOW + 365 * DAY), NOW
     ).pins
     (staged,) = machine.state(SITE).keyring.backups("ecdsa")
     assert staged.path is not None

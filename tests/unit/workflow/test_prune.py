@@ -119,7 +119,7 @@ def test_dry_run_of_prune_tells_the_same_and_changes_nothing(machine: Pruned) ->
 
 def _carried(machine: Pruned, pin: str) -> None:
     until = LATER + DAY
-    wanted = releases.Wanted(SITE, "ios", "1", until, timedelta(0), (pin,))
+    wanted = releases.ReleaseRequest(SITE, "ios", "1", until, timedelta(0), (pin,))
     releases.add(machine.keeper, wanted, LATER)
 
 

@@ -53,7 +53,9 @@ def add(machine: Machine, label: str = "3.2", days: int = 0, ttl: int = 0) -> Re
     """Record a release for a year."""
     now = NOW + days * DAY
     return releases.add(
-        machine.keeper, releases.Wanted(SITE, "ios", label, YEAR, timedelta(seconds=ttl)), now
+        machine.keeper,
+        releases.ReleaseRequest(SITE, "ios", label, YEAR, timedelta(seconds=ttl)),
+        now,
     )
 
 
@@ -173,7 +175,7 @@ def test_g2_rollovers_use_the_backups_that_a_release_carries_then_wait(machine: 
         requests.ask(machine.keeper, SITE, NOW + 200 * DAY)
     told = status.release_lines(machine.state(SITE), NOW + 200 * DAY)
     assert "0 of its pins are backups now: no rollover before it ends" in told[0]
-    releases.end(machine.keeper, releases.Wanted(SITE, "ios", "3.2"), NOW + 200 * DAY)
+    releases.end(machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2"), NOW + 200 * DAY)
     assert roll(machine, 201) not in carried
 
 
@@ -217,7 +219,9 @@ def test_g2_later_date_of_a_release_that_a_key_locks_out_says_until_when(
     recorded, and whom that locks out until when is said, in place of a promise."""
     carried = machine.published(SITE).pins[:2]
     releases.add(
-        machine.keeper, releases.Wanted(SITE, "ios", "3.2", NOW + 5 * DAY, None, carried[:1]), NOW
+        machine.keeper,
+        releases.ReleaseRequest(SITE, "ios", "3.2", NOW + 5 * DAY, None, carried[:1]),
+        NOW,
     )
     requests.ask(machine.keeper, SITE, NOW, force=True)
     if renewed:
@@ -243,7 +247,7 @@ def test_g2_later_date_of_a_release_that_a_key_locks_out_says_until_when(
 def test_g2_zone_is_held_for_its_ttl_after_it_ended(machine: Machine) -> None:
     """Resolvers keep the old records for so long."""
     add(machine, ttl=86400)
-    (ended,) = releases.end(machine.keeper, releases.Wanted(SITE, "ios", "3.2"), NOW + DAY)
+    (ended,) = releases.end(machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2"), NOW + DAY)
     assert ended.binds_until(NOW) == NOW + 2 * DAY
     assert machine.state(SITE).ledger.releases == (ended,)
     machine.keep(SITE, SITE, NOW + 3 * DAY, max_age=1)
@@ -254,14 +258,16 @@ def test_release_can_be_prolonged_while_the_pins_are_the_same(machine: Machine) 
     """Another set of pins is another release; the one that is out is extended, with its own."""
     add(machine)
     longer = releases.add(
-        machine.keeper, releases.Wanted(SITE, "ios", "3.2", YEAR + DAY, timedelta(0)), NOW + DAY
+        machine.keeper,
+        releases.ReleaseRequest(SITE, "ios", "3.2", YEAR + DAY, timedelta(0)),
+        NOW + DAY,
     )
     assert machine.state(SITE).ledger.releases == (longer,) and longer.recorded == NOW
     roll(machine, 2)
     with pytest.raises(BadRelease, match=r"another --label\. .* give 'extend'"):
         add(machine, days=3)
     (again,) = releases.extend(
-        machine.keeper, releases.Wanted(SITE, "ios", "3.2", YEAR + 9 * DAY), NOW + 3 * DAY
+        machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", YEAR + 9 * DAY), NOW + 3 * DAY
     )
     assert again.pins == longer.pins and again.until == YEAR + 9 * DAY
 
@@ -409,7 +415,7 @@ def test_g10_command_refuses_with_one_line(
 def test_g10_unknown_keyring_is_named(machine: Machine) -> None:
     """With those that there are."""
     with pytest.raises(PinkeepError, match=r"no keyring 'x'\. Keyrings here: pin\.test"):
-        releases.end(machine.keeper, releases.Wanted("x", "ios", "1"), NOW)
+        releases.end(machine.keeper, releases.ReleaseRequest("x", "ios", "1"), NOW)
 
 
 # What went wrong once
@@ -420,7 +426,7 @@ def test_g2_certificate_takes_no_name_at_which_a_release_lacks_its_key(tmp_path:
     machine, now = Machine(tmp_path), NOW + DAY
     machine.issue("a.test")
     machine.keep("a.test", "K")
-    carried = releases.add(machine.keeper, releases.Wanted("K", "ios", "1", YEAR), NOW).pins
+    carried = releases.add(machine.keeper, releases.ReleaseRequest("K", "ios", "1", YEAR), NOW).pins
     machine.new("c.test", "K", now)
     pin = carried[0]
     while pin in carried:
@@ -464,18 +470,20 @@ def test_g2_release_that_is_added_again_forgets_nothing(tmp_path: Path) -> None:
     machine.new("b.test", "K", NOW)
     machine.keep("a.test", "K", NOW, pinned=True, include_subdomains=True)
     zone = ("K", "dns", "zone")
-    releases.add(machine.keeper, releases.Wanted(*zone, YEAR, 90 * DAY), NOW)
+    releases.add(machine.keeper, releases.ReleaseRequest(*zone, YEAR, 90 * DAY), NOW)
     machine.delete("b.test")
     machine.keep("a.test", "K", NOW + DAY, pinned=True)
-    again = releases.add(machine.keeper, releases.Wanted(*zone, YEAR + DAY, None), NOW + 200 * DAY)
+    again = releases.add(
+        machine.keeper, releases.ReleaseRequest(*zone, YEAR + DAY, None), NOW + 200 * DAY
+    )
     assert again.hosts == ("a.test", "b.test") and again.subdomains
     assert again.binds_until(NOW) == YEAR + 91 * DAY
     # Resolvers have taken records with the longer TTL all the while.
     other = releases.add(
-        machine.keeper, releases.Wanted(*zone, YEAR + 100 * DAY, HOUR), NOW + 200 * DAY
+        machine.keeper, releases.ReleaseRequest(*zone, YEAR + 100 * DAY, HOUR), NOW + 200 * DAY
     )
     assert other.binds_until(NOW) == YEAR + 190 * DAY
-    (gone,) = releases.end(machine.keeper, releases.Wanted(*zone), NOW + 201 * DAY)
+    (gone,) = releases.end(machine.keeper, releases.ReleaseRequest(*zone), NOW + 201 * DAY)
     assert gone.binds_until(NOW) == NOW + 291 * DAY
 
 
@@ -487,7 +495,9 @@ def test_g2_release_that_is_out_is_recorded_with_the_pins_that_it_has(machine: M
         Path(path).unlink()
     machine.keep(SITE, SITE, NOW + 3 * DAY, pinned=True)
     found = releases.add(
-        machine.keeper, releases.Wanted(SITE, "ios", "3.2", YEAR, None, carried), NOW + 3 * DAY
+        machine.keeper,
+        releases.ReleaseRequest(SITE, "ios", "3.2", YEAR, None, carried),
+        NOW + 3 * DAY,
     )
     assert found.pins == carried
     assert roll(machine, 100) == carried[2]
@@ -507,7 +517,9 @@ def test_g10_pins_that_cannot_be_a_releases(
 ) -> None:
     """They are named, and nothing is recorded."""
     with pytest.raises(BadRelease, match=why):
-        releases.add(machine.keeper, releases.Wanted(SITE, "ios", "3.2", YEAR, None, named), NOW)
+        releases.add(
+            machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", YEAR, None, named), NOW
+        )
     assert not machine.state(SITE).ledger.releases
 
 
@@ -519,7 +531,7 @@ def test_g2_release_of_a_keyring_that_was_left_pins_none_of_what_moved(tmp_path:
         machine.keep(name, keyring, report_only=keyring == "A")
     machine.keep("a.test", "B", NOW + DAY, pinned=True)
     with pytest.raises(BadRelease, match="No certificate draws on the keyring A any more"):
-        releases.add(machine.keeper, releases.Wanted("A", "ios", "1", YEAR), NOW + 2 * DAY)
+        releases.add(machine.keeper, releases.ReleaseRequest("A", "ios", "1", YEAR), NOW + 2 * DAY)
 
 
 def test_g2_certificate_that_came_past_the_keyring_goes_back_to_what_its_clients_accept(
@@ -529,7 +541,7 @@ def test_g2_certificate_that_came_past_the_keyring_goes_back_to_what_its_clients
     machine, now = Machine(tmp_path), NOW + DAY
     machine.issue("a.test")
     machine.keep("a.test", "K")
-    carried = releases.add(machine.keeper, releases.Wanted("K", "ios", "1", YEAR), NOW).pins
+    carried = releases.add(machine.keeper, releases.ReleaseRequest("K", "ios", "1", YEAR), NOW).pins
     machine.new("c.test", "K", now)
     primary = own = ""
     for _ in range(3):
@@ -549,7 +561,7 @@ def moved(tmp_path: Path) -> Machine:
     machine.issue("a.test")
     machine.keep("a.test", "A")
     machine.new("b.test", "A", NOW)
-    releases.add(machine.keeper, releases.Wanted("A", "ios", "1", YEAR), NOW)
+    releases.add(machine.keeper, releases.ReleaseRequest("A", "ios", "1", YEAR), NOW)
     machine.issue("o.test")
     machine.keep("o.test", "B")
     machine.keep("b.test", "B", NOW + DAY, pinned=True)
@@ -565,13 +577,15 @@ def test_g2_later_date_counts_wherever_a_lineage_brought_the_release(
     requests.ask(moved.keeper, "A", NOW + 2 * DAY)
     moved.renew("a.test", "A", NOW + 2 * DAY)
     (found,) = releases.extend(
-        moved.keeper, releases.Wanted(told, "ios", "1", YEAR + 100 * DAY, 30 * DAY), NOW + 3 * DAY
+        moved.keeper,
+        releases.ReleaseRequest(told, "ios", "1", YEAR + 100 * DAY, 30 * DAY),
+        NOW + 3 * DAY,
     )
     assert found.binds_until(NOW) == YEAR + 130 * DAY
     for keyring, host in (("A", "a.test"), ("B", "b.test")):
         (one,) = moved.state(keyring).ledger.releases
         assert one.binds_until(NOW) == YEAR + 130 * DAY and one.binds_at((host,))
-    releases.end(moved.keeper, releases.Wanted(told, "ios", "1"), NOW + 4 * DAY)
+    releases.end(moved.keeper, releases.ReleaseRequest(told, "ios", "1"), NOW + 4 * DAY)
     for keyring in ("A", "B"):
         (one,) = moved.state(keyring).ledger.releases
         assert one.binds_until(NOW) == NOW + 34 * DAY
@@ -583,7 +597,7 @@ def test_g2_release_is_not_shortened_by_the_way(machine: Machine) -> None:
     before = machine.store_text(SITE)
     for change in (releases.add, releases.extend):
         with pytest.raises(BadRelease, match=r"later\."):
-            change(machine.keeper, releases.Wanted(SITE, "ios", "3.2", YEAR - DAY), NOW)
+            change(machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", YEAR - DAY), NOW)
     assert machine.store_text(SITE) == before
 
 
@@ -592,7 +606,7 @@ def test_label_of_a_release_that_ran_out_is_free(machine: Machine) -> None:
     add(machine)
     roll(machine, 1)
     found = releases.add(
-        machine.keeper, releases.Wanted(SITE, "ios", "3.2", YEAR + 9 * DAY), YEAR + DAY
+        machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", YEAR + 9 * DAY), YEAR + DAY
     )
     assert found.recorded == YEAR + DAY
 
@@ -603,14 +617,16 @@ def test_g8_end_that_is_told_by_a_clock_that_was_set_back_counts_from_the_latest
     """Resolvers hold the records for the TTL from now on, whenever now is."""
     add(machine, ttl=30 * 86400)
     machine.keep(SITE, SITE, NOW + 100 * DAY, pinned=True, max_age=60)
-    (ended,) = releases.end(machine.keeper, releases.Wanted(SITE, "ios", "3.2"), NOW + 10 * DAY)
+    (ended,) = releases.end(
+        machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2"), NOW + 10 * DAY
+    )
     assert ended.binds_until(NOW) >= NOW + 130 * DAY
 
 
 def test_g3_release_of_any_name_can_be_kept_and_run_out(machine: Machine) -> None:
     """Quotes of both kinds in what is one list in the file."""
     label = "3.2 'a' \"b\", 100% # =\\"
-    releases.add(machine.keeper, releases.Wanted(SITE, "Bob's app", label, YEAR), NOW)
+    releases.add(machine.keeper, releases.ReleaseRequest(SITE, "Bob's app", label, YEAR), NOW)
     (found,) = machine.state(SITE).ledger.releases
     assert (found.channel, found.label) == ("Bob's app", label)
     machine.keep(SITE, SITE, YEAR + DAY, pinned=True)
@@ -624,15 +640,15 @@ def test_g2_release_that_comes_along_twice_is_one(tmp_path: Path) -> None:
     machine.issue("a.test")
     machine.keep("a.test", "A")
     machine.new("b.test", "A", NOW)
-    releases.add(machine.keeper, releases.Wanted("A", "ios", "1", YEAR, 30 * DAY), NOW)
+    releases.add(machine.keeper, releases.ReleaseRequest("A", "ios", "1", YEAR, 30 * DAY), NOW)
     machine.issue("o.test")
     machine.keep("o.test", "B")
     machine.keep("b.test", "B", NOW + DAY, pinned=True)
-    releases.extend(machine.keeper, releases.Wanted("A", "ios", "1", YEAR + DAY), NOW + DAY)
+    releases.extend(machine.keeper, releases.ReleaseRequest("A", "ios", "1", YEAR + DAY), NOW + DAY)
     requests.confirm(machine.keeper, "B", NOW + 2 * DAY)
     (one,) = machine.state("B").ledger.releases
     assert one.until == YEAR + DAY
-    releases.end(machine.keeper, releases.Wanted("B", "ios", "1"), NOW + 3 * DAY)
+    releases.end(machine.keeper, releases.ReleaseRequest("B", "ios", "1"), NOW + 3 * DAY)
     (one,) = machine.state("B").ledger.releases
     assert one.binds_until(NOW) == NOW + 33 * DAY
 
@@ -648,8 +664,10 @@ def test_g2_releases_of_one_name_with_other_pins_are_two() -> None:
 def test_g8_no_release_counts_as_the_longest_time_that_a_policy_binds(machine: Machine) -> None:
     """Neither when it is recorded, nor when it is extended; its date may have been mistyped."""
     before = machine.state(SITE).ledger.longest_policy()
-    releases.add(machine.keeper, releases.Wanted(SITE, "ios", "3.2", NOW + 300 * DAY), NOW)
-    releases.extend(machine.keeper, releases.Wanted(SITE, "ios", "3.2", NOW + 3600 * DAY), NOW)
+    releases.add(machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", NOW + 300 * DAY), NOW)
+    releases.extend(
+        machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", NOW + 3600 * DAY), NOW
+    )
     assert machine.state(SITE).ledger.longest_policy() == before > timedelta(0)
 
 
@@ -708,7 +726,7 @@ def test_what_only_a_release_forbids_is_said_with_its_name(tmp_path: Path) -> No
     machine, later = Machine(tmp_path), NOW + 100 * DAY
     machine.issue("a.test")
     machine.keep("a.test", "K", max_age=60)
-    releases.add(machine.keeper, releases.Wanted("K", "my app", "1", YEAR), NOW)
+    releases.add(machine.keeper, releases.ReleaseRequest("K", "my app", "1", YEAR), NOW)
     machine.keep("a.test", "K", later, pinned=True, max_age=60)
     end_ = "certbot-pinkeep release K end --channel 'my app' --label 1"
     machine.issue("b", hosts=("a.test",))
@@ -739,8 +757,8 @@ def test_g5_end_that_was_killed_between_two_keyrings_can_be_told_again(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(store.Store, "save", killed)
-        releases.end(moved.keeper, releases.Wanted("A", "ios", "1"), NOW + 4 * DAY)
-    releases.end(moved.keeper, releases.Wanted("A", "ios", "1"), NOW + 4 * DAY)
+        releases.end(moved.keeper, releases.ReleaseRequest("A", "ios", "1"), NOW + 4 * DAY)
+    releases.end(moved.keeper, releases.ReleaseRequest("A", "ios", "1"), NOW + 4 * DAY)
     for keyring in ("A", "B"):
         assert not [one for one in moved.state(keyring).ledger.releases if one.may_bind(YEAR)]
 
