@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
-from types import TracebackType
 from typing import Any, TypeVar
 
 from lab import unpacked
@@ -62,12 +61,7 @@ class Namespace:
             raise LabError(f"exit {self._process.returncode} from: {' '.join(command)}")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._end()
 
     def _end(self) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 from pathlib import Path
-from types import TracebackType
 
 from lab.apache import PAGE, PAGES
 from lab.look import Answer, get, get_plain, served_serial
@@ -102,12 +101,7 @@ class Nginx:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._daemon is not None:
             self._daemon.stop()
         self._ports.release()

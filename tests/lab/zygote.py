@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
 from lab.processes import Completed, LabError, clean_env, preload
@@ -44,12 +43,7 @@ class Zygote:
     def __enter__(self) -> Zygote:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         process, self._process = self._process, None
         if process is None:
             return

@@ -11,7 +11,6 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
-from types import TracebackType
 
 ROOT = Path(__file__).parents[2]
 MACHINES = ROOT / ".dev/machines"
@@ -113,12 +112,7 @@ class Machine:
             self.run(CA)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._first.kill()
         self._first.wait()
         shutil.rmtree(self._folder)

@@ -11,45 +11,23 @@ ROLLOVER, CONFIRM = "certbot-pinkeep rollover a.test", "certbot-pinkeep confirm 
 STATUS, CHECK = "certbot-pinkeep status", "certbot-pinkeep check"
 BACKUP, EXPORT = "certbot-pinkeep backup a.test", "certbot-pinkeep export a.test --format"
 UNPIN, RELEASE = "certbot-pinkeep unpin a.test", "certbot-pinkeep release a.test"
-APP = f"{RELEASE} add --channel ios --label 1 --until {{next_year}}"
 ADD = f"{RELEASE} add --channel ios --label 1 --until {{next_year}}"
 
 ROWS = [
     *of(
         "core/explain",
         ROLLOVER,
-        Row(
-            states.unsafe,
-            "To have the first renewal that is safe roll the keyring over, ask for that.",
-            ROLLOVER,
-            done,
-        ),
-        Row(
-            states.host_could_not_be_seen,
-            "If clients hold no earlier pins, end that record.",
-            f"{RELEASE} end",
-            gone,
-        ),
+        Row(states.unsafe, "the first renewal that is safe roll the keyring over,", ROLLOVER, done),
+        Row(states.host_could_not_be_seen, "clients hold no earlier pins,", f"{RELEASE} end", gone),
         Row(states.keyring_file_lost, "The next renewal tells more.", RENEW, done),
-        Row(
-            states.clock_was_set_back,
-            "If the clock is right now, confirm the clock.",
-            CONFIRM,
-            gone,
-        ),
-        Row(
-            states.new_backup_pending,
-            "If you reload Apache yourself, reload it, then confirm that.",
-            CONFIRM,
-            sound,
-            by_hand=states.reloaded,
-        ),
+        Row(states.clock_was_set_back, "the clock is right now, confirm the clock.", CONFIRM, gone),
+        Row(states.new_backup_pending, "you reload Apache", CONFIRM, sound, first=states.reloaded),
         Row(
             states.moved_to_another_keyring,
             " there, confirm that.",
             CONFIRM,
             sound,
-            by_hand=states.reloaded,
+            first=states.reloaded,
         ),
         Row(states.backups_lost, "The next renewal stages a backup key.", RENEW, sound),
     ),
@@ -64,22 +42,12 @@ ROWS = [
             gone,
             {"FILE": states.offline_key},
         ),
-        Row(
-            states.offline_backup,
-            "If that key is lost for good, drop its pin.",
-            f"{BACKUP} drop",
-            gone,
-        ),
+        Row(states.offline_backup, "key is lost for good, drop its pin.", f"{BACKUP} drop", gone),
     ),
     *of(
         "core/explain",
         f"{ROLLOVER} --compromised --when-safe",
-        Row(
-            states.unsafe,
-            "To renew now, and lock clients out, force the rollover.",
-            f"{ROLLOVER} --now --force",
-            done,
-        ),
+        Row(states.unsafe, "clients out, force the rollover.", f"{ROLLOVER} --now --force", done),
     ),
     *of(
         "core/explain_hosts",
@@ -95,23 +63,12 @@ ROWS = [
         "core/explain",
         CONFIRM,
         Row(states.keyring_file_lost, "cannot confirm what is served", RENEW, gone),
-        Row(
-            states.clock_was_set_back,
-            "If the clock is right now, confirm the clock.",
-            CONFIRM,
-            gone,
-        ),
+        Row(states.clock_was_set_back, "the clock is right now, confirm the clock.", CONFIRM, gone),
     ),
     *of(
         "core/explain",
         UNPIN,
-        Row(
-            states.reload_by_hand,
-            "Reload Apache, then confirm that.",
-            CONFIRM,
-            gone,
-            by_hand=states.reloaded,
-        ),
+        Row(states.reload_by_hand, "Apache, then confirm", CONFIRM, gone, first=states.reloaded),
     ),
     *of(
         "workflow/offline_backups",
@@ -121,12 +78,7 @@ ROWS = [
     *of(
         "workflow/offline_backups",
         f"{BACKUP} drop {{backup}}",
-        Row(
-            states.compromised_one_backup,
-            "Renew first.",
-            RENEW,
-            sound,
-        ),
+        Row(states.compromised_one_backup, "Renew first.", RENEW, sound),
     ),
     *of(
         "cli/backup",
@@ -142,13 +94,7 @@ ROWS = [
     *of(
         "core/pem",
         f"{BACKUP} add --csr {{live}}/cert.pem",
-        Row(
-            states.pinned,
-            "openssl x509 -noout -pubkey -in FILE",
-            "openssl x509",
-            done,
-            {"FILE": states.certificate_file},
-        ),
+        Row(states.pinned, "openssl x509", "openssl x509", done, {"FILE": states.certificate_file}),
     ),
     *of(
         "cli/deploy_hook",
@@ -169,20 +115,8 @@ ROWS = [
     *of(
         "cli/rollover",
         f"{ROLLOVER} --now",
-        Row(
-            states.apache_stopped,
-            "Mend what certbot's output above says.\nRun: certbot renew",
-            RENEW,
-            sound,
-            by_hand=states.apache_runs,
-        ),
-        Row(
-            states.ca_is_down,
-            "--force-renewal --cert-name ",
-            RENEW,
-            sound,
-            by_hand=states.ca_is_back,
-        ),
+        Row(states.apache_stopped, "output above says.", RENEW, sound, first=states.apache_runs),
+        Row(states.ca_is_down, "--force-renewal", RENEW, sound, first=states.ca_is_back),
     ),
     *of(
         "workflow/requests",
@@ -199,54 +133,24 @@ ROWS = [
         ADD,
         Row(states.unpinned, " leaves pinning, so nothing is to carry its pins.", UNPIN, gone),
         Row(states.never_served, " publishes no pins yet.", RENEW, sound),
-        Row(
-            states.reload_by_hand,
-            "If you reload Apache yourself, confirm that.",
-            CONFIRM,
-            gone,
-            by_hand=states.reloaded,
-        ),
+        Row(states.reload_by_hand, "yourself, confirm that.", CONFIRM, gone, first=states.reloaded),
         Row(states.replaced_without_pinkeep, "Go back to the pinned key first.", RENEW, sound),
         Row(states.compromised, "'certbot renew' takes the key out of the pins", RENEW, done),
     ),
     *of(
         "exports/hosts",
         f"{EXPORT} ios",
-        Row(
-            states.replaced_without_pinkeep,
-            "Have Apache serve what is pinned, and export again.",
-            RENEW,
-            says_more,
-        ),
+        Row(states.replaced_without_pinkeep, "what is pinned, and export again.", RENEW, says_more),
         Row(states.unpinned, "To stay pinned, take that back.", UNPIN, gone),
         Row(states.compromised, "Roll over first.", ROLLOVER, gone),
     ),
     *of(
         "reports/status",
         STATUS,
-        Row(
-            states.reload_failed,
-            "this command reloads Apache.",
-            RENEW,
-            gone,
-            by_hand=states.apache_runs,
-        ),
-        Row(
-            states.reload_by_hand,
-            "If you reload Apache yourself, reload it, then confirm that.",
-            CONFIRM,
-            gone,
-            by_hand=states.reloaded,
-        ),
-        Row(
-            states.pinned,
-            "safe now. To roll over at the next renewal, ask for that.",
-            ROLLOVER,
-            done,
-        ),
-        Row(
-            states.renewed_by_hand, "certbot renew --cert-name ", "certbot renew --cert-name", done
-        ),
+        Row(states.reload_failed, "command reloads Apache.", RENEW, gone, first=states.apache_runs),
+        Row(states.reload_by_hand, "reload Apache yourself,", CONFIRM, gone, first=states.reloaded),
+        Row(states.pinned, "now. To roll over at the next renewal, ask for that.", ROLLOVER, done),
+        Row(states.renewed_by_hand, "certbot renew --cert-name", "certbot renew --cert-name", done),
     ),
     *of(
         "reports/status",
@@ -262,19 +166,8 @@ ROWS = [
     *of(
         "check/site_rules",
         CHECK,
-        Row(
-            states.served_key_that_an_app_refuses,
-            " any more, run: certbot-pinkeep release ",
-            RELEASE,
-            done,
-        ),
-        Row(
-            states.moved_but_not_included,
-            "reload Apache, and run: certbot-pinkeep confirm",
-            CONFIRM,
-            sound,
-            by_hand=states.included,
-        ),
+        Row(states.served_key_that_an_app_refuses, "any more, run: certbot-pinkeep", RELEASE, done),
+        Row(states.moved_but_not_included, "reload Apache,", CONFIRM, sound, first=states.included),
     ),
     *of(
         "check/local_rules",
@@ -288,24 +181,12 @@ ROWS = [
     *of(
         "core/pem",
         f"{BACKUP} add --csr {{der}}",
-        Row(
-            states.pinned,
-            "openssl req -inform DER -in FILE",
-            "openssl req",
-            done,
-            {"FILE": states.der_csr},
-        ),
+        Row(states.pinned, "-inform DER -in FILE", "openssl req", done, {"FILE": states.der_csr}),
     ),
     *of(
         "core/pem",
         f"{BACKUP} add --csr {{sha1}}",
-        Row(
-            states.pinned,
-            "openssl req -noout -pubkey -in FILE",
-            "openssl req",
-            done,
-            {"FILE": states.sha1_csr},
-        ),
+        Row(states.pinned, "openssl req -noout", "openssl req", done, {"FILE": states.sha1_csr}),
     ),
     *of(
         "cli/check",
@@ -315,13 +196,7 @@ ROWS = [
     *of(
         "cli/check",
         CHECK,
-        Row(
-            states.not_pinned_yet,
-            "There is no keyring yet",
-            "certbot-pinkeep pin",
-            sound,
-            {"NAME": "a.test"},
-        ),
+        Row(states.not_pinned_yet, "keyring yet", "certbot-pinkeep pin", sound, {"NAME": "a.test"}),
     ),
     *of(
         "adapters/renewal_conf",
@@ -330,35 +205,23 @@ ROWS = [
     ),
     *of(
         "core/explain",
-        f"{APP} --pin {{live_pin}}",
-        Row(
-            states.forced,
-            "To take the forced rollover back, do so before the next renewal.",
-            f"{ROLLOVER} --undo",
-            done,
-        ),
+        f"{ADD} --pin {{live_pin}}",
+        Row(states.forced, "To take the forced rollover back, do so", f"{ROLLOVER} --undo", done),
     ),
     *of(
         "core/explain",
-        f"{APP} --pin {{backup}}",
+        f"{ADD} --pin {{backup}}",
         Row(states.pinned, " any more, end it.", f"{RELEASE} end", done),
     ),
     *of(
         "core/explain",
         RENEW,
-        Row(
-            states.backups_lost, "the next renewal stages the old backup keys again.", RENEW, sound
-        ),
+        Row(states.backups_lost, "next renewal stages the old backup keys again.", RENEW, sound),
     ),
     *of(
         "workflow/workspace",
         "certbot renew -i pinkeep",
-        Row(
-            states.key_of_another_before_it_is_pinned,
-            "it was replaced. Renew the certificate.",
-            RENEW,
-            sound,
-        ),
+        Row(states.key_of_another_before_it_is_pinned, "it was replaced. Renew the", RENEW, sound),
     ),
     *of(
         "cli/backup",
@@ -386,18 +249,11 @@ ROWS = [
             done,
             {"VERSION": "1", "DATE": "{next_year}"},
         ),
-        Row(
-            states.not_pinned_yet,
-            "Run: certbot renew --cert-name ",
-            "certbot renew --cert-name",
-            done,
-        ),
+        Row(states.not_pinned_yet, "Run: certbot renew", "certbot renew --cert-name", done),
     ),
     *of(
         "workflow/prune",
         "certbot-pinkeep prune a.test",
-        Row(
-            states.clock_was_set_back, "certbot-pinkeep confirm ", "certbot-pinkeep confirm", sound
-        ),
+        Row(states.clock_was_set_back, "certbot-pinkeep confirm", "certbot-pinkeep confirm", sound),
     ),
 ]

@@ -15,42 +15,25 @@ ROWS = [
         "installer",
         "certbot install --cert-path {foreign} --key-path {live}/privkey.pem "
         "--fullchain-path {live}/fullchain.pem -d a.test -i pinkeep",
-        Row(
-            states.pinned,
-            "certbot install --cert-name NAME --installer pinkeep",
-            "certbot install",
-            done,
-            {"NAME": "a.test"},
-        ),
+        Row(states.pinned, "NAME --installer pinkeep", "certbot install", done, {"NAME": "a.test"}),
     ),
     *of(
         "workflow/notices",
         RENEW,
-        Row(
-            states.neighbour_came,
-            "a key that clients refuse.\nRun: certbot-pinkeep pin ",
-            "certbot-pinkeep pin",
-            done,
-        ),
+        Row(states.neighbour_came, "a key that clients refuse.\nRun:", "certbot-pinkeep pin", done),
         Row(
             states.bad_option_in_cli_ini,
             "certbot renew",
             RENEW,
             sound,
             {"VALUE": "60"},
-            by_hand=states.good_option_in_cli_ini,
+            first=states.good_option_in_cli_ini,
         ),
     ),
     *of(
         "workflow/notices",
         MOVE,
-        Row(
-            states.two,
-            "Then confirm the move.\nRun: certbot-pinkeep confirm ",
-            "certbot-pinkeep confirm",
-            sound,
-            by_hand=states.included,
-        ),
+        Row(states.two, "the move.\nRun:", "certbot-pinkeep confirm", sound, first=states.included),
     ),
     *of(
         "workflow/notices",
@@ -60,44 +43,24 @@ ROWS = [
             ". Then confirm that.",
             "certbot-pinkeep confirm",
             sound,
-            by_hand=states.reloaded,
+            first=states.reloaded,
         ),
     ),
     *of(
         "workflow/answers",
         FORCED,
-        Row(
-            states.refused_by_the_ca,
-            "Take the backup out of the pins.",
-            "certbot-pinkeep backup",
-            sound,
-        ),
+        Row(states.refused_by_the_ca, "backup out of the pins.", "certbot-pinkeep backup", sound),
     ),
     *of(
         "workflow/snippets",
         RENEW,
-        Row(
-            states.snippets_of_a_stranger,
-            "Check that nobody changed what is there.",
-            "chown -h",
-            sound,
-        ),
+        Row(states.snippets_of_a_stranger, "that nobody changed what is there.", "chown -h", sound),
     ),
     *of(
         "core/errors",
         FORCED,
-        Row(
-            states.records_of_a_stranger,
-            "See that nobody changed what is there.\nRun: chown ",
-            "chown -h",
-            sound,
-        ),
-        Row(
-            states.records_open_to_others,
-            "See that nobody changed what is there.\nRun: chmod ",
-            "chmod",
-            sound,
-        ),
+        Row(states.records_of_a_stranger, "changed what is there.\nRun: chown ", "chown -h", sound),
+        Row(states.records_open_to_others, "changed what is there.\nRun: chmod ", "chmod", sound),
     ),
     *of(
         "core/explain_hosts",
@@ -130,14 +93,8 @@ ROWS = [
     *of(
         "carriers/apache",
         "certbot renew --pinkeep-max-age 600",
-        Row(
-            states.apache_broken,
-            "'s configuration first.",
-            RENEW,
-            sound,
-            by_hand=states.apache_mended,
-        ),
-        Row(states.apache_stopped, "certbot renew", RENEW, sound, by_hand=states.apache_runs),
+        Row(states.apache_broken, "configuration first.", RENEW, sound, first=states.apache_mended),
+        Row(states.apache_stopped, "certbot renew", RENEW, sound, first=states.apache_runs),
     ),
     *of(
         "core/errors",
@@ -147,7 +104,7 @@ ROWS = [
             "the command below adopts the live keys anew.",
             "certbot-pinkeep pin",
             sound,
-            by_hand=states.keyring_file_moved_away,
+            first=states.keyring_file_moved_away,
         ),
     ),
     *of(
@@ -158,33 +115,17 @@ ROWS = [
     *of(
         "workflow/issue",
         "certbot certonly -d a.test --new-key --force-renewal -i pinkeep",
-        Row(
-            states.not_pinned_yet,
-            "so it has no backup key to roll over to.",
-            "certbot-pinkeep pin",
-            sound,
-        ),
+        Row(states.not_pinned_yet, "so it has no backup key to roll", "certbot-pinkeep pin", sound),
     ),
     *of(
         "workflow/unrecorded",
         FORCED,
-        Row(
-            states.key_refused_and_record_lost,
-            "certbot install --installer pinkeep --cert-name ",
-            "certbot install",
-            done,
-        ),
+        Row(states.key_refused_and_record_lost, "pinkeep --cert-name ", "certbot install", done),
     ),
     *of(
         "workflow/enrol",
         RENEW,
-        Row(
-            states.record_lost,
-            " add --channel CHANNEL --label LABEL ",
-            "certbot-pinkeep release",
-            done,
-            states.A_RELEASE,
-        ),
+        Row(states.record_lost, "add --channel", "certbot-pinkeep release", done, states.A_RELEASE),
         Row(
             states.record_and_offline_backup_lost,
             " add --csr FILE",
@@ -197,7 +138,7 @@ ROWS = [
             "To pin anew then, move ",
             RENEW,
             done,
-            by_hand=states.snippet_moved_away,
+            first=states.snippet_moved_away,
         ),
     ),
     *of(
@@ -230,12 +171,7 @@ ROWS = [
         "core/explain_hosts",
         "certbot delete --cert-name a.test",
         Row(states.pinned, "To get a new certificate with a pinned key, run this.", CERTONLY, done),
-        Row(
-            states.pinned,
-            "If clients are to forget the pins instead, leave pinning.",
-            "certbot-pinkeep unpin",
-            done,
-        ),
+        Row(states.pinned, "are to forget the pins instead, leave", "certbot-pinkeep unpin", done),
     ),
     *of(
         "storage/atomic",
@@ -246,22 +182,12 @@ ROWS = [
     *of(
         "installer",
         f"{CERTONLY} -d a.test --duplicate",
-        Row(
-            states.certbot_of_tomorrow,
-            "A pinned certificate or host is concerned, so nothing was issued. ",
-            RENEW,
-            done,
-        ),
+        Row(states.certbot_of_tomorrow, "pinned certificate or host is concerned, so", RENEW, done),
     ),
     *of(
         "core/explain",
         "certbot-pinkeep rollover a.test --force",
-        Row(
-            states.replaced_without_pinkeep,
-            "This rollover locks out no more clients.",
-            RENEW,
-            sound,
-        ),
+        Row(states.replaced_without_pinkeep, "rollover locks out no more clients.", RENEW, sound),
     ),
     *of(
         "core/explain",
@@ -271,13 +197,7 @@ ROWS = [
     *of(
         "workflow/unrecorded",
         FORCED,
-        Row(
-            states.keys_and_record_lost,
-            "cannot be renewed: clients may hold pins",
-            RENEW,
-            sound,
-            by_hand=states.keys_restored,
-        ),
+        Row(states.keys_and_record_lost, "may hold pins", RENEW, sound, first=states.keys_restored),
     ),
     *of(
         "workflow/workspace",
@@ -287,7 +207,7 @@ ROWS = [
             "Restore what is lost from a backup of",
             "certbot-pinkeep pin",
             sound,
-            by_hand=states.keys_restored,
+            first=states.keys_restored,
         ),
     ),
     *of(
@@ -298,18 +218,13 @@ ROWS = [
             "certbot issues no certificate for this key",
             "certbot-pinkeep pin",
             done,
-            by_hand=states.issued_without_pinkeep,
+            first=states.issued_without_pinkeep,
         ),
     ),
     *of(
         "workflow/neighbours",
         "certbot-pinkeep pin a.test",
-        Row(
-            states.odd_neighbour,
-            "--new-key --key-type ecdsa --elliptic-curve secp256r1",
-            RENEW,
-            gone,
-        ),
+        Row(states.odd_neighbour, "--key-type ecdsa --elliptic-curve secp256r1", RENEW, gone),
     ),
     *of(
         "core/explain_hosts",
@@ -324,12 +239,7 @@ ROWS = [
     *of(
         "core/explain_hosts",
         "certbot renew --cert-name c.test -i pinkeep",
-        Row(
-            states.overlapping_and_deleted,
-            "after no client holds pins of",
-            "certbot-pinkeep status",
-            done,
-        ),
+        Row(states.overlapping_and_deleted, "client holds pins of", "certbot-pinkeep status", done),
     ),
     *of(
         "workflow/publish",
@@ -339,7 +249,7 @@ ROWS = [
             "there is no command for that",
             RENEW,
             done,
-            by_hand=states.reloaded,
+            first=states.reloaded,
         ),
     ),
 ]

@@ -31,15 +31,9 @@ ROWS = [
             " includes ",
             "certbot-pinkeep confirm",
             sound,
-            by_hand=states.included,
+            first=states.included,
         ),
-        Row(
-            states.another_line,
-            "Take the line that sends it out of the web server's configuration.",
-            RENEW,
-            sound,
-            by_hand=states.line_removed,
-        ),
+        Row(states.another_line, "the line that sends it", RENEW, sound, first=states.line_removed),
     ),
     *of(
         "core/explain_hosts",
@@ -53,12 +47,7 @@ ROWS = [
             done,
             {"FILE": states.offline_key},
         ),
-        Row(
-            states.pins_of_before,
-            "If you do not have it, drop the pin.",
-            "certbot-pinkeep backup a.test drop",
-            done,
-        ),
+        Row(states.pins_of_before, "it, drop the pin.", "certbot-pinkeep backup a.test drop", done),
         Row(
             states.site_is_down,
             "If clients hold earlier pins, record them",
@@ -85,13 +74,7 @@ ROWS = [
     *of(
         "storage/store",
         RENEW,
-        Row(
-            states.own_command_lost,
-            "It takes no commands and no folders from a copy.",
-            PIN,
-            sound,
-            {"VALUE": "{root}/reload"},
-        ),
+        Row(states.own_command_lost, "and no folders from", PIN, sound, {"VALUE": "{root}/reload"}),
     ),
     *of(
         "check/site_rules",
@@ -106,7 +89,7 @@ ROWS = [
             "certbot-pinkeep confirm ",
             "certbot-pinkeep confirm",
             sound,
-            by_hand=states.reloaded,
+            first=states.reloaded,
         ),
     ),
     *of(

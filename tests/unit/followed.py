@@ -21,7 +21,7 @@ class Row:
     :ivar run: how the command begins that the message names; all of it is taken from the message
     :ivar fill: what the admin puts in place of words such as FILE, or makes of them
     :ivar after: what holds once the command was run
-    :ivar by_hand: what else the message says to do first
+    :ivar first: what else the message says to do first
     :ivar where: the module that has the message, below the package, without ``.py``
     :ivar ask: the command that says it
     """
@@ -31,7 +31,7 @@ class Row:
     run: str
     after: Check
     fill: Mapping[str, str | Callable[[Server], str]] = field(default_factory=dict)
-    by_hand: Callable[[Server], object] | None = None
+    first: Callable[[Server], object] | None = None
     where: str = ""
     ask: str = ""
 
@@ -48,8 +48,8 @@ class Row:
         assert self.says in asked.text, f"it is not said:\n{asked.text}"
         named = [one for one in asked.commands if one.startswith(self.run)]
         assert named, f"no command begins with {self.run!r} in:\n{asked.text}\n{asked.commands}"
-        if self.by_hand is not None:
-            self.by_hand(server)
+        if self.first is not None:
+            self.first(server)
         line = named[0]
         for word, meant in self.fill.items():
             meant = meant if isinstance(meant, str) else meant(server)

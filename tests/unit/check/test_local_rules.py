@@ -18,6 +18,7 @@ from certbot_pinkeep.core.observations import (
     FileInfo,
     KeyFile,
     Lineage,
+    PlaceKind,
     Seen,
 )
 from certbot_pinkeep.core.options import Options
@@ -268,60 +269,6 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "It is gone. The next certificate needs that key",
         "Restore /k/0 from a backup.",
     ),
-    "foreign owner of a key": (
-        sound(places=(FileInfo("/k/0", "key", 0o600, 1000),)),
-        CRITICAL,
-        "belongs to the user 1000, but the user 0 runs certbot",
-        "Run: chown 0 /k/0",
-    ),
-    "foreign owner of the snippet": (
-        sound(places=(FileInfo("/s.conf", "snippet", 0o644, 33),)),
-        CRITICAL,
-        "belongs to the user 33",
-        "Run: chown 0 /s.conf",
-    ),
-    "record folder open": (
-        sound(places=(FileInfo("/pinkeep", "records", 0o777, 0),)),
-        CRITICAL,
-        "the folder of the keyring files and other users can use it: its mode is 0777",
-        "Run: chmod go-w /pinkeep",
-    ),
-    "foreign owner of the snippet's folder": (
-        sound(places=(FileInfo("/pinkeep/apache", "snippets", 0o755, 33),)),
-        CRITICAL,
-        "belongs to the user 33",
-        "Run: chown 0 /pinkeep/apache",
-    ),
-    "the admin's own folder open": (
-        sound(places=(FileInfo("/snippets", "foreign snippets", 0o777, 0),), owner=1000),
-        CRITICAL,
-        "its mode is 0777",
-        "Run: chmod o-w /snippets",
-    ),
-    "keyring file readable": (
-        sound(places=(FileInfo("/r.conf", "keyring", 0o644, 0),)),
-        WARNING,
-        "its mode is 0644",
-        "Run: chmod 0600 /r.conf",
-    ),
-    "keyring file writable": (
-        sound(places=(FileInfo("/r.conf", "keyring", 0o620, 0),)),
-        CRITICAL,
-        "its mode is 0620",
-        "Run: chmod 0600 /r.conf",
-    ),
-    "key open": (
-        sound(places=(FileInfo("/k/0", "key", 0o640, 0),)),
-        CRITICAL,
-        "its mode is 0640",
-        "Run: chmod 0600 /k/0",
-    ),
-    "folder of CSRs open": (
-        sound(places=(FileInfo("/csr", "csrs", 0o777, 0),)),
-        WARNING,
-        "its mode is 0777",
-        "Run: chmod 0755 /csr",
-    ),
     # Certificates
     "renewal overdue": (
         sound(**lineage(live=replace(LIVE_CERTIFICATE, begin=NOW - 76 * DAY, end=NOW + 14 * DAY))),
@@ -406,6 +353,34 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "certbot renew",
     ),
 }
+
+
+#: Who could read or change a file: its path, kind, mode and owner; how bad that is, and what to do.
+OPEN = [
+    ("/k/0", "key", 0o600, 1000, CRITICAL, "the user 1000, but the user 0 runs", "chown 0 /k/0"),
+    ("/k/0", "key", 0o640, 0, CRITICAL, "its mode is 0640", "chmod 0600 /k/0"),
+    ("/s.conf", "snippet", 0o644, 33, CRITICAL, "belongs to the user 33", "chown 0 /s.conf"),
+    ("/p", "records", 0o777, 0, CRITICAL, "other users can use it: its mode", "chmod go-w /p"),
+    ("/p/apache", "snippets", 0o755, 33, CRITICAL, "to the user 33", "chown 0 /p/apache"),
+    ("/r.conf", "keyring", 0o644, 0, WARNING, "its mode is 0644", "chmod 0600 /r.conf"),
+    ("/r.conf", "keyring", 0o620, 0, CRITICAL, "its mode is 0620", "chmod 0600 /r.conf"),
+    ("/csr", "csrs", 0o777, 0, WARNING, "its mode is 0777", "chmod 0755 /csr"),
+]
+
+
+@pytest.mark.parametrize(("path", "kind", "mode", "owner", "severity", "what", "run"), OPEN)
+def test_file_that_others_can_use_is_told(
+    path: str, kind: PlaceKind, mode: int, owner: int, severity: Severity, what: str, run: str
+) -> None:
+    """With the command that takes it from them; a folder of the admin's own stays theirs."""
+    (told,) = check(sound(places=(FileInfo(path, kind, mode, owner),)), NOW)
+    assert (told.severity, told.todo) == (severity, f"Run: {run}") and what in told.what
+
+
+def test_folder_of_the_admin_is_closed_to_others_only() -> None:
+    """Its owner and group are the admin's choice."""
+    (told,) = check(sound(places=(FileInfo("/x", "foreign snippets", 0o777, 0),), owner=1000), NOW)
+    assert (told.severity, told.todo) == (CRITICAL, "Run: chmod o-w /x")
 
 
 @pytest.mark.parametrize(("seen", "severity", "what", "todo"), FAULTS.values(), ids=list(FAULTS))

@@ -46,6 +46,9 @@ def day(number: int) -> datetime:
     return NOW + number * DAY
 
 
+Story = tuple[tuple[int, Policy | Literal["reload"]], ...]
+
+
 @dataclass(frozen=True)
 class Case:
     """A history, and what follows from it for KEY now.
@@ -55,7 +58,7 @@ class Case:
     """
 
     name: str
-    story: tuple[tuple[int, Policy | Literal["reload"]], ...]
+    story: Story
     safe: bool
     since: int | None
     lost_until: int | None = None
@@ -75,127 +78,98 @@ class Case:
         return found
 
 
+def loaded(number: int, what: Policy) -> Story:
+    """A policy is recorded, and Apache is reloaded on the same day."""
+    return (number, what), (number, "reload")
+
+
 CASES = [
     Case("nothing was ever published", (), True, -400),
-    Case("pinned from the start", ((-90, NEW), (-90, "reload")), True, -400),
+    Case("pinned from the start", loaded(-90, NEW), True, -400),
     Case("pinned from the start, Apache not yet reloaded", ((-1, NEW),), True, -400),
-    Case("not pinned, and served today", ((-90, OLD), (-90, "reload")), UNSAFE, UNKNOWN),
+    Case("not pinned, and served today", loaded(-90, OLD), UNSAFE, UNKNOWN),
     Case("not pinned, and may be served", ((-90, OLD),), UNSAFE, UNKNOWN),
     Case(
         "pinned by a policy that Apache has not loaded yet",
-        ((-90, OLD), (-90, "reload"), (-80, NEW)),
+        (*loaded(-90, OLD), (-80, NEW)),
         UNSAFE,
         UNKNOWN,
     ),
-    Case(
-        "pinned ten days ago",
-        ((-90, OLD), (-90, "reload"), (-10, NEW), (-10, "reload")),
-        UNSAFE,
-        +50,
-    ),
+    Case("pinned ten days ago", (*loaded(-90, OLD), *loaded(-10, NEW)), UNSAFE, +50),
     Case(
         "pinned twenty days ago, Apache reloaded ten days later: that day counts",
-        ((-90, OLD), (-90, "reload"), (-20, NEW), (-10, "reload")),
+        (*loaded(-90, OLD), (-20, NEW), (-10, "reload")),
         UNSAFE,
         +50,
     ),
-    Case(
-        "the last client forgets just now",
-        ((-90, OLD), (-90, "reload"), (-60, NEW), (-60, "reload")),
-        True,
-        0,
-    ),
-    Case(
-        "the last client forgets tomorrow",
-        ((-90, OLD), (-90, "reload"), (-59, NEW), (-59, "reload")),
-        UNSAFE,
-        +1,
-    ),
+    Case("the last client forgets just now", (*loaded(-90, OLD), *loaded(-60, NEW)), True, 0),
+    Case("the last client forgets tomorrow", (*loaded(-90, OLD), *loaded(-59, NEW)), UNSAFE, +1),
     Case(
         "max-age is shorter today: the old one counts",
-        ((-90, OLD), (-90, "reload"), (-10, NEW_SHORT), (-10, "reload")),
+        (*loaded(-90, OLD), *loaded(-10, NEW_SHORT)),
         UNSAFE,
         +50,
     ),
     Case(
         "max-age is longer today: the old one counts",
-        ((-90, OLD_WEEK), (-90, "reload"), (-10, NEW), (-10, "reload")),
+        (*loaded(-90, OLD_WEEK), *loaded(-10, NEW)),
         True,
         -3,
     ),
     Case(
         "of two old policies the one that binds longer counts",
-        (
-            (-90, OLD),
-            (-90, "reload"),
-            (-20, OLD_WEEK),
-            (-20, "reload"),
-            (-10, NEW),
-            (-10, "reload"),
-        ),
+        (*loaded(-90, OLD), *loaded(-20, OLD_WEEK), *loaded(-10, NEW)),
         UNSAFE,
         +40,
     ),
     Case(
         "an old policy that was never confirmed may have been served until the reload",
-        ((-90, NEW), (-90, "reload"), (-30, OLD), (-20, NEW), (-5, "reload")),
+        (*loaded(-90, NEW), (-30, OLD), (-20, NEW), (-5, "reload")),
         UNSAFE,
         +55,
     ),
     Case(
         "unpinned today, though pinned before",
-        ((-90, NEW), (-90, "reload"), (-1, OLD), (-1, "reload")),
+        (*loaded(-90, NEW), *loaded(-1, OLD)),
         UNSAFE,
         UNKNOWN,
     ),
     Case(
         "it was dropped and listed again",
-        (
-            (-90, NEW),
-            (-90, "reload"),
-            (-15, OLD),
-            (-15, "reload"),
-            (-12, NEW),
-            (-12, "reload"),
-        ),
+        (*loaded(-90, NEW), *loaded(-15, OLD), *loaded(-12, NEW)),
         UNSAFE,
         +48,
     ),
     Case(
         "a report-only policy without it binds nobody",
-        ((-90, policy(A, B, report_only=True)), (-90, "reload")),
+        loaded(-90, policy(A, B, report_only=True)),
         True,
         -400,
     ),
-    Case(
-        "max-age=0 without it binds nobody",
-        ((-90, policy(A, B, max_age=0)), (-90, "reload")),
-        True,
-        -400,
-    ),
+    Case("max-age=0 without it binds nobody", loaded(-90, policy(A, B, max_age=0)), True, -400),
     Case(
         "enforced once, report-only since ten days",
-        ((-90, OLD), (-90, "reload"), (-10, policy(A, B, report_only=True)), (-10, "reload")),
+        (*loaded(-90, OLD), *loaded(-10, policy(A, B, report_only=True))),
         UNSAFE,
         +50,
     ),
-    Case("g8: blind to what was served before", ((-1, NEW), (-1, "reload")), UNSAFE, +59, +59),
-    Case("g8: no longer blind", ((-90, NEW), (-90, "reload")), True, -400, -30),
-    Case("g8: blind until just now", ((-90, NEW), (-90, "reload")), True, -400, 0),
+    Case("g8: blind to what was served before", loaded(-1, NEW), UNSAFE, +59, +59),
+    Case("g8: no longer blind", loaded(-90, NEW), True, -400, -30),
+    Case("g8: blind until just now", loaded(-90, NEW), True, -400, 0),
     Case(
         "g8: blind, and a known policy binds longer",
-        ((-90, OLD), (-90, "reload"), (-10, NEW), (-10, "reload")),
+        (*loaded(-90, OLD), *loaded(-10, NEW)),
         UNSAFE,
         +50,
         +20,
     ),
-    Case("g8: in doubt", ((-90, NEW), (-90, "reload")), UNSAFE, UNKNOWN, None, "it was lost"),
+    Case("g8: in doubt", loaded(-90, NEW), UNSAFE, UNKNOWN, None, "it was lost"),
     Case("g8: in doubt of nothing known", (), UNSAFE, UNKNOWN, None, "it was lost"),
     Case("g8: the clock is behind a record", ((+1, NEW),), UNSAFE, UNKNOWN),
     Case("g8: the clock is behind a reload", ((-90, NEW), (+1, "reload")), UNSAFE, UNKNOWN),
     Case(
         "g8: the clock is behind an end",
-        ((-90, OLD_WEEK), (-80, NEW), (-80, "reload"), (+1, NEW_SHORT), (+2, "reload")),
+        ((-90, OLD_WEEK), *loaded(-80, NEW), (+1, NEW_SHORT), (+2, "reload")),
         UNSAFE,
         UNKNOWN,
     ),
