@@ -28,6 +28,7 @@ from certbot_pinkeep.core.zone_observations import (
     NameServer,
     Records,
 )
+from simulated.visitors import LockedOut
 
 BEGIN = datetime(2030, 1, 1, tzinfo=timezone.utc)
 HOST = "mail.pin.test"
@@ -43,10 +44,6 @@ TTL = 3600
 NOTHING: Records = frozenset()
 #: Seconds that each of pinkeep's steps takes.
 STEP = 3.0
-
-
-class LockedOut(AssertionError):
-    """A client that holds a set of records meets a key outside it."""
 
 
 @lru_cache(maxsize=4096)

@@ -26,7 +26,8 @@ from certbot_pinkeep.core.pem import kind_of
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.workflow import releases, requests
 from simulated.keeper import Keeper
-from simulated.world import Served, World
+from simulated.visitors import Served
+from simulated.world import World
 
 BARE, WWW, API = "pin.test", "www.pin.test", "api.pin.test"
 #: Two more lineages for WWW.
@@ -167,8 +168,8 @@ class ManySites(World):
                 releases.extend(
                     self.keeper, releases.ReleaseRequest(keyring, "app", label, until), self.time
                 )
-                for app, host in [one for one in self.held if one[0] in known]:
-                    self.held[app, host] = until
+                for app, host in [one for one in self.visitors.held if one[0] in known]:
+                    self.visitors.held[app, host] = until
                 return
             found = releases.add(
                 self.keeper, releases.ReleaseRequest(keyring, "app", label, until), self.time
@@ -176,13 +177,15 @@ class ManySites(World):
             # As if it was a policy that nobody else has.
             app = Policy(found.pins, 10**9 + len(self.apps), found.subdomains)
             self.apps[app] = (keyring, label)
-            self.held |= {(app, host): until for host in found.hosts}
+            self.visitors.held |= {(app, host): until for host in found.hosts}
 
     def withdraw(self, keyring: str, label: str) -> None:
         """Nobody uses an app any more, and the admin says so."""
         for app, name in self.apps.items():
             if name == (keyring, label):
-                self.held = {one: until for one, until in self.held.items() if one[0] != app}
+                self.visitors.held = {
+                    one: until for one, until in self.visitors.held.items() if one[0] != app
+                }
         with self.process():
             releases.end(self.keeper, releases.ReleaseRequest(keyring, "app", label), self.time)
 

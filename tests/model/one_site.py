@@ -27,7 +27,8 @@ from certbot_pinkeep.storage import keys_and_csrs
 from certbot_pinkeep.workflow import offline_backups, releases, requests
 from simulated.kill import Killed
 from simulated.values import pin_of_key
-from simulated.world import BEGIN, COMMAND, Served, World
+from simulated.visitors import Served
+from simulated.world import BEGIN, COMMAND, World
 
 NAME = "www.pin.test"
 EC = KeyKind("ecdsa", "secp256r1")
@@ -144,7 +145,7 @@ class OneSite(World):
         if not self.on_time or self.served.policy is None or self.offline:
             return set()
         found = set(self.served.policy.pins) - {self.live_pin}
-        for (held, _), until in self.held.items():
+        for (held, _), until in self.visitors.held.items():
             found -= set() if until <= self.time else found - set(held.pins)
         return found
 
@@ -179,13 +180,13 @@ class OneSite(World):
             # As if it was a policy that nobody else has.
             app = Policy(carried, 10**9 + len(self.apps))
             self.apps[label] = app
-            self.held[app, NAME] = until
+            self.visitors.held[app, NAME] = until
 
     def withdraw(self, number: int) -> None:
         """Nobody uses an app any more, and the admin says so."""
         label = str(number % max(len(self.apps), 1))
         if label in self.apps:
-            self.held.pop((self.apps[label], NAME), None)
+            self.visitors.held.pop((self.apps[label], NAME), None)
         with self.process():
             releases.end(self.keeper, releases.ReleaseRequest(NAME, "app", label), self.clock)
 
@@ -196,7 +197,7 @@ class OneSite(World):
             known = releases.extend(
                 self.keeper, releases.ReleaseRequest(NAME, "app", label, until), self.clock
             )
-            self.held[self.apps[label], NAME] = until
+            self.visitors.held[self.apps[label], NAME] = until
             # The command says which keys lock it out, and until when.
             for release in known:
                 for pin in releases.refused(self.keeper, NAME, release):
@@ -303,9 +304,9 @@ class OneSite(World):
         """The admin has the site pinned anew, and adds the apps again with the pins that they have.
         Those that this comes too late for are lost for good."""
         carried = {
-            app: self.held.pop((app, NAME))
+            app: self.visitors.held.pop((app, NAME))
             for app in self.apps.values()
-            if (app, NAME) in self.held
+            if (app, NAME) in self.visitors.held
         }
         self.run()
         for label, app in self.apps.items():
@@ -315,13 +316,13 @@ class OneSite(World):
                         NAME, "app", label, carried[app], pins=app.pins
                     )
                     releases.add(self.keeper, wanted, self.clock)
-                    self.held[app, NAME] = carried[app]
+                    self.visitors.held[app, NAME] = carried[app]
 
     def long_held(self) -> bool:
         """Whether a client holds pins for longer than can be told without any record."""
         known = timedelta(seconds=max(self.chosen.max_age, DEFAULT_MAX_AGE))
         apps = self.apps.values()
-        held = [until for (policy, _), until in self.held.items() if policy not in apps]
+        held = [until for (policy, _), until in self.visitors.held.items() if policy not in apps]
         return any(until > self.time + known for until in held)
 
     # What must hold
@@ -383,7 +384,7 @@ class OneSite(World):
         told = rollover.locked_out(pin, ledger, now)
         named = {one: self._held_as(one) for one in told}
         unknown = ledger.uncertainty(now) is not None
-        real = {held for held, _ in self.held if pin not in held.pins}
+        real = {held for held, _ in self.visitors.held if pin not in held.pins}
         listed = set(named.values())
         if unknown:
             self.announced |= dict.fromkeys((pin, held) for held in real)

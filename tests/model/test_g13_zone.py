@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import pytest
-from lagging_zone import LockedOut
 from zone_histories import KINDS, History, history, play, shorter
 from zone_world import LeftOut, ZoneWorld
 
@@ -24,6 +23,7 @@ from certbot_pinkeep.core.rollover import Safety
 from certbot_pinkeep.core.tlsa import Port, record_of
 from certbot_pinkeep.core.zone import Service, Wanted
 from certbot_pinkeep.core.zone_observations import OwnerObservation, Records
+from simulated.visitors import LockedOut
 
 #: How many histories of each kind are tried by each test.
 PARTS = 4

@@ -7,6 +7,8 @@ The rules:
   are served, and the live ones. What pinkeep told them to enter is its own doing.
 * pinkeep's part is that of its rules: a run looks, saves what it saw, saves what it is about to write,
   writes, looks again and saves. Before a renewal it looks afresh. It may be killed at every step.
+* It has no files and no processes, as ``simulated.world`` has: what is proved are the rules of ``core``, in
+  many histories. ``simulated.zone`` has the workflow on a config dir, beside fewer name servers.
 """
 
 from __future__ import annotations
@@ -44,10 +46,7 @@ from certbot_pinkeep.core.zone_observations import (
     PortObservation,
     Records,
 )
-
-
-class Killed(BaseException):
-    """The process ends here."""
+from simulated.kill import Killed
 
 
 class LeftOut(AssertionError):

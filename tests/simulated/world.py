@@ -1,16 +1,9 @@
-"""A machine on a clock of its own, and all clients there could be.
-
-The clients: whoever visits a host at a moment notes the policy that Apache sends there, and comes back to
-that host, or with includeSubDomains to one below it, at any later moment. All of them at once are known by
-what was served last when: a policy is held by somebody until it was last served plus its own max-age. That
-is more than any real set of clients does, who replace what they noted when they come back.
-"""
+"""A machine on a clock of its own, and all clients there could be."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from itertools import count
@@ -22,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from certbot_pinkeep.adapters import clock, revocation
 from certbot_pinkeep.carriers import apache, running
-from certbot_pinkeep.core import hostnames
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.policy import Policy
@@ -30,28 +22,13 @@ from certbot_pinkeep.storage import keyring_file, keys_and_csrs
 from simulated.kill import Killed, Killer
 from simulated.machine import Lineages, register
 from simulated.values import pin_of_key
+from simulated.visitors import LockedOut, Served, Visitors
 
 BEGIN = datetime(2030, 1, 1, tzinfo=timezone.utc)
 #: How long the server's commands take: all the while the earlier configuration is served.
 COMMAND = timedelta(seconds=7)
 #: The same files are read again and again: each content is parsed once.
 _READ = lru_cache(maxsize=512)(keyring_file.read)
-
-
-class LockedOut(AssertionError):
-    """A client that holds an unexpired policy meets a key outside it."""
-
-
-@dataclass(frozen=True)
-class Served:
-    """What Apache serves for a lineage until it is reloaded.
-
-    :ivar pin: of the certificate's key
-    """
-
-    host: str
-    pin: str
-    policy: Policy | None
 
 
 class World(Lineages):
@@ -62,7 +39,7 @@ class World(Lineages):
     :ivar answer: what the CA says of the live certificates
     :ivar compromised: the pins of keys that were ever on record as known to others
     :ivar loaded: what Apache serves, by lineage
-    :ivar held: until when somebody holds a policy of a host
+    :ivar visitors: everybody who ever visited one of its hosts
     """
 
     def __init__(self, root: Path) -> None:
@@ -73,7 +50,7 @@ class World(Lineages):
         self.answer = revocation.Answer(None)
         self.compromised: set[str] = set()
         self.loaded: dict[str, Served] = {}
-        self.held: dict[tuple[Policy, str], datetime] = {}
+        self.visitors = Visitors()
         self.make_key = numbered_keys()
         register(self.apache.configtest, self._tests)
         register(self.apache.reload, self._reloads)
@@ -119,10 +96,8 @@ class World(Lineages):
             if policy is not None and policy.binding and not self.is_excused(served):
                 assert served.pin in policy.pins, f"the header lacks the key of {name}"
                 assert len(policy.pins) >= 2, "a header without a backup"
-            for (held, host), until in self.held.items():
-                bound = hostnames.covers(host, served.host, subdomains=held.include_subdomains)
-                out = bound and served.pin not in held.pins and self.time < until
-                if out and not self.was_told(served, held, until):
+            for held, host, until in self.visitors.refuse(served, self.time):
+                if not self.was_told(served, held, until):
                     what = f"{held} of {host} is held until {until}"
                     raise LockedOut(f"{name} serves {served.pin}, {what}")
 
@@ -138,11 +113,9 @@ class World(Lineages):
 
     def _visits(self) -> None:
         for served in self.loaded.values():
-            policy = served.policy
-            if policy is not None and policy.binding:
-                self.held[policy, served.host] = self.time + policy.binding
+            self.visitors.visit(served, self.time)
         self.check()
-        self.held = {held: until for held, until in self.held.items() if until > self.time}
+        self.visitors.forget(self.time)
 
     @contextlib.contextmanager
     def process(self) -> Iterator[None]:

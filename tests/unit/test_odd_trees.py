@@ -233,14 +233,17 @@ def odd(place: str, damages: str, *codes: int, mend: str = "") -> Iterator[Odd]:
     """What certbot, status and check say of each of these damages of a place, and how it is mended."""
     path = PLACES[place]
     by_hand, command = MENDS[mend] if mend else (None, "")
+    renewal, status, check = codes
     for damage in damages.split(", "):
         yield Odd(
             f"{place} {damage}",
             DAMAGES[damage](path),
-            *codes,
-            by_hand=by_hand(path) if by_hand else None,
-            mend=command,
-            renewed=mend != "made anew",
+            renewal,
+            status,
+            check,
+            by_hand(path) if by_hand else None,
+            command,
+            mend != "made anew",
         )
 
 

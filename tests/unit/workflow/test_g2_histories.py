@@ -42,11 +42,11 @@ from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.core import times
 from certbot_pinkeep.core.errors import NotSafe, PinkeepError, PublishFailed
 from certbot_pinkeep.core.options import Options
-from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.workflow import requests
 from simulated.keeper import Keeper
 from simulated.machine import Site
 from simulated.values import DAY, NOW
+from simulated.visitors import Served, Visitors
 
 BEGIN = NOW - DAY
 _RELOADS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -57,33 +57,17 @@ _RELOADS: dict[str, tuple[tuple[str, ...], ...]] = {
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-class Crowd:
-    """Clients: at every moment somebody visits and notes what is served, and never comes back."""
-
-    def __init__(self) -> None:
-        self.policy: Policy | None = None
-        self.key = ""
-        self.held: list[tuple[Policy, datetime]] = []
-
-    def serve(self, policy: Policy | None, key: str, now: datetime) -> None:
-        """Apache loads a header and a certificate."""
-        if self.policy is not None:
-            self.held.append((self.policy, now))
-        self.policy, self.key = policy, key
-
-    def locked_out(self, now: datetime) -> datetime | None:
-        """Until when somebody holds pins without the key that is served."""
-        ends = [last + one.binding for one, last in self.held if self.key not in one.pins]
-        return max((end for end in ends if end > now), default=None)
-
-
 class Play:
-    """A lineage, its keeper, an Apache and the crowd."""
+    """A lineage, its keeper, an Apache, and everybody who ever visited it.
+
+    :ivar served: what Apache has loaded; ``None``: nothing yet
+    """
 
     def __init__(self, root: Path) -> None:
         self.site = Site(root)
         self.chosen = Options(self.site.name, configtest=(), reload=_RELOADS["reloads"])
-        self.crowd = Crowd()
+        self.visitors = Visitors()
+        self.served: Served | None = None
         self.true = BEGIN
         self.shift = timedelta(0)
         self.kept_copy = root / "copy"
@@ -106,7 +90,8 @@ class Play:
         self.true = BEGIN + day * DAY
         self.told.clear()
         outcome = step(self)
-        until = self.crowd.locked_out(self.true)
+        refused = self.visitors.refuse(self.served, self.true) if self.served else ()
+        until = max((until for *_, until in refused), default=None)
         return outcome + (f"; LOCKED OUT until {self.day(until + self.shift)}" if until else "")
 
     def day(self, moment: datetime) -> str:
@@ -123,7 +108,9 @@ class Play:
         """Apache loads what is on the disk."""
         text = apache.read_snippet(str(self.site.snippet))
         policy = apache.read_policy(text) if text is not None else None
-        self.crowd.serve(policy, self.site.look().pin, self.true)
+        if self.served is not None:
+            self.visitors.visit(self.served, self.true)
+        self.served = Served(self.site.name, self.site.look().pin, policy)
 
     def keep(self) -> str:
         """A run of pinkeep; what is published after it."""
