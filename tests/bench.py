@@ -37,7 +37,7 @@ from pathlib import Path
 
 from certbot_pinkeep.adapters import clock
 from simulated import no_network as no_network
-from simulated.keeper import take_turn
+from simulated.workflow import take_turn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -57,7 +57,7 @@ from dane.world import FIRST, OLD, SECOND, World, example, line
 from lab import Apache, Site, mail
 from lab.namespace import Namespace
 from lab.waiting import HOST
-from simulated.keeper import Keeper
+from simulated.workflow import Workflow
 
 MAIN = "import sys; from certbot.main import main; sys.exit(main())"
 COMMAND_MAIN = "import sys; from certbot_pinkeep.cli.main import main; sys.exit(main())"
@@ -359,7 +359,7 @@ def bench_ledger(folder: Path, rounds: int) -> None:
     for _ in range(rounds):
         young, old = (keep(folder, lives[name], 5184000, now) for name in names)
         ratios.append(old / young)
-    state = Keeper(str(folder / "config"), str(folder / "work")).store.load("old.test")
+    state = Workflow(str(folder / "config"), str(folder / "work")).store.load("old.test")
     assert state is not None
     print(
         f"ledger: ten years of weekly changes leave {len(state.ledger.entries)} policies; a full "
@@ -375,9 +375,9 @@ def keep(folder: Path, live: Path, max_age: int, now: datetime) -> float:
     seen = lineage.look(
         live.name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple=False
     )
-    keeper = Keeper(str(folder / "config"), str(folder / "work"))
+    workflow = Workflow(str(folder / "config"), str(folder / "work"))
     began = time.perf_counter()
-    keeper.keep(seen, chosen, now)
+    workflow.keep(seen, chosen, now)
     return time.perf_counter() - began
 
 
@@ -392,7 +392,7 @@ def renew(folder: Path, installer: str) -> float:
 
 def adopt(folder: Path, count: int) -> None:
     """Lineages as certbot keeps them, each adopted."""
-    keeper = Keeper(str(folder / "config"), str(folder / "work"))
+    workflow = Workflow(str(folder / "config"), str(folder / "work"))
     for number in range(count):
         name = f"site-{number:04d}.test"
         live = make_lineage(folder / "config", name)
@@ -401,7 +401,7 @@ def adopt(folder: Path, count: int) -> None:
         seen = lineage.look(
             name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple=False
         )
-        keeper.keep(seen, options.parse(values, name), clock.now())
+        workflow.keep(seen, options.parse(values, name), clock.now())
 
 
 def self_signed(key: ec.EllipticCurvePrivateKey, name: str) -> bytes:

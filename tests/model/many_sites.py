@@ -25,8 +25,8 @@ from certbot_pinkeep.core.kinds import KeyKind, KeyType
 from certbot_pinkeep.core.pem import kind_of
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.workflow import releases, requests
-from simulated.keeper import Keeper
 from simulated.visitors import Served
+from simulated.workflow import Workflow
 from simulated.world import World
 
 BARE, WWW, API = "pin.test", "www.pin.test", "api.pin.test"
@@ -86,13 +86,13 @@ class ManySites(World):
     def round(self, names: list[str], renewed: set[str]) -> None:
         """``certbot renew`` over some lineages, of which some are due; published once, at its end."""
         with self.process():
-            keeper = self.keeper
+            workflow = self.workflow
             for name in names:
                 with contextlib.suppress(PinkeepError):
                     if name in renewed:
-                        self._renew(keeper, name)
-                    self._enrol(keeper, name)
-            keeper.publish_all(keeper.waiting, self.time)
+                        self._renew(workflow, name)
+                    self._enrol(workflow, name)
+            workflow.publish_all(workflow.waiting, self.time)
         self._include()
 
     def new(self, name: str, host: str, key_type: KeyType, keyring: str, expressly: bool) -> None:
@@ -102,15 +102,15 @@ class ManySites(World):
             return
         kind = KINDS[key_type]
         with self.process():
-            keeper = self.keeper
-            handed = keeper.handover_new(
+            workflow = self.workflow
+            handed = workflow.handover_new(
                 name, keyring, key_type, [host], False, self.time, kind=kind if expressly else None
             )
             key = handed.key_pem if handed else self.make_key(kind)
             self.sites[name] = Lineage(host, _type_of(key), keyring)
             self.issue(name, key, (host,))
-            self._enrol(keeper, name)
-            keeper.publish(keyring, self.time)
+            self._enrol(workflow, name)
+            workflow.publish(keyring, self.time)
         self._include()
 
     def delete(self, name: str) -> None:
@@ -125,19 +125,19 @@ class ManySites(World):
         """``certbot-pinkeep rollover``."""
         with self.process():
             requests.ask(
-                self.keeper, keyring, self.time, when_safe=when_safe, compromised=compromised
+                self.workflow, keyring, self.time, when_safe=when_safe, compromised=compromised
             )
 
     def revoke(self, name: str, compromised: bool) -> None:
         """``certbot revoke``."""
         with self.process():
             pin = self.look(name).pin
-            requests.note_revoked(self.keeper, pin, self.time, compromised=compromised)
+            requests.note_revoked(self.workflow, pin, self.time, compromised=compromised)
 
     def confirm(self, keyring: str) -> None:
         """The admin includes the keyring's snippet wherever its lineages are, reloads, confirms."""
         with self._patched():
-            state = self.keeper.store.load(keyring)
+            state = self.workflow.store.load(keyring)
             policy = self._policy(keyring)
             members = state.keyring.members if state else ()
             live = {m.lineage: self.look(m.lineage).pin for m in members if m.lineage in self.sites}
@@ -149,7 +149,7 @@ class ManySites(World):
                 self.included[self.sites[member.lineage].host] = keyring
         with self.process():
             self.reload()
-            requests.confirm(self.keeper, keyring, self.time)
+            requests.confirm(self.workflow, keyring, self.time)
 
     def _left_behind(self, hosts: set[str], moved: set[str]) -> bool:
         """Whether a host has a lineage more, which draws on another keyring."""
@@ -166,13 +166,13 @@ class ManySites(World):
         with self.process():
             if known:
                 releases.extend(
-                    self.keeper, releases.ReleaseRequest(keyring, "app", label, until), self.time
+                    self.workflow, releases.ReleaseRequest(keyring, "app", label, until), self.time
                 )
                 for app, host in [one for one in self.visitors.held if one[0] in known]:
                     self.visitors.held[app, host] = until
                 return
             found = releases.add(
-                self.keeper, releases.ReleaseRequest(keyring, "app", label, until), self.time
+                self.workflow, releases.ReleaseRequest(keyring, "app", label, until), self.time
             )
             # As if it was a policy that nobody else has.
             app = Policy(found.pins, 10**9 + len(self.apps), found.subdomains)
@@ -187,7 +187,7 @@ class ManySites(World):
                     one: until for one, until in self.visitors.held.items() if one[0] != app
                 }
         with self.process():
-            releases.end(self.keeper, releases.ReleaseRequest(keyring, "app", label), self.time)
+            releases.end(self.workflow, releases.ReleaseRequest(keyring, "app", label), self.time)
 
     def serves(self) -> dict[str, Served]:
         """What Apache would serve if it was reloaded now."""
@@ -214,22 +214,22 @@ class ManySites(World):
                 if policy is not None and self.look(name).pin in policy.pins:
                     self.included.setdefault(site.host, site.keyring or "")
 
-    def _enrol(self, keeper: Keeper, name: str) -> None:
+    def _enrol(self, workflow: Workflow, name: str) -> None:
         site = self.sites[name]
         keyring = site.keyring or name
         values = {
             key.replace("-", "_"): value for key, value in self.settings.get(keyring, {}).items()
         }
-        keeper.enrol(
+        workflow.enrol(
             self.look(name),
             self.options(keyring, **values),
             self.time,
-            pinned_before=keeper.store.keyring_of(name) is not None,
+            pinned_before=workflow.store.keyring_of(name) is not None,
         )
 
-    def _renew(self, keeper: Keeper, name: str) -> None:
+    def _renew(self, workflow: Workflow, name: str) -> None:
         """A renewal. Only a compromised key may lose it, and that is never handed over."""
-        for known in keeper.store.names():
+        for known in workflow.store.names():
             self.look_for_compromised(known)
         live, site = self.look(name), self.sites[name]
         keyring = site.keyring or name
@@ -237,7 +237,7 @@ class ManySites(World):
         days = self.settings.get(keyring, {}).get("rollover-days")
         chosen = options.parse({"keyring": keyring, "rollover-days": days}, name)
         try:
-            handed = keeper.handover(live, keyring, live.names, self.time, chosen=chosen)
+            handed = workflow.handover(live, keyring, live.names, self.time, chosen=chosen)
         except PinkeepError as error:
             assert gone and isinstance(error, Compromised), f"the renewal is lost: {error}"
             raise

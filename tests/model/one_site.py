@@ -128,7 +128,7 @@ class OneSite(World):
         self.look_for_compromised(NAME)
         gone = self.compromised | ({self.live_pin} if self.answer.compromised else set())
         try:
-            handed = self.keeper.handover(
+            handed = self.workflow.handover(
                 self.live, NAME, [NAME], self.clock, chosen=self.chosen, pinned_before=self.adopted
             )
         except PinkeepError as error:
@@ -153,7 +153,7 @@ class OneSite(World):
         """``certbot-pinkeep rollover``."""
         with self.process():
             requests.ask(
-                self.keeper,
+                self.workflow,
                 NAME,
                 self.clock,
                 when_safe=when_safe,
@@ -165,7 +165,7 @@ class OneSite(World):
     def revoke(self, compromised: bool) -> None:
         """``certbot revoke``."""
         with self.process():
-            requests.note_revoked(self.keeper, self.live_pin, self.clock, compromised=compromised)
+            requests.note_revoked(self.workflow, self.live_pin, self.clock, compromised=compromised)
         self.look_for_compromised(NAME)
 
     def release(self, days: int) -> None:
@@ -173,7 +173,7 @@ class OneSite(World):
         label, until = str(len(self.apps)), self.time + timedelta(days=days)
         with self.process():
             carried = releases.add(
-                self.keeper,
+                self.workflow,
                 releases.ReleaseRequest(NAME, "app", label, until, timedelta(0)),
                 self.clock,
             ).pins
@@ -188,19 +188,19 @@ class OneSite(World):
         if label in self.apps:
             self.visitors.held.pop((self.apps[label], NAME), None)
         with self.process():
-            releases.end(self.keeper, releases.ReleaseRequest(NAME, "app", label), self.clock)
+            releases.end(self.workflow, releases.ReleaseRequest(NAME, "app", label), self.clock)
 
     def extend(self, number: int, days: int) -> None:
         """An app is used for longer than was said."""
         label, until = str(number), self.time + timedelta(days=days)
         with self.process():
             known = releases.extend(
-                self.keeper, releases.ReleaseRequest(NAME, "app", label, until), self.clock
+                self.workflow, releases.ReleaseRequest(NAME, "app", label, until), self.clock
             )
             self.visitors.held[self.apps[label], NAME] = until
             # The command says which keys lock it out, and until when.
             for release in known:
-                for pin in releases.refused(self.keeper, NAME, release):
+                for pin in releases.refused(self.workflow, NAME, release):
                     self.announced[pin, self.apps[label]] = release.binds_until(self.clock)
 
     def add_offline(self) -> None:
@@ -209,7 +209,7 @@ class OneSite(World):
         self.offline[pin_of_key(pem)] = pem
         with self.process():
             csr = keys_and_csrs.make_csr(pem, [NAME], must_staple=False)
-            offline_backups.add_public(self.keeper, NAME, csr, "offline.csr", self.clock)
+            offline_backups.add_public(self.workflow, NAME, csr, "offline.csr", self.clock)
             self._keep()
 
     def bring(self) -> None:
@@ -217,22 +217,22 @@ class OneSite(World):
         for pem in self.offline.values():
             with self.process():
                 brought = offline_backups.Imported("offline.key", load_private_key(pem))
-                offline_backups.add_private(self.keeper, NAME, brought, self.clock, new=True)
+                offline_backups.add_private(self.workflow, NAME, brought, self.clock, new=True)
 
     def drop(self, number: int) -> None:
         """The admin drops a backup."""
         with self.process():
-            policy = self.keeper.store.known(NAME)[0].ledger.current
+            policy = self.workflow.store.known(NAME)[0].ledger.current
             assert policy is not None
             offline_backups.drop(
-                self.keeper, NAME, policy.pins[number % len(policy.pins)], self.clock
+                self.workflow, NAME, policy.pins[number % len(policy.pins)], self.clock
             )
             self._keep()
 
     def unpin(self, undo: bool) -> None:
         """``certbot-pinkeep unpin``."""
         with self.process():
-            requests.unpin(self.keeper, NAME, self.clock, undo=undo)
+            requests.unpin(self.workflow, NAME, self.clock, undo=undo)
             self._keep()
 
     def serves(self) -> dict[str, Served]:
@@ -250,12 +250,12 @@ class OneSite(World):
         """The admin reloads Apache and says so."""
         self.reload()
         with self.process():
-            requests.confirm(self.keeper, NAME, self.clock)
+            requests.confirm(self.workflow, NAME, self.clock)
 
     def confirm_clock(self) -> None:
         """The admin says that the clock is right."""
         with self.process():
-            requests.confirm_clock(self.keeper, NAME, self.clock)
+            requests.confirm_clock(self.workflow, NAME, self.clock)
 
     def back_up(self) -> None:
         """The admin copies the config dir."""
@@ -315,7 +315,7 @@ class OneSite(World):
                     wanted = releases.ReleaseRequest(
                         NAME, "app", label, carried[app], pins=app.pins
                     )
-                    releases.add(self.keeper, wanted, self.clock)
+                    releases.add(self.workflow, wanted, self.clock)
                     self.visitors.held[app, NAME] = carried[app]
 
     def long_held(self) -> bool:
@@ -344,7 +344,7 @@ class OneSite(World):
     def _keep(self) -> None:
         chosen = replace(self.chosen, reload=()) if self.by_hand else self.chosen
         pinned_before = self.versions[NAME] > 1 or self.snippet(NAME).exists()
-        self.keeper.keep(self.live, chosen, self.clock, pinned_before=pinned_before)
+        self.workflow.keep(self.live, chosen, self.clock, pinned_before=pinned_before)
 
     @contextlib.contextmanager
     def process(self) -> Iterator[None]:

@@ -28,7 +28,6 @@ from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow import requests
 from certbot_pinkeep.workflow.publish import Report
 from certbot_pinkeep.workflow.requests import Asked
-from simulated.keeper import Keeper
 from simulated.values import (
     DAY,
     HOUR,
@@ -40,6 +39,7 @@ from simulated.values import (
     pin_of_key,
     tree,
 )
+from simulated.workflow import Workflow
 
 RSA_KEY = pem_of(rsa.generate_private_key(65537, 2048))
 
@@ -136,9 +136,9 @@ class Lineages:
         self.apache = FakeApache(root)
 
     @property
-    def keeper(self) -> Keeper:
+    def workflow(self) -> Workflow:
         """A new one, as every run has."""
-        return Keeper(str(self.config), str(self.work))
+        return Workflow(str(self.config), str(self.work))
 
     def put_live(
         self, name: str, key: bytes, names: tuple[str, ...], start: datetime | None = None
@@ -201,13 +201,13 @@ class Lineages:
 
     def state(self, keyring: str) -> State:
         """What a keyring file says."""
-        state = self.keeper.store.load(keyring)
+        state = self.workflow.store.load(keyring)
         assert state is not None, f"there is no keyring {keyring}"
         return state
 
     def store_text(self, keyring: str) -> str:
         """The keyring file."""
-        return Path(self.keeper.store.path(keyring)).read_text()
+        return Path(self.workflow.store.path(keyring)).read_text()
 
     def role(self, keyring: str, pin: str) -> str | None:
         """A key's role."""
@@ -241,14 +241,14 @@ class Machine(Lineages):
     ) -> Report:
         """Bring a lineage up to date."""
         chosen = self.options(keyring, **values)
-        return self.keeper.keep(self.look(name), chosen, now, pinned_before=pinned)
+        return self.workflow.keep(self.look(name), chosen, now, pinned_before=pinned)
 
     def handed(
         self, name: str, keyring: str, now: datetime, asked: bool = False, **values: object
     ) -> KeyAndCsr:
         """What the renewal of a lineage is issued for."""
         live, chosen = self.look(name), self.options(keyring, **values)
-        return self.keeper.handover(live, keyring, live.names, now, asked=asked, chosen=chosen)
+        return self.workflow.handover(live, keyring, live.names, now, asked=asked, chosen=chosen)
 
     def renew(self, name: str, keyring: str, now: datetime, **values: object) -> str:
         """Renew a lineage and bring it up to date; the pin of its key."""
@@ -269,7 +269,7 @@ class Machine(Lineages):
     ) -> str:
         """A new certificate, brought up to date; the pin of its key."""
         names = hosts or (name,)
-        handed = self.keeper.handover_new(name, keyring, key_type, names, False, now, kind=kind)
+        handed = self.workflow.handover_new(name, keyring, key_type, names, False, now, kind=kind)
         pin = self.issue(name, handed.key_pem if handed else None, names)
         self.keep(name, keyring, now)
         return pin
@@ -305,9 +305,9 @@ class Site:
         self.issue(self.key)
 
     @property
-    def keeper(self) -> Keeper:
+    def workflow(self) -> Workflow:
         """A new one, as every run has."""
-        return Keeper(str(self.config), str(self.work) if self.copies else None)
+        return Workflow(str(self.config), str(self.work) if self.copies else None)
 
     def issue(self, key: bytes, names: tuple[str, ...] | None = None) -> bytes:
         """Make a certificate for *key* live, as a renewal does; return it."""
@@ -368,7 +368,7 @@ class Site:
         remember: Callable[[], None] | None = None,
     ) -> Report:
         """Bring everything up to date."""
-        return self.keeper.keep(self.look(), chosen or self.options(), now, remember)
+        return self.workflow.keep(self.look(), chosen or self.options(), now, remember)
 
     def run(self, days: int = 0, max_age: int = 60, **chosen: Any) -> Report:
         """Bring everything up to date on a day, with a max-age in days."""
@@ -382,7 +382,7 @@ class Site:
     def next_pin(self, days: int) -> str:
         """The key that a renewal on a day is issued for."""
         at = NOW + days * DAY
-        return self.keeper.handover(self.look(), self.name, self.names, at).pin
+        return self.workflow.handover(self.look(), self.name, self.names, at).pin
 
     def ask(
         self,
@@ -394,7 +394,7 @@ class Site:
     ) -> Asked:
         """Ask for a rollover, on day 20 as a rule."""
         return requests.ask(
-            self.keeper,
+            self.workflow,
             self.name,
             NOW + days * DAY,
             when_safe=when_safe,
@@ -404,11 +404,11 @@ class Site:
 
     def confirm(self, days: int) -> str:
         """The admin says that Apache has loaded what is published."""
-        return requests.confirm(self.keeper, self.name, NOW + days * DAY)
+        return requests.confirm(self.workflow, self.name, NOW + days * DAY)
 
     def state(self) -> State:
         """What the keyring file says."""
-        state = self.keeper.store.load(self.name)
+        state = self.workflow.store.load(self.name)
         assert state is not None, "there is no keyring file"
         return state
 
@@ -436,7 +436,7 @@ class Site:
 
     def key_pem(self, pin: str) -> bytes:
         """The private key with this pin, from the folder of keys."""
-        found = self.keeper.folders.find_key(pin)
+        found = self.workflow.folders.find_key(pin)
         assert found is not None, f"the key with the pin {pin} is lost"
         return found.pem
 

@@ -49,9 +49,9 @@ from certbot_pinkeep.core.state import State
 from certbot_pinkeep.core.tlsa import Port
 from certbot_pinkeep.core.zone_observations import PortObservation
 from certbot_pinkeep.workflow import eyes
-from simulated.keeper import Keeper
 from simulated.no_network import somebody_else
 from simulated.values import csr_of, sans
+from simulated.workflow import Workflow
 from simulated.zone import KeptZone
 
 CERTBOT, PINKEEP = "certbot", "certbot-pinkeep"
@@ -450,13 +450,13 @@ class Server:
         """A run that was killed once it had recorded what is live."""
         values = {"reload-command": f"{self.root}/reload", "configtest-command": ""}
         chosen = options.parse(values, name)
-        keeper = Keeper(str(self.config), str(self.work))
+        workflow = Workflow(str(self.config), str(self.work))
         live = self.live(name)
         found = lineage.look(
             name, str(live / "cert.pem"), str(live / "privkey.pem"), must_staple=False
         )
         renewal_conf.remember(str(self.config), name, "pinkeep")
-        keeper.enrol(found, chosen, self.now)
+        workflow.enrol(found, chosen, self.now)
 
     def sound(self) -> None:
         """See that nothing is wrong."""
@@ -485,7 +485,7 @@ class Server:
 
     def copy(self, keyring: str = "a.test") -> str:
         """The copy of a keyring file below the work dir."""
-        shadow = Keeper(str(self.config), str(self.work)).store.shadow
+        shadow = Workflow(str(self.config), str(self.work)).store.shadow
         assert shadow is not None
         return shadow.path(keyring)
 
@@ -504,7 +504,7 @@ class Server:
 
     def state(self, keyring: str = "a.test") -> State:
         """What the record of a keyring says."""
-        found = Keeper(str(self.config), str(self.work)).load_state(keyring, self.now)
+        found = Workflow(str(self.config), str(self.work)).load_state(keyring, self.now)
         assert found is not None, f"there is no keyring {keyring}"
         return found
 

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from certbot_pinkeep.core import earlier_headers
-from simulated.keeper import Keeper
 from simulated.server import Server, be_strange
 from simulated.values import csr_of, csr_pem, fake_pin, make_pem, pin_of_key, resigned
+from simulated.workflow import Workflow
 
 RENEW = "certbot renew"
 PIN = fake_pin("a key that nobody has")
@@ -459,12 +459,12 @@ def keys_open_to_others(server: Server) -> None:
 def host_could_not_be_seen(server: Server) -> None:
     """The site was down when it was pinned, so nobody knows what it sent before."""
     server.pinned()
-    keeper = Keeper(str(server.config), str(server.work))
+    workflow = Workflow(str(server.config), str(server.work))
     state, keys = server.state(), [server.live_pin()]
     ledger = earlier_headers.with_unseen(
         state.ledger, keys, ("a.test",), server.now, timedelta(days=60)
     )
-    keeper.store.save(replace(state, ledger=ledger))
+    workflow.store.save(replace(state, ledger=ledger))
 
 
 def records_open_to_others(server: Server) -> None:

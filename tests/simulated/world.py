@@ -81,7 +81,7 @@ class World(Lineages):
 
     def look_for_compromised(self, keyring: str) -> None:
         """What is on record as compromised has to stay so."""
-        for state in self.keeper.store.known(keyring):
+        for state in self.workflow.store.known(keyring):
             self.compromised |= {key.pin for key in state.keyring.keys if key.role == "compromised"}
 
     # What must hold

@@ -23,8 +23,8 @@ from certbot_pinkeep.core.zone_observations import (
 from certbot_pinkeep.workflow import zone
 from certbot_pinkeep.workflow.eyes import Eyes
 from certbot_pinkeep.workflow.zone import Outcome
-from simulated.keeper import Keeper
 from simulated.machine import Machine
+from simulated.workflow import Workflow
 
 #: A path that no test reads: the provider is simulated.
 CREDENTIALS = "/etc/letsencrypt/rfc2136.ini"
@@ -142,11 +142,11 @@ class MailMachine(Machine):
         self.reload(*ports)
 
     @property
-    def keeper(self) -> Keeper:
+    def workflow(self) -> Workflow:
         """A new one, whose eyes see this zone and these ports."""
-        keeper = super().keeper
-        keeper.eyes = self.eyes
-        return keeper
+        workflow = super().workflow
+        workflow.eyes = self.eyes
+        return workflow
 
     def eyes(self) -> Eyes:
         """How this zone and these ports are looked at."""
@@ -173,7 +173,7 @@ class MailMachine(Machine):
 
     def step(self, now: datetime, **how: bool) -> Outcome | None:
         """What a run does with the zone."""
-        return zone.bring_up_to_date(self.keeper, self.name, now, **how)
+        return zone.bring_up_to_date(self.workflow, self.name, now, **how)
 
     def run(self, now: datetime, **values: object) -> Outcome | None:
         """A run: the lineage is brought up to date, and then its zone."""

@@ -128,7 +128,7 @@ def test_g3_odd_names_are_not_pinned_and_still_asked_for(site: Site) -> None:
     assert live.requested == ("my site", *names)
     site.keep()
     assert site.state().keyring.hosts == ("a.example", "*.c.example")
-    handed = site.keeper.handover(live, site.name, list(live.requested), NOW)
+    handed = site.workflow.handover(live, site.name, list(live.requested), NOW)
     asked = x509.load_pem_x509_csr(handed.csr.pem)
     assert set(names_of(asked)) == {"my site", *names}
     assert handed.csr.path is not None  # the one that was saved beforehand
@@ -140,7 +140,7 @@ def test_g3_a_certificate_without_any_host_is_renewed(site: Site) -> None:
     odd(site, "Größe", "$.example")
     site.keep()
     assert site.state().keyring.hosts == ()
-    handed = site.keeper.handover(site.look(), site.name, ["$.example"], NOW)
+    handed = site.workflow.handover(site.look(), site.name, ["$.example"], NOW)
     assert handed.pin == site.look().pin
 
 

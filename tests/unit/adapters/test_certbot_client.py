@@ -339,7 +339,7 @@ def test_g3_csr_that_the_ca_does_not_take_is_not_sent_twice(client: Any) -> None
 
 
 def test_g3_refused_key_without_a_safe_backup_is_an_error(client: Any) -> None:
-    """The keeper's own words: who is locked out, and what to run."""
+    """The workflow's own words: who is locked out, and what to run."""
     installer = Pinning()
     installer.after_refusal = Compromised("run: certbot-pinkeep rollover")
     one = client(installer)

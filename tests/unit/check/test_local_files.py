@@ -39,7 +39,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 def test_files_are_surveyed(site: Site) -> None:
     """Owners, links, hooks, other certificates: as they are, and nothing of it is changed."""
     before = site.tree()
-    survey = LocalFiles(str(site.config), site.keeper.store)
+    survey = LocalFiles(str(site.config), site.workflow.store)
     seen = survey.look(site.state(), NOW, [], [])
     assert site.tree() == before
     assert {place.owner for place in seen.places} == {os.geteuid()} and seen.owner == os.geteuid()
@@ -64,7 +64,7 @@ def test_who_strayed_is_told_and_not_all_others(
     def told(user: int) -> list[str]:
         monkeypatch.setattr(os, "geteuid", lambda: user)
         monkeypatch.setattr(os, "stat", stat)
-        seen = LocalFiles(str(site.config), site.keeper.store).look(site.state(), NOW, [], [])
+        seen = LocalFiles(str(site.config), site.workflow.store).look(site.state(), NOW, [], [])
         monkeypatch.undo()
         return [one.todo for one in check(seen, NOW) if "chown" in one.todo]
 
@@ -80,7 +80,7 @@ def test_the_admins_own_folder_of_snippets_is_looked_at(site: Site) -> None:
     own = site.root / "snippets"
     own.mkdir()
     site.keep(site.options(snippet_dir=str(own)))
-    seen = LocalFiles(str(site.config), site.keeper.store).look(site.state(), NOW, [], [])
+    seen = LocalFiles(str(site.config), site.workflow.store).look(site.state(), NOW, [], [])
     assert [place.path for place in seen.places if place.kind == "foreign snippets"] == [str(own)]
 
 
@@ -88,7 +88,7 @@ def test_a_late_renewal_that_is_set_is_read(site: Site) -> None:
     """certbot's own setting, for one certificate."""
     site.renewal.write_text("renew_before_expiry = 5 days\n" + site.renewal.read_text())
     (found,) = (
-        LocalFiles(str(site.config), site.keeper.store).look(site.state(), NOW, [], []).lineages
+        LocalFiles(str(site.config), site.workflow.store).look(site.state(), NOW, [], []).lineages
     )
     assert found.renew_before == 5 * DAY
 
@@ -108,7 +108,7 @@ def test_backups_whose_keys_are_elsewhere_are_sound(site: Site) -> None:
     path.chmod(0o644)
     sealed = replace(third, path=None, encrypted="keys/0009_key-certbot.pem")
     keyring = replace(state.keyring, keys=(first, replace(second, path=None), sealed))
-    survey = LocalFiles(str(site.config), site.keeper.store)
+    survey = LocalFiles(str(site.config), site.workflow.store)
 
     def look() -> Seen:
         return survey.look(replace(state, keyring=keyring), NOW, [], [])
@@ -126,7 +126,7 @@ def test_backups_whose_keys_are_elsewhere_are_sound(site: Site) -> None:
 def test_what_cannot_be_read_is_told(site: Site) -> None:
     """A lineage's certificate, its private key, its renewal file."""
     live = site.config / "live" / site.name
-    survey = LocalFiles(str(site.config), site.keeper.store)
+    survey = LocalFiles(str(site.config), site.workflow.store)
 
     def look() -> Lineage:
         (found,) = survey.look(site.state(), NOW, [], []).lineages

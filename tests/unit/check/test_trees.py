@@ -159,7 +159,7 @@ def test_check_tells_what_certbot_skips_and_how_it_is_mended(damage: Damage, sit
     assert certbot_takes(site) and broken(str(site.config), site.name) is None
     damage(site)
     assert not certbot_takes(site)
-    seen = LocalFiles(str(site.config), site.keeper.store).look(site.state(), NOW, [], [])
+    seen = LocalFiles(str(site.config), site.workflow.store).look(site.state(), NOW, [], [])
     found = [one for one in local_rules.check(seen, NOW) if "Certbot skips this" in one.what]
     assert [one.severity for one in found] == [Severity.CRITICAL]
     printed = lines(found, "")[1]  # as the command prints it

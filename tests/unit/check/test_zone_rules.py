@@ -58,7 +58,7 @@ def backups(machine: MailMachine) -> list[str]:
 
 def lose_next(machine: MailMachine) -> None:
     """A rollover is asked for, and a name server loses the next key."""
-    requests.ask(machine.keeper, NAME, NOW, when_safe=True)
+    requests.ask(machine.workflow, NAME, NOW, when_safe=True)
     drop(machine, "ns2", backups(machine)[0])
 
 

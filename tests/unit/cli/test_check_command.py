@@ -362,9 +362,9 @@ def test_a_keyring_without_certificates_is_told_the_command_that_works(
     site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """certbot renew would change nothing; in check and in status."""
-    wishes.unpin(site.keeper, site.name, NOW)
-    site.keeper.publish(site.name, NOW)
-    wishes.confirm(site.keeper, site.name, NOW)
+    wishes.unpin(site.workflow, site.name, NOW)
+    site.workflow.publish(site.name, NOW)
+    wishes.confirm(site.workflow, site.name, NOW)
     shutil.rmtree(site.config / "live" / site.name)
     site.renewal.unlink()
     monkeypatch.setattr(probe, "look", lambda wanted, way: ([], []))

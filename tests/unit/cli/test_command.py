@@ -73,7 +73,7 @@ def run(site: Site, days: int, by_hand: bool = False) -> None:
         "backup-keys": "1",
     }
     renewal_conf.remember(str(site.config), site.name, "pinkeep")
-    site.keeper.keep(site.look(), options.parse(values, site.name), NOW + days * DAY)
+    site.workflow.keep(site.look(), options.parse(values, site.name), NOW + days * DAY)
 
 
 def make_unsafe(site: Site, clock: Clock) -> None:
@@ -289,7 +289,9 @@ def test_rollover_of_an_unknown_keyring_with_now_runs_nothing(
 
 def test_confirm_tells_what_is_served(site: Site, clock: Clock, capsys: Said) -> None:
     """Once; then there is nothing pending; an edited snippet is refused."""
-    site.keeper.keep(site.look(), site.options(max_age=86400, configtest=(), reload=()), NOW + DAY)
+    site.workflow.keep(
+        site.look(), site.options(max_age=86400, configtest=(), reload=()), NOW + DAY
+    )
     clock.set(2)
     code, out, err = call(site, capsys, "confirm", site.name)
     assert (code, err) == (0, "") and "published at 2026-03-02T12:00:00Z" in out
@@ -421,7 +423,7 @@ def test_what_is_due_after_a_backup_was_added_is_told_at_the_time_of_its_publica
     """Apache took its time to reload: the clock was not set back."""
     make_unsafe(site, clock)
     commands = {"configtest-command": "", "reload-command": "/bin/true"}
-    site.keeper.store.save(replace(site.state(), settings=commands))
+    site.workflow.store.save(replace(site.state(), settings=commands))
     assert call(site, capsys, "rollover", site.name, "--when-safe")[0] == 0
     real = apache.reload
 

@@ -228,7 +228,7 @@ def test_g2_key_that_clients_pin_is_what_the_next_renewal_is_for(
     assert f"certbot renew --cert-name {NAME} --force-renewal" in out
     pin = pin_of_key(old)
     assert {live, pin} < set(site.published(NAME).pins) and len(site.published(NAME).pins) == 4
-    saved = site.keeper.folders.find_key(pin)
+    saved = site.workflow.folders.find_key(pin)
     assert saved is not None and mode_of(site.config / saved.path) == 0o600
     assert site.renew(NAME, NAME, NOW + HOUR) == pin
     assert site.role(NAME, pin) == "primary" and site.role(NAME, live) == "retired"
@@ -256,7 +256,7 @@ def test_g2_key_of_a_backup_is_taken_before_its_turn(
     """A key that the keyring has is not pinned twice."""
     site.keep(NAME, NAME)
     last = site.published(NAME).pins[-1]
-    found = site.keeper.folders.find_key(last)
+    found = site.workflow.folders.find_key(last)
     assert found is not None
     code, _, _ = call(site, capsys, NAME, "--key", key_file(tmp_path, found.pem))
     assert code == 0 and site.role(NAME, last) == "primary"
@@ -270,7 +270,7 @@ def test_g8_key_that_is_compromised_is_not_pinned_again(
     site.issue("other.test")
     site.keep("other.test", "other.test")
     other = site.look("other.test")
-    requests.note_revoked(site.keeper, other.pin, NOW, compromised=True)
+    requests.note_revoked(site.workflow, other.pin, NOW, compromised=True)
     path = key_file(tmp_path, other.key_pem())
     assert "is compromised, and pinkeep never uses it again" in refused(
         site, capsys, NAME, "--key", path
@@ -280,9 +280,9 @@ def test_g8_key_that_is_compromised_is_not_pinned_again(
 def test_keyring_that_leaves_pinning_names_the_command(site: Machine, capsys: Said) -> None:
     """It works as it is told."""
     site.keep(NAME, NAME)
-    requests.unpin(site.keeper, NAME, NOW)
+    requests.unpin(site.workflow, NAME, NOW)
     assert f"certbot-pinkeep unpin {NAME} --undo" in refused(site, capsys, NAME)
-    requests.unpin(site.keeper, NAME, NOW, undo=True)
+    requests.unpin(site.workflow, NAME, NOW, undo=True)
     assert call(site, capsys, NAME)[0] == 0
 
 
@@ -401,7 +401,7 @@ def test_backup_where_no_keyring_is_names_the_command(
 
 def wait(site: Machine, pem: bytes, *names: str, must_staple: bool = False) -> str:
     """Put a CSR and its key where they wait; the CSR's path."""
-    folders = site.keeper.folders
+    folders = site.workflow.folders
     folders.save_key(pem)
     return str(folders.save_csr(csr_pem(pem, names, must_staple)).path)
 
@@ -423,7 +423,7 @@ def test_waiting_csr_is_used_for_exactly_its_names(
     """In any order, with must-staple as asked; not for another type of key."""
     pem = make_pem()
     path = wait(site, pem, "a.test", "b.test")
-    handed = site.keeper.handover_new(
+    handed = site.workflow.handover_new(
         "a.test", "a.test", "ecdsa", names, must_staple, NOW, kind=kind
     )
     assert (handed is not None) == used
@@ -435,23 +435,23 @@ def test_waiting_csr_is_used_for_exactly_its_names(
 
 def test_waiting_csr_without_its_key_is_passed_over(site: Machine) -> None:
     """So is one whose key a certificate or a keyring has, or had."""
-    site.keeper.folders.save_csr(csr_pem(make_pem(), ["a.test"]))
+    site.workflow.folders.save_csr(csr_pem(make_pem(), ["a.test"]))
     wait(site, site.look(NAME).key_pem(), "a.test")
     before = site.look(NAME).key_pem()
     site.issue(NAME)
     wait(site, before, "a.test")
     site.keep(NAME, NAME)
-    found = site.keeper.folders.find_key(site.published(NAME).pins[-1])
+    found = site.workflow.folders.find_key(site.published(NAME).pins[-1])
     assert found is not None
     wait(site, found.pem, "a.test")
-    assert site.keeper.handover_new("a.test", "a.test", "ecdsa", ["a.test"], False, NOW) is None
+    assert site.workflow.handover_new("a.test", "a.test", "ecdsa", ["a.test"], False, NOW) is None
 
 
 def test_several_waiting_csrs_are_told(site: Machine) -> None:
     """Which key clients pin, only the admin knows."""
     paths = [wait(site, make_pem(), "a.test") for _ in range(2)]
     with pytest.raises(BadKey) as told:
-        site.keeper.handover_new("a.test", "a.test", "ecdsa", ["a.test"], False, NOW)
+        site.workflow.handover_new("a.test", "a.test", "ecdsa", ["a.test"], False, NOW)
     assert all(path in str(told.value) for path in paths)
 
 

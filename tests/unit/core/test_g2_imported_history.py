@@ -103,9 +103,9 @@ def test_g2_keyring_that_was_left_and_binds_only_later_counts(
     machine.keep("b.test", "old", NOW, True, **{option: value})
     machine.keep("a.test", "new", later, pinned=True)
     machine.keep("b.test", "old", later + DAY, pinned=True)
-    requests.ask(machine.keeper, "new", later + DAY, when_safe=True)
+    requests.ask(machine.workflow, "new", later + DAY, when_safe=True)
     handed = machine.handed("a.test", "new", later + 2 * DAY)
     assert handed.pin in machine.published("old").pins
-    requests.confirm(machine.keeper, "new", later + 3 * DAY)
+    requests.confirm(machine.workflow, "new", later + 3 * DAY)
     assert machine.handed("a.test", "new", later + 62 * DAY).pin == handed.pin
     assert machine.handed("a.test", "new", later + 64 * DAY).pin != handed.pin

@@ -563,7 +563,7 @@ def test_unpinned_keyring_exports_nothing(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """There is no header any more."""
-    requests.unpin(machine.keeper, SITE, NOW)
+    requests.unpin(machine.workflow, SITE, NOW)
     machine.keep(SITE, SITE, NOW, pinned=True)
     assert run(machine, "--format", "header") == 0
     assert "max-age=0" in capsys.readouterr().out
@@ -658,7 +658,7 @@ def test_g2_nothing_is_exported_that_the_key_in_service_is_not_among(
 ) -> None:
     """Apache still serves the old key: the new pins are for when it has loaded them."""
     old = machine.members(SITE)[SITE]
-    requests.ask(machine.keeper, SITE, NOW)
+    requests.ask(machine.workflow, SITE, NOW)
     new = machine.renew(SITE, SITE, NOW + DAY, reload_command="")
     assert new != old and old not in machine.published(SITE).pins
     for name in (*APPS, "curl", "tlsa"):
@@ -667,7 +667,7 @@ def test_g2_nothing_is_exported_that_the_key_in_service_is_not_among(
         assert f"certbot-pinkeep confirm {SITE}" in printed.err and printed.out == ""
     assert run(machine, "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["still_served"] == [old]
-    requests.confirm(machine.keeper, SITE, NOW + DAY)
+    requests.confirm(machine.workflow, SITE, NOW + DAY)
     for name in OURS:
         assert run(machine, "--format", name) == 0
     capsys.readouterr()
@@ -680,9 +680,9 @@ def test_g2_key_counts_as_served_before_apache_is_known_to_serve_it(
     """Two rollovers that were forced, by an admin who has confirmed nothing yet."""
     machine.issue("new.test")
     machine.keep("new.test", "new", reload_command="")
-    requests.ask(machine.keeper, "new", NOW, force=True)
+    requests.ask(machine.workflow, "new", NOW, force=True)
     second = machine.renew("new.test", "new", NOW + DAY, reload_command="")
-    requests.ask(machine.keeper, "new", NOW + DAY, compromised=compromised, force=True)
+    requests.ask(machine.workflow, "new", NOW + DAY, compromised=compromised, force=True)
     assert machine.renew("new.test", "new", NOW + 2 * DAY, reload_command="") != second
     key = machine.state("new").keyring.key(second)
     assert key is not None and key.first_served is None

@@ -126,7 +126,7 @@ def test_release_has_a_row_of_its_own(tmp_path: Path) -> None:
     machine.keep(SITE, SITE)
     end = NOW + 365 * DAY
     releases.add(
-        machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", end, timedelta(days=2)), NOW
+        machine.workflow, releases.ReleaseRequest(SITE, "ios", "3.2", end, timedelta(days=2)), NOW
     )
     line = timeline.timeline(machine.state(SITE), NOW + DAY)
     (row,) = [row for row in line.holdings if row.label == "ios 3.2"]
@@ -230,7 +230,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine(tmp_path)
     found.issue(SITE)
     found.keep(SITE, SITE)
-    requests.ask(found.keeper, SITE, NOW + 90 * DAY)
+    requests.ask(found.workflow, SITE, NOW + 90 * DAY)
     found.renew(SITE, SITE, NOW + 90 * DAY)
     monkeypatch.setattr(clock, "now", lambda: NOW + 91 * DAY)
     return found

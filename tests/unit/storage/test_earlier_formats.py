@@ -23,9 +23,9 @@ from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import keyring_file
 from certbot_pinkeep.storage.store import Store
-from simulated.keeper import Keeper
 from simulated.machine import Site
 from simulated.values import DAY, EC, NOW, RSA, ring_key, tree
+from simulated.workflow import Workflow
 
 SAMPLES = sorted((Path(__file__).parent / "formats").glob("*.conf"))
 A, B, C, D, E, F = (
@@ -199,7 +199,7 @@ def test_run_brings_files_to_todays_format(tmp_path: Path, monkeypatch: pytest.M
     assert site.state().saved == saved
     with monkeypatch.context() as patched:
         patched.setattr(keyring_file, "is_earlier", lambda content: True)
-        Keeper(str(site.config), str(site.work)).keep(site.look(), site.options(), NOW)
+        Workflow(str(site.config), str(site.work)).keep(site.look(), site.options(), NOW)
     assert site.state().saved == saved + 1
 
 

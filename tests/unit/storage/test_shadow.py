@@ -223,15 +223,15 @@ def test_g3_work_dir_that_cannot_be_written_does_not_hurt(tmp_path: Path) -> Non
     assert (tmp_path / "work").read_text() == "not a folder"
 
 
-def test_g8_keeper_comes_out_of_doubt_blind(tmp_path: Path) -> None:
+def test_g8_workspace_comes_out_of_doubt_blind(tmp_path: Path) -> None:
     """Lost, kept again: nothing is safe before the longest pins of all have run out; then it is."""
     site = Site(tmp_path)
-    keeper = type(site.keeper)(str(site.config), str(site.work))
-    keeper.keep(site.look(), site.options(max_age=100 * 86400), NOW)
+    workflow = type(site.workflow)(str(site.config), str(site.work))
+    workflow.keep(site.look(), site.options(max_age=100 * 86400), NOW)
     pins = site.published().pins
     site.file.unlink()
-    keeper.keep(site.look(), site.options(max_age=86400), NOW + 5 * DAY)
-    state = keeper.store.load(site.name)
+    workflow.keep(site.look(), site.options(max_age=86400), NOW + 5 * DAY)
+    state = workflow.store.load(site.name)
     assert state is not None and not state.ledger.in_doubt
     assert state.ledger.uncertain is not None and state.ledger.uncertain.end == NOW + 105 * DAY
     assert site.published().pins == pins and state.saved > 2
@@ -240,21 +240,21 @@ def test_g8_keeper_comes_out_of_doubt_blind(tmp_path: Path) -> None:
 def test_g8_copy_that_is_gone_is_made_anew(tmp_path: Path) -> None:
     """By a run that changes nothing else: the next loss would not be noticed."""
     site = Site(tmp_path)
-    keeper = type(site.keeper)(str(site.config), str(site.work))
-    keeper.keep(site.look(), site.options(), NOW)
+    workflow = type(site.workflow)(str(site.config), str(site.work))
+    workflow.keep(site.look(), site.options(), NOW)
     before = site.file.read_bytes()
-    _, copy = keeper.store.paths(site.name)
+    _, copy = workflow.store.paths(site.name)
     Path(copy).unlink()
-    keeper.keep(site.look(), site.options(), NOW + DAY)
+    workflow.keep(site.look(), site.options(), NOW + DAY)
     assert Path(copy).read_bytes() == before == site.file.read_bytes()
 
 
-def test_g8_keeper_remembers_when_it_ran_last(tmp_path: Path) -> None:
+def test_g8_workspace_remembers_when_it_ran_last(tmp_path: Path) -> None:
     """A run that changed nothing is known as well: a clock that says less is wrong."""
     site = Site(tmp_path)
-    keeper = type(site.keeper)(str(site.config), str(site.work))
-    keeper.keep(site.look(), site.options(), NOW)
+    workflow = type(site.workflow)(str(site.config), str(site.work))
+    workflow.keep(site.look(), site.options(), NOW)
     before = site.file.read_bytes()
-    keeper.keep(site.look(), site.options(), NOW + 9 * DAY)
+    workflow.keep(site.look(), site.options(), NOW + 9 * DAY)
     assert site.file.read_bytes() == before
-    assert keeper.store.latest_known(NOW) == NOW + 9 * DAY
+    assert workflow.store.latest_known(NOW) == NOW + 9 * DAY

@@ -29,10 +29,10 @@ from certbot_pinkeep.storage import atomic, catalogue
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.storage.uptodate import UpToDate
 from certbot_pinkeep.workflow import enrolled, first_look, guard, move, requests, run
-from simulated.keeper import take_turn
 from simulated.machine import Machine
 from simulated.plugin import config
 from simulated.values import DAY, NOW, fake_pin, make_pem, ring_key
+from simulated.workflow import take_turn
 
 
 class Looks:
@@ -215,7 +215,7 @@ def test_lineages_that_are_not_enrolled_cost_no_look_at_a_keyring(
 
 
 def _other_key(machine: Machine, name: str) -> None:
-    machine.keeper.pin_key(name, make_pem(), NOW)
+    machine.workflow.pin_key(name, make_pem(), NOW)
 
 
 #: What may happen between two runs, or in one, to the first of three lineages.
@@ -266,7 +266,7 @@ def test_g8_time_of_a_run_without_news_is_noted(
     monkeypatch.setattr(clock, "now", lambda: NOW + DAY)
     (end,) = process(machine, "apache", *names)
     end()
-    assert machine.keeper.store.latest_known(NOW) == NOW + DAY
+    assert machine.workflow.store.latest_known(NOW) == NOW + DAY
 
 
 def test_g11_what_is_noted_of_enrolled_lineages_is_never_old(tmp_path: Path) -> None:
@@ -275,18 +275,18 @@ def test_g11_what_is_noted_of_enrolled_lineages_is_never_old(tmp_path: Path) -> 
     cache = UpToDate(str(machine.work))
 
     def found() -> frozenset[str]:
-        return enrolled.lineages(machine.keeper, cache)
+        return enrolled.lineages(machine.workflow, cache)
 
     assert found() == found() == {*names}
-    keeper = machine.keeper
+    workflow = machine.workflow
     machine.issue("new.test")
     machine.keep("new.test", names[2])
     assert "new.test" in found()
-    requests.unpin(keeper, names[0], NOW)
+    requests.unpin(workflow, names[0], NOW)
     assert names[0] in found() and names[0] not in cache.noted("keyrings")
-    Path(keeper.store.path(names[1])).write_bytes(b"rubbish")
+    Path(workflow.store.path(names[1])).write_bytes(b"rubbish")
     assert names[1] in found() and names[1] not in cache.noted("keyrings")
-    for path in (p for name in names for p in keeper.store.paths(name)):
+    for path in (p for name in names for p in workflow.store.paths(name)):
         Path(path).unlink()
     assert found() == frozenset()
 

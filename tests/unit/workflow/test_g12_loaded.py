@@ -20,9 +20,9 @@ from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.run import Run
-from simulated.keeper import take_turn
 from simulated.machine import Machine
 from simulated.values import NOW, make_pem
+from simulated.workflow import take_turn
 
 A, B = "a.pin.test", "b.pin.test"
 

@@ -63,7 +63,7 @@ def test_g13_life_of_a_zone(machine: MailMachine) -> None:
     assert outcome is not None and outcome.written and not outcome.missing
     assert there(machine, SMTP) == there(machine, SMTPS) == published(machine)
     assert len(published(machine)) == 3 and first in published(machine)
-    requests.ask(machine.keeper, NAME, NOW + HOUR, when_safe=True)
+    requests.ask(machine.workflow, NAME, NOW + HOUR, when_safe=True)
     assert roll(machine, 2.9) == first  # resolvers may hold what was there before
     second = roll(machine, 3.1)
     assert second != first
@@ -108,7 +108,7 @@ def test_g13_rollover_asks_anew(machine: MailMachine, trouble: object, told: str
     machine.run(NOW)
     machine.step(SETTLED)
     trouble(machine)  # type: ignore[operator]
-    requests.ask(machine.keeper, NAME, SETTLED, when_safe=True)
+    requests.ask(machine.workflow, NAME, SETTLED, when_safe=True)
     if not told:
         assert roll(machine, 4) != first
         return
@@ -127,7 +127,7 @@ def test_g3_g13_zone_that_refuses_holds_the_rollover_and_not_the_renewal(
     assert outcome is not None and outcome.error() is not None
     assert "BADSIG" in str(outcome.error())
     assert f"Run: certbot-pinkeep dns {NAME}" in str(outcome.error())
-    requests.ask(machine.keeper, NAME, NOW + 99 * HOUR, when_safe=True)
+    requests.ask(machine.workflow, NAME, NOW + 99 * HOUR, when_safe=True)
     assert roll(machine, 100) == first
     machine.zone.refusal = ""
     assert machine.run(NOW + 101 * HOUR) is not None
@@ -141,7 +141,7 @@ def test_g13_what_lags_is_waited_for(machine: MailMachine) -> None:
     outcome = machine.run(NOW)
     assert outcome is not None and outcome.missing and outcome.waits and outcome.error() is None
     first = machine.live
-    requests.ask(machine.keeper, NAME, NOW + 50 * HOUR, when_safe=True)
+    requests.ask(machine.workflow, NAME, NOW + 50 * HOUR, when_safe=True)
     assert roll(machine, 99) == first
     outcome = machine.step(NOW + 100 * HOUR)
     assert outcome is not None and outcome.error() is not None  # nothing was written in this run
@@ -175,7 +175,7 @@ def test_g13_without_credentials_the_zone_is_observed(machine: MailMachine) -> N
     assert {change.name, other.name} == {SMTP.owner, SMTPS.owner}
     assert pins(change.after) == published(machine)
     first = machine.live
-    requests.ask(machine.keeper, NAME, NOW + HOUR, when_safe=True)
+    requests.ask(machine.workflow, NAME, NOW + HOUR, when_safe=True)
     for hours, servers in ((10, ("ns1",)), (40, ("ns1", "ns2"))):
         for server in servers:
             machine.zone.servers[server] = {one.name: one.after for one in (change, other)}
@@ -204,7 +204,7 @@ def test_g9_g13_zone_that_has_records_already(
     machine.zone.put(SMTPS, before)
     assert machine.run(NOW) is not None
     first = machine.live
-    requests.ask(machine.keeper, NAME, NOW + HOUR, when_safe=True)
+    requests.ask(machine.workflow, NAME, NOW + HOUR, when_safe=True)
     assert roll(machine, 24.9) == first  # others may have been there before
     assert roll(machine, 25.2) != first
     machine.reload(SMTP, SMTPS)
@@ -263,7 +263,7 @@ def test_g2_leaving_takes_the_records_away(machine: MailMachine) -> None:
     machine.ports = (SMTP,)
     machine.run(NOW + HOUR)
     assert not there(machine, SMTPS) and published(machine) < there(machine, SMTP)
-    requests.unpin(machine.keeper, NAME, NOW + 2 * HOUR, undo=False)
+    requests.unpin(machine.workflow, NAME, NOW + 2 * HOUR, undo=False)
     outcome = machine.step(NOW + 2 * HOUR)
     assert outcome is not None and "Delete the others first" in str(outcome.error())
     assert published(machine) < there(machine, SMTP)
@@ -309,7 +309,7 @@ def test_g13_ports_that_are_named_with_the_rollover_hold_it_back(machine: MailMa
     machine.zone.put(SMTP, frozenset({record_of(machine.live)}))
     first = machine.live
     machine.keep(NAME, NAME, NOW, header="none")
-    requests.ask(machine.keeper, NAME, NOW + 99 * HOUR, when_safe=True)
+    requests.ask(machine.workflow, NAME, NOW + 99 * HOUR, when_safe=True)
     assert roll(machine, 99) == first
     assert machine.run(NOW + 100 * HOUR) is not None
     assert roll(machine, 126) != first
@@ -328,7 +328,7 @@ def test_g3_whatever_goes_wrong_in_a_look_the_renewal_goes_on(
         raise error
 
     machine.zone.records = missing  # type: ignore[assignment, method-assign]
-    requests.ask(machine.keeper, NAME, SETTLED, when_safe=True)
+    requests.ask(machine.workflow, NAME, SETTLED, when_safe=True)
     assert roll(machine, 4) == first
     outcome = machine.step(NOW + 5 * HOUR)
     assert outcome is not None and str(error) in str(outcome.error()).replace(
@@ -342,7 +342,7 @@ def test_g3_look_that_cannot_be_recorded_stops_no_renewal(
     """What was seen counts all the same: the present key goes on if a name server is silent."""
     machine.run(NOW)
     machine.step(SETTLED)
-    requests.ask(machine.keeper, NAME, SETTLED, when_safe=True)
+    requests.ask(machine.workflow, NAME, SETTLED, when_safe=True)
 
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
@@ -357,15 +357,15 @@ def test_g3_look_that_cannot_be_recorded_stops_no_renewal(
 def test_g2_look_before_a_rollover_forgets_no_other_keyring(machine: MailMachine) -> None:
     """What the keyring that a lineage moves from may have published since counts after the look, too."""
     machine.run(NOW)
-    keeper, now = machine.keeper, SETTLED
-    state = keeper.load_state(NAME, now)
+    workflow, now = machine.workflow, SETTLED
+    state = workflow.load_state(NAME, now)
     assert state is not None and not state.ledger.in_doubt
 
     def with_incoming(state: State) -> State:
         return replace(state, ledger=state.ledger.with_uncertainty("its file is damaged"))
 
-    keeper.with_incoming = with_incoming  # type: ignore[method-assign]
-    seen = zone.before_rollover(keeper, with_incoming(state), None, now, dry_run=False)
+    workflow.with_incoming = with_incoming  # type: ignore[method-assign]
+    seen = zone.before_rollover(workflow, with_incoming(state), None, now, dry_run=False)
     assert seen.ledger.in_doubt
 
 
@@ -384,11 +384,11 @@ def test_g13_lockout_confirm_says_nothing_of_a_port(machine: MailMachine) -> Non
     """The admin reloads Apache and confirms that, while 465 has the old key: its record stays."""
     machine.run(NOW)
     first = machine.live
-    requests.ask(machine.keeper, NAME, SETTLED, when_safe=True)
+    requests.ask(machine.workflow, NAME, SETTLED, when_safe=True)
     assert roll(machine, 4) != first
     machine.reload(SMTP)
     with suppress(PinkeepError):  # no header waits for it
-        requests.confirm(machine.keeper, NAME, NOW + 5 * HOUR)
+        requests.confirm(machine.workflow, NAME, NOW + 5 * HOUR)
     for hours in (5, 500):
         machine.run(NOW + hours * HOUR)
         assert first in there(machine, SMTPS)
@@ -401,10 +401,10 @@ def test_g13_lockout_release_whose_date_has_passed(machine: MailMachine) -> None
     pinned = releases.ReleaseRequest(
         NAME, "dns", "tlsa", until=NOW + 9 * HOUR, pins=(machine.live,)
     )
-    releases.add(machine.keeper, pinned, NOW + HOUR)
+    releases.add(machine.workflow, pinned, NOW + HOUR)
     later = NOW + 99 * HOUR
     with pytest.raises(NotSafe, match=f"may still serve the TLSA records of {SMTP} without it"):
-        requests.ask(machine.keeper, NAME, later)
+        requests.ask(machine.workflow, NAME, later)
 
 
 def test_g13_lockout_second_name_server(machine: MailMachine) -> None:
@@ -413,7 +413,7 @@ def test_g13_lockout_second_name_server(machine: MailMachine) -> None:
     machine.zone.lagging = {"ns2"}
     machine.run(NOW)
     with pytest.raises(NotSafe, match=f"Run: certbot-pinkeep dns {NAME}"):
-        requests.ask(machine.keeper, NAME, NOW + 99 * HOUR)
+        requests.ask(machine.workflow, NAME, NOW + 99 * HOUR)
     outcome = machine.step(NOW + 99 * HOUR)
     assert outcome is not None and "ns2 (192.0.2.1)" in str(outcome.error())
 
@@ -428,7 +428,7 @@ def test_g13_lockout_stale_process_behind_one_address(machine: MailMachine) -> N
         replace(look, answers=(*look.answers, old)) for look in records(ports)
     ]
     first = machine.live
-    requests.ask(machine.keeper, NAME, SETTLED, when_safe=True)
+    requests.ask(machine.workflow, NAME, SETTLED, when_safe=True)
     assert roll(machine, 4) == first
 
 
@@ -442,22 +442,22 @@ def test_g8_port_whose_name_servers_are_gone_can_be_left(machine: MailMachine) -
     """By the admin's word alone, once the port is off the list, and not while a record is shown."""
     machine.run(NOW)
     with pytest.raises(PinkeepError, match="is on the list"):
-        zone.forget(machine.keeper, NAME, str(SMTPS), NOW)
+        zone.forget(machine.workflow, NAME, str(SMTPS), NOW)
     machine.zone.refusal = "No."
     machine.ports = (SMTP,)
     machine.run(NOW + HOUR)
     with pytest.raises(PinkeepError, match="still shows"):
-        zone.forget(machine.keeper, NAME, str(SMTPS), NOW + HOUR)
+        zone.forget(machine.workflow, NAME, str(SMTPS), NOW + HOUR)
     machine.zone.silent = {"ns1", "ns2"}
     machine.ports = ()
     outcome = machine.run(NOW + 2 * HOUR)
     assert outcome is not None
     for port in (SMTP, SMTPS):
         assert f"dns {NAME} --gone {port}" in str(outcome.error())
-        assert zone.forget(machine.keeper, NAME, str(port), NOW + 2 * HOUR) == NOW + 5 * HOUR
+        assert zone.forget(machine.workflow, NAME, str(port), NOW + 2 * HOUR) == NOW + 5 * HOUR
     assert machine.step(NOW + 3 * HOUR) is None
     with pytest.raises(PinkeepError, match="No records"):
-        zone.forget(machine.keeper, NAME, str(SMTP), NOW + 3 * HOUR)
+        zone.forget(machine.workflow, NAME, str(SMTP), NOW + 3 * HOUR)
 
 
 def test_g13_one_of_several_processes_that_was_forgotten_keeps_the_key(
@@ -466,7 +466,7 @@ def test_g13_one_of_several_processes_that_was_forgotten_keeps_the_key(
     """Port 465 shows the old key only now and then: its record stays, and the port is told."""
     machine.run(NOW)
     first = machine.live
-    requests.ask(machine.keeper, NAME, SETTLED, when_safe=True)
+    requests.ask(machine.workflow, NAME, SETTLED, when_safe=True)
     assert roll(machine, 4) != first
     machine.reload(SMTP, SMTPS)
     looks, services = [0], machine.services

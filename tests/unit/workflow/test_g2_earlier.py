@@ -21,9 +21,9 @@ from certbot_pinkeep.core.policy import ENFORCED, REPORT_ONLY
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.workflow import offline_backups, releases, requests
 from certbot_pinkeep.workflow.offline_backups import Imported
-from simulated.keeper import Keeper
 from simulated.machine import Machine
 from simulated.values import DAY, HOUR, NOW, A, certificate, csr_pem, make_pem, pin_of_key
+from simulated.workflow import Workflow
 
 NAME = "www.pin.test"
 YEAR = 365 * DAY
@@ -54,8 +54,8 @@ class Visited(Machine):
         super().__init__(self.root)
 
     @property
-    def keeper(self) -> Keeper:
-        return Keeper(str(self.config), str(self.work), self.glance)
+    def workflow(self) -> Workflow:
+        return Workflow(str(self.config), str(self.work), self.glance)
 
     def glance(self, names: Sequence[str]) -> list[TlsObservation]:
         """What the hosts show."""
@@ -102,12 +102,12 @@ def test_g2_header_of_before_binds_as_a_policy(site: Visited) -> None:
     site.send(pin_of_key(site.key), A)
     site.keep(NAME, NAME)
     with pytest.raises(NotSafe, match="2027-03-01"):
-        requests.ask(site.keeper, NAME, NOW + HOUR)
+        requests.ask(site.workflow, NAME, NOW + HOUR)
     assert site.safe_from() == NOW + YEAR
-    offline_backups.drop(site.keeper, NAME, A, NOW + HOUR)
+    offline_backups.drop(site.workflow, NAME, A, NOW + HOUR)
     with pytest.raises(NotSafe, match="clients may hold pins without it until 2027-03-01"):
-        requests.ask(site.keeper, NAME, NOW + HOUR)
-    assert requests.ask(site.keeper, NAME, NOW + YEAR).ready
+        requests.ask(site.workflow, NAME, NOW + HOUR)
+    assert requests.ask(site.workflow, NAME, NOW + YEAR).ready
 
 
 def test_g2_offline_backup_of_the_header_is_one(site: Visited) -> None:
@@ -118,19 +118,19 @@ def test_g2_offline_backup_of_the_header_is_one(site: Visited) -> None:
     assert site.published(NAME).pins[-1] == pin
     assert staging.missing_backups(site.state(NAME).keyring, 2) == {}
     brought = Imported("offline.key", load_private_key(OFFLINE))
-    offline_backups.add_private(site.keeper, NAME, brought, NOW + HOUR)
-    assert requests.ask(site.keeper, NAME, NOW + HOUR).ready
+    offline_backups.add_private(site.workflow, NAME, brought, NOW + HOUR)
+    assert requests.ask(site.workflow, NAME, NOW + HOUR).ready
     assert site.renew(NAME, NAME, NOW + 2 * HOUR) == pin
 
 
 def test_g2_key_of_the_header_that_is_here_is_a_backup(site: Visited) -> None:
     """Its file is in keys/ already."""
-    saved = site.keeper.folders.save_key(OFFLINE)
+    saved = site.workflow.folders.save_key(OFFLINE)
     site.send(pin_of_key(site.key), saved.pin)
     site.keep(NAME, NAME)
     key = site.state(NAME).keyring.key(saved.pin)
     assert key is not None and (key.role, key.path) == ("backup", saved.path)
-    assert requests.ask(site.keeper, NAME, NOW + HOUR).ready
+    assert requests.ask(site.workflow, NAME, NOW + HOUR).ready
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_g2_which_headers_bind(site: Visited, what: str, held: timedelta) -> Non
     last = max((one.binds_until(NOW) for one in state.ledger.imported), default=NOW)
     assert last == NOW + held or (held > YEAR and last > NOW + 90 * YEAR)
     if not held:
-        assert requests.ask(site.keeper, NAME, NOW + 61 * DAY).ready
+        assert requests.ask(site.workflow, NAME, NOW + 61 * DAY).ready
     assert pins.NOBODY not in site.published(NAME).pins
 
 
@@ -242,7 +242,7 @@ def test_g3_dry_run_looks_at_nothing(site: Visited) -> None:
     site.keep("shared.pin.test", "shared")
     site.asked.clear()
     live = site.look(NAME)
-    site.keeper.handover(live, "shared", live.names, NOW + 90 * DAY, dry_run=True)
+    site.workflow.handover(live, "shared", live.names, NOW + 90 * DAY, dry_run=True)
     assert site.asked == []
 
 
@@ -255,9 +255,9 @@ def test_g2_offline_backup_of_another_kind_is_taken_as_it_is(site: Visited, how:
     site.keep(NAME, NAME)
     if how == "key":
         brought = Imported("offline.key", load_private_key(other))
-        offline_backups.add_private(site.keeper, NAME, brought, NOW)
+        offline_backups.add_private(site.workflow, NAME, brought, NOW)
     else:
-        offline_backups.add_public(site.keeper, NAME, csr_pem(other, [NAME]), "offline.csr", NOW)
+        offline_backups.add_public(site.workflow, NAME, csr_pem(other, [NAME]), "offline.csr", NOW)
     key = site.state(NAME).keyring.key(pin)
     assert key is not None and key.kind.detail == "secp384r1"
 
@@ -270,15 +270,15 @@ def test_g2_every_key_that_is_here_proves_the_header(site: Visited, where: str) 
         site.issue(NAME, served)
         site.issue(NAME, live)
     elif where == "keys":
-        site.keeper.folders.save_key(served)
+        site.workflow.folders.save_key(served)
     elif where == "another certificate":
         site.issue("old.pin.test", served, (NAME,))
-    keeper = site.keeper
+    workflow = site.workflow
     if where == "brought along":
-        keeper.imported = {pin_of_key(served): served}
+        workflow.imported = {pin_of_key(served): served}
     site.key = served
     site.send(pin_of_key(served), A)
-    enrolled = keeper.enrol(site.look(NAME), site.options(NAME), NOW)
+    enrolled = workflow.enrol(site.look(NAME), site.options(NAME), NOW)
     assert "already sends a Public-Key-Pins header" in enrolled.told[0]
     assert pin_of_key(served) not in enrolled.told[0] and A in enrolled.told[0]
     assert site.safe_from() == NOW  # to that key, which is a backup from now on
@@ -290,10 +290,10 @@ def test_g2_compromised_key_proves_nothing(site: Visited) -> None:
     """Whoever else has it could block rollovers for ever."""
     site.issue("other.test", site.key)
     site.keep("other.test", "other.test")
-    assert site.keeper.sent_at((NAME,)) == earlier_headers.Found(without=(NAME,))
-    requests.note_revoked(site.keeper, pin_of_key(site.key), NOW, compromised=True)
+    assert site.workflow.sent_at((NAME,)) == earlier_headers.Found(without=(NAME,))
+    requests.note_revoked(site.workflow, pin_of_key(site.key), NOW, compromised=True)
     site.send(pin_of_key(site.key), A)
-    assert site.keeper.sent_at((NAME,)) == earlier_headers.Found(foreign=(NAME,))
+    assert site.workflow.sent_at((NAME,)) == earlier_headers.Found(foreign=(NAME,))
 
 
 def test_g2_host_behind_a_certificate_for_another_name_sends_nothing(site: Visited) -> None:
@@ -303,7 +303,7 @@ def test_g2_host_behind_a_certificate_for_another_name_sends_nothing(site: Visit
     (enrolled,) = site.keep(NAME, NAME).enrolled
     assert enrolled.told == () and site.state(NAME).ledger.imported == ()
     site.valid_for = ("*.pin.test",)
-    seen = site.keeper.sent_at((NAME,))
+    seen = site.workflow.sent_at((NAME,))
     assert seen is not None and [one.host for one in seen.sent] == [NAME]
 
 
@@ -315,8 +315,8 @@ def test_g2_header_of_its_own_is_no_earlier_one(site: Visited) -> None:
     own, site.headers = site.published(NAME), ()
     site.send(*own.pins, age=own.max_age)
     brought = Imported("offline.key", load_private_key(OFFLINE))
-    offline_backups.add_private(site.keeper, NAME, brought, NOW + HOUR)
-    requests.ask(site.keeper, NAME, NOW + HOUR)
+    offline_backups.add_private(site.workflow, NAME, brought, NOW + HOUR)
+    requests.ask(site.workflow, NAME, NOW + HOUR)
     # Apache serves the key of before while its renewal has its turn.
     handed = site.handed(NAME, NAME, NOW + DAY)
     site.issue(NAME, handed.key_pem)
@@ -345,7 +345,7 @@ def test_g2_host_that_could_not_be_seen_is_not_safe(
     site.latest_known = False
     assert not site.keep(NAME, NAME).settled
     with pytest.raises(NotSafe, match=r"unknown: clients may hold .* until 2026-04-30") as told:
-        requests.ask(site.keeper, NAME, NOW + HOUR)
+        requests.ask(site.workflow, NAME, NOW + HOUR)
     words = f"release {NAME} end --channel header --label not-seen"
     assert f"\nRun: certbot-pinkeep {words}\n" in str(told.value)
     assert words in status.as_text([site.state(NAME)], NOW + HOUR)
@@ -355,7 +355,7 @@ def test_g2_host_that_could_not_be_seen_is_not_safe(
     elif then == "an earlier header":
         site.send(pin_of_key(site.key), A)
     elif then == "the admin says so":
-        releases.end(site.keeper, releases.ReleaseRequest(NAME, "header", "not-seen"), NOW + HOUR)
+        releases.end(site.workflow, releases.ReleaseRequest(NAME, "header", "not-seen"), NOW + HOUR)
     site.latest_known = then not in ("down", "the admin says so")
     site.asked.clear()
     report = site.keep(NAME, NAME, NOW + DAY)
@@ -384,11 +384,11 @@ def test_g2_lineage_joins_with_its_key_where_its_host_cannot_be_seen(site: Visit
 def test_g2_key_that_is_brought_is_not_held_back_by_an_unseen_host(site: Visited) -> None:
     """Clients pin it already, says the admin."""
     site.latest_known = False
-    keeper = site.keeper
-    keeper.imported = {pin_of_key(OFFLINE): OFFLINE}
-    keeper.enrol(site.look(NAME), site.options(NAME), NOW)
-    keeper.pin_key(NAME, OFFLINE, NOW)
-    keeper.publish_all([NAME], NOW)
+    workflow = site.workflow
+    workflow.imported = {pin_of_key(OFFLINE): OFFLINE}
+    workflow.enrol(site.look(NAME), site.options(NAME), NOW)
+    workflow.pin_key(NAME, OFFLINE, NOW)
+    workflow.publish_all([NAME], NOW)
     assert site.renew(NAME, NAME, NOW + HOUR) == pin_of_key(OFFLINE)
 
 
@@ -417,7 +417,7 @@ def test_g2_header_that_a_host_above_sends_with_include_subdomains_binds(
     assert (site.safe_from() == NOW + YEAR) == held
     assert ("pin.test" in site.asked) == (here and "other" not in names[0])
     if held:
-        assert site.keeper.keyring_at(("pin.test",), NOW) == NAME
+        assert site.workflow.keyring_at(("pin.test",), NOW) == NAME
         site.headers = ()
         site.keep(NAME, NAME, NOW + DAY)
         assert site.state(NAME).ledger.sending(NOW + DAY) == ()
@@ -431,7 +431,7 @@ def test_g2_host_above_that_could_not_be_seen_is_told_and_stays_free(tmp_path: P
     (enrolled,) = site.keep(NAME, NAME).enrolled
     assert "pin.test" in " ".join(enrolled.told)
     assert site.state(NAME).ledger.sending(NOW) == (NAME,)
-    assert site.keeper.keyring_at(("pin.test",), NOW) is None
+    assert site.workflow.keyring_at(("pin.test",), NOW) is None
 
 
 @pytest.mark.parametrize("stopped", ["", "http"])

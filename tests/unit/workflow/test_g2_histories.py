@@ -1,6 +1,6 @@
 """Rollover histories: what happens on which day, and what follows from it (G2, G3, G8).
 
-Each history is a table of steps, played with the real keeper on a config dir: the true day (counted
+Each history is a table of steps, played with the real workflow on a config dir: the true day (counted
 from the first certificate), what is done then, and the outcome. Keys have letters in the order in
 which they were made: A is the adopted one. Pins bind for 60 days, where nothing else is said.
 
@@ -43,10 +43,10 @@ from certbot_pinkeep.core import times
 from certbot_pinkeep.core.errors import NotSafe, PinkeepError, PublishFailed
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.workflow import requests
-from simulated.keeper import Keeper
 from simulated.machine import Site
 from simulated.values import DAY, NOW
 from simulated.visitors import Served, Visitors
+from simulated.workflow import Workflow
 
 BEGIN = NOW - DAY
 _RELOADS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -58,7 +58,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Play:
-    """A lineage, its keeper, an Apache, and everybody who ever visited it.
+    """A lineage, its workflow, an Apache, and everybody who ever visited it.
 
     :ivar served: what Apache has loaded; ``None``: nothing yet
     """
@@ -81,9 +81,9 @@ class Play:
         return self.true + self.shift
 
     @property
-    def keeper(self) -> Keeper:
+    def workflow(self) -> Workflow:
         """A new one, as each run has."""
-        return self.site.keeper
+        return self.site.workflow
 
     def on(self, day: int, step: Step) -> str:
         """The outcome of a step."""
@@ -101,7 +101,7 @@ class Play:
 
     def letter(self, pin: str) -> str:
         """The letter of a key: its files are numbered in the order in which they were made."""
-        found = self.keeper.folders.find_key(pin)
+        found = self.workflow.folders.find_key(pin)
         return _LETTERS[int(Path(found.path).name[:4])] if found else "?"
 
     def load(self) -> None:
@@ -115,7 +115,7 @@ class Play:
     def keep(self) -> str:
         """A run of pinkeep; what is published after it."""
         try:
-            report = self.keeper.keep(
+            report = self.workflow.keep(
                 self.site.look(), self.chosen, self.now, pinned_before=self.pinned
             )
         except PublishFailed:
@@ -184,7 +184,7 @@ def renew(
         _choose(play, apache, max_age, changes)
         live, name = play.site.look(), play.site.name
         try:
-            handed = play.keeper.handover(
+            handed = play.workflow.handover(
                 live, name, live.names, play.now, asked=new_key, chosen=play.chosen
             )
         except NotSafe as error:
@@ -210,7 +210,7 @@ def rollover(when_safe: bool = False, compromised: bool = False, force: bool = F
     def step(play: Play) -> str:
         try:
             asked = requests.ask(
-                play.keeper,
+                play.workflow,
                 play.site.name,
                 play.now,
                 when_safe=when_safe,
@@ -227,7 +227,7 @@ def rollover(when_safe: bool = False, compromised: bool = False, force: bool = F
 def confirm(play: Play) -> str:
     """``certbot-pinkeep confirm``."""
     try:
-        said = requests.confirm(play.keeper, play.site.name, play.now)
+        said = requests.confirm(play.workflow, play.site.name, play.now)
     except PinkeepError:
         return "refused"
     return "nothing pending" if "nothing pending" in said else "confirmed"
@@ -237,7 +237,7 @@ def unpin(undo: bool = False) -> Step:
     """``certbot-pinkeep unpin``."""
 
     def step(play: Play) -> str:
-        requests.unpin(play.keeper, play.site.name, play.now, undo=undo)
+        requests.unpin(play.workflow, play.site.name, play.now, undo=undo)
         return play.keep()
 
     return step
@@ -248,7 +248,9 @@ def certbot_revoke(reason: str = "") -> Step:
 
     def step(play: Play) -> str:
         pin, compromised = play.site.look().pin, reason == "keyCompromise"
-        return play.next(requests.note_revoked(play.keeper, pin, play.now, compromised=compromised))
+        return play.next(
+            requests.note_revoked(play.workflow, pin, play.now, compromised=compromised)
+        )
 
     return step
 
@@ -273,7 +275,7 @@ def edit(letters: str) -> Step:
     """Somebody edits the snippet, so that it lists other pins, and reloads Apache."""
 
     def step(play: Play) -> str:
-        state = play.keeper.store.load(play.site.name)
+        state = play.workflow.store.load(play.site.name)
         assert state is not None and state.ledger.current is not None
         listed = {play.letter(key.pin): key.pin for key in state.keyring.keys}
         policy = replace(state.ledger.current.policy, pins=tuple(map(listed.__getitem__, letters)))

@@ -13,10 +13,10 @@ from certbot_pinkeep.core.errors import OtherKeyring, Unpinnable
 from certbot_pinkeep.workflow import requests
 from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.run import Run
-from simulated.keeper import take_turn
 from simulated.machine import RSA_KEY, Machine
 from simulated.server import Server, sign
 from simulated.values import DAY, HOUR, NOW, csr_of, foreign_certificate, make_pem, pin_of_key
+from simulated.workflow import take_turn
 
 WWW, API, SHOP = "www.pin.test", "api.pin.test", "shop.pin.test"
 
@@ -39,7 +39,7 @@ def pinned(machine: Machine) -> Machine:
 def keyring_of(machine: Machine, name: str, **given: object) -> object:
     """The keyring that a lineage draws on, by the options; ``None``: the one with its name."""
     names = machine.look(name).names
-    return machine.keeper.values(name, {"keyring": None, **given}, {}, names, NOW)["keyring"]
+    return machine.workflow.values(name, {"keyring": None, **given}, {}, names, NOW)["keyring"]
 
 
 def run(machine: Machine, *names: str) -> Run:
@@ -98,7 +98,7 @@ def test_g2_new_lineage_of_a_pinned_host_gets_the_key_of_its_keyring(pinned: Mac
     """Also after its certificate was deleted: whoever holds the pins accepts it."""
     primary = pinned.members("a")["a"]
     pinned.delete("a")
-    assert pinned.keeper.keyring_at((WWW,), NOW + DAY) == "a"
+    assert pinned.workflow.keyring_at((WWW,), NOW + DAY) == "a"
     assert pinned.new("www-0001", "a", NOW + DAY, hosts=(WWW,)) == primary
 
 
@@ -291,7 +291,7 @@ def test_g3_neighbour_with_a_key_that_is_compromised_is_no_backup(machine: Machi
     """It is pinned while it is live, and never handed over."""
     machine.issue("old", hosts=(API,))
     machine.keep("old", "old")
-    requests.ask(machine.keeper, "old", NOW + HOUR, when_safe=True, compromised=True)
+    requests.ask(machine.workflow, "old", NOW + HOUR, when_safe=True, compromised=True)
     pem = (machine.config / "live" / "old" / "privkey.pem").read_bytes()
     own = machine.issue("b", pem, (WWW,))
     machine.issue("a", hosts=(WWW,))
@@ -351,7 +351,7 @@ def test_g2_neighbour_goes_along_when_its_host_moves(machine: Machine) -> None:
     machine.keep("c", "one")
     machine.keep("a", "two", NOW + HOUR, pinned=True)
     assert machine.look("b").pin in machine.published("two").pins
-    requests.confirm(machine.keeper, "two", NOW + HOUR)
+    requests.confirm(machine.workflow, "two", NOW + HOUR)
     assert machine.state("one").keyring.neighbours == ()
     assert machine.state("one").keyring.hosts == (SHOP,)
 
@@ -364,7 +364,7 @@ def test_g2_two_lineages_for_a_host_are_renewed_one_after_the_other(machine: Mac
     for a key that all clients accept."""
     a, b = (machine.issue(name, hosts=(WWW,)) for name in ("a", "b"))
     run(machine, "a", "b")
-    assert machine.keeper.store.names() == ["a"] and machine.members("a") == {"a": a, "b": b}
+    assert machine.workflow.store.names() == ["a"] and machine.members("a") == {"a": a, "b": b}
     assert {a, b} <= set(machine.published("a").pins)
     assert machine.renew("b", "a", NOW + DAY) == a
     assert machine.published("a").pins[0] == a
@@ -378,12 +378,12 @@ def test_g2_forced_rollover_tells_of_who_is_refused_already(
     pinned.issue("b", hosts=(WWW,))
     if enrolled:
         pinned.keep("b", "a", NOW + HOUR)
-    said = " ".join(requests.ask(pinned.keeper, "a", NOW + DAY, force=True).told)
+    said = " ".join(requests.ask(pinned.workflow, "a", NOW + DAY, force=True).told)
     assert "locks nobody out" not in said
     assert "certbot renew --cert-name b --force-renewal --installer pinkeep" in said
-    requests.take_back(pinned.keeper, "a", NOW + DAY)
+    requests.take_back(pinned.workflow, "a", NOW + DAY)
     assert pinned.renew("b", "a", NOW + DAY) == pinned.members("a")["a"]
-    said = " ".join(requests.ask(pinned.keeper, "a", NOW + 2 * DAY, force=True).told)
+    said = " ".join(requests.ask(pinned.workflow, "a", NOW + 2 * DAY, force=True).told)
     assert "This rollover locks nobody out." in said
 
 
@@ -394,7 +394,7 @@ def test_rollover_is_not_held_up_by_the_type_of_a_neighbour(machine: Machine) ->
     machine.issue("rsa", RSA_KEY, (WWW,))
     run(machine, "a")
     assert machine.state("a").keyring.key_types() == ("rsa", "ecdsa")
-    assert requests.ask(machine.keeper, "a", NOW + DAY).ready
+    assert requests.ask(machine.workflow, "a", NOW + DAY).ready
 
 
 # Names that two keyrings pin
@@ -426,11 +426,11 @@ def test_g3_certificate_between_two_keyrings_does_not_keep_a_compromised_key(
     """Whether the CA alone says that the key is compromised, in a dry run, or it is on record."""
     live, at = between.look("both"), NOW + 100 * DAY
     if on_record:
-        requests.note_revoked(between.keeper, live.pin, NOW + DAY, compromised=True)
+        requests.note_revoked(between.workflow, live.pin, NOW + DAY, compromised=True)
     else:
         answer = revocation.Answer(True, "keyCompromise")
         monkeypatch.setattr(revocation, "look", lambda *given: answer)
-    handed = between.keeper.handover(live, "one", live.names, at, dry_run=not on_record)
+    handed = between.workflow.handover(live, "one", live.names, at, dry_run=not on_record)
     assert handed.pin != live.pin
 
 
@@ -445,7 +445,7 @@ def test_g2_certificate_between_two_keyrings_is_enrolled_when_they_are_one(
         between.keep("both", keyring, NOW + DAY)
     between.keep(stays, keyring, NOW + DAY, pinned=True)
     between.keep("both", keyring, NOW + DAY)
-    requests.confirm(between.keeper, keyring, NOW + DAY)
+    requests.confirm(between.workflow, keyring, NOW + DAY)
     assert set(between.members(keyring)) == {"one", "two", "both"}
 
 
@@ -465,7 +465,7 @@ def expanded(machine: Machine) -> Machine:
 def follow(machine: Machine, hosts: tuple[str, ...]) -> str:
     """``certbot`` issues ``two`` for these names once more; the pin of its key."""
     live = machine.look("two")
-    handed = machine.keeper.handover(live, "two", hosts, NOW + DAY)
+    handed = machine.workflow.handover(live, "two", hosts, NOW + DAY)
     machine.issue("two", handed.key_pem, hosts)
     return handed.pin
 
@@ -509,7 +509,7 @@ def test_g2_g12_certificate_with_its_own_keyrings_key_is_loaded(expanded: Machin
     """Also where another keyring refuses it at a host, and no version of it is known to be loaded."""
     follow(expanded, (API, WWW))
     state = expanded.state("two")
-    expanded.keeper.store.save(replace(state, keyring=state.keyring.loaded("two", "")))
+    expanded.workflow.store.save(replace(state, keyring=state.keyring.loaded("two", "")))
     one = Run(str(expanded.config), str(expanded.work))
     values = {
         "configtest-command": expanded.apache.configtest[0],
@@ -534,7 +534,7 @@ def test_g2_new_certificate_between_two_keyrings_is_told_to_be_two(between: Mach
     """Its command asks for one that draws on the keyring of its host."""
     with pytest.raises(OtherKeyring, match=rf"certbot certonly --installer pinkeep -d {API}"):
         between.new("new", "one", NOW + DAY, hosts=(WWW, API))
-    assert between.keeper.keyring_at((API,), NOW + DAY) == "two"
+    assert between.workflow.keyring_at((API,), NOW + DAY) == "two"
 
 
 @pytest.mark.parametrize("new", [True, False])
@@ -579,7 +579,7 @@ def test_g2_hook_pins_a_neighbour_that_another_installer_renews(
     monkeypatch.setenv("RENEWED_LINEAGE", str(pinned.config / "live" / "b"))
     monkeypatch.setattr(clock, "now", lambda: NOW + HOUR)
     state = pinned.state("a")
-    pinned.keeper.store.save(replace(state, settings=pinned.options("a").settings))
+    pinned.workflow.store.save(replace(state, settings=pinned.options("a").settings))
     assert main.main(["deploy-hook", "--work-dir", str(pinned.work)]) == 1
     told = "certbot renew --cert-name b --force-renewal --installer pinkeep --pinkeep-keyring a"
     assert told in capsys.readouterr().err

@@ -55,7 +55,7 @@ def renamed(pair: Machine) -> Machine:
     """Both have moved to ``two``, which was confirmed."""
     for name in (WWW, API):
         pair.keep(name, "two", NOW + DAY, pinned=True)
-    requests.confirm(pair.keeper, "two", NOW + 2 * DAY)
+    requests.confirm(pair.workflow, "two", NOW + 2 * DAY)
     return pair
 
 
@@ -98,7 +98,7 @@ def test_lineage_that_is_deleted_while_it_moves_can_come_back(pair: Machine) -> 
     """To the keyring that it was moving to; the sentence at its deletion names that one only."""
     pair.keep(API, "two", NOW + DAY, pinned=True)
     pair.delete(API)
-    told = requests.note_deleted(pair.keeper, NOW + 2 * DAY)
+    told = requests.note_deleted(pair.workflow, NOW + 2 * DAY)
     assert len(told) == 1 and "--pinkeep-keyring two" in told[0]
     pair.keep(WWW, "one", NOW + 2 * DAY, pinned=True)
     assert pair.new(API, "two", NOW + 2 * DAY) == pair.members("two")[API]
@@ -109,10 +109,10 @@ def test_last_lineage_that_is_deleted_names_the_way_to_be_forgotten(machine: Mac
     machine.issue(WWW)
     machine.keep(WWW, WWW)
     machine.delete(WWW)
-    (told,) = requests.note_deleted(machine.keeper, NOW + DAY)
+    (told,) = requests.note_deleted(machine.workflow, NOW + DAY)
     assert f"certbot-pinkeep unpin {WWW}" in told
-    requests.unpin(machine.keeper, WWW, NOW + DAY)
-    machine.keeper.publish(WWW, NOW + DAY)
+    requests.unpin(machine.workflow, WWW, NOW + DAY)
+    machine.workflow.publish(WWW, NOW + DAY)
     assert machine.new("again", "again", NOW + 62 * DAY, hosts=(WWW,))
 
 
@@ -121,9 +121,9 @@ def test_keyring_without_lineages_can_be_unpinned_with_a_single_pin(machine: Mac
     machine.issue(WWW)
     machine.keep(WWW, WWW, backup_keys=1)
     machine.delete(WWW)
-    requests.ask(machine.keeper, WWW, NOW + HOUR, compromised=True)
-    requests.unpin(machine.keeper, WWW, NOW + HOUR)
-    machine.keeper.publish(WWW, NOW + HOUR)
+    requests.ask(machine.workflow, WWW, NOW + HOUR, compromised=True)
+    requests.unpin(machine.workflow, WWW, NOW + HOUR)
+    machine.workflow.publish(WWW, NOW + HOUR)
     assert machine.published(WWW).max_age == 0
 
 
@@ -137,15 +137,15 @@ def test_g2_what_the_old_keyring_publishes_meanwhile_counts(machine: Machine) ->
     for name in ("a.test", "d.test"):
         machine.new(name, "one", NOW)
     at = NOW + 70 * DAY
-    requests.ask(machine.keeper, "one", at)
+    requests.ask(machine.workflow, "one", at)
     first = machine.renew("c.test", "one", at)
     machine.keep("c.test", "two", at + DAY, pinned=True)
-    requests.confirm(machine.keeper, "two", at + 2 * DAY)
+    requests.confirm(machine.workflow, "two", at + 2 * DAY)
     at += 140 * DAY
     machine.keep("d.test", "one", at, pinned=True)
     machine.keep("a.test", "two", at, pinned=True)
     machine.renew("d.test", "one", at + DAY)
-    requests.ask(machine.keeper, "one", at + 70 * DAY)
+    requests.ask(machine.workflow, "one", at + 70 * DAY)
     machine.renew("d.test", "one", at + 70 * DAY)
     assert first not in machine.published("one").pins
     assert machine.handed("a.test", "two", at + 71 * DAY).pin == old
@@ -158,7 +158,7 @@ def test_confirm_is_not_held_up_by_a_deleted_twin(pair: Machine) -> None:
     pair.keep("twin", "one", NOW + HOUR)
     pair.keep(WWW, "two", NOW + DAY, pinned=True)
     pair.delete("twin")
-    assert "has left the keyring one" in requests.confirm(pair.keeper, "two", NOW + 2 * DAY)
+    assert "has left the keyring one" in requests.confirm(pair.workflow, "two", NOW + 2 * DAY)
 
 
 # Other keys for pinned hosts
@@ -171,11 +171,11 @@ def test_g2_host_that_is_added_is_looked_at_before_anything_is_issued(pair: Mach
     machine.keep(OTHER, OTHER)
     live, at = machine.look(OTHER), NOW + DAY
     with pytest.raises(OtherKeyring):
-        machine.keeper.handover(live, OTHER, (OTHER, API), at)
+        machine.workflow.handover(live, OTHER, (OTHER, API), at)
     machine.keep(WWW, "one", at, pinned=True, include_subdomains=True)
     with pytest.raises(OtherKeyring):
-        machine.keeper.handover(live, OTHER, (OTHER, f"x.{WWW}"), at)
-    assert machine.keeper.handover(live, OTHER, (OTHER, "free.test"), at).pin == live.pin
+        machine.workflow.handover(live, OTHER, (OTHER, f"x.{WWW}"), at)
+    assert machine.workflow.handover(live, OTHER, (OTHER, "free.test"), at).pin == live.pin
 
 
 def test_g2_two_keyrings_cannot_begin_with_one_host_by_reporting_only(machine: Machine) -> None:
@@ -239,7 +239,7 @@ def staged(pair: Machine) -> Machine:
 
 def test_staged_type_does_not_hold_up_a_rollover_of_the_served_one(staged: Machine) -> None:
     """Nor is it asked to roll over."""
-    asked = requests.ask(staged.keeper, "one", NOW + 71 * DAY)
+    asked = requests.ask(staged.workflow, "one", NOW + 71 * DAY)
     assert asked.ready
     keys = staged.state("one").keyring
     assert {key.kind.key_type for key in keys.keys if key.retire_reason} == {"ecdsa"}
@@ -247,7 +247,7 @@ def test_staged_type_does_not_hold_up_a_rollover_of_the_served_one(staged: Machi
 
 def test_staged_type_is_not_compromised_with_the_served_one(staged: Machine) -> None:
     """Nobody has seen its key."""
-    requests.ask(staged.keeper, "one", NOW + 71 * DAY, compromised=True)
+    requests.ask(staged.workflow, "one", NOW + 71 * DAY, compromised=True)
     primary = staged.state("one").keyring.primary("rsa")
     assert primary is not None and primary.role == "primary"
 
@@ -322,7 +322,7 @@ def test_hook_lets_a_lineage_join_as_new(pair: Machine, monkeypatch: pytest.Monk
 
 def test_recommended_renewal_is_for_a_key_that_can_join(pair: Machine) -> None:
     """Also where the primary is compromised: for the backup that is safe."""
-    requests.ask(pair.keeper, "one", NOW + 70 * DAY, compromised=True)
+    requests.ask(pair.workflow, "one", NOW + 70 * DAY, compromised=True)
     own = pair.issue(OTHER, make_pem())
     handed = pair.handed(OTHER, "one", NOW + 70 * DAY)
     assert handed.pin != own and handed.pin in pair.published("one").pins
@@ -341,10 +341,10 @@ def test_small_key_stays_out(machine: Machine) -> None:
 
 def test_g2_forced_choice_is_not_about_who_joins_later(pair: Machine) -> None:
     """Its clients were not announced: it keeps its key until the shared one is safe there."""
-    requests.ask(pair.keeper, "one", NOW + 70 * DAY)
+    requests.ask(pair.workflow, "one", NOW + 70 * DAY)
     pair.renew(WWW, "one", NOW + 70 * DAY)
     pair.keep(API, "one", NOW + 70 * DAY, pinned=True)
-    requests.ask(pair.keeper, "one", NOW + 71 * DAY, force=True)
+    requests.ask(pair.workflow, "one", NOW + 71 * DAY, force=True)
     forced = pair.renew(WWW, "one", NOW + 71 * DAY)
     own = pair.issue(OTHER)
     pair.keep(OTHER, "own", NOW + 72 * DAY)
@@ -354,7 +354,7 @@ def test_g2_forced_choice_is_not_about_who_joins_later(pair: Machine) -> None:
 
 def test_forced_choice_holds_until_all_have_followed(pair: Machine) -> None:
     """Those that were announced follow at once; then it is over."""
-    requests.ask(pair.keeper, "one", NOW + DAY, force=True)
+    requests.ask(pair.workflow, "one", NOW + DAY, force=True)
     forced = pair.renew(WWW, "one", NOW + DAY)
     key = pair.state("one").keyring.key(forced)
     assert key is not None and pair.renew(API, "one", NOW + 2 * DAY) == forced
@@ -369,7 +369,7 @@ def test_g3_g8_compromised_key_of_a_member_is_not_left_blindly(pair: Machine) ->
     state = pair.state("one")
     compromised = state.keyring.with_compromised(own)
     blind = state.ledger.with_uncertainty("it was lost", NOW + 90 * DAY)
-    pair.keeper.store.save(replace(state, keyring=compromised, ledger=blind))
+    pair.workflow.store.save(replace(state, keyring=compromised, ledger=blind))
     with pytest.raises(Compromised):
         pair.handed(OTHER, "one", NOW + DAY)
 
@@ -387,12 +387,12 @@ def test_g2_names_that_are_added_count(machine: Machine) -> None:
     machine.issue(API)
     machine.keep(API, "two", NOW + HOUR)
     machine.keep(API, "one", NOW + DAY, pinned=True)
-    requests.confirm(machine.keeper, "one", NOW + DAY)
+    requests.confirm(machine.workflow, "one", NOW + DAY)
     live, at = machine.look(OTHER), NOW + 2 * DAY
     shared = machine.members("one")[WWW]
-    assert machine.keeper.handover(live, "one", (OTHER,), at).pin == shared
+    assert machine.workflow.handover(live, "one", (OTHER,), at).pin == shared
     with pytest.raises(NotAccepted, match=API):
-        machine.keeper.handover(live, "one", (OTHER, API), at)
+        machine.workflow.handover(live, "one", (OTHER, API), at)
 
 
 def test_g2_certificate_on_another_keyring_is_not_covered(machine: Machine) -> None:
@@ -411,7 +411,7 @@ def test_g3_compromised_key_stays_so_in_the_keyring_that_it_comes_to(machine: Ma
     machine.keep(WWW, "one")
     own = machine.issue(API)
     machine.keep(API, "two")
-    requests.ask(machine.keeper, "two", NOW + HOUR, compromised=True)
+    requests.ask(machine.workflow, "two", NOW + HOUR, compromised=True)
     machine.keep(API, "one", NOW + DAY, pinned=True)
     assert machine.role("one", own) == "compromised"
 
@@ -423,7 +423,7 @@ def test_g2_confirm_waits_for_a_twin_that_stays_behind(pair: Machine) -> None:
     pair.keep("twin", "one", NOW + HOUR)
     pair.keep(WWW, "two", NOW + DAY, pinned=True)
     with pytest.raises(PinkeepError, match="--cert-name twin"):
-        requests.confirm(pair.keeper, "two", NOW + 2 * DAY)
+        requests.confirm(pair.workflow, "two", NOW + 2 * DAY)
 
 
 def test_g5_move_that_was_killed_and_taken_up_again_after_a_renewal(
@@ -437,7 +437,7 @@ def test_g5_move_that_was_killed_and_taken_up_again_after_a_renewal(
         patch.setattr("certbot_pinkeep.workflow.move.note_left", _killed)
         with pytest.raises(KeyboardInterrupt):
             machine.keep(API, "two", NOW + HOUR, pinned=True)
-    requests.ask(machine.keeper, "one", NOW + 70 * DAY)
+    requests.ask(machine.workflow, "one", NOW + 70 * DAY)
     handed = machine.handed(API, "one", NOW + 70 * DAY)
     machine.issue(API, handed.key_pem)
     machine.keep(API, "one", NOW + 70 * DAY, pinned=True)

@@ -18,10 +18,10 @@ from certbot_pinkeep.cli import main
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.workflow import offline_backups, releases, requests
 from simulated import server as server_
-from simulated.keeper import Keeper
 from simulated.machine import Machine
 from simulated.server import Server
 from simulated.values import DAY, NOW, certificate, pin_of_key
+from simulated.workflow import Workflow
 
 SITE = "pin.test"
 LATER = NOW + DAY
@@ -89,7 +89,7 @@ def test_g2_what_promises_a_safe_rollover_is_refused_while_certbot_is_at_work(
     given = {"PIN": machine.published(SITE).pins[2], "FILE": str(csr)}
     if {"extend", "end"} & {*words}:
         releases.add(
-            machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", NOW + 9 * DAY), NOW
+            machine.workflow, releases.ReleaseRequest(SITE, "ios", "3.2", NOW + 9 * DAY), NOW
         )
     before = machine.store_text(SITE)
     with certbot_at_work(machine):
@@ -132,7 +132,9 @@ class Renewing:
 
     def is_still_chosen(self, names: list[str], live_key_path: str | None, pin: str) -> bool:
         """What the keyring says."""
-        return self.machine.keeper.is_still_chosen(self.machine.look(SITE), SITE, names, pin, LATER)
+        return self.machine.workflow.is_still_chosen(
+            self.machine.look(SITE), SITE, names, pin, LATER
+        )
 
     def issued(self, certificate: bytes) -> None:
         """Certbot gets to store it."""
@@ -195,12 +197,12 @@ def test_g2_release_that_is_recorded_during_a_renewal_is_heeded(
     """The certificate for the next key is not stored: one for the key that the app carries is obtained in
     the same run (G3)."""
     live, backup, _ = machine.published(SITE).pins
-    requests.ask(machine.keeper, SITE, LATER)
+    requests.ask(machine.workflow, SITE, LATER)
 
     def recorded(order: int) -> None:
         if order == 1:
             wanted = releases.ReleaseRequest(SITE, "ios", "3.2", NOW + 99 * DAY, pins=(live,))
-            releases.add(machine.keeper, wanted, LATER)
+            releases.add(machine.workflow, wanted, LATER)
 
     assert renewed(recorded) == (live, [backup, live])
 
@@ -224,15 +226,17 @@ def test_g2_g3_what_changes_during_a_renewal_counts(
 ) -> None:
     """What is stored is what is right by then; no renewal is lost."""
     pins = machine.published(SITE).pins
-    requests.ask(machine.keeper, SITE, LATER)
+    requests.ask(machine.workflow, SITE, LATER)
     happens: dict[str, Callable[[], object]] = {
         "nothing": lambda: None,
-        "the wish is taken back": lambda: requests.take_back(machine.keeper, SITE, LATER),
-        "the backup is dropped": lambda: offline_backups.drop(machine.keeper, SITE, pins[1], LATER),
-        "the key is known to be compromised": lambda: requests.note_revoked(
-            machine.keeper, pins[1], LATER, compromised=True
+        "the wish is taken back": lambda: requests.take_back(machine.workflow, SITE, LATER),
+        "the backup is dropped": lambda: offline_backups.drop(
+            machine.workflow, SITE, pins[1], LATER
         ),
-        "a safe backup more is wished for": lambda: requests.ask(machine.keeper, SITE, LATER),
+        "the key is known to be compromised": lambda: requests.note_revoked(
+            machine.workflow, pins[1], LATER, compromised=True
+        ),
+        "a safe backup more is wished for": lambda: requests.ask(machine.workflow, SITE, LATER),
     }
 
     def once(order: int) -> None:
@@ -247,7 +251,7 @@ def test_g3_renewal_with_the_present_key_is_not_ordered_twice(
 ) -> None:
     """A rollover that is asked for meanwhile is done at the next renewal."""
     live = machine.published(SITE).pins[0]
-    asked = renewed(lambda order: requests.ask(machine.keeper, SITE, LATER))
+    asked = renewed(lambda order: requests.ask(machine.workflow, SITE, LATER))
     assert asked == (live, [live])
 
 
@@ -262,11 +266,11 @@ def test_g1_record_that_changes_at_every_order_stores_nothing(
 
     def flips(order: int) -> None:
         if order % 2:
-            requests.take_back(machine.keeper, SITE, LATER)
+            requests.take_back(machine.workflow, SITE, LATER)
         else:
-            requests.ask(machine.keeper, SITE, LATER)
+            requests.ask(machine.workflow, SITE, LATER)
 
-    requests.ask(machine.keeper, SITE, LATER)
+    requests.ask(machine.workflow, SITE, LATER)
     with pytest.raises(errors.Error, match="certbot stored no new certificate"):
         renewed(flips)
     assert machine.look(SITE).pin == live
@@ -286,7 +290,7 @@ def test_g2_record_of_the_keyring_of_its_hosts_is_looked_at_before_a_certificate
     def while_it_is_issued(age: int, refused: dict[str, str]) -> Callable[..., tuple[bytes, bytes]]:
         def obtained(self: object, csr: Any, orderr: object = None) -> tuple[bytes, bytes]:
             requests.note_revoked(
-                Keeper(str(server.config), str(server.work)), stolen, server.now, compromised=True
+                Workflow(str(server.config), str(server.work)), stolen, server.now, compromised=True
             )
             return issued(age, refused)(self, csr, orderr)
 

@@ -9,9 +9,9 @@ import pytest
 
 from certbot_pinkeep.core.errors import NotSafe, Unpinned
 from certbot_pinkeep.workflow import offline_backups, requests
-from simulated.keeper import Keeper
 from simulated.machine import Site
 from simulated.values import DAY, NOW, make_pem
+from simulated.workflow import Workflow
 
 
 class World(Site):
@@ -80,8 +80,8 @@ def test_g2_pins_that_were_served_stay_published_after_a_restore(world: World) -
     assert world.published().pins == newer
     assert world.state().ledger.uncertain is not None
     with pytest.raises(NotSafe, match="clients may hold pins"):
-        keeper = Keeper(str(world.config), str(world.work))
-        keeper.handover(world.look(), world.name, world.names, NOW + 13 * DAY, asked=True)
+        workflow = Workflow(str(world.config), str(world.work))
+        workflow.handover(world.look(), world.name, world.names, NOW + 13 * DAY, asked=True)
 
 
 def test_g2_keyring_file_that_is_much_older_stops_nothing(world: World) -> None:
@@ -144,7 +144,7 @@ def test_g2_error_names_no_command_that_cannot_work(world: World) -> None:
         world.run(12)
     said = str(caught.value)
     assert "--force-renewal" not in said and "from a backup of" in said
-    state = Keeper(str(world.config), str(world.work)).store
+    state = Workflow(str(world.config), str(world.work)).store
     assert all(path in said for path in state.paths(world.name))
 
 
@@ -155,7 +155,7 @@ def test_what_the_error_names_pins_anew(world: World) -> None:
     world.issue(make_pem())
     with pytest.raises(Unpinned):
         world.run(12)
-    for name in Keeper(str(world.config), str(world.work)).store.paths(world.name):
+    for name in Workflow(str(world.config), str(world.work)).store.paths(world.name):
         Path(name).unlink()
     try:
         world.run(12)
@@ -190,12 +190,12 @@ def test_g2_rolling_forward_after_a_machine_was_set_back(tmp_path: Path, rollove
     assert not all(
         world.look().pin in pins for pins in held
     )  # it came back, and serves the old key
-    keeper = Keeper(str(world.config), str(world.work))
+    workflow = Workflow(str(world.config), str(world.work))
     for pin in world.published().pins[1:rollovers]:  # certbot-pinkeep backup NAME drop PIN
         assert pin != last
-        offline_backups.drop(keeper, world.name, pin, now)
-        keeper.publish(world.name, now)
-    asked = requests.ask(keeper, world.name, now)  # certbot-pinkeep rollover NAME --now
+        offline_backups.drop(workflow, world.name, pin, now)
+        workflow.publish(world.name, now)
+    asked = requests.ask(workflow, world.name, now)  # certbot-pinkeep rollover NAME --now
     assert asked.ready and last in asked.told[-1]
     pin = world.next_pin(70 * rollovers + 1)
     assert pin == last and all(pin in pins for pins in held)

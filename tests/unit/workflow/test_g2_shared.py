@@ -86,7 +86,7 @@ def test_g2_lineage_that_was_pinned_elsewhere_keeps_its_key_until_that_has_run_o
     for day in (2, 100, 1000):
         assert shared.handed(API, KEYRING, NOW + day * DAY).pin == own
     assert shared.handed(WWW, KEYRING, NOW + 1000 * DAY, rollover_days="never").pin == primary
-    requests.confirm(shared.keeper, KEYRING, NOW + 1000 * DAY)
+    requests.confirm(shared.workflow, KEYRING, NOW + 1000 * DAY)
     assert API not in shared.members("old")
     assert shared.handed(API, KEYRING, NOW + 1059 * DAY, rollover_days="never").pin == own
     assert shared.handed(API, KEYRING, NOW + 1061 * DAY, rollover_days="never").pin == primary
@@ -100,7 +100,7 @@ def test_g2_what_the_old_keyring_serves_after_the_move_counts(shared: Machine) -
     shared.keep("other.test", "old")
     shared.keep(API, KEYRING, NOW + DAY)
     shared.keep("other.test", "old", NOW + 2 * DAY, max_age=100 * 86400)
-    requests.confirm(shared.keeper, KEYRING, NOW + 3 * DAY)
+    requests.confirm(shared.workflow, KEYRING, NOW + 3 * DAY)
     longest = max(e.policy.max_age for e in shared.state(KEYRING).ledger.imported)
     assert longest == 100 * 86400
 
@@ -121,8 +121,8 @@ def test_move_can_be_taken_back(shared: Machine) -> None:
     shared.keep(API, "old")
     shared.keep(API, KEYRING, NOW + DAY)
     shared.keep(API, "old", NOW + 2 * DAY)
-    assert shared.keeper.store.keyring_of(API) == "old"
-    requests.confirm(shared.keeper, "old", NOW + 3 * DAY)
+    assert shared.workflow.store.keyring_of(API) == "old"
+    requests.confirm(shared.workflow, "old", NOW + 3 * DAY)
     assert shared.members("old") == {API: own} and API not in shared.members(KEYRING)
 
 
@@ -171,14 +171,14 @@ def test_last_lineage_leaves_its_keys_for_a_new_one(shared: Machine) -> None:
     """A new certificate of the keyring has its primary."""
     primary = shared.members(KEYRING)[WWW]
     shared.delete(WWW)
-    (said,) = requests.note_deleted(shared.keeper, NOW + DAY)
+    (said,) = requests.note_deleted(shared.workflow, NOW + DAY)
     assert "the last certificate" in said and f"--pinkeep-keyring {KEYRING}" in said
     assert shared.new(WWW, KEYRING, NOW + DAY) == primary
 
 
 def test_nothing_is_said_where_nothing_was_deleted(shared: Machine) -> None:
     """Nor where no client holds pins any more, but that."""
-    assert requests.note_deleted(shared.keeper, NOW) == []
+    assert requests.note_deleted(shared.workflow, NOW) == []
 
 
 # The same host twice, subdomains
@@ -190,7 +190,7 @@ def test_g2_second_keyring_for_a_host_is_refused(shared: Machine) -> None:
     with pytest.raises(OtherKeyring) as caught:
         shared.keep("again", "second")
     assert KEYRING in str(caught.value) and "second" in str(caught.value)
-    assert shared.keeper.store.names() == [KEYRING]
+    assert shared.workflow.store.names() == [KEYRING]
 
 
 @pytest.mark.parametrize("wild", ["*.pin.test", WWW.upper()])
@@ -247,7 +247,7 @@ def test_g2_every_key_in_service_stays_pinned(shared: Machine) -> None:
     """A rollover reaches the lineages one renewal at a time."""
     old = shared.new(API, KEYRING, NOW)
     assert shared.members(KEYRING) == {WWW: old, API: old}
-    requests.ask(shared.keeper, KEYRING, NOW + DAY)
+    requests.ask(shared.workflow, KEYRING, NOW + DAY)
     new = shared.renew(WWW, KEYRING, NOW + DAY)
     assert new != old and shared.role(KEYRING, old) == "in-service"
     assert shared.published(KEYRING).pins[:2] == (new, old)
@@ -269,12 +269,12 @@ def test_g2_forced_rollover_takes_all_lineages_along(shared: Machine) -> None:
     shared.new(API, KEYRING, NOW)
     for name in (WWW, API):
         shared.keep(name, KEYRING, NOW + HOUR, backup_keys=1)
-    requests.ask(shared.keeper, KEYRING, NOW + DAY)
+    requests.ask(shared.workflow, KEYRING, NOW + DAY)
     shared.renew(WWW, KEYRING, NOW + DAY, backup_keys=1)
     shared.renew(API, KEYRING, NOW + DAY, backup_keys=1)
     with pytest.raises(NotSafe):
-        requests.ask(shared.keeper, KEYRING, NOW + 2 * DAY)
-    requests.ask(shared.keeper, KEYRING, NOW + 2 * DAY, force=True)
+        requests.ask(shared.workflow, KEYRING, NOW + 2 * DAY)
+    requests.ask(shared.workflow, KEYRING, NOW + 2 * DAY, force=True)
     forced = shared.renew(WWW, KEYRING, NOW + 2 * DAY, backup_keys=1)
     assert shared.renew(API, KEYRING, NOW + 3 * DAY, backup_keys=1) == forced
 
@@ -284,7 +284,7 @@ def test_g2_other_lineage_with_a_foreign_key_stops_the_reload(shared: Machine) -
     shared.new(API, KEYRING, NOW)
     shared.issue(API)
     before = shared.apache.reloads
-    shared.issue(WWW, shared.keeper.folders.find_key(shared.members(KEYRING)[WWW]).pem)  # type: ignore[union-attr]
+    shared.issue(WWW, shared.workflow.folders.find_key(shared.members(KEYRING)[WWW]).pem)  # type: ignore[union-attr]
     with pytest.raises(Unpinned, match=API):
         shared.keep(WWW, KEYRING, NOW + DAY)
     assert shared.apache.reloads == before
@@ -331,7 +331,7 @@ def test_type_that_nobody_asked_for_is_the_one_that_is_there(shared: Machine) ->
 
 def test_new_type_for_a_host_without_pins_is_made_at_once(shared: Machine) -> None:
     """It joins as the primary of its type."""
-    handed = shared.keeper.handover_new(API, KEYRING, "rsa", (API,), False, NOW, kind=RSA)
+    handed = shared.workflow.handover_new(API, KEYRING, "rsa", (API,), False, NOW, kind=RSA)
     assert handed is None
 
 
@@ -345,13 +345,13 @@ def test_options_belong_to_the_keyring(shared: Machine) -> None:
         file.write("pinkeep_max_age = 98\n")
     shared.keep(WWW, KEYRING, NOW + HOUR, max_age=99)
     assert "pinkeep_" not in shared.renewal(API).read_text()
-    values = settings.values(shared.keeper.store, API, {"keyring": KEYRING, "max-age": None}, {})
+    values = settings.values(shared.workflow.store, API, {"keyring": KEYRING, "max-age": None}, {})
     assert values["max-age"] == "99"
 
 
 def test_options_from_before_do_not_count_for_the_keyring_that_is_joined(shared: Machine) -> None:
     """What is given with the joining itself does."""
-    store = shared.keeper.store
+    store = shared.workflow.store
     given = {"keyring": KEYRING, "max-age": None, "backup-keys": "3"}
     values = settings.values(store, API, given, {"max-age": "77"})
     assert (values["max-age"], values["backup-keys"]) == (None, "3")

@@ -68,8 +68,8 @@ def test_g2_policy_is_replaced_when_the_run_comes_to_the_reload(
     safe = at + timedelta(seconds=50) + 60 * DAY
     given = (site.look(), site.name, site.names)
     with pytest.raises(NotSafe):
-        site.keeper.handover(*given, safe - timedelta(seconds=1), asked=True)
-    assert site.keeper.handover(*given, safe, asked=True).pin == site.published().pins[1]
+        site.workflow.handover(*given, safe - timedelta(seconds=1), asked=True)
+    assert site.workflow.handover(*given, safe, asked=True).pin == site.published().pins[1]
 
 
 def test_keys_of_another_type_that_were_pinned_slowly_are_safe_when_max_age_ran_out(

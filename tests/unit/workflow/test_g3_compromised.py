@@ -63,7 +63,7 @@ def test_g3_compromised_key_is_not_handed_over(
     harm(world)
     chosen = world.options(keyring=keyring) if with_options else None
     with pytest.raises(Compromised, match="compromised"):
-        world.keeper.handover(
+        world.workflow.handover(
             world.look(), keyring, world.names, AT, chosen=chosen, pinned_before=True
         )
 
@@ -72,7 +72,7 @@ def test_g3_compromised_key_is_not_handed_over(
 def test_g3_compromised_key_is_exchanged_when_that_is_safe(world: Site, keyring: str) -> None:
     """The lineage's own keyring says so, though the option names another one."""
     at = AT.replace(month=6)
-    found = world.keeper.handover(world.look(), keyring, world.names, at)
+    found = world.workflow.handover(world.look(), keyring, world.names, at)
     assert found.pin == world.published().pins[1]
 
 
@@ -81,7 +81,7 @@ def test_g3_renewal_goes_on_with_a_damaged_file_where_the_key_is_sound(tmp_path:
     sound = Site(tmp_path, backups=1)
     sound.run(0)
     damage(sound)
-    found = sound.keeper.handover(sound.look(), sound.name, sound.names, AT)
+    found = sound.workflow.handover(sound.look(), sound.name, sound.names, AT)
     assert found.pin == sound.look().pin
 
 
@@ -92,9 +92,9 @@ def test_g3_certificate_for_a_key_that_was_compromised_meanwhile_is_not_stored(
     found = Site(tmp_path, backups=1)
     found.run(0)
     live = found.look()
-    assert found.keeper.is_still_chosen(live, found.name, found.names, live.pin, AT)
+    assert found.workflow.is_still_chosen(live, found.name, found.names, live.pin, AT)
     found.ask(when_safe=True, compromised=True)
-    assert not found.keeper.is_still_chosen(live, found.name, found.names, live.pin, AT)
+    assert not found.workflow.is_still_chosen(live, found.name, found.names, live.pin, AT)
 
 
 @pytest.mark.parametrize("harm", [damage, lose, lose_copy])
@@ -102,8 +102,8 @@ def test_compromise_is_known_from_either_record(world: Site, harm: Callable[[Sit
     """The keyring file or its copy is enough; another key is not compromised by it."""
     pin = world.look().pin
     harm(world)
-    assert world.keeper.store.is_compromised(pin)
-    assert not world.keeper.store.is_compromised(world.published().pins[1])
+    assert world.workflow.store.is_compromised(pin)
+    assert not world.workflow.store.is_compromised(world.published().pins[1])
 
 
 def test_g3_wish_to_leave_counts_though_the_option_names_another_keyring(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_g3_wish_to_leave_counts_though_the_option_names_another_keyring(tmp_pat
     found = Site(tmp_path, backups=1)
     found.run(0)
     found.ask()
-    handed = found.keeper.handover(found.look(), "other", found.names, AT)
+    handed = found.workflow.handover(found.look(), "other", found.names, AT)
     assert handed.pin == found.published().pins[1]
 
 
@@ -119,7 +119,7 @@ def test_g3_snippet_that_cannot_be_read_does_not_stop_a_first_renewal(tmp_path: 
     """A lineage that is not pinned yet needs none."""
     site = Site(tmp_path)
     site.snippet.mkdir(parents=True)
-    found = site.keeper.handover(site.look(), site.name, site.names, NOW, chosen=site.options())
+    found = site.workflow.handover(site.look(), site.name, site.names, NOW, chosen=site.options())
     assert found.pin == pin_of_key(site.key)
 
 
@@ -309,7 +309,7 @@ def test_g3_second_refusal_ends_the_run(client: type[Client]) -> None:
 def test_g3_compromised_key_stays_so_when_pinning_was_left(world: Site) -> None:
     """A live key that nobody is locked out by is adopted, but no compromise is forgotten."""
     pin = world.look().pin
-    requests.unpin(world.keeper, world.name, AT)
+    requests.unpin(world.workflow, world.name, AT)
     world.run(21)
     world.run(400)
     backup = world.state().keyring.backups("ecdsa")[0].pin

@@ -15,9 +15,9 @@ from certbot_pinkeep.core.errors import BadKey, Compromised, DamagedState, NotSa
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.storage.store import Store
-from simulated.keeper import Keeper
 from simulated.machine import Site
 from simulated.values import DAY, NOW, make_pem, pin_of_key, tree
+from simulated.workflow import Workflow
 
 REVOKED, COMPROMISED = Answer(True, "superseded"), Answer(True, "keyCompromise")
 GOOD, UNKNOWN, NOBODY = Answer(False), Answer(None, why="it does not answer"), Answer(None)
@@ -76,10 +76,10 @@ def renewed(
     chosen: Options | None = None,
 ) -> KeyAndCsr:
     """What a renewal is issued for."""
-    keeper = Keeper(str(site.config), str(site.work))
+    workflow = Workflow(str(site.config), str(site.work))
     at = NOW + days * DAY
     given = {"dry_run": dry_run, "asked": asked, "chosen": chosen}
-    return keeper.handover(site.look(), site.name, site.names, at, **given)
+    return workflow.handover(site.look(), site.name, site.names, at, **given)
 
 
 def leave_of(site: Site, pin: str) -> tuple[str, str]:
@@ -356,11 +356,11 @@ def test_new_certificate_of_a_keyring_whose_key_is_compromised(unsafe: Site, ca_
     ca_says(COMPROMISED)
     with pytest.raises(Compromised):
         renewed(unsafe)
-    keeper = Keeper(str(unsafe.config), str(unsafe.work))
+    workflow = Workflow(str(unsafe.config), str(unsafe.work))
     given = (unsafe.name, unsafe.name, "ecdsa", unsafe.names, False)
     with pytest.raises(Compromised):
-        keeper.handover_new(*given, NOW + 20 * DAY)  # type: ignore[arg-type]
-    found = keeper.handover_new(*given, NOW + 70 * DAY)  # type: ignore[arg-type]
+        workflow.handover_new(*given, NOW + 20 * DAY)  # type: ignore[arg-type]
+    found = workflow.handover_new(*given, NOW + 70 * DAY)  # type: ignore[arg-type]
     assert found is not None and found.pin == unsafe.published().pins[1]
 
 
@@ -369,5 +369,5 @@ def test_g3_key_that_the_ca_refused_before_it_was_pinned_is_replaced(
 ) -> None:
     """The renewal is not lost: nobody holds pins yet, so a new key is handed over."""
     live, refused = site.look(), frozenset([site.look().pin])
-    found = site.keeper.handover(live, site.name, site.names, NOW, refused=refused)
+    found = site.workflow.handover(live, site.name, site.names, NOW, refused=refused)
     assert found.pin == pin_of_key(found.key_pem) != live.pin

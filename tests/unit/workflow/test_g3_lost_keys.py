@@ -12,13 +12,13 @@ from certbot_pinkeep.core.errors import BadKey, Compromised, OtherKeyring
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.workflow import requests
-from simulated.keeper import Keeper
 from simulated.machine import RSA_KEY, Machine, Site
 from simulated.values import DAY, NOW, make_pem, pin_of_key
+from simulated.workflow import Workflow
 
 
 class World(Site):
-    """A site with a work dir, seen by a new keeper at each look, pinned with two backups."""
+    """A site with a work dir, seen by a new workflow at each look, pinned with two backups."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -28,7 +28,7 @@ class World(Site):
         """What a new certificate is issued for; without names, for those that were there."""
         lineage = lineage or self.name
         at = NOW + days * DAY
-        return self.keeper.handover_new(lineage, lineage, "ecdsa", names or self.names, False, at)
+        return self.workflow.handover_new(lineage, lineage, "ecdsa", names or self.names, False, at)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_g3_dry_run_without_keys_writes_nothing(
     """It is issued for the live key."""
     lose(world)
     before = world.tree()
-    found = world.keeper.handover(world.look(), world.name, world.names, NOW + DAY, dry_run=True)
+    found = world.workflow.handover(world.look(), world.name, world.names, NOW + DAY, dry_run=True)
     assert found.pin == world.look().pin and world.tree() == before
 
 
@@ -121,7 +121,7 @@ def test_g4_keys_of_two_types_that_were_deleted_are_made_anew(tmp_path: Path) ->
         path.unlink()
     for name in ("ec.test", "rsa.test"):
         machine.keep(name, "ring", NOW + 2 * DAY)
-    state = machine.keeper.load_state("ring", NOW + 2 * DAY)
+    state = machine.workflow.load_state("ring", NOW + 2 * DAY)
     assert state is not None and len(state.keyring.published_pins()) == 6
     published = [key for key in state.keyring.keys if key.role in ("primary", "backup")]
     assert [key.fault for key in published] == [""] * 6
@@ -130,21 +130,21 @@ def test_g4_keys_of_two_types_that_were_deleted_are_made_anew(tmp_path: Path) ->
 def test_g3_compromised_key_with_all_keys_deleted_needs_the_admin(world: World) -> None:
     """No key is left that clients accept; the commands that the error names help, in their order."""
     emptied(world)
-    requests.note_revoked(world.keeper, world.look().pin, NOW + DAY, compromised=True)
+    requests.note_revoked(world.workflow, world.look().pin, NOW + DAY, compromised=True)
     with pytest.raises(
         Compromised, match=r"(?s)certbot install .*rollover example.com --now --force"
     ):
-        world.keeper.handover(world.look(), world.name, world.names, NOW + DAY)
+        world.workflow.handover(world.look(), world.name, world.names, NOW + DAY)
     world.run(1)  # certbot install
     new = world.published().pins[1]
-    requests.ask(world.keeper, world.name, NOW + DAY, force=True)
-    assert world.keeper.handover(world.look(), world.name, world.names, NOW + DAY).pin == new
+    requests.ask(world.workflow, world.name, NOW + DAY, force=True)
+    assert world.workflow.handover(world.look(), world.name, world.names, NOW + DAY).pin == new
 
 
 def test_g3_renewal_goes_on_while_the_folder_of_keys_is_away(world: World) -> None:
     """With the live key, which clients accept."""
     (world.config / "keys").rename(world.root / "away")
-    found = world.keeper.handover(world.look(), world.name, world.names, NOW + DAY)
+    found = world.workflow.handover(world.look(), world.name, world.names, NOW + DAY)
     assert found.pin == world.look().pin
 
 
@@ -271,7 +271,7 @@ def test_g3_error_says_what_to_do_where_every_key_is_lost(world: World) -> None:
     with pytest.raises(BadKey) as caught:
         world.new(1)
     said = str(caught.value)
-    paths = Keeper(str(world.config), str(world.work)).store.paths(world.name)
+    paths = Workflow(str(world.config), str(world.work)).store.paths(world.name)
     assert "from a backup of" in said and all(path in said for path in paths)
     for name in paths:
         Path(name).unlink()
@@ -294,7 +294,7 @@ def test_g2_new_name_is_refused_though_nobody_is_bound_yet(tmp_path: Path) -> No
     trial.keep(trial.options(report_only=True))
     given = ("renamed", "renamed", "ecdsa", trial.names, False, NOW + DAY)
     with pytest.raises(OtherKeyring):
-        trial.keeper.handover_new(*given)  # type: ignore[arg-type]
+        trial.workflow.handover_new(*given)  # type: ignore[arg-type]
 
 
 def test_g9_new_certificate_for_other_hosts_is_certbots(world: World) -> None:

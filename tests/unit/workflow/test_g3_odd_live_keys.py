@@ -15,10 +15,10 @@ from certbot_pinkeep.adapters import lineage
 from certbot_pinkeep.core.errors import BadKey
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.workflow import issue
-from simulated.keeper import Keeper
 from simulated.machine import Site
 from simulated.server import Server
 from simulated.values import DAY, NOW, make_pem, pin_of_key
+from simulated.workflow import Workflow
 
 OTHER = make_pem()
 
@@ -70,9 +70,9 @@ def live_key(site: Site) -> Path:
 
 def handed(site: Site, days: int = 1, pinned_before: bool = False) -> KeyAndCsr:
     """What a renewal is issued for."""
-    keeper = Keeper(str(site.config), str(site.work))
+    workflow = Workflow(str(site.config), str(site.work))
     live, at = site.look(), NOW + days * DAY
-    return keeper.handover(live, site.name, site.names, at, pinned_before=pinned_before)
+    return workflow.handover(live, site.name, site.names, at, pinned_before=pinned_before)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_g3_key_that_cannot_be_used_is_made_anew_where_nothing_is_pinned(
     own = site.key
     UNUSABLE[damage](live_key(site))
     assert handed(site).pin != pin_of_key(own)
-    site.keeper.folders.save_key(own)
+    site.workflow.folders.save_key(own)
     assert handed(site).pin == pin_of_key(own)
 
 
@@ -122,7 +122,7 @@ def test_g2_key_that_the_snippet_lacks_is_not_renewed_for(pinned: Site) -> None:
     live_key(pinned).write_bytes(OTHER)
     pinned.file.unlink()
     assert handed(pinned, pinned_before=True).pin == own
-    saved = pinned.keeper.folders.find_key(own)
+    saved = pinned.workflow.folders.find_key(own)
     assert saved is not None
     (pinned.config / saved.path).unlink()
     assert handed(pinned, pinned_before=True).pin == backup
@@ -155,7 +155,7 @@ def test_g3_pinned_lineage_is_renewed_for_its_primary_whatever_is_in_live(
         live_key(pinned).write_bytes(OTHER if damage == "another key" else pinned.key_pem(backup))
     assert handed(pinned).pin == primary
     assert pinned.keep(now=NOW + DAY).pins[0] == primary  # what is not due is no error either
-    saved = pinned.keeper.folders.find_key(primary)
+    saved = pinned.workflow.folders.find_key(primary)
     assert saved is not None
     (pinned.config / saved.path).unlink()
     found = handed(pinned, 2)
@@ -179,16 +179,16 @@ def test_g2_foreign_key_is_renewed_for_only_where_nobody_is_locked_out(tmp_path:
 @pytest.mark.parametrize("text", [b"", b"rubbish", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
 def test_g3_damaged_certificate_is_renewed_for_the_key_on_record(text: bytes, pinned: Site) -> None:
     """Which key the lineage has is on record, and which names."""
-    keeper, folder = pinned.keeper, pinned.config / "live" / pinned.name
+    workflow, folder = pinned.workflow, pinned.config / "live" / pinned.name
     (folder / "cert.pem").resolve().write_bytes(text)
     cert, key = str(folder / "cert.pem"), str(folder / "privkey.pem")
     with pytest.raises(BadKey):
         lineage.look(pinned.name, cert, key, must_staple=False)
-    live = issue.on_record(keeper, pinned.name, pinned.name, must_staple=False)
+    live = issue.on_record(workflow, pinned.name, pinned.name, must_staple=False)
     assert live is not None and live.names == pinned.names
-    found = keeper.handover(live, pinned.name, pinned.names, NOW + DAY)
+    found = workflow.handover(live, pinned.name, pinned.names, NOW + DAY)
     assert found.pin == pinned.published().pins[0]
-    assert issue.on_record(keeper, "other", "other", must_staple=False) is None
+    assert issue.on_record(workflow, "other", "other", must_staple=False) is None
 
 
 @pytest.mark.parametrize(

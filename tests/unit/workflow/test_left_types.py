@@ -59,7 +59,7 @@ def test_g2_everything_stays_with_the_last_certificate_of_all(both: Machine) -> 
     before = both.published("ring").pins
     for name in ("rsa.test", "ec.test"):
         both.delete(name)
-    both.keeper.publish("ring", NOW + 2 * DAY)
+    both.workflow.publish("ring", NOW + 2 * DAY)
     assert set(both.published("ring").pins) == set(before)
 
 
@@ -79,7 +79,7 @@ def test_g4_type_that_is_staged_in_advance_can_be_dropped(both: Machine) -> None
     rsa_primary = both.state("ring").keyring.primary("rsa")
     assert rsa_primary is not None
     with pytest.raises(BadBackup, match="it is primary"):
-        offline_backups.drop(both.keeper, "ring", rsa_primary.pin, NOW + 2 * DAY)
+        offline_backups.drop(both.workflow, "ring", rsa_primary.pin, NOW + 2 * DAY)
     both.delete("rsa.test")
     both.keep("ec.test", "ring", NOW + 2 * DAY)
     with pytest.raises(TypeMissing):
@@ -88,9 +88,9 @@ def test_g4_type_that_is_staged_in_advance_can_be_dropped(both: Machine) -> None
     assert staged is not None and staged.pin != rsa_primary.pin
     for _ in range(2):  # a run that was killed before it published is no error
         assert (
-            offline_backups.drop(both.keeper, "ring", staged.pin, NOW + 4 * DAY).pin == staged.pin
+            offline_backups.drop(both.workflow, "ring", staged.pin, NOW + 4 * DAY).pin == staged.pin
         )
-    both.keeper.publish("ring", NOW + 4 * DAY)
+    both.workflow.publish("ring", NOW + 4 * DAY)
     assert types(both) == {"ecdsa"}
     with pytest.raises(BadBackup):
-        offline_backups.drop(both.keeper, "ring", staged.pin, NOW + 5 * DAY)
+        offline_backups.drop(both.workflow, "ring", staged.pin, NOW + 5 * DAY)

@@ -90,14 +90,14 @@ def brought(key: bytes, keep: bytes | None = None) -> offline_backups.Imported:
 
 def add_offline(machine: Machine, key: bytes, now: object = None) -> str:
     """Pin it by its CSR, and publish."""
-    added = offline_backups.add_public(machine.keeper, SITE, csr_of(key), "offline.csr", NOW)
-    machine.keeper.publish(SITE, NOW)
+    added = offline_backups.add_public(machine.workflow, SITE, csr_of(key), "offline.csr", NOW)
+    machine.workflow.publish(SITE, NOW)
     return added.pin
 
 
 def turn_comes(machine: Machine) -> None:
     """Use up the backup before it; it is day 100, and all clients know all pins."""
-    requests.ask(machine.keeper, SITE, NOW + 90 * DAY)
+    requests.ask(machine.workflow, SITE, NOW + 90 * DAY)
     machine.renew(SITE, SITE, NOW + 90 * DAY, backup_keys=1)
 
 
@@ -151,8 +151,8 @@ def test_csr_or_public_key_is_enough_to_pin(machine: Machine, key: bytes, form: 
     """It is the last pin, and no backup of our making makes room for it."""
     assert callable(form)
     before = machine.published(SITE).pins
-    offline_backups.add_public(machine.keeper, SITE, form(key), "offline.csr", NOW)
-    machine.keeper.publish(SITE, NOW)
+    offline_backups.add_public(machine.workflow, SITE, form(key), "offline.csr", NOW)
+    machine.workflow.publish(SITE, NOW)
     assert machine.published(SITE).pins == (*before, pin_of_key(key))
     machine.keep(SITE, SITE, NOW + DAY, pinned=True, backup_keys=1)
     assert machine.published(SITE).pins == (*before, pin_of_key(key))
@@ -166,15 +166,15 @@ def test_renewal_keeps_the_key_and_asks_until_it_is_brought(
     turn_comes(machine)
     present = machine.members(SITE)[SITE]
     with pytest.raises(NotSafe, match=r"certbot-pinkeep backup pin\.test add --key FILE"):
-        requests.ask(machine.keeper, SITE, NOW + 100 * DAY)
-    requests.ask(machine.keeper, SITE, NOW + 100 * DAY, when_safe=True)
+        requests.ask(machine.workflow, SITE, NOW + 100 * DAY)
+    requests.ask(machine.workflow, SITE, NOW + 100 * DAY, when_safe=True)
     assert machine.handed(SITE, SITE, NOW + 100 * DAY, backup_keys=1).pin == present
     assert f"the private key of its next backup, with the pin {pin}" in caplog.text
     assert "certbot-pinkeep backup pin.test add --key FILE" in caplog.text
-    offline_backups.add_private(machine.keeper, SITE, brought(key), NOW + 100 * DAY)
+    offline_backups.add_private(machine.workflow, SITE, brought(key), NOW + 100 * DAY)
     assert (
         "rolls the keyring pin.test over"
-        in offline_backups.due(machine.keeper, SITE, NOW + 100 * DAY)[0]
+        in offline_backups.due(machine.workflow, SITE, NOW + 100 * DAY)[0]
     )
     assert machine.renew(SITE, SITE, NOW + 100 * DAY, backup_keys=1) == pin
     assert machine.role(SITE, pin) == "primary"
@@ -183,7 +183,7 @@ def test_renewal_keeps_the_key_and_asks_until_it_is_brought(
 def test_g7_brought_key_is_closed_and_nowhere_else(machine: Machine, key: bytes) -> None:
     """One file in keys/, 0600; the keyring file has its path only."""
     pin = add_offline(machine, key)
-    offline_backups.add_private(machine.keeper, SITE, brought(key), NOW)
+    offline_backups.add_private(machine.workflow, SITE, brought(key), NOW)
     found = machine.state(SITE).keyring.key(pin)
     assert found is not None and found.path is not None
     path = machine.config / found.path
@@ -200,15 +200,15 @@ def test_another_key_than_the_one_waited_for_is_refused(machine: Machine, key: b
     pin = add_offline(machine, key)
     before = tree(machine.config)
     with pytest.raises(BadBackup, match=f"waits for the private key of {pin}".replace("+", r"\+")):
-        offline_backups.add_private(machine.keeper, SITE, brought(make_pem()), NOW)
+        offline_backups.add_private(machine.workflow, SITE, brought(make_pem()), NOW)
     assert tree(machine.config) == before
-    added = offline_backups.add_private(machine.keeper, SITE, brought(make_pem()), NOW, new=True)
+    added = offline_backups.add_private(machine.workflow, SITE, brought(make_pem()), NOW, new=True)
     assert machine.role(SITE, added.pin) == "backup"
 
 
 def test_added_backup_stays_beyond_the_wanted_count(machine: Machine, key: bytes) -> None:
     """The count is of those that are made."""
-    added = offline_backups.add_private(machine.keeper, SITE, brought(key), NOW)
+    added = offline_backups.add_private(machine.workflow, SITE, brought(key), NOW)
     machine.keep(SITE, SITE, NOW + DAY, pinned=True, backup_keys=1)
     assert machine.role(SITE, added.pin) == "backup"
     assert len(machine.published(SITE).pins) == 3
@@ -217,15 +217,15 @@ def test_added_backup_stays_beyond_the_wanted_count(machine: Machine, key: bytes
 def test_encrypted_backup_stays_so_until_it_is_opened(machine: Machine, key: bytes) -> None:
     """Its file is closed; when its turn has come it is asked for, and opened."""
     pem = sealed(key)
-    added = offline_backups.add_private(machine.keeper, SITE, brought(key, pem), NOW)
-    machine.keeper.publish(SITE, NOW)
+    added = offline_backups.add_private(machine.workflow, SITE, brought(key, pem), NOW)
+    machine.workflow.publish(SITE, NOW)
     path = machine.config / added.encrypted
     assert added.path is None and path.read_bytes() == pem and mode_of(path) == 0o600
     turn_comes(machine)
     with pytest.raises(NotSafe, match=f"is encrypted, in {added.encrypted}"):
-        requests.ask(machine.keeper, SITE, NOW + 100 * DAY)
-    offline_backups.add_private(machine.keeper, SITE, brought(key), NOW + 100 * DAY)
-    requests.ask(machine.keeper, SITE, NOW + 100 * DAY)
+        requests.ask(machine.workflow, SITE, NOW + 100 * DAY)
+    offline_backups.add_private(machine.workflow, SITE, brought(key), NOW + 100 * DAY)
+    requests.ask(machine.workflow, SITE, NOW + 100 * DAY)
     assert machine.renew(SITE, SITE, NOW + 100 * DAY, backup_keys=1) == added.pin
     assert path.read_bytes() == pem
 
@@ -247,7 +247,7 @@ def test_g3_compromised_key_with_the_backup_elsewhere(machine: Machine, key: byt
     pin = add_offline(machine, key)
     turn_comes(machine)
     with pytest.raises(Compromised) as caught:
-        requests.ask(machine.keeper, SITE, NOW + 100 * DAY, compromised=True)
+        requests.ask(machine.workflow, SITE, NOW + 100 * DAY, compromised=True)
     assert pin in str(caught.value) and "add --key FILE" in str(caught.value)
     told = str(caught.value)
     assert f"\nRun: certbot-pinkeep backup {SITE} drop {pin}\n" in told
@@ -256,7 +256,7 @@ def test_g3_compromised_key_with_the_backup_elsewhere(machine: Machine, key: byt
     assert "This rollover locks out clients that noted the pins served" in told
     with pytest.raises(Compromised, match="add --key FILE"):
         machine.handed(SITE, SITE, NOW + 100 * DAY, backup_keys=1)
-    offline_backups.add_private(machine.keeper, SITE, brought(key), NOW + 100 * DAY)
+    offline_backups.add_private(machine.workflow, SITE, brought(key), NOW + 100 * DAY)
     assert machine.renew(SITE, SITE, NOW + 100 * DAY, backup_keys=1) == pin
 
 
@@ -264,17 +264,17 @@ def test_forced_rollover_takes_one_that_is_at_hand(machine: Machine, key: bytes)
     """What cannot be handed over cannot be forced."""
     pin = add_offline(machine, key)
     turn_comes(machine)
-    requests.ask(machine.keeper, SITE, NOW + 91 * DAY, force=True)
+    requests.ask(machine.workflow, SITE, NOW + 91 * DAY, force=True)
     assert machine.handed(SITE, SITE, NOW + 91 * DAY, backup_keys=1).pin != pin
 
 
 def test_backup_whose_file_is_lost_is_brought_again(machine: Machine, key: bytes) -> None:
     """It is the same backup, in its old place; until then it is none."""
-    added = offline_backups.add_private(machine.keeper, SITE, brought(key), NOW)
+    added = offline_backups.add_private(machine.workflow, SITE, brought(key), NOW)
     before = [(one.pin, one.created, one.added) for one in machine.state(SITE).keyring.keys]
     assert added.path is not None
     (machine.config / added.path).unlink()
-    again = offline_backups.add_private(machine.keeper, SITE, brought(key), NOW + HOUR)
+    again = offline_backups.add_private(machine.workflow, SITE, brought(key), NOW + HOUR)
     assert again.pin == added.pin and again.path is not None
     assert (machine.config / again.path).read_bytes() == key
     after = machine.state(SITE).keyring.keys
@@ -283,7 +283,7 @@ def test_backup_whose_file_is_lost_is_brought_again(machine: Machine, key: bytes
 
 def test_backup_whose_file_was_away_for_a_while_is_one_again(machine: Machine, key: bytes) -> None:
     """As the error promised."""
-    added = offline_backups.add_private(machine.keeper, SITE, brought(key), NOW)
+    added = offline_backups.add_private(machine.workflow, SITE, brought(key), NOW)
     assert added.path is not None
     path = machine.config / added.path
     path.rename(machine.config / "away")
@@ -299,7 +299,7 @@ def test_g2_backup_that_a_release_carries_is_one_again_when_its_file_is_back(
 ) -> None:
     """Beside the one that took its place: clients and apps may know of either."""
     carried = releases.add(
-        machine.keeper, releases.ReleaseRequest(SITE, "ios", "1", NOW + 365 * DAY), NOW
+        machine.workflow, releases.ReleaseRequest(SITE, "ios", "1", NOW + 365 * DAY), NOW
     ).pins
     (staged,) = machine.state(SITE).keyring.backups("ecdsa")
     assert staged.path is not None
@@ -310,7 +310,7 @@ def test_g2_backup_that_a_release_carries_is_one_again_when_its_file_is_back(
     machine.keep(SITE, SITE, NOW + DAY, pinned=True, backup_keys=1)
     machine.keep(SITE, SITE, NOW + 2 * DAY, pinned=True, backup_keys=1)
     assert staged.pin in machine.published(SITE).pins and len(machine.published(SITE).pins) == 3
-    requests.ask(machine.keeper, SITE, NOW + 70 * DAY)
+    requests.ask(machine.workflow, SITE, NOW + 70 * DAY)
     assert machine.renew(SITE, SITE, NOW + 70 * DAY, backup_keys=1) == staged.pin == carried[1]
 
 
@@ -318,7 +318,7 @@ def test_lost_backup_is_not_what_the_command_promises(
     machine: Machine, at_noon: None, key: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is due is told of the backups that are there."""
-    requests.ask(machine.keeper, SITE, NOW, when_safe=True)
+    requests.ask(machine.workflow, SITE, NOW, when_safe=True)
     (staged,) = machine.state(SITE).keyring.backups("ecdsa")
     assert staged.path is not None
     (machine.config / staged.path).unlink()
@@ -334,7 +334,7 @@ def test_backup_of_a_kind_that_is_in_service_is_taken(tmp_path: Path) -> None:
     machine.issue(SITE, make_pem(ec.SECP521R1()))
     machine.keep(SITE, SITE)
     pem = make_pem(ec.SECP521R1())
-    assert offline_backups.add_private(machine.keeper, SITE, brought(pem), NOW).pin == pin_of_key(
+    assert offline_backups.add_private(machine.workflow, SITE, brought(pem), NOW).pin == pin_of_key(
         pem
     )
 
@@ -344,45 +344,45 @@ def test_g5_what_was_recorded_and_not_published_is_no_error(machine: Machine, ke
     pem = make_pem()
     for again in range(2):
         assert offline_backups.add_private(
-            machine.keeper, SITE, brought(key), NOW
+            machine.workflow, SITE, brought(key), NOW
         ).pin == pin_of_key(key)
-        offline_backups.add_public(machine.keeper, SITE, csr_of(pem), "offline.csr", NOW)
+        offline_backups.add_public(machine.workflow, SITE, csr_of(pem), "offline.csr", NOW)
         assert again == 1 or pin_of_key(pem) not in machine.published(SITE).pins
-    machine.keeper.publish(SITE, NOW)
+    machine.workflow.publish(SITE, NOW)
     with pytest.raises(BadBackup, match="already"):
-        offline_backups.add_private(machine.keeper, SITE, brought(key), NOW)
+        offline_backups.add_private(machine.workflow, SITE, brought(key), NOW)
     with pytest.raises(BadBackup, match="already"):
-        offline_backups.add_public(machine.keeper, SITE, csr_of(pem), "offline.csr", NOW)
+        offline_backups.add_public(machine.workflow, SITE, csr_of(pem), "offline.csr", NOW)
     for _ in range(2):
-        assert offline_backups.drop(machine.keeper, SITE, pin_of_key(pem), NOW).pin == pin_of_key(
+        assert offline_backups.drop(machine.workflow, SITE, pin_of_key(pem), NOW).pin == pin_of_key(
             pem
         )
-    machine.keeper.publish(SITE, NOW)
+    machine.workflow.publish(SITE, NOW)
     with pytest.raises(BadBackup, match="it is retired"):
-        offline_backups.drop(machine.keeper, SITE, pin_of_key(pem), NOW)
+        offline_backups.drop(machine.workflow, SITE, pin_of_key(pem), NOW)
 
 
 def test_g1_csrs_of_a_backup_are_saved_with_it(machine: Machine, key: bytes) -> None:
     """Those of a brought one, and those of the one that takes a dropped one's place."""
 
     def lacking() -> list[str]:
-        saved = machine.keeper.folders.saved_csrs()
+        saved = machine.workflow.folders.saved_csrs()
         staged = [one.pin for one in machine.state(SITE).keyring.backups("ecdsa")]
         return [pin for pin in staged if csr_request(pin, (SITE,), must_staple=False) not in saved]
 
-    offline_backups.add_private(machine.keeper, SITE, brought(key), NOW)
+    offline_backups.add_private(machine.workflow, SITE, brought(key), NOW)
     assert not lacking()
     _, staged, _ = machine.state(SITE).keyring.keys
-    offline_backups.drop(machine.keeper, SITE, staged.pin, NOW)
+    offline_backups.drop(machine.workflow, SITE, staged.pin, NOW)
     assert not lacking()
 
 
 def test_key_that_is_known_by_its_csr_and_is_here_is_not_offline(machine: Machine) -> None:
     """One that was dropped comes back with its file."""
     _, staged = machine.state(SITE).keyring.keys
-    pem = machine.keeper.load_key(staged).pem
-    offline_backups.drop(machine.keeper, SITE, staged.pin, NOW)
-    added = offline_backups.add_public(machine.keeper, SITE, csr_of(pem), "my.csr", NOW)
+    pem = machine.workflow.load_key(staged).pem
+    offline_backups.drop(machine.workflow, SITE, staged.pin, NOW)
+    added = offline_backups.add_public(machine.workflow, SITE, csr_of(pem), "my.csr", NOW)
     assert added.path == staged.path and not added.offline
 
 
@@ -390,9 +390,9 @@ def test_g3_number_of_an_encrypted_backup_is_not_given_to_another_key(
     machine: Machine, key: bytes
 ) -> None:
     """Its file may only be away for a while."""
-    sealed_one = offline_backups.add_private(machine.keeper, SITE, brought(key, sealed(key)), NOW)
+    sealed_one = offline_backups.add_private(machine.workflow, SITE, brought(key, sealed(key)), NOW)
     (machine.config / sealed_one.encrypted).unlink()
-    other = offline_backups.add_private(machine.keeper, SITE, brought(make_pem()), NOW, new=True)
+    other = offline_backups.add_private(machine.workflow, SITE, brought(make_pem()), NOW, new=True)
     assert other.path != sealed_one.encrypted
 
 
@@ -404,10 +404,10 @@ def test_g4_backups_are_brought_and_dropped_while_the_keys_are_away(
     away = {path: path.read_bytes() for path in (machine.config / "keys").iterdir()}
     for path in away:
         path.unlink()
-    added = offline_backups.add_private(machine.keeper, SITE, brought(key), NOW)
-    offline_backups.drop(machine.keeper, SITE, staged, NOW)
+    added = offline_backups.add_private(machine.workflow, SITE, brought(key), NOW)
+    offline_backups.drop(machine.workflow, SITE, staged, NOW)
     assert not any(path.exists() for path in away)
-    machine.keeper.publish(SITE, NOW)
+    machine.workflow.publish(SITE, NOW)
     assert added.pin in machine.published(SITE).pins and staged not in machine.published(SITE).pins
 
 
@@ -415,24 +415,24 @@ def test_g3_backup_that_the_ca_does_not_take_is_passed_over_in_this_run(
     machine: Machine, key: bytes
 ) -> None:
     """The present key goes on; the admin is told by whom it is a backup."""
-    added = offline_backups.add_private(machine.keeper, SITE, brought(key), NOW)
-    machine.keeper.publish(SITE, NOW)
+    added = offline_backups.add_private(machine.workflow, SITE, brought(key), NOW)
+    machine.workflow.publish(SITE, NOW)
     turn_comes(machine)
     now, present = NOW + 200 * DAY, machine.members(SITE)[SITE]
-    requests.ask(machine.keeper, SITE, now)
+    requests.ask(machine.workflow, SITE, now)
     live = machine.look(SITE)
     chosen = machine.options(SITE, backup_keys=1)
 
     def handed(*csr_rejected: str) -> str:
         pins_ = frozenset(csr_rejected)
-        return machine.keeper.handover(
+        return machine.workflow.handover(
             live, SITE, live.names, now, chosen=chosen, csr_rejected=pins_
         ).pin
 
-    assert handed() == added.pin and requests.backup_of(machine.keeper.store, added.pin) == [SITE]
+    assert handed() == added.pin and requests.backup_of(machine.workflow.store, added.pin) == [SITE]
     rest = [one.pin for one in machine.state(SITE).keyring.backups("ecdsa")]
     assert handed(*rest) == present == handed(*rest, present)
-    assert requests.backup_of(machine.keeper.store, present) == []
+    assert requests.backup_of(machine.workflow.store, present) == []
 
 
 # Dropping them
@@ -441,13 +441,13 @@ def test_g3_backup_that_the_ca_does_not_take_is_passed_over_in_this_run(
 def test_g2_backup_that_a_certificate_has_already_is_not_dropped(machine: Machine) -> None:
     """Certbot renewed for it, and was killed before the keyring was told."""
     _, staged = machine.published(SITE).pins
-    requests.ask(machine.keeper, SITE, NOW + 90 * DAY)
+    requests.ask(machine.workflow, SITE, NOW + 90 * DAY)
     handed = machine.handed(SITE, SITE, NOW + 90 * DAY, backup_keys=1)
     assert handed.pin == staged
     machine.issue(SITE, handed.key_pem)
     before = tree(machine.config)
     with pytest.raises(BadBackup, match=r"the certificate of pin\.test is issued for it already"):
-        offline_backups.drop(machine.keeper, SITE, staged, NOW + 90 * DAY)
+        offline_backups.drop(machine.workflow, SITE, staged, NOW + 90 * DAY)
     assert tree(machine.config) == before
 
 
@@ -458,38 +458,40 @@ def test_g3_lost_backup_is_no_way_out(tmp_path: Path, gone: int, dropped: int) -
     machine.issue(SITE)
     machine.keep(SITE, SITE)
     staged = machine.state(SITE).keyring.backups("ecdsa")
-    requests.ask(machine.keeper, SITE, NOW + 90 * DAY, compromised=True, when_safe=True)
+    requests.ask(machine.workflow, SITE, NOW + 90 * DAY, compromised=True, when_safe=True)
     lost = staged[gone].path
     assert lost is not None
     (machine.config / lost).unlink()
     with pytest.raises(BadBackup, match="the only backup that locks nobody out"):
-        offline_backups.drop(machine.keeper, SITE, staged[dropped].pin, NOW + 90 * DAY)
+        offline_backups.drop(machine.workflow, SITE, staged[dropped].pin, NOW + 90 * DAY)
     assert machine.handed(SITE, SITE, NOW + 90 * DAY).pin == staged[dropped].pin
 
 
 def test_g3_what_is_forced_is_the_key_that_is_announced(machine: Machine, key: bytes) -> None:
     """Also while the backup that is kept elsewhere is not safe yet."""
-    added = offline_backups.add_public(machine.keeper, SITE, csr_of(key), "my.csr", NOW + 10 * DAY)
-    machine.keeper.publish(SITE, NOW + 10 * DAY)
-    requests.ask(machine.keeper, SITE, NOW + 61 * DAY)
+    added = offline_backups.add_public(
+        machine.workflow, SITE, csr_of(key), "my.csr", NOW + 10 * DAY
+    )
+    machine.workflow.publish(SITE, NOW + 10 * DAY)
+    requests.ask(machine.workflow, SITE, NOW + 61 * DAY)
     machine.renew(SITE, SITE, NOW + 61 * DAY, backup_keys=1)
     now = NOW + 62 * DAY
     with pytest.raises(Compromised) as caught:
-        requests.ask(machine.keeper, SITE, now, compromised=True)
+        requests.ask(machine.workflow, SITE, now, compromised=True)
     (here,) = [one for one in machine.state(SITE).keyring.backups("ecdsa") if one.path]
     told = str(caught.value)
     assert f"the key with the pin {here.pin}. This rollover" in told
     assert added.pin not in told.partition("least bad")[2]
-    asked = requests.ask(machine.keeper, SITE, now, force=True)
+    asked = requests.ask(machine.workflow, SITE, now, force=True)
     assert asked.told[0] in told and here.pin in asked.told[1]
 
 
 def test_g3_only_way_out_of_a_compromised_key_is_not_dropped(machine: Machine) -> None:
     """The next renewal would fail."""
     _, staged = machine.published(SITE).pins
-    requests.ask(machine.keeper, SITE, NOW + 90 * DAY, compromised=True)
+    requests.ask(machine.workflow, SITE, NOW + 90 * DAY, compromised=True)
     with pytest.raises(BadBackup, match="the only backup that locks nobody out"):
-        offline_backups.drop(machine.keeper, SITE, staged, NOW + 90 * DAY)
+        offline_backups.drop(machine.workflow, SITE, staged, NOW + 90 * DAY)
     assert machine.renew(SITE, SITE, NOW + 90 * DAY, backup_keys=1) == staged
 
 
@@ -498,14 +500,14 @@ def test_dropped_backup_leaves_the_pins_and_is_not_staged_again(machine: Machine
     _, pin = machine.published(SITE).pins
     path = machine.state(SITE).keyring.key(pin)
     assert path is not None and path.path is not None
-    offline_backups.drop(machine.keeper, SITE, pin, NOW + HOUR)
-    machine.keeper.publish(SITE, NOW + HOUR)
+    offline_backups.drop(machine.workflow, SITE, pin, NOW + HOUR)
+    machine.workflow.publish(SITE, NOW + HOUR)
     assert pin not in machine.published(SITE).pins and len(machine.published(SITE).pins) == 2
     machine.keep(SITE, SITE, NOW + DAY, pinned=True, backup_keys=3)
     assert pin not in machine.published(SITE).pins
     pem = (machine.config / path.path).read_bytes()
-    offline_backups.add_private(machine.keeper, SITE, brought(pem), NOW + DAY)
-    machine.keeper.publish(SITE, NOW + DAY)
+    offline_backups.add_private(machine.workflow, SITE, brought(pem), NOW + DAY)
+    machine.workflow.publish(SITE, NOW + DAY)
     assert pin in machine.published(SITE).pins
 
 
@@ -513,8 +515,8 @@ def test_g4_last_backup_is_dropped_for_a_new_one(machine: Machine, key: bytes) -
     """Never a header without a backup."""
     add_offline(machine, key)
     for pin in machine.published(SITE).pins[1:]:
-        offline_backups.drop(machine.keeper, SITE, pin, NOW + HOUR)
-        machine.keeper.publish(SITE, NOW + HOUR)
+        offline_backups.drop(machine.workflow, SITE, pin, NOW + HOUR)
+        machine.workflow.publish(SITE, NOW + HOUR)
         assert len(machine.published(SITE).pins) >= 2
 
 
@@ -545,11 +547,11 @@ def test_g10_what_cannot_be_a_backup_is_refused_and_nothing_written(
     ]
     for pem, why in table:
         with pytest.raises(BadBackup, match=why) as caught:
-            offline_backups.add_public(machine.keeper, SITE, pem, "my.csr", NOW)
+            offline_backups.add_public(machine.workflow, SITE, pem, "my.csr", NOW)
         assert "--csr 'my.csr'" in str(caught.value)
     for pin in (primary, "nonsense"):
         with pytest.raises(BadBackup, match=r"is no backup of the keyring pin\.test") as caught:
-            offline_backups.drop(machine.keeper, SITE, pin, NOW)
+            offline_backups.drop(machine.workflow, SITE, pin, NOW)
         assert staged in str(caught.value)
     assert tree(machine.config) == before
 
@@ -558,9 +560,9 @@ def test_g3_compromised_key_is_no_backup(machine: Machine, key: bytes) -> None:
     """Also where another keyring knows of it."""
     machine.issue("other.test", key)
     machine.keep("other.test", "other")
-    requests.ask(machine.keeper, "other", NOW, compromised=True)
+    requests.ask(machine.workflow, "other", NOW, compromised=True)
     with pytest.raises(BadBackup, match="compromised"):
-        offline_backups.add_public(machine.keeper, SITE, csr_of(key), "my.csr", NOW)
+        offline_backups.add_public(machine.workflow, SITE, csr_of(key), "my.csr", NOW)
 
 
 def test_key_that_was_served_and_left_is_no_backup(machine: Machine) -> None:
@@ -568,7 +570,7 @@ def test_key_that_was_served_and_left_is_no_backup(machine: Machine) -> None:
     first = (machine.config / "live" / SITE / "privkey.pem").read_bytes()
     turn_comes(machine)
     with pytest.raises(BadBackup, match="served that key before and left it"):
-        offline_backups.add_private(machine.keeper, SITE, brought(first), NOW + 100 * DAY)
+        offline_backups.add_private(machine.workflow, SITE, brought(first), NOW + 100 * DAY)
 
 
 # The command

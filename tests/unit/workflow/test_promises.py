@@ -67,7 +67,7 @@ def test_promise_of_a_rollover_says_what_makes_it_happen(
     named: str,
 ) -> None:
     """Where 'certbot renew' does not roll a certificate over, the command that does is named."""
-    requests.ask(machine.keeper, SITE, NOW + DAY)
+    requests.ask(machine.workflow, SITE, NOW + DAY)
     renewed_with(machine, line)
     assert run(machine, *words) == 0
     told = capsys.readouterr().out
@@ -81,9 +81,9 @@ def test_revocation_and_what_is_taken_back_say_it_as_well(machine: Machine) -> N
     renewed_with(machine, f"{OURS}\nautorenew = False")
     pin = machine.look(SITE).pin
     assert HELPS in " ".join(
-        requests.note_revoked(machine.keeper, pin, NOW + DAY, compromised=False)
+        requests.note_revoked(machine.workflow, pin, NOW + DAY, compromised=False)
     )
-    assert HELPS in requests.take_back(machine.keeper, SITE, NOW + DAY)
+    assert HELPS in requests.take_back(machine.workflow, SITE, NOW + DAY)
 
 
 def test_status_says_it_though_nothing_is_due(

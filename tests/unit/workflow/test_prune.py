@@ -47,7 +47,7 @@ class Pruned(Machine):
 
     def roll(self, days: int) -> str:
         """Roll over, and return the pin of the key that is served then."""
-        requests.ask(self.keeper, SITE, NOW + days * DAY)
+        requests.ask(self.workflow, SITE, NOW + days * DAY)
         return self.renew(SITE, SITE, NOW + days * DAY + HOUR, backup_keys=1)
 
     def truncate(self) -> None:
@@ -64,12 +64,12 @@ class Pruned(Machine):
 
     def csrs_of(self, pin: str) -> set[Path]:
         """Find the saved CSRs of a key."""
-        saved = self.keeper.folders.saved_csrs()
+        saved = self.workflow.folders.saved_csrs()
         return {Path(csr.path or "") for request, csr in saved.items() if request.pin == pin}
 
     def prune(self, now: datetime = LATER, **how: bool) -> prune.Pruned:
         """Prune."""
-        return prune.prune(self.keeper, SITE, now, **how)
+        return prune.prune(self.workflow, SITE, now, **how)
 
     def change(self, pin: str, **changes: Any) -> None:
         """Change the record of a key."""
@@ -77,7 +77,7 @@ class Pruned(Machine):
         keyring = state.keyring.mapped(
             lambda key: replace(key, **changes) if key.pin == pin else key
         )
-        self.keeper.store.save(replace(state, keyring=keyring))
+        self.workflow.store.save(replace(state, keyring=keyring))
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_dry_run_of_prune_tells_the_same_and_changes_nothing(machine: Pruned) ->
 def _carried(machine: Pruned, pin: str) -> None:
     until = LATER + DAY
     wanted = releases.ReleaseRequest(SITE, "ios", "1", until, timedelta(0), (pin,))
-    releases.add(machine.keeper, wanted, LATER)
+    releases.add(machine.workflow, wanted, LATER)
 
 
 def _of_another_keyring(machine: Pruned, pin: str) -> None:
@@ -136,7 +136,7 @@ def _share(machine: Pruned, **changes: Any) -> None:
     machine.keep(OTHER, OTHER)
     state = machine.state(OTHER)
     key = replace(state.keyring.keys[-1], role="retired", **changes)
-    machine.keeper.store.save(replace(state, keyring=state.keyring.with_keys([key])))
+    machine.workflow.store.save(replace(state, keyring=state.keyring.with_keys([key])))
 
 
 def _archived(machine: Pruned, pin: str) -> None:
@@ -167,7 +167,7 @@ def _live_without_archive(machine: Pruned, pin: str) -> None:
 def _served_by_a_lineage(machine: Pruned, pin: str) -> None:
     state = machine.state(SITE)
     members = tuple(replace(one, pin=pin) for one in state.keyring.members)
-    machine.keeper.store.save(replace(state, keyring=replace(state.keyring, members=members)))
+    machine.workflow.store.save(replace(state, keyring=replace(state.keyring, members=members)))
 
 
 def _linked(machine: Pruned, pin: str) -> None:
@@ -183,7 +183,7 @@ def _of_another_key(machine: Pruned, pin: str) -> None:
 def _in_the_zone(machine: Pruned, pin: str) -> None:
     state = machine.state(SITE)
     entry = ZoneEntry(Port(SITE, 25), (pin, A), timedelta(hours=1), NOW, NOW)
-    machine.keeper.store.save(replace(state, ledger=replace(state.ledger, zone=(entry,))))
+    machine.workflow.store.save(replace(state, ledger=replace(state.ledger, zone=(entry,))))
 
 
 KEPT: dict[str, tuple[Callable[[Pruned, str], None], str]] = {
@@ -231,7 +231,7 @@ def test_g2_prune_keeps_every_key_while_something_could_not_be_looked_at(
     """Nobody knows which pins it carries."""
     state, unseen = machine.state(SITE), UNSEEN[what]
     ledger = replace(state.ledger, zone=unseen.zone, releases=unseen.releases)
-    machine.keeper.store.save(replace(state, ledger=ledger))
+    machine.workflow.store.save(replace(state, ledger=ledger))
     found = machine.prune()
     assert not found.gone and [key.pin for key, _ in found.kept] == machine.left
     assert all("has not seen yet what" in why for _, why in found.kept)
@@ -248,7 +248,7 @@ def test_g2_prune_keeps_a_key_while_a_client_may_hold_its_pin(machine: Pruned) -
 
 def test_g2_prune_keeps_a_key_that_a_server_may_still_send(machine: Pruned) -> None:
     """Nobody has reloaded the server since the rollover."""
-    requests.ask(machine.keeper, SITE, LATER)
+    requests.ask(machine.workflow, SITE, LATER)
     served = machine.members(SITE)[SITE]
     machine.renew(SITE, SITE, LATER + HOUR, backup_keys=1, reload_command="")
     machine.truncate()
@@ -297,17 +297,17 @@ def test_prune_takes_encrypted_keys_and_copies_too(machine: Pruned) -> None:
 def _in_doubt(machine: Pruned) -> None:
     state = machine.state(SITE)
     ledger = state.ledger.with_uncertainty("the file was lost")
-    machine.keeper.store.save(replace(state, ledger=ledger))
+    machine.workflow.store.save(replace(state, ledger=ledger))
 
 
 def _clock_set_back(machine: Pruned) -> None:
-    machine.keeper.store.tick(LATER + DAY)
+    machine.workflow.store.tick(LATER + DAY)
 
 
 def _damaged_keyring(machine: Pruned) -> None:
     machine.issue(OTHER)
     machine.keep(OTHER, OTHER)
-    Path(machine.keeper.store.path(OTHER)).write_text("[")
+    Path(machine.workflow.store.path(OTHER)).write_text("[")
 
 
 REFUSED: dict[str, tuple[Callable[[Pruned], None], str]] = {

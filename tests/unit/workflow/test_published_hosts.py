@@ -107,9 +107,9 @@ def test_snippet_has_the_hosts_of_the_keyrings_lineages(machine: Machine, case: 
 def test_move_takes_the_host_out_of_the_keyring_that_is_left(machine: Machine) -> None:
     """In the same run: one header is sent at the host, in whatever order Apache reads the snippets."""
     joined(machine)
-    keeper = machine.keeper
-    keeper.enrol(machine.look(API), machine.options("zz"), NOW + 2 * DAY)
-    reports, failures = keeper.publish_all(keeper.waiting, NOW + 2 * DAY)
+    workflow = machine.workflow
+    workflow.enrol(machine.look(API), machine.options("zz"), NOW + 2 * DAY)
+    reports, failures = workflow.publish_all(workflow.waiting, NOW + 2 * DAY)
     assert ([report.keyring for report in reports], failures) == (["zz", RING], [])
     assert (hosts(machine), hosts(machine, "zz")) == ([WWW], [API])
 
@@ -118,9 +118,9 @@ def test_last_lineage_that_moves_leaves_a_snippet_for_no_host(machine: Machine) 
     """It stays where Apache includes it, and covers no certificate any more."""
     machine.keep(WWW, RING, NOW, include_subdomains=True)
     machine.issue(f"below.{WWW}")
-    keeper = machine.keeper
-    keeper.enrol(machine.look(WWW), machine.options("zz"), NOW + DAY)
-    assert keeper.publish_all(keeper.waiting, NOW + DAY)[1] == []
+    workflow = machine.workflow
+    workflow.enrol(machine.look(WWW), machine.options("zz"), NOW + DAY)
+    assert workflow.publish_all(workflow.waiting, NOW + DAY)[1] == []
     assert apache.condition(snippet(machine).read_text()) == "false"
     assert hosts(machine, "zz") == [WWW]
 
@@ -156,7 +156,7 @@ def test_g2_snippet_with_other_hosts_is_not_confirmed(machine: Machine) -> None:
     new = path.read_text()
     path.write_text(new.replace("www", "xxx"))
     with pytest.raises(PinkeepError, match="is not what was published last"):
-        requests.confirm(machine.keeper, RING, NOW + DAY)
+        requests.confirm(machine.workflow, RING, NOW + DAY)
     path.write_text(new)
-    requests.confirm(machine.keeper, RING, NOW + DAY)
+    requests.confirm(machine.workflow, RING, NOW + DAY)
     assert not machine.state(RING).ledger.pending

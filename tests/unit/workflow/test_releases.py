@@ -53,7 +53,7 @@ def add(machine: Machine, label: str = "3.2", days: int = 0, ttl: int = 0) -> Re
     """Record a release for a year."""
     now = NOW + days * DAY
     return releases.add(
-        machine.keeper,
+        machine.workflow,
         releases.ReleaseRequest(SITE, "ios", label, YEAR, timedelta(seconds=ttl)),
         now,
     )
@@ -62,7 +62,7 @@ def add(machine: Machine, label: str = "3.2", days: int = 0, ttl: int = 0) -> Re
 def roll(machine: Machine, days: int) -> str:
     """Ask for a rollover, and renew."""
     now = NOW + days * DAY
-    requests.ask(machine.keeper, SITE, now)
+    requests.ask(machine.workflow, SITE, now)
     return machine.renew(SITE, SITE, now + HOUR)
 
 
@@ -172,10 +172,10 @@ def test_g2_rollovers_use_the_backups_that_a_release_carries_then_wait(machine: 
     carried = add(machine).pins
     assert [roll(machine, 1), roll(machine, 100)] == list(carried[1:])
     with pytest.raises(NotSafe, match=r"the release ios 3\.2 carries pins without it until 2027"):
-        requests.ask(machine.keeper, SITE, NOW + 200 * DAY)
+        requests.ask(machine.workflow, SITE, NOW + 200 * DAY)
     told = status.release_lines(machine.state(SITE), NOW + 200 * DAY)
     assert "0 of its pins are backups now: no rollover before it ends" in told[0]
-    releases.end(machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2"), NOW + 200 * DAY)
+    releases.end(machine.workflow, releases.ReleaseRequest(SITE, "ios", "3.2"), NOW + 200 * DAY)
     assert roll(machine, 201) not in carried
 
 
@@ -195,7 +195,7 @@ def test_g2_forced_rollover_names_the_release(machine: Machine) -> None:
     add(machine)
     for days in (1, 100):
         roll(machine, days)
-    asked = requests.ask(machine.keeper, SITE, NOW + 200 * DAY, force=True)
+    asked = requests.ask(machine.workflow, SITE, NOW + 200 * DAY, force=True)
     assert any("that rely on the release ios 3.2, until 2027" in told for told in asked.told)
 
 
@@ -219,11 +219,11 @@ def test_g2_later_date_of_a_release_that_a_key_locks_out_says_until_when(
     recorded, and whom that locks out until when is said, in place of a promise."""
     carried = machine.published(SITE).pins[:2]
     releases.add(
-        machine.keeper,
+        machine.workflow,
         releases.ReleaseRequest(SITE, "ios", "3.2", NOW + 5 * DAY, None, carried[:1]),
         NOW,
     )
-    requests.ask(machine.keeper, SITE, NOW, force=True)
+    requests.ask(machine.workflow, SITE, NOW, force=True)
     if renewed:
         machine.renew(SITE, SITE, NOW + HOUR)
     monkeypatch.setattr(clock, "now", lambda: NOW + DAY)
@@ -239,7 +239,7 @@ def test_g2_later_date_of_a_release_that_a_key_locks_out_says_until_when(
     assert machine.state(SITE).ledger.releases[0].until == datetime(2027, 3, 2, tzinfo=NOW.tzinfo)
     assert "--channel ios --label 3.2" in told
     if not renewed:
-        requests.take_back(machine.keeper, SITE, NOW + DAY)
+        requests.take_back(machine.workflow, SITE, NOW + DAY)
         assert run(machine, "release", SITE, "extend", *IOS, "--until", "2027-03-02") == 0
         assert "no rollover locks out ios 3.2" in capsys.readouterr().out
 
@@ -247,7 +247,9 @@ def test_g2_later_date_of_a_release_that_a_key_locks_out_says_until_when(
 def test_g2_zone_is_held_for_its_ttl_after_it_ended(machine: Machine) -> None:
     """Resolvers keep the old records for so long."""
     add(machine, ttl=86400)
-    (ended,) = releases.end(machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2"), NOW + DAY)
+    (ended,) = releases.end(
+        machine.workflow, releases.ReleaseRequest(SITE, "ios", "3.2"), NOW + DAY
+    )
     assert ended.binds_until(NOW) == NOW + 2 * DAY
     assert machine.state(SITE).ledger.releases == (ended,)
     machine.keep(SITE, SITE, NOW + 3 * DAY, max_age=1)
@@ -258,7 +260,7 @@ def test_release_can_be_prolonged_while_the_pins_are_the_same(machine: Machine) 
     """Another set of pins is another release; the one that is out is extended, with its own."""
     add(machine)
     longer = releases.add(
-        machine.keeper,
+        machine.workflow,
         releases.ReleaseRequest(SITE, "ios", "3.2", YEAR + DAY, timedelta(0)),
         NOW + DAY,
     )
@@ -267,7 +269,7 @@ def test_release_can_be_prolonged_while_the_pins_are_the_same(machine: Machine) 
     with pytest.raises(BadRelease, match=r"another --label\. .* give 'extend'"):
         add(machine, days=3)
     (again,) = releases.extend(
-        machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", YEAR + 9 * DAY), NOW + 3 * DAY
+        machine.workflow, releases.ReleaseRequest(SITE, "ios", "3.2", YEAR + 9 * DAY), NOW + 3 * DAY
     )
     assert again.pins == longer.pins and again.until == YEAR + 9 * DAY
 
@@ -275,7 +277,7 @@ def test_release_can_be_prolonged_while_the_pins_are_the_same(machine: Machine) 
 def test_g2_unpinned_keyring_keeps_its_key_for_a_release(machine: Machine) -> None:
     """max-age=0 alone does not end what an app carries."""
     add(machine)
-    requests.unpin(machine.keeper, SITE, NOW + DAY)
+    requests.unpin(machine.workflow, SITE, NOW + DAY)
     machine.keep(SITE, SITE, NOW + DAY, max_age=1)
     machine.keep(SITE, SITE, NOW + 90 * DAY, max_age=1)
     assert machine.published(SITE).max_age == 0
@@ -289,7 +291,7 @@ def test_g2_release_comes_along_where_a_lineage_moves(machine: Machine) -> None:
     machine.issue("other.test")
     machine.keep("other.test", "other")
     machine.keep(SITE, "other", NOW + DAY, pinned=True)
-    requests.confirm(machine.keeper, "other", NOW + DAY)
+    requests.confirm(machine.workflow, "other", NOW + DAY)
     shared = machine.members("other")["other.test"]
     assert machine.renew(SITE, "other", NOW + 100 * DAY) != shared
     assert machine.renew(SITE, "other", YEAR + DAY) == shared
@@ -300,22 +302,22 @@ def test_g2_pins_that_are_not_served_yet_are_not_to_be_carried(machine: Machine)
     machine.keep(SITE, SITE, NOW + HOUR, pinned=True, reload_command="", max_age=5)
     with pytest.raises(BadRelease, match=r"certbot-pinkeep confirm pin\.test"):
         add(machine)
-    requests.confirm(machine.keeper, SITE, NOW + 2 * HOUR)
+    requests.confirm(machine.workflow, SITE, NOW + 2 * HOUR)
     assert add(machine).pins == machine.published(SITE).pins
 
 
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (lambda m: requests.unpin(m.keeper, SITE, NOW), "leaves pinning"),
-        (lambda m: requests.ask(m.keeper, SITE, NOW, compromised=True), "compromised"),
+        (lambda m: requests.unpin(m.workflow, SITE, NOW), "leaves pinning"),
+        (lambda m: requests.ask(m.workflow, SITE, NOW, compromised=True), "compromised"),
     ],
 )
 def test_g10_nothing_is_to_carry_such_pins(machine: Machine, prepare: object, words: str) -> None:
     """It would spread them."""
     assert callable(prepare)
     prepare(machine)
-    before = machine.keeper.store.path(SITE)
+    before = machine.workflow.store.path(SITE)
     content = Path(before).read_bytes()
     with pytest.raises(BadRelease, match=words):
         add(machine)
@@ -415,7 +417,7 @@ def test_g10_command_refuses_with_one_line(
 def test_g10_unknown_keyring_is_named(machine: Machine) -> None:
     """With those that there are."""
     with pytest.raises(PinkeepError, match=r"no keyring 'x'\. Keyrings here: pin\.test"):
-        releases.end(machine.keeper, releases.ReleaseRequest("x", "ios", "1"), NOW)
+        releases.end(machine.workflow, releases.ReleaseRequest("x", "ios", "1"), NOW)
 
 
 # What went wrong once
@@ -426,7 +428,9 @@ def test_g2_certificate_takes_no_name_at_which_a_release_lacks_its_key(tmp_path:
     machine, now = Machine(tmp_path), NOW + DAY
     machine.issue("a.test")
     machine.keep("a.test", "K")
-    carried = releases.add(machine.keeper, releases.ReleaseRequest("K", "ios", "1", YEAR), NOW).pins
+    carried = releases.add(
+        machine.workflow, releases.ReleaseRequest("K", "ios", "1", YEAR), NOW
+    ).pins
     machine.new("c.test", "K", now)
     pin = carried[0]
     while pin in carried:
@@ -437,7 +441,7 @@ def test_g2_certificate_takes_no_name_at_which_a_release_lacks_its_key(tmp_path:
     chosen = machine.options("K", rollover_days="never")
 
     def handed(host: str, at: datetime) -> str:
-        return machine.keeper.handover(live, "K", ("c.test", host), at, chosen=chosen).pin
+        return machine.workflow.handover(live, "K", ("c.test", host), at, chosen=chosen).pin
 
     with pytest.raises(NotAccepted, match=r"a\.test as well\. .* the release ios 1"):
         handed("a.test", now)
@@ -453,11 +457,11 @@ def test_g2_lineage_without_pins_takes_no_pinned_name(tmp_path: Path) -> None:
     machine.issue("c.test")
     chosen = machine.options("K")
     state = machine.state("K")
-    machine.keeper.store.save(
+    machine.workflow.store.save(
         replace(state, ledger=state.ledger.with_uncertainty("it was lost", NOW + 60 * DAY))
     )
     with pytest.raises(NotAccepted, match=r"with a\.test as well"):
-        machine.keeper.handover(
+        machine.workflow.handover(
             machine.look("c.test"), "K", ("c.test", "a.test"), NOW + DAY, chosen=chosen
         )
 
@@ -470,20 +474,20 @@ def test_g2_release_that_is_added_again_forgets_nothing(tmp_path: Path) -> None:
     machine.new("b.test", "K", NOW)
     machine.keep("a.test", "K", NOW, pinned=True, include_subdomains=True)
     zone = ("K", "dns", "zone")
-    releases.add(machine.keeper, releases.ReleaseRequest(*zone, YEAR, 90 * DAY), NOW)
+    releases.add(machine.workflow, releases.ReleaseRequest(*zone, YEAR, 90 * DAY), NOW)
     machine.delete("b.test")
     machine.keep("a.test", "K", NOW + DAY, pinned=True)
     again = releases.add(
-        machine.keeper, releases.ReleaseRequest(*zone, YEAR + DAY, None), NOW + 200 * DAY
+        machine.workflow, releases.ReleaseRequest(*zone, YEAR + DAY, None), NOW + 200 * DAY
     )
     assert again.hosts == ("a.test", "b.test") and again.subdomains
     assert again.binds_until(NOW) == YEAR + 91 * DAY
     # Resolvers have taken records with the longer TTL all the while.
     other = releases.add(
-        machine.keeper, releases.ReleaseRequest(*zone, YEAR + 100 * DAY, HOUR), NOW + 200 * DAY
+        machine.workflow, releases.ReleaseRequest(*zone, YEAR + 100 * DAY, HOUR), NOW + 200 * DAY
     )
     assert other.binds_until(NOW) == YEAR + 190 * DAY
-    (gone,) = releases.end(machine.keeper, releases.ReleaseRequest(*zone), NOW + 201 * DAY)
+    (gone,) = releases.end(machine.workflow, releases.ReleaseRequest(*zone), NOW + 201 * DAY)
     assert gone.binds_until(NOW) == NOW + 291 * DAY
 
 
@@ -491,11 +495,11 @@ def test_g2_release_that_is_out_is_recorded_with_the_pins_that_it_has(machine: M
     """The record of it was lost, and the pins of today are others."""
     carried = add(machine).pins
     roll(machine, 1)
-    for path in machine.keeper.store.paths(SITE):
+    for path in machine.workflow.store.paths(SITE):
         Path(path).unlink()
     machine.keep(SITE, SITE, NOW + 3 * DAY, pinned=True)
     found = releases.add(
-        machine.keeper,
+        machine.workflow,
         releases.ReleaseRequest(SITE, "ios", "3.2", YEAR, None, carried),
         NOW + 3 * DAY,
     )
@@ -518,7 +522,7 @@ def test_g10_pins_that_cannot_be_a_releases(
     """They are named, and nothing is recorded."""
     with pytest.raises(BadRelease, match=why):
         releases.add(
-            machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", YEAR, None, named), NOW
+            machine.workflow, releases.ReleaseRequest(SITE, "ios", "3.2", YEAR, None, named), NOW
         )
     assert not machine.state(SITE).ledger.releases
 
@@ -531,7 +535,9 @@ def test_g2_release_of_a_keyring_that_was_left_pins_none_of_what_moved(tmp_path:
         machine.keep(name, keyring, report_only=keyring == "A")
     machine.keep("a.test", "B", NOW + DAY, pinned=True)
     with pytest.raises(BadRelease, match="No certificate draws on the keyring A any more"):
-        releases.add(machine.keeper, releases.ReleaseRequest("A", "ios", "1", YEAR), NOW + 2 * DAY)
+        releases.add(
+            machine.workflow, releases.ReleaseRequest("A", "ios", "1", YEAR), NOW + 2 * DAY
+        )
 
 
 def test_g2_certificate_that_came_past_the_keyring_goes_back_to_what_its_clients_accept(
@@ -541,7 +547,9 @@ def test_g2_certificate_that_came_past_the_keyring_goes_back_to_what_its_clients
     machine, now = Machine(tmp_path), NOW + DAY
     machine.issue("a.test")
     machine.keep("a.test", "K")
-    carried = releases.add(machine.keeper, releases.ReleaseRequest("K", "ios", "1", YEAR), NOW).pins
+    carried = releases.add(
+        machine.workflow, releases.ReleaseRequest("K", "ios", "1", YEAR), NOW
+    ).pins
     machine.new("c.test", "K", now)
     primary = own = ""
     for _ in range(3):
@@ -561,11 +569,11 @@ def moved(tmp_path: Path) -> Machine:
     machine.issue("a.test")
     machine.keep("a.test", "A")
     machine.new("b.test", "A", NOW)
-    releases.add(machine.keeper, releases.ReleaseRequest("A", "ios", "1", YEAR), NOW)
+    releases.add(machine.workflow, releases.ReleaseRequest("A", "ios", "1", YEAR), NOW)
     machine.issue("o.test")
     machine.keep("o.test", "B")
     machine.keep("b.test", "B", NOW + DAY, pinned=True)
-    requests.confirm(machine.keeper, "B", NOW + DAY)
+    requests.confirm(machine.workflow, "B", NOW + DAY)
     return machine
 
 
@@ -574,10 +582,10 @@ def test_g2_later_date_counts_wherever_a_lineage_brought_the_release(
     moved: Machine, told: str
 ) -> None:
     """Whichever keyring is told, and after the pins have changed; also its end."""
-    requests.ask(moved.keeper, "A", NOW + 2 * DAY)
+    requests.ask(moved.workflow, "A", NOW + 2 * DAY)
     moved.renew("a.test", "A", NOW + 2 * DAY)
     (found,) = releases.extend(
-        moved.keeper,
+        moved.workflow,
         releases.ReleaseRequest(told, "ios", "1", YEAR + 100 * DAY, 30 * DAY),
         NOW + 3 * DAY,
     )
@@ -585,7 +593,7 @@ def test_g2_later_date_counts_wherever_a_lineage_brought_the_release(
     for keyring, host in (("A", "a.test"), ("B", "b.test")):
         (one,) = moved.state(keyring).ledger.releases
         assert one.binds_until(NOW) == YEAR + 130 * DAY and one.binds_at((host,))
-    releases.end(moved.keeper, releases.ReleaseRequest(told, "ios", "1"), NOW + 4 * DAY)
+    releases.end(moved.workflow, releases.ReleaseRequest(told, "ios", "1"), NOW + 4 * DAY)
     for keyring in ("A", "B"):
         (one,) = moved.state(keyring).ledger.releases
         assert one.binds_until(NOW) == NOW + 34 * DAY
@@ -597,7 +605,7 @@ def test_g2_release_is_not_shortened_by_the_way(machine: Machine) -> None:
     before = machine.store_text(SITE)
     for change in (releases.add, releases.extend):
         with pytest.raises(BadRelease, match=r"later\."):
-            change(machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", YEAR - DAY), NOW)
+            change(machine.workflow, releases.ReleaseRequest(SITE, "ios", "3.2", YEAR - DAY), NOW)
     assert machine.store_text(SITE) == before
 
 
@@ -606,7 +614,7 @@ def test_label_of_a_release_that_ran_out_is_free(machine: Machine) -> None:
     add(machine)
     roll(machine, 1)
     found = releases.add(
-        machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", YEAR + 9 * DAY), YEAR + DAY
+        machine.workflow, releases.ReleaseRequest(SITE, "ios", "3.2", YEAR + 9 * DAY), YEAR + DAY
     )
     assert found.recorded == YEAR + DAY
 
@@ -618,7 +626,7 @@ def test_g8_end_that_is_told_by_a_clock_that_was_set_back_counts_from_the_latest
     add(machine, ttl=30 * 86400)
     machine.keep(SITE, SITE, NOW + 100 * DAY, pinned=True, max_age=60)
     (ended,) = releases.end(
-        machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2"), NOW + 10 * DAY
+        machine.workflow, releases.ReleaseRequest(SITE, "ios", "3.2"), NOW + 10 * DAY
     )
     assert ended.binds_until(NOW) >= NOW + 130 * DAY
 
@@ -626,7 +634,7 @@ def test_g8_end_that_is_told_by_a_clock_that_was_set_back_counts_from_the_latest
 def test_g3_release_of_any_name_can_be_kept_and_run_out(machine: Machine) -> None:
     """Quotes of both kinds in what is one list in the file."""
     label = "3.2 'a' \"b\", 100% # =\\"
-    releases.add(machine.keeper, releases.ReleaseRequest(SITE, "Bob's app", label, YEAR), NOW)
+    releases.add(machine.workflow, releases.ReleaseRequest(SITE, "Bob's app", label, YEAR), NOW)
     (found,) = machine.state(SITE).ledger.releases
     assert (found.channel, found.label) == ("Bob's app", label)
     machine.keep(SITE, SITE, YEAR + DAY, pinned=True)
@@ -640,15 +648,17 @@ def test_g2_release_that_comes_along_twice_is_one(tmp_path: Path) -> None:
     machine.issue("a.test")
     machine.keep("a.test", "A")
     machine.new("b.test", "A", NOW)
-    releases.add(machine.keeper, releases.ReleaseRequest("A", "ios", "1", YEAR, 30 * DAY), NOW)
+    releases.add(machine.workflow, releases.ReleaseRequest("A", "ios", "1", YEAR, 30 * DAY), NOW)
     machine.issue("o.test")
     machine.keep("o.test", "B")
     machine.keep("b.test", "B", NOW + DAY, pinned=True)
-    releases.extend(machine.keeper, releases.ReleaseRequest("A", "ios", "1", YEAR + DAY), NOW + DAY)
-    requests.confirm(machine.keeper, "B", NOW + 2 * DAY)
+    releases.extend(
+        machine.workflow, releases.ReleaseRequest("A", "ios", "1", YEAR + DAY), NOW + DAY
+    )
+    requests.confirm(machine.workflow, "B", NOW + 2 * DAY)
     (one,) = machine.state("B").ledger.releases
     assert one.until == YEAR + DAY
-    releases.end(machine.keeper, releases.ReleaseRequest("B", "ios", "1"), NOW + 3 * DAY)
+    releases.end(machine.workflow, releases.ReleaseRequest("B", "ios", "1"), NOW + 3 * DAY)
     (one,) = machine.state("B").ledger.releases
     assert one.binds_until(NOW) == NOW + 33 * DAY
 
@@ -664,9 +674,11 @@ def test_g2_releases_of_one_name_with_other_pins_are_two() -> None:
 def test_g8_no_release_counts_as_the_longest_time_that_a_policy_binds(machine: Machine) -> None:
     """Neither when it is recorded, nor when it is extended; its date may have been mistyped."""
     before = machine.state(SITE).ledger.longest_policy()
-    releases.add(machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", NOW + 300 * DAY), NOW)
+    releases.add(
+        machine.workflow, releases.ReleaseRequest(SITE, "ios", "3.2", NOW + 300 * DAY), NOW
+    )
     releases.extend(
-        machine.keeper, releases.ReleaseRequest(SITE, "ios", "3.2", NOW + 3600 * DAY), NOW
+        machine.workflow, releases.ReleaseRequest(SITE, "ios", "3.2", NOW + 3600 * DAY), NOW
     )
     assert machine.state(SITE).ledger.longest_policy() == before > timedelta(0)
 
@@ -676,7 +688,7 @@ def test_g8_confirmed_clock_waits_for_no_release(machine: Machine) -> None:
     add(machine)
     machine.keep(SITE, SITE, NOW + 500 * DAY, pinned=True)
     assert not machine.state(SITE).ledger.releases
-    requests.confirm_clock(machine.keeper, SITE, NOW + DAY)
+    requests.confirm_clock(machine.workflow, SITE, NOW + DAY)
     ledger = machine.state(SITE).ledger
     assert [one.until for one in ledger.releases] == [YEAR]
     assert ledger.uncertain is None
@@ -703,7 +715,7 @@ def test_g8_policy_that_ran_out_counts_for_how_long_a_loss_is_waited_for() -> No
 def test_g8_loss_of_the_file_is_not_waited_for_as_long_as_a_release(machine: Machine) -> None:
     """The copy knows what apps carry; only what was served meanwhile is not known."""
     add(machine, days=0)
-    Path(machine.keeper.store.path(SITE)).unlink()
+    Path(machine.workflow.store.path(SITE)).unlink()
     machine.keep(SITE, SITE, NOW + DAY, pinned=True)
     ledger = machine.state(SITE).ledger
     assert len(ledger.releases) == 1
@@ -715,7 +727,7 @@ def test_loss_of_the_record_asks_for_the_releases(
     machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
     """File and copy: the snippet alone does not know of them."""
-    for path in machine.keeper.store.paths(SITE):
+    for path in machine.workflow.store.paths(SITE):
         Path(path).unlink()
     machine.keep(SITE, SITE, NOW + DAY, pinned=True)
     assert f"certbot-pinkeep release {SITE} add --channel CHANNEL --label LABEL" in caplog.text
@@ -726,19 +738,19 @@ def test_what_only_a_release_forbids_is_said_with_its_name(tmp_path: Path) -> No
     machine, later = Machine(tmp_path), NOW + 100 * DAY
     machine.issue("a.test")
     machine.keep("a.test", "K", max_age=60)
-    releases.add(machine.keeper, releases.ReleaseRequest("K", "my app", "1", YEAR), NOW)
+    releases.add(machine.workflow, releases.ReleaseRequest("K", "my app", "1", YEAR), NOW)
     machine.keep("a.test", "K", later, pinned=True, max_age=60)
     end_ = "certbot-pinkeep release K end --channel 'my app' --label 1"
     machine.issue("b", hosts=("a.test",))
     with pytest.raises(OtherKeyring, match=f"(?s)The release my app 1 carries pins .* {end_}"):
         machine.keep("b", "other", later)
     with pytest.raises(TypeMissing, match="the release my app 1 carries pins without it until"):
-        machine.keeper.handover_new("r", "K", "rsa", ("a.test",), False, later, kind=RSA)
-    requests.unpin(machine.keeper, "K", later)
+        machine.workflow.handover_new("r", "K", "rsa", ("a.test",), False, later, kind=RSA)
+    requests.unpin(machine.workflow, "K", later)
     machine.keep("a.test", "K", later, pinned=True, max_age=60)
     assert end_ in explain.unpinning(machine.state("K"), later + DAY)
     machine.delete("a.test")
-    (told,) = requests.note_deleted(machine.keeper, later)
+    (told,) = requests.note_deleted(machine.workflow, later)
     assert end_ in told
 
 
@@ -757,8 +769,8 @@ def test_g5_end_that_was_killed_between_two_keyrings_can_be_told_again(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(store.Store, "save", killed)
-        releases.end(moved.keeper, releases.ReleaseRequest("A", "ios", "1"), NOW + 4 * DAY)
-    releases.end(moved.keeper, releases.ReleaseRequest("A", "ios", "1"), NOW + 4 * DAY)
+        releases.end(moved.workflow, releases.ReleaseRequest("A", "ios", "1"), NOW + 4 * DAY)
+    releases.end(moved.workflow, releases.ReleaseRequest("A", "ios", "1"), NOW + 4 * DAY)
     for keyring in ("A", "B"):
         assert not [one for one in moved.state(keyring).ledger.releases if one.may_bind(YEAR)]
 

@@ -172,11 +172,11 @@ def test_g8_wish_is_a_moment_that_is_remembered(world: Site) -> None:
 def test_unknown_keyring_is_an_error_that_names_the_known_ones(world: Site) -> None:
     """For every wish, and nothing is written."""
     before = tree(world.config, world.work)
-    keeper = world.keeper
+    workflow = world.workflow
     for wish in (
-        lambda: requests.ask(keeper, "other", AT),
-        lambda: requests.confirm(keeper, "other", AT),
-        lambda: requests.unpin(keeper, "other", AT),
+        lambda: requests.ask(workflow, "other", AT),
+        lambda: requests.confirm(workflow, "other", AT),
+        lambda: requests.unpin(workflow, "other", AT),
     ):
         with pytest.raises(PinkeepError, match=r"no keyring 'other'.*example\.com"):
             wish()
@@ -186,11 +186,11 @@ def test_unknown_keyring_is_an_error_that_names_the_known_ones(world: Site) -> N
 def test_g8_damaged_keyring_is_an_error(world: Site) -> None:
     """For every wish, and the file is left as it is."""
     world.file.write_bytes(b"junk")
-    keeper = world.keeper
+    workflow = world.workflow
     for wish in (
-        lambda: requests.ask(keeper, world.name, AT, when_safe=True, compromised=True),
-        lambda: requests.confirm(keeper, world.name, AT),
-        lambda: requests.unpin(keeper, world.name, AT),
+        lambda: requests.ask(workflow, world.name, AT, when_safe=True, compromised=True),
+        lambda: requests.confirm(workflow, world.name, AT),
+        lambda: requests.unpin(workflow, world.name, AT),
     ):
         with pytest.raises(DamagedState):
             wish()
@@ -286,7 +286,7 @@ def test_g8_admin_can_say_that_the_clock_is_right(world: Site) -> None:
     world.run(500)
     with pytest.raises(NotSafe, match=r"confirm example\.com --clock"):
         world.ask()
-    told = requests.confirm_clock(world.keeper, world.name, AT)
+    told = requests.confirm_clock(world.workflow, world.name, AT)
     assert "2026-05-20T12:00:00Z" in told  # day 20 + 60
     world.run(21)
     state, now = world.state(), NOW + 22 * DAY
@@ -294,8 +294,8 @@ def test_g8_admin_can_say_that_the_clock_is_right(world: Site) -> None:
     _, early, late = (world.key_of(pin) for pin in world.published().pins)
     assert rollover.safety(early, state.ledger, now).at(now)
     assert rollover.safety(late, state.ledger, now).since == NOW + 80 * DAY
-    assert requests.ask(world.keeper, world.name, now).ready
-    assert "no later time" in requests.confirm_clock(world.keeper, world.name, NOW + 82 * DAY)
+    assert requests.ask(world.workflow, world.name, now).ready
+    assert "no later time" in requests.confirm_clock(world.workflow, world.name, NOW + 82 * DAY)
 
 
 def test_g8_confirmation_in_doubt_is_refused(waiting: Site) -> None:
@@ -329,7 +329,7 @@ def test_keyring_without_a_snippet_has_nothing_to_confirm(
 
 def unpin(world: Site, days: int, undo: bool = False) -> list[str]:
     """The admin leaves pinning."""
-    return requests.unpin(world.keeper, world.name, NOW + days * DAY, undo=undo)
+    return requests.unpin(world.workflow, world.name, NOW + days * DAY, undo=undo)
 
 
 def header(world: Site) -> list[str]:
@@ -378,7 +378,7 @@ def other_world(world: Site, name: str) -> Site:
 
 def note(world: Site, pin: str, compromised: bool = False, days: int = 20) -> list[str]:
     """Note a revocation."""
-    return requests.note_revoked(world.keeper, pin, NOW + days * DAY, compromised=compromised)
+    return requests.note_revoked(world.workflow, pin, NOW + days * DAY, compromised=compromised)
 
 
 def test_revocation_is_noted_and_told(world: Site) -> None:

@@ -12,8 +12,8 @@ from certbot_pinkeep.workflow import run
 from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.publish import Failure
 from certbot_pinkeep.workflow.run import Run
-from simulated.keeper import take_turn
 from simulated.machine import RSA_KEY, Machine
+from simulated.workflow import take_turn
 
 NAMES = ("a.pin.test", "b.pin.test", "c.pin.test")
 

@@ -28,7 +28,7 @@ def world(tmp_path: Path) -> Site:
 
 def undo(world: Site) -> str:
     """Take back what was asked for, on day 20."""
-    return requests.take_back(world.keeper, world.name, AT)
+    return requests.take_back(world.workflow, world.name, AT)
 
 
 @pytest.mark.parametrize("unsafe", [False, True])
@@ -70,7 +70,7 @@ def test_compromise_cannot_be_taken_back(world: Site) -> None:
 def test_revocation_cannot_be_taken_back(world: Site) -> None:
     """The CA says so, not the admin."""
     old, new = world.published().pins
-    requests.note_revoked(world.keeper, old, AT, compromised=False)
+    requests.note_revoked(world.workflow, old, AT, compromised=False)
     assert new in undo(world)
     assert world.key_of(old).retire_reason == "revoked" and world.next_pin(21) == new
 
@@ -80,7 +80,7 @@ def test_taking_back_what_was_not_asked_for_changes_no_decision(world: Site) -> 
     assert "is not asked to roll over" in undo(world)
     assert world.next_pin(21) == world.look().pin
     with pytest.raises(PinkeepError, match="elsewhere"):
-        requests.take_back(world.keeper, "elsewhere", AT)
+        requests.take_back(world.workflow, "elsewhere", AT)
 
 
 def test_g2_force_that_locks_nobody_out_forces_nothing(world: Site) -> None:
@@ -137,7 +137,7 @@ def test_command_takes_back_nothing_else_at_once(
 @pytest.fixture
 def left(world: Site) -> Site:
     """Nobody holds pins any more: pinning was left on day 20."""
-    requests.unpin(world.keeper, world.name, AT)
+    requests.unpin(world.workflow, world.name, AT)
     world.run(20)
     world.run(100)
     text = world.snippet.read_text()
@@ -165,7 +165,7 @@ def test_g2_key_from_elsewhere_can_be_pinned_again(left: Site) -> None:
     old = left.look().pin
     left.issue(make_pem())
     left.run(101)
-    requests.unpin(left.keeper, left.name, NOW + 102 * DAY, undo=True)
+    requests.unpin(left.workflow, left.name, NOW + 102 * DAY, undo=True)
     left.run(102)
     pins = left.published().pins
     assert pins[0] == left.look().pin and old not in pins and len(pins) == 2
@@ -174,7 +174,7 @@ def test_g2_key_from_elsewhere_can_be_pinned_again(left: Site) -> None:
 
 def test_g2_key_from_elsewhere_is_an_error_while_somebody_holds_pins(world: Site) -> None:
     """Pinning is being left, but clients refuse the key until their pins have run out."""
-    requests.unpin(world.keeper, world.name, AT)
+    requests.unpin(world.workflow, world.name, AT)
     world.run(20)
     world.issue(make_pem())
     with pytest.raises(Unpinned):

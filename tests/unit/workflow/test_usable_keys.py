@@ -89,7 +89,7 @@ class Pinned(Site):
 
     def found(self) -> str:
         """What a check finds of it."""
-        survey = LocalFiles(str(self.config), self.keeper.store)
+        survey = LocalFiles(str(self.config), self.workflow.store)
         seen = check.check(survey.look(self.state(), NOW + DAY, [], []), NOW + DAY)
         return "\n".join(f"{one.what} {one.todo}" for one in seen)
 
@@ -136,7 +136,7 @@ def test_g3_primary_whose_copy_cannot_be_used_is_live_all_the_same(
     assert primary is not None
     how(site.file_of(primary.pin))
     assert why in site.call(capsys, "status", site.name)[1] and why in site.found()
-    handed = site.keeper.handover(site.look(), site.name, site.names, NOW + DAY)
+    handed = site.workflow.handover(site.look(), site.name, site.names, NOW + DAY)
     assert handed.pin == primary.pin
     site.run()
     mended = site.state().keyring.key(primary.pin)
@@ -146,11 +146,11 @@ def test_g3_primary_whose_copy_cannot_be_used_is_live_all_the_same(
 def test_g3_no_rollover_from_a_compromised_key_is_promised_without_a_key(site: Pinned) -> None:
     """Neither 'certbot revoke' nor the check promise what the next renewal refuses."""
     site.file_of(site.backup.pin).unlink()
-    said = requests.note_revoked(site.keeper, site.look().pin, NOW + DAY, compromised=True)
+    said = requests.note_revoked(site.workflow, site.look().pin, NOW + DAY, compromised=True)
     for told in (*said, site.found()):
         assert "next renewal rolls" not in told and "rolls over after it has a backup key" in told
     with pytest.raises(Compromised, match="There is no backup key"):
-        site.keeper.handover(site.look(), site.name, site.names, NOW + DAY)
+        site.workflow.handover(site.look(), site.name, site.names, NOW + DAY)
 
 
 def test_g2_forced_backup_that_cannot_be_used_is_not_taken(site: Pinned, capsys: Said) -> None:
@@ -158,7 +158,7 @@ def test_g2_forced_backup_that_cannot_be_used_is_not_taken(site: Pinned, capsys:
     assert site.call(capsys, "rollover", site.name, "--force")[0] == 0
     site.file_of(site.backup.pin).write_bytes(b"rubbish")
     assert (
-        site.keeper.handover(site.look(), site.name, site.names, NOW + DAY).pin == site.look().pin
+        site.workflow.handover(site.look(), site.name, site.names, NOW + DAY).pin == site.look().pin
     )
     code, said = site.call(capsys, "rollover", site.name, "--force")
     assert code == 1 and "no backup key can be used" in said
@@ -172,7 +172,7 @@ def test_g2_all_types_need_a_backup_that_can_be_used(tmp_path: Path) -> None:
     machine.issue("ec.test")
     machine.keep("ec.test", "ring", NOW + DAY)
     for key_type in ("rsa", "ecdsa"):
-        state = machine.keeper.load_state("ring", LATER)
+        state = machine.workflow.load_state("ring", LATER)
         assert state is not None
         decisions = rollover.decide_all(state.keyring, state.ledger, LATER)
         assert rollover.last(decisions).at(LATER)
@@ -181,7 +181,7 @@ def test_g2_all_types_need_a_backup_that_can_be_used(tmp_path: Path) -> None:
         for path in files:
             path.write_bytes(b"")
         with pytest.raises(NotSafe):
-            requests.ask(machine.keeper, "ring", LATER)
+            requests.ask(machine.workflow, "ring", LATER)
         for path, content in zip(files, contents, strict=True):
             path.write_bytes(content)
 
@@ -192,9 +192,9 @@ def test_g3_next_backup_is_taken_where_the_first_cannot_be_used(tmp_path: Path) 
     site.keep()
     _, first, second = site.published().pins
     (site.config / str(site.state().keyring.keys[1].path)).write_bytes(b"")
-    requests.ask(site.keeper, site.name, NOW + DAY)
+    requests.ask(site.workflow, site.name, NOW + DAY)
     assert (
-        site.keeper.handover(site.look(), site.name, site.names, NOW + DAY).pin == second != first
+        site.workflow.handover(site.look(), site.name, site.names, NOW + DAY).pin == second != first
     )
 
 

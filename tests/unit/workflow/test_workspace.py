@@ -45,7 +45,7 @@ def kept(site: Site) -> Site:
 
 def handed(site: Site, asked: bool = False, dry_run: bool = False, days: int = 1) -> KeyAndCsr:
     """What the next renewal is issued for."""
-    return site.keeper.handover(
+    return site.workflow.handover(
         site.look(), site.name, site.names, NOW + days * DAY, dry_run=dry_run, asked=asked
     )
 
@@ -63,7 +63,7 @@ def test_adoption_pins_the_live_key_and_two_backups(site: Site) -> None:
     assert (report.adopted, report.published, report.reloaded) == (True, True, True)
     assert (report.pending, report.settled, site.apache.reloads) == (False, True, 1)
     requests = {csr_request(key.pin, site.names, must_staple=False) for key in keys}
-    assert set(site.keeper.folders.saved_csrs()) == requests
+    assert set(site.workflow.folders.saved_csrs()) == requests
     assert keys[0].created == keys[0].first_served == site.look().since
 
 
@@ -212,7 +212,7 @@ def test_changed_names_get_new_csrs_for_the_same_keys(kept: Site) -> None:
     kept.issue(kept.key, ("example.com", "www.example.com", "shop.example.com"))
     kept.keep(now=NOW + DAY)
     assert kept.published().pins == pins
-    saved = kept.keeper.folders.saved_csrs()
+    saved = kept.workflow.folders.saved_csrs()
     assert all(csr_request(pin, kept.names, must_staple=False) in saved for pin in pins)
     assert len(saved) == 6 and kept.state().keyring.hosts == kept.names
 
@@ -470,16 +470,16 @@ def test_dry_run_writes_nothing(site: Site) -> None:
     saved = handed(site, dry_run=True)
     assert saved.csr.path is not None and saved == handed(site)
     live, names = site.look(), (*site.names, "new.example.com")
-    found = site.keeper.handover(live, site.name, names, NOW, dry_run=True)
+    found = site.workflow.handover(live, site.name, names, NOW, dry_run=True)
     assert found.csr.path is None and site.tree() == before
 
 
 def test_handover_saves_the_csr_for_new_names(kept: Site) -> None:
     """Asked twice for the same new names, the second time it is found."""
     names = (*kept.names, "new.example.com")
-    first = kept.keeper.handover(kept.look(), kept.name, names, NOW)
+    first = kept.workflow.handover(kept.look(), kept.name, names, NOW)
     assert first.csr.path is not None and Path(first.csr.path).read_bytes() == first.csr.pem
-    assert kept.keeper.handover(kept.look(), kept.name, names, NOW) == first
+    assert kept.workflow.handover(kept.look(), kept.name, names, NOW) == first
 
 
 def test_g4_lost_backup_is_replaced(kept: Site, caplog: pytest.LogCaptureFixture) -> None:

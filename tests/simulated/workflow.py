@@ -18,7 +18,7 @@ from certbot_pinkeep.workflow.publish import Enrolled, Failure, Publisher, Repor
 from certbot_pinkeep.workflow.workspace import Look, Workspace
 
 
-class Keeper(Workspace):
+class Workflow(Workspace):
     """A workspace with what is done in it by one process."""
 
     def __init__(
