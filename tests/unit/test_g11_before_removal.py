@@ -1,6 +1,8 @@
 """What the Debian package does to certbot's files before it is removed."""
 
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,10 +52,12 @@ reuse-key = true
 
 @pytest.mark.parametrize("old", RENEWAL, ids=str)
 def test_g11_a_renewal_file_keeps_the_key_and_all_else_without_the_plugin(old: bytes) -> None:
-    """Only what the plugin alone understands is taken out, once."""
-    new = renewed_without(old)
-    assert new == RENEWAL[old]
+    """Only what the plugin alone understands is taken out, once, and only of certbot's options."""
+    head, rest = b"version = 2\n[renewalparams]\n", b"[[webroot_map]]\npinkeep-a.test = /srv\n"
+    new = renewed_without(head + old + rest if old.endswith(b"\n") else head + old)
+    assert new == head + RENEWAL[old] + (rest if old.endswith(b"\n") else b"")
     assert renewed_without(new) == new
+    assert renewed_without(b"[elsewhere]\n" + old) == b"[elsewhere]\n" + old
 
 
 def test_g11_lines_of_cli_ini_that_stop_certbot_become_comments() -> None:
@@ -74,11 +78,39 @@ def test_g11_a_removal_that_was_stopped_is_made_good_and_a_lost_file_stops_none(
     folder = tmp_path / "renewal"
     folder.mkdir()
     (folder / "a.conf").symlink_to("gone")
-    (folder / "b.conf").write_text("installer = pinkeep\n")
+    (folder / "b.conf").write_text("[renewalparams]\ninstaller = pinkeep\n")
     (folder / "b.conf.before-removal").write_text("half of it")
     FUNCTIONS["main"](str(tmp_path))
-    assert (folder / "b.conf").read_bytes() == b"reuse_key = True\n" + HOOK
+    assert (folder / "b.conf").read_bytes() == b"[renewalparams]\nreuse_key = True\n" + HOOK
     assert not (folder / "b.conf.before-removal").exists()
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"{folder}/a.conf: it cannot be changed (No such file or directory)."
     assert said[1].startswith(f"{folder}/b.conf: certbot renews")
+
+
+HOLD = """\
+import sys
+from certbot._internal import lock
+held = lock.lock_dir(sys.argv[1])
+print(flush=True)
+sys.stdin.read()
+held.release()
+"""
+
+
+def test_g11_a_removal_waits_for_a_certbot_that_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By certbot's own lock, which both take and leave in the same way."""
+    words = [sys.executable, "-W", "ignore", "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as certbot:
+        assert certbot.stdout is not None
+        certbot.stdout.readline()
+        with FUNCTIONS["locked"](str(tmp_path), certbot.communicate):
+            assert certbot.returncode == 0
+            other = subprocess.run(
+                words, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            )
+            assert b"LockError" in other.stderr
+        assert not list(tmp_path.iterdir())
+    assert capsys.readouterr().out == "Certbot runs. Its end is waited for.\n"
