@@ -20,7 +20,7 @@ from certbot.display import util as display_util
 from certbot.plugins import common
 
 from certbot_pinkeep.adapters import clock
-from certbot_pinkeep.adapters.certbot_config import INSTALLER, has_keyrings
+from certbot_pinkeep.adapters.certbot_config import INSTALLER, has_keyrings, lineage_of
 from certbot_pinkeep.core.errors import BadOption, PinkeepError, Unsupported
 
 if TYPE_CHECKING:
@@ -181,13 +181,14 @@ class Installer(
 
     def renew_deploy(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:
         """Bring a renewed lineage up to date."""
-        self._keep(lineage.lineagename)
+        self._keep(lineage_of(self.config, lineage))
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:
         """Bring a lineage up to date that may not be due; at once where it is already."""
         if not _is_up_to_date(self.config, lineage):
             with _certbots_errors():
-                self.guard.look_once(lineage.lineagename, lineage.cert_path, lineage.key_path)
+                name = lineage_of(self.config, lineage)
+                self.guard.look_once(name, lineage.cert_path, lineage.key_path)
 
     # Between the two
 
@@ -234,7 +235,8 @@ class _Door:
         if config.disable_renew_updates or not _is_up_to_date(config, lineage):
             from certbot_pinkeep.workflow import guard
 
-            guard.update(config, lineage.lineagename, lineage.cert_path, lineage.key_path)
+            name = lineage_of(config, lineage)
+            guard.update(config, name, lineage.cert_path, lineage.key_path)
 
     def ending(self, config: Any) -> None:
         """Bring up to date what the verb has issued or changed."""
@@ -253,7 +255,7 @@ def _is_up_to_date(config: Any, lineage: Any) -> bool:
     if first.begin():
         util.atexit_register(partial(_end, config, first))
     live = [lineage.cert_path, lineage.key_path]
-    return first.is_enough(lineage.lineagename, options.given(config), live)
+    return first.is_enough(lineage_of(config, lineage), options.given(config), live)
 
 
 def _end(config: Any, first: FirstLook) -> None:

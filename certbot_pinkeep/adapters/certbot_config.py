@@ -36,6 +36,16 @@ def is_guarded() -> bool:
     return os.environ.get(_GUARD, str(os.getpid())) != str(os.getpid())
 
 
+def lineage_of(config: Any, lineage: Any) -> str:
+    """Return the name of a lineage by its folder in ``live/``: a copy of a renewal file has another name, and
+    certbot renews the same certificate by both.
+
+    :param lineage: as certbot has it
+    """
+    folder, name = os.path.split(os.path.dirname(lineage.cert_path))
+    return name if folder == os.path.abspath(config.live_dir) else str(lineage.lineagename)
+
+
 def is_given(config: Any, option: str) -> bool:
     """Return whether the admin gave an option, on the command line or in cli.ini.
 

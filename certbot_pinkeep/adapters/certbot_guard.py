@@ -32,7 +32,7 @@ from certbot._internal import renewal as certbot_renewal
 from certbot._internal import updater as certbot_updater
 
 from certbot_pinkeep.adapters.certbot_client import Pinning, acting_for
-from certbot_pinkeep.adapters.certbot_config import announce_guard, expect, is_given
+from certbot_pinkeep.adapters.certbot_config import announce_guard, expect, is_given, lineage_of
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import PinkeepError
 
@@ -116,12 +116,12 @@ def _renew(
     le_client: Any,
     lineage: Any,
 ) -> None:
-    asked = [str(name) for name in names or ()]
+    asked, live = [str(name) for name in names or ()], lineage_of(config, lineage)
     try:
-        pinned = door.renewing(config, le_client.installer, lineage.lineagename, asked)
+        pinned = door.renewing(config, le_client.installer, live, asked)
     except Exception as error:
         told = "Whether %s is pinned cannot be told, so certbot keeps its key: %s"
-        logger.error(told, lineage.lineagename, text.short(error, text.LONGEST))
+        logger.error(told, live, text.short(error, text.LONGEST))
         original(config, names, _with_live_key(config, le_client, lineage), lineage)
         return
     if pinned is None:
@@ -131,7 +131,7 @@ def _renew(
     _keep_key(config, pinned)
     acting_for(pinned, partial(original, config, names, le_client, lineage))
     if given:
-        pinned.overrule(lineage.lineagename, given)
+        pinned.overrule(live, given)
 
 
 def _with_live_key(config: Any, le_client: Any, lineage: Any) -> Any:

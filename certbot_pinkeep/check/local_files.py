@@ -13,6 +13,7 @@ The rules:
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shlex
@@ -26,6 +27,7 @@ from datetime import datetime
 from certbot.compat import misc
 
 from certbot_pinkeep.adapters import certbots, renewal_conf
+from certbot_pinkeep.adapters import lineage as lineages
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.carriers import apache, reading, servers, snippets
 from certbot_pinkeep.carriers.apache import Server
@@ -33,7 +35,7 @@ from certbot_pinkeep.carriers.servers import Kind
 from certbot_pinkeep.check import certbot_rules, local_rules, trees
 from certbot_pinkeep.check.findings import Finding, critical
 from certbot_pinkeep.check.revocations import Revocations
-from certbot_pinkeep.core import certificate, options, pins
+from certbot_pinkeep.core import certificate, hostnames, options, pins
 from certbot_pinkeep.core.errors import BadKey, BadOption, DamagedState, PinkeepError
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.observations import (
@@ -159,24 +161,41 @@ class LocalFiles:
         ]
 
     def without_record(self, states: Iterable[State], damaged: Collection[str]) -> list[Finding]:
-        """Tell of lineages that pinkeep renews and no keyring has.
+        """Tell of lineages that pinkeep renews and no keyring has. Tell of those that certbot skips, if they
+        have a certificate for a pinned host.
 
         :param states: all keyrings
         :param damaged: the files of keyrings that cannot be read, and may have the lineage
         """
+        states = list(states)
         known = {m.lineage for state in states for m in state.keyring.members}
+        hosts = {host for state in states for host in state.keyring.hosts}
+        hosts.update(
+            host for state in states for one in state.ledger.holdings for host in one.hosts
+        )
         found = []
         for name in renewal_conf.names(self.config_dir):
             with suppress(PinkeepError):
                 renewal = None if name in known else renewal_conf.load(self.config_dir, name)
-                if renewal is None or renewal.installer != "pinkeep":
+                if renewal is None:
                     continue
+                ours = renewal.installer == "pinkeep"
                 broken = trees.broken(self.config_dir, name)
-                if broken is not None:
+                if broken is not None and (ours or self._was_for(name, hosts)):
                     found.append(critical(name, broken.why, broken.mend))
-                elif self.store.path(renewal.options.get("keyring", name)) not in damaged:
+                elif ours and self.store.path(renewal.options.get("keyring", name)) not in damaged:
                     found.append(local_rules.without_record(name))
         return found
+
+    def _was_for(self, lineage: str, hosts: Collection[str]) -> bool:
+        """Say whether a lineage has a certificate for one of these hosts, by its name in archive/: an admin
+        may have renamed a lineage that is pinned."""
+        folder = glob.escape(os.path.join(self.config_dir, "archive", lineage))
+        for path in glob.glob(os.path.join(folder, "cert*.pem")):
+            with suppress(BadKey):
+                if hostnames.covered(hosts, lineages.glance(path)[0], subdomains=False):
+                    return True
+        return False
 
     def _keys(self, state: State) -> Iterator[KeyFile]:
         for key in state.keyring.keys:

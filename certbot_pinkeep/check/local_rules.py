@@ -294,15 +294,25 @@ def _place(place: FileInfo, owner: int) -> Iterator[Finding]:
 def _deleted(seen: Seen, now: datetime) -> Iterator[Finding]:
     """Tell that certbot renews a keyring no more, because it has no certificate, and that its pins bind."""
     gone = [one.name for one in seen.lineages if one.deleted]
-    held = not seen.state.ledger.binds_nobody(now)
-    if gone and len(gone) == len(seen.lineages) and held and not seen.state.unpin:
-        yield warning(
-            seen.name,
-            "certbot has no certificate of the keyring any more. Clients still hold its pins, and refuse "
-            "every other key.",
-            f"Run: {explain_hosts.anew(seen.state.keyring, gone[0])} -- for a new certificate with a pinned "
-            f"key; or, to leave pinning: certbot-pinkeep unpin {seen.name}",
-        )
+    ledger = seen.state.ledger
+    held = dict.fromkeys(host for one in ledger.holdings if one.may_bind(now) for host in one.hosts)
+    # Once the keyring was published anew, it has left the keyring.
+    lineage = gone[0] if gone else seen.name
+    lost = held if not gone else not ledger.binds_nobody(now)
+    if len(gone) != len(seen.lineages) or not lost or seen.state.unpin:
+        return
+    others = [
+        one.lineage for one in seen.others if hostnames.covered(held, one.names, subdomains=False)
+    ]
+    pin = f"certbot-pinkeep pin {' '.join(map(quote, others))} -- it has a host of the keyring"
+    again = explain_hosts.anew(seen.state.keyring, lineage, tuple(held))
+    todo = pin if others else f"{again} -- for a new certificate with a pinned key"
+    yield warning(
+        seen.name,
+        "certbot has no certificate of the keyring any more. Clients still hold its pins, and refuse "
+        "every other key.",
+        f"Run: {todo}; or, to leave pinning: certbot-pinkeep unpin {seen.name}",
+    )
 
 
 def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:

@@ -169,8 +169,13 @@ def left_behind(keyring: str, origin: str, lineages: list[str]) -> str:
     )
 
 
-def deleted(keyring: Keyring, gone: tuple[str, ...], ledger: Ledger, now: datetime) -> str:
-    """Tell that certificates were deleted that drew on the keyring."""
+def deleted(
+    keyring: Keyring, gone: tuple[str, ...], ledger: Ledger, now: datetime, *, leaving: bool = False
+) -> str:
+    """Tell that certificates were deleted that drew on the keyring.
+
+    :param leaving: whether it leaves pinning already
+    """
     name, which = keyring.name, ", ".join(gone)
     if ledger.current is not None and ledger.binds_nobody(now):
         return f"{which} drew on the keyring {name}, whose pins no client holds."
@@ -186,7 +191,7 @@ def deleted(keyring: Keyring, gone: tuple[str, ...], ledger: Ledger, now: dateti
         command(anew(keyring, gone[0])),
         *(
             ()
-            if left
+            if left or leaving
             else (
                 "If clients are to forget the pins instead, leave pinning.",
                 command(f"certbot-pinkeep unpin {name}"),
@@ -196,10 +201,13 @@ def deleted(keyring: Keyring, gone: tuple[str, ...], ledger: Ledger, now: dateti
     )
 
 
-def anew(keyring: Keyring, lineage: str) -> str:
-    """Write the command that makes a deleted certificate of the keyring anew, for a pinned key."""
+def anew(keyring: Keyring, lineage: str, held: tuple[str, ...] = ()) -> str:
+    """Write the command that makes a deleted certificate of the keyring anew, for a pinned key.
+
+    :param held: the hosts, if the certificate has left the keyring
+    """
     member = keyring.member(lineage)
-    hosts = member.hosts if member is not None else ()
+    hosts = member.hosts if member is not None else held
     names = "".join(f" -d {shlex.quote(host)}" for host in hosts)
     return (
         f"certbot certonly --installer pinkeep --pinkeep-keyring {keyring.name} --cert-name "

@@ -65,11 +65,16 @@ def tell_reports(reports: list[Report]) -> None:
 def _tell(report: Report) -> None:
     for name in report.dropped:
         display_util.notify(f"{name} was deleted, and has left the keyring {report.keyring}.")
-    for name in report.neighbours:
+    for name, renewed in report.neighbours.items():
+        then = (
+            "Its next renewal draws on the keyring. A certbot without the plugin may give it a key that "
+            f"clients refuse.\nRun: certbot-pinkeep pin {name}"
+            if renewed
+            else "It has no renewal file, so certbot does not renew it. If you replace it, keep its key."
+        )
         display_util.notify(
             f"{name} is a certificate for a host of the keyring {report.keyring} as well. Its key is pinned, "
-            "too. Its next renewal draws on the keyring. A certbot without the plugin may give it a key that "
-            f"clients refuse.\nRun: certbot-pinkeep pin {name}"
+            f"too. {then}"
         )
     if report.rolled_over:
         display_util.notify(

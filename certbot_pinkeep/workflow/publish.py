@@ -18,11 +18,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.carriers import apache, servers, snippets
 from certbot_pinkeep.carriers.apache import Server
@@ -68,7 +68,8 @@ class Report:
 
     :ivar enrolled: the lineages that were enrolled
     :ivar dropped: those that left the keyring, because they were deleted
-    :ivar neighbours: the certificates that are not enrolled, whose keys were pinned as well in this run
+    :ivar neighbours: the certificates that are not enrolled, whose keys were pinned as well in this run;
+        and whether certbot renews them
     :ivar unpinned: nothing is published any more, because the admin left pinning
     :ivar published: the snippet says something else than before
     :ivar reloaded: the server was reloaded
@@ -92,7 +93,7 @@ class Report:
     pending: bool
     settled: bool
     files: tuple[str, ...]
-    neighbours: tuple[str, ...] = ()
+    neighbours: Mapping[str, bool] = field(default_factory=dict)
     issued: bool = False
 
     @property
@@ -123,7 +124,7 @@ class _Publication:
     server: Server
     enrolled: dict[str, Enrolled]
     dropped: tuple[str, ...] = ()
-    neighbours: tuple[str, ...] = ()
+    neighbours: Mapping[str, bool] = field(default_factory=dict)
     uncovered: PinkeepError | None = None
     tested: bool = False
     published: bool = False
@@ -276,8 +277,12 @@ def _prepared(
     if state != old:
         state = workspace.store.save(state)
     known = {(member.lineage, member.pin) for member in old.keyring.members}
-    new = [m.lineage for m in state.keyring.neighbours if (m.lineage, m.pin) not in known]
-    one = _Publication(state, chosen, server, enrolled, dropped, tuple(new), uncovered)
+    new = {
+        m.lineage: os.path.exists(renewal_conf.path_of(workspace.config_dir, m.lineage))
+        for m in state.keyring.neighbours
+        if (m.lineage, m.pin) not in known
+    }
+    one = _Publication(state, chosen, server, enrolled, dropped, new, uncovered)
     left = _left_server(workspace, one)
     if server.snippet:
         _write_snippet(workspace, one, left, now)

@@ -213,7 +213,10 @@ def note_deleted(workspace: Workspace, now: datetime) -> list[str]:
             state = workspace.load_state(name, now)
             gone = workspace.deleted(state.keyring) if state else ()
             if state is not None and gone:
-                told.append(explain_hosts.deleted(state.keyring, gone, state.ledger, now))
+                leaving = state.unpin
+                told.append(
+                    explain_hosts.deleted(state.keyring, gone, state.ledger, now, leaving=leaving)
+                )
     return told
 
 

@@ -535,6 +535,16 @@ BREAKS = (
         ("if config.allow_subset_of_names:", "if False:"),
     ),
     *_of(
+        "adapters/certbot_config",
+        "g11_habits",
+        ("return name if folder == os.path.abspath(config.live_dir) else", "return"),
+    ),
+    *_of(
+        "check/local_files",
+        "g11_habits",
+        ("and (ours or self._was_for(name, hosts)):", "and ours:"),
+    ),
+    *_of(
         "workflow/guard",
         "g11_habits",
         ('        setattr(config, "new_key", False)', "        pass"),

@@ -39,6 +39,7 @@ NOT_RUN = {
     ("carriers/apache", "Change the keyring's options instead"): "a comment that names the help",
     ("carriers/layout", "# Written by certbot-pinkeep setup"): "a comment that names the command",
     ("check/certbot_rules", "That certbot renews"): NONE,
+    ("check/local_rules", "it has a host of the keyring"): "the habits of G11 run it",
     ("check/trees", "for part in \N{BULLET}; do mv"): TREES,
     ("check/trees", "Run: certbot renew --cert-name \N{BULLET} --force-renewal"): TREES,
     ("check/trees", "Run: openssl x509 -in"): TREES,

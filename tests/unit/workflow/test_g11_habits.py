@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,6 +156,77 @@ def test_new_key_is_not_said_to_be_a_rollover_that_did_not_happen(server: Server
     said = server.run("certbot certonly --cert-name wild -d *.w.test --force-renewal --new-key")
     assert server.live_pin("wild") == before
     assert "--new-key does not count" in said.text and "rolled over" not in said.text
+
+
+def test_copy_of_a_renewal_file_renews_the_pinned_certificate_as_its_own_does(
+    server: Server,
+) -> None:
+    """Admins keep a copy beside it, which may be of a time before pinkeep. Certbot renews by both."""
+    text = server.renewal().read_text()
+    before = text.replace("reuse_key = True\n", "").replace(
+        "installer = pinkeep", "installer = null"
+    )
+    server.renewal("a-copy").write_text(before)
+    server.renewal("old").write_text(before)
+    live = server.live_pin()
+    said = server.run("certbot renew --force-renewal")
+    assert said.code == 0 and server.live_pin() == live, said.text
+    assert server.loaded_serial() == server.serial()
+    server.sound()
+
+
+def by_hand(server: Server) -> None:
+    """A certificate for the pinned host that certbot does not renew."""
+    shutil.copytree(server.live(), server.live("manual"))
+
+
+def renamed(server: Server) -> None:
+    """The lineage has another name, but for the links in ``live/``."""
+    for folder in ("live", "archive"):
+        (server.config / folder / "a.test").rename(server.config / folder / "shop")
+    text = server.renewal().read_text().replace("/a.test", "/shop")
+    server.renewal().rename(server.renewal("shop"))
+    server.renewal("shop").write_text(text.replace("installer = pinkeep", "installer = null"))
+
+
+def deleted_and_asked_for(server: Server) -> None:
+    """Deleted, and asked for with a type of key that no client knows: the keyring is published anew."""
+    server.run(f"certbot delete {A}")
+    assert server.run("certbot certonly -d a.test --key-type rsa").code == 1
+
+
+def deleted_while_leaving(server: Server) -> None:
+    """The keyring leaves pinning already."""
+    server.run("certbot-pinkeep unpin a.test")
+    assert "unpin" not in server.run(f"certbot delete {A}").text
+
+
+@pytest.mark.parametrize(
+    ("habit", "commands"),
+    [
+        (by_hand, []),
+        (renamed, ["mkdir -p ", "certbot-pinkeep pin shop"]),
+        (deleted_and_asked_for, ["certbot certonly --installer pinkeep --pinkeep-keyring a.test "]),
+        (deleted_while_leaving, []),
+    ],
+)
+def test_commands_that_a_habit_calls_for_help(
+    server: Server, habit: Callable[[Server], None], commands: list[str]
+) -> None:
+    """The first that check names, one after another, until nothing is wrong."""
+    habit(server)
+    assert "Run:" not in server.run("certbot renew").text
+    for command in commands:
+        said = server.run("certbot-pinkeep check").text
+        found = (
+            said.partition("\n")[2].partition("Run: ")[2].partition("\n")[0].partition(" -- ")[0]
+        )
+        assert found.startswith(command), said
+        if command.startswith("certbot"):
+            assert server.run(found).code == 0
+        else:
+            subprocess.run(["sh", "-ec", found], check=True)
+    server.sound()
 
 
 def test_own_csr_that_visitors_refuse_is_told(server: Server) -> None:

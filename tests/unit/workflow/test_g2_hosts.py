@@ -152,7 +152,7 @@ def test_g2_g4_first_publication_has_the_keys_of_all_types(
     }
     first = machine.keep(order[0], "both")
     assert set(live.values()) <= set(first.pins) and len(first.pins) == 6
-    assert first.neighbours == (order[1],)
+    assert first.neighbours == {order[1]: True}
     keyring = machine.state("both").keyring
     assert [len(keyring.backups(kind)) for kind in ("rsa", "ecdsa")] == [2, 2]
     second = machine.keep(order[1], "both", NOW + HOUR)
