@@ -60,6 +60,11 @@ def warning(where: str, what: str, todo: str) -> Finding:
     return Finding(Severity.WARNING, where, what, todo)
 
 
+def unknown(where: str, what: str, todo: str) -> Finding:
+    """Make a finding of what could not be looked at."""
+    return Finding(Severity.UNKNOWN, where, what, todo)
+
+
 def worst_first(found: Sequence[Finding]) -> list[Finding]:
     """Sort the findings as they are told, each once."""
     return sorted(dict.fromkeys(found), key=lambda one: _WORST_FIRST.index(one.severity))

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from certbot_pinkeep.check.findings import Finding, Severity
+from certbot_pinkeep.check.findings import Finding, critical, unknown, warning
 from certbot_pinkeep.core import dane, rollover, times
 from certbot_pinkeep.core.dane import Certificate, Chain
 from certbot_pinkeep.core.state import State
@@ -73,7 +73,7 @@ class SeenZone:
 def check(seen: SeenZone, now: datetime) -> Iterator[Finding]:
     """Yield what is wrong with a keyring's zone and its ports."""
     for error in seen.errors:
-        yield Finding(Severity.UNKNOWN, seen.name, error, seen.run)
+        yield unknown(seen.name, error, seen.run)
     yield from _silent(seen)
     told: set[str] = set()
     for look in seen.looks:
@@ -84,7 +84,7 @@ def check(seen: SeenZone, now: datetime) -> Iterator[Finding]:
     yield from _serials(seen.looks)
     for missing in seen.missing:
         if missing.where not in told and not _is_silent(seen, missing):
-            yield Finding(Severity.WARNING, missing.where, missing.why, seen.run)
+            yield warning(missing.where, missing.why, seen.run)
     yield from _mail_hosts(seen.mail_hosts)
 
 
@@ -94,15 +94,14 @@ def _silent(seen: SeenZone) -> Iterator[Finding]:
             todo = (
                 "Until it answers, no rollover is safe. See that it runs, and is reached from here."
             )
-            yield Finding(
-                Severity.UNKNOWN,
+            yield unknown(
                 str(look.port),
                 sentence(why),
                 joined(todo, seen.run),
             )
     for port in seen.ports:
         if port.error:
-            yield Finding(Severity.UNKNOWN, port.where, sentence(port.error), _seeing(port))
+            yield unknown(port.where, sentence(port.error), _seeing(port))
 
 
 def _seeing(port: PortObservation) -> str:
@@ -140,8 +139,7 @@ def _refused(seen: SeenZone, look: OwnerObservation) -> Iterator[Finding]:
             if where.startswith(_RESOLVER):
                 pass  # that there were none may be held for a while, and refuses nothing
             elif chains and any(one.binds for answer in look.answers for one in answer.records):
-                yield Finding(
-                    Severity.CRITICAL,
+                yield critical(
                     where,
                     "It has no record of the port's key, though others have.",
                     seen.run,
@@ -172,23 +170,23 @@ def _judged(
     serves, now = f"{port} serves the key with the pin {own.pin}", dane.verdict(records, chain)
     if now == "unheeded" and records:
         what = "No client understands any of its records. It delivers to whatever answers at this port."
-        return Finding(Severity.WARNING, where, what, seen.run)
+        return warning(where, what, seen.run)
     if now == "refused" and record_of(own.pin) in records:
         kinds = _kinds(dane.outranking(records))
         what = (
             f"{serves}, which is among the records. But many mail servers deliver nothing there: beside "
             f"{kinds} they heed no 3 1 1 record (RFC 7671 §9)."
         )
-        return Finding(Severity.CRITICAL, where, what, f"Delete {kinds}.")
+        return critical(where, what, f"Delete {kinds}.")
     if now == "refused":
         what = f"{serves}, which is not among the records: mail servers that check them deliver nothing."
-        return Finding(Severity.CRITICAL, where, what, _mend(seen, own.pin))
+        return critical(where, what, _mend(seen, own.pin))
     if now == "accepted" and dane.verdict(records, (own.renewed(), *chain[1:])) == "refused":
         what = (
             f"{serves}, and only a record of its whole certificate matches: after the next renewal mail "
             "servers deliver nothing there."
         )
-        return Finding(Severity.CRITICAL, where, what, _mend(seen, own.pin))
+        return critical(where, what, _mend(seen, own.pin))
     return None
 
 
@@ -214,8 +212,7 @@ def _next_key(seen: SeenZone, look: OwnerObservation, now: datetime) -> Iterator
         for where, records in _sets(look):
             accepted = dane.accepted_pins(records)
             if any(one.binds for one in records) and decision.best.pin not in accepted:
-                yield Finding(
-                    Severity.CRITICAL,
+                yield critical(
                     where,
                     f"A rollover is due, and mail servers would refuse its next key, with the pin "
                     f"{decision.best.pin}, by the records.",
@@ -227,7 +224,7 @@ def _single(seen: SeenZone, look: OwnerObservation) -> Iterator[Finding]:
     for where, records in _sets(look):
         if len(records) == 1 and any(one.binds for one in records):
             what = "It has one record only, so that no rollover can be prepared."
-            yield Finding(Severity.CRITICAL, where, what, seen.run)
+            yield critical(where, what, seen.run)
 
 
 def _signatures(seen: SeenZone, look: OwnerObservation, now: datetime) -> Iterator[Finding]:
@@ -238,23 +235,23 @@ def _signatures(seen: SeenZone, look: OwnerObservation, now: datetime) -> Iterat
     if not security.signed:
         if any(one.records for one in look.answers):
             what = "The zone is not signed (DNSSEC): mail servers ignore its TLSA records."
-            yield Finding(Severity.WARNING, where, what, "Have the zone signed.")
+            yield warning(where, what, "Have the zone signed.")
         return
     if security.valid is False:
         what = f"The signatures (DNSSEC) of the TLSA records are invalid: {security.why}."
-        yield Finding(Severity.CRITICAL, where, what, sign)
+        yield critical(where, what, sign)
     elif security.valid is None:
         what = f"Nobody here knows whether mail servers heed the TLSA records: {security.why}."
-        yield Finding(Severity.WARNING, where, what, _VALIDATE)
+        yield warning(where, what, _VALIDATE)
     if security.expires is None or security.expires > now + _SOON:
         return
     ends = times.text(security.expires)
     if security.expires <= now:
         what = f"The signatures (DNSSEC) of the TLSA records expired on {ends}."
-        yield Finding(Severity.CRITICAL, where, what, sign)
+        yield critical(where, what, sign)
     else:
         what = f"The signatures (DNSSEC) of the TLSA records end on {ends}."
-        yield Finding(Severity.WARNING, where, what, sign)
+        yield warning(where, what, sign)
 
 
 def _serials(looks: Sequence[OwnerObservation]) -> Iterator[Finding]:
@@ -271,8 +268,7 @@ def _serials(looks: Sequence[OwnerObservation]) -> Iterator[Finding]:
             and 0 < (other.serial - one.serial) % 2**32 < 2**31
         ]
         if newer:
-            yield Finding(
-                Severity.WARNING,
+            yield warning(
                 str(one),
                 f"It has the serial {one.serial} of the zone {one.zone}, and another name server has "
                 f"{newer[0]}.",
@@ -285,8 +281,7 @@ def _mail_hosts(hosts: Iterable[MailHost]) -> Iterator[Finding]:
     ours = {one.domain for one in found if one.records}
     for one in found:
         if one.domain in ours and one.records is False:
-            yield Finding(
-                Severity.WARNING,
+            yield warning(
                 one.host,
                 f"It is an MX host of {one.domain} without TLSA records for port 25: mail that goes there "
                 "is not protected.",
