@@ -163,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
         elif callable(answer):
             answer(self, body)
         else:
-            send(self, answer)
+            response(200, answer)(self, body)
 
     do_POST = do_GET
 
@@ -171,24 +171,28 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def send(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """Answer with a body."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
+def response(status: int, body: bytes, **headers: str) -> Reply:
+    """Answer with a status, a body and headers; an underscore in their names is a hyphen."""
+    given = {"Content_Length": str(len(body))} | headers
+
+    def reply(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        handler.send_response(status)
+        for name, value in given.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return reply
 
 
 def redirect(location: str, status: int = 302) -> Reply:
     """Answer with a redirect."""
+    return response(status, b"", Location=location)
 
-    def reply(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        handler.send_response(status)
-        handler.send_header("Location", location)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
 
-    return reply
+def no_http(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+    """Answer with what is no HTTP, and would change the admin's terminal."""
+    handler.wfile.write(b"\x1b[2J no HTTP\r\n\r\n")
 
 
 @pytest.fixture
@@ -614,37 +618,40 @@ def test_issuer_with_a_key_of_another_kind_is_passed_over(web: Web) -> None:
 # HTTP
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", b"\x30\x80", b"<html>" * 1000])
-def test_garbage_is_unknown(web: Web, content: bytes) -> None:
-    """A captive portal answers everything."""
-    web.answers["/crl"] = content
-    assert unknown(look(by_crl(web)), f"{web.base}/crl", "cannot be read")
+#: What comes in place of a CRL: made of a sound one, and what is said of it.
+NO_CRL: dict[str, tuple[Callable[[bytes], Reply], str]] = {
+    "nothing": (lambda crl: response(200, b""), "cannot be read"),
+    "garbage": (lambda crl: response(200, b"garbage"), "cannot be read"),
+    "half of a structure": (lambda crl: response(200, b"\x30\x80"), "cannot be read"),
+    "the page of a captive portal": (lambda crl: response(200, b"<html>" * 1000), "cannot be read"),
+    "no HTTP": (lambda crl: no_http, "cannot be reached"),
+    "no content": (lambda crl: response(204, b""), "the status 204"),
+    "a CRL that was not found": (lambda crl: response(404, crl), "the status 404"),
+    "a CRL with an error of the request": (lambda crl: response(400, crl), "the status 400"),
+    "a CRL with an error of the server": (lambda crl: response(500, crl), "the status 500"),
+    "a CRL of a server that is too busy": (lambda crl: response(503, crl), "the status 503"),
+    "a part of the CRL": (lambda crl: response(200, crl[:-1], Content_Length=str(len(crl))), ""),
+    # A few bytes could unpack to more than the memory holds.
+    "a packed CRL": (
+        lambda crl: response(200, gzip.compress(crl), Content_Encoding="gzip"),
+        "cannot be read",
+    ),
+    "a redirect to nowhere": (lambda crl: response(302, crl), "the status 302"),
+    "a redirect to nothing": (lambda crl: response(302, crl, Location=""), "the status 302"),
+    "a place, and no redirect": (lambda crl: response(404, b"", Location="/2"), "the status 404"),
+    "a place, and nothing new": (lambda crl: response(304, b"", Location="/2"), "the status 304"),
+}
 
 
-def test_broken_http_is_unknown(web: Web) -> None:
-    """A server may speak no HTTP, and what it says is not shown to the admin."""
-
-    def reply(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        handler.wfile.write(b"\x1b[2J no HTTP\r\n\r\n")
-
-    web.answers["/crl"] = reply
-    answer = look(by_crl(web))
-    assert unknown(answer, f"{web.base}/crl", "cannot be reached")
-    assert answer.why.isprintable()
-
-
-@pytest.mark.parametrize("status", [204, 304, 400, 404, 500, 503])
-def test_http_error_is_unknown(web: Web, status: int) -> None:
-    """Also one with a CRL in its body."""
+@pytest.mark.parametrize(("reply", "why"), NO_CRL.values(), ids=list(NO_CRL))
+def test_what_is_no_crl_is_unknown(web: Web, reply: Callable[[bytes], Reply], why: str) -> None:
+    """Nothing in it counts, nobody else is asked, and what is said does nothing to a terminal."""
     leaf = by_crl(web)
-
-    def reply(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        handler.send_response(status)
-        handler.end_headers()
-        handler.wfile.write(revocation_list(leaf))
-
-    web.answers["/crl"] = reply
-    assert unknown(look(leaf), f"{web.base}/crl")
+    crl = revocation_list(leaf)
+    web.answers.update({"/crl": reply(crl), "/2": crl})
+    answer = look(leaf)
+    assert unknown(answer, f"{web.base}/crl", why) and answer.why.isprintable()
+    assert len(web.asked) == 1
 
 
 def test_refused_connection_is_unknown() -> None:
@@ -654,21 +661,6 @@ def test_refused_connection_is_unknown() -> None:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/crl"
         answer = look(issue(LEAF_KEY, "leaf", ISSUER, (points(url), False)))
     assert unknown(answer, url, "Connection refused")
-
-
-def test_cut_off_answer_is_unknown(web: Web) -> None:
-    """The connection may end before the answer does."""
-    leaf = by_crl(web)
-    crl = revocation_list(leaf)
-
-    def reply(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(crl)))
-        handler.end_headers()
-        handler.wfile.write(crl[:-1])
-
-    web.answers["/crl"] = reply
-    assert unknown(look(leaf), f"{web.base}/crl")
 
 
 @pytest.mark.parametrize("slow", ["headers", "body"])
@@ -736,20 +728,6 @@ def test_crl_has_a_largest_size(web: Web, monkeypatch: pytest.MonkeyPatch) -> No
     assert unknown(look(leaf), f"{web.base}/crl", f"more than {len(crl) - 1} bytes")
 
 
-def test_packed_answer_is_not_unpacked(web: Web) -> None:
-    """A few bytes could unpack to more than the memory holds."""
-    leaf = by_crl(web)
-
-    def reply(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Encoding", "gzip")
-        handler.end_headers()
-        handler.wfile.write(gzip.compress(revocation_list(leaf)))
-
-    web.answers["/crl"] = reply
-    assert unknown(look(leaf), f"{web.base}/crl", "cannot be read")
-
-
 def test_endless_answer_is_given_up(web: Web) -> None:
     """What is too large is not read to its end."""
     gone = threading.Event()
@@ -779,24 +757,6 @@ def test_redirect_is_followed(web: Web, status: int) -> None:
         ("GET", "/moved"),
     ]
     assert {asked.agent for asked in web.asked} == {f"certbot-pinkeep/{__version__}"}
-
-
-@pytest.mark.parametrize(
-    ("status", "location"), [(302, None), (302, ""), (404, "/moved"), (304, "/moved")]
-)
-def test_half_a_redirect_is_not_followed(web: Web, status: int, location: str | None) -> None:
-    """It takes a status that says so and a place to go to."""
-    leaf = by_crl(web)
-
-    def reply(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        handler.send_response(status)
-        if location is not None:
-            handler.send_header("Location", location)
-        handler.end_headers()
-
-    web.answers.update({"/crl": reply, "/moved": revocation_list(leaf)})
-    assert unknown(look(leaf), f"{web.base}/crl", f"answered with the status {status}")
-    assert len(web.asked) == 1
 
 
 @pytest.mark.parametrize("scheme", ["file", "ftp", "data", "ldap", "FILE"])
