@@ -341,7 +341,7 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
         yield from _time(lineage.live, lineage.renew_before, seen, now)
         yield from _live_key(seen, lineage.live, now)
     if not lineage.error:
-        yield from _renewal(lineage)
+        yield from _renewal(lineage, unpinned=seen.state.unpinned(now))
     if lineage.refused is not None:
         what = f"'certbot renew' fails, and does not bring its keys and pins up to date: {lineage.refused}"
         yield warning(name, what, command(explain.given_anew(name, lineage.refused)))
@@ -398,7 +398,7 @@ def _other_key(seen: Seen, live: Certificate, recorded: str, now: datetime) -> I
         )
 
 
-def _renewal(lineage: Lineage) -> Iterator[Finding]:
+def _renewal(lineage: Lineage, *, unpinned: bool) -> Iterator[Finding]:
     name = lineage.name
     if lineage.by_hand:
         yield warning(
@@ -406,7 +406,7 @@ def _renewal(lineage: Lineage) -> Iterator[Finding]:
             "its renewal file says 'autorenew = False', so certbot renew passes over it.",
             f"Run: sed -i 's/^autorenew = .*/autorenew = True/' {quote(lineage.by_hand)}",
         )
-    if not lineage.reuse_key:
+    if not lineage.reuse_key and not unpinned:
         said = "reuse-key = false" in lineage.cli_ini
         where = (
             "cli.ini says 'reuse-key = false'"

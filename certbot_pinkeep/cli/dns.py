@@ -81,7 +81,9 @@ def tell_step(workspace: Workspace, name: str) -> PinkeepError | None:
         return None
     error = outcome.error()
     ports = ", ".join(map(str, outcome.listed))
-    if error is None and outcome.missing:
+    if error is None and not outcome.want.pins:
+        print("The records left the zone. Resolvers may hold them for a while.")
+    elif error is None and outcome.missing:
         print(f"The records for {ports} are written. Not every name server has them yet.")
     elif error is None:
         print(f"The zone pins the keys of {ports}.")

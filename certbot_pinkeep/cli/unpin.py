@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from certbot_pinkeep.adapters import clock, renewal_conf
-from certbot_pinkeep.cli import context, output
+from certbot_pinkeep.cli import context, dns, output
 from certbot_pinkeep.cli.parser import Commands, add_command, add_name
 from certbot_pinkeep.core import explain
 from certbot_pinkeep.core.errors import PinkeepError
@@ -44,6 +44,8 @@ def _unpin(parsed: argparse.Namespace) -> int:
                 error.why,
                 run=error.run or step,
             ) from error
-        state = context.load_one(workspace, name)
-    print(explain.unpinning(state, clock.now(), step))
+        print(explain.unpinning(context.load_one(workspace, name), clock.now(), step))
+        zone_error = dns.tell_step(workspace, name)
+    if zone_error is not None:
+        raise zone_error
     return 0

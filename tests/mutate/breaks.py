@@ -83,7 +83,8 @@ BREAKS = (
         ("if place.mode & forbidden:", "if False:"),
         ("if not file.error or key is None:", "if True:"),
         ("if live.end <= now:", "if False:"),
-        ("if not lineage.reuse_key:", "if False:"),
+        ("if not lineage.reuse_key and not unpinned:", "if False:"),
+        ("if not lineage.reuse_key and not unpinned:", "if not lineage.reuse_key:"),
         ("if policy.include_subdomains and below:", "if False:"),
     ),
     *_of(

@@ -383,6 +383,12 @@ def test_folder_of_the_admin_is_closed_to_others_only() -> None:
     assert (told.severity, told.todo) == (CRITICAL, "Run: chmod o-w /x")
 
 
+def test_certificate_that_left_pinning_may_get_a_new_key() -> None:
+    """Leaving says to renew it so; a warning would send the admin back."""
+    found = check(sound(Ledger(), unpin=True, **lineage(reuse_key=False)), NOW)
+    assert not [one for one in found if "reuse_key" in one.what]
+
+
 @pytest.mark.parametrize(("seen", "severity", "what", "todo"), FAULTS.values(), ids=list(FAULTS))
 def test_each_fault_is_found(seen: Seen, severity: Severity, what: str, todo: str) -> None:
     """One finding says it, as bad as it is, and what to do; none is worse."""

@@ -120,6 +120,31 @@ def test_nothing_is_told_of_signatures_that_nobody_saw(
     assert "nobody knows whether signed" in told and "mail servers ignore it" not in told
 
 
+def test_unpin_takes_the_records_out_of_the_zone(
+    machine: MailMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With credentials; --undo brings them back."""
+    assert pin(machine, "--dns-credentials", "/etc/letsencrypt/zone.ini") == 0
+    assert command(machine, "unpin", NAME) == 0
+    assert "The records left the zone." in capsys.readouterr().out
+    assert not machine.zone.servers["ns2"][SMTP.owner]
+    assert command(machine, "unpin", NAME, "--undo") == 0
+    assert f"The zone pins the keys of {NAME}:25." in capsys.readouterr().out
+    assert len(machine.zone.servers["ns2"][SMTP.owner]) == 3
+
+
+def test_unpin_names_what_prints_the_records_to_delete(
+    machine: MailMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without credentials nobody else deletes them."""
+    machine.zone.put(SMTP, frozenset({record_of(machine.live), CA}))
+    assert pin(machine) == 1
+    machine.zone.put(SMTP, frozenset({record_of(machine.live)}))
+    capsys.readouterr()
+    assert command(machine, "unpin", NAME) == 1
+    assert f"Run: certbot-pinkeep dns {NAME}" in capsys.readouterr().err
+
+
 def test_check_looks_at_the_zone(machine: MailMachine, capsys: pytest.CaptureFixture[str]) -> None:
     """A record that a name server has lost is critical for the port that serves its key."""
     assert pin(machine, "--dns-credentials", "/etc/letsencrypt/zone.ini") == 0
