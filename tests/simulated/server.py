@@ -9,10 +9,13 @@ loaded, and the zone that may pin these ports' keys is simulated, too.
 from __future__ import annotations
 
 import atexit
+import importlib
 import logging
 import os
+import pkgutil
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -27,6 +31,7 @@ from typing import Any, NoReturn
 import certbot.util
 from acme import messages
 from certbot._internal import client as certbot_client
+from certbot._internal import constants as certbot_constants
 from certbot._internal import eff
 from certbot._internal import main as certbot_main
 from certbot._internal import renewal as certbot_renewal
@@ -36,6 +41,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+import certbot_pinkeep
 from certbot_pinkeep import installer
 from certbot_pinkeep.adapters import certbots, clock, lineage, probe, renewal_conf
 from certbot_pinkeep.carriers import apache, layout, running
@@ -49,6 +55,7 @@ from certbot_pinkeep.core.state import State
 from certbot_pinkeep.core.tlsa import Port
 from certbot_pinkeep.core.zone_observations import PortObservation
 from certbot_pinkeep.workflow import eyes
+from simulated.machine import register
 from simulated.no_network import somebody_else
 from simulated.values import csr_of, sans
 from simulated.workflow import Workflow
@@ -145,6 +152,7 @@ class Server:
         self.stale: str | None = None
         self.changed: Callable[[], None] | None = None
         self.start = datetime.now(timezone.utc).replace(microsecond=0)
+        _preload()
         self.config.mkdir()
         self.home = root / "home"
         self.home.mkdir()
@@ -164,6 +172,9 @@ class Server:
             f"pinkeep-reload-command = {self._script('reload', self._reload())}",
             f"pinkeep-configtest-command = {self._script('configtest', self._configtest())}",
         ]
+        # The plugin's own calls need no process.
+        register((str(root / "reload"),), self._reloaded)
+        register((str(root / "configtest"),), self._tested)
 
     # Apache
 
@@ -187,6 +198,21 @@ class Server:
         return f'if [ -e {self.stopped} ]; then echo "httpd not running" >&2; exit 3; fi\n' + (
             "\n".join(copy)
         )
+
+    def _tested(self) -> tuple[int, str]:
+        return (1, "Syntax error on line 1") if self.broken.exists() else (0, "")
+
+    def _reloaded(self) -> tuple[int, str]:
+        if self.stopped.exists():
+            return 3, "httpd not running"
+        shutil.rmtree(self.loaded, ignore_errors=True)
+        live = {path: path.relative_to(self.config) for path in self.config.glob("live/*/*.pem")}
+        ours = (self.config / "pinkeep" / "apache").rglob("*")
+        for path, place in {**live, **{path: Path("snippets", path.name) for path in ours}}.items():
+            if path.is_file():
+                (self.loaded / place).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, self.loaded / place)
+        return 0, ""
 
     def install_apache(self) -> None:
         """Have an Apache as Debian lays it out: it sends what it includes, and pinkeep knows its commands."""
@@ -218,7 +244,8 @@ class Server:
 
     def reload(self) -> None:
         """The admin reloads Apache."""
-        subprocess.run([self.root / "reload"], check=True)
+        status, said = self._reloaded()
+        assert status == 0, said
 
     def served_pin(self, name: str) -> str | None:
         """The pin of the key that Apache serves for a lineage; ``None``: it serves none."""
@@ -378,6 +405,8 @@ class Server:
                 "is_stopped",
                 lambda words: "nginx" not in words[0] and self.stopped.exists(),
             )
+        if hasattr(disco, "importlib_metadata"):
+            replace(disco, "importlib_metadata", _Metadata)
         replace(eff, "handle_subscription", lambda *words: None)
         if hasattr(certbot_renewal, "_ari_renewal_time"):
             replace(certbot_renewal, "_ari_renewal_time", lambda *words: None)
@@ -535,6 +564,28 @@ class Server:
     def delete_lineage(self, name: str = "a.test") -> Said:
         """``certbot delete``."""
         return self.run(f"certbot delete --cert-name {name}")
+
+
+class _Metadata:
+    """What certbot asks to find its plugins, asked once for all forks: it looks at all that is installed."""
+
+    EntryPoint = metadata.EntryPoint
+    entry_points = staticmethod(cache(metadata.entry_points))
+
+
+@cache
+def _preload() -> None:
+    """Load what programs load, once: else each fork does."""
+    disco.PluginsRegistry.find_all()
+    for group in (
+        certbot_constants.SETUPTOOLS_PLUGINS_ENTRY_POINT,
+        certbot_constants.OLD_SETUPTOOLS_PLUGINS_ENTRY_POINT,
+    ):
+        _Metadata.entry_points(group=group)
+    importlib.import_module("_strptime")
+    importlib.import_module("cryptography.hazmat.backends.openssl.backend")
+    for module in pkgutil.walk_packages(certbot_pinkeep.__path__, "certbot_pinkeep."):
+        importlib.import_module(module.name)
 
 
 def replace(owner: Any, name: str, value: object) -> None:
