@@ -69,6 +69,19 @@ from simulated.values import (
 
 OK, WARNING, CRITICAL, UNKNOWN = Severity
 
+
+def too_early(**shown: Any) -> Seen:
+    """A backup is live that is not in all that clients hold."""
+    requests = frozenset(csr_request(pin, [HOST], must_staple=False) for pin in (LIVE, BACKUP))
+    return sound(
+        ended(policy(LIVE, BACKUP), policy(LIVE, C)),
+        keyring=EARLY,
+        requests=requests,
+        **lineage(live=BACKUP_CERTIFICATE),
+        **shown,
+    )
+
+
 # What is seen, how bad it is, what is said of it, what to do.
 FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     "key not pinned": (
@@ -104,13 +117,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         "--channel ios --label '3 x'",
     ),
     "a backup too early": (
-        sound(
-            ended(policy(LIVE, BACKUP), policy(LIVE, C)),
-            keyring=EARLY,
-            requests=frozenset(
-                csr_request(pin, [HOST], must_staple=False) for pin in (LIVE, BACKUP)
-            ),
-            **lineage(live=BACKUP_CERTIFICATE),
+        too_early(
             **shows((PKP, policy(LIVE, BACKUP).header_value), certificate=BACKUP_DER),
         ),
         CRITICAL,
@@ -118,13 +125,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         f"All clients accept the key that is on record, with the pin {LIVE}",
     ),
     "a backup too early, in the files": (
-        sound(
-            ended(policy(LIVE, BACKUP), policy(LIVE, C)),
-            keyring=EARLY,
-            requests=frozenset(
-                csr_request(pin, [HOST], must_staple=False) for pin in (LIVE, BACKUP)
-            ),
-            **lineage(live=BACKUP_CERTIFICATE),
+        too_early(
             **shows((PKP, policy(LIVE, BACKUP).header_value)),
         ),
         CRITICAL,

@@ -76,14 +76,6 @@ def handed(site: Site, days: int = 1, pinned_before: bool = False) -> KeyAndCsr:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    """A lineage that pinkeep has not seen yet."""
-    found = Site(tmp_path)
-    found.copies = False
-    return found
-
-
-@pytest.fixture
 def pinned(site: Site) -> Site:
     """One that is pinned, with two backups."""
     site.keep()

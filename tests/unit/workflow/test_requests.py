@@ -21,14 +21,6 @@ AT = NOW + 20 * DAY
 SAFE_FROM = "2026-05-10T12:00:00Z"  # day 70, where a rollover was on day 10
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Site:
-    """A lineage that is pinned with one backup, which all clients know."""
-    found = Site(tmp_path, backups=1)
-    found.run(0)
-    return found
-
-
 SITUATIONS: dict[str, Callable[[Site], None]] = {
     "safe": lambda world: None,
     "unsafe": lambda world: world.roll_over(10),

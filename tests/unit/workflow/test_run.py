@@ -51,6 +51,14 @@ def new_round(machine: Machine) -> Run:
     return Run(str(machine.config), str(machine.work))
 
 
+def finished(machine: Machine) -> Run:
+    """A run in which all three had their turn, and were published."""
+    one = new_round(machine)
+    enrol(machine, one)
+    one.finish()
+    return one
+
+
 def test_all_is_published_at_once(machine: Machine) -> None:
     """Nothing before the end; then one reload, and all three keys are pinned."""
     one = new_round(machine)
@@ -63,9 +71,7 @@ def test_all_is_published_at_once(machine: Machine) -> None:
 
 def test_second_round_is_up_to_date(machine: Machine) -> None:
     """Each lineage has its stamp."""
-    one = new_round(machine)
-    enrol(machine, one)
-    one.finish()
+    one = finished(machine)
     for name in NAMES:
         values = {**machine.options("shared").settings, "keyring": "shared"}
         assert one.cache.is_up_to_date(name, values, [])
@@ -76,9 +82,7 @@ def test_g3_renewed_certificates_are_loaded_once_though_nothing_can_be_published
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One reload, not one for each certificate; the error is not lost."""
-    one = new_round(machine)
-    enrol(machine, one)
-    one.finish()
+    one = finished(machine)
     before = machine.apache.reloads
     renew(machine)
     enrol(machine, one, issued=True)
@@ -175,9 +179,7 @@ def take_one(machine: Machine, one: Run, name: str, **values: object) -> None:
 
 def test_g2_type_that_is_live_already_is_published_with_the_others(machine: Machine) -> None:
     """Its key and its backups, once, at the end."""
-    one = new_round(machine)
-    enrol(machine, one)
-    one.finish()
+    one = finished(machine)
     before = machine.apache.reloads
     machine.issue("r.pin.test", RSA_KEY, (NAMES[0],))
     chosen = machine.options("shared")
@@ -209,9 +211,7 @@ def test_g2_certificates_are_not_loaded_together_with_one_that_clients_refuse(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing can be published, and one of the renewed certificates has a key that is not pinned."""
-    one = new_round(machine)
-    enrol(machine, one)
-    one.finish()
+    one = finished(machine)
     before = machine.apache.reloads
     renew(machine)
     enrol(machine, one, issued=True)
@@ -228,9 +228,7 @@ def test_g2_certificates_are_not_loaded_together_with_one_that_clients_refuse(
 
 def test_renewal_file_that_was_changed_is_looked_at(machine: Machine) -> None:
     """It may name another installer now, which would make a new key."""
-    one = new_round(machine)
-    enrol(machine, one)
-    one.finish()
+    one = finished(machine)
     chosen = machine.options("shared")
     values = {**chosen.settings, "keyring": "shared"}
     assert one.cache.is_up_to_date(NAMES[0], values, [])

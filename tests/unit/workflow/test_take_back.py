@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from certbot_pinkeep.adapters import clock
@@ -16,14 +14,6 @@ from simulated.values import DAY, NOW, make_pem, tree
 
 AT = NOW + 20 * DAY
 SAFE_FROM = "2026-05-10T12:00:00Z"  # day 70, where a rollover was on day 10
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Site:
-    """A lineage that is pinned with one backup, which all clients know."""
-    found = Site(tmp_path, backups=1)
-    found.run(0)
-    return found
 
 
 def undo(world: Site) -> str:

@@ -29,14 +29,6 @@ from simulated.values import DAY, NOW, SIXTY_DAYS, csr_pem, make_pem, mode_of
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    """A lineage that pinkeep has not seen yet."""
-    found = Site(tmp_path)
-    found.copies = False
-    return found
-
-
-@pytest.fixture
 def kept(site: Site) -> Site:
     """A lineage that is pinned, with Apache reloaded."""
     site.keep()
