@@ -213,8 +213,11 @@ def _end(door: Door, original: Callable[..., Any], config: Any, plugins: Any) ->
 
 
 def _plainly(does: Callable[..., None], *words: Any) -> None:
-    """Do it; what goes wrong is certbot's to tell."""
+    """Do it; what goes wrong is certbot's to tell, in a sentence: certbot has done its own work by then."""
     try:
         does(*words)
     except PinkeepError as error:
         raise errors.Error(str(error)) from error
+    except Exception as error:
+        told = f"Whether the pinned certificates are up to date cannot be told: {error}"
+        raise errors.Error(text.short(told, text.LONGEST)) from error

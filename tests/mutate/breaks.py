@@ -534,6 +534,10 @@ BREAKS = (
         ("_with_live_key(config, le_client, lineage), lineage)", "le_client, lineage)"),
         ("config.reuse_key = True  # certonly would take it out", "pass"),
         ("if config.allow_subset_of_names:", "if False:"),
+        (
+            "    except Exception as error:\n        told = f",
+            "    except KeyError as error:\n        told = f",
+        ),
     ),
     *_of(
         "adapters/certbot_config",

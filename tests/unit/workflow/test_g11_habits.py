@@ -53,6 +53,12 @@ HABITS = (
     Habit(f"certonly {A} -d a.test --force-renewal --key-type rsa", None, said="--key-type rsa"),
     Habit(f"certonly {A} -d a.test --force-renewal --elliptic-curve secp384r1", None),
     Habit(f"certonly {A} -d a.test --force-renewal --allow-subset-of-names", None),
+    Habit(f"certonly {A} -d a.test --force-renewal --staging --break-my-certs", None),
+    Habit(
+        f"certonly {A} -d a.test --force-renewal --server https://ca.test/ --preferred-chain X",
+        None,
+    ),
+    Habit("renew -q --force-renewal --deploy-hook true", None),
     Habit("certonly -d a.test --duplicate", None, lineage="a.test-0001", said="joined the keyring"),
     Habit("renew --force-renewal --dry-run --new-key", None),
     Habit(f"certonly {A} -d a.test --force-renewal --new-key", None, "backup", "--new-key"),
@@ -156,6 +162,25 @@ def test_new_key_is_not_said_to_be_a_rollover_that_did_not_happen(server: Server
     said = server.run("certbot certonly --cert-name wild -d *.w.test --force-renewal --new-key")
     assert server.live_pin("wild") == before
     assert "--new-key does not count" in said.text and "rolled over" not in said.text
+
+
+@pytest.mark.parametrize("line", ["renew --cert-name a.test --force-renewal", "certonly -d b.test"])
+def test_fault_after_certbots_own_work_is_a_sentence(server: Server, line: str) -> None:
+    """The certificate is there; a package that is removed meanwhile, say, ends no certbot with a fault."""
+
+    def fail(*_: object) -> None:
+        raise ImportError("No module named 'certbot_pinkeep.workflow'")
+
+    def fail_late() -> None:
+        replace(guard, "update", fail)
+        replace(guard, "end", fail)
+
+    before = server.serial()
+    server.changed = fail_late
+    said = server.run(f"certbot {line} -i null")
+    assert said.code == 1 and "pinned certificates are up to date cannot be told" in said.text
+    assert "unexpected" not in said.text
+    assert server.live("b.test").exists() or server.serial() != before
 
 
 def test_copy_of_a_renewal_file_renews_the_pinned_certificate_as_its_own_does(
