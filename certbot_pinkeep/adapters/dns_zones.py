@@ -4,6 +4,7 @@ The rules:
 
 * The zone itself and the zone above it say which name servers it has. Each one that either of them names
   counts, at every address that its host has. The machine's resolver only finds them.
+* If the resolver fails to tell one kind of a host's addresses, there may be others: that is told.
 * An address without a route from here (IPv6, most often) is passed over if another one of its host answered.
 * A name server that does not answer, or not as an authority (AA), or for the zone above, is told with the
   reason, and left alone.
@@ -38,6 +39,7 @@ class Zone:
     :ivar hosts: the names of its name servers, with their addresses
     :ivar failed: the addresses that are left alone, and why
     :ivar unrouted: those of them without a route from here
+    :ivar unresolved: the name servers of which not all addresses are known, and why
     :ivar error: why its name servers are not all known, as a part of a sentence
     """
 
@@ -45,6 +47,7 @@ class Zone:
     hosts: dict[Name, set[str]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     unrouted: set[str] = field(default_factory=set)
+    unresolved: dict[Name, str] = field(default_factory=dict)
     error: str = ""
 
     def servers(self) -> Iterator[NameServer]:
@@ -57,6 +60,9 @@ class Zone:
                     told.add(address)
                     error = self.failed.get(address, "") if address else "it has no address"
                     yield NameServer(plain(host), address, None, error, text(self.name))
+            if addresses and host in self.unresolved:
+                error = f"its addresses are not all known: {self.unresolved[host]}"
+                yield NameServer(plain(host), "", None, error, text(self.name))
 
     def answering(self) -> set[str]:
         """Return the addresses of name servers that answer."""
@@ -98,6 +104,7 @@ class Zones:
         self._session = session
         self._delegated: dict[Name, Reply] = {}
         self._zones: dict[Name, Zone] = {}
+        self._unresolved: dict[Name, str] = {}
 
     def of(self, name: Name) -> Zone:
         """Return the zone that a name is in; one with an error, if it was not found."""
@@ -123,6 +130,7 @@ class Zones:
         )
         for zone in zones:
             zone.hosts = {host: addresses[host] for host in named[zone.name]}
+            zone.unresolved = self._unresolved
             self._zones[zone.name] = zone
         asked = {
             apex: [one for host in named[parent][:_ABOVE] for one in sorted(addresses[host])]
@@ -159,7 +167,9 @@ class Zones:
         )
         found: dict[Name, set[str]] = {host: set() for host, _ in wanted}
         for (host, _), reply in replies.items():
-            if reply.told and reply.message:
+            if not reply.told:
+                self._unresolved[host] = reply.error
+            elif reply.message:
                 found[host] |= {
                     one.address
                     for rrset in reply.message.answer

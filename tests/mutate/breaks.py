@@ -689,6 +689,7 @@ BREAKS = (
             'error = ""',
         ),
         ("- {zone.name}:", "and False:"),
+        ("if addresses and host in self.unresolved:", "if False:"),
         ("_add_delegation(self._zones[apex], reply, above[apex])", "pass"),
     ),
     *_of(

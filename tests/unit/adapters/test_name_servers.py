@@ -235,6 +235,17 @@ def test_g13_a_name_server_without_an_address_counts_as_unseen(network: Network)
     assert look().errors == ("ns2.example.com: it has no address",)
 
 
+def test_g13_an_address_that_the_resolver_fails_to_tell_counts_as_unseen(network: Network) -> None:
+    """It has the IPv4 address of a name server, and fails for IPv6: another one may be stale there."""
+    host, aaaa = dns.name.from_text("ns2.example.com."), dns.rdatatype.AAAA
+    network.ways[RESOLVER] = lambda one: (
+        refuse(one) if (one.question[0].name, one.question[0].rdtype) == (host, aaaa) else None
+    )
+    assert look().errors == (
+        f"ns2.example.com: its addresses are not all known: the resolver {RESOLVER} failed: it answered REFUSED",
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
