@@ -4,6 +4,8 @@ The rules:
 
 * A protocol is a table of steps: what is sent, how the answer ends, and what a good answer has. SMTP (RFC
   3207), IMAP (RFC 3501 §6.2.1), POP3 (RFC 2595 §4), ManageSieve (RFC 5804 §2.2) and XMPP (RFC 6120 §5).
+* What a server sends is searched again with each part that comes. So no pattern begins anew at each character
+  of a long line.
 * A server speaks first in all of them but XMPP, and may take its time. Answers may have several lines.
 * Nothing may follow the answer after which TLS starts: somebody on the way could have put it there.
 * pinkeep takes its leave inside TLS and waits for the server's, so that no server records a lost connection
@@ -45,7 +47,7 @@ class _Step:
 
 
 _SMTP_ENDS = r"(?m)^\d{3}(?: [^\n]*|\r?)\n"
-_LINE = r"[^\n]*\n"
+_LINE = r"(?m)^[^\n]*\n"
 _SIEVE_ENDS = r"(?mi)^(?:OK|NO|BYE)\b[^\n]*\n"
 _XMPP_TLS = "urn:ietf:params:xml:ns:xmpp-tls"
 
@@ -61,7 +63,7 @@ def _xmpp(stream: str) -> tuple[_Step, ...]:
         _Step(
             "starttls",
             f"<starttls xmlns='{_XMPP_TLS}'/>",
-            r"<(?:\w+:)?(?:proceed|failure)\b[^>]*(?:/>|>\s*</(?:\w+:)?proceed\s*>|>.*</(?:\w+:)?failure\s*>)",
+            r"<(?:\w+:)?proceed\b[^<>]*(?:/>|>\s*</(?:\w+:)?proceed\s*>)|<(?:\w+:)?failure\b[^<>]*>",
             r"<(?:\w+:)?proceed\b",
         ),
     )
@@ -82,7 +84,7 @@ _STEPS: dict[Start, tuple[_Step, ...]] = {
     ),
     "imap": (
         _Step(_GREETING, "", _LINE, r"(?i)^\* OK\b"),
-        _Step("STARTTLS", "a STARTTLS\r\n", rf"(?m)^a {_LINE}", r"(?mi)^a OK\b"),
+        _Step("STARTTLS", "a STARTTLS\r\n", r"(?m)^a [^\n]*\n", r"(?mi)^a OK\b"),
     ),
     "pop3": (
         _Step(_GREETING, "", _LINE, r"^\+OK\b"),

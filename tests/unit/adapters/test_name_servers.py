@@ -242,7 +242,8 @@ def test_g13_an_address_that_the_resolver_fails_to_tell_counts_as_unseen(network
         refuse(one) if (one.question[0].name, one.question[0].rdtype) == (host, aaaa) else None
     )
     assert look().errors == (
-        f"ns2.example.com: its addresses are not all known: the resolver {RESOLVER} failed: it answered REFUSED",
+        "ns2.example.com: its addresses are not all known: "
+        f"the resolver {RESOLVER} failed: it answered REFUSED",
     )
 
 

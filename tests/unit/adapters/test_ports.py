@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import re
 import socket
 import ssl
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from certbot_pinkeep.adapters import ports
+from certbot_pinkeep.adapters import ports, starttls
 from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.pins import pin_of
 from certbot_pinkeep.core.tlsa import Port, Start
@@ -260,6 +261,12 @@ def test_g13_a_server_that_does_not_let_tls_start_is_an_error(
 ) -> None:
     """Its answer is told, in one line that a terminal can show."""
     assert error in told(answering, start)
+
+
+def test_g3_no_answer_is_searched_from_each_of_its_characters_on() -> None:
+    """A long line without an end would take minutes, in which nobody else has the processor either."""
+    for step in (one for steps in starttls._STEPS.values() for one in steps):
+        assert re.match(r"\(\?\w+\)\^|<", step.ends) and "[^>]" not in step.ends
 
 
 def dribble(connection: socket.socket, ended: threading.Event) -> None:
