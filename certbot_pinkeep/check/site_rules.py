@@ -257,7 +257,7 @@ def _mend_key(seen: Seen, shown: TlsObservation, served: Certificate) -> str:
     if not mine:
         return "Run: certbot renew"
     name = shlex.quote(mine[0].lineage)
-    return f"Run: certbot renew --cert-name {name} --force-renewal"
+    return f"Run: certbot renew --cert-name {shlex.quote(name)} --force-renewal"
 
 
 def _refused_by_some(

@@ -122,7 +122,8 @@ class _Tree:
         if not isinstance(parameters, Mapping) or "authenticator" not in parameters:
             return _skipped(
                 f"{self.path} names no authenticator.",
-                f"Run: certbot certonly --cert-name {self.name} --force-renewal --installer pinkeep -- "
+                f"Run: certbot certonly --cert-name {shlex.quote(self.name)} --force-renewal --installer "
+                "pinkeep -- "
                 "with the authenticator that the certificate had, e.g. --webroot -w DIR",
             )
         if not _holds_certificate(self._in_live("cert")):
@@ -139,7 +140,7 @@ class _Tree:
         if _first(full) == _first(cert):
             return None
         quoted = [shlex.quote(path) for path in (cert, chain, full)]
-        renew = f"Run: certbot renew --cert-name {self.name} --force-renewal"
+        renew = f"Run: certbot renew --cert-name {shlex.quote(self.name)} --force-renewal"
         return Broken(
             False,
             f"{full} does not begin with the certificate in {cert}. Certbot may have been stopped while it "

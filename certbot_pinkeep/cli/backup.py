@@ -128,14 +128,16 @@ def _publish(workspace: Workspace, name: str, now: datetime) -> None:
 def _not_pinned(name: str, parsed: argparse.Namespace) -> BadBackup:
     """Tell how to add a backup for a certificate that has no keyring yet."""
     told = f"The certificate {name} is not pinned yet, so it has no keyring."
-    pin = f"certbot-pinkeep pin {name}"
+    pin = f"certbot-pinkeep pin {shlex.quote(name)}"
     if parsed.csr is not None:
         return BadBackup(told, "Pin the certificate first, then add the backup.", run=pin)
     return BadBackup(
         told,
         text.joined(
             "If clients pin this key already, pin the certificate with this key.",
-            text.command(f"certbot-pinkeep pin {name} --key {shlex.quote(parsed.key)}"),
+            text.command(
+                f"certbot-pinkeep pin {shlex.quote(name)} --key {shlex.quote(parsed.key)}"
+            ),
             "If not, pin the certificate first, then add the backup.",
         ),
         run=pin,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from contextlib import suppress
 
 from certbot_pinkeep.adapters import certbot_config, clock, lineage, renewal_conf
@@ -106,5 +107,5 @@ def _is_ours(renewal: Renewal) -> bool:
     raise PinkeepError(
         f"{renewal.name} was not pinned:",
         "its next renewal would make a new key, and lock out every client that holds the pins.",
-        run=f"certbot renew --cert-name {renewal.name} --installer pinkeep",
+        run=f"certbot renew --cert-name {shlex.quote(renewal.name)} --installer pinkeep",
     )

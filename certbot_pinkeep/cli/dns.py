@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterable
 
 from certbot_pinkeep.adapters import clock
@@ -58,7 +59,7 @@ def _run(parsed: argparse.Namespace) -> int:
             raise PinkeepError(
                 f"The keyring {name} has no ports whose keys are pinned in a zone.",
                 "Name them, and pin the certificate with them.",
-                run=f"certbot-pinkeep pin {state.keyring.example} --tlsa 25,465",
+                run=f"certbot-pinkeep pin {shlex.quote(state.keyring.example)} --tlsa 25,465",
             )
         state = state if parsed.dry_run else context.load_one(workspace, name)
     lines = [*_table(outcome), *_told(outcome, dry_run=parsed.dry_run)]

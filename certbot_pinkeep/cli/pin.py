@@ -194,7 +194,7 @@ def _other_type(name: str, wanted: KeyType, live: KeyType, *, pinned: bool) -> B
     return BadBackup(
         told,
         "Get a certificate of that type first, then pin it.",
-        run=f"certbot renew --cert-name {name} --key-type {wanted} --force-renewal",
+        run=f"certbot renew --cert-name {shlex.quote(name)} --key-type {wanted} --force-renewal",
     )
 
 
@@ -241,7 +241,10 @@ def _next(workspace: Workspace, keyring: str, key: PrivateKey, found: list[Renew
     verdict = rollover.safety(primary, state.ledger, now)
     if not verdict.at(now):
         return text.joined(f"{told}, after that locks nobody out: {verdict.why}.", app)
-    renew = (text.command(f"certbot renew --cert-name {name} --force-renewal") for name in waiting)
+    renew = (
+        text.command(f"certbot renew --cert-name {shlex.quote(name)} --force-renewal")
+        for name in waiting
+    )
     return text.joined(
         f"{told}. Until then clients that pin this key refuse the site.", *renew, app
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 from functools import partial
@@ -130,7 +131,7 @@ def _what_failed(name: str, failed: list[str], renewed: list[str]) -> PinkeepErr
         f"The rollover of {name} is on record, but certbot could not renew these certificates: "
         f"{', '.join(left)}.",
         "Mend what certbot's output above says, and renew each of them.",
-        run=f"certbot renew --force-renewal --cert-name {left[0]}",
+        run=f"certbot renew --force-renewal --cert-name {shlex.quote(left[0])}",
     )
 
 

@@ -13,6 +13,7 @@ The rules:
 from __future__ import annotations
 
 import posixpath
+import shlex
 from typing import TYPE_CHECKING
 
 from certbot_pinkeep.core import text
@@ -225,7 +226,7 @@ class NotCovered(PinkeepError):
             f"--pinkeep-include-subdomains 'true': the keyring {keyring} would cover certificates "
             f"whose keys are not among its pins: {', '.join(others)}.",
             f"{happens} Move each of them to this keyring.",
-            run=f"certbot renew --cert-name {others[0]} --force-renewal --installer pinkeep "
+            run=f"certbot renew --cert-name {shlex.quote(others[0])} --force-renewal --installer pinkeep "
             f"--pinkeep-keyring {keyring}",
         )
 

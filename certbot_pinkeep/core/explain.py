@@ -27,7 +27,7 @@ from certbot_pinkeep.core.ledger import Ledger, Uncertainty
 from certbot_pinkeep.core.options import SWITCHES
 from certbot_pinkeep.core.rollover import Cause, Decision, Safety
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.core.text import command, joined
+from certbot_pinkeep.core.text import command, domains, joined
 
 NOBODY = "This rollover locks nobody out."
 _RENEW = command("certbot renew")
@@ -117,9 +117,7 @@ def not_added(
         told.append(when_safe(name, rollover.safety(key, ledger, now, added)))
     # A new one is issued for the primary, which is refused there for the same reason.
     if key is None or key.role != "primary":
-        own = (
-            f"certbot certonly --installer pinkeep --pinkeep-keyring {name} -d {' -d '.join(added)}"
-        )
+        own = f"certbot certonly --installer pinkeep --pinkeep-keyring {name}{domains(added)}"
         told.append(joined(f"Or ask for a separate certificate for {names}.", command(own)))
     return joined(*told)
 

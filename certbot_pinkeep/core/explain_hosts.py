@@ -18,7 +18,7 @@ from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.rollover import Safety
-from certbot_pinkeep.core.text import command, joined
+from certbot_pinkeep.core.text import command, domains, joined
 
 
 def carried(name: str, ledger: Ledger, now: datetime, hosts: tuple[str, ...] | None) -> str:
@@ -72,13 +72,12 @@ def drawing_on(
     :param renewed: whether clients refuse its current key, so that a renewal is necessary
     """
     verb = "certonly" if names else "renew"
-    named = f" -d {' -d '.join(names)}" if names else ""
     force = " --force-renewal" if renewed and not names else ""
     return joined(
         f"A host has one keyring. Move {lineage} to {keyring}.",
         command(
-            f"certbot {verb} --cert-name {lineage}{force} --installer pinkeep --pinkeep-keyring {keyring}"
-            f"{named}"
+            f"certbot {verb} --cert-name {shlex.quote(lineage)}{force} --installer pinkeep "
+            f"--pinkeep-keyring {keyring}{domains(names)}"
         ),
     )
 
@@ -88,7 +87,19 @@ def own_certificate(keyring: str, other: str, names: tuple[str, ...]) -> str:
     return joined(
         f"The keyring {keyring} pins other names of the certificate, and no key is pinned by both. No "
         f"certificate was issued. Ask for one certificate for each keyring, first for {other}.",
-        command(f"certbot certonly --installer pinkeep -d {' -d '.join(names)}"),
+        command(f"certbot certonly --installer pinkeep{domains(names)}"),
+    )
+
+
+def one_keyring_first(keyring: str, stays: str) -> str:
+    """Tell that a new certificate has a name that two keyrings pin, a wildcard.
+
+    :param stays: a lineage of the other keyring
+    """
+    return joined(
+        f"The keyring {keyring} pins it, too, and no key is pinned by both. No certificate was issued. Move "
+        f"{stays} to {keyring}. Follow what that command says, and ask again.",
+        command(_move(stays, keyring)),
     )
 
 
@@ -115,9 +126,7 @@ def to_merge(
         told,
         f"You can enrol {lineage} after one keyring pins {host} and the others. Move {stays} first, then "
         "follow what that command says.",
-        command(
-            f"certbot renew --cert-name {stays} --installer pinkeep --pinkeep-keyring {keyring}"
-        ),
+        command(_move(stays, keyring)),
     )
 
 
@@ -153,7 +162,7 @@ def to_split(lineage: str, hosts: tuple[str, ...], left: tuple[str, ...], stays:
     return joined(
         f"Serve {', '.join(hosts)} with the certificate {stays}, and take these names off {lineage}.",
         command(
-            f"certbot certonly --installer pinkeep --cert-name {lineage} -d {' -d '.join(left)}"
+            f"certbot certonly --installer pinkeep --cert-name {shlex.quote(lineage)}{domains(left)}"
         ),
     )
 
@@ -163,9 +172,7 @@ def left_behind(keyring: str, origin: str, lineages: list[str]) -> str:
     return joined(
         f"The pins of the keyring {origin} still bind at hosts of {keyring}: {', '.join(lineages)} has the "
         "same host, or covers that host with includeSubDomains. Move that certificate, too.",
-        command(
-            f"certbot renew --cert-name {lineages[0]} --installer pinkeep --pinkeep-keyring {keyring}"
-        ),
+        command(_move(lineages[0], keyring)),
     )
 
 
@@ -208,10 +215,9 @@ def anew(keyring: Keyring, lineage: str, held: tuple[str, ...] = ()) -> str:
     """
     member = keyring.member(lineage)
     hosts = member.hosts if member is not None else held
-    names = "".join(f" -d {shlex.quote(host)}" for host in hosts)
     return (
         f"certbot certonly --installer pinkeep --pinkeep-keyring {keyring.name} --cert-name "
-        f"{shlex.quote(lineage)}{names}"
+        f"{shlex.quote(lineage)}{domains(hosts)}"
     )
 
 
@@ -316,4 +322,9 @@ def _record_earlier(name: str) -> str:
 
 def renewal(lineage: str) -> str:
     """Write the command that renews a lineage for its keyring's key."""
-    return f"certbot renew --cert-name {lineage} --force-renewal --installer pinkeep"
+    return f"certbot renew --cert-name {shlex.quote(lineage)} --force-renewal --installer pinkeep"
+
+
+def _move(lineage: str, keyring: str) -> str:
+    """Write the command that moves a lineage to another keyring."""
+    return f"certbot renew --cert-name {shlex.quote(lineage)} --installer pinkeep --pinkeep-keyring {keyring}"

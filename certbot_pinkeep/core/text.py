@@ -5,6 +5,7 @@ The rules:
 * A message says what happened, then why, then on a line of its own ``Run: <command>``. A line that
   begins so is a command and nothing else.
 * If several things are wrong, each of them is a line that begins with a dash.
+* The name of a certificate and a wildcard are quoted in a command: a shell would read them otherwise.
 * Nothing that a stranger sent or wrote is printed unchanged: headers, names in certificates, answers of
   a CA, output of commands, contents of files. A terminal, a log or a mail would obey it.
 * Control characters, format characters (they turn the direction of writing) and unknown characters are
@@ -17,6 +18,7 @@ The rules:
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 
 #: Characters that a message may have, and a value in it.
@@ -35,6 +37,11 @@ def command(line: str) -> str:
 def listed(parts: Iterable[str]) -> str:
     """Write several things that are wrong, each as a line of a message; empty for none."""
     return "\n".join(f"{_ITEM}{part}" for part in parts)
+
+
+def domains(names: Iterable[str]) -> str:
+    """Write names as certbot's command line has them, a space before each."""
+    return "".join(f" -d {shlex.quote(name)}" for name in names)
 
 
 def joined(*parts: str) -> str:

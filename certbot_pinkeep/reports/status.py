@@ -11,6 +11,7 @@ The rules:
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -351,7 +352,7 @@ def _lineage_messages(member: Member) -> list[str]:
     if not member.enrolled:
         return [
             f"To enrol {member.lineage}, run this command.",
-            command(f"certbot renew --cert-name {member.lineage} --installer pinkeep"),
+            command(f"certbot renew --cert-name {shlex.quote(member.lineage)} --installer pinkeep"),
         ]
     if not member.transferred:
         return []

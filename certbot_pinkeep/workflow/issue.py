@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -161,7 +162,7 @@ def _recorded(workspace: Workspace, request: IssueRequest) -> State | None:
     if request.asked:
         raise BadKey(
             f"{name} is not pinned yet, so it has no backup key to roll over to.",
-            run=f"certbot-pinkeep pin {name}",
+            run=f"certbot-pinkeep pin {shlex.quote(name)}",
         )
     return None
 

@@ -227,13 +227,15 @@ def _mend_of(workspace: Workspace, state: State, host: str, claim: Claim, now: d
     own_states = workspace.at_best(keyring, now)
     if not any(pinned_host(workspace, one, names, now) for one in own_states):
         return explain_hosts.drawing_on(other, lineage, () if pin else names)
-    if pin is None:
-        own = tuple(name for name in names if pinned_host(workspace, state, (name,), now))
-        return explain_hosts.own_certificate(keyring, other, own)
     hosts = {member.lineage: member.hosts for member in workspace.drawing(state.keyring)}
     stays = next(
         (n for n, h in hosts.items() if hostnames.covered(h, (host,), subdomains=True)), None
     )
+    if pin is None:
+        own = tuple(name for name in names if pinned_host(workspace, state, (name,), now))
+        if stays and len(own) == len(tuple(names)):
+            return explain_hosts.one_keyring_first(keyring, stays)
+        return explain_hosts.own_certificate(keyring, other, own)
     here = any(publishes(one, pin) for one in own_states)
     mine = any(draws(one, lineage) for one in own_states)
     if mine and not here:

@@ -13,6 +13,7 @@ The rules:
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Container
 from contextlib import suppress
 from dataclasses import replace
@@ -147,6 +148,6 @@ def _command(workspace: Workspace, one: LiveCertificate) -> str:
         renewal = renewal_conf.load(workspace.config_dir, one.lineage)
     own = " --installer null" if renewal is not None and renewal.installer == "pinkeep" else ""
     return (
-        f"certbot renew --cert-name {one.lineage} --force-renewal{own} --new-key --key-type ecdsa "
-        "--elliptic-curve secp256r1"
+        f"certbot renew --cert-name {shlex.quote(one.lineage)} --force-renewal{own} --new-key "
+        "--key-type ecdsa --elliptic-curve secp256r1"
     )

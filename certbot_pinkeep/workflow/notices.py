@@ -68,7 +68,7 @@ def _tell(report: Report) -> None:
     for name, renewed in report.neighbours.items():
         then = (
             "Its next renewal draws on the keyring. A certbot without the plugin may give it a key that "
-            f"clients refuse.\nRun: certbot-pinkeep pin {name}"
+            f"clients refuse.\nRun: certbot-pinkeep pin {shlex.quote(name)}"
             if renewed
             else "It has no renewal file, so certbot does not renew it. If you replace it, keep its key."
         )

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from contextlib import suppress
 
 from certbot_pinkeep.adapters.lineage import Live
@@ -58,7 +59,7 @@ def key_for(workspace: Workspace, request: IssueRequest, *, compromised: bool) -
             f"{live.name} cannot be renewed: clients may hold pins for it, and no private key is here "
             "that they are known to accept.",
             f"Restore {live.key_path}, or {workspace.folders.keys}, from a backup.",
-            run=f"certbot renew --cert-name {live.name}",
+            run=f"certbot renew --cert-name {shlex.quote(live.name)}",
         )
     return _new_key(workspace, live.kind, dry_run=request.dry_run)
 
@@ -102,7 +103,7 @@ def _check_replaceable(workspace: Workspace, live: Live, *, published: bool) -> 
         raise Compromised(
             f"{told}: its keyring file is lost.",
             "Adopt what is left of its pins. Then force the rollover, which says first which clients it "
-            f"locks out.\nRun: certbot install --installer pinkeep --cert-name {live.name}",
+            f"locks out.\nRun: certbot install --installer pinkeep --cert-name {shlex.quote(live.name)}",
             run=f"certbot-pinkeep rollover {live.name} --now --force",
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -271,7 +272,7 @@ class Workspace:
         return (
             f"Restore what is lost from a backup of {self.config_dir}. If it is lost for good, "
             f"clients are locked out until their pins run out. To pin anew then, move {files_} away.\n"
-            f"Run: certbot-pinkeep pin {name}"
+            f"Run: certbot-pinkeep pin {shlex.quote(name)}"
         )
 
     # Hosts

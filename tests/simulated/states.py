@@ -535,6 +535,12 @@ def two(server: Server) -> None:
     server.pinned("b.test")
 
 
+def two_below_a_wildcard(server: Server) -> None:
+    """Two certificates with a keyring each, for hosts that one wildcard stands for."""
+    server.pinned("a.w.test")
+    server.pinned("b.w.test")
+
+
 def included(server: Server) -> None:
     """The site of ``b.test`` includes the snippet of ``a.test``, and Apache is reloaded."""
     server.include["b.test"] = "a.test"

@@ -242,6 +242,13 @@ ROWS = [
         Row(states.overlapping_and_deleted, "client holds pins of", "certbot-pinkeep status", done),
     ),
     *of(
+        "core/explain_hosts",
+        "certbot certonly --cert-name wild -d *.w.test",
+        Row(
+            states.two_below_a_wildcard, " pins it, too, and no key is pinned by both.", RENEW, gone
+        ),
+    ),
+    *of(
         "workflow/publish",
         f"{RENEW} --pinkeep-header nginx",
         Row(

@@ -72,6 +72,10 @@ PARTS = {
     ),
     (
         "core/explain_hosts",
+        "certbot renew --cert-name \N{BULLET} --installer pinkeep --pinkeep-keyring \N{BULLET}",
+    ),
+    (
+        "core/explain_hosts",
         "certbot-pinkeep release \N{BULLET} end --channel \N{BULLET} --label \N{BULLET}",
     ),
     ("core/observations", "certbot renew"),

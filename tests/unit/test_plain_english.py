@@ -178,3 +178,12 @@ def test_planted_word_is_found() -> None:
         "'take in': say 'enrol'",
     ]
     assert gone_words("a witness") == ["'witness': say 'shadow'"]
+
+
+def test_names_of_certificates_are_quoted_in_commands() -> None:
+    """A certificate may be called "my site", and a shell reads what a message names."""
+    bare = re.compile(
+        r"(?:--cert-name|certbot-pinkeep pin) \{(?!shlex\.quote|quote|names\}|posix|' '\.join\(map)"
+        r"|' -d '\.join"
+    )
+    assert [path for path in PACKAGE.rglob("*.py") if bare.search(path.read_text("utf-8"))] == []
