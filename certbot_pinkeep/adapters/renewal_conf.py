@@ -7,6 +7,8 @@ The rules:
   before anything is published.
 * The installer that the admin chose stays.
 * ``certbot renew`` rolls a lineage over whatever its installer is, but only if certbot renews it of itself.
+* A lineage is named by its folder in ``live/``, also where an admin gave its renewal file another name, or
+  copied that file: certbot renews it all the same, into the folder that the file names.
 * No option of pinkeep stays there: the keyring file has the options. Those that pinkeep 0.1 had certbot
   store are taken over, and taken out, when the lineage has its turn. They would stop a certbot without
   the plugin (G11).
@@ -64,7 +66,24 @@ class Renewal:
 def names(config_dir: str) -> list[str]:
     """Return the lineages of a config dir, in the order in which certbot renews them."""
     found = glob.glob(os.path.join(glob.escape(config_dir), "renewal", "*.conf"))
-    return [os.path.basename(path)[: -len(".conf")] for path in sorted(found)]
+    stems = (os.path.basename(path)[: -len(".conf")] for path in sorted(found))
+    return list(dict.fromkeys(_named(config_dir, stem) for stem in stems))
+
+
+def _named(config_dir: str, stem: str) -> str:
+    """Return the name of the lineage that a renewal file is about.
+
+    :param stem: of the file's name
+    """
+    live = os.path.join(config_dir, "live")
+    if os.path.isdir(os.path.join(live, stem)):
+        return stem
+    with suppress(OSError, ValueError, LookupError, SyntaxError):
+        path = os.path.join(config_dir, "renewal", f"{stem}.conf")
+        folder = os.path.dirname(str(_parsed(atomic.read(path, atomic.MEDIUM))["cert"]))
+        name = os.path.basename(folder)
+        return name if name and os.path.isdir(os.path.join(live, name)) else stem
+    return stem
 
 
 def load(config_dir: str, name: str) -> Renewal | None:
@@ -232,8 +251,14 @@ def _content(path: str, written: bytes) -> configobj.ConfigObj:
 
 
 def path_of(config_dir: str, name: str) -> str:
-    """Certbot's renewal file of a lineage."""
-    return os.path.join(config_dir, "renewal", f"{name}.conf")
+    """Return certbot's renewal file of a lineage; where it was given another name, that one."""
+    path = os.path.join(config_dir, "renewal", f"{name}.conf")
+    if os.path.exists(path) or not os.path.isdir(os.path.join(config_dir, "live", name)):
+        return path
+    found = glob.glob(os.path.join(glob.escape(config_dir), "renewal", "*.conf"))
+    stems = (os.path.basename(one)[: -len(".conf")] for one in sorted(found))
+    stem = next((stem for stem in stems if _named(config_dir, stem) == name), name)
+    return os.path.join(config_dir, "renewal", f"{stem}.conf")
 
 
 def _parsed(written: bytes) -> configobj.ConfigObj:

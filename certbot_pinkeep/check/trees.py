@@ -21,6 +21,7 @@ from contextlib import suppress
 
 import configobj
 
+from certbot_pinkeep.adapters import renewal_conf
 from certbot_pinkeep.core import pins
 from certbot_pinkeep.core.errors import BadKey
 from certbot_pinkeep.core.observations import Broken
@@ -35,7 +36,7 @@ def broken(config_dir: str, name: str) -> Broken | None:
 
     :param name: the name of a lineage that has a renewal file
     """
-    path = os.path.join(config_dir, "renewal", f"{name}.conf")
+    path = renewal_conf.path_of(config_dir, name)
     try:
         content = configobj.ConfigObj(
             io.BytesIO(atomic.read(path, atomic.MEDIUM)),

@@ -3,7 +3,6 @@ published, of options that cannot be used."""
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any
 
 from certbot.display import util as display_util
 
-from certbot_pinkeep.adapters import certbot_config
+from certbot_pinkeep.adapters import certbot_config, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.carriers import servers
 from certbot_pinkeep.core import explain, options
@@ -31,7 +30,7 @@ def how_to_mend(config: Any, name: str, error: BadOption, renewal: Renewal | Non
     elif given:
         told = f" It was given on the command line, or stands in cli.ini as {option!r}."
     elif renewal is not None and option.removeprefix("pinkeep-") in renewal.options:
-        path = os.path.join(config.renewal_configs_dir, f"{name}.conf")
+        path = renewal_conf.path_of(config.config_dir, name)
         told = f" It was given at an earlier run, and certbot stored it. pinkeep has taken it out of {path}."
     elif not isinstance(error, NoKeyringName):
         told = " It was given at an earlier run, and counts for the keyring since."

@@ -525,6 +525,7 @@ BREAKS = (
         "g11_guard g11_no_options_stored",
         ("if old is not None and old.settings:", "if True:"),
     ),
+    *_of("adapters/renewal_conf", "odd_trees", ("return name if name and", "return name if 0 and")),
     *_of(
         "adapters/certbot_guard",
         "g11_habits",

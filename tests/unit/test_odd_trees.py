@@ -281,6 +281,14 @@ ODD = [
     *odd("renewal file", "rubbish", FAILED, OK, CRITICAL, mend="made anew"),
     *odd("renewal file", "gone", OK, OK, CRITICAL, mend="made anew"),
     Odd("lineage renamed by hand", renamed_by_hand, check=WARNING),
+    Odd(
+        "renewal file renamed alone",
+        lambda server: server.renewal().rename(server.renewal("site")),
+    ),
+    Odd(
+        "renewal file copied under another name",
+        lambda server: shutil.copy(server.renewal(), server.renewal("site")),
+    ),
 ]
 
 
