@@ -37,6 +37,8 @@ SMALL = 1 << 16
 MEDIUM = 1 << 20
 #: Bytes that a keyring file may have: hundreds of lineages, and years of history.
 LARGE = 1 << 26
+#: What a file system without hard links answers.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _TEMPORARY = ".pinkeep-"
 #: The folders that this process has swept, and the last number that it gave in each of them.
 _swept: set[str] = set()
@@ -270,7 +272,7 @@ def create_numbered(
             if os.path.basename(path) in used:
                 continue
             with suppress(FileExistsError):
-                os.link(temporary, path, follow_symlinks=False)
+                _place(temporary, path, mode)
                 break
     _numbered[folder, name] = number
     if sync:
@@ -278,6 +280,21 @@ def create_numbered(
     else:
         _count()
     return path
+
+
+def _place(temporary: str, path: str, mode: int) -> None:
+    """Give a file its name, unless it is taken.
+
+    :raises FileExistsError: if it is
+    """
+    try:
+        os.link(temporary, path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system without hard links: the name is taken first, by an empty file.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
+        os.replace(temporary, path)
 
 
 def _numbered_path(folder: str, name: str, number: int) -> str:

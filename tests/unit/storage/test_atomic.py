@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -44,3 +45,24 @@ def test_g9_file_is_put_beside_others(tmp_path: Path) -> None:
     atomic.put(str(tmp_path / "new"), b"whole", 0o644)
     after = tree(tmp_path)
     assert after.pop(str(tmp_path / "new"))[:2] == (0o100644, b"whole") and after == before
+
+
+@pytest.mark.parametrize("answer", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_g5_numbered_file_on_a_file_system_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int
+) -> None:
+    """Each gets the next number, whole and with its mode; nothing is overwritten, nothing else is left."""
+
+    def link(*paths: str, **named: object) -> None:
+        raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(os, "link", link)
+    (tmp_path / "0001_x.pem").write_bytes(b"taken")
+    for content in (b"one", b"two"):
+        atomic.create_numbered(str(tmp_path), "x.pem", content, 0o600)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "0000_x.pem": b"one",
+        "0001_x.pem": b"taken",
+        "0002_x.pem": b"two",
+    }
+    assert mode_of(tmp_path / "0002_x.pem") == 0o600
