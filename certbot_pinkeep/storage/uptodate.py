@@ -53,10 +53,12 @@ class UpToDate:
     """The stamps below one work dir.
 
     :param work_dir: certbot's ``--work-dir``
+    :ivar is_frozen: whether nothing is noted, because the run is a dry one
     """
 
     def __init__(self, work_dir: str) -> None:
         self.folder = os.path.join(work_dir, "pinkeep")
+        self.is_frozen = False
         self._trusted: bool | None = None
 
     def is_up_to_date(
@@ -142,7 +144,7 @@ class UpToDate:
     def note(self, name: str, found: Mapping[str, object]) -> None:
         """Note something of all lineages: :data:`CERTIFICATES`, :data:`KEYRINGS` or :data:`REVOCATIONS`."""
         with suppress(OSError):  # the next run looks at everything
-            if found != self.noted(name):
+            if not self.is_frozen and found != self.noted(name):
                 self._write(os.path.join(self.folder, name), found)
 
     def _write(self, path: str, content: Mapping[str, object]) -> None:

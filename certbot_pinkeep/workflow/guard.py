@@ -68,7 +68,9 @@ class Guard:
     @property
     def run(self) -> Run:
         """What the lineages of this process share."""
-        return runs.of(self.config.config_dir, self.config.work_dir)
+        found = runs.of(self.config.config_dir, self.config.work_dir)
+        found.cache.is_frozen = bool(self.config.dry_run)
+        return found
 
     @cached_property
     def given(self) -> Given:

@@ -525,6 +525,8 @@ BREAKS = (
         "g11_guard g11_no_options_stored",
         ("if old is not None and old.settings:", "if True:"),
     ),
+    *_of("storage/atomic", "atomic", ("if error.errno not in _NO_LINKS:", "if True:")),
+    *_of("storage/uptodate", "g11_habits", ("if not self.is_frozen and found", "if found")),
     *_of("adapters/renewal_conf", "odd_trees", ("return name if name and", "return name if 0 and")),
     *_of(
         "adapters/certbot_guard",

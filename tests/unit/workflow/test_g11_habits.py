@@ -18,7 +18,7 @@ from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.workflow import guard
 from simulated.server import Server, be_strange, replace, take_plugin_away
-from simulated.values import csr_pem, make_pem
+from simulated.values import csr_pem, make_pem, tree
 
 A = "--cert-name a.test"
 
@@ -252,6 +252,15 @@ def test_commands_that_a_habit_calls_for_help(
         else:
             subprocess.run(["sh", "-ec", found], check=True)
     server.sound()
+
+
+@pytest.mark.parametrize("installer", ["pinkeep", "null"])
+def test_dry_run_writes_nothing(server: Server, installer: str) -> None:
+    """Not even into the caches, which the next run would fill."""
+    (server.work / "pinkeep" / "keyrings").unlink(missing_ok=True)
+    before = tree(server.config), tree(server.work)
+    assert server.run(f"certbot renew --dry-run -i {installer}").code == 0
+    assert (tree(server.config), tree(server.work)) == before
 
 
 def test_own_csr_that_visitors_refuse_is_told(server: Server) -> None:
