@@ -50,7 +50,7 @@ def told(
     if report.pending:
         confirm = text.command(f"certbot-pinkeep confirm {report.keyring}")
         reload = text.joined(f"Reload {title} yourself, and record that.", confirm)
-        return [snippets.hindrance(workspace.store, state) or reload]
+        return [snippets.hindrance(workspace.store, state) or reload, *_no_server(state)]
     names = [name for one in report.enrolled for name in one.live.names]
     hosts = earlier_headers.hosts_to_see(dict.fromkeys(names))
     shown = _looked_at(hosts, policy, connect, again=report.reloaded)
@@ -69,6 +69,17 @@ def told(
         said += causes or [explain_hosts.not_served(title, silent, unseen, ready=ready)]
         said += [] if causes else _beside(report)
     return said
+
+
+def _no_server(state: State) -> list[str]:
+    """Tell a mail server's admin, say, what to choose: no server of this machine sends pins."""
+    if any(map(layout.is_here, KINDS.values())):
+        return []
+    pin = text.command(f"certbot-pinkeep pin {state.keyring.example} --header none")
+    told = (
+        "There is no Apache and no nginx on this machine. If no server sends the pins, choose that."
+    )
+    return [text.joined(told, pin)]
 
 
 def _beside(report: Report) -> list[str]:

@@ -182,6 +182,19 @@ def test_pin_names_confirm_if_the_admin_reloads(site: Machine, capsys: Said) -> 
     assert f"Reload Apache yourself, and record that. Run: certbot-pinkeep confirm {NAME}" in out
 
 
+def test_pin_names_the_choice_of_a_machine_without_a_web_server(
+    site: Machine, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mail server's admin has no Apache to reload."""
+    monkeypatch.setattr(layout, "is_here", lambda kind: False)
+    code, out, _ = call(site, capsys, NAME, "--reload-command", "")
+    assert code == 0 and f"Run: certbot-pinkeep pin {NAME} --header none" in out
+    monkeypatch.undo()
+    monkeypatch.setattr(layout, "is_here", lambda kind: True)
+    code, out, _ = call(site, capsys, NAME, "--reload-command", "", "--max-age", "600")
+    assert code == 0 and "--header none" not in out
+
+
 def test_pin_tells_why_the_server_does_not_send_the_pins(
     site: Machine, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
