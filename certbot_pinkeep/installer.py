@@ -142,7 +142,7 @@ class Installer(
         told = (
             f"pinkeep keeps the pinned keys of {name}. It does not set up HTTPS. If no TLS site of your "
             "web server uses this certificate yet, certbot's Apache installer makes one with it.\n"
-            f"Run: certbot install --cert-name {name} --installer apache{redirect}"
+            f"Run: certbot install --cert-name {shlex.quote(name)} --installer apache{redirect}"
         )
         try:
             from certbot_pinkeep.adapters import certbot_client
@@ -338,7 +338,7 @@ def _no_key_path(config: Any) -> str:
     return (
         f"--key-path {config.key_path!r}: certbot issues no certificate for this key, and pinkeep would pin "
         "another one. Get the certificate without --key-path and without --installer pinkeep. Then pin it.\n"
-        f"Run: certbot-pinkeep pin {name} --key {shlex.quote(str(config.key_path))}"
+        f"Run: certbot-pinkeep pin {shlex.quote(name)} --key {shlex.quote(str(config.key_path))}"
     )
 
 
