@@ -28,7 +28,7 @@ from certbot import crypto_util
 from cryptography import x509
 
 from certbot_pinkeep.core import pins
-from certbot_pinkeep.core.errors import BadKey
+from certbot_pinkeep.core.errors import BadFolder, BadKey
 from certbot_pinkeep.core.key_and_csr import CsrRequest, SavedCsr, SavedKey, names_of
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.kinds import KeyKind
@@ -84,8 +84,17 @@ class Folders:
 
         :raises BadFolder: if one is not
         """
-        atomic.check_folder(self.keys, forbidden=0o077, advice="0700")
-        atomic.check_folder(self.csrs, forbidden=0o022, advice="0755")
+        wrong = []
+        for path, forbidden, advice in ((self.keys, 0o077, "0700"), (self.csrs, 0o022, "0755")):
+            try:
+                atomic.check_folder(path, forbidden, advice)
+            except BadFolder as error:
+                wrong.append(error)
+        if len(wrong) > 1:  # as after a chown -R: one command mends both
+            what, why = (" ".join(filter(None, (one.what, one.why))) for one in wrong)
+            raise BadFolder(what, why, run=" && ".join(one.run for one in wrong if one.run))
+        if wrong:
+            raise wrong[0]
 
     def absolute(self, path: str) -> str:
         """Return the absolute form of a path that is kept relative to the config dir."""

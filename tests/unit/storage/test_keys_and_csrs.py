@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -235,6 +236,17 @@ def test_g7_csr_folder_that_others_write_in_is_refused(folders: Folders, mode: i
     os.chmod(folders.csrs, mode)
     with pytest.raises(BadFolder, match="chmod 0755"):
         folders.check()
+
+
+def test_g7_one_command_mends_both_folders(folders: Folders) -> None:
+    """As after a ``chmod -R``: the admin is not sent from one run to the next."""
+    for folder in (folders.keys, folders.csrs):
+        os.chmod(folder, 0o777)
+    with pytest.raises(BadFolder) as caught:
+        folders.check()
+    assert folders.keys in str(caught.value) and folders.csrs in str(caught.value)
+    subprocess.run(["sh", "-c", caught.value.run], check=True)
+    folders.check()
 
 
 def test_g7_folder_of_somebody_else_is_refused(
