@@ -426,8 +426,9 @@ def reissue(config: Path, name: str, key_pem: bytes) -> None:
     """Put a new certificate live."""
     key = serialization.load_pem_private_key(key_pem, None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    live = config / "live" / name
-    (live / "cert.pem").write_bytes(self_signed(key, name))
+    live, made = config / "live" / name, self_signed(key, name)
+    for part in ("cert", "fullchain"):
+        (live / f"{part}.pem").write_bytes(made)
     (live / "privkey.pem").write_bytes(key_pem)
 
 

@@ -456,16 +456,16 @@ BREAKS = (
         "workflow/load",
         "g12_loaded g12_told",
         ("(loaded is False or (loaded is None and one.issued))", "(loaded is None and one.issued)"),
+        (
+            "if path is not None:\n            raise ApacheFailed",
+            "if 0:\n            raise ApacheFailed",
+        ),
     ),
     *_of(
         "workflow/load",
         "run",
         ("self.tried.clear()", "pass"),
         ("if not accepted or any(one.issued for one in refused):", "if not accepted:"),
-        (
-            "if path is not None:\n            raise ApacheFailed",
-            "if 0:\n            raise ApacheFailed",
-        ),
     ),
     *_of(
         "carriers/apache",
