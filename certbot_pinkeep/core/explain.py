@@ -402,8 +402,8 @@ def unpinning(state: State, now: datetime, step: str = "certbot renew") -> str:
     bound = [entry for entry in ledger.known if entry.policy.binding]
     if any(entry.replaced is None for entry in bound):
         return joined(
-            f"The keyring {name} is to be unpinned, but Apache may not send max-age=0 yet. Reload Apache, "
-            "then confirm that.",
+            f"The keyring {name} is to be unpinned, but the web server may not send max-age=0 yet.",
+            "Reload the web server, then confirm that.",
             command(f"certbot-pinkeep confirm {name}"),
         )
     until = max([one.binds_until(now) for one in ledger.holdings], default=now)
@@ -439,9 +439,9 @@ _MENDS: dict[Cause, str] = {
         command("certbot-pinkeep confirm {name} --clock"),
     ),
     "pending": joined(
-        "Have Apache load the current pins.",
+        "Have the web server load the current pins.",
         _RENEW,
-        "If you reload Apache yourself, reload it, then confirm that.",
+        "If you reload the web server yourself, reload it, then confirm that.",
         command("certbot-pinkeep confirm {name}"),
     ),
     "zone": joined(
@@ -449,7 +449,7 @@ _MENDS: dict[Cause, str] = {
         command("certbot-pinkeep dns {name}"),
     ),
     "transferred": joined(
-        "After Apache sends the header of {name} there, confirm that.",
+        "After the web server sends the header of {name} there, confirm that.",
         command("certbot-pinkeep confirm {name}"),
     ),
 }

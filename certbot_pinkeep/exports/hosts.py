@@ -67,11 +67,11 @@ def check_sound(pinned: Pinned, consumer: str) -> None:
     """
     if pinned.still_served:
         raise BadExport(
-            f"Apache may serve a key that is not among the pins of the keyring {pinned.name}: "
+            f"The web server may serve a key that is not among the pins of the keyring {pinned.name}: "
             f"{', '.join(pinned.still_served)}.",
-            "The pins would lock out whatever gets this export. Have Apache serve what is pinned, and export "
-            "again. If you reload Apache yourself, reload it, and run certbot-pinkeep confirm "
-            f"{pinned.name} in place of the command below.",
+            "The pins would lock out whatever gets this export. Have the web server serve what is pinned, "
+            "and export again. If you reload the web server yourself, reload it, and run certbot-pinkeep "
+            f"confirm {pinned.name} in place of the command below.",
             run="certbot renew",
         )
     for one in pinned.pins:

@@ -303,15 +303,15 @@ def _pending(view: _View) -> str:
     """Tell what Apache has yet to load, and which command makes Apache load it."""
     keys = "".join(f" and the key {key.pin}" for key in view.waiting)
     confirm = command(f"certbot-pinkeep confirm {view.keyring.name}")
-    waits = f"Apache has yet to load the pins{keys}."
+    waits = f"The web server has yet to load the pins{keys}."
     if view.around.hindrance:
         return view.around.hindrance
     if view.around.step and not view.state.unpin:
-        return joined(f"{waits} Reload Apache, then confirm that.", confirm)
+        return joined(f"{waits} Reload the web server, then confirm that.", confirm)
     return joined(
-        f"{waits} If Apache's configuration test passes, this command reloads Apache.",
+        f"{waits} If the server's configuration test passes, this command reloads the web server.",
         command(view.around.step or "certbot renew"),
-        "If you reload Apache yourself, reload it, then confirm that.",
+        "If you reload the web server yourself, reload it, then confirm that.",
         confirm,
     )
 
@@ -357,7 +357,7 @@ def _lineage_messages(member: Member) -> list[str]:
     if not member.transferred:
         return []
     return [
-        f"After Apache sends the pins of {member.transferred} for {member.lineage}, confirm that.",
+        f"After the web server sends the pins of {member.transferred} for {member.lineage}, confirm that.",
         command(f"certbot-pinkeep confirm {member.transferred}"),
     ]
 
@@ -396,7 +396,7 @@ def _due(view: _View, key_type: KeyType, decision: Decision) -> str:
         return f"due from {times.text(due)} ({key_type})"
     if days is None:
         return f"never due by age ({key_type})"
-    return f"due {days} days after Apache has loaded the key ({key_type})"
+    return f"due {days} days after the web server has loaded the key ({key_type})"
 
 
 def _extras(policy: Policy) -> str:

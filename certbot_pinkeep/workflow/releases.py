@@ -273,10 +273,10 @@ def _carried(workspace: Workspace, state: State) -> tuple[str, ...]:
         raise BadRelease(f"The keyring {name} publishes no pins yet.", run="certbot renew")
     if state.ledger.pending:
         raise BadRelease(
-            f"pinkeep published the pins of the keyring {name} at {times.text(current.recorded)}. Apache "
-            "may not have loaded them, and may serve a key that is not among them.",
-            "'certbot renew' reloads Apache. If you reload Apache yourself, confirm that. Then export the "
-            "pins again, and add the release.",
+            f"pinkeep published the pins of the keyring {name} at {times.text(current.recorded)}. The web "
+            "server may not have loaded them, and may serve a key that is not among them.",
+            "'certbot renew' reloads the web server. If you reload the web server yourself, confirm that. "
+            "Then export the pins again, and add the release.",
             run=f"certbot-pinkeep confirm {name}",
         )
     for lineage, pin in workspace.live_pins(state.keyring).items():

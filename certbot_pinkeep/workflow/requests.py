@@ -152,7 +152,7 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
         if not _is_published(state, ledger.current.policy, now):
             raise PinkeepError(
                 f"{state.snippet} is not what was published last, so you cannot confirm it.",
-                "The command below writes it anew. Then reload Apache, and confirm again.",
+                "The command below writes it anew. Then reload the web server, and confirm again.",
                 run=workspace.step(state.keyring),
             )
         incoming = move.incoming(workspace, name)
@@ -161,7 +161,9 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
             if behind:
                 raise PinkeepError(explain_hosts.left_behind(name, other.keyring.name, behind))
         if not ledger.pending and not incoming:
-            return f"The keyring {name} has nothing pending: Apache serves what is published."
+            return (
+                f"The keyring {name} has nothing pending: the web server serves what is published."
+            )
         served = {member.pin: now for member in state.keyring.members}
         keyring = state.keyring.served_since(served).left_at(now)
         for other, hosts in incoming:
@@ -173,7 +175,7 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
             workspace.store.save(move.without_moved(other, name, hosts))
     assert ledger.current is not None
     since = times.text(ledger.current.recorded)
-    told = f"Apache serves the pins of the keyring {name} that were published at {since}."
+    told = f"The web server serves the pins of the keyring {name} that were published at {since}."
     for other, hosts in incoming:
         told += f" {', '.join(dict.fromkeys(hosts))} has left the keyring {other.keyring.name}."
     return told

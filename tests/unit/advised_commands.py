@@ -21,7 +21,13 @@ ROWS = [
         Row(states.host_could_not_be_seen, "clients hold no earlier pins,", f"{RELEASE} end", gone),
         Row(states.keyring_file_lost, "The next renewal tells more.", RENEW, done),
         Row(states.clock_was_set_back, "the clock is right now, confirm the clock.", CONFIRM, gone),
-        Row(states.new_backup_pending, "you reload Apache", CONFIRM, sound, first=states.reloaded),
+        Row(
+            states.new_backup_pending,
+            "you reload the web server",
+            CONFIRM,
+            sound,
+            first=states.reloaded,
+        ),
         Row(
             states.moved_to_another_keyring,
             " there, confirm that.",
@@ -68,7 +74,9 @@ ROWS = [
     *of(
         "core/explain",
         UNPIN,
-        Row(states.reload_by_hand, "Apache, then confirm", CONFIRM, gone, first=states.reloaded),
+        Row(
+            states.reload_by_hand, "web server, then confirm", CONFIRM, gone, first=states.reloaded
+        ),
     ),
     *of(
         "workflow/offline_backups",
@@ -147,8 +155,20 @@ ROWS = [
     *of(
         "reports/status",
         STATUS,
-        Row(states.reload_failed, "command reloads Apache.", RENEW, gone, first=states.apache_runs),
-        Row(states.reload_by_hand, "reload Apache yourself,", CONFIRM, gone, first=states.reloaded),
+        Row(
+            states.reload_failed,
+            "command reloads the web server.",
+            RENEW,
+            gone,
+            first=states.apache_runs,
+        ),
+        Row(
+            states.reload_by_hand,
+            "reload the web server yourself,",
+            CONFIRM,
+            gone,
+            first=states.reloaded,
+        ),
         Row(states.pinned, "now. To roll over at the next renewal, ask for that.", ROLLOVER, done),
         Row(states.renewed_by_hand, "certbot renew --cert-name", "certbot renew --cert-name", done),
     ),
@@ -167,7 +187,13 @@ ROWS = [
         "check/site_rules",
         CHECK,
         Row(states.served_key_that_an_app_refuses, "any more, run: certbot-pinkeep", RELEASE, done),
-        Row(states.moved_but_not_included, "reload Apache,", CONFIRM, sound, first=states.included),
+        Row(
+            states.moved_but_not_included,
+            "reload Apache,",
+            CONFIRM,
+            sound,
+            first=states.included,
+        ),
     ),
     *of(
         "check/local_rules",

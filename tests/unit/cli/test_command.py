@@ -297,7 +297,7 @@ def test_confirm_tells_what_is_served(site: Site, clock: Clock, capsys: Said) ->
     assert (code, err) == (0, "") and "published at 2026-03-02T12:00:00Z" in out
     assert call(site, capsys, "confirm", site.name)[:2] == (
         0,
-        "The keyring example.com has nothing pending: Apache serves what is published.\n",
+        "The keyring example.com has nothing pending: the web server serves what is published.\n",
     )
     site.snippet.unlink()
     assert "certbot renew" in refused(site, capsys, "confirm", site.name)

@@ -177,7 +177,7 @@ def test_rollover_that_is_not_dated_yet_is_not_said_to_be_never_due() -> None:
     fresh = replace(RING.keys[0], first_served=None)
     ring = replace(RING, keys=(fresh, *RING.keys[1:]), rollover_days=730)
     text = status.as_text([State(ring, PENDING)], NOW)
-    assert "due 730 days after Apache has loaded the key (ecdsa)" in text
+    assert "due 730 days after the web server has loaded the key (ecdsa)" in text
     rows = status.as_text([State(ring, PENDING)] * 21, NOW).splitlines()
     assert rows[1].endswith("not known yet")
 
