@@ -12,6 +12,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from certbot_pinkeep.adapters import clock
@@ -75,7 +76,7 @@ def _no_server(state: State) -> list[str]:
     """Tell a mail server's admin, say, what to choose: no server of this machine sends pins."""
     if any(map(layout.is_here, KINDS.values())):
         return []
-    pin = text.command(f"certbot-pinkeep pin {state.keyring.example} --header none")
+    pin = text.command(f"certbot-pinkeep pin {quote(state.keyring.example)} --header none")
     told = (
         "There is no Apache and no nginx on this machine. If no server sends the pins, choose that."
     )
