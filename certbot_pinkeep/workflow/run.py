@@ -222,7 +222,7 @@ class Run:
         live = one.live
         paths = [os.path.join(os.path.dirname(live.key_path), "cert.pem"), live.key_path]
         # By whom it is renewed is noted there.
-        paths.append(os.path.join(self.config_dir, "renewal", f"{live.name}.conf"))
+        paths.append(renewal_conf.path_of(self.config_dir, live.name))
         paths += one.csr_paths
         if one.chosen.include_subdomains:
             # Whatever certificate comes to this machine may be below it.
