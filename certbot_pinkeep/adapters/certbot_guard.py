@@ -138,11 +138,7 @@ def _with_live_key(config: Any, le_client: Any, lineage: Any) -> Any:
     """Return a client that obtains certificates for the live key, whatever certbot asks it for.
 
     What the renewal file says of the key stays. The lineage may be somebody else's, or pinned.
-
-    :raises errors.Error: if certbot might delete that key
     """
-    if config.allow_subset_of_names:  # certbot 2.1 deletes the key of a name that it leaves out
-        raise errors.Error("Nothing was issued. Renew without --allow-subset-of-names.")
     if lineage.configuration["renewalparams"].get("reuse_key") == "True":
         config.reuse_key = True  # certonly would take it out
     return _LiveKey(le_client, os.path.normpath(lineage.privkey))
@@ -156,8 +152,16 @@ class _LiveKey:
         self._key_path = key_path
 
     def obtain_certificate(self, names: Sequence[Any], _: str | None = None) -> Any:
-        """Obtain a certificate for that key."""
-        return self._client.obtain_certificate(names, self._key_path)
+        """Obtain a certificate for that key, with all names."""
+        config = self._client.config
+        subset = config.allow_subset_of_names
+        if not subset:
+            return self._client.obtain_certificate(names, self._key_path)
+        config.allow_subset_of_names = False  # certbot 2.1 deletes the key if it leaves a name out
+        try:
+            return self._client.obtain_certificate(names, self._key_path)
+        finally:
+            config.allow_subset_of_names = subset
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)

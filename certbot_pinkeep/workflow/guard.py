@@ -26,7 +26,7 @@ from cryptography import x509
 
 from certbot_pinkeep.adapters import certbot_config, clock, renewal_conf
 from certbot_pinkeep.carriers import snippets
-from certbot_pinkeep.core import options, pins
+from certbot_pinkeep.core import options, pins, text
 from certbot_pinkeep.core.errors import (
     BadKey,
     BadOption,
@@ -351,17 +351,24 @@ def keep_keys(config: Any) -> None:
     """Have ``certbot renew`` keep the keys of pinned lineages, though no guard asks about each of them.
 
     Their renewal files say that. What the admin gave counts for all lineages of a run, so there it is
-    overruled for all.
+    overruled for all. A dry run writes nothing, so it keeps all keys.
     """
     run = Guard(config).run
-    pinned = [name for name in renewal_conf.names(config.config_dir) if run.is_enrolled(name)]
-    for name in pinned:
+    try:
+        pinned = [name for name in renewal_conf.names(config.config_dir) if run.is_enrolled(name)]
+    except Exception as error:  # a renewal comes first (G3), and keys are kept (G8)
+        told = "Which certificates are pinned cannot be told, so certbot keeps all keys: %s"
+        logger.error(told, text.short(error, text.LONGEST))
+        pinned, everyone = [], True
+    else:
+        everyone = bool(pinned) and (config.dry_run or certbot_config.is_given(config, "reuse_key"))
+    for name in () if config.dry_run else pinned:
         with suppress(PinkeepError, OSError):  # certbot tells, and passes over the lineage
             renewal_conf.keep_key(config.config_dir, name)
-    if pinned:
+    if pinned or everyone:
         setattr(config, "new_key", False)  # noqa: B010 - read-only to type checkers only
-        if certbot_config.is_given(config, "reuse_key"):
-            config.reuse_key = True
+    if everyone:
+        config.reuse_key = True
 
 
 def _warn_of_csr(config: Any) -> None:

@@ -530,13 +530,13 @@ BREAKS = (
     *_of("adapters/renewal_conf", "odd_trees", ("return name if name and", "return name if 0 and")),
     *_of(
         "adapters/certbot_guard",
-        "g11_habits",
+        "g11_habits certbot_client",
         ("    _keep_key(config, pinned)\n", ""),
         ("_plainly(door.ending, config)", "pass"),
         ("_plainly(door.updating, config, lineage)", "pass"),
         ("_with_live_key(config, le_client, lineage), lineage)", "le_client, lineage)"),
         ("config.reuse_key = True  # certonly would take it out", "pass"),
-        ("if config.allow_subset_of_names:", "if False:"),
+        ("config.allow_subset_of_names = False", "pass"),
         (
             "    except Exception as error:\n        told = f",
             "    except KeyError as error:\n        told = f",
@@ -557,6 +557,13 @@ BREAKS = (
         "g11_habits",
         ('        setattr(config, "new_key", False)', "        pass"),
         ("if run.is_enrolled(name)]", "]"),
+        ("for name in () if config.dry_run else pinned:", "for name in pinned:"),
+        ("pinned, everyone = [], True", "raise"),
+    ),
+    *_of(
+        "workflow/run",
+        "g11_habits",
+        ("renewal_conf.path_of(self.config_dir, live.name)", "live.key_path"),
     ),
     # Several servers
     *_of(

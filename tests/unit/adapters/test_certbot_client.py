@@ -17,7 +17,12 @@ from certbot._internal import cli
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certbot_pinkeep.adapters import certbot_client, certbot_config, certbot_watch
+from certbot_pinkeep.adapters import (
+    certbot_client,
+    certbot_config,
+    certbot_guard,
+    certbot_watch,
+)
 from certbot_pinkeep.core.errors import Compromised, KeyRefused, NotSafe, PinkeepError, Unsupported
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr, SavedCsr
 from simulated.values import certificate, csr_pem, make_pem, pin_of_key
@@ -624,3 +629,16 @@ def test_what_certbots_parser_says_of_what_it_takes_is_passed_on(
     monkeypatch.setattr(cli, "prepare_and_parse_args", parse)
     assert read_config(tmp_path, "reuse-key = true\n").reuse_key
     assert capsys.readouterr() == ("", "it is deprecated\n")
+
+
+def test_g8_live_key_is_obtained_for_all_names_or_none() -> None:
+    """Certbot 2.1 deletes the key of a certificate from which it leaves a name out."""
+    config = SimpleNamespace(allow_subset_of_names=True)
+    asked: list[tuple[str | None, bool]] = []
+
+    def obtain(_: object, key_path: str | None = None) -> None:
+        asked.append((key_path, config.allow_subset_of_names))
+
+    client = SimpleNamespace(config=config, obtain_certificate=obtain)
+    certbot_guard._LiveKey(client, "key").obtain_certificate(NAMES, None)
+    assert asked == [("key", False)] and config.allow_subset_of_names

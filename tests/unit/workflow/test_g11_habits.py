@@ -16,7 +16,7 @@ from certbot._internal.plugins import null
 from certbot_pinkeep.adapters import lineage, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.core.policy import Policy
-from certbot_pinkeep.workflow import guard
+from certbot_pinkeep.workflow import enrolled, guard
 from simulated.server import Server, be_strange, replace, take_plugin_away
 from simulated.values import csr_pem, make_pem, tree
 
@@ -200,6 +200,17 @@ def test_copy_of_a_renewal_file_renews_the_pinned_certificate_as_its_own_does(
     server.sound()
 
 
+def test_change_of_a_renewal_file_with_another_name_is_seen(server: Server) -> None:
+    """An admin renamed it: it is looked at as any other, though the certificate is not due."""
+    path = server.renewal("other")
+    server.renewal().rename(path)
+    for _ in range(2):
+        assert server.run("certbot renew").code == 0
+    path.write_text(path.read_text().replace("reuse_key = True\n", ""))
+    assert server.run("certbot renew").code == 0
+    assert "reuse_key = True" in path.read_text()
+
+
 def by_hand(server: Server) -> None:
     """A certificate for the pinned host that certbot does not renew."""
     shutil.copytree(server.live(), server.live("manual"))
@@ -309,10 +320,13 @@ def test_g9_lineage_of_which_nothing_can_be_told_is_noted_nothing(
         assert f"Whether {name} is pinned cannot be told" in said.text, said.text
         assert server.live_pin(name) == before and server.serial(name) != serial, said.text
         assert renewal(server, name).reuse_key is reuse, server.renewal(name).read_text()
+    before, serial = server.live_pin("b.test"), server.serial("b.test")
     said = server.run(
         "certbot renew --cert-name b.test --force-renewal -i null --allow-subset-of-names"
     )
-    assert said.code == 1 and server.live_pin("b.test") == before, said.text
+    assert said.code == 0 and server.live_pin("b.test") == before, said.text
+    assert server.serial("b.test") != serial
+    assert "allow_subset_of_names = True" in server.renewal("b.test").read_text()
 
 
 def test_renew_brings_lineages_of_every_installer_into_step(server: Server) -> None:
@@ -416,6 +430,33 @@ def test_certbot_that_cannot_be_guarded_keeps_keys_and_says_so(server: Server) -
         said = server.run(f"certbot certonly {line}")
         assert said.code == 1 and "nothing was issued" in said.text, said.text
     assert server.run("certbot certonly -d b.test").code == 0
+
+
+def test_g9_dry_run_of_a_certbot_that_cannot_be_guarded_writes_nothing(server: Server) -> None:
+    """Not even into a renewal file that lacks reuse_key."""
+    server.changed = be_strange
+    path = server.renewal()
+    path.write_text(path.read_text().replace("reuse_key = True\n", ""))
+    before = tree(server.config), tree(server.work)
+    assert server.run("certbot renew --dry-run -i null").code == 0
+    assert (tree(server.config), tree(server.work)) == before
+
+
+def test_g3_certbot_that_cannot_be_guarded_renews_if_nothing_can_be_told(server: Server) -> None:
+    """All keys are kept then (G8)."""
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    def know_nothing() -> None:
+        be_strange()
+        replace(enrolled, "lineages", fail)
+
+    server.changed = know_nothing
+    live, serial = server.live_pin(), server.serial()
+    said = server.run("certbot renew --force-renewal -i null --new-key")
+    assert said.code == 0 and "keeps all keys" in said.text, said.text
+    assert server.live_pin() == live and server.serial() != serial
 
 
 # Leaving
