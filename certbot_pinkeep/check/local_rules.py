@@ -39,6 +39,7 @@ from certbot_pinkeep.core.certificate import is_overdue
 from certbot_pinkeep.core.errors import BadOption
 from certbot_pinkeep.core.holdings import Entry
 from certbot_pinkeep.core.key_and_csr import csr_request
+from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.core.observations import Certificate, FileInfo, Lineage, PlaceKind, Seen
 from certbot_pinkeep.core.text import command, joined
 
@@ -168,19 +169,26 @@ def _compromised(seen: Seen, now: datetime) -> Iterator[Finding]:
     for key in keyring.in_service():
         if key.role != "compromised":
             continue
-        decision = rollover.decide(keyring, seen.state.ledger, now, key.kind.key_type)
-        apart = {one.name: "autorenew = False" for one in seen.lineages if one.by_hand}
-        todo = explain.promise(keyring.name, decision, apart=apart)
-        if decision.rolls_over and not apart:
-            todo = joined(
-                todo, "Roll over now.", command(f"certbot-pinkeep rollover {keyring.name} --now")
-            )
         serving = [member.lineage for member in keyring.members if member.pin == key.pin]
         yield critical(
             ", ".join(serving),
             f"it serves the key with the pin {key.pin}, which is compromised.",
-            todo,
+            _left_by(seen, key, serving, now),
         )
+
+
+def _left_by(seen: Seen, key: Key, serving: list[str], now: datetime) -> str:
+    """Tell how certificates leave a compromised key. If that is not the keyring's, no rollover is due."""
+    name, keyring, key_type = seen.name, seen.state.keyring, key.kind.key_type
+    if keyring.primary(key_type) is not None:
+        renew = (f"certbot renew --cert-name {quote(one)} --force-renewal" for one in serving)
+        return joined("Renew for another key.", *map(command, renew))
+    decision = rollover.decide(keyring, seen.state.ledger, now, key_type)
+    apart = {one.name: "autorenew = False" for one in seen.lineages if one.by_hand}
+    todo = explain.promise(name, decision, apart=apart)
+    if not decision.rolls_over or apart:
+        return todo
+    return joined(todo, "Roll over now.", command(f"certbot-pinkeep rollover {name} --now"))
 
 
 def _offline(seen: Seen, now: datetime) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from certbot_pinkeep.core import earlier_headers
+from certbot_pinkeep.workflow import requests
 from simulated.server import Server, be_strange
 from simulated.values import csr_of, csr_pem, fake_pin, make_pem, pin_of_key, resigned
 from simulated.workflow import Workflow
@@ -539,6 +540,30 @@ def two_below_a_wildcard(server: Server) -> None:
     """Two certificates with a keyring each, for hosts that one wildcard stands for."""
     server.pinned("a.w.test")
     server.pinned("b.w.test")
+
+
+def compromised_wildcard_above_two(server: Server) -> None:
+    """Above the hosts of two keyrings, a wildcard's certificate that is not enrolled has a key that is known
+    to others."""
+    two_below_a_wildcard(server)
+    said = server.run_without_plugin("certbot certonly --cert-name wild -d *.w.test")
+    assert said.code == 0, said.text
+    _compromise(server, "wild")
+
+
+def compromised_neighbour(server: Server) -> None:
+    """Another certificate for a pinned host, which is not enrolled, has a key that is known to others."""
+    server.pinned()
+    said = server.run_without_plugin("certbot certonly --cert-name b -d a.test")
+    assert said.code == 0, said.text
+    _compromise(server, "b")
+
+
+def _compromise(server: Server, name: str) -> None:
+    """A key that is pinned as a neighbour's is known to others."""
+    assert server.run(RENEW).code == 0
+    workflow = Workflow(str(server.config), str(server.work))
+    requests.note_revoked(workflow, server.live_pin(name), server.now, compromised=True)
 
 
 def included(server: Server) -> None:

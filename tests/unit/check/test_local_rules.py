@@ -14,6 +14,7 @@ from certbot_pinkeep.core.errors import BadOption
 from certbot_pinkeep.core.key_and_csr import csr_request
 from certbot_pinkeep.core.keyring import Member
 from certbot_pinkeep.core.ledger import Ledger
+from certbot_pinkeep.core.membership import with_neighbour
 from certbot_pinkeep.core.observations import (
     FileInfo,
     KeyFile,
@@ -56,9 +57,11 @@ from simulated.values import (
     B,
     C,
     policy,
+    ring_key,
 )
 
 OK, WARNING, CRITICAL, UNKNOWN = Severity
+NEIGHBOURED = with_neighbour(KEYRING, "wild", (HOST,), ring_key(C, "in-service"))
 
 # What is seen, how bad it is, what is said of it, what to do.
 FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
@@ -153,6 +156,12 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         CRITICAL,
         "which is compromised",
         f"certbot-pinkeep rollover {RING} --now --force",
+    ),
+    "compromised, of a certificate that is not enrolled": (
+        sound(keyring=NEIGHBOURED.with_compromised(C)),
+        CRITICAL,
+        f"the key with the pin {C}, which is compromised",
+        "Renew for another key.\nRun: certbot renew --cert-name wild --force-renewal",
     ),
     "a rollover that waits for the admin": (
         sound(
