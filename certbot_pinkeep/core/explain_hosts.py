@@ -116,15 +116,34 @@ def to_merge(
         f"The keyring {keyring} pins other names of {lineage}. Certbot goes on renewing {lineage} with its "
         f"current key{pinned}."
     )
+    return joined(told, _one_keyring("enrol", keyring, other, lineage, stays=stays))
+
+
+def not_renewed(
+    keyring: str, other: str, lineage: str, hosts: tuple[str, ...], *, stays: str | None
+) -> str:
+    """Tell that a lineage with a compromised key is not renewed, because two keyrings pin its names (G3).
+
+    :param hosts: at which clients that hold the other keyring's pins refuse the new key
+    :param stays: as for :func:`to_merge`
+    """
+    which = ", ".join(hosts)
+    return joined(
+        f"The key of {lineage} is compromised, and pinkeep never hands it over again. Clients that hold pins "
+        f"of {other} refuse the key of {keyring} at {which}. No certificate was issued. The old one stays.",
+        _one_keyring("renew", keyring, other, lineage, stays=stays),
+    )
+
+
+def _one_keyring(verb: str, keyring: str, other: str, lineage: str, *, stays: str | None) -> str:
+    """Tell when one keyring pins all names of a lineage, and what to do for it."""
     if stays is None:
         return joined(
-            told,
-            f"You can enrol {lineage} after no client holds pins of {other} any more. See until when:",
+            f"You can {verb} {lineage} after no client holds pins of {other} any more. See until when:",
             command(f"certbot-pinkeep status {other}"),
         )
     return joined(
-        told,
-        f"You can enrol {lineage} after one keyring pins {host} and the others. Move {stays} first, then "
+        f"You can {verb} {lineage} after one keyring pins all its names. Move {stays} first, then "
         "follow what that command says.",
         command(_move(stays, keyring)),
     )

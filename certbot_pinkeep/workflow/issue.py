@@ -65,7 +65,7 @@ def handover(workspace: Workspace, request: IssueRequest) -> KeyAndCsr:
     """Choose the key and the CSR that a renewal is issued for.
 
     :raises NotSafe: if a rollover is asked for, and locks clients out; or when the key is
-        compromised, and every other one locks clients out
+        compromised, and every other one locks clients out, also those of another keyring
     :raises BadKey: if there is no key that could be handed over
     :raises OtherKeyring: if it is to have a host more that another keyring pins
     :raises NotAccepted: if it is to have one more at which its key is refused
@@ -88,8 +88,7 @@ def handover(workspace: Workspace, request: IssueRequest) -> KeyAndCsr:
         known = [state]
     for one in known:
         _check_added(request, one, key.pin)
-    if not answer.compromised:
-        key = move.accepted_everywhere(workspace, request, key, state)
+    key = move.accepted_everywhere(workspace, request, key, state, compromised=answer.compromised)
     return _with_csr(workspace, replace(request, must_staple=live.must_staple), key)
 
 

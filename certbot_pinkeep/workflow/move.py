@@ -9,7 +9,7 @@ The rules:
   that the server sends the new one's header (G2).
 * A lineage whose names two keyrings pin keeps its key, unless the next one is accepted at all of them.
   If clients of its own keyring refuse that key, it gets its keyring's: the other keyring's hosts are
-  served with another certificate, or refused already.
+  served with another certificate, or refused already. If that key is compromised, the renewal fails (G3).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from datetime import datetime
 
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.core import explain_hosts, hostnames, membership
-from certbot_pinkeep.core.errors import DamagedState, OtherKeyring
+from certbot_pinkeep.core.errors import Compromised, DamagedState, OtherKeyring
 from certbot_pinkeep.core.key_and_csr import SavedKey
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import settings
@@ -175,18 +175,24 @@ def check_accepted(
 
 
 def accepted_everywhere(
-    workspace: Workspace, request: IssueRequest, key: SavedKey, state: State | None
+    workspace: Workspace,
+    request: IssueRequest,
+    key: SavedKey,
+    state: State | None,
+    *,
+    compromised: bool,
 ) -> SavedKey:
     """Return the key; if another keyring's pins refuse it at the names of the new certificate, the live
     one.
 
-    The live one does not go on if it is compromised, or if clients of the lineage's own keyring refuse
-    it.
+    The live one does not go on if clients of the lineage's own keyring refuse it.
 
     :param state: of the keyring that it draws on
+    :param compromised: whether the live one is known to be compromised
+    :raises Compromised: if it is, and another keyring's pins refuse the key
     """
     live, keyring, now = request.renewed, request.keyring, request.now
-    if key.pin == live.pin or workspace.store.is_compromised(live.pin):
+    if key.pin == live.pin:
         return key
     own = state if state is not None and draws(state, live.name) else None
     for name in workspace.store.near(request.hosts):
@@ -200,6 +206,11 @@ def accepted_everywhere(
                 goes_back = explain_hosts.goes_back(own.keyring.name, name, live.name, locked)
                 logger.warning("%s", goes_back)
                 continue
+            if compromised or workspace.store.is_compromised(live.pin):
+                stays = _staying(workspace, other, locked[0])
+                raise Compromised(
+                    explain_hosts.not_renewed(keyring, name, live.name, locked, stays=stays)
+                )
             logger.warning(
                 "%s keeps its present key: clients that hold pins of the keyring %s refuse the "
                 "key of the keyring %s.",
@@ -227,10 +238,7 @@ def _mend_of(workspace: Workspace, state: State, host: str, claim: Claim, now: d
     own_states = workspace.at_best(keyring, now)
     if not any(pinned_host(workspace, one, names, now) for one in own_states):
         return explain_hosts.drawing_on(other, lineage, () if pin else names)
-    hosts = {member.lineage: member.hosts for member in workspace.drawing(state.keyring)}
-    stays = next(
-        (n for n, h in hosts.items() if hostnames.covered(h, (host,), subdomains=True)), None
-    )
+    stays = _staying(workspace, state, host)
     if pin is None:
         own = tuple(name for name in names if pinned_host(workspace, state, (name,), now))
         if stays and len(own) == len(tuple(names)):
@@ -246,6 +254,18 @@ def _mend_of(workspace: Workspace, state: State, host: str, claim: Claim, now: d
         return explain_hosts.to_split(lineage, theirs, left, stays)
     both = here and publishes(state, pin)
     return explain_hosts.to_merge(keyring, other, lineage, host, stays=stays, both=both)
+
+
+def _staying(workspace: Workspace, state: State, host: str) -> str | None:
+    """Return a lineage that draws on the keyring with this host, or with one below; ``None``: none does."""
+    return next(
+        (
+            member.lineage
+            for member in workspace.drawing(state.keyring)
+            if hostnames.covered(member.hosts, (host,), subdomains=True)
+        ),
+        None,
+    )
 
 
 def _has_come_from(state: State, claim: Claim) -> bool:

@@ -370,8 +370,8 @@ BREAKS = (
             "pin == live.pin:\n        return True",
         ),
         (
-            "if not answer.compromised:\n        key = move.accepted_everywhere",
-            "if True:\n        key = move.accepted_everywhere",
+            "key, state, compromised=answer.compromised",
+            "key, state, compromised=False",
         ),
         ("if decision.held and request.asked:", "if False:"),
         ("best is not None and not accepted and (goes_on or verdict.at(now))", "best is not None"),
@@ -422,8 +422,8 @@ BREAKS = (
             "return bool(moved)",
         ),
         (
-            "if key.pin == live.pin or workspace.store.is_compromised(live.pin):",
-            "if key.pin == live.pin:",
+            "if compromised or workspace.store.is_compromised(live.pin):",
+            "if compromised:",
         ),
     ),
     # Published, tested, loaded (G6, G12)

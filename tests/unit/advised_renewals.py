@@ -249,6 +249,16 @@ ROWS = [
         ),
     ),
     *of(
+        "core/explain_hosts",
+        "certbot renew --cert-name wild --force-renewal",
+        Row(
+            states.compromised_wildcard_above_two,
+            "You can renew wild after one keyring pins all its names.",
+            RENEW,
+            gone,
+        ),
+    ),
+    *of(
         "workflow/publish",
         f"{RENEW} --pinkeep-header nginx",
         Row(

@@ -9,7 +9,7 @@ import pytest
 
 from certbot_pinkeep.adapters import certificates, clock, revocation
 from certbot_pinkeep.cli import main
-from certbot_pinkeep.core.errors import OtherKeyring, Unpinnable
+from certbot_pinkeep.core.errors import Compromised, OtherKeyring, Unpinnable
 from certbot_pinkeep.workflow import requests
 from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.run import Run
@@ -420,18 +420,20 @@ def test_g2_g3_certificate_between_two_keyrings_keeps_its_key(between: Machine) 
 
 
 @pytest.mark.parametrize("on_record", [False, True])
-def test_g3_certificate_between_two_keyrings_does_not_keep_a_compromised_key(
+def test_g2_g3_certificate_between_two_keyrings_with_a_compromised_key_is_not_renewed(
     between: Machine, monkeypatch: pytest.MonkeyPatch, on_record: bool
 ) -> None:
-    """Whether the CA alone says that the key is compromised, in a dry run, or it is on record."""
+    """Whether the CA alone says that the key is compromised, in a dry run, or it is on record: clients of
+    the other keyring refuse the key of the first. If one keyring pins both names, its rules count."""
     live, at = between.look("both"), NOW + 100 * DAY
     if on_record:
         requests.note_revoked(between.workflow, live.pin, NOW + DAY, compromised=True)
     else:
         answer = revocation.Answer(True, "keyCompromise")
         monkeypatch.setattr(revocation, "look", lambda *given: answer)
-    handed = between.workflow.handover(live, "one", live.names, at, dry_run=not on_record)
-    assert handed.pin != live.pin
+    move = "certbot renew --cert-name two --installer pinkeep --pinkeep-keyring one$"
+    with pytest.raises(Compromised, match=move):
+        between.workflow.handover(live, "one", live.names, at, dry_run=not on_record)
 
 
 def test_g2_certificate_between_two_keyrings_is_enrolled_when_they_are_one(
