@@ -13,7 +13,8 @@ The rules:
 * A certbot is a script: the Python that it names says whether it has the plugin. It is asked as cron and
   systemd would start it, without the environment of the admin. What is no such script (snap) does not
   load it. A script of the shell that becomes a certbot is that certbot.
-* Nothing is started but that Python, and nothing is written.
+* Nothing is started but that Python, and nothing is written. If other users can change the Python or a script
+  that names it, nothing is started: they would be whoever runs this. Then the files beside that Python tell.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from dataclasses import dataclass, replace
 
 from certbot_pinkeep.core import certbot_calls
 from certbot_pinkeep.core.certbot_calls import Call
-from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.storage import atomic, trust
 
 #: Where the folders below begin.
 ROOT = "/"
@@ -117,9 +118,11 @@ def callers(config_dir: str) -> list[Caller]:
 def loads_plugin(program: str) -> bool:
     """Say whether a certbot loads the plugin, as far as that can be known."""
     with suppress(OSError, ValueError, subprocess.SubprocessError):
-        words = _python_of(program)
-        if not words:
+        words, scripts = _python_of(program)
+        if not words or not os.path.isabs(words[0]):
             return False
+        if any(map(trust.exposed, (*scripts, words[0]))):
+            return _has_plugin(words[0])
         done = subprocess.run(
             [*words, "-c", _ASK],
             stdin=subprocess.DEVNULL,
@@ -134,21 +137,29 @@ def loads_plugin(program: str) -> bool:
     return False
 
 
-def _python_of(program: str) -> list[str]:
-    """Return the words that start the Python of a certbot; empty: unknown."""
+def _has_plugin(python: str) -> bool:
+    """Say whether the plugin is installed for a Python, which is not started."""
+    around = glob.escape(os.path.dirname(os.path.dirname(python)))
+    return bool(glob.glob(f"{around}/lib*/python*/*-packages/certbot_pinkeep-*.*-info"))
+
+
+def _python_of(program: str) -> tuple[list[str], list[str]]:
+    """Return the words that start the Python of a certbot, and the scripts that say so; empty: unknown."""
+    scripts: list[str] = []
     for _ in range(3):  # a script of the shell may lead to another one
         if os.path.basename(program).startswith("python"):
-            return [program]
+            return [program], scripts
+        scripts.append(program)
         text = _text(os.path.realpath(program))
         first = text.partition("\n")[0]
         words = shlex.split(first[2:]) if first.startswith("#!") else []
         if "python" in " ".join(words):
-            return words
+            return words, scripts
         found = _EXEC_IN_SHELL.search(text) if words else None
         if not found:
             break
         program = found["quoted"] or found["bare"]
-    return []
+    return [], scripts
 
 
 def _timers() -> Iterator[Caller]:

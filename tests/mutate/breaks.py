@@ -768,6 +768,7 @@ BREAKS = (
         ('(systemd and "/run/systemd/system" in line.command)', "(systemd is None)"),
         ("if own and _is_masked(own):", "if False:"),
         ("line.path or usual", "usual"),
+        ("if any(map(trust.exposed, (*scripts, words[0]))):", "if False:"),
         ('            env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},', ""),
     ),
     *_of(

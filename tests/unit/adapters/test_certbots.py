@@ -149,6 +149,36 @@ def test_certbot_is_asked_without_the_environment_of_the_admin(
     assert certbots.loads_plugin(str(python))
 
 
+@pytest.mark.parametrize(
+    ("others", "script"),
+    [
+        ("home", "#!{home}/bin/python3\n"),
+        ("home/certbot", "#!{home}/bin/python3\n"),
+        ("home/bin/python3", "#!{home}/bin/python3\n"),
+        ("home/certbot", "#!{python} {home}/own\n"),
+    ],
+)
+def test_nothing_is_started_that_other_users_can_change(
+    tmp_path: Path, others: str, script: str
+) -> None:
+    """A user's table of cron may name any program. Root starts none of that user's; the files tell."""
+    home, done = tmp_path / "home", tmp_path / "done"
+    (home / "bin").mkdir(parents=True)
+    (home / "bin" / "python3").write_text(f"#!/bin/sh\ntouch {done}\n")
+    (home / "bin" / "python3").chmod(0o755)
+    (home / "own").write_text(f"open({str(done)!r}, 'w')\n")
+    certbot = home / "certbot"
+    certbot.write_text(script.format(home=home, python=sys.executable))
+    (tmp_path / others).chmod(0o777)
+    own = "own" not in script
+    assert not (certbots.loads_plugin(str(certbot)) and own)
+    (home / "lib" / "python3.11" / "site-packages" / "certbot_pinkeep-1.0.dist-info").mkdir(
+        parents=True
+    )
+    assert certbots.loads_plugin(str(certbot)) or not own
+    assert not done.exists()
+
+
 @pytest.mark.parametrize("machine", MACHINES)
 def test_certbots_of_a_machine_are_those_that_timers_and_cron_run(
     root: Path, monkeypatch: pytest.MonkeyPatch, machine: str
