@@ -100,6 +100,11 @@ class Loader:
         """Whether a certificate was issued that nobody has loaded."""
         return any(one.issued for one in self._renewed.values())
 
+    @property
+    def present(self) -> dict[str, Commands]:
+        """The lineages that had their turn, and their reload commands."""
+        return {name: one.server.reload for name, one in self._renewed.items()}
+
     def is_new(self, live: Live) -> bool:
         """Return whether the certificate was issued in this run."""
         return live.fingerprint in self._issued

@@ -142,11 +142,13 @@ class Publisher:
     """Publishes the keyrings of one config dir, in one process.
 
     :ivar tried: the reload commands of this run, and whether they have worked
+    :ivar present: the lineages that had their turn in this run, and their reload commands
     """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.tried: dict[Commands, bool] = {}
+        self.present: dict[str, Commands] = {}
         self._enrolled: dict[str, dict[str, Enrolled]] = {}
         self._left: set[str] = set()  # the keyrings that lineages have moved from in this run
 
@@ -225,14 +227,15 @@ class Publisher:
         failures: list[Failure] = []
         for command, together in waiting.items():
             self.tried[command] = False
-            drawing = (
+            lineages = [
                 member.lineage
                 for one in ready
                 if one.server.reload == command
                 for member in one.state.keyring.drawing
-            )
+            ]
+            lineages += [name for name, reload in self.present.items() if reload == command]
             try:
-                load.check_keys(self.workspace, together[0].server, drawing)
+                load.check_keys(self.workspace, together[0].server, lineages)
                 if doubtful or not any(one.tested for one in together):
                     apache.test(together[0].server)
                 if not apache.reload(together[0].server):

@@ -164,7 +164,7 @@ class Run:
 
         :raises PinkeepError, OSError: if something of it could not be published; the rest is
         """
-        waiting = self.publisher.waiting
+        waiting, self.publisher.present = self.publisher.waiting, self.loader.present
         try:
             reports, failures = self.publisher.publish_all(waiting, clock.now())
         finally:

@@ -449,6 +449,11 @@ BREAKS = (
         ("tuple(name for name in names if name in new or name in sending)", "names"),
     ),
     *_of("workflow/requests", "published_hosts", ("kind.is_same(text, wanted)", "True")),
+    *_of(
+        "workflow/publish",
+        "g12_loaded",
+        ("name for name, reload in self.present.items() if reload == command", ""),
+    ),
     *_of("workflow/run", "g2_hosts", (" or (gone and gone != enrolled)", "")),
     *_of("carriers/servers", "apache", ("return first == second", "return first[0] == second[0]")),
     *_of("core/keyring", "apache", ("if not member.transferred)", "if member)")),

@@ -204,6 +204,19 @@ def test_g6_apache_is_not_reloaded_with_a_private_key_of_another_certificate(
     assert run(machine) == 1
 
 
+def test_g6_apache_is_not_reloaded_with_such_a_key_of_a_keyring_that_fails(
+    machine: Machine,
+) -> None:
+    """Only the other keyring can be published in this run."""
+    renew(machine)
+    Path(machine.look(B).key_path).resolve().write_bytes(make_pem())
+    one = OneRun(machine)
+    one.turn(A, issued=True)
+    one.turn(B)
+    (machine.config / "pinkeep" / f"{B}.conf").write_bytes(b"junk")
+    assert one.end() == 0
+
+
 @pytest.mark.parametrize("name", sorted(BAD_OPTIONS))
 def test_g12_loaded_with_a_bad_option(machine: Machine, name: str) -> None:
     """Whichever option it is."""
