@@ -261,6 +261,11 @@ def path_of(config_dir: str, name: str) -> str:
     return os.path.join(config_dir, "renewal", f"{stem}.conf")
 
 
+def certbots_name(config_dir: str, name: str) -> str:
+    """Return the name by which certbot knows a lineage: that of its renewal file."""
+    return os.path.basename(path_of(config_dir, name)).removesuffix(".conf")
+
+
 def _parsed(written: bytes) -> configobj.ConfigObj:
     return configobj.ConfigObj(
         io.BytesIO(written), encoding="utf-8", default_encoding="utf-8", interpolation=False

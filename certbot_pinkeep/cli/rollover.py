@@ -6,6 +6,7 @@ import argparse
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -85,13 +86,17 @@ def _rollover(command: Parser, parsed: argparse.Namespace) -> int:
     print("\n".join(asked.told), flush=True)
     if not (parsed.now and asked.ready):
         return 0
-    _renew_all(workspace, name, lineages, context.folders(parsed))
+    known = {one: renewal_conf.certbots_name(config.config_dir, one) for one in lineages}
+    _renew_all(workspace, name, known, context.folders(parsed))
     return 0
 
 
-def _renew_all(workspace: Workspace, name: str, lineages: list[str], folders: list[str]) -> None:
+def _renew_all(
+    workspace: Workspace, name: str, lineages: Mapping[str, str], folders: list[str]
+) -> None:
     """Have certbot renew the certificates of a keyring now.
 
+    :param lineages: by which name certbot knows each of them
     :param folders: the words that tell certbot its folders
     :raises PinkeepError: if one of them is not renewed for the new key
     """
@@ -101,11 +106,12 @@ def _renew_all(workspace: Workspace, name: str, lineages: list[str], folders: li
             "for with --installer pinkeep is issued for the new key."
         )
     before = workspace.live_pins(context.load_one(workspace, name).keyring)
-    failed = [one for one in lineages if _renew(one, folders) != 0]
+    failed = [one for one, known in lineages.items() if _renew(known, folders) != 0]
     after = workspace.live_pins(context.load_one(workspace, name).keyring)
     renewed = [one for one in lineages if after.get(one) != before.get(one)]
     if failed:
-        raise _what_failed(name, failed, [one for one in failed if one in renewed])
+        left = {one: known for one, known in lineages.items() if one in failed}
+        raise _what_failed(name, left, [one for one in failed if one in renewed])
     kept = [one for one in lineages if one not in renewed]
     if kept:
         raise PinkeepError(
@@ -114,9 +120,10 @@ def _renew_all(workspace: Workspace, name: str, lineages: list[str], folders: li
         )
 
 
-def _what_failed(name: str, failed: list[str], renewed: list[str]) -> PinkeepError:
+def _what_failed(name: str, failed: Mapping[str, str], renewed: list[str]) -> PinkeepError:
     """Tell what to do after certbot failed.
 
+    :param failed: by which name certbot knows each of them
     :param renewed: those of the failed that have another key all the same
     """
     left = [one for one in failed if one not in renewed]
@@ -131,7 +138,7 @@ def _what_failed(name: str, failed: list[str], renewed: list[str]) -> PinkeepErr
         f"The rollover of {name} is on record, but certbot could not renew these certificates: "
         f"{', '.join(left)}.",
         "Mend what certbot's output above says, and renew each of them.",
-        run=f"certbot renew --force-renewal --cert-name {shlex.quote(left[0])}",
+        run=f"certbot renew --force-renewal --cert-name {shlex.quote(failed[left[0]])}",
     )
 
 
