@@ -271,8 +271,13 @@ def backup_of(store: Store, pin: str) -> list[str]:
 
 def no_keyring(store: Store, name: str) -> PinkeepError:
     """Return what there is to say of a keyring that is not there."""
-    known = ", ".join(store.names()) or "none"
-    return PinkeepError(f"There is no keyring {name!r}.", f"Keyrings here: {known}.")
+    known = ", ".join(store.names())
+    if known:
+        return PinkeepError(f"There is no keyring {name!r}.", f"Keyrings here: {known}.")
+    return PinkeepError(
+        f"There is no keyring {name!r}, nor any other in {store.folder}.",
+        "If certbot uses other folders, give the command the same --config-dir, --work-dir and --logs-dir.",
+    )
 
 
 @contextmanager

@@ -279,6 +279,12 @@ def test_g10_name_must_be_that_of_a_keyring(site: Site, capsys: Said, verb: str)
     assert caught.value.code == 2
 
 
+def test_g10_folder_without_keyrings_is_named(tmp_path: Path, capsys: Said) -> None:
+    """Certbot may have been given other folders than the command was."""
+    said = refused(Site(tmp_path), capsys, "rollover", "example.com")
+    assert f"nor any other in {tmp_path}" in said and "the same --config-dir" in said
+
+
 def test_rollover_of_an_unknown_keyring_with_now_runs_nothing(
     site: Site, capsys: Said, certbots: Certbots
 ) -> None:
