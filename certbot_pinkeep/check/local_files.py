@@ -251,6 +251,8 @@ class LocalFiles:
         except PinkeepError as error:
             return Lineage(name, error=str(error), broken=broken)
         said = self.cli_ini
+        path = renewal_conf.path_of(self.config_dir, name)
+        misnamed = renewal_conf.certbots_name(self.config_dir, name) != name
         return Lineage(
             name,
             live=live,
@@ -258,7 +260,8 @@ class LocalFiles:
             key_error=_key_error(renewal, live),
             reuse_key=renewal.reuse_key if said.reuse_key is None else said.reuse_key,
             must_staple=renewal.must_staple,
-            by_hand="" if renewal.autorenew else renewal_conf.path_of(self.config_dir, name),
+            misnamed=path if misnamed else "",
+            by_hand="" if renewal.autorenew else path,
             renew_before=certificate.span(renewal.renew_before_expiry),
             cli_ini=said.lines,
             refused=self._refused(renewal, live),

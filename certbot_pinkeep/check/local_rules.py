@@ -17,6 +17,7 @@ The rules:
 * A revoked certificate is renewed. The CA tells of a revocation in its CRL.
 * If pinkeep does not take an option, it brings no keys and pins up to date. Renewals go on (G3), so nothing
   else shows it.
+* A renewal file has the name of the lineage's folder in ``live/``: commands name the lineage so.
 * A lineage that pinkeep renews is in a keyring, or the record was lost.
 * A deleted certificate leaves the keyring with the next publication. The last certificate does not.
 * includeSubDomains binds at the hosts of other certificates as well (RFC 7469 §2.6, §4.2): their keys are
@@ -408,6 +409,16 @@ def _other_key(seen: Seen, live: Certificate, recorded: str, now: datetime) -> I
 
 def _renewal(lineage: Lineage, *, unpinned: bool) -> Iterator[Finding]:
     name = lineage.name
+    if lineage.misnamed:
+        right = f"{lineage.misnamed.rpartition('/')[0]}/{name}.conf"
+        yield warning(
+            name,
+            f"its renewal file is {lineage.misnamed}, so certbot does not know it by its own name.",
+            joined(
+                "Give the file the name of the certificate.",
+                command(f"mv {quote(lineage.misnamed)} {quote(right)}"),
+            ),
+        )
     if lineage.by_hand:
         yield warning(
             name,

@@ -175,6 +175,7 @@ class Lineage:
     :ivar cli_ini: what ``cli.ini`` says of its renewal, as the lines are there
     :ivar revoked: why the CA has revoked the live certificate; empty: it has not, as far as is known
     :ivar refused: what pinkeep does not take of its options; ``None``: nothing, or it is in ``cli.ini``
+    :ivar misnamed: the renewal file, if it has another name than the lineage; empty: it has the same
     :ivar by_hand: the renewal file by which certbot does not renew it of itself; empty: it does
     :ivar renew_before: how long before it expires it is renewed; ``None``: certbot's default
     """
@@ -187,6 +188,7 @@ class Lineage:
     key_error: str = ""
     reuse_key: bool = False
     must_staple: bool = False
+    misnamed: str = ""
     by_hand: str = ""
     renew_before: timedelta | None = None
     cli_ini: tuple[str, ...] = ()

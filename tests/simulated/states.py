@@ -551,6 +551,14 @@ def compromised_wildcard_above_two(server: Server) -> None:
     _compromise(server, "wild")
 
 
+def renewal_file_renamed(server: Server) -> None:
+    """The renewal file alone has another name; a rollover finds the certificate all the same."""
+    server.pinned()
+    server.renewal().rename(server.renewal("site"))
+    said = server.run("certbot-pinkeep rollover a.test --now")
+    assert said.code == 0, said.text
+
+
 def compromised_neighbour(server: Server) -> None:
     """Another certificate for a pinned host, which is not enrolled, has a key that is known to others."""
     server.pinned()

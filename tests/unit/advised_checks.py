@@ -44,6 +44,7 @@ ROWS = [
             first=states.reloaded,
         ),
         Row(states.compromised, "Roll over now.", "certbot-pinkeep rollover", sound),
+        Row(states.renewal_file_renamed, "Give the file the name of ", "mv ", sound),
         Row(states.compromised_neighbour, "Renew for another key.", RENEW, sound),
         Row(
             states.offline_backup_is_due,

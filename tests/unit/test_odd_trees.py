@@ -284,6 +284,8 @@ ODD = [
     Odd(
         "renewal file renamed alone",
         lambda server: server.renewal().rename(server.renewal("site")),
+        check=WARNING,
+        by_hand=lambda server: server.renewal("site").rename(server.renewal()),
     ),
     Odd(
         "renewal file copied under another name",
