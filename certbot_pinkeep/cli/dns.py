@@ -83,7 +83,10 @@ def tell_step(workspace: Workspace, name: str) -> PinkeepError | None:
     error = outcome.error()
     ports = ", ".join(map(str, outcome.listed))
     if error is None and not outcome.want.pins:
-        print("The records left the zone. Resolvers may hold them for a while.")
+        left = "left the zone. Resolvers may hold them for a while."
+        if outcome.missing:
+            left = "are deleted. Not every name server knows that yet."
+        print(f"The records {left}")
     elif error is None and outcome.missing:
         print(f"The records for {ports} are written. Not every name server has them yet.")
     elif error is None:

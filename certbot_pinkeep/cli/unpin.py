@@ -44,8 +44,8 @@ def _unpin(parsed: argparse.Namespace) -> int:
                 error.why,
                 run=error.run or step,
             ) from error
-        print(explain.unpinning(context.load_one(workspace, name), clock.now(), step))
         zone_error = dns.tell_step(workspace, name)
+        print(explain.unpinning(context.load_one(workspace, name), clock.now(), step))
     if zone_error is not None:
         raise zone_error
     return 0

@@ -406,6 +406,13 @@ def unpinning(state: State, now: datetime, step: str = "certbot renew") -> str:
             "Reload the web server, then confirm that.",
             command(f"certbot-pinkeep confirm {name}"),
         )
+    left = dict.fromkeys(str(one.port) for one in ledger.zone if one.replaced is None)
+    if left:
+        return joined(
+            f"{sends} Name servers may still have the records of {', '.join(left)}. So pinkeep does not know "
+            "until when clients hold the pins. Until then the key stays pinned, and pinkeep keeps it.",
+            command(f"certbot-pinkeep dns {name}"),
+        )
     until = max([one.binds_until(now) for one in ledger.holdings], default=now)
     until = max(until, (unknown and unknown.end) or until)
     return joined(

@@ -133,6 +133,23 @@ def test_unpin_takes_the_records_out_of_the_zone(
     assert len(machine.zone.servers["ns2"][SMTP.owner]) == 3
 
 
+def test_unpin_promises_no_end_while_a_name_server_has_the_records(
+    machine: MailMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From when resolvers forget them is known only after all name servers were seen without them."""
+    assert pin(machine, "--dns-credentials", "/etc/letsencrypt/zone.ini") == 0
+    machine.zone.lagging.add("ns2")
+    capsys.readouterr()
+    assert command(machine, "unpin", NAME) == 0
+    told = capsys.readouterr().out
+    assert "are deleted. Not every name server knows that yet." in told
+    assert f"Name servers may still have the records of {NAME}:25." in told
+    assert "at the latest" not in told and f"Run: certbot-pinkeep dns {NAME}" in told
+    machine.zone.clear()
+    assert command(machine, "unpin", NAME) == 0
+    assert "at the latest" in capsys.readouterr().out
+
+
 def test_unpin_names_what_prints_the_records_to_delete(
     machine: MailMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
