@@ -69,6 +69,17 @@ ROWS = [
         Row(states.name_server_silent, "at each name", DNS, gone, first=states.name_server_answers),
     ),
     *of(
+        "core/explain",
+        "certbot-pinkeep unpin a.test",
+        Row(
+            states.name_server_silent,
+            "Name servers may still have the records of",
+            DNS,
+            gone,
+            first=states.name_server_answers,
+        ),
+    ),
+    *of(
         "cli/dns",
         f"{DNS} a.test",
         Row(states.pinned, "has no ports whose keys are pinned in a zone.", PIN, says_more),
