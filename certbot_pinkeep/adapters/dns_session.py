@@ -19,7 +19,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import wait
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
@@ -36,7 +35,7 @@ from dns.message import Message
 from dns.name import Name
 from dns.rdatatype import RdataType
 
-from certbot_pinkeep.adapters.threads import Pool
+from certbot_pinkeep.adapters.threads import Pool, results
 
 #: A name, what is asked for there, and the address of the name server that is asked.
 Question = tuple[Name, RdataType, str]
@@ -56,8 +55,6 @@ _UDP_ONLY: Tries = (("udp", 1.0), ("udp", 2.0))
 _RESOLVER: Tries = (("udp", 2.0), ("udp", 3.0))
 #: So many questions are under way to one name server at a time.
 _ROWS = 4
-#: An interruption that comes right before a wait is not noticed in it: none may be long.
-_GLANCE = 0.5
 #: RFC 6891 §6.2.5, and what passes everywhere.
 _PAYLOAD = 1232
 
@@ -117,10 +114,9 @@ class Session:
 
     def all(self, keys: Iterable[K], ask: Callable[[K], V]) -> dict[K, V]:
         """Return what *ask* returns for each of the keys; it is called for all of them at once."""
-        futures = {key: self._pool.submit(ask, key) for key in dict.fromkeys(keys)}
-        while wait(futures.values(), _GLANCE).not_done:
-            pass
-        return {key: future.result() for key, future in futures.items()}
+        asked = list(dict.fromkeys(keys))
+        replies = results([self._pool.submit(ask, key) for key in asked])
+        return dict(zip(asked, replies, strict=True))
 
     def ask(self, name: Name, kind: RdataType, address: str) -> Reply:
         """Ask a name server for what it knows by itself."""

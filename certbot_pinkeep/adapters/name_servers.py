@@ -7,7 +7,7 @@ The rules:
   and an error counts if it was seen once.
 * An alias (CNAME) is followed, in the zone that it leads to. The name servers of all zones on the way count.
 * If a port's host is an alias itself, clients heed first the records at the name that it leads to (RFC 7671
-  §7). If there are any, and nobody looks there, it is not known what clients heed.
+  §7). If there may be any, and nobody looks there, it is not known what clients heed.
 * A time to live (TTL) is the largest that was shown on the way. The one in a signature counts as well.
 * Of several signatures of one set of records, the last to end counts; of several sets, the first.
 * Whether the zone is valid, the machine's resolver says, if it validates at all. It is asked only for that,
@@ -82,11 +82,18 @@ def _elsewhere(session: Session, ports: Sequence[Port]) -> dict[Port, str]:
     owners = {one: owner for one in set(found.values()) - set(ports) if (owner := _name(one))}
     records = session.all(owners, lambda one: session.ask_resolver(owners[one], _TLSA, check=False))
     return {
-        port: f"{port.host} is an alias (CNAME) of {other.host}, and clients heed the "
-        f"records of {other} first; pin that host instead"
+        port: f"{port.host} is an alias (CNAME) of {other.host}, and {why}"
         for port, other in found.items()
-        if (reply := records.get(other)) and reply.message and reply.message.answer
+        if (reply := records.get(other)) and (why := _heeded(other, reply))
     }
+
+
+def _heeded(port: Port, reply: Reply) -> str:
+    """Return what clients heed at the end of an alias, as a part of a sentence; empty: nothing."""
+    if reply.error:
+        return f"the records of {port} cannot be looked at, which clients heed first: {reply.error}"
+    heeded = reply.message and reply.message.answer
+    return f"clients heed the records of {port} first; pin that host instead" if heeded else ""
 
 
 def _end(message: Message) -> str:

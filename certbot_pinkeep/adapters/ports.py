@@ -30,7 +30,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certbot_pinkeep.adapters import starttls, tls
-from certbot_pinkeep.adapters.threads import Pool
+from certbot_pinkeep.adapters.threads import Pool, results
 from certbot_pinkeep.adapters.tls import Address, Deadline
 from certbot_pinkeep.core import pins
 from certbot_pinkeep.core.dane import Certificate, Chain
@@ -90,7 +90,7 @@ class _Look:
         except tls.NoAddress as error:
             return [PortObservation(port, "", error=error.error)]
         addresses = list(dict.fromkeys(found))
-        shown = tls.results([spots.submit(self._at, port, one) for one in addresses])
+        shown = results([spots.submit(self._at, port, one) for one in addresses])
         answers = any(one.pins for one, _ in shown)
         return [one for one, refused in shown if not (refused and answers)]
 
@@ -119,7 +119,7 @@ class _Look:
         self, port: Port, address: Address, kinds: Sequence[KeyType | None]
     ) -> list[_Sight]:
         looks = [self._pool.submit(self._sight, port, address, kind) for kind in kinds]
-        return tls.results(looks)
+        return results(looks)
 
     def _sight(self, port: Port, address: Address, kind: KeyType | None) -> _Sight:
         deadline = self._deadline
@@ -187,4 +187,4 @@ def look(
         looks = [
             hosts.submit(one_look.at_host, port, known.get(port.host, ()), spots) for port in ports
         ]
-        return [one for some in tls.results(looks) for one in some]
+        return [one for some in results(looks) for one in some]

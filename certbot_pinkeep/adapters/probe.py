@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from certbot_pinkeep.adapters import tls
+from certbot_pinkeep.adapters.threads import results
 from certbot_pinkeep.adapters.tls import Address, Deadline
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.core.kinds import KeyType
@@ -111,14 +112,13 @@ def look(targets: Sequence[Target], way: Way) -> tuple[list[TlsObservation], lis
         plain_spots = [pool.submit(_plain_spots, target, way) for target in asked]
         looks = [
             ([pool.submit(_at, spot, way, contexts) for spot in some], failed)
-            for some, failed in tls.results(spots)
+            for some, failed in results(spots)
         ]
         plain = [
-            [pool.submit(_over_http, spot, way) for spot in some]
-            for some in tls.results(plain_spots)
+            [pool.submit(_over_http, spot, way) for spot in some] for some in results(plain_spots)
         ]
-        shown = [one for some, failed in looks for one in (*failed, *_as_one(tls.results(some)))]
-        sent = [next((one for one in tls.results(some) if one), ()) for some in plain]
+        shown = [one for some, failed in looks for one in (*failed, *_as_one(results(some)))]
+        sent = [next((one for one in results(some) if one), ()) for some in plain]
         return shown, [
             HttpObservation(one.name, headers) for one, headers in zip(asked, sent, strict=True)
         ]
@@ -135,9 +135,9 @@ def glance(
     """
     way = Way(connect, None, seconds)
     with tls.pool() as pool:
-        spots = tls.results([pool.submit(_spots, Target(name), way) for name in names])
+        spots = results([pool.submit(_spots, Target(name), way) for name in names])
         looks = [pool.submit(_glance_at, spot, way) for some, _ in spots for spot in some]
-        return [*(one for _, failed in spots for one in failed), *tls.results(looks)]
+        return [*(one for _, failed in spots for one in failed), *results(looks)]
 
 
 def _glance_at(spot: _Spot, way: Way) -> TlsObservation:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
@@ -46,6 +46,13 @@ class Pool(ThreadPoolExecutor):
         """Take no more calls, and wait for none."""
         self._left = True
         self.shutdown(wait=False, cancel_futures=True)
+
+
+def results(futures: Sequence[Future[T]]) -> list[T]:
+    """Wait for all futures, and return their results in order."""
+    while wait(futures, _GLANCE).not_done:
+        pass
+    return [future.result() for future in futures]
 
 
 def in_time(call: Callable[[], T], seconds: float) -> T:

@@ -15,8 +15,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -28,8 +27,6 @@ CIPHERS: dict[KeyType, str] = {"rsa": "aRSA", "ecdsa": "aECDSA"}
 _TOGETHER = 64
 #: As :mod:`_ssl` has it.
 _DER = 2
-#: Seconds.
-_GLANCE = 0.5
 _ABSENT = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 #: What servers answer that have no certificate for any of the ciphers.
 _NO_CIPHER = ("HANDSHAKE_FAILURE", "INSUFFICIENT_SECURITY")
@@ -108,14 +105,6 @@ def pool(together: int = _TOGETHER) -> Iterator[Pool]:
         yield made
     finally:
         made.leave()
-
-
-def results(futures: Sequence[Future[T]]) -> list[T]:
-    """Wait for all futures, and return their results in order."""
-    # An interruption that comes right before a wait is not noticed in it: none may be long.
-    while wait(futures, _GLANCE).not_done:
-        pass
-    return [future.result() for future in futures]
 
 
 def blind(kind: KeyType | None) -> ssl.SSLContext:

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import wait
 from functools import cached_property
 from typing import Any, TypeVar
 
 from certbot_pinkeep.adapters import clock
-from certbot_pinkeep.adapters.threads import Pool, in_time
+from certbot_pinkeep.adapters.threads import Pool, in_time, results
 from certbot_pinkeep.core import zone
 from certbot_pinkeep.core.errors import PinkeepError, ZoneRefused
 from certbot_pinkeep.core.keyring import Keyring
@@ -33,8 +32,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 #: Seconds: for all zones of a run, and for an answer of a provider.
 LIMIT, _ANSWER = 60.0, 30.0
-#: Seconds.
-_GLANCE = 0.5
 #: So many keyrings are looked at side by side.
 _TOGETHER = 8
 #: How often, and with which pauses in seconds, name servers are asked for what was just written.
@@ -90,9 +87,7 @@ class Looks:
         try:
             records = [(one, pool.submit(self._records_of, one)) for one, _ in wanted]
             services = [(one, pool.submit(self._services_of, one)) for _, one in wanted]
-            # An interruption that comes right before a wait is not noticed in it: none may be long.
-            while wait([future for _, future in (*records, *services)], _GLANCE).not_done:
-                pass
+            results([future for _, future in (*records, *services)])
             self._records = {ports: future.result() for ports, future in records}
             self._services = {ports: future.result() for ports, future in services}
         finally:

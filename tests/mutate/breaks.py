@@ -716,6 +716,10 @@ BREAKS = (
         ("max(one.ttl, self.ttl, largest.get(key, 0))", "one.ttl"),
         ("max([ttl, *(one.original_ttl for one in signatures)])", "ttl"),
         ("for one in message.answer if name.is_subdomain(one.name)", "for one in ()"),
+        (
+            '    if reply.error:\n        return f"the records of {port}',
+            '    if False:\n        return f"the records of {port}',
+        ),
         ("set(found.values()) - set(ports)", "set(found.values())"),
         ("max(one.expiration for one in rrset)", "min(one.expiration for one in rrset)"),
         ("min(seen.ends, default=None)", "max(seen.ends, default=None)"),

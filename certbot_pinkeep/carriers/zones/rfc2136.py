@@ -227,7 +227,8 @@ class Rfc2136:
             answer = dns.query.tcp(message, self._server, _SECONDS, self._port)
         except (dns.tsig.PeerBadKey, dns.tsig.PeerBadSignature) as error:
             why = f"it does not know this TSIG key, or the secret or algorithm is wrong ({self._name})"
-            raise self._refused(zone, why) from error
+            todo = "Correct these lines of the credentials file."
+            raise self._refused(zone, why, todo) from error
         except dns.tsig.PeerBadTime as error:
             raise self._refused(zone, "its clock and the clock of this machine differ") from error
         except (

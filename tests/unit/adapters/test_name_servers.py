@@ -147,6 +147,9 @@ class Network:
         return dns.message.from_wire(answer.to_wire())
 
 
+THERE = dns.name.from_text("_25._tcp.mx.example.com.")
+
+
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     """A zone with two name servers, in order."""
@@ -346,6 +349,21 @@ def test_g13_records_that_clients_heed_at_the_name_of_an_alias_count_as_unseen(
         "mx.example.com:25 first; pin that host instead",
     )
     assert adapter.look([PORT, Port("mx.example.com", 25, "smtp")])[0].errors == ()
+
+
+def test_g13_what_cannot_be_told_at_the_name_of_an_alias_counts_as_unseen(
+    network: Network,
+) -> None:
+    """The resolver fails where the host's alias leads to: clients may heed records there."""
+    network.lines[RESOLVER].append("mail.example.com. 300 CNAME mx.example.com.")
+    network.ways[RESOLVER] = lambda question: (
+        refuse(question) if question.question[0].name == THERE else None
+    )
+    assert look().errors == (
+        "mail.example.com is an alias (CNAME) of mx.example.com, and the records of mx.example.com:25 "
+        f"cannot be looked at, which clients heed first: the resolver {RESOLVER} failed: it answered "
+        "REFUSED",
+    )
 
 
 @pytest.mark.parametrize(
