@@ -13,7 +13,6 @@ import os
 import pickle
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -133,10 +132,7 @@ class Namespace:
         :raises LabError: if the function raises, with its traceback
         """
         reader, writer = os.pipe()
-        with warnings.catch_warnings():
-            # A worker's second thread only reads from a pipe; a fork does not miss it.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
+        child = os.fork()
         if child == 0:
             os.close(reader)
             with open(writer, "wb") as answer:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -443,8 +442,3 @@ class Site:
     def tree(self) -> dict[str, tuple[int, bytes | str | None, int]]:
         """Everything below the config dir."""
         return tree(self.config)
-
-
-def without_settings(chosen: Options) -> Options:
-    """The options as if nothing had been given."""
-    return replace(chosen, settings={})

@@ -310,12 +310,6 @@ def neighbour_came(server: Server) -> None:
 # What certbot's runs and the commands of certbot-pinkeep come upon
 
 
-def another_host_on_it(server: Server) -> None:
-    """Two certificates on a keyring."""
-    server.pinned("a.test")
-    server.pinned("b.test", more="--pinkeep-keyring a.test")
-
-
 def keyring_file_edited(server: Server) -> None:
     """Somebody edited the record, which is damaged by that."""
     server.pinned()
@@ -361,15 +355,6 @@ def backups_lost(server: Server) -> None:
 def compromised_without_backup(server: Server) -> None:
     """The files of all backups are gone, and the key is known to others."""
     backups_lost(server)
-    server.run("certbot-pinkeep rollover a.test --compromised --when-safe")
-
-
-def compromised_with_offline_backup(server: Server) -> None:
-    """The key is known to others, and the private key of the only backup is elsewhere."""
-    offline_backup(server)
-    for pin in server.backups():
-        if server.state().keyring.key(pin).path:  # type: ignore[union-attr]
-            server.key_file(pin).unlink()
     server.run("certbot-pinkeep rollover a.test --compromised --when-safe")
 
 
@@ -688,11 +673,6 @@ def sha1_csr(server: Server) -> str:
     path = server.home / "old.csr"
     path.write_bytes(resigned(csr_of(pem, ["a.test"]).tbs_certrequest_bytes, pem, hashes.SHA1()))
     return str(path)
-
-
-def live_key_file(server: Server) -> str:
-    """The live private key."""
-    return str(server.live() / "privkey.pem")
 
 
 def forced(server: Server) -> None:
