@@ -177,7 +177,7 @@ def bench_status(folder: Path, count: int, rounds: int) -> None:
 def bench_shared(
     folder: Path, count: int, times_over: int, alone: list[float] | None
 ) -> list[float]:
-    """Rounds of renewals of all lineages of one keyring; the first two exchange their keys.
+    """Runs that renew all lineages of one keyring; the first two roll their keys over.
 
     :param alone: what this returned for a lineage that is alone
     :returns: the milliseconds a lineage
@@ -198,7 +198,7 @@ def bench_shared(
 
 
 def renew_all(folder: Path, names: list[str], renewed: bool) -> float:
-    """Seconds of processor time that pinkeep takes for one round, without certbot's and the CA's part."""
+    """Seconds of processor time that pinkeep takes for one run, without certbot's and the CA's part."""
     values: dict[str, object] = {"configtest-command": "true", "reload-command": "true"}
     values["keyring"] = "shared"
     chosen = options.parse(values, "shared")

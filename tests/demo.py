@@ -84,7 +84,7 @@ class Demo:
 
     def exchange(self, site: Apache, pin: str) -> str:
         """A rollover, to a key that the visitor knows already; return its pin."""
-        say("certbot-pinkeep rollover --now: the key is exchanged for the first backup")
+        say("certbot-pinkeep rollover --now: the key is rolled over to the first backup")
         pins = site.get(NAME).pins
         with site.reloading():
             self.certbot.pinkeep("rollover", NAME, "--now").check()

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
-from e2e.world import NAME, Bot, Pinned, moments_in, refusal, snippet_of
+from e2e.world import NAME, Bot, Pinned, refusal, snippet_of, times_in
 from lab import Apache, Certbot, Site, Wget2, wait_for
 
 T = TypeVar("T")
@@ -318,7 +318,7 @@ class Pinkeep(World):
     def roll_over_too_early(self, safe_on: int) -> None:
         """``certbot-pinkeep rollover``: refused on one line, with the earliest safe time."""
         line = refusal(self.site.rollover(faketime=self.clock))
-        assert {(time - self.began).days for time in moments_in(line)} == {safe_on}, line
+        assert {(time - self.began).days for time in times_in(line)} == {safe_on}, line
 
     def _begin(self) -> None:
         self._run("renew", *self._options())

@@ -18,9 +18,9 @@ from e2e.world import (
     changed,
     clock_at,
     keys,
-    moments_in,
     refusal,
     said,
+    times_in,
     tree,
 )
 from lab import Wget2
@@ -64,9 +64,9 @@ def test_g2_g8_the_keyring_file_is_gone(
     all_accepted(pinned, visitors)
     safe = pinned.safe_from()
     assert 59 * DAY < clock_at(safe) < 61 * DAY
-    assert safe in moments_in(refusal(pinned.rollover()))
+    assert safe in times_in(refusal(pinned.rollover()))
     early, late = clock_at(safe) - HOUR, clock_at(safe) + HOUR
-    assert safe in moments_in(refusal(pinned.rollover(faketime=early)))
+    assert safe in times_in(refusal(pinned.rollover(faketime=early)))
     pinned.rollover("--when-safe").check()
     pinned.renew(faketime=early)
     assert pinned.live_pin == old
@@ -115,11 +115,11 @@ def test_g2_what_a_rollover_from_lost_state_would_have_done(site: Pinned, regula
     lose(site, "shadow")
     site.renew()
     told = site.rollover("--force").check().stdout
-    assert site.safe_from() in moments_in(told)
+    assert site.safe_from() in times_in(told)
     assert "lost" in told
     site.renew()
     assert regular.visit(site.url).mismatch
-    late = clock_at(max(moments_in(told))) + HOUR
+    late = clock_at(max(times_in(told))) + HOUR
     assert regular.visit(site.url, faketime=late).accepted
 
 
@@ -161,7 +161,7 @@ def test_g2_g8_an_older_config_dir_is_put_back(
     all_accepted(site, [visitor], clock + HOUR)
     assert "put back" in said(done)
     line = refusal(site.rollover(faketime=clock + HOUR))
-    safe = max(moments_in(line))
+    safe = max(times_in(line))
     assert clock + 20 * HOUR < clock_at(safe) < clock + 40 * DAY
     # A visit to what was published then, and everything goes on.
     site.bot.renew("--force-renewal", faketime=clock + 2 * HOUR)
@@ -287,11 +287,11 @@ def test_g8_the_clock_is_set_back(site: Pinned, regular: Wget2, newcomer: Newcom
 
 @RULE
 def test_g8_the_clock_is_set_back_a_little(site: Pinned, regular: Wget2) -> None:
-    """A day is enough: that clock fulfils no wish, the right one does, and time counts from then."""
+    """A day is enough: that clock serves no request, the right one does, and time counts from then."""
     site.adopt(SHORT, "--pinkeep-backup-keys=1")
     assert regular.visit(site.url).accepted
     site.rollover().check()
-    done = site.renew(faketime=-DAY)  # the wish is not fulfilled by this clock
+    done = site.renew(faketime=-DAY)  # this clock serves no request
     assert "clock" in said(done)
     old, new = site.pins
     assert site.live_pin == old
@@ -318,7 +318,7 @@ def test_g3_keys_folder_that_was_emptied(
     for wrong in ("Nothing was changed", "locked out", "failed"):
         assert wrong not in told
     assert "new backup keys" in told
-    assert any(59 * DAY < clock_at(moment) < 61 * DAY for moment in moments_in(told))
+    assert any(59 * DAY < clock_at(moment) < 61 * DAY for moment in times_in(told))
     assert pinned.server.served_pin(NAME) == pinned.live_pin == pinned.pins[0]
     assert len(pinned.pins) == 3 and not set(lost) & set(pinned.pins)
     visitors.append(newcomer())

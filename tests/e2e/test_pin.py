@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from e2e.reasons import RULE
-from e2e.world import NAME, Pinned, clock_at, key_pin, moments_in, refusal, said
+from e2e.world import NAME, Pinned, clock_at, key_pin, refusal, said, times_in
 from lab import Completed, Site, Wget2
 from lab.judges import curl_accepts
 from lab.processes import program, run
@@ -54,7 +54,7 @@ def test_g2_header_of_before_locks_nobody_out(site: Pinned, regular: Wget2, tmp_
     with site.server.reloading():
         site.bot.pinkeep("backup", NAME, "drop", pin_of_offline).check()
     told = refusal(site.rollover("--now"))
-    end = moments_in(told)[0]
+    end = times_in(told)[0]
     status = site.bot.pinkeep("status", NAME).check().stdout
     assert f"{end:%Y-%m-%dT%H:%M:%SZ}" in status and not site.state()["safe"]
     assert site.state(clock_at(end + timedelta(minutes=1)))["safe"]

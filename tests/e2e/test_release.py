@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from e2e.reasons import RULE
-from e2e.world import NAME, Pinned, clock_at, key_pin, moments_in, refusal
+from e2e.world import NAME, Pinned, clock_at, key_pin, refusal, times_in
 from lab.judges import curl_accepts
 from lab.processes import program, run
 
@@ -47,7 +47,7 @@ def test_g2_ios_app_is_never_locked_out(pinned: Pinned, quick_root: Path) -> Non
 
     told = refusal(pinned.rollover("--now"))
     assert "the release ios 3.2 carries pins without it until" in told
-    end = moments_in(told)[0]
+    end = times_in(told)[0]
     assert end.date() == day + timedelta(days=1)
     assert "ios 3.2" in pinned.bot.pinkeep("status", NAME).stdout
     pinned.renew()
@@ -116,7 +116,7 @@ def test_g2_app_that_is_used_for_longer_and_whose_record_was_lost_is_not_locked_
     assert release(site, "extend", *IOS, "--until", dates[1]).split()[-2:] == carried
     in_a_while = timedelta(days=61)
     told = refusal(site.rollover("--now", faketime=in_a_while))
-    assert moments_in(told)[0].date() == today + timedelta(days=401)
+    assert times_in(told)[0].date() == today + timedelta(days=401)
 
     site.keyring.unlink()
     (copy,) = site.bot.work_dir.rglob(f"{NAME}.conf")

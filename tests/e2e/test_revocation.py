@@ -29,8 +29,8 @@ from e2e.world import (
     clock_at,
     csr_pin,
     live_certificate,
-    moments_in,
     said,
+    times_in,
     tree,
 )
 from lab import Completed, Wget2, wait_for
@@ -99,21 +99,21 @@ def test_g2_g3_each_way_to_revoke(adopted: Offline, how: str, delete: bool, reas
     third = adopted.pins[1]
     told = revoke(adopted, how, delete, reason).check()
     safe = adopted.safe_from()
-    assert safe in moments_in(told.output)
+    assert safe in times_in(told.output)
     assert not adopted.state()["safe"]
     if reason == "keycompromise":
         before, pins = tree(bot.config_dir, without=["accounts/"]), adopted.pins
         done = adopted.issue()
         assert done.returncode == 1
         assert (FORCE.replace(" --now", "") if delete else FORCE) in said(done)
-        assert safe in moments_in(done.output)
+        assert safe in times_in(done.output)
         # The record is brought up to date; no key, certificate or pin is another one.
         after = changed(before, tree(bot.config_dir, without=["accounts/"]))
         assert all(path.startswith("pinkeep/") for path in after) and adopted.pins == pins
     else:
         done = adopted.issue().check()
         assert adopted.live_pin == new
-        assert safe in moments_in(done.output)
+        assert safe in times_in(done.output)
         adopted.check_whole()
     assert adopted.state()["due"]
     adopted.issue(faketime=clock_at(safe) + HOUR).check()
@@ -362,7 +362,7 @@ def test_g3_a_blocked_key_while_nothing_is_safe(site: Pinned, regular: Wget2) ->
     assert done.returncode == 1
     assert FORBIDDEN in said(done)
     assert FORCE in said(done)
-    assert safe in moments_in(done.output)
+    assert safe in times_in(done.output)
     assert site.role(key) == "compromised"
     assert site.server.served_serial(NAME) == site.live_serial == serial
     assert regular.visit(site.url).accepted
@@ -553,7 +553,7 @@ def test_g2_g3_revoked_elsewhere_while_nothing_is_safe(
     offline.serve(flag)
     serial = adopted.live_serial
     done = adopted.issue()
-    assert safe in moments_in(done.output)
+    assert safe in times_in(done.output)
     assert adopted.state()["due"]
     if flag is x509.ReasonFlags.key_compromise:
         assert done.returncode == 1

@@ -24,14 +24,14 @@ from e2e.world import (
     csr_pin,
     keys,
     live_pin,
-    moment,
-    moments_in,
     pins_in,
     refusal,
     said,
     script,
     sent_csrs,
     snippet_of,
+    time_of,
+    times_in,
     tree,
 )
 from lab import Wget2
@@ -54,7 +54,7 @@ def spent(site: Pinned, regular: Wget2) -> Pinned:
 
 
 def test_g2_a_safe_rollover(pinned: Pinned, regular: Wget2) -> None:
-    """The command records the wish and nothing else; the next renewal fulfils it, once."""
+    """The command records the request and nothing else; the next renewal serves it, once."""
     bot, (old, new, third) = pinned.bot, pinned.pins
     header = pinned.server.get(NAME).pins
     assert regular.visit(pinned.url).accepted
@@ -132,7 +132,7 @@ def test_now_rolls_over_a_lineage_of_another_installer(pinned: Pinned) -> None:
 
 
 def test_g3_now_with_a_ca_that_is_out_of_reach(pinned: Pinned) -> None:
-    """The wish is on record, the error says so, everything is served as before; then it is done."""
+    """The request is on record, the error says so, everything is served as before; then it is done."""
     bot, (old, new, _) = pinned.bot, pinned.pins
     serial = pinned.live_serial
     cli_ini(bot, {"server": "https://127.0.0.9:9/directory"})
@@ -149,7 +149,7 @@ def test_g3_now_with_a_ca_that_is_out_of_reach(pinned: Pinned) -> None:
     pinned.check_whole()
 
 
-def test_certonly_fulfils_a_wish(pinned: Pinned, regular: Wget2) -> None:
+def test_certonly_serves_a_request(pinned: Pinned, regular: Wget2) -> None:
     """Any issuance of the certificate rolls over, not only `renew`."""
     new = pinned.pins[1]
     assert regular.visit(pinned.url).accepted
@@ -195,10 +195,10 @@ def test_g2_an_unsafe_rollover_is_refused(spent: Pinned) -> None:
 
     assert (tree(bot.config_dir), tree(bot.work_dir)) == before
     safe = spent.safe_from()
-    assert set(moments_in(line)) == {safe}
+    assert set(times_in(line)) == {safe}
     assert "--when-safe" in line
     (first_served,) = [k["first_served"] for k in spent.status()["keys"] if k["pin"] == key]
-    assert safe == moment(first_served) + SIXTY_DAYS
+    assert safe == time_of(first_served) + SIXTY_DAYS
     state = spent.state()
     assert (state["due"], state["requested"], state["safe"]) == (False, False, False)
 
@@ -217,12 +217,12 @@ def test_g2_g3_when_safe(spent: Pinned, regular: Wget2, newcomer: NewcomerMaker)
 
     done = spent.rollover("--when-safe", "--now").check()
 
-    assert set(moments_in(done.stdout)) == {safe}
+    assert set(times_in(done.stdout)) == {safe}
     assert "Processing" not in done.stdout
     state = spent.state()
     assert (state["due"], state["requested"], state["safe"]) == (True, True, False)
     for clock in (timedelta(0), clock_at(safe) - HOUR):
-        assert safe in moments_in(spent.renew(faketime=clock).output)
+        assert safe in times_in(spent.renew(faketime=clock).output)
         assert spent.server.served_pin(NAME) == spent.live_pin == key
         visitors.append(newcomer())
         assert all(visitor.visit(spent.url, faketime=clock).accepted for visitor in visitors)
@@ -235,12 +235,12 @@ def test_g2_g3_when_safe(spent: Pinned, regular: Wget2, newcomer: NewcomerMaker)
 
 
 def test_g2_new_key_is_refused_while_it_is_not_safe(spent: Pinned) -> None:
-    """`certonly --new-key` says from when; nothing is issued, and no wish is left behind."""
+    """`certonly --new-key` says from when; nothing is issued, and no request is left behind."""
     bot, key = spent.bot, spent.live_pin
     before = tree(bot.config_dir)
     done = spent.certonly("-d", NAME, "--new-key")
     assert done.returncode == 1
-    assert spent.safe_from() in moments_in(done.output)
+    assert spent.safe_from() in times_in(done.output)
     assert changed(before, tree(bot.config_dir)) == []
     assert not spent.state()["due"]
     spent.renew()
@@ -293,7 +293,7 @@ def test_g2_g3_a_compromised_key_while_nothing_is_safe(spent: Pinned, regular: W
 
     line = refusal(spent.rollover("--compromised"))
 
-    assert safe in moments_in(line)
+    assert safe in times_in(line)
     assert command in line
     assert new in line
     assert spent.role(key) == "compromised"
@@ -306,7 +306,7 @@ def test_g2_g3_a_compromised_key_while_nothing_is_safe(spent: Pinned, regular: W
             done = spent.certonly("-d", NAME)
         assert done.returncode == 1
         assert command in said(done)
-        assert safe in moments_in(done.output)
+        assert safe in times_in(done.output)
     assert changed(before, tree(spent.bot.config_dir)) == []
     assert spent.server.served_serial(NAME) == spent.live_serial == serial
     assert regular.visit(spent.url).accepted
@@ -323,7 +323,7 @@ def test_a_compromised_key_when_safe(spent: Pinned) -> None:
     """`--compromised --when-safe` is no refusal, but says that renewals fail until then."""
     done = spent.rollover("--compromised", "--when-safe")
     assert (done.returncode, done.stderr) == (0, "")
-    assert spent.safe_from() in moments_in(done.stdout)
+    assert spent.safe_from() in times_in(done.stdout)
     assert f"certbot-pinkeep rollover {NAME} --now --force" in done.stdout
     assert spent.role(spent.live_pin) == "compromised"
 
@@ -346,7 +346,7 @@ def test_g2_a_forced_rollover_locks_out_whom_it_said(
 
     announced = done.stdout.index("locks out")
     assert announced < done.stdout.index("Processing")
-    assert safe in moments_in(done.stdout)
+    assert safe in times_in(done.stdout)
     assert spent.server.served_pin(NAME) == spent.live_pin == new
     assert later.visit(spent.url).accepted
     assert newcomer().visit(spent.url).accepted
@@ -361,9 +361,9 @@ def test_a_forced_rollover_waits_for_the_next_renewal(spent: Pinned, regular: Wg
     """Without `--now` it is announced, and announced again by the renewal that does it."""
     key, new = spent.pins
     safe = spent.safe_from()
-    assert safe in moments_in(spent.rollover("--force").check().stdout)
+    assert safe in times_in(spent.rollover("--force").check().stdout)
     assert spent.server.served_pin(NAME) == key
-    assert safe in moments_in(spent.renew().output)
+    assert safe in times_in(spent.renew().output)
     assert spent.live_pin == new
     assert regular.visit(spent.url).mismatch
     assert not spent.state()["due"]
@@ -423,12 +423,12 @@ def test_g2_rollover_days_0(
 
 @RULE
 def test_rollover_days(site: Pinned, regular: Wget2) -> None:
-    """A key in service for longer than that is exchanged, not a day earlier, and the option is kept."""
+    """A key in service for longer than that is rolled over, not a day earlier, and the option is kept."""
     site.adopt("--pinkeep-rollover-days=30")
     old, new, _ = site.pins
     state, key = site.state(), site.status()["keys"][0]
-    due = moment(state["next_due"])
-    assert due == moment(key["first_served"]) + 30 * DAY
+    due = time_of(state["next_due"])
+    assert due == time_of(key["first_served"]) + 30 * DAY
     before, after = clock_at(due) - HOUR, clock_at(due) + HOUR
     site.renew(faketime=before)
     assert site.live_pin == old
@@ -441,12 +441,12 @@ def test_rollover_days(site: Pinned, regular: Wget2) -> None:
     assert regular.visit(site.url, faketime=after).accepted
     state = site.state(after)
     assert not state["due"]
-    assert moment(state["next_due"]) >= due + 30 * DAY
+    assert time_of(state["next_due"]) >= due + 30 * DAY
 
 
 @RULE
 def test_rollover_days_never(bot: Bot) -> None:
-    """With `never` a key is kept for ten years, for which the default would have exchanged it."""
+    """With `never` a key is kept for ten years, for which the default would have rolled it over."""
     bot.renew(*OFFLINE, "--pinkeep-rollover-days=never").check()
     pin = live_pin(bot, NAME)
     assert '"next_due": null' in bot.pinkeep("status", NAME, "--json").check().stdout

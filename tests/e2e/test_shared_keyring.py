@@ -24,13 +24,13 @@ from e2e.world import (
     keys,
     live_certificate,
     live_pin,
-    moments_in,
     pins_in,
     put_key,
     refusal,
     refused_at,
     said,
     snippet_of,
+    times_in,
     tree,
 )
 from lab import Site, Wget2
@@ -292,7 +292,7 @@ def test_g2_a_member_moves_to_a_keyring_of_its_own(neighbours: Family, guest: Wg
     assert family.pins[1:] != moved.pins[1:]
     line = refusal(moved.rollover())
     assert f"certbot-pinkeep confirm {moved.name}" in line
-    assert moments_in(line) == []
+    assert times_in(line) == []
 
     family.serve(family.host(DOMAIN), family.host(API), moved.host(NAME))
     assert refused_at(guest, server, ALL) == []
@@ -300,7 +300,7 @@ def test_g2_a_member_moves_to_a_keyring_of_its_own(neighbours: Family, guest: Wg
     assert moved.status()["lineages"] == [NAME]
     assert sorted(family.status()["lineages"]) == sorted([DOMAIN, API])
     safe = moved.safe_from()
-    assert safe in moments_in(refusal(moved.rollover()))
+    assert safe in times_in(refusal(moved.rollover()))
     moved.renew_one(NAME)
     assert live_pin(bot, NAME) == shared
     assert refused_at(guest, server, ALL) == []

@@ -1,4 +1,4 @@
-"""Two years of weekly `certbot renew`, a dozen visitors, every reason to exchange a key (G2)."""
+"""Two years of weekly `certbot renew`, a dozen visitors, every reason for a rollover (G2)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def max_age(days: int) -> Act:
 
 
 def rollover(*options: str) -> Act:
-    """`certbot-pinkeep rollover`, which is a wish for the next renewal."""
+    """`certbot-pinkeep rollover`, which asks the next renewal for it."""
     return lambda world: world.roll_over(*options)
 
 
@@ -138,7 +138,7 @@ VISITORS = {
 def test_g2_two_years(
     template: Certbot, quick_root: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Exchange the key eight times with pinkeep, and lock nobody out."""
+    """Roll the key over eight times with pinkeep, and lock nobody out."""
     world = Pinkeep(tmp_path, template, quick_root, VISITORS)
     tally = lived_through(world)
 

@@ -18,11 +18,11 @@ from e2e.world import (
     Family,
     clock_at,
     live_pin,
-    moments_in,
     pins_in_header,
     refused_at,
     said,
     snippet_of,
+    times_in,
 )
 from lab import Apache, Ca, Certbot, Site, Wget2
 from lab.clients import accepts_one_of, shown_pins
@@ -223,7 +223,7 @@ def test_g2_a_type_that_joins_later_waits_until_it_is_safe(
     assert done.returncode == 1
     assert not bot.live(RSA).exists()
     # A second may pass between two sentences.
-    safe = max(moments_in(done.output))
+    safe = max(times_in(done.output))
     assert 59 * DAY < clock_at(safe) <= 60 * DAY
     noted = single.header
     assert [pin for pin in noted if pin in before] == before
@@ -233,7 +233,7 @@ def test_g2_a_type_that_joins_later_waits_until_it_is_safe(
 
     done = bot.certonly(*JOINING, *single.options, faketime=clock_at(safe) - HOUR)
     assert done.returncode == 1
-    assert set(moments_in(done.output)) == {safe}
+    assert set(times_in(done.output)) == {safe}
     assert not bot.live(RSA).exists()
 
     after = clock_at(safe) + HOUR

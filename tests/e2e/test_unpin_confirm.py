@@ -14,10 +14,10 @@ from e2e.world import (
     Pinned,
     changed,
     clock_at,
-    moment,
-    moments_in,
     refusal,
     said,
+    time_of,
+    times_in,
     tree,
 )
 from lab import Wget2
@@ -61,7 +61,7 @@ def test_g2_pending_until_confirmed(
     before = tree(bot.config_dir)
     line = refusal(by_hand.rollover())
     assert "certbot-pinkeep confirm" in line
-    assert moments_in(line) == []
+    assert times_in(line) == []
     assert changed(before, tree(bot.config_dir)) == []
     state = by_hand.state()
     assert (state["safe"], state["safe_from"]) == (False, None)
@@ -74,7 +74,7 @@ def test_g2_pending_until_confirmed(
     assert later.visit(by_hand.url).accepted
     assert regular.visit(by_hand.url).accepted
     safe = by_hand.safe_from()
-    assert safe in moments_in(refusal(by_hand.rollover()))
+    assert safe in times_in(refusal(by_hand.rollover()))
     by_hand.rollover(faketime=clock_at(safe) + HOUR).check()
     by_hand.check_whole()
 
@@ -100,7 +100,7 @@ def test_g2_until_it_is_confirmed_the_earlier_pins_are_still_noted(
     assert regular.visit(site.url, faketime=later + HOUR).accepted
     state = site.state(later + HOUR)
     assert not state["safe"]
-    assert 59 * DAY < clock_at(moment(state["safe_from"])) - later < 61 * DAY
+    assert 59 * DAY < clock_at(time_of(state["safe_from"])) - later < 61 * DAY
 
 
 @COMMAND
@@ -150,7 +150,7 @@ def test_g2_unpin(site: Pinned, regular: Wget2, newcomer: NewcomerMaker) -> None
     with server.reloading():
         done = bot.pinkeep("unpin", NAME).check()
 
-    (end,) = moments_in(done.stdout)
+    (end,) = times_in(done.stdout)
     assert 9 * DAY < clock_at(end) < 10 * DAY
     (header,) = server.get(NAME).pins
     assert header.endswith("max-age=0")
@@ -208,7 +208,7 @@ def test_g2_a_rollover_while_unpinning_is_refused_where_it_locks_out(
     assert regular.visit(site.url).accepted
     with site.server.reloading():
         site.bot.pinkeep("unpin", NAME).check()
-    assert safe in moments_in(refusal(site.rollover()))
+    assert safe in times_in(refusal(site.rollover()))
     site.renew()
     assert site.server.served_pin(NAME) == key
 

@@ -55,7 +55,7 @@ Tree = dict[str, tuple[int, int, bytes]]
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 RELOAD, GRACEFUL = "--pinkeep-reload-command=", " -k graceful"
@@ -254,7 +254,7 @@ class Pinned:
 
     def safe_from(self) -> datetime:
         """From when the status says that a rollover is safe."""
-        return moment(self.state()["safe_from"])
+        return time_of(self.state()["safe_from"])
 
     def role(self, pin: str) -> str:
         """A key's role."""
@@ -266,7 +266,7 @@ class Pinned:
         return self.bot.pinkeep("rollover", self.name, *more, faketime=faketime)
 
     def rollover_now(self) -> None:
-        """Exchange the key for the first backup, at once."""
+        """Roll over to the first backup at once."""
         with self.server.reloading():
             self.rollover("--now").check()
         self.await_certificate()
@@ -390,14 +390,14 @@ def refusal(done: Completed) -> str:
     return " ".join(done.stderr.split())
 
 
-def moment(text: str) -> datetime:
+def time_of(text: str) -> datetime:
     """A time as the plugin writes it."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z")
 
 
-def moments_in(text: str) -> list[datetime]:
+def times_in(text: str) -> list[datetime]:
     """The times in a message."""
-    return [moment(found) for found in MOMENT.findall(text)]
+    return [time_of(found) for found in TIME.findall(text)]
 
 
 def clock_at(then: datetime) -> timedelta:

@@ -83,7 +83,7 @@ class ManySites(World):
 
     # What happens
 
-    def round(self, names: list[str], renewed: set[str]) -> None:
+    def run(self, names: list[str], renewed: set[str]) -> None:
         """``certbot renew`` over some lineages, of which some are due; published once, at its end."""
         with self.process():
             workflow = self.workflow

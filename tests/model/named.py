@@ -160,7 +160,7 @@ def a_safe_rollover(world: OneSite) -> None:
 def _drawn(machine: ManySites, lineage: str, keyring: str, *, renewed: bool = False) -> None:
     machine.settings.setdefault(keyring, {"rollover-days": "0"})
     machine.sites[lineage].keyring = keyring
-    machine.round([lineage], {lineage} if renewed else set())
+    machine.run([lineage], {lineage} if renewed else set())
 
 
 def a_lineage_moves(machine: ManySites) -> None:

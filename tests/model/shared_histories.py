@@ -48,7 +48,7 @@ class Shared(RuleBasedStateMachine):
             for name, site in self.machine.sites.items():
                 if not (neighbours and name in (TWIN, OTHER_TYPE)):
                     site.keyring = "one"
-            self.machine.round(sorted(n for n, s in self.machine.sites.items() if s.keyring), set())
+            self.machine.run(sorted(n for n, s in self.machine.sites.items() if s.keyring), set())
 
     @rule(days=SPANS)
     def time_passes(self, days: float) -> None:
@@ -57,14 +57,14 @@ class Shared(RuleBasedStateMachine):
     @rule(due=st.sets(NUMBER, max_size=3))
     def certbot_renews_what_is_due(self, due: set[int]) -> None:
         names = sorted(name for name, site in self.machine.sites.items() if site.keyring)
-        self.machine.round(names, {names[number % len(names)] for number in due if names})
+        self.machine.run(names, {names[number % len(names)] for number in due if names})
 
     @rule(number=NUMBER, keyring=KEYRINGS, renewed=st.booleans())
     def a_lineage_is_told_its_keyring(self, number: int, keyring: str, renewed: bool) -> None:
         name = self.one(number)
         if name is not None:
             self.machine.sites[name].keyring = keyring
-            self.machine.round([name], {name} if renewed else set())
+            self.machine.run([name], {name} if renewed else set())
 
     @rule(keyring=KEYRINGS)
     def the_admin_includes_the_snippet_and_confirms(self, keyring: str) -> None:

@@ -429,7 +429,7 @@ class ZoneWorld(LaggingZone):
         return self._kept(State(keyring, Ledger()))
 
     def _kept(self, state: State) -> State:
-        """The keyring with the live certificates and its backups brought into step."""
+        """The keyring with the live certificates and its backups brought up to date."""
         keyring = state.keyring
         for key_type, pin in self.live.items():
             keyring = membership.with_member(keyring, Member(f"mail-{key_type}", (HOST,), pin))

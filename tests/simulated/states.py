@@ -644,7 +644,7 @@ def foreign_certificate(server: Server) -> str:
 
 
 def new_backup_pending(server: Server) -> None:
-    """The only backup was exchanged, and the admin has not reloaded Apache yet."""
+    """The only backup was rolled over to, and the admin has not reloaded Apache yet."""
     one_backup(server)
     by_hand(server)
     assert server.run(RENEW).code == 0

@@ -178,7 +178,7 @@ def test_second_renew_looks_at_nothing(site: Site, said: list[str]) -> None:
     assert guard.run.cache.is_up_to_date(site.name, options.given(guard.config), [])
 
 
-def test_renewed_lineage_is_brought_into_step(site: Site) -> None:
+def test_renewed_lineage_is_brought_up_to_date(site: Site) -> None:
     """After a renewal, Apache is reloaded once, however many hooks certbot calls."""
     plugin(site).generic_updates(lineage(site))
     site.issue(site.key)

@@ -337,8 +337,8 @@ def test_g3_csr_that_the_ca_does_not_take_is_not_sent_twice(client: Any) -> None
     installer = Once()
     installer.without = {HANDED.pin: HANDED}
     one = client(installer)
-    one.errors = {CSR.path: problem("badCSR", NOT_TAKEN)}
-    with pytest.raises(messages.Error, match=NOT_TAKEN):
+    one.errors = {CSR.path: problem("badCSR", REJECTED)}
+    with pytest.raises(messages.Error, match=REJECTED):
         one.obtain_certificate(NAMES, LIVE)
     assert len(one.csrs) == 1 and not installer.stored and not installer.told
 
@@ -375,7 +375,7 @@ def test_dry_run_marks_no_key(client: Any) -> None:
     assert installer.refusals == [] and len(one.csrs) == 1
 
 
-NOT_TAKEN = "invalid public key in CSR: ECDSA curve P-521 not allowed"
+REJECTED = "invalid public key in CSR: ECDSA curve P-521 not allowed"
 
 
 @pytest.mark.parametrize("kind", [problem, order_failed])
@@ -387,12 +387,12 @@ def test_g3_backup_that_the_ca_does_not_take_holds_no_renewal_up(
     installer = Pinning()
     installer.without = {HANDED.pin: NEXT}
     one = client(installer, dry_run)
-    one.errors = {CSR.path: kind("badCSR", NOT_TAKEN)}
+    one.errors = {CSR.path: kind("badCSR", REJECTED)}
     made, _, key, _ = one.obtain_certificate(NAMES, LIVE)
     assert [csr.file for csr in one.csrs] == [CSR.path, NEXT.csr.path]
     assert (key.file, key.pem, installer.refusals) == (NEXT.key_path, OTHER, [])
     assert installer.stored == ([] if dry_run else [made]) and one.originals == []
-    assert installer.told == [(HANDED.pin, NOT_TAKEN)]
+    assert installer.told == [(HANDED.pin, REJECTED)]
 
 
 def test_g3_request_that_the_ca_does_not_take_for_any_key_is_its_error(client: Any) -> None:
@@ -401,7 +401,7 @@ def test_g3_request_that_the_ca_does_not_take_for_any_key_is_its_error(client: A
     installer.without = {HANDED.pin: NEXT}
     one = client(installer)
     one.errors = {
-        CSR.path: problem("badCSR", NOT_TAKEN),
+        CSR.path: problem("badCSR", REJECTED),
         NEXT.csr.path: problem("badCSR", "too many names"),
     }
     with pytest.raises(messages.Error, match="too many names"):

@@ -839,7 +839,7 @@ def test_https_is_asked(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def damaged(sound: bytes) -> st.SearchStrategy[bytes]:
-    """The same with some bytes exchanged, lost or inserted."""
+    """The same with some bytes changed, lost or inserted."""
     changes = st.tuples(st.integers(0, len(sound)), st.integers(0, 3), st.binary(max_size=3))
 
     def change(made: list[tuple[int, int, bytes]]) -> bytes:

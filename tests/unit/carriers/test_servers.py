@@ -322,7 +322,7 @@ def test_keyring_stays_with_its_server(two: Two, found: Path) -> None:
 
 
 def test_lost_keyring_file_is_made_up_from_nginx_snippet(two: Two) -> None:
-    """As from Apache's: the backups are found again, and no key is exchanged (G8)."""
+    """As from Apache's: the backups are found again, and no key is rolled over (G8)."""
     two.keep(header="nginx")
     before = nginx.read_policy(two.snippet("nginx").read_text())
     (two.machine.config / "pinkeep" / f"{SITE}.conf").unlink()

@@ -36,11 +36,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return found
 
 
-def test_files_are_surveyed(site: Site) -> None:
+def test_files_are_observed(site: Site) -> None:
     """Owners, links, hooks, other certificates: as they are, and nothing of it is changed."""
     before = site.tree()
-    survey = LocalFiles(str(site.config), site.workflow.store)
-    seen = survey.look(site.state(), NOW, [], [])
+    files = LocalFiles(str(site.config), site.workflow.store)
+    seen = files.look(site.state(), NOW, [], [])
     assert site.tree() == before
     assert {place.owner for place in seen.places} == {os.geteuid()} and seen.owner == os.geteuid()
     kinds = [place.kind for place in seen.places]
@@ -108,10 +108,10 @@ def test_backups_whose_keys_are_elsewhere_are_sound(site: Site) -> None:
     path.chmod(0o644)
     sealed = replace(third, path=None, encrypted="keys/0009_key-certbot.pem")
     keyring = replace(state.keyring, keys=(first, replace(second, path=None), sealed))
-    survey = LocalFiles(str(site.config), site.workflow.store)
+    files = LocalFiles(str(site.config), site.workflow.store)
 
     def look() -> Seen:
-        return survey.look(replace(state, keyring=keyring), NOW, [], [])
+        return files.look(replace(state, keyring=keyring), NOW, [], [])
 
     assert [file.error for file in look().keys] == ["", ""]
     assert [
@@ -126,10 +126,10 @@ def test_backups_whose_keys_are_elsewhere_are_sound(site: Site) -> None:
 def test_what_cannot_be_read_is_told(site: Site) -> None:
     """A lineage's certificate, its private key, its renewal file."""
     live = site.config / "live" / site.name
-    survey = LocalFiles(str(site.config), site.workflow.store)
+    files = LocalFiles(str(site.config), site.workflow.store)
 
     def look() -> Lineage:
-        (found,) = survey.look(site.state(), NOW, [], []).lineages
+        (found,) = files.look(site.state(), NOW, [], []).lineages
         return found
 
     (live / "privkey.pem").resolve().write_text("nonsense")

@@ -27,7 +27,7 @@ from certbot_pinkeep.core.observations import (
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.storage.store import Store
-from certbot_pinkeep.workflow import requests as wishes
+from certbot_pinkeep.workflow import requests as requests_
 from simulated.machine import Site
 from simulated.seen import (
     PKP,
@@ -362,9 +362,9 @@ def test_a_keyring_without_certificates_is_told_the_command_that_works(
     site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """certbot renew would change nothing; in check and in status."""
-    wishes.unpin(site.workflow, site.name, NOW)
+    requests_.unpin(site.workflow, site.name, NOW)
     site.workflow.publish(site.name, NOW)
-    wishes.confirm(site.workflow, site.name, NOW)
+    requests_.confirm(site.workflow, site.name, NOW)
     shutil.rmtree(site.config / "live" / site.name)
     site.renewal.unlink()
     monkeypatch.setattr(probe, "look", lambda wanted, way: ([], []))

@@ -1,4 +1,4 @@
-"""The command's wishes: rollover, confirm, unpin; exit codes, and one line where it is refused."""
+"""The command's requests: rollover, confirm, unpin; exit codes, and one line where it is refused."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_now_renews_with_certbot_as_it_is_set_up(
 
 
 def test_failed_renewal_is_told(site: Site, capsys: Said, certbots: Certbots) -> None:
-    """Exit code 1; the wish is on record, so the next renewal fulfils it."""
+    """Exit code 1; the request is on record, and the next renewal serves it."""
     certbots.status, certbots.renewal = 1, lambda: None
     code, _, err = call(site, capsys, "rollover", site.name, "--now")
     assert code == 1 and "\nRun: certbot renew --force-renewal" in err
@@ -355,7 +355,9 @@ def test_unpin_with_an_apache_that_is_reloaded_by_hand(
     assert "2026-05-20T12:00:00Z at the latest" in call(site, capsys, "unpin", site.name)[1]
 
 
-def test_status_tells_of_a_wish(site: Site, clock: Clock, capsys: Said, certbots: Certbots) -> None:
+def test_status_tells_of_a_request(
+    site: Site, clock: Clock, capsys: Said, certbots: Certbots
+) -> None:
     """When it is due and safe, and what to run."""
     make_unsafe(site, clock)
     call(site, capsys, "rollover", site.name, "--when-safe")

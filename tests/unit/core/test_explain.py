@@ -188,9 +188,9 @@ def test_g8_announcement_says_what_is_not_known() -> None:
         "until 2026-03-10T12:00:00Z."
     )
     assert explain.announcement(key, lost, NOW + 9 * DAY) == explain.NOBODY
-    doubted = explain.announcement(ring_key(B), LEDGER.contradicted("it was lost", []), NOW)
-    assert doubted.count("clients that noted") == 2
-    assert doubted.endswith("other clients, which are unknown: it was lost.")
+    uncertain = explain.announcement(ring_key(B), LEDGER.contradicted("it was lost", []), NOW)
+    assert uncertain.count("clients that noted") == 2
+    assert uncertain.endswith("other clients, which are unknown: it was lost.")
     behind = explain.announcement(key, LEDGER.with_latest_known(NOW + DAY), NOW)
     assert "unknown: the clock says 2026-03-01T12:00:00Z" in behind
 

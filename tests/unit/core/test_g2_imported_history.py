@@ -37,7 +37,7 @@ def test_what_is_inherited_ends_when_that_is_known() -> None:
     assert safe_from(found.transferred(DURING), WWW) == DURING + 60 * DAY
 
 
-def test_g8_moment_that_is_too_early_ends_nothing() -> None:
+def test_g8_time_that_is_too_early_ends_nothing() -> None:
     """How long it was served cannot be told from a clock that was set back."""
     found = NEW.inherit(OLD, WWW).with_latest_known(NOW + 9 * DAY)
     assert found.transferred(DURING) == found

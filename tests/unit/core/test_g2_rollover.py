@@ -185,7 +185,7 @@ def test_g2_history_decides_when_a_key_is_safe(case: Case) -> None:
     assert bool(verdict.why) == (not case.safe)
 
 
-def test_g8_moment_that_was_only_noticed_makes_the_clock_wrong() -> None:
+def test_g8_latest_known_time_makes_an_earlier_clock_wrong() -> None:
     """Pinkeep ran tomorrow already, though nothing was recorded then."""
     verdict = rollover.safety(ring_key(KEY), Ledger().with_latest_known(NOW + SECOND), NOW)
     assert verdict.since is None and "2026-03-01T12:00:01Z was reached before" in verdict.why

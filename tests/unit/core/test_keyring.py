@@ -231,7 +231,7 @@ FULL = ring(
 
 
 def leaves(keyring: Keyring) -> dict[str, str]:
-    """The wish to leave each key that is to be left."""
+    """List why each key is to be retired."""
     return {key.pin: key.retire_reason for key in keyring.keys if key.retire_reason}
 
 
@@ -240,7 +240,7 @@ def forced(keyring: Keyring) -> set[str]:
     return {key.pin for key in keyring.keys if key.forced}
 
 
-def test_wish_to_leave_is_one_to_leave_the_primaries() -> None:
+def test_request_is_about_the_primaries() -> None:
     """Of every key type, and of no backup; a revocation that was noted before stays the reason."""
     assert leaves(FULL.mark_for_retirement()) == {A: "asked", D: "asked"}
     assert leaves(FULL.with_revoked(A).mark_for_retirement()) == {A: "revoked", D: "asked"}
@@ -248,12 +248,12 @@ def test_wish_to_leave_is_one_to_leave_the_primaries() -> None:
 
 
 def test_revocation_is_the_stronger_reason() -> None:
-    """A key that is left on the admin's wish is a revoked one as soon as it is revoked."""
+    """A key that is left on the admin's request is a revoked one as soon as it is revoked."""
     assert leaves(FULL.mark_for_retirement().with_revoked(D)) == {A: "asked", D: "revoked"}
     assert FULL.with_revoked("unknown") == FULL
 
 
-def test_g2_wish_is_fulfilled_by_another_primary() -> None:
+def test_g2_another_primary_serves_the_request() -> None:
     """After the rollover nothing is left to be left: the new primary stays. That it was forced
     is over where no lineage is still to follow."""
     found = membership.with_member(
@@ -276,7 +276,7 @@ def test_g2_key_that_was_left_is_not_staged_again() -> None:
 
 @pytest.mark.parametrize("pin", [A, B])
 def test_compromised_key_has_no_role_any_more(pin: str) -> None:
-    """Neither primary nor backup, whatever was wished of it before, and never staged again."""
+    """Neither primary nor backup, whatever was asked of it before, and never staged again."""
     found = FULL.mark_for_retirement().with_forced(B).with_compromised(pin)
     key = found.key(pin)
     assert key is not None and (key.role, key.retire_reason, key.forced) == (

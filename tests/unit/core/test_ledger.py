@@ -217,7 +217,7 @@ def test_g2_policy_that_was_served_is_not_merged_with_a_pending_one(ended: bool)
     assert [e.policy for e in found.record(FIRST, NOW + DAY).entries] == [FIRST, SECOND, FIRST]
 
 
-def test_g8_noticed_moment_stays_known() -> None:
+def test_g8_latest_known_time_stays() -> None:
     """A moment that was reached makes an earlier clock wrong; an earlier one is nothing new."""
     found = Ledger().record(FIRST, NOW)
     assert found.with_latest_known(NOW) == found.with_latest_known(NOW - DAY) == found
@@ -228,17 +228,17 @@ def test_g8_noticed_moment_stays_known() -> None:
     assert Ledger().with_latest_known(NOW).latest() == NOW
 
 
-def test_g8_doubted_ledger_has_what_may_be_served_as_well() -> None:
+def test_g8_uncertain_ledger_has_what_may_be_served_as_well() -> None:
     """Policies from elsewhere are on record from the latest known moment on, each once; what was
     published last is still what is to be served."""
     found = Ledger().record(FIRST, NOW).confirm(NOW).record(SECOND, NOW + DAY).confirm(NOW + DAY)
-    doubted = found.contradicted("it was lost", [FIRST, SECOND, THIRD])
-    assert doubted.uncertainty(NOW + 999 * DAY) == Uncertainty("it was lost", cause="doubt")
-    assert doubted.entries[:2] == found.entries
+    uncertain = found.contradicted("it was lost", [FIRST, SECOND, THIRD])
+    assert uncertain.uncertainty(NOW + 999 * DAY) == Uncertainty("it was lost", cause="doubt")
+    assert uncertain.entries[:2] == found.entries
     added = [Entry(one, NOW + DAY) for one in (FIRST, THIRD, SECOND)]
-    assert doubted.entries[2:] == tuple(added)
-    assert doubted.current == added[-1]
-    assert all(doubted.may_be_served(one) for one in (FIRST, SECOND, THIRD))
+    assert uncertain.entries[2:] == tuple(added)
+    assert uncertain.current == added[-1]
+    assert all(uncertain.may_be_served(one) for one in (FIRST, SECOND, THIRD))
     assert found.contradicted("why", []).entries == found.entries
 
 

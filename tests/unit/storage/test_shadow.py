@@ -223,7 +223,7 @@ def test_g3_work_dir_that_cannot_be_written_does_not_hurt(tmp_path: Path) -> Non
     assert (tmp_path / "work").read_text() == "not a folder"
 
 
-def test_g8_workspace_comes_out_of_doubt_blind(tmp_path: Path) -> None:
+def test_g8_workspace_is_uncertain_until_a_time(tmp_path: Path) -> None:
     """Lost, kept again: nothing is safe before the longest pins of all have run out; then it is."""
     site = Site(tmp_path)
     workflow = type(site.workflow)(str(site.config), str(site.work))

@@ -303,7 +303,7 @@ def test_revocation_is_noted_by_what_it_says(tmp_path: Path) -> None:
     [(False, 999, False), (True, 60, False), (True, 61, True)],
 )
 def test_unpinned_for_good_once_nothing_binds(unpin: bool, days: int, expected: bool) -> None:
-    """The wish alone is not enough, and neither is a policy that binds nobody."""
+    """The request alone is not enough, and neither is a policy that binds nobody."""
     ledger = WHOLE.ledger.confirm(NOW + DAY).record(policy(A, B, max_age=0), NOW + DAY)
     ledger = ledger.confirm(NOW + DAY)
     state = replace(WHOLE, ledger=ledger, unpin=unpin)

@@ -34,23 +34,23 @@ class OneRun:
 
     def __init__(self, machine: Machine, **values: object) -> None:
         self.machine = machine
-        self.round = Run(str(machine.config), str(machine.work))
+        self.run = Run(str(machine.config), str(machine.work))
         self.values = values
 
     def turn(self, name: str, issued: bool = False) -> None:
         """A lineage has its turn, as the installer gives it to it; what fails is told by certbot."""
         given = dict(self.machine.options(name).settings) | self.values
         path = str(self.machine.config / "live" / name / "cert.pem")
-        self.round.loader.note(Turn(name, path, name, given, issued))
+        self.run.loader.note(Turn(name, path, name, given, issued))
         with suppress(PinkeepError, OSError, RuntimeError):
             chosen, live = options.parse(given, name), self.machine.look(name)
-            take_turn(self.round, live, given, chosen, pinned_before=True, issued=issued)
+            take_turn(self.run, live, given, chosen, pinned_before=True, issued=issued)
 
     def end(self) -> int:
         """The run ends; how often Apache was reloaded in it."""
         before = self.machine.apache.reloads
         with suppress(PinkeepError, OSError, RuntimeError):
-            self.round.finish()
+            self.run.finish()
         return self.machine.apache.reloads - before
 
 
@@ -187,7 +187,7 @@ def test_g12_loaded_whatever_is_wrong(
 def test_g6_apache_is_not_reloaded_with_a_private_key_of_another_certificate(
     machine: Machine, other: str
 ) -> None:
-    """A hook exchanged the key of one certificate. Apache's test does not see it, and Apache would end, so
+    """A hook replaced the key of one certificate. Apache's test does not see it, and Apache would end, so
     it goes on with what it has until that certificate is renewed."""
     renew(machine)
     key = Path(machine.look(other).key_path).resolve()
@@ -198,7 +198,7 @@ def test_g6_apache_is_not_reloaded_with_a_private_key_of_another_certificate(
     one.turn(B)
     before = machine.apache.reloads
     with pytest.raises(PinkeepError, match=f"certbot renew --cert-name {other} --force-renewal"):
-        one.round.finish()
+        one.run.finish()
     assert machine.apache.reloads == before
     key.write_bytes(right)
     assert run(machine) == 1

@@ -350,7 +350,7 @@ def put_back(part: str = "") -> Step:
 History = list[tuple[int, Step, str]]
 HISTORIES: dict[str, History] = {
     # When a rollover is due
-    "a key is exchanged after two years, and the next one after two more": [
+    "a key is rolled over after two years, and the next one after two more": [
         (0, run(), "A B C"),
         (60, renew(), "A | A B C"),
         (729, renew(), "A | A B C"),

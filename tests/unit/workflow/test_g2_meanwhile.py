@@ -121,7 +121,7 @@ def test_g10_config_dir_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 
 
 class Renewing:
-    """The installer, as far as the handoff asks it, on a machine."""
+    """The installer, as far as the certbot client asks it, on a machine."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -211,10 +211,10 @@ def test_g2_release_that_is_recorded_during_a_renewal_is_heeded(
     ("meanwhile", "stored", "orders"),
     [
         ("nothing", 1, [1]),
-        ("the wish is taken back", 0, [1, 0]),
+        ("the request is taken back", 0, [1, 0]),
         ("the backup is dropped", 2, [1, 2]),
         ("the key is known to be compromised", 2, [1, 2]),
-        ("a safe backup more is wished for", 1, [1]),
+        ("a safe backup more is asked for", 1, [1]),
     ],
 )
 def test_g2_g3_what_changes_during_a_renewal_counts(
@@ -229,14 +229,14 @@ def test_g2_g3_what_changes_during_a_renewal_counts(
     requests.ask(machine.workflow, SITE, LATER)
     happens: dict[str, Callable[[], object]] = {
         "nothing": lambda: None,
-        "the wish is taken back": lambda: requests.take_back(machine.workflow, SITE, LATER),
+        "the request is taken back": lambda: requests.take_back(machine.workflow, SITE, LATER),
         "the backup is dropped": lambda: offline_backups.drop(
             machine.workflow, SITE, pins[1], LATER
         ),
         "the key is known to be compromised": lambda: requests.note_revoked(
             machine.workflow, pins[1], LATER, compromised=True
         ),
-        "a safe backup more is wished for": lambda: requests.ask(machine.workflow, SITE, LATER),
+        "a safe backup more is asked for": lambda: requests.ask(machine.workflow, SITE, LATER),
     }
 
     def once(order: int) -> None:

@@ -325,7 +325,7 @@ def test_g2_second_type_that_is_live_already_joins_with_its_key(shared: Machine)
 
 
 def test_type_that_nobody_asked_for_is_the_one_that_is_there(shared: Machine) -> None:
-    """Certbot's default type is no wish."""
+    """Nobody asks for certbot's default type."""
     assert shared.new(API, KEYRING, NOW, "rsa") == shared.members(KEYRING)[WWW]
 
 

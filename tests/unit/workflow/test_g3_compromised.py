@@ -69,7 +69,7 @@ def test_g3_compromised_key_is_not_handed_over(
 
 
 @pytest.mark.parametrize("keyring", ["example.com", "other"])
-def test_g3_compromised_key_is_exchanged_when_that_is_safe(world: Site, keyring: str) -> None:
+def test_g3_compromised_key_is_rolled_over_when_that_is_safe(world: Site, keyring: str) -> None:
     """The lineage's own keyring says so, though the option names another one."""
     at = AT.replace(month=6)
     found = world.workflow.handover(world.look(), keyring, world.names, at)
@@ -106,7 +106,7 @@ def test_compromise_is_known_from_either_record(world: Site, harm: Callable[[Sit
     assert not world.workflow.store.is_compromised(world.published().pins[1])
 
 
-def test_g3_wish_to_leave_counts_though_the_option_names_another_keyring(tmp_path: Path) -> None:
+def test_g3_request_to_leave_counts_though_the_option_names_another_keyring(tmp_path: Path) -> None:
     """A rollover that is asked for takes place."""
     found = Site(tmp_path, backups=1)
     found.run(0)

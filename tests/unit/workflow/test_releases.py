@@ -619,7 +619,7 @@ def test_label_of_a_release_that_ran_out_is_free(machine: Machine) -> None:
     assert found.recorded == YEAR + DAY
 
 
-def test_g8_end_that_is_told_by_a_clock_that_was_set_back_counts_from_the_latest_moment(
+def test_g8_end_that_is_told_by_a_clock_that_was_set_back_counts_from_the_latest_known_time(
     machine: Machine,
 ) -> None:
     """Resolvers hold the records for the TTL from now on, whenever now is."""

@@ -30,7 +30,7 @@ SITUATIONS: dict[str, Callable[[Site], None]] = {
 
 @dataclass(frozen=True)
 class Expected:
-    """What a wish leads to.
+    """What a request leads to.
 
     :ivar error: the error, where it is refused
     :ivar next_day: the pin of day 21's renewal: the ``old`` or the ``new`` one, or ``none``
@@ -72,7 +72,7 @@ OUTCOMES: dict[tuple[str, bool, bool, bool], Expected] = {
 }
 
 
-def test_every_wish_is_in_the_table() -> None:
+def test_every_request_is_in_the_table() -> None:
     """No combination is left out."""
     assert set(OUTCOMES) == set(product(SITUATIONS, *[(False, True)] * 3))
 
@@ -82,7 +82,7 @@ def test_every_wish_is_in_the_table() -> None:
     OUTCOMES,
     ids=lambda value: value if isinstance(value, str) else "x" if value else "-",
 )
-def test_g2_g3_wish(
+def test_g2_g3_request(
     world: Site, situation: str, when_safe: bool, compromised: bool, force: bool
 ) -> None:
     """The table above. What is refused leaves everything as it was, byte for byte, but for the
@@ -139,7 +139,7 @@ def test_force_that_locks_nobody_out_says_so(world: Site) -> None:
     assert world.ask(force=True).told[0] == "This rollover locks nobody out."
 
 
-def test_g8_wish_in_doubt_is_refused(world: Site) -> None:
+def test_g8_request_in_doubt_is_refused(world: Site) -> None:
     """The keyring file was lost: what its copy says is not certain."""
     world.file.unlink()
     before = world.tree()
@@ -148,44 +148,44 @@ def test_g8_wish_in_doubt_is_refused(world: Site) -> None:
     assert world.tree() == before
 
 
-def test_g8_wish_with_a_clock_that_is_behind_is_refused(world: Site) -> None:
+def test_g8_request_with_a_clock_that_is_behind_is_refused(world: Site) -> None:
     """A run that changed nothing on day 30 is enough to know."""
     world.run(30)
     with pytest.raises(NotSafe, match="was reached before"):
         world.ask()
 
 
-def test_g8_wish_is_a_moment_that_is_remembered(world: Site) -> None:
-    """After a wish on day 20, a clock that says day 19 is wrong."""
+def test_g8_time_of_a_request_is_remembered(world: Site) -> None:
+    """After a request on day 20, a clock that says day 19 is wrong."""
     world.ask(when_safe=True)
     assert world.state().ledger.latest() == AT
 
 
 def test_unknown_keyring_is_an_error_that_names_the_known_ones(world: Site) -> None:
-    """For every wish, and nothing is written."""
+    """For every request, and nothing is written."""
     before = tree(world.config, world.work)
     workflow = world.workflow
-    for wish in (
+    for request in (
         lambda: requests.ask(workflow, "other", AT),
         lambda: requests.confirm(workflow, "other", AT),
         lambda: requests.unpin(workflow, "other", AT),
     ):
         with pytest.raises(PinkeepError, match=r"no keyring 'other'.*example\.com"):
-            wish()
+            request()
     assert tree(world.config, world.work) == before
 
 
 def test_g8_damaged_keyring_is_an_error(world: Site) -> None:
-    """For every wish, and the file is left as it is."""
+    """For every request, and the file is left as it is."""
     world.file.write_bytes(b"junk")
     workflow = world.workflow
-    for wish in (
+    for request in (
         lambda: requests.ask(workflow, world.name, AT, when_safe=True, compromised=True),
         lambda: requests.confirm(workflow, world.name, AT),
         lambda: requests.unpin(workflow, world.name, AT),
     ):
         with pytest.raises(DamagedState):
-            wish()
+            request()
     assert world.file.read_bytes() == b"junk"
 
 
@@ -344,14 +344,14 @@ def test_unpinning_serves_max_age_0_until_nothing_binds(world: Site) -> None:
 
 
 def test_unpinning_twice_is_unpinning_once(world: Site) -> None:
-    """The second wish writes nothing."""
+    """The second request writes nothing."""
     unpin(world, 10)
     before = tree(world.config, world.work)
     assert unpin(world, 11) == ["example.com"]
     assert tree(world.config, world.work) == before
 
 
-def test_undo_without_a_wish_changes_nothing(world: Site) -> None:
+def test_undo_without_a_request_changes_nothing(world: Site) -> None:
     """It is pinned already."""
     before = tree(world.config, world.work)
     unpin(world, 5, undo=True)

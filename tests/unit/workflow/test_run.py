@@ -46,14 +46,14 @@ def shared(machine: Machine) -> dict[str, object]:
     return {**machine.options("shared").settings, "keyring": "shared"}
 
 
-def new_round(machine: Machine) -> Run:
+def new_run(machine: Machine) -> Run:
     """As a process of certbot's has it."""
     return Run(str(machine.config), str(machine.work))
 
 
 def finished(machine: Machine) -> Run:
     """A run in which all three had their turn, and were published."""
-    one = new_round(machine)
+    one = new_run(machine)
     enrol(machine, one)
     one.finish()
     return one
@@ -61,7 +61,7 @@ def finished(machine: Machine) -> Run:
 
 def test_all_is_published_at_once(machine: Machine) -> None:
     """Nothing before the end; then one reload, and all three keys are pinned."""
-    one = new_round(machine)
+    one = new_run(machine)
     enrol(machine, one)
     assert one.waiting and not machine.snippet("shared").exists() and machine.apache.reloads == 0
     (report,) = one.finish()
@@ -69,7 +69,7 @@ def test_all_is_published_at_once(machine: Machine) -> None:
     assert machine.apache.reloads == 1 and not one.waiting
 
 
-def test_second_round_is_up_to_date(machine: Machine) -> None:
+def test_second_run_is_up_to_date(machine: Machine) -> None:
     """Each lineage has its stamp."""
     one = finished(machine)
     for name in NAMES:
@@ -98,7 +98,7 @@ def test_g3_renewed_certificates_are_loaded_once_though_nothing_can_be_published
 
 def test_g6_failures_of_several_keyrings_are_all_told(machine: Machine) -> None:
     """Each sentence once; a certificate is not loaded past a configuration that is broken."""
-    one = new_round(machine)
+    one = new_run(machine)
     for name in NAMES[:2]:
         chosen = machine.options(name)
         take_turn(one, machine.look(name), {**chosen.settings}, chosen, issued=True)
@@ -111,7 +111,7 @@ def test_g6_failures_of_several_keyrings_are_all_told(machine: Machine) -> None:
 
 def test_g6_reload_that_fails_is_told_once(machine: Machine) -> None:
     """It is one reload for both keyrings."""
-    one = new_round(machine)
+    one = new_run(machine)
     for name in NAMES[:2]:
         chosen = machine.options(name)
         take_turn(one, machine.look(name), {**chosen.settings}, chosen)
@@ -139,7 +139,7 @@ def test_g6_apache_is_not_reloaded_for_another_keyring_after_its_test_failed(
     machine: Machine,
 ) -> None:
     """Its certificate waits as well: the configuration is broken for both. Mended, both are loaded."""
-    one = new_round(machine)
+    one = new_run(machine)
     for name in NAMES[:2]:
         take_one(machine, one, name)
     one.finish()
@@ -157,7 +157,7 @@ def test_g3_certificate_is_loaded_where_only_the_other_keyring_is_at_fault(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Apache's configuration passes its test without the other's change."""
-    one = new_round(machine)
+    one = new_run(machine)
     for name in NAMES[:2]:
         take_one(machine, one, name)
     one.finish()
@@ -198,7 +198,7 @@ def test_certificate_that_appears_below_is_looked_for(machine: Machine, subdomai
     """Where subdomains are covered: plain certbot makes it, and pinkeep has to tell."""
     chosen = machine.options("shared", include_subdomains=subdomains)
     values = {**chosen.settings, "keyring": "shared"}
-    one = new_round(machine)
+    one = new_run(machine)
     for name in NAMES:
         take_turn(one, machine.look(name), values, chosen)
     one.finish()

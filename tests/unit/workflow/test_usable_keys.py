@@ -89,8 +89,8 @@ class Pinned(Site):
 
     def found(self) -> str:
         """What a check finds of it."""
-        survey = LocalFiles(str(self.config), self.workflow.store)
-        seen = check.check(survey.look(self.state(), NOW + DAY, [], []), NOW + DAY)
+        files = LocalFiles(str(self.config), self.workflow.store)
+        seen = check.check(files.look(self.state(), NOW + DAY, [], []), NOW + DAY)
         return "\n".join(f"{one.what} {one.todo}" for one in seen)
 
 
