@@ -8,6 +8,8 @@ The rules:
   that.
 * Clients hold what is served now until now plus its max-age, at least. A time in the future, after the
   clock was set back, is shown as it is.
+* Of a port that was just pinned, a row stands for the records that may have been there unseen. Another row
+  stands for those that no name server serves yet. Their labels say so.
 * The timeline also shows the last policies that have expired, whether or not the ledger still has them.
 * The picture ends when the last bar ends. Keys that were never used are left out.
 * ``status`` says the same time from which a rollover is safe.
@@ -77,8 +79,13 @@ def timeline(state: State, now: datetime, history: Iterable[Window] = ()) -> Tim
     keys = sorted(keyring.keys, key=lambda key: (key.created, key.first_served or now))
     served = keyring.served_pins
     windows = _windows(ledger, now, history)
+    awaited = {one.window(max(now, one.recorded)) for one in ledger.zone if not one.confirmed}
     rows = tuple(row for key in keys if (row := _key(key, served=key.pin in served, now=now)).bars)
-    held = tuple(_window(window, now) for window in windows if window.until > window.since)
+    held = tuple(
+        _window(window, now, to_come=window in awaited)
+        for window in windows
+        if window.until > window.since
+    )
     bars = [bar for row in (*rows, *held) for bar in row.bars]
     verdict = rollover.last(rollover.decide_all(keyring, ledger, now))
     safe = None if verdict.cause == "offline" else verdict.since
@@ -119,13 +126,18 @@ def _key(key: Key, *, served: bool, now: datetime) -> Row:
     return Row(f"{key.pin[:10]} {key.role}", tuple(bars))
 
 
-def _window(window: Window, now: datetime) -> Row:
+def _window(window: Window, now: datetime, *, to_come: bool) -> Row:
     # By a clock that was set back, the window may begin in the future.
     ended = max(window.ended or min(now, window.until), window.since)
     bars = [Bar("served", window.since, ended)] if ended > window.since else []
     if window.until > ended:
         bars.append(Bar("held", ended, window.until))
-    return Row(window.what or _policy(window, now), tuple(bars))
+    label = window.what or _policy(window, now)
+    if not window.pins:
+        label += ", unknown pins"
+    elif to_come:
+        label += ", to come"
+    return Row(label, tuple(bars))
 
 
 def _policy(window: Window, now: datetime) -> str:

@@ -18,10 +18,11 @@ from matplotlib.figure import Figure
 
 from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.cli import main
-from certbot_pinkeep.core.holdings import Release
+from certbot_pinkeep.core.holdings import Release, ZoneEntry
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.state import State
+from certbot_pinkeep.core.tlsa import Port
 from certbot_pinkeep.reports import plot, timeline
 from certbot_pinkeep.workflow import releases, requests
 from simulated.machine import Machine
@@ -131,6 +132,20 @@ def test_release_has_a_row_of_its_own(tmp_path: Path) -> None:
     line = timeline.timeline(machine.state(SITE), NOW + DAY)
     (row,) = [row for row in line.holdings if row.label == "ios 3.2"]
     assert spans(row) == [("served", 0, 365), ("held", 365, 367)]
+
+
+def test_rows_of_a_port_say_which_records_they_are() -> None:
+    """Those that may have been there unseen, those that are served, and those that are to come."""
+    port, hour = Port(SITE, 25), timedelta(hours=1)
+    zone = (
+        ZoneEntry(port, (), hour, NOW - DAY),
+        ZoneEntry(port, (A, B), hour, NOW - DAY, NOW - DAY),
+        ZoneEntry(port, (B, C), hour, NOW),
+    )
+    line = timeline.timeline(replace(state(), ledger=Ledger(zone=zone)), NOW)
+    name = f"TLSA {SITE}:25"
+    told = [f"{name}, unknown pins", name, f"{name}, to come"]
+    assert [row.label for row in line.holdings] == told
 
 
 def test_unknown_safe_time_says_why() -> None:
