@@ -1,4 +1,4 @@
-"""Which certbot a timer or a job of cron runs, and whether that certbot can renew. Pure.
+"""Which certbot a timer or a job of cron runs, and whether that certbot can renew.
 
 The rules:
 
@@ -7,16 +7,19 @@ The rules:
 * If ``cli.ini`` has an option of pinkeep, a certbot without the plugin ends at once, and renews nothing. It
   passes over an installer that it does not have.
 * A certbot that nothing starts by itself is the admin's own affair: ``setup`` tells of it, once.
+* Nobody is told to run a pip that another user can change. That user can run it.
 """
 
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Iterable, Iterator, Sequence
 from shlex import quote
 
 from certbot_pinkeep.adapters.certbots import Caller
 from certbot_pinkeep.check.findings import Finding, critical, warning
+from certbot_pinkeep.storage import trust
 
 _DEBIAN = "/usr/bin/certbot"  # of which /usr/bin/letsencrypt is an older name
 _PACKAGE = "./python3-certbot-pinkeep_*_all.deb"
@@ -82,7 +85,20 @@ def _install(caller: Caller) -> str:
     if os.path.realpath(caller.program) == os.path.realpath(_DEBIAN):
         return f"Install the package that './dev deb' builds. Run: apt install {_PACKAGE}"
     pip = os.path.join(os.path.dirname(caller.program), "pip")
-    return f"In the folder of pinkeep's source, run: {quote(pip)} install ."
+    owner = _other_owner(pip)
+    who = f"As the user {owner}, in" if owner else "In"
+    return f"{who} the folder of pinkeep's source, run: {quote(pip)} install ."
+
+
+def _other_owner(pip: str) -> str:
+    """Name the user who can change a pip, if that is neither root nor the user who runs this."""
+    found = trust.exposed(pip)
+    if found is None or found.owner in (0, os.geteuid()):
+        return ""
+    try:
+        return pwd.getpwuid(found.owner).pw_name
+    except KeyError:
+        return str(found.owner)
 
 
 def _runs(caller: Caller) -> str:

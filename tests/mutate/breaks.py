@@ -116,6 +116,7 @@ BREAKS = (
         ("if one.where != one.program]", "]"),
         ("if not caller.loads:", "if caller.loads:"),
         ("if caller.timer and others:", "if False:"),
+        ("if found is None or found.owner in (0, os.geteuid()):", "if True:"),
     ),
     *_of(
         "check/revocations",

@@ -11,7 +11,9 @@ from certbot.compat import misc
 from certbot_pinkeep.adapters import certbots
 from certbot_pinkeep.check.findings import Finding, Severity
 from certbot_pinkeep.check.local_files import LocalFiles
+from certbot_pinkeep.storage import trust
 from certbot_pinkeep.storage.store import Store
+from certbot_pinkeep.storage.trust import Exposed
 
 #: What runs a certbot: a timer, a job of cron, and nothing but the admin.
 TIMER = {
@@ -86,6 +88,22 @@ def test_timer_or_job_whose_certbot_lacks_the_plugin_is_a_warning(
     assert one.severity is Severity.WARNING and one.where.endswith(where)
     assert one.what.startswith(f"It runs {root}/usr/bin/certbot, which does not load the plugin")
     assert one.what.endswith(what) and one.todo.endswith(todo)
+
+
+@pytest.mark.parametrize(
+    ("owner", "who"),
+    [(0, "In the"), (65534, "As the user nobody, in the"), (4321, "As the user 4321,")],
+)
+def test_a_pip_of_another_user_is_for_that_user_to_run(
+    root: Path, monkeypatch: pytest.MonkeyPatch, owner: int, who: str
+) -> None:
+    """A table of cron of that user names the certbot, and root runs no program of that user."""
+    exposed = Exposed(f"{root}/home", 0o775, owner, "")
+    monkeypatch.setattr(trust, "exposed", lambda path: exposed)
+    table = f"5 5 * * * {root}/home/certbot renew\n"
+    files = {"home/certbot": "", "var/spool/cron/crontabs/own": table}
+    [one] = found(root, files)
+    assert one.todo.startswith(who) and one.todo.endswith(f"run: {root}/home/pip install .")
 
 
 @pytest.mark.parametrize(
