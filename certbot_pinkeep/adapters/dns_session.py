@@ -17,10 +17,8 @@ The rules:
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, TypeVar
 
 import dns.edns
@@ -36,6 +34,7 @@ from dns.name import Name
 from dns.rdatatype import RdataType
 
 from certbot_pinkeep.adapters.threads import Pool, results
+from certbot_pinkeep.adapters.tls import Deadline
 
 #: A name, what is asked for there, and the address of the name server that is asked.
 Question = tuple[Name, RdataType, str]
@@ -43,7 +42,6 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 PORT = 53
-_THREADS = 64
 #: How a question is asked one time after the other: by which protocol, and for how many seconds.
 Tries = tuple[tuple[str, float], ...]
 _DIRECT: Tries = (("udp", 1.0), ("tcp", 1.5), ("udp", 1.5))
@@ -89,33 +87,20 @@ class Reply:
         return self.code in ("NOERROR", "NXDOMAIN")
 
 
-class Session:
+class Session(Pool):
     """A time limit, and threads that keep to it. Use it as a context manager."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._end = time.monotonic() + seconds
-        self._pool = Pool(_THREADS)
+        super().__init__()
+        self._deadline = Deadline(seconds)
         self._limiting: set[str] = set()
         self._without_tcp: set[str] = set()
         self.resolvers = _resolvers()
 
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # Nobody waits for the threads: each of them ends with the time limit.
-        self._pool.leave()
-
     def all(self, keys: Iterable[K], ask: Callable[[K], V]) -> dict[K, V]:
         """Return what *ask* returns for each of the keys; it is called for all of them at once."""
         asked = list(dict.fromkeys(keys))
-        replies = results([self._pool.submit(ask, key) for key in asked])
+        replies = results([self.submit(ask, key) for key in asked])
         return dict(zip(asked, replies, strict=True))
 
     def ask(self, name: Name, kind: RdataType, address: str) -> Reply:
@@ -155,10 +140,10 @@ class Session:
     def _ask(self, question: Message, address: str, tries: Tries) -> Reply:
         reply = Reply()
         for protocol, limit in tries:
-            left = self._end - time.monotonic()
-            if left <= 0:
-                return Reply(error=f"it took longer than {self._seconds:g} seconds")
-            reply = _sent(question, address, min(limit, left), protocol)
+            try:
+                reply = _sent(question, address, min(limit, self._deadline.left()), protocol)
+            except TimeoutError as error:
+                return Reply(error=self._deadline.why(error))
             if reply.message or not reply.routed:
                 break
             if protocol == "tcp":

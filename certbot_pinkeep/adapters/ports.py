@@ -182,7 +182,7 @@ def look(
     :returns: what each port showed at each address of its host, in their order
     """
     known = addresses or {}
-    with tls.pool() as hosts, tls.pool() as spots, tls.pool(_TOGETHER) as pool:
+    with Pool() as hosts, Pool() as spots, Pool(_TOGETHER) as pool:
         one_look = _Look(seconds, pool)
         looks = [
             hosts.submit(one_look.at_host, port, known.get(port.host, ()), spots) for port in ports

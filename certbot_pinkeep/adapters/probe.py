@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from certbot_pinkeep.adapters import tls
-from certbot_pinkeep.adapters.threads import results
+from certbot_pinkeep.adapters.threads import Pool, results
 from certbot_pinkeep.adapters.tls import Address, Deadline
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.core.kinds import KeyType
@@ -107,7 +107,7 @@ def look(targets: Sequence[Target], way: Way) -> tuple[list[TlsObservation], lis
     """
     contexts = _contexts(way.ca_file)
     asked = [target for target in targets if way.tls is None or way.plain is not None]
-    with tls.pool() as pool:
+    with Pool() as pool:
         spots = [pool.submit(_spots, target, way) for target in targets]
         plain_spots = [pool.submit(_plain_spots, target, way) for target in asked]
         looks = [
@@ -134,7 +134,7 @@ def glance(
     :returns: several for a host that has several addresses
     """
     way = Way(connect, None, seconds)
-    with tls.pool() as pool:
+    with Pool() as pool:
         spots = results([pool.submit(_spots, Target(name), way) for name in names])
         looks = [pool.submit(_glance_at, spot, way) for some, _ in spots for spot in some]
         return [*(one for _, failed in spots for one in failed), *results(looks)]

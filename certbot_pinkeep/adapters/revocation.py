@@ -18,14 +18,11 @@ The rules:
 
 from __future__ import annotations
 
-import queue
 import re
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from urllib.parse import urljoin
+from functools import partial
 
 import requests
 from cryptography import x509
@@ -35,6 +32,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from certbot_pinkeep import __version__
+from certbot_pinkeep.adapters.threads import in_time
+from certbot_pinkeep.adapters.tls import Deadline
 from certbot_pinkeep.core import times
 from certbot_pinkeep.core.pem import load_certificate
 
@@ -45,7 +44,6 @@ LARGEST = 32 << 20
 # Small: a server that sends byte by byte is left after the next one.
 _CHUNK = 1 << 10
 _MOST_REDIRECTS = 5
-_REDIRECTS = (301, 302, 303, 307, 308)
 _REFUSED_HASHES = ("md5", "sha1")
 # How far the CA's clock may be ahead of ours.
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -83,12 +81,8 @@ class _Question:
     now: datetime
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where a CRL is, and the distribution point that names it."""
-
-    url: str
-    point: x509.DistributionPoint
+#: Where a CRL is, and the distribution point that names it.
+_Source = tuple[str, x509.DistributionPoint]
 
 
 def look(
@@ -99,7 +93,7 @@ def look(
     :param chain_pem: the certificates of the CA, the issuer's among them
     :param time_limit: seconds that all questions together may take
     """
-    deadline = time.monotonic() + time_limit
+    deadline = Deadline(time_limit)
     try:
         certificate = load_certificate(certificate_pem)
         sources = list(_crls(certificate))
@@ -121,19 +115,19 @@ def names_crl(certificate_pem: bytes) -> bool:
         return False
 
 
-def _ask_all(sources: list[_Source], question: _Question, deadline: float) -> Answer:
+def _ask_all(sources: list[_Source], question: _Question, deadline: Deadline) -> Answer:
     failures = []
-    for number, source in enumerate(sources):
-        begin = time.monotonic()
-        until = begin + (deadline - begin) / (len(sources) - number)
+    for number, (url, point) in enumerate(sources):
         try:
-            return _read_crl(source, question, until)
+            crl = _fetch(url, Deadline(deadline.left() / (len(sources) - number)))
+            return _read_crl(crl, point, question)
         except _Unknown as error:
-            failures.append(f"{source.url!a} {error}")
+            why = str(error)
+        except TimeoutError:
+            why = "did not answer in time"
         except Exception as error:  # whatever a stranger's answer makes the library raise
-            failures.append(
-                f"{source.url!a} sent a CRL that cannot be read ({type(error).__name__})"
-            )
+            why = f"sent a CRL that cannot be read ({type(error).__name__})"
+        failures.append(f"{url!a} {why}")
     return Answer(None, why="; ".join(failures))
 
 
@@ -149,7 +143,7 @@ def _crls(certificate: x509.Certificate) -> Iterator[_Source]:
     for point in points:
         for name in point.full_name or ():
             if isinstance(name, x509.UniformResourceIdentifier):
-                yield _Source(name.value, point)
+                yield name.value, point
 
 
 def _issuer(certificate: x509.Certificate, chain_pem: bytes) -> x509.Certificate | None:
@@ -199,47 +193,35 @@ def _padding(signed: _Signed, digest: hashes.HashAlgorithm) -> padding.PSS | pad
     return padding.PKCS1v15()
 
 
-def _check_current(since: datetime | None, until: datetime | None, now: datetime) -> None:
-    """See that a CRL counts at *now*.
-
-    :param since: its ``thisUpdate``
-    :param until: its ``nextUpdate``
-    :raises _Unknown: if it does not
-    """
-    if since is None or since > now + _CLOCK_SKEW:
-        raise _Unknown("sent a CRL that is not valid yet")
-    if until is None or now > until:
-        raise _Unknown("sent a CRL that is out of date")
-
-
-def _is_valid(certificate: x509.Certificate, now: datetime) -> bool:
-    begin = times.of(certificate, "not_valid_before")
-    end = times.of(certificate, "not_valid_after")
-    return begin is not None and end is not None and begin <= now <= end
+def _counts(signed: _Signed, since: str, until: str, now: datetime) -> bool:
+    """Say whether *now* is within the two times of these names; one that is missing is never."""
+    begin, end = times.of(signed, since), times.of(signed, until)
+    return begin is not None and end is not None and begin - _CLOCK_SKEW <= now <= end
 
 
 # CRLs
 
 
-def _read_crl(source: _Source, question: _Question, until: float) -> Answer:
+def _read_crl(der: bytes, point: x509.DistributionPoint, question: _Question) -> Answer:
     """Look for the certificate on a CRL (RFC 5280 §6.3.3).
 
     :raises _Unknown: if that gives no definite answer
     """
-    crl = x509.load_der_x509_crl(_fetch(source.url, until))
+    crl = x509.load_der_x509_crl(der)
     if crl.issuer != question.issuer.subject:
         raise _Unknown("sent a CRL of another issuer")
     if not _may_sign_crls(question.issuer) or not _is_signed(
         crl, crl.tbs_certlist_bytes, question.issuer
     ):
         raise _Unknown("sent a CRL that the certificate's issuer did not sign")
-    _check_scope(crl, source.point)
+    _check_scope(crl, point)
     entry = crl.get_revoked_certificate_by_serial_number(question.certificate.serial_number)
     reason = _reason(entry) if entry is not None else x509.ReasonFlags.remove_from_crl
     if reason is not x509.ReasonFlags.remove_from_crl:
         return Answer(True, reason.value)
-    _check_current(times.of(crl, "last_update"), times.of(crl, "next_update"), question.now)
-    if not _is_valid(question.certificate, question.now):
+    if not _counts(crl, "last_update", "next_update", question.now):
+        raise _Unknown("sent a CRL that is not valid yet, or out of date")
+    if not _counts(question.certificate, "not_valid_before", "not_valid_after", question.now):
         raise _Unknown("lists only certificates that are valid, and this one is not")
     return Answer(False)
 
@@ -298,75 +280,49 @@ def _reason(entry: x509.RevokedCertificate) -> x509.ReasonFlags:
 # HTTP
 
 
-def _fetch(url: str, until: float) -> bytes:
+class _Session(requests.Session):
+    """A session that reads no body of a redirect: it has no limit of size."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return where a redirect leads to."""
+        target: str | None = super().get_redirect_target(resp)
+        if target:
+            resp.close()
+        return target
+
+
+def _fetch(url: str, deadline: Deadline) -> bytes:
     """Return what is at *url*.
 
-    :param until: the deadline, by the monotonic clock
-    :raises _Unknown: if nothing usable is there by then
+    :raises _Unknown: if nothing usable is there
+    :raises TimeoutError: if it does not come in time
     """
-    if not _is_web(url):
+    if not url.lower().startswith(("http://", "https://")):
         raise _Unknown("is neither http nor https")
-    outcome: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcome.put(_download(url, until))
-        except Exception as error:  # told to the waiting thread
-            outcome.put(error)
-
-    # A thread can be left behind when the time is over. Nothing else ends the look-up of a name, or
-    # the reading of headers that come byte by byte.
-    threading.Thread(target=run, daemon=True).start()
     try:
-        result = outcome.get(timeout=max(0, until - time.monotonic()))
-    except queue.Empty:
-        raise _Unknown("did not answer in time") from None
-    if isinstance(result, _Unknown):
-        raise result
-    if isinstance(result, Exception):
-        raise _Unknown(f"cannot be reached: {_cause(result)}") from result
-    return result
+        # Nothing else ends the look-up of a name, or the reading of headers that come byte by byte.
+        return in_time(partial(_download, url, deadline), deadline.left())
+    except (_Unknown, TimeoutError):
+        raise
+    except Exception as error:
+        raise _Unknown(f"cannot be reached: {_cause(error)}") from error
 
 
-def _download(url: str, until: float) -> bytes:
-    # Redirects are ours: the library reads their bodies, whatever their size. What is sent packed is
-    # not unpacked, for the same reason.
+def _download(url: str, deadline: Deadline) -> bytes:
     headers = {"User-Agent": f"certbot-pinkeep/{__version__}", "Accept-Encoding": "identity"}
-    with requests.Session() as session:
-        for _ in range(_MOST_REDIRECTS + 1):
-            with session.get(
-                url, headers=headers, stream=True, timeout=_left(until), allow_redirects=False
-            ) as response:
-                if response.status_code == 200:
-                    return _read(response, until)
-                location = response.headers.get("Location")
-                if response.status_code not in _REDIRECTS or not location:
-                    raise _Unknown(f"answered with the status {response.status_code}")
-            url = urljoin(url, location)
-            if not _is_web(url):
-                raise _Unknown("redirected to what is neither http nor https")
-    raise _Unknown(f"redirected more than {_MOST_REDIRECTS} times")
-
-
-def _is_web(url: str) -> bool:
-    return url.lower().startswith(("http://", "https://"))
-
-
-def _read(response: requests.Response, until: float) -> bytes:
     content = bytearray()
-    for chunk in response.raw.stream(_CHUNK, decode_content=False):
-        content += chunk
-        if len(content) > LARGEST:
-            raise _Unknown(f"sent more than {LARGEST} bytes")
-        _left(until)
+    with _Session() as session:
+        session.max_redirects = _MOST_REDIRECTS
+        with session.get(url, headers=headers, stream=True, timeout=deadline.left()) as response:
+            if response.status_code != 200:
+                raise _Unknown(f"answered with the status {response.status_code}")
+            # What is sent packed is not unpacked: it may have any size then.
+            for chunk in response.raw.stream(_CHUNK, decode_content=False):
+                content += chunk
+                if len(content) > LARGEST:
+                    raise _Unknown(f"sent more than {LARGEST} bytes")
+                deadline.left()
     return bytes(content)
-
-
-def _left(until: float) -> float:
-    left = until - time.monotonic()
-    if left <= 0:
-        raise _Unknown("did not answer in time")
-    return left
 
 
 def _cause(error: BaseException) -> str:

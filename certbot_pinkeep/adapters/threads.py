@@ -24,9 +24,12 @@ _GLANCE = 0.5
 
 
 class Pool(ThreadPoolExecutor):
-    """Threads, as long as any can be started."""
+    """Threads, as long as any can be started. At the end of a ``with`` nobody waits for them."""
 
     _left = False
+
+    def __init__(self, together: int = 64) -> None:
+        super().__init__(together)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Have a call made."""
@@ -42,8 +45,7 @@ class Pool(ThreadPoolExecutor):
             made.set_exception(error)
         return made
 
-    def leave(self) -> None:
-        """Take no more calls, and wait for none."""
+    def __exit__(self, *_: object) -> None:
         self._left = True
         self.shutdown(wait=False, cancel_futures=True)
 

@@ -13,18 +13,15 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
-from certbot_pinkeep.adapters.threads import Pool
+from certbot_pinkeep.adapters.threads import in_time
 from certbot_pinkeep.core.kinds import KeyType
 
 #: The ciphers of a key type.
 CIPHERS: dict[KeyType, str] = {"rsa": "aRSA", "ecdsa": "aECDSA"}
-_TOGETHER = 64
 #: As :mod:`_ssl` has it.
 _DER = 2
 _ABSENT = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
@@ -46,7 +43,6 @@ _CLOSED = (
 )
 #: As :func:`socket.getaddrinfo` has it.
 Address = tuple[Any, ...]
-T = TypeVar("T")
 
 
 class NoAddress(Exception):
@@ -95,16 +91,6 @@ class Deadline:
         if isinstance(error, ssl.SSLError):
             return (error.reason or str(error)).replace("_", " ").lower()
         return str(getattr(error, "strerror", None) or error or type(error).__name__)
-
-
-@contextmanager
-def pool(together: int = _TOGETHER) -> Iterator[Pool]:
-    """Give threads that nobody who interrupts them waits for."""
-    made = Pool(together)
-    try:
-        yield made
-    finally:
-        made.leave()
 
 
 def blind(kind: KeyType | None) -> ssl.SSLContext:
@@ -169,26 +155,9 @@ def resolved(name: str, port: int, deadline: Deadline) -> list[Address]:
 
     :raises NoAddress: if there are none, in time
     """
-    found: list[Address] = []
-    failed: list[Exception] = []
-
-    def ask() -> None:
-        try:
-            found.extend(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            failed.append(error)
-
-    # The system's resolver takes no time limit, so it is left behind when ours is over.
-    asking = threading.Thread(target=ask, daemon=True)
-    try:
-        asking.start()
-    except RuntimeError:  # Python ends
-        ask()
-    else:
-        with suppress(TimeoutError):
-            asking.join(deadline.left())
-    if found:
-        return list(dict.fromkeys(found))
-    error = failed[0] if failed else TimeoutError()
-    absent = isinstance(error, socket.gaierror) and error.errno in _ABSENT
-    raise NoAddress(f"{name}: {deadline.why(error)}", absent=absent)
+    ask = partial(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
+    try:  # the system's resolver takes no time limit
+        return list(dict.fromkeys(in_time(ask, deadline.left())))
+    except (OSError, UnicodeError) as error:  # TimeoutError is such
+        absent = isinstance(error, socket.gaierror) and error.errno in _ABSENT
+        raise NoAddress(f"{name}: {deadline.why(error)}", absent=absent) from error

@@ -83,15 +83,12 @@ class Looks:
         """
         if len(wanted) < 2:
             return
-        pool = Pool(2 * _TOGETHER)
-        try:
+        with Pool(2 * _TOGETHER) as pool:
             records = [(one, pool.submit(self._records_of, one)) for one, _ in wanted]
             services = [(one, pool.submit(self._services_of, one)) for _, one in wanted]
             results([future for _, future in (*records, *services)])
             self._records = {ports: future.result() for ports, future in records}
             self._services = {ports: future.result() for ports, future in services}
-        finally:
-            pool.leave()
 
     def records(self, ports: Ports | Sequence[Port]) -> list[OwnerObservation]:
         """Look at the records of ports."""

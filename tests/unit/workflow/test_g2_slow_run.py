@@ -27,8 +27,6 @@ def test_g2_one_clock_says_how_long_a_run_takes() -> None:
     }
     assert reading == {
         "adapters/clock.py",
-        "adapters/dns_session.py",
-        "adapters/revocation.py",
         "adapters/tls.py",
         "cli/check.py",
         "storage/catalogue.py",
