@@ -15,13 +15,13 @@ The rules:
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import ip_address
+from typing import Generic, TypeVar
 
 from acme import crypto_util as acme_crypto
 from certbot import crypto_util
@@ -62,6 +62,47 @@ class FilesOfKey:
         return (*self.csrs, *self.keys)
 
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Index(Generic[K, V]):
+    """The files of a folder by what they hold. They are read once, while none comes or goes.
+
+    :param entry: of a path and what the file holds; ``None``: it is passed over
+    """
+
+    def __init__(self, folder: str, entry: Callable[[str, bytes], tuple[K, V] | None]) -> None:
+        self._folder = folder
+        self._entry = entry
+        self._found: dict[K, V] = {}
+        self._stamp: int | None = None
+
+    def found(self) -> dict[K, V]:
+        """Return the files; of several that hold the same, the one whose name sorts first."""
+        stamp = _changed(self._folder)
+        if self._stamp != stamp:
+            self._found = {}
+            for path, content in _small_files(self._folder):
+                self._add(path, content)
+            self._stamp = stamp
+        return self._found
+
+    def save(self, create: Callable[[], str], content: bytes) -> str:
+        """Create a file; return its path."""
+        known = self._stamp == _changed(self._folder)
+        path = create()
+        if known:
+            self._add(path, content)
+            self._stamp = _changed(self._folder)
+        return path
+
+    def _add(self, path: str, content: bytes) -> None:
+        entry = self._entry(path, content)
+        if entry is not None:
+            self._found.setdefault(*entry)
+
+
 class Folders:
     """The folders ``keys/`` and ``csr/`` of one config dir.
 
@@ -72,12 +113,10 @@ class Folders:
         self.config_dir = config_dir
         self.keys = os.path.join(config_dir, "keys")
         self.csrs = os.path.join(config_dir, "csr")
-        self._index: tuple[int, dict[CsrRequest, SavedCsr]] | None = None
+        self._csr_index = _Index(self.csrs, _csr_entry)
+        self._key_index = _Index(self.keys, lambda path, pem: (pem, path))
         #: The files that hold the keys of these pins, as ``stat`` saw them then.
         self._sound: dict[tuple[str, str], object] = {}
-        self._copies: dict[bytes, str] = {}
-        self._copied: set[str] = set()
-        self._listed: int | None = None
 
     def check(self) -> None:
         """See that both, where they exist, are ours and closed enough.
@@ -190,7 +229,7 @@ class Folders:
         return None
 
     def save_key(self, pem: bytes, taken: Iterable[str] = ()) -> SavedKey:
-        """Save a private key.
+        """Save a private key, unless a file in ``keys/`` is a copy of it, to the byte.
 
         :param taken: paths below the config dir whose numbers are not to be used, though no file
             may be there
@@ -198,14 +237,20 @@ class Folders:
         :raises OSError: if it cannot be written
         """
         pin, kind = _key_facts(pem)
+        path = self._copy_of(pem) or self._key_index.save(lambda: self._create_key(pem, taken), pem)
+        return SavedKey(os.path.relpath(path, self.config_dir), pem, pin, kind)
+
+    def _copy_of(self, pem: bytes) -> str:
+        path = self._key_index.found().get(pem, "")
+        with suppress(OSError):
+            if path and atomic.read(path, atomic.SMALL) == pem:
+                return path
+        return ""
+
+    def _create_key(self, pem: bytes, taken: Iterable[str]) -> str:
         atomic.make_folder(self.keys, 0o700)
         names = {os.path.basename(path) for path in taken}
-        listed = self._listed == _changed(self.keys)
-        path = atomic.create_numbered(self.keys, "key-certbot.pem", pem, 0o600, names)
-        if listed:
-            self._note_copy(path, pem)
-            self._listed = _changed(self.keys)
-        return SavedKey(os.path.relpath(path, self.config_dir), pem, pin, kind)
+        return atomic.create_numbered(self.keys, "key-certbot.pem", pem, 0o600, names)
 
     def save_encrypted(self, pem: bytes, taken: Iterable[str] = ()) -> str:
         """Save an encrypted private key as it is.
@@ -214,46 +259,12 @@ class Folders:
         :returns: its path below the config dir
         :raises OSError: if it cannot be written
         """
-        atomic.make_folder(self.keys, 0o700)
-        names = {os.path.basename(path) for path in taken}
-        path = atomic.create_numbered(self.keys, "key-certbot.pem", pem, 0o600, names)
-        return os.path.relpath(path, self.config_dir)
-
-    def find_copy(self, pem: bytes) -> SavedKey | None:
-        """Return the file in ``keys/`` that is a copy of this private key, to the byte.
-
-        :raises BadKey: if *pem* is no key that can be used
-        """
-        # Each file is read once in a run: a copy more would do no harm.
-        listed = _changed(self.keys)
-        if self._listed != listed:
-            for path, content in _small_files(self.keys, self._copied):
-                self._note_copy(path, content)
-            self._listed = listed
-        path = self._copies.get(hashlib.sha256(pem).digest(), "")
-        with suppress(OSError):
-            if path and atomic.read(path, atomic.SMALL) == pem:
-                return SavedKey(os.path.relpath(path, self.config_dir), pem, *_key_facts(pem))
-        return None
-
-    def _note_copy(self, path: str, pem: bytes) -> None:
-        self._copied.add(os.path.basename(path))
-        self._copies.setdefault(hashlib.sha256(pem).digest(), path)
+        return os.path.relpath(self._create_key(pem, taken), self.config_dir)
 
     def saved_csrs(self) -> dict[CsrRequest, SavedCsr]:
         """Return all saved CSRs by what they ask for; of several that ask for the same, the one whose
         name sorts first."""
-        # Read once per run: files come and go by names, which changes the folder.
-        stamp = _changed(self.csrs)
-        if self._index is not None and self._index[0] == stamp:
-            return self._index[1]
-        found: dict[CsrRequest, SavedCsr] = {}
-        for path, content in _small_files(self.csrs):
-            facts = _csr_facts(content)
-            if facts is not None:
-                found.setdefault(facts, SavedCsr(path, content))
-        self._index = (stamp, found)
-        return found
+        return self._csr_index.found()
 
     def save_csr(self, pem: bytes) -> SavedCsr:
         """Save a CSR.
@@ -261,17 +272,11 @@ class Folders:
         :raises OSError: if it cannot be written
         """
         atomic.make_folder(self.csrs, 0o755)
-        known, self._index = self._index, None
-        listed = known is not None and known[0] == _changed(self.csrs)
         # One that a power failure takes is made anew: its key has outlasted that.
-        path = atomic.create_numbered(self.csrs, "csr-certbot.pem", pem, 0o644, sync=False)
-        saved = SavedCsr(path, pem)
-        if known is not None and listed:
-            facts = _csr_facts(pem)
-            if facts is not None:
-                known[1].setdefault(facts, saved)
-            self._index = (_changed(self.csrs), known[1])
-        return saved
+        create = partial(
+            atomic.create_numbered, self.csrs, "csr-certbot.pem", pem, 0o644, sync=False
+        )
+        return SavedCsr(self._csr_index.save(create, pem), pem)
 
     def files_of(self, keys: Iterable[Key]) -> dict[str, FilesOfKey]:
         """Find the files of keys in both folders, by the pins of the keys. A link is none of them."""
@@ -328,13 +333,13 @@ def make_csr(key_pem: bytes, names: Iterable[str], *, must_staple: bool) -> byte
     return acme_crypto.make_csr(key_pem, domains, must_staple=must_staple, ipaddrs=addresses)
 
 
-def _small_files(folder: str, known: Collection[str] = ()) -> Iterator[tuple[str, bytes]]:
+def _small_files(folder: str) -> Iterator[tuple[str, bytes]]:
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return  # none that could be used
     for name in names:
-        if name in known or atomic.is_temporary(name):
+        if atomic.is_temporary(name):
             continue  # it is going to be swept away
         path = os.path.join(folder, name)
         try:
@@ -381,6 +386,11 @@ def _pin_or_none(pem: bytes) -> str:
         return _quick_pin(pem)
     except BadKey:
         return ""
+
+
+def _csr_entry(path: str, pem: bytes) -> tuple[CsrRequest, SavedCsr] | None:
+    facts = _csr_facts(pem)
+    return (facts, SavedCsr(path, pem)) if facts is not None else None
 
 
 @lru_cache(maxsize=65536)

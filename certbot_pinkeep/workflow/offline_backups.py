@@ -109,7 +109,7 @@ def add_private(
             key = replace(key, encrypted=workspace.folders.save_encrypted(imported.sealed, taken))
         else:
             pem = write_private_key(imported.key)
-            saved = workspace.folders.find_copy(pem) or workspace.folders.save_key(pem, taken)
+            saved = workspace.folders.save_key(pem, taken)
             key = replace(key, path=saved.path)
         if known is not None and staged:
             key = replace(

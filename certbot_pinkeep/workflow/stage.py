@@ -99,7 +99,7 @@ def pin_key(workspace: Workspace, keyring: str, pem: bytes, now: datetime) -> No
         if workspace.store.is_compromised(pin):
             raise BadKey(f"the key with the pin {pin} is compromised, and is never used again")
         if known is None or known.role != "primary" or not folders.holds(known):
-            saved = folders.find_copy(pem) or folders.save_key(pem, paths_of(keys))
+            saved = folders.save_key(pem, paths_of(keys))
             keys = membership.with_next(keys, Key(pin, kind, "primary", saved.path, now))
             save_csrs(workspace, keys)
             workspace.store.save(replace(state, keyring=keys))

@@ -244,7 +244,7 @@ class Workspace:
                 run=explain_hosts.renewal(live.name),
             )
         # certbot truncates archive/: a key that lives only there would be lost.
-        saved = self.folders.find_copy(pem) or self.folders.save_key(pem, taken)
+        saved = self.folders.save_key(pem, taken)
         return Key(live.pin, live.kind, "primary", saved.path, live.since, live.since)
 
     def found_key(self, pin: str) -> SavedKey | None:

@@ -353,14 +353,8 @@ BREAKS = (
         "storage/keys_and_csrs",
         "keys_and_csrs usable_keys regular_files",
         ("if saved.pin != pin:", "if False:"),
-        (
-            "pin, kind = _key_facts(pem)\n        atomic.make_folder(self.keys, 0o700)",
-            "pin, kind = _key_facts(pem)\n        atomic.make_folder(self.keys, 0o755)",
-        ),
-        (
-            "pem, 0o600, names)\n        if listed:",
-            "pem, 0o644, names)\n        if listed:",
-        ),
+        ("atomic.make_folder(self.keys, 0o700)", "atomic.make_folder(self.keys, 0o755)"),
+        ("pem, 0o600, names)", "pem, 0o644, names)"),
     ),
     # What is handed over (G1, G3)
     *_of(

@@ -281,20 +281,20 @@ def test_key_is_loaded_only_where_it_is_the_right_one(folders: Folders) -> None:
 
 
 def test_key_is_found_behind_files_that_are_none(folders: Folders) -> None:
-    """Junk and other keys are passed over; a copy is one to the byte only."""
+    """Junk and other keys are passed over; a key that is there is not saved again."""
     for n, content in enumerate((b"junk", OTHER)):
         (Path(folders.keys) / f"{n:04d}_key-certbot.pem").write_bytes(content)
     assert folders.find_key(WANTED.pin) is None
     saved = folders.save_key(KEY)
-    assert folders.find_key(WANTED.pin) == folders.find_copy(KEY) == saved
-    assert folders.find_copy(KEY + b"\n") is None
+    assert folders.find_key(WANTED.pin) == folders.save_key(KEY) == saved
+    assert folders.save_key(KEY + b"\n").path != saved.path
 
 
 def test_g5_half_written_files_are_not_found(folders: Folders) -> None:
     """What a killed run left is swept away by the next one: no key may live there."""
     saved = folders.save_key(KEY)
     os.rename(folders.absolute(saved.path), Path(folders.keys) / ".pinkeep-999999999")
-    assert folders.find_key(saved.pin) is None and folders.find_copy(KEY) is None
+    assert folders.find_key(saved.pin) is None and folders.save_key(KEY) == saved
 
 
 def test_g7_unusable_key_is_not_saved(folders: Folders, tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def test_g5_key_that_is_not_the_certificates_heals_nothing(world: World) -> None
 def test_saved_key_takes_no_number_that_is_taken(world: World) -> None:
     """Whatever folder the path that is on record names."""
     folders = Folders(str(world.config))
-    free = folders.save_key(world.key, ["keys/0003_key-certbot.pem", "x/0004_key-certbot.pem"])
+    free = folders.save_key(make_pem(), ["keys/0003_key-certbot.pem", "x/0004_key-certbot.pem"])
     assert Path(free.path).name == "0005_key-certbot.pem"
 
 
