@@ -107,19 +107,18 @@ def not_added(
     """
     name, names, key = keyring.name, ", ".join(added), keyring.key(pin)
     held = "; ".join(victims(one, now) for one in rollover.locked_out(pin, ledger, now, added))
-    told = [
-        f"No certificate was issued for {lineage} with {names} as well.",
-        f"That locks out {held}: they do not hold the pin {pin} of the new certificate there.",
-        f"The current certificate stays, and is renewed without {names}.",
-        f"Ask for the certificate with {names} again after its key is safe there.",
-    ]
-    if key is not None:
-        told.append(when_safe(name, rollover.safety(key, ledger, now, added)))
-    # A new one is issued for the primary, which is refused there for the same reason.
-    if key is None or key.role != "primary":
-        own = f"certbot certonly --installer pinkeep --pinkeep-keyring {name}{domains(added)}"
-        told.append(joined(f"Or ask for a separate certificate for {names}.", command(own)))
-    return joined(*told)
+    told = joined(
+        f"No certificate was issued for {lineage} with {names} as well. That locks out {held}: they do not "
+        f"hold the pin {pin} of the new certificate there. The current certificate stays, and is renewed "
+        f"without {names}. Ask for the certificate with {names} again after its key is safe there.",
+        when_safe(name, rollover.safety(key, ledger, now, added)) if key else "",
+    )
+    if key is not None and key.role == "primary":
+        return (
+            told  # a new one is issued for the primary, which is refused there for the same reason
+        )
+    own = f"certbot certonly --installer pinkeep --pinkeep-keyring {name}{domains(added)}"
+    return joined(told, f"Or ask for a separate certificate for {names}.", command(own))
 
 
 def staged(name: str, safety: Safety) -> str:
@@ -144,25 +143,20 @@ def recorded(
             f"{what} carries {len(release.pins)} pins of the keyring {name}: until {until} no rollover "
             f"locks out {what}."
         )
-    told = [f"{what} is on record with {len(release.pins)} pins of the keyring {name}."]
+    told = f"{what} is on record with {len(release.pins)} pins of the keyring {name}."
     for pin, lineages in refused.items():
-        whose = (
-            f"The key of {', '.join(lineages)}, with the pin {pin},"
-            if lineages
-            else f"The key with the pin {pin}, the goal of a forced rollover,"
+        whose = f"of {', '.join(lineages)}" if lineages else "that a forced rollover takes"
+        told += (
+            f" The key {whose}, with the pin {pin}, is not among them. That key locks out every client that "
+            f"relies on {what}, until {until}."
         )
-        told.append(
-            f"{whose} is not among them. That key locks out every client that relies on {what}, until "
-            f"{until}."
+    if not all(refused.values()):
+        told = joined(
+            told,
+            "To take the forced rollover back, do so before the next renewal.",
+            command(f"certbot-pinkeep rollover {name} --undo"),
         )
-    if any(not lineages for lineages in refused.values()):
-        told.append(
-            joined(
-                "To take the forced rollover back, do so before the next renewal.",
-                command(f"certbot-pinkeep rollover {name} --undo"),
-            )
-        )
-    return joined(*told, f"If nobody uses {what} any more, end it.", ended(name, release))
+    return joined(told, f"If nobody uses {what} any more, end it.", ended(name, release))
 
 
 def promise(
@@ -172,8 +166,7 @@ def promise(
 
     :param apart: the lineages that ``certbot renew`` does not roll over, and what keeps it from that
     """
-    told = _promise(name, decision, force=force)
-    return joined(told, *rolled_by(apart or {}))
+    return joined(_promise(name, decision, force=force), *rolled_by(apart or {}))
 
 
 def rolled_by(apart: Mapping[str, str]) -> list[str]:
@@ -188,32 +181,23 @@ def rolled_by(apart: Mapping[str, str]) -> list[str]:
 
 
 def _promise(name: str, decision: Decision, *, force: bool) -> str:
-    if decision.best is None:
+    best, why = decision.best, decision.safety.why
+    if best is None:
         return joined(f"The keyring {name} rolls over after it has a backup key.", _RENEW)
-    pin = decision.best.pin
     if decision.rolls_over or force:
-        return f"The next renewal rolls the keyring {name} over to the key with the pin {pin}."
-    when = when_safe(name, decision.safety)
-    if decision.safety.cause == "offline":
-        return joined(
-            f"The keyring {name} rolls over after you import its key: {decision.safety.why}.",
-            "Until then renewals keep the current key."
-            if decision.key
-            else "Until then renewals fail.",
-            here(decision),
-            when,
-            _if_lost(name, decision),
-        )
-    told = (
+        return f"The next renewal rolls the keyring {name} over to the key with the pin {best.pin}."
+    told = joined(
         f"The first renewal that is safe rolls the keyring {name} over to the key with the pin "
-        f"{pin}: {decision.safety.why}."
+        f"{best.pin}: {why}.",
+        "Until then renewals keep the current key."
+        if decision.key
+        else "pinkeep never hands over the current key again: until then renewals fail.",
+        _waits(name, decision),
     )
-    if decision.key is not None:
-        return joined(told, "Until then renewals keep the current key.", when)
+    if decision.key or best.offline:
+        return told
     return joined(
         told,
-        "pinkeep never hands over the current key again: until then renewals fail.",
-        when,
         "To renew now, and lock clients out, force the rollover.",
         command(f"certbot-pinkeep rollover {name} --now --force"),
     )
@@ -221,13 +205,9 @@ def _promise(name: str, decision: Decision, *, force: bool) -> str:
 
 def refusal(name: str, decision: Decision) -> str:
     """Tell that a rollover which the admin asked for would lock clients out (G2)."""
-    offline = decision.safety.cause == "offline"
-    locks_out = "" if decision.best is None or offline else " without locking clients out"
     return joined(
-        f"The keyring {name} cannot roll over{locks_out}: {decision.safety.why}.",
-        *([here(decision)] if offline else []),
-        when_safe(name, decision.safety),
-        *([_if_lost(name, decision)] if offline else []),
+        f"The keyring {name} cannot roll over yet: {decision.safety.why}.",
+        _waits(name, decision),
         "To have the first renewal that is safe roll the keyring over, ask for that.",
         command(f"certbot-pinkeep rollover {name} --when-safe"),
     )
@@ -240,7 +220,7 @@ def locked_in(
 
     :param new: whether a new certificate was asked for, not a renewal
     """
-    name, best, available = keyring.name, decision.best, decision.available
+    name, best = keyring.name, decision.best
     told = f"The key of the keyring {name} is compromised, and pinkeep never hands it over again."
     if best is None:
         return joined(
@@ -252,21 +232,12 @@ def locked_in(
             "Then renew for that backup.",
             command(f"certbot-pinkeep rollover {name} --now --force"),
         )
-    stays = "" if new else "The old certificate stays until then."
-    if decision.safety.cause == "offline":
-        return joined(
-            f"{told} The rollover waits: {decision.safety.why}.",
-            "Ask for the certificate again after that." if new else stays,
-            when_safe(name, decision.safety),
-            _if_lost(name, decision),
-            _forced(name, available, ledger, now, new=new) if available else "",
-        )
-    forced = available if best.offline else best
+    forced = decision.available if best.offline else best
     return joined(
         f"{told} No backup is safe yet: {decision.safety.why}.",
-        stays,
-        when_safe(name, decision.safety),
-        _forced(name, forced, ledger, now, new=new) if forced else _if_lost(name, decision),
+        "" if new else "The old certificate stays until then.",
+        _waits(name, decision),
+        _forced(name, forced, ledger, now, new=new) if forced else "",
     )
 
 
@@ -291,13 +262,14 @@ def here(decision: Decision) -> str:
     )
 
 
-def _if_lost(name: str, decision: Decision) -> str:
-    """Tell what to do if a private key that is asked for is lost."""
-    pin = decision.best.pin if decision.best else "PIN"
-    return joined(
-        "If that key is lost for good, drop its pin.",
-        command(f"certbot-pinkeep backup {name} drop {pin}"),
-    )
+def _waits(name: str, decision: Decision) -> str:
+    """Tell from when a backup can be used, and what makes that sooner."""
+    best = decision.best
+    told = joined(here(decision), when_safe(name, decision.safety))
+    if best is None or not best.offline:
+        return told
+    drop = command(f"certbot-pinkeep backup {name} drop {best.pin}")
+    return joined(told, "If the private key is lost for good, drop its pin.", drop)
 
 
 def announcement(

@@ -26,17 +26,16 @@ def carried(name: str, ledger: Ledger, now: datetime, hosts: tuple[str, ...] | N
 
     :param hosts: the names; ``None``: any
     """
-    bound = [one for one in ledger.releases if one.may_bind(now) and one.binds_at(hosts)]
-    return joined(
-        *(
-            joined(
+    told = ""
+    for one in ledger.releases:
+        if one.may_bind(now) and one.binds_at(hosts):
+            told = joined(
+                told,
                 f"{one.subject} carries pins there until {times.text(one.binds_until(now))}. If nobody uses "
                 "that release any more, end it.",
                 ended(name, one),
             )
-            for one in bound
-        )
-    )
+    return told
 
 
 def ended(name: str, release: Release) -> str:
@@ -103,12 +102,10 @@ def one_keyring_first(keyring: str, stays: str) -> str:
     )
 
 
-def to_merge(
-    keyring: str, other: str, lineage: str, host: str, *, stays: str | None, both: bool
-) -> str:
+def to_merge(keyring: str, other: str, lineage: str, *, stays: str | None, both: bool) -> str:
     """Tell that a lineage cannot be enrolled, because two keyrings pin its names.
 
-    :param stays: a lineage of the other keyring with that host; ``None``: there is none any more
+    :param stays: a lineage of the other keyring with such a name; ``None``: there is none any more
     :param both: whether both keyrings pin its key
     """
     pinned = ", which both keyrings pin" if both else ""
@@ -206,23 +203,18 @@ def deleted(
     if ledger.current is not None and ledger.binds_nobody(now):
         return f"{which} drew on the keyring {name}, whose pins no client holds."
     left = [m.lineage for m in keyring.members if m.enrolled and m.lineage not in gone]
-    stays = (
-        f"The keyring stays with {', '.join(left)}."
-        if left
-        else "That was the last certificate. The keyring, its keys and its backups stay."
+    stays = "That was the last certificate. The keyring, its keys and its backups stay."
+    unpin = joined(
+        "If clients are to forget the pins instead, leave pinning.",
+        command(f"certbot-pinkeep unpin {name}"),
     )
     return joined(
         f"{which} drew on the keyring {name}, and clients still hold its pins: they refuse every other key "
-        f"for those names. {stays} To get a new certificate with a pinned key, run this.",
+        "for those names.",
+        f"The keyring stays with {', '.join(left)}." if left else stays,
+        "To get a new certificate with a pinned key, run this.",
         command(anew(keyring, gone[0])),
-        *(
-            ()
-            if left or leaving
-            else (
-                "If clients are to forget the pins instead, leave pinning.",
-                command(f"certbot-pinkeep unpin {name}"),
-            )
-        ),
+        "" if left or leaving else unpin,
         carried(name, ledger, now, None),
     )
 
@@ -245,23 +237,22 @@ def sent_before(
 ) -> str:
     """Tell that a host sends pins that no keyring publishes."""
     until = times.text(now + policy.binding)
-    told = [
+    told = (
         f"{', '.join(hosts)} already sends a Public-Key-Pins header that pinkeep did not write. Clients may "
         f"hold its pins until {until}. Until then the keyring {name} rolls over to none but those pins. Take "
         "the line that sends the header out of the web server's configuration: clients take the first header "
         "only (RFC 7469 §2.3.1)."
-    ]
+    )
     for pin in offline:
-        told.append(
-            joined(
-                f"The key with the pin {pin} is not on this machine, so pinkeep keeps the pin as an offline "
-                "backup. If you have the private key, import it.",
-                command(f"certbot-pinkeep backup {name} add --key FILE"),
-                "If you do not have it, drop the pin.",
-                command(f"certbot-pinkeep backup {name} drop {pin}"),
-            )
+        told = joined(
+            told,
+            f"The key with the pin {pin} is not on this machine, so pinkeep keeps the pin as an offline "
+            "backup. If you have the private key, import it.",
+            command(f"certbot-pinkeep backup {name} add --key FILE"),
+            "If you do not have it, drop the pin.",
+            command(f"certbot-pinkeep backup {name} drop {pin}"),
         )
-    return joined(*told)
+    return told
 
 
 def sent_by_others(name: str, hosts: tuple[str, ...]) -> str:

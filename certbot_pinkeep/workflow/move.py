@@ -253,7 +253,7 @@ def _mend_of(workspace: Workspace, state: State, host: str, claim: Claim, now: d
     if mine and left and stays and not publishes(state, pin):
         return explain_hosts.to_split(lineage, theirs, left, stays)
     both = here and publishes(state, pin)
-    return explain_hosts.to_merge(keyring, other, lineage, host, stays=stays, both=both)
+    return explain_hosts.to_merge(keyring, other, lineage, stays=stays, both=both)
 
 
 def _staying(workspace: Workspace, state: State, host: str) -> str | None:

@@ -202,7 +202,7 @@ def test_g2_forced_rollover_names_the_release(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("renewed", "words"),
     [
-        (False, ["the goal of a forced rollover", "rollover pin.test --undo"]),
+        (False, ["that a forced rollover takes", "rollover pin.test --undo"]),
         (True, ["The key of pin.test, with the pin"]),
     ],
 )
