@@ -16,7 +16,7 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -205,24 +205,16 @@ class Keyring:
         """Return the keyring with *keys* added at the end."""
         return replace(self, keys=(*self.keys, *keys))
 
-    def with_type(self, key: Key) -> Keyring:
-        """Return the keyring with the first key of a type, for certificates to come."""
-        return self.with_keys([replace(key, role="primary")])
-
-    def served_since(self, times: dict[str, datetime]) -> Keyring:
-        """Return the keyring with the first service of keys noted, by pin, where none was known."""
-        return self.mapped(
-            lambda key: replace(key, first_served=key.first_served or times.get(key.pin))
-        )
-
-    def left_at(self, now: datetime) -> Keyring:
-        """Return the keyring with the last service noted of keys that no lineage serves any more."""
+    def served_since(self, times: Mapping[str, datetime], now: datetime) -> Keyring:
+        """Return the keyring with the first service of keys noted, by pin, where none was known, and the
+        last service of those that no lineage serves any more."""
         served = self.served_pins
 
         def noted(key: Key) -> Key:
-            if key.pin in served or key.first_served is None:
-                return replace(key, last_served=None)
-            return replace(key, last_served=key.last_served or max(now, key.first_served))
+            first = key.first_served or times.get(key.pin)
+            left = first is not None and key.pin not in served
+            last = (key.last_served or max(now, first)) if first and left else None
+            return replace(key, first_served=first, last_served=last)
 
         return self.mapped(noted)
 
@@ -249,22 +241,16 @@ class Keyring:
     def mark_for_retirement(self) -> Keyring:
         """Return the keyring with the admin's request to retire the primaries of the types in service; an
         earlier reason stays."""
-        served = self.served_types()
-
-        def is_asked_of(key: Key) -> bool:
-            return key.role == "primary" and key.kind.key_type in served and not key.retire_reason
-
-        return self.changed(is_asked_of, retire_reason="asked")
+        asked = [key for one in self.served_types() if (key := self.primary(one))]
+        return self.changed(
+            lambda key: key in asked and not key.retire_reason, retire_reason="asked"
+        )
 
     def without_requests(self) -> Keyring:
         """Return the keyring without what the admin asked for or forced; what is revoked stays so."""
-
-        def is_asked(key: Key) -> bool:
-            return key.role == "primary" and key.retire_reason == "asked"
-
-        return self.changed(is_asked, retire_reason="").changed(
-            lambda key: key.forced, forced=False
-        )
+        return self.changed(
+            lambda key: key.role == "primary" and key.retire_reason == "asked", retire_reason=""
+        ).changed(lambda key: key.forced, forced=False)
 
     def with_revoked(self, pin: str) -> Keyring:
         """Return the keyring with the certificate of this key revoked: it is left as soon as that is
@@ -282,12 +268,10 @@ class Keyring:
         chosen = self.key(pin)
         if chosen is None or chosen.role != "backup":
             return self
-        others = [
-            replace(key, forced=key.forced and key.kind.key_type != chosen.kind.key_type)
-            for key in self.keys
-            if key is not chosen
-        ]
-        return replace(self, keys=(replace(chosen, forced=True), *others))
+        others = self.without([pin]).changed(
+            lambda key: key.kind.key_type == chosen.kind.key_type, forced=False
+        )
+        return replace(self, keys=(replace(chosen, forced=True), *others.keys))
 
     def lost(self) -> tuple[Key, ...]:
         """Return the backups whose files cannot be used."""
@@ -309,7 +293,7 @@ class Keyring:
             return self
         old = self.primary(key.kind.key_type)
         left = self.changed(lambda one: one is old, role="retired", retire_reason="asked")
-        return replace(left.without([key.pin]), keys=(key, *left.without([key.pin]).keys))
+        return replace(self, keys=(key, *left.without([key.pin]).keys))
 
     def spare(self) -> tuple[Key, ...]:
         """Return the retired keys that can be staged again: never served, and not left for a reason."""
@@ -338,11 +322,10 @@ class Keyring:
 
     def without_type(self, key_type: KeyType) -> Keyring:
         """Return the keyring with the keys of a type retired."""
-
-        def is_left(key: Key) -> bool:
-            return key.role in ("primary", "backup") and key.kind.key_type == key_type
-
-        return self.changed(is_left, role="retired", forced=False)
+        left = self._staged()
+        return self.changed(
+            lambda key: key in left and key.kind.key_type == key_type, role="retired", forced=False
+        )
 
     def changed(self, which: Callable[[Key], bool], **values: Any) -> Keyring:
         """Return the keyring with these values in some of its keys."""

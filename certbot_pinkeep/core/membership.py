@@ -20,7 +20,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from certbot_pinkeep.core.keyring import KEY_TYPES, Key, Keyring, Member, Role
-from certbot_pinkeep.core.kinds import KeyType
 
 
 def with_member(keyring: Keyring, member: Member) -> Keyring:
@@ -39,7 +38,8 @@ def with_neighbour(keyring: Keyring, lineage: str, hosts: tuple[str, ...], key: 
 def with_joined(keyring: Keyring, key: Key) -> Keyring:
     """Return the keyring with the key that a lineage brings along; :func:`with_member` comes next. A
     choice that was forced before was not about that lineage, and holds no more."""
-    return _with_incoming(_unforced(keyring, key.kind.key_type), key)
+    primary = keyring.primary(key.kind.key_type)
+    return _with_incoming(keyring.changed(lambda one: one is primary, forced=False), key)
 
 
 def with_next(keyring: Keyring, key: Key) -> Keyring:
@@ -62,35 +62,30 @@ def with_next(keyring: Keyring, key: Key) -> Keyring:
 
 def with_transferred(keyring: Keyring, lineage: str, other: str) -> Keyring:
     """Return the keyring with a lineage noted that draws on the keyring *other* now."""
-    return _with_members(
-        keyring,
-        (replace(m, transferred=other) if m.lineage == lineage else m for m in keyring.members),
-    )
+    member = keyring.member(lineage)
+    return _with_member(keyring, replace(member, transferred=other)) if member else keyring
 
 
 def without_members(keyring: Keyring, lineages: Iterable[str]) -> Keyring:
     """Return the keyring without these lineages; keys that only they served are retired."""
     gone = set(lineages)
-    left = _with_members(keyring, (m for m in keyring.members if m.lineage not in gone))
-    return _without_left_types(_retired(left))
+    left = tuple(m for m in keyring.members if m.lineage not in gone)
+    return _without_left_types(_retired(replace(keyring, members=left)))
 
 
 def without_hosts(keyring: Keyring, hosts: Iterable[str]) -> Keyring:
     """Return the keyring without its neighbours at hosts that another keyring has now."""
     gone = set(hosts)
-    left = {m.lineage: tuple(h for h in m.hosts if h not in gone) for m in keyring.neighbours}
-    kept = _with_members(
-        keyring,
-        (replace(m, hosts=left[m.lineage]) if not m.enrolled else m for m in keyring.members),
-    )
-    return without_members(kept, (name for name, kept_hosts in left.items() if not kept_hosts))
+    left = keyring
+    for one in keyring.neighbours:
+        hosts = tuple(host for host in one.hosts if host not in gone)
+        left = _with_member(left, replace(one, hosts=hosts))
+    return without_members(left, (one.lineage for one in left.neighbours if not one.hosts))
 
 
 def _with_member(keyring: Keyring, member: Member) -> Keyring:
-    known = keyring.member(member.lineage)
-    if known is None:
-        return _with_members(keyring, (*keyring.members, member))
-    return _with_members(keyring, (member if m is known else m for m in keyring.members))
+    known = {m.lineage: m for m in keyring.members}
+    return replace(keyring, members=tuple({**known, member.lineage: member}.values()))
 
 
 def _with_incoming(keyring: Keyring, key: Key) -> Keyring:
@@ -100,14 +95,8 @@ def _with_incoming(keyring: Keyring, key: Key) -> Keyring:
         return keyring.with_keys([replace(key, role=role)])
     if known.role != "retired":
         return keyring
-    back = replace(
-        known, role=role, retire_reason="revoked" if known.retire_reason == "revoked" else ""
-    )
-    return keyring.mapped(lambda one: back if one is known else one)
-
-
-def _with_members(keyring: Keyring, members: Iterable[Member]) -> Keyring:
-    return replace(keyring, members=tuple(members))
+    reason = "revoked" if known.retire_reason == "revoked" else ""
+    return keyring.changed(lambda one: one is known, role=role, retire_reason=reason)
 
 
 def _promoted(keyring: Keyring, pin: str) -> Keyring:
@@ -124,21 +113,16 @@ def _promoted(keyring: Keyring, pin: str) -> Keyring:
     )
 
 
-def _unforced(keyring: Keyring, key_type: KeyType) -> Keyring:
-    primary = keyring.primary(key_type)
-    return keyring.changed(lambda key: key is primary, forced=False)
-
-
 def _followed(keyring: Keyring) -> Keyring:
     """Return the keyring without forced choices that every lineage has followed."""
-    served = {key.kind.key_type: set[str]() for key in keyring.keys}
-    for key in keyring.in_service():
-        served[key.kind.key_type].add(key.pin)
-
-    def is_followed(key: Key) -> bool:
-        return key.role == "primary" and served[key.kind.key_type] == {key.pin}
-
-    return keyring.changed(is_followed, forced=False)
+    served = keyring.in_service()
+    followed = [
+        key
+        for key in served
+        if key.role == "primary"
+        and [one.kind.key_type for one in served].count(key.kind.key_type) == 1
+    ]
+    return keyring.changed(lambda key: key in followed, forced=False)
 
 
 def _retired(keyring: Keyring) -> Keyring:

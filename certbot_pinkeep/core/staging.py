@@ -23,7 +23,7 @@ def with_backup_count(keyring: Keyring, wanted: int) -> Keyring:
     many never-served retired keys staged again as are there and can be used."""
     result = keyring
     for key_type in keyring.key_types():
-        result = _restaged(_trimmed(result, key_type, wanted), key_type, wanted)
+        result = _counted(result, key_type, wanted)
     return _brought_back(result)
 
 
@@ -80,20 +80,14 @@ def _unserved(keyring: Keyring, key_type: KeyType) -> list[Key]:
     return [k for k in keyring.backups(key_type) if k.pin not in served and not k.added]
 
 
-def _trimmed(keyring: Keyring, key_type: KeyType, wanted: int) -> Keyring:
-    surplus = _unserved(keyring, key_type)[wanted:]
-    return keyring.changed(lambda key: key in surplus, role="retired")
-
-
-def _restaged(keyring: Keyring, key_type: KeyType, wanted: int) -> Keyring:
-    kind = keyring.kind(key_type)
-    lack = wanted - len(_unserved(keyring, key_type))
-    served = keyring.served_pins
+def _counted(keyring: Keyring, key_type: KeyType, wanted: int) -> Keyring:
+    made, kind, served = _unserved(keyring, key_type), keyring.kind(key_type), keyring.served_pins
+    surplus, lack = made[wanted:], max(wanted - len(made), 0)
     spare = [
         key
         for key in keyring.spare()
         if key.kind == kind and not key.added and not key.fault and key.pin not in served
-    ][: max(lack, 0)]
-    kept = tuple(key for key in keyring.keys if key not in spare)
+    ][:lack]
     staged = (replace(key, role="backup", retire_reason="") for key in spare)
-    return replace(keyring, keys=(*kept, *staged))
+    kept = keyring.without(key.pin for key in spare).with_keys(staged)
+    return kept.changed(lambda key: key in surplus, role="retired")

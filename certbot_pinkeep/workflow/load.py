@@ -232,7 +232,7 @@ class Loader:
                 return
             keyring = state.keyring.loaded(one.lineage, one.fingerprint)
             if not state.ledger.is_ahead_of(now):
-                keyring = keyring.served_since({one.pin: now}).left_at(now)
+                keyring = keyring.served_since({one.pin: now}, now)
             if keyring != state.keyring:
                 self.workspace.store.save(replace(state, keyring=keyring))
 

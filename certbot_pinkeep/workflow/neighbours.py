@@ -136,7 +136,7 @@ def _with_neighbour(
         except (BadKey, OSError) as error:
             logger.debug("%s", error)
             made = workspace.folders.save_key(keys_and_csrs.make_key(live.kind), taken)
-            keyring = keyring.with_type(Key(made.pin, made.kind, "primary", made.path, now))
+            keyring = keyring.with_keys([Key(made.pin, made.kind, "primary", made.path, now)])
     keyring = membership.with_neighbour(keyring, one.lineage, hosts, key)
     return keyring.with_compromised(live.pin) if compromised else keyring
 

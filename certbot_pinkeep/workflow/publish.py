@@ -490,6 +490,6 @@ def _as_loaded(one: _Publication, now: datetime) -> State:
         keyring = keyring.loaded(live.name, live.fingerprint)
     # If the clock runs wrong, nobody knows from when it was served (G8).
     if not state.ledger.is_ahead_of(now):
-        keyring = keyring.served_since({live.pin: now for live in lives}).left_at(now)
+        keyring = keyring.served_since({live.pin: now for live in lives}, now)
     ledger = state.ledger if one.headerless else state.ledger.confirm(now)
     return replace(state, keyring=keyring, ledger=ledger.prune(now))

@@ -165,7 +165,7 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
                 f"The keyring {name} has nothing pending: the web server serves what is published."
             )
         served = {member.pin: now for member in state.keyring.members}
-        keyring = state.keyring.served_since(served).left_at(now)
+        keyring = state.keyring.served_since(served, now)
         for other, hosts in incoming:
             # What that one served since the lineage moved is imported as well.
             ledger = ledger.inherit(other.ledger, hosts)

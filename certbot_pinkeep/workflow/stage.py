@@ -117,7 +117,7 @@ def stage_type(workspace: Workspace, keyring: str, kind: KeyKind, now: datetime)
         keys = state.keyring
         if kind.key_type not in keys.key_types():
             saved = workspace.folders.save_key(keys_and_csrs.make_key(kind), paths_of(keys))
-            keys = keys.with_type(Key(saved.pin, saved.kind, "primary", saved.path, now))
+            keys = keys.with_keys([Key(saved.pin, saved.kind, "primary", saved.path, now)])
             keys = with_backups(workspace, keys, state.chosen().backup_keys, now)
             workspace.store.save(replace(state, keyring=keys))
 

@@ -437,7 +437,7 @@ class ZoneWorld(LaggingZone):
         for kind, many in staging.missing_backups(keyring, self.scene.backups).items():
             keyring = keyring.with_keys(self._key(kind.key_type) for _ in range(many))
         served = {member.pin: self.now for member in keyring.members}
-        return replace(state, keyring=keyring.served_since(served).left_at(self.now))
+        return replace(state, keyring=keyring.served_since(served, self.now))
 
     # In the end
 

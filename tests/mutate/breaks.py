@@ -177,7 +177,7 @@ BREAKS = (
             "staged = self._staged()",
         ),
         ("if one.enrolled and not one.transferred)", "if one.enrolled)"),
-        ("first_served=key.first_served or times.get(key.pin)", "first_served=times.get(key.pin)"),
+        ("first = key.first_served or times.get(key.pin)", "first = times.get(key.pin)"),
     ),
     *_of(
         "core/membership",

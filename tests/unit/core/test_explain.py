@@ -55,7 +55,7 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
     "rolling, by age": (
         lambda: explain.rolling(
             "ring",
-            decided(replace(RING, rollover_days=0).served_since({A: NOW}), Ledger()),
+            decided(replace(RING, rollover_days=0).served_since({A: NOW}, NOW), Ledger()),
         ),
         ["keyring ring", B, "--pinkeep-rollover-days"],
     ),

@@ -201,8 +201,8 @@ def test_backup_that_is_in_service_does_not_count() -> None:
 
 def test_first_service_is_noted_once() -> None:
     """The earliest known moment stays."""
-    found = ring(ring_key(A, "primary"), ring_key(B)).served_since({A: NOW})
-    assert found.served_since({A: NOW + DAY}) == found
+    found = ring(ring_key(A, "primary"), ring_key(B)).served_since({A: NOW}, NOW)
+    assert found.served_since({A: NOW + DAY}, NOW) == found
     first: list[datetime | None] = [key.first_served for key in found.keys]
     assert first == [NOW, None]
 
@@ -380,7 +380,7 @@ def test_g4_g5_any_history_keeps_all_keys_and_a_backup(
             ]
             served = published[number % len(published)]
             found = membership.with_member(found, Member(lineage.lineage, lineage.hosts, served))
-            found = found.served_since({served: NOW})
+            found = found.served_since({served: NOW}, NOW)
         found = staging.with_backup_count(found, wanted)
         for kind, count in staging.missing_backups(found, wanted).items():
             for _ in range(count):

@@ -204,7 +204,7 @@ def test_g2_what_is_pending_is_not_said_to_be_served() -> None:
 def test_what_is_loaded_is_said_to_be_served() -> None:
     """The old key is not shown any more; not even where it was never noted when it was left."""
     state = rolled_over()
-    ring = state.keyring.served_since({B: NOW})
+    ring = state.keyring.served_since({B: NOW}, NOW)
     text = status.as_text([replace(state, keyring=ring, ledger=state.ledger.confirm(NOW))], NOW)
     assert f"Serves:    {B} " in text and A not in text and "confirm" not in text
 
