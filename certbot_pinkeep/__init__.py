@@ -1,6 +1,6 @@
 """
-The ``pinkeep`` plugin keeps the pinned key of a certificate through its renewals, stages backup
-keys, and writes the ``Public-Key-Pins`` header that lists them, for Apache or nginx.
+The ``pinkeep`` plugin keeps the pinned key of a certificate through its renewals, and stages backup
+keys. For Apache or nginx it writes the ``Public-Key-Pins`` header that lists these keys.
 
 
 Named Arguments
@@ -18,14 +18,13 @@ Named Arguments
 ``--pinkeep-report-uri``                  Add ``report-uri``; an ``https`` or ``http`` URI on a
                                           host that the keyring does not cover.
 ``--pinkeep-report-only``                 Publish ``Public-Key-Pins-Report-Only`` instead.
-``--pinkeep-rollover-days``               After so many days in service a key rolls over at its
-                                          next renewal, as soon as that locks nobody out; ``0``: at
+``--pinkeep-rollover-days``               After so many days in service a rollover is due; ``0``: at
                                           every renewal; or ``never``. (Default: 730)
 ``--pinkeep-header``                      The server that sends the header: ``apache``, ``nginx``,
                                           or ``none``, if pins are for apps or zones only.
                                           (Default: what is installed; both or neither:
                                           ``apache``)
-``--pinkeep-snippet-dir``                 Where the snippet ``KEYRING.conf`` is written.
+``--pinkeep-snippet-dir``                 The folder of the snippet ``KEYRING.conf``.
                                           (Default: ``CONFIG_DIR/pinkeep/apache``, or
                                           ``CONFIG_DIR/pinkeep/nginx``)
 ``--pinkeep-configtest-command``          Run before a changed snippet goes live.
@@ -71,7 +70,7 @@ Examples
 
    certbot renew --cert-name example.com --installer pinkeep --pinkeep-max-age 604800
 
-Once a machine, before the first of these: have the web server include the snippets.
+First have the web server include the snippets, once a machine:
 
 .. code-block:: bash
 

@@ -1,7 +1,7 @@
 """The certbot plugin: translates certbot's calls into the workflow's, and its errors into certbot's.
 
-Certbot imports this module at every run, also where pinkeep is not used: what is needed only when
-it is, is imported where it is used. Loading it also has ``certbot revoke`` watched.
+Certbot imports this module at every run, also if pinkeep is not used. So a function imports what only that
+function needs. Loading this module also has ``certbot revoke`` watched.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Installer(
 
     @classmethod
     def add_parser_arguments(cls, add: Callable[..., None]) -> None:
-        """Add the options. Their values are checked when they are used, not by the parser, so that
-        a bad one in cli.ini does not stop certbot for everybody (G3)."""
+        """Add the options. The parser does not check their values: a bad one in cli.ini would stop certbot
+        for everybody (G3)."""
         from certbot_pinkeep.core import options
 
         for name, metavar, does in options.TABLE:
@@ -60,7 +60,7 @@ class Installer(
             add(f"0-1-{name}", dest=options.stored_name(name), help=argparse.SUPPRESS)
 
     def dest(self, var: str) -> str:
-        """Return the name of an option in certbot's configuration, where certbot does not store it."""
+        """Return the name of an option in certbot's configuration. Certbot stores no option of this name."""
         from certbot_pinkeep.core import options
 
         return options.destination(var)
@@ -184,7 +184,7 @@ class Installer(
         self._keep(lineage_of(self.config, lineage))
 
     def generic_updates(self, lineage: interfaces.RenewableCert, *args: Any, **kwargs: Any) -> None:
-        """Bring a lineage up to date that may not be due; at once where it is already."""
+        """Bring a lineage up to date that may not be due; at once if it is up to date."""
         if not _is_up_to_date(self.config, lineage):
             with _certbots_errors():
                 name = lineage_of(self.config, lineage)
@@ -203,7 +203,7 @@ def _pinning_of(installer: Any) -> Answers | None:
 
 
 class _Door:
-    """Which lineages are pinned, if certbot asks; loads what that takes only where there are keyrings."""
+    """Which lineages are pinned, if certbot asks; loads what that takes only if there are keyrings."""
 
     def renewing(
         self, config: Any, installer: Any, lineage: str, names: Sequence[str]
@@ -354,7 +354,7 @@ def _without_guard(config: Any) -> None:
     """Keep the keys of pinned lineages, and refuse new certificates for pinned hosts: this certbot cannot
     be guarded (G11). Other lineages stay as they are (G9).
 
-    :raises errors.Error: where a new certificate would be for a pinned host
+    :raises errors.Error: if a new certificate would be for a pinned host
     """
     if not has_keyrings(config):
         return

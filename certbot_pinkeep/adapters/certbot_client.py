@@ -4,16 +4,16 @@ The rules:
 
 * Certbot's renewal has no public place to hand over a CSR. ``Client.obtain_certificate`` is wrapped
   once, and acts only for a lineage that is pinned (G9); it calls what ``certbot --csr`` calls.
-* Where a private part is not there or takes other arguments, the wrapping is refused with an
-  error. ``reuse_key``, which the installer sets, still keeps the key then (G1).
+* If a private part is not there or takes other arguments, the wrapping is refused with an error.
+  ``reuse_key``, which the installer sets, still keeps the key then (G1).
 * What the CA returns is compared with the key before certbot gets to store it (G1).
 * The live key's file is certbot's to read first, and may be damaged: the keyring has the key (G3).
 * A key that the CA refuses as compromised or blocked is not handed over again; the next one that
   clients accept is, at once (G3).
-* What was decided is looked at again when the CA has issued the certificate, before certbot gets to
-  store it: by what is on record then, the key has to be the one that is handed over, or the live one.
-  If it is not, the certificate is not stored, and one for the right key is obtained at once (G2, G3).
-* Whoever promises that a rollover is safe, or takes that back, holds certbot's lock.
+* After the CA has issued the certificate, and before certbot stores it, the record is read again. Its key has
+  to be the one that was handed over, or the live one. If not, certbot does not store the certificate, and
+  obtains one for the right key at once (G2, G3).
+* A command that promises that a rollover is safe, or takes that back, holds certbot's lock.
 * A backup whose kind of key the CA does not take holds no renewal up either: the next key that
   clients accept is handed over at once, at last the present one (G3).
 * This module is loaded at every certbot run: what is needed only when it acts, is imported there.
@@ -181,7 +181,7 @@ class _Order:
         except PinkeepError:
             raise
         except Exception as error:
-            # A renewal goes on with the live key (G3), but not where certbot 2.1 would delete it.
+            # A renewal goes on with the live key (G3), unless certbot 2.1 would delete it.
             if old_keypath is None or self.client.config.allow_subset_of_names:
                 raise
             if self.pinning.is_compromised(old_keypath):
@@ -194,9 +194,9 @@ class _Order:
             return None
 
     def _obtain_somehow(self, handed: KeyAndCsr) -> Obtained:
-        """Obtain a certificate for the key, or for the next one where the CA refuses it.
+        """Obtain a certificate for the key. If the CA refuses it, obtain one for the next key.
 
-        Where it refuses that one as well, it is the request that it refuses: nothing more is noted.
+        If the CA refuses the next key as well, it refuses the request, not the key: nothing more is noted.
         """
         try:
             return _obtain(self, handed)
@@ -254,7 +254,7 @@ class _Order:
     def _obtain_without(self, handed: KeyAndCsr, error: Exception) -> Obtained:
         """Obtain a certificate for another key than backups whose CSRs the CA does not take.
 
-        :raises messages.Error, acme_errors.Error: *error*, where it is about something else
+        :raises messages.Error, acme_errors.Error: *error*, if it is about something else
         """
         rejected: dict[str, str] = {}
         while _said_of_csr(error) and self.pinning.csr_rejected(handed.pin):
@@ -406,8 +406,8 @@ def _wrap_key_parameters() -> None:
 
 
 def tell_instead(tell: Callable[[], None]) -> None:
-    """Have *tell* called where ``certbot run`` would say that HTTPS is enabled; once it has installed
-    with pinkeep, which does not set up any."""
+    """Have *tell* called in place of the message of ``certbot run`` that HTTPS is enabled. pinkeep enables
+    none."""
     shown = getattr(certbot_main, "display_ops", None)
     if hasattr(shown, "success_installation"):
         setattr(shown, "success_installation", lambda *_: tell())  # noqa: B010

@@ -13,7 +13,7 @@ The rules:
   ``renew`` after each lineage, due or not, by the other verbs at their end.
 * If a private part is not there or takes other arguments, nothing is wrapped here. See ``certbot_watch``
   for what happens then.
-* If it cannot be told whether a lineage is pinned, its key is kept in this run, and nothing is noted in its
+* It may be unknown whether a lineage is pinned. Then its key is kept in this run, and nothing is noted in its
   renewal file (G8, G9). A new lineage is not issued then.
 """
 
@@ -184,7 +184,7 @@ def _request(
 
 
 def _keep_key(config: Any, pinned: Guarding) -> None:
-    """Have certbot keep the key, and note that; and ask for a rollover where it was to make a new one."""
+    """Have certbot keep the key, and note that. If certbot was to make a new key, ask for a rollover."""
     config.reuse_key = True
     if config.new_key:
         config.new_key = False

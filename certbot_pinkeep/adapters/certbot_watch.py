@@ -3,7 +3,7 @@
 The rules:
 
 * Each verb is wrapped once, where certbot starts it.
-* Only what the CA accepted as revoked is noticed.
+* Only what the CA accepted as revoked counts.
 * Nothing that goes wrong in noticing stops certbot (G9).
 * If a certbot cannot be guarded, the verbs that issue certificates are told apart here (fail closed).
 """

@@ -3,8 +3,8 @@
 The rules:
 
 * ``core.certbot_calls`` says what a job of certbot is. Each job counts, wherever it stands: in a timer of
-  systemd, in a table of cron, of a user too, of anacron, in a folder of cron, or in a script that one of
-  these runs.
+  systemd, or in a table of cron, of a user or of anacron. So does a job in a folder of cron, or in a script
+  that one of these runs.
 * A timer counts if it is enabled, and neither the timer nor its service is masked. Its drop-ins count as
   systemd reads them.
 * Debian's job of cron counts only if systemd does not run, as the job says itself. A table of anacron counts

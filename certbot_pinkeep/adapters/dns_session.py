@@ -2,16 +2,16 @@
 
 The rules:
 
-* Each question goes out from a socket of its own: where several processes share an address, its port decides
+* Each question goes out from a socket of its own: if several processes share an address, its port decides
   which of them answers. An answer that was cut is asked for again over TCP.
-* A question that no answer came to is asked again over TCP, and a last time over UDP. A name server that
-  limits its rate drops answers over UDP, and none over TCP (BIND, Knot DNS and NSD do so).
+* A question that no answer came to is asked again over TCP, and a last time over UDP. BIND, Knot DNS and NSD
+  drop answers over UDP if they limit their rate, and none over TCP.
 * Few questions are under way to one name server at a time. If it dropped one of them, the next ones go over
   TCP at once: the machine's resolver may ask it from the same address, and would be limited as well. If it
   does not answer over TCP, it is not asked that way again.
 * What goes wrong is told as a part of a sentence. Nothing is raised.
-* An address to which this machine itself has no route is told apart from one that does not answer, and from
-  one of which another machine says that it is out of reach: others may reach that.
+* An address to which this machine has no route is told apart from one that does not answer. So it is from one
+  that another machine calls out of reach: others may reach that.
 """
 
 from __future__ import annotations

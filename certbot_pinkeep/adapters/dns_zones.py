@@ -6,8 +6,8 @@ The rules:
   counts, at every address that its host has. The machine's resolver only finds them.
 * If the resolver fails to tell one kind of a host's addresses, there may be others: that is told.
 * An address without a route from here (IPv6, most often) is passed over if another one of its host answered.
-* A name server that does not answer, or not as an authority (AA), or for the zone above, is told with the
-  reason, and left alone.
+* A name server may not answer, or not as an authority (AA), or for the zone above. Then the reason is told,
+  and it is left alone.
 * If the resolver tells of no zone above, as within a network of one's own, the zone itself is believed.
 """
 

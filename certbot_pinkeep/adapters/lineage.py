@@ -64,7 +64,7 @@ class Live:
         return atomic.read(self.key_path, atomic.SMALL)
 
     def certificates(self) -> tuple[bytes, bytes]:
-        """Return the certificate and its chain in PEM; empty where they cannot be read."""
+        """Return the certificate and its chain in PEM; empty if they cannot be read."""
         chain = os.path.join(os.path.dirname(self.cert_path), "chain.pem")
         return atomic.content(self.cert_path), atomic.content(chain)
 
@@ -122,8 +122,8 @@ def fingerprint_of(cert_path: str) -> str:
 
 
 def foreign_key(folder: str) -> str | None:
-    """Return the path of the private key in ``live/NAME`` if it is not that of the certificate that a server
-    sends; ``None``: it is, or that cannot be told, because one of them is kept elsewhere or encrypted."""
+    """Return the path of the private key in ``live/NAME`` if the certificate there has another key. ``None``:
+    it has this key, or that is unknown, because the private key is encrypted or not on this machine."""
     path = os.path.join(folder, "privkey.pem")
     with suppress(BadKey):
         sent = load_certificate(atomic.content(os.path.join(folder, "fullchain.pem"))).public_key()
@@ -181,7 +181,7 @@ def kept_pins(config_dir: str) -> dict[str, str]:
 
 
 def kept_key(config_dir: str, pin: str) -> bytes | None:
-    """Return the private key with this pin, in PEM, where it is kept with a certificate, live or not."""
+    """Return the private key with this pin, in PEM, if it is kept with a certificate, live or not."""
     below = glob.escape(config_dir)
     for path in glob.glob(os.path.join(below, "*ive", "*", "cert*.pem")):
         with suppress(BadKey):

@@ -2,7 +2,7 @@
 
 The rules:
 
-* A domain counts if it is a name of a port's host, or one above it, and that host is one of its MX hosts.
+* A domain counts if a port's host is one of its MX hosts, and has its name or a name below it.
 * What the resolver does not tell is not known. It only makes a warning, so nobody else is asked.
 """
 

@@ -6,8 +6,8 @@ The rules:
   them may be stale. If it shows several serials, it is asked four times as often. All that was shown counts,
   and an error counts if it was seen once.
 * An alias (CNAME) is followed, in the zone that it leads to. The name servers of all zones on the way count.
-* If a port's host is an alias itself, clients heed first the records at the name that it leads to (RFC 7671
-  §7). If there may be any, and nobody looks there, it is not known what clients heed.
+* If a port's host is an alias, clients first heed the records at the alias's target (RFC 7671 §7). If there
+  may be any, and nobody looks there, it is not known what clients heed.
 * A time to live (TTL) is the largest that was shown on the way. The one in a signature counts as well.
 * Of several signatures of one set of records, the last to end counts; of several sets, the first.
 * Whether the zone is valid, the machine's resolver says, if it validates at all. It is asked only for that,

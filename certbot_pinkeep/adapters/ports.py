@@ -178,7 +178,7 @@ def look(
     """Look at all ports at once.
 
     :param seconds: the time limit for all of it
-    :param addresses: the addresses of hosts, where they are known; the system's resolver knows the others
+    :param addresses: the addresses of hosts, as far as they are known; the system's resolver knows the others
     :returns: what each port showed at each address of its host, in their order
     """
     known = addresses or {}

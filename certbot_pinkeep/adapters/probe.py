@@ -2,20 +2,19 @@
 
 The rules:
 
-* Each look has a time limit for all of it, also against a server that sends a byte now and then, and
-  a name server that does not answer. Hosts are looked at together.
-* Every address of a host is looked at: another server may answer at each. One that takes no connection
-  counts only where none does, as clients go on to the next (RFC 8305).
-* The certificate is looked at whether it is trusted or not; whether it is, is told. A client verifies
-  first, so do we: only where that fails, a second connection shows the certificate.
+* Each look has a time limit for all of it (see ``tls``). Hosts are looked at together.
+* Every address of a host is looked at: another server may answer at each. One that takes no connection counts
+  only if no other one does, as clients go on to the next (RFC 8305).
+* The certificate is looked at whether it is trusted or not; whether it is, is told. A client verifies first,
+  so do we: only if that fails, a second connection shows the certificate.
 * A server may have a certificate of each key type beside the one that it shows first. They are looked
   for with the ciphers of TLS 1.2, which choose between them; with TLS 1.3 alone the server chooses.
-* A name that is only guessed at, for a wildcard, is left out where it does not exist, unless there is
-  no other one.
+* A name that is only guessed at, for a wildcard, may not exist. Then it is left out, unless there is no other
+  one.
 * Headers are read as they were sent: two equal ones are two, interim answers (RFC 9110 §15.2) and
   lines that are no headers are passed over. The body is left unread.
 * Before a host is pinned, a glance is enough: its header at each address, whatever chain it shows.
-* A port for plain HTTP where nothing answers is a fine one.
+* If nothing answers at the port for plain HTTP, that is fine.
 """
 
 from __future__ import annotations
@@ -100,9 +99,9 @@ class _Spot:
 def look(targets: Sequence[Target], way: Way) -> tuple[list[TlsObservation], list[HttpObservation]]:
     """Look at all targets at once.
 
-    :returns: what each showed over TLS, in their order, several times where it has several
-        certificates, or shows something else at another address; and over plain HTTP, where that was
-        looked at. One that does not exist, and need not, is left out.
+    :returns: what each showed over TLS, in their order: once for each certificate, and for each address
+        that differs. Then what each showed over plain HTTP, if that was looked at. A target that does not
+        exist, and need not, is left out.
     :raises PinkeepError: if the file of roots cannot be read
     """
     contexts = _contexts(way.ca_file)
@@ -155,7 +154,7 @@ def _glance_at(spot: _Spot, way: Way) -> TlsObservation:
 
 
 def _as_one(places: list[list[TlsObservation]]) -> list[TlsObservation]:
-    """Return what a host showed at its addresses, once where it is the same at all that answered."""
+    """Return what a host showed at its addresses: once, if all that answered showed the same."""
     answered = [some for some in places if some[0].stopped != "unreachable"]
     if not answered:
         return [replace(some[0], address="") for some in places[:1]]
@@ -197,7 +196,7 @@ def _context(kind: KeyType | None, ca_file: str | None) -> ssl.SSLContext:
 
 
 def _spots(target: Target, way: Way) -> tuple[list[_Spot], list[TlsObservation]]:
-    """Return where a host is to be looked at; and what is known already, where it cannot be."""
+    """Return where a host is to be looked at; if it cannot be, what is known already."""
     if target.optional and way.tls is not None:
         try:
             _resolved((target.name, way.tls[1]), Deadline(way.seconds))

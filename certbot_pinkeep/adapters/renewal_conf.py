@@ -7,8 +7,8 @@ The rules:
   before anything is published.
 * The installer that the admin chose stays.
 * ``certbot renew`` rolls a lineage over whatever its installer is, but only if certbot renews it of itself.
-* A lineage is named by its folder in ``live/``, also where an admin gave its renewal file another name, or
-  copied that file: certbot renews it all the same, into the folder that the file names.
+* A lineage is named by its folder in ``live/``, also if an admin renamed or copied its renewal file. Certbot
+  renews it all the same, into the folder that the file names.
 * No option of pinkeep stays there: the keyring file has the options. Those that pinkeep 0.1 had certbot
   store are taken over, and taken out, when the lineage has its turn. They would stop a certbot without
   the plugin (G11).
@@ -153,8 +153,7 @@ def remember(config_dir: str, name: str, installer: str) -> None:
 
 
 def keep_key(config_dir: str, name: str) -> None:
-    """Note in a lineage's renewal file that the lineage is renewed with its present key, by the
-    installer that it has.
+    """Note in a lineage's renewal file that its renewals keep the present key, and the installer.
 
     :raises PinkeepError: if the file is not one of certbot's
     :raises OSError: if it cannot be written
@@ -251,7 +250,7 @@ def _content(path: str, written: bytes) -> configobj.ConfigObj:
 
 
 def path_of(config_dir: str, name: str) -> str:
-    """Return certbot's renewal file of a lineage; where it was given another name, that one."""
+    """Return certbot's renewal file of a lineage, also if an admin renamed that file."""
     path = os.path.join(config_dir, "renewal", f"{name}.conf")
     if os.path.exists(path) or not os.path.isdir(os.path.join(config_dir, "live", name)):
         return path

@@ -6,14 +6,14 @@ The rules:
   that a server sends, or fails to send, is more than a reason to ask the next one.
 * Nothing is believed that the issuer did not sign (RFC 5280 §6.3.3). MD5 and SHA-1 are no
   signatures.
-* A CRL is the issuer's own and complete for the certificate: no delta, not indirect, not for other
-  distribution points, kinds of certificates or some reasons only, and without critical extensions
-  that we do not know (RFC 5280 §5.2, §5.3).
+* A CRL is the issuer's own and complete for the certificate: no delta, not indirect, and not for some reasons
+  only. It is not for other distribution points or kinds of certificates. It has no critical extensions that
+  we do not know (RFC 5280 §5.2, §5.3).
 * "Not revoked" counts while the CRL is current: until its next update, which it must name (RFC 5280
   §5.1.2.5). "Revoked" counts for ever. That an expired certificate is on no CRL says nothing
   (RFC 5280 §5).
-* Only http and https are asked, also after a redirect. All questions together have a time limit, of
-  which each has an equal share of what is left, and every CRL has a limit of size.
+* Only http and https are asked, also after a redirect. All questions together have a time limit, and each has
+  an equal share of what is left. Every CRL has a limit of size.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class Answer:
     """What the CA says of a certificate.
 
     :ivar revoked: ``None``: unknown
-    :ivar reason: the reason's name in RFC 5280 §5.3.1, e.g. ``keyCompromise``; ``unspecified``
-        where none is given; empty when it is not revoked or that is unknown
-    :ivar why: why it is unknown, as a part of a sentence; empty when the certificate names no CRL
+    :ivar reason: the reason's name in RFC 5280 §5.3.1, e.g. ``keyCompromise``; ``unspecified`` if none is
+        given; empty if it is not revoked, or that is unknown
+    :ivar why: why it is unknown, as a part of a sentence; empty if the certificate names no CRL
     """
 
     revoked: bool | None
@@ -326,7 +326,7 @@ def _download(url: str, deadline: Deadline) -> bytes:
 
 
 def _cause(error: BaseException) -> str:
-    """Return why, in the system's words where it said something: they are at the bottom of a chain."""
+    """Return why, in the system's words if it said something: they are at the bottom of a chain."""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:

@@ -8,8 +8,9 @@ The rules:
   of a long line.
 * A server speaks first in all of them but XMPP, and may take its time. Answers may have several lines.
 * Nothing may follow the answer after which TLS starts: somebody on the way could have put it there.
-* pinkeep takes its leave inside TLS and waits for the server's, so that no server records a lost connection
-  that a watchdog may take for an attack. Where TLS starts at once, the port's number tells the protocol.
+* pinkeep says goodbye inside TLS, and waits for the server's goodbye. Else the server records a lost
+  connection, which a watchdog may take for an attack. If TLS starts at once, the port's number tells the
+  protocol.
 * The host's name stands for the domain of an XMPP stream. A server that serves other domains only refuses.
 """
 

@@ -5,8 +5,8 @@ The rules:
 * While Python ends, nobody can start a thread. Certbot's last steps happen then. So the pool makes each call
   itself, one after the other.
 * If somebody interrupts a look, nobody waits for its threads.
-* A call of somebody else's code has a time limit for all of it, also against a server that sends a byte now
-  and then. If no thread can be started, the system's alarm ends the call.
+* A call of somebody else's code has a time limit for all of it, whatever a server sends when. If no thread
+  can be started, the system's alarm ends the call.
 """
 
 from __future__ import annotations

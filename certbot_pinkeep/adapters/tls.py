@@ -2,8 +2,8 @@
 
 The rules:
 
-* A time limit holds for all of a look, also against a server that sends a byte now and then, and a name
-  server that does not answer.
+* A time limit holds for all of a look. A server may send a byte now and then, and a name server may not
+  answer.
 * What is shown counts, trusted or not: :func:`blind` verifies nothing.
 * A server may have a certificate of each key type. The ciphers of TLS 1.2 choose between them; with TLS 1.3
   alone the server chooses.

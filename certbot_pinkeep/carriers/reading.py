@@ -1,7 +1,7 @@
 """Ask a server what it reads of its configuration. Nothing is written, and nothing is reloaded.
 
-The rule: pinkeep asks only a server whose test is a command that pinkeep knows, with the same program and
-the same arguments. Of every other server it knows nothing.
+The rule: pinkeep asks a server only if its test is a command that pinkeep knows: the same program, the same
+arguments. Of every other server it knows nothing.
 """
 
 from __future__ import annotations

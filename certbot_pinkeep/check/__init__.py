@@ -1,6 +1,6 @@
 """Find what is wrong with a keyring and its site: the rules of ``certbot-pinkeep check``. Pure.
 
-``site_rules`` and ``header_rules`` have the rules for what visitors see, ``server_rules`` those for the
+``site_rules`` and ``header_rules`` have the rules for what visitors see. ``server_rules`` has those for the
 server's configuration, and ``local_rules`` those for the files of this machine. ``core.observations`` has
 what they judge, and ``findings`` what comes of it.
 """

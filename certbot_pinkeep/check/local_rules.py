@@ -2,7 +2,7 @@
 
 The rules:
 
-* While the record is in doubt, or behind the clock, or waits for the server, no key is rolled over (G8).
+* No key is rolled over while the record is in doubt, is ahead of the clock, or waits for the server (G8).
 * A compromised key is rolled over (G3). A rollover that waits until it is safe is nothing to tell. One that
   waits for a private key of the admin's is.
 * Every key that is staged or in service has its private key. Each staged key has a saved CSR for each
@@ -44,8 +44,8 @@ from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.core.observations import Certificate, FileInfo, Lineage, PlaceKind, Seen
 from certbot_pinkeep.core.text import command, joined
 
-#: By kind: what it is called, the permission bits it must not have, the mode that it should have,
-#: how bad it is otherwise. What others can write is worse than what they can read.
+#: By kind: its name, the permission bits that it must not have, its right mode, and how bad it is otherwise.
+#: What others can write is worse than what they can read.
 _MODES: dict[PlaceKind, tuple[str, int, str, Severity]] = {
     "keys": ("the folder of the private keys", 0o077, "0700", Severity.CRITICAL),
     "key": ("a private key", 0o077, "0600", Severity.CRITICAL),

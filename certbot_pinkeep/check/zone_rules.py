@@ -2,10 +2,10 @@
 
 The rules:
 
-* CRITICAL: mail is refused, or will be after the next renewal or rollover. Clients refuse what a port serves
-  by the records of a name server or of this machine's resolver, or will refuse the next certificate for the
-  same key (see ``core.dane``); the signatures are invalid or have expired; clients will not accept the key
-  that a rollover is due for; a port has one record only.
+* CRITICAL: mail is refused, or will be after the next renewal or rollover. By the records of a name server or
+  of this machine's resolver, clients refuse what a port serves; or they will refuse the next certificate for
+  the same key (see ``core.dane``); the signatures are invalid or have expired; clients will not accept the
+  key that a rollover is due for; a port has one record only.
 * WARNING: it works, and needs a look. The zone is not signed, so mail servers ignore the records (RFC 7672
   §2.2); nothing here validates signatures; they end within two days; a name server has an older zone than
   another one; records are missing or left over, or no client heeds them; another MX host of the domain has

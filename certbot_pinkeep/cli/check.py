@@ -4,10 +4,9 @@ The rules:
 
 * What it prints, and its exit codes, are what monitoring expects (see ``check.findings``). It takes no lock,
   and writes nothing but what the CAs say of revocations, once a day.
-* Whatever goes wrong in it is UNKNOWN, in one line on standard output, also what is wrong with how it was
-  called. If one keyring cannot be looked at, the others are.
-* Certbot may be running. If check finds something, and a run changed files meanwhile or is at work on them,
-  check looks again after the run.
+* Whatever goes wrong in check is UNKNOWN, in one line on standard output; so is a wrong call. If one keyring
+  cannot be looked at, the others are.
+* Certbot may be running. If check finds something while a run changes files, check looks again after the run.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ _EXAMPLE = """\
   certbot-pinkeep check example.com --connect 192.0.2.1:443 --timeout 5
 """
 _FOREVER = 86400.0
-#: How often it looks again, where what it sees changes, and seconds between two glances at a lock.
+#: How often it looks again if what it sees changes, and seconds between two glances at a lock.
 _AGAIN = 2
 _PAUSE = 0.1
 

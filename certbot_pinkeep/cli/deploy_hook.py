@@ -2,8 +2,8 @@
 
 The rules:
 
-* A hook that is linked runs for every lineage, so it says nothing of a lineage that is not pinned. Certbot
-  may enrol that lineage in the same run.
+* A linked hook runs for every lineage, so it says nothing of a lineage that is not pinned. Certbot may enrol
+  that lineage in the same run.
 * A certbot with the guard brings all its pinned lineages up to date, with one reload at its end. The hook
   leaves them to the guard.
 """

@@ -36,7 +36,7 @@ _FORMATS = (
 _DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 #: The formats of a header, which clients hold for its max-age.
 _HEADERS = ("header", "nginx")
-#: For how many days an app pins that is not updated, where nothing else is said.
+#: For how many days an app pins that is not updated, if nothing else is said.
 _EXPIRES = 365
 
 

@@ -5,8 +5,8 @@ The rules:
 * What is wrong with an option, a lineage or the key's file is said before anything is written.
 * A lineage without an installer is renewed by pinkeep from now on. Another installer stays, and keeps
   the key (``reuse_key``): what is to be done so that its renewals bring the header up to date is said.
-* The key that clients pin already, where it is not the live one, is what the next renewal is for. A key
-  of another type than the live one needs a certificate of that type first.
+* If clients pin another key than the live one already, the next renewal is issued for it. A key of another
+  type than the live one needs a certificate of that type first.
 * The key's file is a regular file of sane size, with one unencrypted private key; it is never printed
   (G7).
 """

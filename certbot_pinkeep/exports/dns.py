@@ -2,8 +2,7 @@
 
 The rules:
 
-* A pin is the data of a TLSA record with usage 3, selector 1, matching type 1 (RFC 7671 §5.1): the same
-  digest, in hexadecimal.
+* A pin is the data of a ``3 1 1`` record (RFC 7671 §5.1): the same digest, in hexadecimal.
 * The zone has the records of the present key and of the next keys side by side. So a rollover needs no
   change in DNS when it happens (RFC 7671 §8.1).
 * Changes that you enter by hand name the records that must be there before. So you undo nobody's change.

@@ -24,8 +24,8 @@ GROUP = "certbot_pinkeep.zones"
 class IZone(Interface):  # type: ignore[misc, unused-ignore]
     """A provider that takes changes to zones. The factory of one is in the entry point group.
 
-    The factory is called with the options of the credentials file (``Mapping[str, str]``, by their names
-    without ``dns_PROVIDER_``), and raises ``BadCredentials`` if one is missing or cannot be used.
+    The factory is called with the options of the credentials file: ``Mapping[str, str]``, by their names
+    without ``dns_PROVIDER_``. It raises ``BadCredentials`` if one is missing or cannot be used.
     """
 
     def read(zone: str, names: Sequence[str]) -> Mapping[str, Records]:  # type: ignore[empty-body]
