@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from certbot_pinkeep.core.errors import DamagedState
 from certbot_pinkeep.core.state import State
 
 #: For how many nanoseconds a folder is not believed that somebody else changed.
@@ -31,13 +32,17 @@ class OnRecord:
     """What is on record of a keyring.
 
     :ivar stamp: its files, as ``stat`` sees them
-    :ivar states: all that can be read of it
-    :ivar whole: whether that is all, and can be trusted
+    :ivar state: what counts; ``None``: there is no file, or it cannot be trusted
+    :ivar states: what the file and its copy say, where each can be read
+    :ivar damage: why the file cannot be trusted
+    :ivar is_earlier: whether the file is in an earlier format
     """
 
     stamp: object
-    states: Sequence[State]
-    whole: bool
+    state: State | None
+    states: list[State]
+    damage: DamagedState | None = None
+    is_earlier: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,20 +58,17 @@ class Catalogue:
 
     :param folders: where their files and the copies are
     :param names: lists the keyrings
-    :param stamp: looks at the files of a keyring
-    :param look: reads a keyring
+    :param look: tells what is on record of a keyring
     """
 
     def __init__(
         self,
         folders: Sequence[str],
         names: Callable[[], list[str]],
-        stamp: Callable[[str], object],
         look: Callable[[str], OnRecord],
     ) -> None:
         self._folders = folders
         self._names = names
-        self._stamp = stamp
         self._look = look
         self._stamps: dict[str, object] = {}
         self._facts: dict[str, _Facts] = {}
@@ -122,8 +124,9 @@ class Catalogue:
         for name in self._facts.keys() - set(names):
             self._drop(name)
         for name in names:
-            if name not in self._facts or self._stamps[name] != self._stamp(name):
-                self._put(name, self._look(name))
+            found = self._look(name)
+            if name not in self._facts or self._stamps[name] != found.stamp:
+                self._put(name, found)
         self._seen = state
 
     def _state(self) -> object:
@@ -170,7 +173,7 @@ class Catalogue:
 
 def _facts(found: OnRecord) -> _Facts:
     hosts, lineages, compromised = set[str](), set[str](), set[str]()
-    anywhere = not found.whole
+    anywhere = found.state is None or found.state.ledger.in_doubt
     for state in found.states:
         members, holdings = state.keyring.members, state.ledger.holdings
         lineages.update(member.lineage for member in members)

@@ -46,12 +46,9 @@ class Store:
         self.shadow = Shadow(work_dir, config_dir) if work_dir else None
         self.folder = os.path.join(config_dir, "pinkeep")
         self.histories = Histories(self.folder)
-        #: The keyrings whose file, or its copy, is in an earlier format.
-        self._earlier: set[str] = set()
-        self._loaded: dict[str, tuple[object, State | None]] = {}
-        self._known: dict[str, tuple[object, list[State]]] = {}
+        self._records: dict[str, OnRecord] = {}
         folders = [self.folder, *([self.shadow.folder] if self.shadow else [])]
-        self._catalogue = Catalogue(folders, self.names, self._stamp, self._look)
+        self._catalogue = Catalogue(folders, self.names, self._on_record)
 
     def path(self, name: str) -> str:
         """Return the file of the keyring *name*."""
@@ -75,21 +72,45 @@ class Store:
 
         :raises DamagedState: if the file cannot be trusted
         """
+        found = self._on_record(name)
+        if found.damage is not None:
+            raise found.damage
+        return found.state
+
+    def _on_record(self, name: str) -> OnRecord:
         # With hundreds of lineages on one keyring, most of the time would go into reading it again.
         stamp = self._stamp(name)
-        known = self._loaded.get(name)
-        if known is None or known[0] != stamp:
-            known = self._loaded[name] = (stamp, self._load(name))
-        return known[1]
+        known = self._records.get(name)
+        if known is not None and known.stamp == stamp:
+            return known
+        found = self._read_all(name, stamp)
+        if found.damage is None:  # why a file is not believed may be mended without touching it
+            self._records[name] = found
+        return found
 
-    def _load(self, name: str) -> State | None:
-        content = self._content(name)
-        own = self._read(name, content) if content is not None else None
-        if content is not None and keyring_file.is_earlier(content):
-            self._earlier.add(name)
-        copy = self._copy(name, content)
-        if copy is None or (own is not None and own.saved >= copy.saved):
-            return own
+    def _read_all(self, name: str, stamp: object) -> OnRecord:
+        content = own = copy = None
+        damage: DamagedState | None = None
+        try:
+            content = self._content(name)
+            own = self._read(name, self.path(name), content) if content is not None else None
+        except DamagedState as error:
+            damage = error
+        try:
+            copy = self._copy(name, content)
+        except DamagedState as error:
+            damage = damage or error
+        if own is not None and copy is not None and own.saved >= copy.saved:
+            copy = None
+        states = [state for state in (own, copy) if state is not None]
+        if damage is not None:
+            return OnRecord(stamp, None, states, damage)
+        is_earlier = content is not None and keyring_file.is_earlier(content)
+        state = self._contradicted(name, own, copy) if copy is not None else own
+        return OnRecord(stamp, state, states, is_earlier=is_earlier)
+
+    def _contradicted(self, name: str, own: State | None, copy: State) -> State:
+        """Return what a copy has that is newer than the file."""
         path = self.path(name)
         why = f"{path} was lost" if own is None else f"an older {path} was put back"
         # Apache may have loaded what was put back.
@@ -120,11 +141,7 @@ class Store:
     def known(self, name: str) -> list[State]:
         """Return what the file and its copy say, where each can be read; nothing follows from it for
         sure."""
-        stamp = self._stamp(name)
-        known = self._known.get(name)
-        if known is None or known[0] != stamp:
-            known = self._known[name] = (stamp, self._all_of(name, stamp))
-        return known[1]
+        return self._on_record(name).states
 
     def near(self, names: Iterable[str]) -> list[str]:
         """Return the keyrings whose pins may bind at one of these names, sorted. Some of them may not."""
@@ -137,31 +154,6 @@ class Store:
     def _stamp(self, name: str) -> object:
         """Return the files of a keyring, as ``stat`` sees them."""
         return [atomic.stamp(path) for path in self.paths(name)]
-
-    def _look(self, name: str) -> OnRecord:
-        stamp, whole = self._stamp(name), False
-        with suppress(DamagedState):
-            state = self.load(name)
-            whole = state is not None and not state.ledger.in_doubt
-        return OnRecord(stamp, self.known(name), whole)
-
-    def _all_of(self, name: str, stamp: object) -> list[State]:
-        loaded = self._loaded.get(name)
-        if (
-            loaded is not None
-            and loaded[0] == stamp
-            and loaded[1]
-            and not loaded[1].ledger.in_doubt
-        ):
-            return [loaded[1]]  # the copy says no more
-        found: list[State | None] = []
-        content = None
-        with suppress(DamagedState):
-            content = self._content(name)
-            found.append(self._read(name, content) if content is not None else None)
-        with suppress(DamagedState):
-            found.append(self._copy(name, content if found else None))
-        return [state for state in found if state is not None]
 
     def _content(self, name: str) -> bytes | None:
         # The owner of the config dir can have certbot run anything: renewal hooks are there.
@@ -184,11 +176,11 @@ class Store:
             found += [os.path.join(folder, one) for one in sorted((*folders, *names))]
         return found
 
-    def _read(self, name: str, content: bytes) -> State:
-        path = self.path(name)
+    def _read(self, name: str, path: str, content: bytes) -> State:
         try:
             return keyring_file.read(name, content)
         except keyring_file.NewerFormat as error:
+            # What it says may be what forbids a rollover.
             raise NewerState(path, error.version, keyring_file.VERSION) from error
         except Exception as error:  # whatever a file makes the library raise
             why = f"is damaged ({error})" if isinstance(error, ValueError) else "is damaged"
@@ -200,12 +192,10 @@ class Store:
         if self.shadow is None or content is None or content == own:
             return None
         try:
-            return keyring_file.read(name, content)
-        except keyring_file.NewerFormat as error:
-            # What it says may be what forbids a rollover.
-            path = self.shadow.path(name)
-            raise NewerState(path, error.version, keyring_file.VERSION) from error
-        except Exception:
+            return self._read(name, self.shadow.path(name), content)
+        except NewerState:
+            raise
+        except DamagedState:
             return None  # a shadow that nobody needs to mend
 
     def save(self, state: State) -> State:
@@ -223,20 +213,18 @@ class Store:
         if self.shadow:
             self.shadow.copy(name, content)
         self._add_to_history(state)
-        self._earlier.discard(name)
-        stamp = self._stamp(name)
-        self._loaded[name] = (stamp, state)
-        found = OnRecord(stamp, [state], whole=not state.ledger.in_doubt)
+        found = self._records[name] = OnRecord(self._stamp(name), state, [state])
         self._catalogue.changed(current=current, name=name, found=found)
         return state
 
     def _add_to_history(self, state: State) -> None:
         """Add what expired since to the keyring's history."""
         name, past = state.keyring.name, state.ledger.past
-        _, before = self._loaded.get(name, (None, None))
-        if past and (not before or before.ledger.past != past or name in self._earlier):
-            known = set(self.history(name))
-            self.histories.add(name, (one for one in past if one not in known))
+        before = self._records.get(name)
+        known = before.state if before is not None and not before.is_earlier else None
+        if past and (known is None or known.ledger.past != past):
+            noted = set(self.history(name))
+            self.histories.add(name, (one for one in past if one not in noted))
 
     def history(self, name: str) -> tuple[Window, ...]:
         """Return what expired of the keyring *name*, as far as its history has it."""
@@ -246,7 +234,7 @@ class Store:
         """Bring the file of a keyring to today's format, and write its copy anew where that is gone: the
         next loss would not be noticed."""
         state = self.load(name)
-        if state is not None and name in self._earlier:
+        if state is not None and self._on_record(name).is_earlier:
             self.save(state)
         if self.shadow and self.shadow.read(name) is None:
             with suppress(DamagedState):

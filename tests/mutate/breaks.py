@@ -305,9 +305,9 @@ BREAKS = (
     *_of(
         "storage/store",
         "earlier_formats history",
-        ("if state is not None and name in self._earlier:", "if False:"),
-        ("before.ledger.past != past or name in self._earlier", "before.ledger.past != past"),
-        ("(one for one in past if one not in known)", "past"),
+        ("if state is not None and self._on_record(name).is_earlier:", "if False:"),
+        ("before is not None and not before.is_earlier else", "before is not None else"),
+        ("(one for one in past if one not in noted)", "past"),
     ),
     *_of(
         "storage/keyring_file",
