@@ -26,7 +26,7 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from acme import errors as acme_errors
@@ -37,7 +37,7 @@ from certbot._internal import main as certbot_main
 from certbot._internal import renewal as certbot_renewal
 from certbot.display import util as display_util
 
-from certbot_pinkeep.adapters.certbot_config import INSTALLER, expect
+from certbot_pinkeep.adapters.certbot_config import INSTALLER, expect, instead
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import (
     BadKey,
@@ -53,7 +53,6 @@ logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 Obtained = tuple[bytes, bytes, util.Key, util.CSR]
-_MARK = "_pinkeep"
 #: Whom the client asks just now, whatever its installer is.
 _acting: list[Pinning] = []
 #: How often a certificate is obtained anew because the record changed meanwhile.
@@ -111,37 +110,35 @@ def wrap(pinning_of: Callable[[Any], Pinning | None]) -> None:
     :param pinning_of: whom to ask, by the client's installer; ``None``: nobody
     :raises Unsupported: if this certbot's client is not one that is known
     """
-    if hasattr(certbot_client.Client.obtain_certificate, _MARK):
-        return
     expect(certbot_client.Client.obtain_certificate, ["self", None, "old_keypath"])
     expect(certbot_client.Client.obtain_certificate_from_csr, ["self", "csr", "orderr"])
     expect(certbot_client.Client._get_order_and_authorizations, ["self", "csr_pem", "best_effort"])
     expect(certbot_renewal._avoid_reuse_key_conflicts, ["config", "lineage"])
-    _wrap_client(pinning_of)
-    _wrap_key_conflicts()
-    _wrap_key_parameters()
+    instead(certbot_client.Client, "obtain_certificate", partial(_obtain_certificate, pinning_of))
+    instead(certbot_renewal, "_avoid_reuse_key_conflicts", _avoid_reuse_key_conflicts)
+    if hasattr(certbot_renewal, "_update_renewal_params_from_key"):
+        instead(certbot_renewal, "_update_renewal_params_from_key", _update_from_key)
 
 
-def _wrap_client(pinning_of: Callable[[Any], Pinning | None]) -> None:
-    original: Callable[..., Any] = certbot_client.Client.obtain_certificate
-
-    @wraps(original)
-    def obtain_certificate(self: Any, names: Sequence[Any], old_keypath: str | None = None) -> Any:
-        pinning = _acting[-1] if _acting else pinning_of(self.installer)
-        if pinning is None:
-            return original(self, names, old_keypath)
-        own_way = partial(original, self, names, old_keypath)
-        order = _Order(self, pinning, names, old_keypath, own_way)
-        try:
-            obtained = order.obtain()
-        except PinkeepError as error:
-            raise errors.Error(str(error)) from error
-        if not order.dry_run:
-            pinning.issued(obtained[0])
-        return obtained
-
-    setattr(obtain_certificate, _MARK, True)
-    setattr(certbot_client.Client, "obtain_certificate", obtain_certificate)  # noqa: B010
+def _obtain_certificate(
+    pinning_of: Callable[[Any], Pinning | None],
+    original: Callable[..., Obtained],
+    client: Any,
+    names: Sequence[Any],
+    old_keypath: str | None = None,
+) -> Obtained:
+    pinning = _acting[-1] if _acting else pinning_of(client.installer)
+    own_way = partial(original, client, names, old_keypath)
+    if pinning is None:
+        return own_way()
+    order = _Order(client, pinning, names, old_keypath, own_way)
+    try:
+        obtained = order.obtain()
+    except PinkeepError as error:
+        raise errors.Error(str(error)) from error
+    if not order.dry_run:
+        pinning.issued(obtained[0])
+    return obtained
 
 
 @dataclass(frozen=True)
@@ -370,39 +367,25 @@ def _is_pinned(config: Any) -> bool:
     return bool(_acting) or config.installer == INSTALLER
 
 
-def _wrap_key_conflicts() -> None:
+def _avoid_reuse_key_conflicts(original: Callable[..., None], config: Any, lineage: Any) -> None:
     """Let a size, curve or type that is set for new keys not block the renewal of a pinned one."""
-    original = certbot_renewal._avoid_reuse_key_conflicts
-
-    @wraps(original)
-    def avoid_reuse_key_conflicts(config: Any, lineage: Any) -> None:
-        if not _is_pinned(config):
-            original(config, lineage)
-
-    certbot_renewal._avoid_reuse_key_conflicts = avoid_reuse_key_conflicts
+    if not _is_pinned(config):
+        original(config, lineage)
 
 
-def _wrap_key_parameters() -> None:
+def _update_from_key(original: Callable[..., None], key_path: str, config: Any) -> None:
     """Let a live key that cannot be read not block the renewal for the keyring's key: certbot reads it
     before it asks for the certificate, to take over its type and size."""
-    original = getattr(certbot_renewal, "_update_renewal_params_from_key", None)
-    if original is None:
+    if not _is_pinned(config):
+        original(key_path, config)
         return
+    from certbot_pinkeep.storage import atomic
 
-    @wraps(original)
-    def update_renewal_params_from_key(key_path: str, config: Any) -> None:
-        if not _is_pinned(config):
-            original(key_path, config)
-            return
-        from certbot_pinkeep.storage import atomic
-
-        try:
-            atomic.read(key_path, atomic.MEDIUM)  # a pipe would hold certbot up
-            original(key_path, config)
-        except Exception as error:
-            logger.debug("The type of the key %s is not known: %s", key_path, error)
-
-    setattr(certbot_renewal, "_update_renewal_params_from_key", update_renewal_params_from_key)  # noqa: B010
+    try:
+        atomic.read(key_path, atomic.MEDIUM)  # a pipe would hold certbot up
+        original(key_path, config)
+    except Exception as error:
+        logger.debug("The type of the key %s is not known: %s", key_path, error)
 
 
 def tell_instead(tell: Callable[[], None]) -> None:

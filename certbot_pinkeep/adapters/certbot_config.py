@@ -1,4 +1,4 @@
-"""What certbot was told, and its lock."""
+"""What certbot was told, its lock, and how pinkeep takes the place of one of its functions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
+from functools import partial, wraps
 from typing import Any
 
 from certbot import errors
@@ -118,6 +119,11 @@ def read_config(arguments: list[str]) -> Any:
 
 
 def expect(function: Callable[..., Any], parameters: list[str | None]) -> None:
+    """Check the names of a function's parameters.
+
+    :param parameters: those that are known; ``None``: any
+    :raises Unsupported: if the function has others
+    """
     found = list(inspect.signature(function).parameters)
     if len(found) != len(parameters) or any(
         name not in (None, there) for name, there in zip(parameters, found, strict=True)
@@ -127,3 +133,19 @@ def expect(function: Callable[..., Any], parameters: list[str | None]) -> None:
             f"{', '.join(found)}. The renewal keeps the live key all the same (reuse_key). Install "
             "a certbot-pinkeep that supports this certbot."
         )
+
+
+def instead(owner: Any, name: str, does: Callable[..., Any]) -> Callable[[], None]:
+    """Have *does* called instead of a function of certbot's.
+
+    :param does: takes that function, and then what certbot calls it with
+    :returns: what puts that function back
+    """
+    original: Callable[..., Any] = getattr(owner, name)
+
+    @wraps(original)
+    def called(*words: Any, **named: Any) -> Any:
+        return does(original, *words, **named)
+
+    setattr(owner, name, called)
+    return partial(setattr, owner, name, original)

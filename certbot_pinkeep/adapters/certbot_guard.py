@@ -22,7 +22,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial, wraps
+from functools import partial
 from typing import Any, Protocol
 
 from certbot import errors
@@ -32,13 +32,18 @@ from certbot._internal import renewal as certbot_renewal
 from certbot._internal import updater as certbot_updater
 
 from certbot_pinkeep.adapters.certbot_client import Pinning, acting_for
-from certbot_pinkeep.adapters.certbot_config import announce_guard, expect, is_given, lineage_of
+from certbot_pinkeep.adapters.certbot_config import (
+    announce_guard,
+    expect,
+    instead,
+    is_given,
+    lineage_of,
+)
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import PinkeepError
 
 logger = logging.getLogger(__name__)
 
-_MARK = "_pinkeep_guarded"
 #: The verbs that deal with one lineage; certbot calls each with its configuration and the plugins.
 VERBS = ("certonly", "run", "install", "reconfigure")
 
@@ -81,31 +86,18 @@ def guard(door: Door) -> None:
 
     :raises Unsupported: if this certbot's functions are not the ones that are known
     """
-    if hasattr(certbot_renewal.renew_cert, _MARK):
-        return
     expect(certbot_renewal.renew_cert, ["config", None, "le_client", "lineage"])
     expect(certbot_client.Client.obtain_and_enroll_certificate, ["self", None, "certname"])
     verbs = [verb for verb in VERBS if hasattr(certbot_main, verb)]  # 2.1 has no reconfigure
     for verb in verbs:
         expect(getattr(certbot_main, verb), ["config", "plugins"])
     expect(certbot_updater.run_generic_updaters, ["config", "lineage", "plugins"])
-    _wrap(certbot_renewal, "renew_cert", partial(_renew, door))
-    _wrap(certbot_client.Client, "obtain_and_enroll_certificate", partial(_request, door))
-    _wrap(certbot_updater, "run_generic_updaters", partial(_update, door))
+    instead(certbot_renewal, "renew_cert", partial(_renew, door))
+    instead(certbot_client.Client, "obtain_and_enroll_certificate", partial(_request, door))
+    instead(certbot_updater, "run_generic_updaters", partial(_update, door))
     for verb in verbs:
-        _wrap(certbot_main, verb, partial(_end, door))
+        instead(certbot_main, verb, partial(_end, door))
     announce_guard()
-
-
-def _wrap(owner: Any, name: str, instead: Callable[..., Any]) -> None:
-    original: Callable[..., Any] = getattr(owner, name)
-
-    @wraps(original)
-    def guarded(*words: Any, **named: Any) -> Any:
-        return instead(original, *words, **named)
-
-    setattr(guarded, _MARK, True)
-    setattr(owner, name, guarded)
 
 
 def _renew(

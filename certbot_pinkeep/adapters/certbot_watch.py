@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import partial
 from typing import Any
 
 from acme import client as acme_client
 from certbot._internal import main as certbot_main
 
-from certbot_pinkeep.adapters.certbot_config import expect
+from certbot_pinkeep.adapters.certbot_config import expect, instead
 from certbot_pinkeep.core.errors import BadKey
 
 logger = logging.getLogger(__name__)
 
-_MARK = "_pinkeep"
-_MARK_DELETED = "_pinkeep_deleted"
 #: RFC 5280 §5.3.1, as certbot passes it on.
 _KEY_COMPROMISE = 1
 
@@ -36,25 +34,19 @@ def watch_deletions(notice: Callable[[Any], None]) -> None:
     :raises Unsupported: if this certbot's functions are not the ones that are known
     """
     for verb in ("delete", "revoke"):
-        original: Callable[..., Any] = getattr(certbot_main, verb)
-        if hasattr(original, _MARK_DELETED):
-            continue
-        expect(original, [None, None])
-        setattr(certbot_main, verb, _followed(original, notice))
+        expect(getattr(certbot_main, verb), [None, None])
+        instead(certbot_main, verb, partial(_followed, notice))
 
 
-def _followed(original: Callable[..., Any], notice: Callable[[Any], None]) -> Callable[..., Any]:
-    @wraps(original)
-    def followed(config: Any, plugins: Any) -> Any:
-        result = original(config, plugins)
-        try:
-            notice(config)
-        except Exception as error:
-            logger.error("What becomes of the pins of a deleted certificate is unknown: %s", error)
-        return result
-
-    setattr(followed, _MARK_DELETED, True)
-    return followed
+def _followed(
+    notice: Callable[[Any], None], original: Callable[..., Any], config: Any, plugins: Any
+) -> Any:
+    result = original(config, plugins)
+    try:
+        notice(config)
+    except Exception as error:
+        logger.error("What becomes of the pins of a deleted certificate is unknown: %s", error)
+    return result
 
 
 def watch_revocations(notice: Callable[[Any, str, bool], None]) -> None:
@@ -64,36 +56,27 @@ def watch_revocations(notice: Callable[[Any, str, bool], None]) -> None:
         key is compromised
     :raises Unsupported: if this certbot's revocation is not one that is known
     """
-    if hasattr(certbot_main.revoke, _MARK):
-        return
     expect(certbot_main.revoke, [None, None])
     expect(acme_client.ClientV2.revoke, ["self", "cert", "rsn"])
-    original: Callable[..., Any] = certbot_main.revoke
-
-    @wraps(original)
-    def revoke(config: Any, plugins: Any) -> Any:
-        # No context manager: contextlib cannot pass on the errors of acme 2.1.
-        unwatch = _watch(partial(_notice, notice, config))
-        try:
-            return original(config, plugins)
-        finally:
-            unwatch()
-
-    setattr(revoke, _MARK, True)
-    setattr(certbot_main, "revoke", revoke)  # noqa: B010 - read-only to type checkers only
+    instead(certbot_main, "revoke", partial(_watched, notice))
 
 
-def _watch(told: Callable[[Any, int], None]) -> Callable[[], None]:
-    """Have each revocation that the CA accepts told; return what ends that."""
-    original = acme_client.ClientV2.revoke
+def _watched(
+    notice: Callable[[Any, str, bool], None],
+    original: Callable[..., Any],
+    config: Any,
+    plugins: Any,
+) -> Any:
+    def revoke(ask_ca: Callable[..., None], client: Any, cert: Any, rsn: int) -> None:
+        ask_ca(client, cert, rsn)
+        _notice(notice, config, cert, rsn)
 
-    @wraps(original)
-    def revoke(self: acme_client.ClientV2, cert: Any, rsn: int) -> None:
-        original(self, cert, rsn)
-        told(cert, rsn)
-
-    setattr(acme_client.ClientV2, "revoke", revoke)  # noqa: B010
-    return partial(setattr, acme_client.ClientV2, "revoke", original)
+    # No context manager: contextlib cannot pass on the errors of acme 2.1.
+    put_back = instead(acme_client.ClientV2, "revoke", revoke)
+    try:
+        return original(config, plugins)
+    finally:
+        put_back()
 
 
 def _notice(
@@ -124,13 +107,11 @@ def before_issuing(check: Callable[[Any], None]) -> None:
     :param check: takes certbot's configuration, and may raise an error of certbot's
     """
     for verb in ("renew", "certonly", "run"):
-        setattr(certbot_main, verb, _checked(getattr(certbot_main, verb), check))
+        instead(certbot_main, verb, partial(_checked, check))
 
 
-def _checked(original: Callable[..., Any], check: Callable[[Any], None]) -> Callable[..., Any]:
-    @wraps(original)
-    def checked(config: Any, plugins: Any) -> Any:
-        check(config)
-        return original(config, plugins)
-
-    return checked
+def _checked(
+    check: Callable[[Any], None], original: Callable[..., Any], config: Any, plugins: Any
+) -> Any:
+    check(config)
+    return original(config, plugins)

@@ -216,13 +216,6 @@ def test_our_errors_become_certbots(client: Any) -> None:
     assert one.csrs == one.originals == []
 
 
-def test_wrapping_twice_wraps_once(client: Any) -> None:
-    """Certbot loads plugins more than once."""
-    before = client.obtain_certificate
-    certbot_client.wrap(lambda one: one if isinstance(one, Pinning) else None)
-    assert client.obtain_certificate is before
-
-
 @pytest.mark.parametrize(
     "name",
     ["obtain_certificate", "obtain_certificate_from_csr", "_get_order_and_authorizations"],
@@ -554,13 +547,6 @@ def test_key_that_cannot_be_pinned_is_not_told(
     acme.certificate = SimpleNamespace(public_key=lambda: strange)  # type: ignore[assignment]
     assert acme.revoke(1) is None
     assert acme.notice.notes == [] and caplog.messages == []
-
-
-def test_watching_twice_tells_once(acme: Acme) -> None:
-    """Certbot adds our options more than once."""
-    certbot_watch.watch_revocations(acme.notice)
-    acme.revoke()
-    assert len(acme.notice.notes) == 1
 
 
 def test_g9_only_certbot_revoke_is_watched(acme: Acme) -> None:
