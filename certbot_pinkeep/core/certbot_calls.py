@@ -9,7 +9,7 @@ The one rule: a command is a job of certbot if its program is a certbot, and its
 * The program is the first word of a command. Words in front of it, such as ``sudo`` or ``timeout 300``, only
   start it. ``sh -c`` and ``su -c`` run a text, which is read in the same way.
 * A program that is no certbot may be a script that runs one: its path is told.
-* A certbot that runs elsewhere (``docker``, ``ssh``) is none of this machine.
+* A certbot in a container or on another machine (``docker``, ``ssh``) is none of this machine.
 """
 
 from __future__ import annotations

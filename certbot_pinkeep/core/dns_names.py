@@ -2,9 +2,8 @@
 
 The rules:
 
-* A wildcard such as ``*.example.com.`` stands for each name below ``example.com.``, also several labels
-  below, as long as no name on the way exists (RFC 4592 §3.3). A name exists if it, or a name below it, has
-  records.
+* A wildcard such as ``*.example.com.`` stands for each name below ``example.com.``, unless a name on the way
+  exists (RFC 4592 §3.3). A name exists if it, or a name below it, has records.
 * So a record at a new name takes from the names above it what a wildcard gave them: a host loses its
   addresses if its TLSA records are entered, and it has none of its own.
 * Labels that begin with ``_`` name no host: what they lose is nobody's address.

@@ -7,9 +7,9 @@ The rules:
 * A header is believed only if the handshake proved a key whose private half this machine has: live, of
   a keyring, kept from an earlier certificate, or imported. Otherwise somebody else could block
   rollovers with an absurd max-age. A compromised key proves nothing.
-* Behind a certificate that is not valid for the host's name (it falls into another virtual host) no
-  client notes anything (§2.5): that host sends nothing, and nothing is said.
-* What the keyring published itself is no earlier header, also where it is replaced already.
+* If the certificate is not valid for the host's name (another virtual host answers), no client notes anything
+  (§2.5). That host sends nothing, and nothing is said.
+* What the keyring published itself is no earlier header, also if it is replaced already.
 * A header that does not list the served key is not recorded: clients ignore it, or it pins a CA
   (§2.5).
 * A header with one pin is recorded, too: not every client insists on a backup (§2.5).
@@ -22,9 +22,8 @@ The rules:
   with others than pinkeep's own: those tell nothing of what was before.
 * A host above that this machine has a certificate for is looked at as well: what it sends with
   includeSubDomains binds below, whichever of them is pinned first (§2.1.2).
-* What a host sent before it was pinned, where it has an address and could not be seen there, is unknown: a
-  release stands for it, with the keys that were live then, for the default max-age. A look that sees
-  the host without pinkeep's header ends it, and so does the admin.
+* A release stands for what an unseen host may have sent: with the keys that were live then, for the default
+  max-age. A look that sees the host without pinkeep's header ends it, and so does the admin.
 * Nobody looks at wildcards, nor at IP addresses, which clients do not pin (§2.3.3).
 """
 
@@ -81,7 +80,7 @@ class Found:
 
 
 def hosts_to_see(names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the names that can be looked at; the first ones, where they are many."""
+    """Return those of the names that can be looked at; the first ones, if they are many."""
     found = (one for one in names if not one.startswith("*.") and not hostnames.is_address(one))
     return tuple(found)[:MOST]
 

@@ -248,7 +248,7 @@ class NotSafe(LocksOut):
 
 
 class TypeMissing(NotSafe):
-    """The keyring has no key of the type that the admin asked for, and its pins bind at the names (G2).
+    """The keyring has no key of the wanted type, and its pins bind at the names (G2).
 
     :ivar kind: of the keys that it lacks
     :param until: from when it has one, as sentences; empty: nothing was pinned in advance

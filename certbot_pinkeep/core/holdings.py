@@ -4,11 +4,11 @@ The rules:
 
 * A policy binds until it was last served plus its own max-age, not today's (RFC 7469 §2.3.1, §2.3.3).
   One that may still be served binds until now plus its max-age.
-* A release, a version of an app or a zone that carries pins, binds until the date that the admin names,
-  plus the time for which it is held after that (a zone's TTL).
-* The TLSA records of a port bind until they were seen to be gone from every name server, plus twice their
-  largest TTL, plus a settling time. Caches may take them until then, and keep them for one TTL (RFC 7671
-  §8.1); the rest is for name servers that go back for a while.
+* A release is a version of an app, or a zone, that carries pins. It binds until the date that the admin
+  names, plus its TTL.
+* A port's TLSA records bind until every name server was seen without them, plus twice their TTL and a
+  settling time. Caches may take them until then, and keep them for one TTL (RFC 7671 §8.1); the rest is for
+  name servers that go back for a while.
 * Each binds at its hosts (see ``hostnames``), and nowhere else.
 """
 
@@ -48,9 +48,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Release:
-    """Pins that are carried elsewhere: by a version of an app, or in a zone.
+    """Pins that a version of an app, or a zone, carries.
 
-    :ivar channel: where they are carried, e.g. ``ios``, ``dns``
+    :ivar channel: what carries them, e.g. ``ios``, ``dns``
     :ivar label: which one it is there, e.g. ``3.2``
     :ivar pins: all that it carries
     :ivar hosts: the names that it pins; empty: it may be any

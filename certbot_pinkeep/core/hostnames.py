@@ -6,11 +6,11 @@ The rules:
   stand for its first label. Its last label is not a number. Other scripts are in their form ``xn--…``.
 * What else a certificate names is no host: it is not pinned, and not exported. A CSR asks for it.
 
-* A policy binds at the host where it was noted; with includeSubDomains, at every name below it as
-  well (RFC 7469 §2.1.3, §2.6).
+* A policy binds at the host that sent it; with includeSubDomains, at every name below it as well (RFC 7469
+  §2.1.3, §2.6).
 * A name of a certificate that begins with ``*.`` stands for every host one label below the rest.
-* Where any of these hosts is one too many, a policy *covers* the name: it binds at one of them. Where
-  one too few is, it has to *hold* it: it binds at all of them.
+* A policy *covers* such a name if it binds at one of these hosts. It *holds* the name if it binds at all of
+  them.
 """
 
 from __future__ import annotations

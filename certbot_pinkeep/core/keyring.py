@@ -5,8 +5,8 @@ The rules:
 * Per key type one key is primary: the next renewal is issued for it. Backups follow it in the
   order in which they would be used (see ``staging``).
 * A key is in service while the certificate of a lineage is for it, whatever its role (see ``membership``).
-* Pins are published in this order: those in service (primaries first), then the unserved keys in
-  the order in which they would be used, type by type.
+* Pins are published in this order: those in service (primaries first), then the backups in the order of their
+  use, type by type.
 * Each key type in service needs a pinned key that is not in service (RFC 7469 §2.5, §4.3; G4): with
   RSA and ECDSA side by side, the other type's live pin is no backup.
 * A key that is not needed any more is retired. Only ``prune`` deletes retired keys, when the admin asks.
@@ -154,7 +154,7 @@ class Keyring:
         return tuple(key_type for key_type in KEY_TYPES if key_type in kept)
 
     def served_types(self) -> tuple[KeyType, ...]:
-        """Return the key types that enrolled lineages serve; where none serves any, all that it has keys
+        """Return the key types that enrolled lineages serve. If none serves any, return all that it has keys
         of."""
         pins = {member.pin for member in self.members if member.enrolled}
         served = {key.kind.key_type for key in self.keys if key.pin in pins}
@@ -206,8 +206,8 @@ class Keyring:
         return replace(self, keys=(*self.keys, *keys))
 
     def served_since(self, times: Mapping[str, datetime], now: datetime) -> Keyring:
-        """Return the keyring with the first service of keys noted, by pin, where none was known, and the
-        last service of those that no lineage serves any more."""
+        """Return the keyring with the first service of keys, if it was unknown. Note the last service of keys
+        that no lineage serves any more."""
         served = self.served_pins
 
         def noted(key: Key) -> Key:
@@ -286,7 +286,7 @@ class Keyring:
         return self.without(key.pin for key in self.keys if key.offline)
 
     def with_primary(self, key: Key) -> Keyring:
-        """Return the keyring with a key that came past it as the primary of its type, unless it is
+        """Return the keyring with a key that pinkeep did not choose as the primary, unless the key is
         compromised."""
         known = self.key(key.pin)
         if known is not None and known.role == "compromised":

@@ -4,8 +4,8 @@ The rules:
 
 * A policy is recorded before it is published: from then on it *may* be served, at the hosts that it
   was published for. It binds there (see ``holdings``), and nowhere else.
-* Where the same policy goes on at fewer hosts, the time at the others ends as that of a policy does:
-  when Apache is known to have loaded what is published now.
+* If the same policy goes on at fewer hosts, it ends at the others as a policy does: when Apache is known to
+  have loaded what is published now.
 * It is confirmed once Apache has loaded it. Only the confirmation of a later policy ends it: until
   then it may still be served, even when a later one is already recorded.
 * Time in the ledger never runs backwards: what happens after a recorded time is not dated before
@@ -16,9 +16,9 @@ The rules:
 * The last few that expired are remembered, and the time at which they did: a clock that was set far
   ahead may have ended them too early. Once the admin says that the clock is right, they bind again, until
   their own end. What expired before those may bind until the first of them had ended.
-* Uncertainty is one value: why clients may hold what is not on record, and until when. While its end is
-  not known, because nobody has looked into it yet or because the clock was set back, nothing follows from
-  the ledger (G8). It is never forgotten.
+* Uncertainty is one value: why clients may hold what is not on record, and until when. Its end is unknown if
+  nobody has looked into it yet, or if the clock was set back. Then nothing follows from the ledger (G8). It
+  is never forgotten.
 * What other keyrings served at hosts that are now this one's is imported: it binds there as it did.
   It may be served until it is known that Apache sends this keyring's header there; also what binds
   nobody now is noted until then, because what follows it may.
@@ -293,8 +293,8 @@ class Ledger:
         )
 
     def transferred(self, at: datetime) -> Ledger:
-        """Note that Apache sends this keyring's header where others' were sent; at a time before
-        the latest known one: no change."""
+        """Note that Apache sends this keyring's header in place of other keyrings'; at a time before the
+        latest known one: no change."""
         if self.is_ahead_of(at):
             return self
         return replace(self, imported=tuple(_replaced(self.imported, at)))
@@ -312,8 +312,8 @@ class Ledger:
         return self._with_release(known, merged)
 
     def with_release(self, release: Release) -> Ledger:
-        """Note a release. One that is on record with the same pins binds at the new names as well as
-        at those that it had, and until the new date: what carries it has not changed.
+        """Note a release. One that is on record with the same pins binds at the new names, too, and until the
+        new date: what carries it has not changed.
 
         :raises BadRelease: if it is on record with other pins, or until a later date
         """
@@ -347,7 +347,7 @@ class Ledger:
         return self._with_release(release, longer)
 
     def named(self, channel: str, label: str) -> tuple[Release, ...]:
-        """Return the releases of this name: several, where lineages brought others of that name along."""
+        """Return the releases of this name: several, if transferred lineages had others of that name."""
         return tuple(one for one in self.releases if (one.channel, one.label) == (channel, label))
 
     def ended(self, release: Release, at: datetime) -> Ledger:
@@ -363,7 +363,7 @@ class Ledger:
     # What is uncertain
 
     def with_latest_known(self, time: datetime) -> Ledger:
-        """Note that *time* has been reached; no change where a later one is known."""
+        """Note that *time* has been reached; no change if a later one is known."""
         return self if self.not_before(time) == self.latest() else replace(self, latest_known=time)
 
     def with_uncertainty(self, why: str, until: datetime | None = None) -> Ledger:
@@ -424,7 +424,7 @@ class Ledger:
         return right.with_uncertainty("the clock ran ahead", first) if first > now else right
 
     def not_before(self, at: datetime) -> datetime:
-        """*at*, or the latest known time, where that is later."""
+        """*at*, or the latest known time, if that is later."""
         latest = self.latest()
         return at if latest is None else max(at, latest)
 

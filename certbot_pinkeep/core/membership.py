@@ -2,16 +2,16 @@
 
 The rules:
 
-* A lineage that joins with a key of its own keeps it in service until it is renewed. It is the
-  primary of its type where there is none yet.
+* A lineage that joins with a key of its own keeps it in service until it is renewed. It is the primary of its
+  type if there is none yet.
 * A backup that a lineage serves has been rolled over to: it becomes primary. The old primary stays
   pinned while another lineage serves it, and retires when none does.
 * A neighbour is a certificate of this machine for a host of the keyring that is not enrolled. Clients
   meet its key at that host, so it is in service like any other, and pinned; a backup that a
   neighbour serves is not rolled over to. A host stays the keyring's as long as a neighbour has it.
-* Once no lineage serves a type that was served, while another type is served, its keys are retired: its
-  pins protect nobody. A type that is staged for certificates to come stays until its first one, or until
-  the admin drops it. Where no lineage is left at all, everything stays.
+* Once no lineage serves a type that was served, while another type is served, its keys are retired: its pins
+  protect nobody. A type that is staged for certificates to come stays until its first one, or until the admin
+  drops it. If no lineage is left at all, everything stays.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ from certbot_pinkeep.core.policy import ENFORCED, REPORT_ONLY, Policy
 _LONGEST = 4094
 
 
-#: The longest name of a variable with which nginx starts as it comes (its variables_hash_bucket_size is
-#: 64, which takes 46 bytes).
+#: The longest name of a variable with which nginx starts by default (variables_hash_bucket_size 64 takes 46
+#: bytes).
 _LONGEST_NAME = 40
 
 

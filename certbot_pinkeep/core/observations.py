@@ -19,7 +19,7 @@ from certbot_pinkeep.core.state import State
 #: What a name that begins with ``*.`` is looked at as: one label below.
 PROBE_LABEL = "pinkeep-check"
 #: How far a look at a host got: to its end, no connection, no TLS in time, no TLS, no certificate of the
-#: type of key that was asked for, no HTTP over it.
+#: wanted type, no HTTP.
 Stopped = Literal["", "unreachable", "slow", "tls", "type", "http"]
 #: What is wrong with a chain of certificates: nothing, one is out of time, another name, or anything else.
 Distrust = Literal["", "time", "name", "chain"]
@@ -45,9 +45,9 @@ class Target:
     """A host to look at.
 
     :ivar name: the host's name, for SNI and HTTP
-    :ivar optional: whether it is passed over where the name does not resolve
+    :ivar optional: whether it is passed over if the name does not resolve
     :ivar guessed: whether it stands for a wildcard, and nobody may use it
-    :ivar key_types: those that it is to have certificates of, where they are several
+    :ivar key_types: those that it is to have certificates of, if they are several
     """
 
     name: str
@@ -65,7 +65,7 @@ class TlsObservation:
     :ivar error: why it stopped, as a part of a sentence
     :ivar untrusted: why this machine does not trust the certificate's chain; empty: it does
     :ivar distrust: the same, by its kind
-    :ivar address: the address, where it is not the same at all of the host's
+    :ivar address: the address, if the host's addresses differ
     :ivar key_type: the type of key that was asked for; ``None``: none, it is what it shows first
     :ivar guessed: whether the name is one that nobody may use
     """
@@ -285,7 +285,7 @@ def targets(keyring: Keyring) -> list[Target]:
             found.setdefault(host, set()).update([key.kind.key_type] if key else [])
     wildcards = {host for host in found if host.startswith("*.")}
     names = [host for host in found if not hostnames.is_address(host)]
-    # Where there is no other name, a wildcard that cannot be looked at is told.
+    # If there is no other name, a wildcard that cannot be looked at is told.
     optional = wildcards if set(names) > wildcards else set()
     return [
         Target(

@@ -5,10 +5,10 @@ The rules:
 * A value that cannot be used is an error that names the option and the value (G10).
 * Nothing here asks the parser to refuse a value: a bad one in cli.ini would then stop every run of
   certbot, also for the lineages of other installers (G3, G9).
-* Options are kept in the keyring file, and nowhere else. Certbot stores in renewal files each option
-  whose name in its configuration begins with the plugin's. So the names there begin otherwise: a renewal
-  file with options of a plugin that is not installed would stop certbot 2 (G11). For the same reason a
-  configuration has only those options that are given in this run, on the command line or in ``cli.ini``.
+* Options are kept in the keyring file, and nowhere else. Certbot stores in renewal files each option whose
+  name in its configuration begins with the plugin's. So the names there begin otherwise: a renewal file with
+  options of a plugin that is not installed would stop certbot 2 (G11). So certbot's configuration has only
+  the options of this run, from the command line or ``cli.ini``.
 * An option that is given several times is kept as one text, a list in JSON.
 * pinkeep 0.1 had certbot store the options. Certbot 2 restores only options that it knows, so the names
   of 0.1 stay known.

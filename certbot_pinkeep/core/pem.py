@@ -1,7 +1,6 @@
 """Keys and certificates as values. Pure: PEM in, values out.
 
-The rule: only a key that certbot can make again is used, RSA from 2,048 bits or ECDSA on a curve that
-certbot knows.
+The rule: pinkeep uses only keys that certbot can make: RSA from 2,048 bits, or ECDSA on certbot's curves.
 """
 
 from __future__ import annotations
@@ -68,8 +67,8 @@ def load_private_key(pem: bytes, passphrase: bytes | None = None) -> PrivateKey:
 
 
 def quick_public_key(pem: bytes) -> PublicKey:
-    """Return the public key of a private key in PEM that was proved to be whole when it came: that an RSA
-    key's primes are primes takes a hundred times as long as the rest, and is not proved again.
+    """Return the public key of a private key in PEM that was proved to be whole before. To prove that an RSA
+    key's primes are primes takes a hundred times as long.
 
     :raises BadKey: as :func:`load_private_key`
     """
@@ -96,8 +95,8 @@ def _belongs(numbers: rsa.RSAPrivateNumbers) -> bool:
 
 
 def is_encrypted(pem: bytes) -> bool:
-    """Return whether it says of itself that it is an encrypted private key, in PKCS#8 or in the form that
-    OpenSSL wrote before (RFC 7468 §11, RFC 1421 §4.6.1.1)."""
+    """Return whether it is marked as an encrypted private key, in PKCS#8 or in OpenSSL's older form (RFC 7468
+    §11, RFC 1421 §4.6.1.1)."""
     return encrypted_block(pem) is not None or b"Proc-Type: 4,ENCRYPTED" in pem
 
 

@@ -2,25 +2,23 @@
 
 The rules:
 
-* Switching to a key is safe when every policy and release that still binds contains its pin (G2,
-  RFC 7469 §2.6). For one certificate, those count that bind at its names. A policy that may still
-  be served has no known end: while one lacks the pin, the time from which switching is safe is
-  unknown.
+* A rollover to a key is safe if every policy and release that still binds contains the pin (G2, RFC 7469
+  §2.6). For one certificate, those count that bind at its names. A policy that may still be served has no
+  known end. While one lacks the pin, it is unknown from when a rollover is safe.
 * While clients may hold what is not on record (see ``Ledger.uncertainty``), nothing is safe (G8).
-* The next certificate is issued for the primary, until a rollover is due: by the primary's age
-  since its first service, on the admin's request, after a revocation, or because the key is
-  compromised. An unknown age is not due (G8).
-* Where a rollover is due, the first backup that is safe is taken. Where none is, the primary goes
-  on (G3), but for a compromised one, which is never handed over again.
+* The next certificate is issued for the primary, until a rollover is due: by the primary's age in service, on
+  the admin's request, after a revocation, or because the key is compromised. An unknown age is not due (G8).
+* If a rollover is due, the first safe backup is taken. If none is safe, the primary goes on (G3). A
+  compromised one never does.
 * A backup whose private key is offline is safe as any other, but cannot be handed over: when its
   turn has come, the primary goes on, and the admin is asked for the private key. Only in place of a
   compromised key the next safe one that is available is taken.
 * A rollover of the keyring is one of all key types in service: it is safe once it is for each of
   them.
 * A backup whose file cannot be used is passed over, here and nowhere else (see ``Key.fault``).
-* A certificate that does not serve the primary yet (it joined with a key of its own, or another one
-  was rolled over first) is issued for the primary as soon as that is safe at its names; until then
-  it keeps its key. Age is no reason to roll a primary over that it does not serve.
+* A certificate may not serve the primary yet: it joined with a key of its own, or another one was rolled over
+  first. It is issued for the primary as soon as that is safe at its names; until then it keeps its key. Age
+  is no reason to roll a primary over that it does not serve.
 * A new certificate is issued for the primary, unless policies are known to bind at its names that
   lack it: then it is not issued.
 * The admin can force a backup. It is taken whoever is locked out; who that is, and until when,
@@ -179,8 +177,8 @@ def _lateness(verdict: Safety) -> tuple[bool, bool, datetime]:
 
 
 def _follows(keyring: Keyring, primary: Key | None, certificate: Certificate | None) -> bool:
-    """Return whether the certificate is to follow others to the primary. One with a key that was retired,
-    or is unknown, came past the keyring: it goes back to the primary."""
+    """Return whether the certificate is to follow others to the primary. One with a retired or unknown key
+    was renewed without pinkeep: it goes back to the primary."""
     if certificate is None or primary is None or certificate.pin == primary.pin:
         return False
     if certificate.pin is None:
@@ -190,7 +188,7 @@ def _follows(keyring: Keyring, primary: Key | None, certificate: Certificate | N
 
 
 def _kept(keyring: Keyring, certificate: Certificate) -> Key | None:
-    """Return the key that the certificate has, where it can go on with it."""
+    """Return the key that the certificate has, if it can go on with that key."""
     key = keyring.key(certificate.pin) if certificate.pin else None
     return key if key is not None and key.role not in ("compromised", "retired") else None
 
@@ -200,7 +198,7 @@ def _ready_to_follow(
 ) -> Safety:
     """Return when a certificate that does not serve the primary can be issued for it.
 
-    Where it is new, only what is known stands against it.
+    If it is new, only what is known stands against it.
     """
     accepted = not locked_out(primary.pin, ledger, now, certificate.hosts)
     new = certificate.pin is None
@@ -234,8 +232,8 @@ def best_backup(
     key_type: KeyType,
     hosts: Hosts | None = None,
 ) -> tuple[Key | None, Safety]:
-    """Return the backup to switch to: the forced one, else the first one that is safe, else the one that
-    is safe first; ``None`` where there is no backup that can be used."""
+    """Return the backup to roll over to: the forced one, else the first one that is safe, else the one that
+    is safe first; ``None`` if no backup can be used."""
     backups = keyring.backups(key_type)
     verdicts = [(key, safety(key, ledger, now, hosts)) for key in backups if not key.is_lost]
     for key, verdict in verdicts:

@@ -4,8 +4,8 @@ The rules:
 
 * As many unserved backups are staged for each type as the admin wants; the last ones beyond that are
   retired. A retired key that was never served is staged again before a new key is made.
-* A backup that the admin added keeps its place until it is used or dropped, and does not count
-  among those that are made. Its private key may be offline or encrypted.
+* A backup that the admin added keeps its place until it is used or dropped. It does not count among the
+  others. Its private key may be offline or encrypted.
 * A backup whose file cannot be used is none (see ``Key.fault``). It is staged again once the file is there,
   beside what took its place.
 """
@@ -19,8 +19,8 @@ from certbot_pinkeep.core.kinds import KeyKind, KeyType
 
 
 def with_backup_count(keyring: Keyring, wanted: int) -> Keyring:
-    """Return the keyring with at most *wanted* unserved backups per type, the last ones retired, and as
-    many never-served retired keys staged again as are there and can be used."""
+    """Return the keyring with at most *wanted* unserved backups per type: the last ones are retired. If some
+    lack, retired keys that were never served are staged again."""
     result = keyring
     for key_type in keyring.key_types():
         result = _counted(result, key_type, wanted)
@@ -28,8 +28,8 @@ def with_backup_count(keyring: Keyring, wanted: int) -> Keyring:
 
 
 def _brought_back(keyring: Keyring) -> Keyring:
-    """Return the keyring with the backups staged again whose files were lost for a while, beside what has
-    taken their places."""
+    """Return the keyring with the backups staged again whose files are restored, beside what took their
+    places."""
     types = keyring.key_types()
     back = [
         key

@@ -65,7 +65,7 @@ def paragraphs(message: str) -> list[str]:
 
 
 def one_line(message: str) -> str:
-    """Write a message in one line: a dash stands where a command ends, and no item has one."""
+    """Write a message in one line: a dash stands at the end of a command, and no item has one."""
     lines = paragraphs(message)
     ends = [" -- " if line.startswith(_RUN) else " " for line in lines]
     told = (line.removeprefix(_ITEM) for line in lines)
@@ -96,7 +96,7 @@ def short(text: object, longest: int = SHORT) -> str:
 
 
 def cut(text: str, longest: int) -> str:
-    """Return the text without its middle, where it is longer."""
+    """Return the text; if it is longer, without its middle."""
     if len(text) <= longest:
         return text
     left = longest - len(_CUT.format(len(text)))

@@ -24,7 +24,7 @@ from certbot_pinkeep.core.errors import BadOption
 
 #: How TLS starts: at once, or after a command of this protocol.
 Start = Literal["tls", "smtp", "imap", "pop3", "sieve", "xmpp-client", "xmpp-server"]
-#: By number: how TLS starts where it does not start at once.
+#: By number: how TLS starts, if not at once.
 _STARTS: dict[int, Start] = {
     25: "smtp",
     110: "pop3",

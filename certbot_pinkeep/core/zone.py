@@ -4,33 +4,32 @@ The rules:
 
 * What any name server shows binds, whoever put it there. Records of usage 1 and 3 bind to a key or a
   certificate; records of usage 0 and 2 alone bind to an authority, and stand in no rollover's way.
-* Beside a record of usage 3 and selector 1 with a longer digest, clients heed no record with a pin (RFC 7671
-  §9). Such a set has no pins, and no rollover is safe.
-* A set of records ends only when every authoritative name server was asked, as often as ``adapters.dns``
-  asks, and none showed it (G13). Then resolvers may hold it for a while: see ``holdings``.
-* A set that was written, and was not seen yet, may still come. It ends when a set that was written or seen
-  after it is the only one that all name servers show, or was shown and is gone. If what follows it binds to
-  nothing, it ends as if it had been seen.
+* Beside a ``3 1`` record with a longer digest, clients heed no record with a pin (RFC 7671 §9). Such a set
+  has no pins, and no rollover is safe.
+* A set of records ends only when every authoritative name server was asked, and none showed it (G13). Then
+  resolvers may hold it for a while: see ``holdings``.
+* A set that was written, and was not seen yet, may still come. It ends when all name servers show a later set
+  alone, or when a later set came and went. If what follows it binds to nothing, it ends as if it had been
+  seen.
 * While the clock says less than the ledger knows, nothing ends: from when it is gone cannot be told (G8).
 * If a name server could not be asked, its records may be anything: a placeholder with no pins stands for
   them, and no rollover is safe. The same goes for a port that nobody has looked at yet. The placeholder ends
   as a set of records does.
 * What a port had before the first look is unknown, also its TTL. If the first look finds records, somebody
-  pins there: other records may have been replaced a minute ago, and resolvers hold them for their
-  TTL, which is a day at most as a rule. So the placeholder is held for a day. If it finds none, nobody pins
-  there as a rule, and nothing is waited for but what is written now: else each new port would wait a day.
+  pins there: others may have been replaced a minute ago, and resolvers hold them for their TTL, usually a day
+  at most. So the placeholder is held for a day. If it finds none, nobody pins there as a rule, and nothing is
+  waited for but what is written now: else each new port would wait a day.
 * Which keys a port serves is a fact that was seen at that port. A port that could not be seen at each of
   its addresses may still serve what it served before.
-* A zone is to have the pins that the keyring publishes, and those of its keys that a port may serve. A key
-  leaves the zone only when every port on the list was seen to serve others (RFC 7671 §8.1).
-* A port gets its first records only when it was seen just now, and all that it serves is among them: with
-  records, mail goes to it only if its key is in them (RFC 7672 §2.2).
-* If pinning is left, the keyring's records go, but not if others would be left alone with a port that may
-  serve one of the keyring's keys.
+* A zone is to have the pins that the keyring publishes, and those that a port may serve. A key leaves the
+  zone only when every port on the list was seen to serve others (RFC 7671 §8.1).
+* A port gets its first records only if they have all that it was seen to serve just now: with records, mail
+  goes to it only if its key is in them (RFC 7672 §2.2).
+* If pinning is left, the keyring's records go. They stay if others' records would stay alone at a port that
+  may serve a key of the keyring.
 * Nothing is written over records that bind before a name server showed them: with a TTL that nobody saw,
   they would be held for an unknown time.
-* Only records of usage 3, selector 1 and matching type 1 with the pin of one of the keyring's keys are
-  ever taken away. All others stay.
+* pinkeep takes away only ``3 1 1`` records with the pin of one of the keyring's keys. All others stay.
 """
 
 from __future__ import annotations
@@ -124,7 +123,7 @@ class Missing:
 def listed_ports(
     choices: Iterable[PortChoice], hosts: Sequence[str]
 ) -> tuple[tuple[Port, ...], tuple[PortChoice, ...]]:
-    """Return the ports whose keys are to be in the zone, and the choices that name no host of the keyring.
+    """Return the ports whose keys are to be in the zone, and the choices without a host of the keyring.
 
     :param choices: what the admin gave
     :param hosts: the names of the keyring's certificates
@@ -368,7 +367,7 @@ def wanted(
 
 
 def records_after(before: Records, want: Wanted, service: Service | None) -> tuple[Records, str]:
-    """Return the records that a port is to have, and why that is less than what the zone is to have.
+    """Return the records that a port is to have, and why they are fewer than the zone's.
 
     :param before: all that it has
     :param service: what the port serves; ``None``: it is not on the list any more
@@ -389,7 +388,7 @@ def records_after(before: Records, want: Wanted, service: Service | None) -> tup
 
 
 def unseen(looks: Iterable[OwnerObservation], before: Mapping[str, Records]) -> tuple[Missing, ...]:
-    """Return where the zone has records that bind, and that no name server shows: they have to be seen first.
+    """Return the names whose records bind, and that no name server shows: they have to be seen first.
 
     :param before: the records at the provider, by name
     """
