@@ -21,7 +21,7 @@ import stat
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 
 from certbot.compat import misc
@@ -31,13 +31,12 @@ from certbot_pinkeep.adapters import lineage as lineages
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.carriers import apache, reading, servers, snippets
 from certbot_pinkeep.carriers.apache import Server
-from certbot_pinkeep.carriers.servers import Kind
 from certbot_pinkeep.check import certbot_rules, local_rules, trees
 from certbot_pinkeep.check.findings import Finding, critical
 from certbot_pinkeep.check.revocations import Revocations
 from certbot_pinkeep.core import certificate, hostnames, options, pins
 from certbot_pinkeep.core.errors import BadKey, BadOption, DamagedState, PinkeepError
-from certbot_pinkeep.core.keyring import Keyring, Member
+from certbot_pinkeep.core.keyring import Member
 from certbot_pinkeep.core.observations import (
     CERTBOT_RENEW,
     Certificate,
@@ -49,7 +48,6 @@ from certbot_pinkeep.core.observations import (
     Seen,
     TlsObservation,
 )
-from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import load_certificate, load_private_key
 from certbot_pinkeep.core.server_config import ServerConfig
 from certbot_pinkeep.core.state import State
@@ -61,36 +59,30 @@ from certbot_pinkeep.storage.store import Store
 _OURS = re.compile(r"^[ \t]*pinkeep-.*$", re.M)
 
 
-@dataclass(frozen=True)
-class CliIni:
-    """Hold what ``cli.ini`` says of every renewal.
-
-    :ivar reuse_key: ``None``: nothing
-    :ivar options: those of pinkeep by their names without ``--pinkeep-``; ``None``: not there
-    """
-
-    reuse_key: bool | None = None
-    options: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """List the lines that say which key certbot renews with."""
-        return () if self.reuse_key is None else (f"reuse-key = {str(self.reuse_key).lower()}",)
-
-
 class LocalFiles:
     """Look at the keyrings of one config dir.
 
     :param config_dir: certbot's ``--config-dir``
-    :ivar revocations: asks the CAs; ``None``: nobody does
+    :param options: pinkeep's options in ``cli.ini``, by their names without ``--pinkeep-``
+    :param reuse_key: what ``cli.ini`` says of it; ``None``: nothing
+    :param revocations: asks the CAs; ``None``: nobody does
     """
 
-    def __init__(self, config_dir: str, store: Store, cli_ini: CliIni = CliIni()) -> None:
+    def __init__(
+        self,
+        config_dir: str,
+        store: Store,
+        *,
+        options: Mapping[str, object] | None = None,
+        reuse_key: bool | None = None,
+        revocations: Revocations | None = None,
+    ) -> None:
         self.config_dir = config_dir
         self.store = store
-        self.cli_ini = cli_ini
+        self.options = options or {}
+        self.reuse_key = reuse_key
+        self.revocations = revocations
         self.folders = Folders(config_dir)
-        self.revocations: Revocations | None = None
         self._others: dict[str, Certificate | None] = {}
         self._configs: dict[Server, ServerConfig | None] = {}
 
@@ -113,15 +105,17 @@ class LocalFiles:
         chosen = state.chosen()
         text = apache.read_snippet(state.snippet) if state.snippet else None
         kind = servers.chosen_kind(chosen.header, state.snippet, text)
+        server = None  # of a wrong option, which is told
+        with suppress(BadOption):
+            server = servers.server(kind, "", chosen.configtest, chosen.reload)
         members = keyring.drawing
-        lineages = [self._lineage(member) for member in members]
         keys = tuple(self._keys(state))
         places = tuple(self._places(state, keys, members))
         seen = Seen(
             state=state,
             chosen=chosen,
-            reloads=_reloads(chosen, kind),
-            configtest=_configtest(chosen, kind),
+            reloads=server is None or bool(server.reload),
+            configtest=shlex.join(server.configtest) if server else "",
             step=step,
             server=kind.title if kind else "the web server",
             latest_known=self.store.latest_known(now),
@@ -131,34 +125,17 @@ class LocalFiles:
             plain=tuple(plain),
             places=places,
             keys=keys,
-            lineages=tuple(lineages),
+            lineages=tuple(map(self._lineage, members)),
             requests=frozenset(self.folders.saved_csrs()),
             others=tuple(self._other_certificates({member.lineage for member in members})),
             incoming=tuple(self._incoming(keyring.name)),
         )
-        # A sound site does not pay for this.
-        asked = state.snippet and seen.without_header
-        return self._with_server_config(seen, kind) if asked else seen
-
-    def _with_server_config(self, seen: Seen, kind: Kind | None) -> Seen:
-        """Add what the server reads of its configuration, if it can be asked."""
-        try:
-            server = servers.server(kind, "", seen.chosen.configtest, seen.chosen.reload)
-        except BadOption:
-            return seen
+        if not (server and state.snippet and seen.without_header):
+            return seen  # a sound site does not pay for what follows
         if server not in self._configs:
             self._configs[server] = reading.read(server)
-        return replace(
-            seen,
-            server_config=self._configs[server],
-            snippet_path=os.path.realpath(seen.state.snippet),
-        )
-
-    def deleted(self, keyring: Keyring) -> list[str]:
-        """List the lineages of the keyring that ``certbot delete`` has deleted."""
-        return [
-            m.lineage for m in keyring.members if m.enrolled and self.store.is_deleted(m.lineage)
-        ]
+        path = os.path.realpath(state.snippet)
+        return replace(seen, server_config=self._configs[server], snippet_path=path)
 
     def without_record(self, states: Iterable[State], damaged: Collection[str]) -> list[Finding]:
         """Tell of lineages that pinkeep renews and no keyring has. Tell of those that certbot skips, if they
@@ -250,7 +227,6 @@ class LocalFiles:
             live = _certificate(name, renewal.cert_path)
         except PinkeepError as error:
             return Lineage(name, error=str(error), broken=broken)
-        said = self.cli_ini
         path = renewal_conf.path_of(self.config_dir, name)
         misnamed = renewal_conf.certbots_name(self.config_dir, name) != name
         return Lineage(
@@ -258,12 +234,12 @@ class LocalFiles:
             live=live,
             broken=broken,
             key_error=_key_error(renewal, live),
-            reuse_key=renewal.reuse_key if said.reuse_key is None else said.reuse_key,
+            reuse_key=renewal.reuse_key if self.reuse_key is None else self.reuse_key,
             must_staple=renewal.must_staple,
             misnamed=path if misnamed else "",
             by_hand="" if renewal.autorenew else path,
             renew_before=certificate.span(renewal.renew_before_expiry),
-            cli_ini=said.lines,
+            reuse_denied=self.reuse_key is False,
             refused=self._refused(renewal, live),
             revoked=(
                 self.revocations.reason(live.fingerprint, renewal.cert_path)
@@ -274,7 +250,7 @@ class LocalFiles:
 
     def refused_everywhere(self) -> list[Finding]:
         """Tell of an option in ``cli.ini`` that pinkeep does not take."""
-        bad = self._unusable(self.cli_ini.options, "any")
+        bad = self._unusable(self.options, "any")
         return [local_rules.refused_everywhere(bad)] if bad else []
 
     def certbots(self, *, by_hand: bool = False) -> list[Finding]:
@@ -294,10 +270,9 @@ class LocalFiles:
 
     def _refused(self, renewal: Renewal, live: Certificate) -> BadOption | None:
         """Find which of its options keeps a lineage from being brought up to date."""
-        given = self.cli_ini.options
-        if self._unusable(given, "any"):
+        if self._unusable(self.options, "any"):
             return None  # told once
-        values = settings.values(self.store, renewal.name, given, renewal.options)
+        values = settings.values(self.store, renewal.name, self.options, renewal.options)
         return self._unusable(values, renewal.name, live.names)
 
     def _unusable(
@@ -368,19 +343,4 @@ def _key_error(renewal: Renewal, live: Certificate) -> str:
         return f"The private key {path} cannot be used: {error}."
     if pins.pin_of(key) != live.pin:
         return f"The private key {path} does not belong to the certificate beside it."
-    return ""
-
-
-def _reloads(chosen: Options, kind: Kind | None) -> bool:
-    """Say whether pinkeep reloads the server itself."""
-    try:
-        return bool(servers.server(kind, "", None, chosen.reload).reload)
-    except BadOption:
-        return True  # the admin wants it; the next run says what is wrong
-
-
-def _configtest(chosen: Options, kind: Kind | None) -> str:
-    """Find the command that tests the configuration; empty: none, or none that can be run."""
-    with suppress(BadOption):
-        return shlex.join(servers.server(kind, "", chosen.configtest, ()).configtest)
     return ""

@@ -426,13 +426,10 @@ def _renewal(lineage: Lineage, *, unpinned: bool) -> Iterator[Finding]:
             f"Run: sed -i 's/^autorenew = .*/autorenew = True/' {quote(lineage.by_hand)}",
         )
     if not lineage.reuse_key and not unpinned:
-        said = "reuse-key = false" in lineage.cli_ini
-        where = (
-            "cli.ini says 'reuse-key = false'"
-            if said
-            else "its renewal file has no 'reuse_key = True'"
-        )
-        first = "Take 'reuse-key = false' out of cli.ini. " if said else ""
+        where, first = "its renewal file has no 'reuse_key = True'", ""
+        if lineage.reuse_denied:
+            where = "cli.ini says 'reuse-key = false'"
+            first = "Take 'reuse-key = false' out of cli.ini. "
         yield warning(
             name,
             f"{where}. Without pinkeep, certbot would make a new key.",

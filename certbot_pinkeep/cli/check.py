@@ -17,26 +17,26 @@ import os
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
-from certbot_pinkeep.adapters import certbot_config, clock
+from certbot_pinkeep import check
+from certbot_pinkeep.adapters import certbot_config, clock, probe
+from certbot_pinkeep.check import findings, zone_rules
+from certbot_pinkeep.check.findings import Finding, Severity
+from certbot_pinkeep.check.local_files import LocalFiles
+from certbot_pinkeep.check.revocations import Revocations
 from certbot_pinkeep.cli import context
-from certbot_pinkeep.cli.parser import Commands, Parser, add_command, add_name
+from certbot_pinkeep.cli.parser import Commands, add_command, add_name
 from certbot_pinkeep.core import membership, options
 from certbot_pinkeep.core.errors import DamagedState, PinkeepError
+from certbot_pinkeep.core.observations import HttpObservation, Target, TlsObservation, targets
+from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.workflow import zone
-
-if TYPE_CHECKING:
-    from certbot_pinkeep.check.findings import Finding
-    from certbot_pinkeep.check.local_files import CliIni, LocalFiles
-    from certbot_pinkeep.core.keyring import Keyring
-    from certbot_pinkeep.core.observations import HttpObservation, TlsObservation
-    from certbot_pinkeep.core.state import State
-    from certbot_pinkeep.workflow.workspace import Workspace
+from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "look at the live sites and the files, for monitoring"
 _CODES = "as monitoring plugins have them: 0 ok, 1 warning, 2 critical, 3 unknown"
@@ -50,15 +50,9 @@ _AGAIN = 2
 _PAUSE = 0.1
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    lines: list[str]
-    code: int
-
-
 def add(commands: Commands) -> None:
     command = add_command(commands, "check", _HELP, _EXAMPLE, run=_run, codes=_CODES)
-    answer(command)
+    command.answer = usage_error
     add_name(command, every=True)
     command.add_argument(
         "--connect",
@@ -85,49 +79,41 @@ def add(commands: Commands) -> None:
     )
 
 
-def answer(parser: Parser) -> None:
-    """Have a parser answer monitoring, which takes the exit code 2 for critical."""
-    parser.__class__ = _Parser
-
-
-class _Parser(Parser):
-    """Answer monitoring: what this parser refuses is unknown."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the one line, and end."""
-        help_ = "" if "--help" in message else "certbot-pinkeep check --help"
-        outcome = _unknown(None, PinkeepError(f"{message}.", run=help_))
-        _print(outcome)
-        self.exit(outcome.code)
+def usage_error(message: str) -> int:
+    """Answer monitoring, which takes the exit code 2 for critical: what is not understood is unknown."""
+    help_ = "" if "--help" in message else "certbot-pinkeep check --help"
+    return _fail("check", PinkeepError(f"{message}.", run=help_))
 
 
 def _run(parsed: argparse.Namespace) -> int:
     try:
-        outcome = _settled(parsed)
+        found, sound = _settled(parsed)
     except Exception as error:  # monitoring takes a traceback for an answer
-        outcome = _unknown(parsed.name, error)
-    _print(outcome)
-    return outcome.code
+        return _fail(parsed.name or "check", error)
+    print("\n".join(findings.lines(found, sound)))
+    return findings.exit_code(found)
 
 
-def _print(outcome: _Outcome) -> None:
-    print("\n".join(outcome.lines))
+def _fail(where: str, error: Exception) -> int:
+    found = [_failed(where, error)]
+    print(findings.lines(found, "")[0])
+    return findings.exit_code(found)
 
 
-def _settled(parsed: argparse.Namespace) -> _Outcome:
+def _settled(parsed: argparse.Namespace) -> tuple[list[Finding], str]:
     """Look while no run of certbot changes what is looked at."""
     config = context.certbots_config(parsed)
     end = time.monotonic() + parsed.timeout
     before = _stamp(config)
-    outcome = _check(parsed, config)
+    found, sound = _check(parsed, config)
     for _ in range(_AGAIN):
-        if outcome.code == 0 or not (_is_locked(config) or _stamp(config) != before):
+        if not found or not (_is_locked(config) or _stamp(config) != before):
             break
         while _is_locked(config) and time.monotonic() < end:
             time.sleep(_PAUSE)
         before = _stamp(config)
-        outcome = _check(parsed, config)
-    return outcome
+        found, sound = _check(parsed, config)
+    return found, sound
 
 
 def _is_locked(config: Any) -> bool:
@@ -150,27 +136,29 @@ def _stamp(config: Any) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
-    # Only here: it takes time to load, and no other command needs it.
-    from certbot_pinkeep.adapters import probe
-    from certbot_pinkeep.check.findings import exit_code, lines
-    from certbot_pinkeep.check.local_files import LocalFiles
-    from certbot_pinkeep.check.revocations import Revocations
-    from certbot_pinkeep.core.observations import targets
-
+def _check(parsed: argparse.Namespace, config: Any) -> tuple[list[Finding], str]:
+    """Find what is wrong, and say what was looked at."""
     workspace = context.workspace_of(config)
-    store = workspace.store
-    names = [context.name_of(parsed)] if parsed.name else store.names()
+    names = [context.name_of(parsed)] if parsed.name else workspace.store.names()
     if not names:
-        raise _nothing()
+        raise PinkeepError(
+            "There is no keyring yet: nothing is pinned.",
+            "'certbot certificates' lists the names.",
+            run="certbot-pinkeep pin NAME",
+        )
     states, damaged = context.load(workspace, names)
-    files = LocalFiles(config.config_dir, store, _cli_ini(config))
-    wanted = {state.keyring.name: targets(_there(files, state.keyring)) for state in states}
+    wanted = {state.keyring.name: _targets(workspace.store, state) for state in states}
     way = probe.Way(parsed.connect, parsed.connect_http, parsed.timeout, parsed.ca_file)
-    every = list(dict.fromkeys(target for some in wanted.values() for target in some))
-    shown, plain = probe.look(every, way)
+    every = dict.fromkeys(target for some in wanted.values() for target in some)
+    shown, plain = probe.look(list(every), way)
     now = clock.now()
-    files.revocations = Revocations(config.work_dir, now, parsed.timeout)
+    files = LocalFiles(
+        config.config_dir,
+        workspace.store,
+        options=options.given(config),
+        reuse_key=config.reuse_key if certbot_config.is_given(config, "reuse_key") else None,
+        revocations=Revocations(config.work_dir, now, parsed.timeout),
+    )
     found = [_damaged(error) for error in damaged]
     for state in states:
         mine = {target.name for target in wanted[state.keyring.name]}
@@ -183,22 +171,15 @@ def _check(parsed: argparse.Namespace, config: Any) -> _Outcome:
     if not parsed.name:
         found += files.without_record(states, [error.path for error in damaged])
         found += files.certbots()
-    hosts = len({one.host for one in shown})
-    sound = f"{_count(len(states), 'keyring')}, {_count(hosts, 'host')}: keys, headers and files are sound"
-    return _Outcome(lines(found, sound), exit_code(found))
+    hosts = _count(len({one.host for one in shown}), "host")
+    sound = f"{_count(len(states), 'keyring')}, {hosts}: keys, headers and files are sound"
+    return found, sound
 
 
-def _nothing() -> PinkeepError:
-    return PinkeepError(
-        "There is no keyring yet: nothing is pinned.",
-        "'certbot certificates' lists the names.",
-        run="certbot-pinkeep pin NAME",
-    )
-
-
-def _there(files: LocalFiles, keyring: Keyring) -> Keyring:
-    """Return a keyring without the lineages that were deleted."""
-    return membership.without_members(keyring, files.deleted(keyring))
+def _targets(store: Store, state: State) -> list[Target]:
+    """List the hosts of the lineages that certbot has not deleted."""
+    gone = [m.lineage for m in state.keyring.members if m.enrolled and store.is_deleted(m.lineage)]
+    return targets(membership.without_members(state.keyring, gone))
 
 
 def _judged(
@@ -211,8 +192,6 @@ def _judged(
     step: str,
 ) -> list[Finding]:
     """Find what is wrong with a keyring; if that fails, tell that it failed."""
-    from certbot_pinkeep import check
-
     try:
         return check.check(files.look(state, now, shown, plain, step), now)
     except Exception as error:  # the other keyrings are looked at all the same
@@ -223,8 +202,6 @@ def _zone(workspace: Workspace, state: State, now: datetime) -> list[Finding]:
     """Find what is wrong with the zone and the ports of a keyring that has any."""
     if not zone.has_zone(state):
         return []
-    from certbot_pinkeep.check import zone_rules
-
     try:
         seen = zone.bring_up_to_date(workspace, state.keyring.name, now, dry_run=True)
         if seen is None:
@@ -239,37 +216,20 @@ def _zone(workspace: Workspace, state: State, now: datetime) -> list[Finding]:
 
 
 def _damaged(error: DamagedState) -> Finding:
-    from certbot_pinkeep.check.findings import Finding, Severity
-
     name = error.path.rpartition("/")[2].removesuffix(".conf")
-    unknown = isinstance(error.__cause__, PermissionError)  # certbot's user may be able to read it
-    return Finding(Severity.UNKNOWN if unknown else Severity.CRITICAL, name, str(error), "")
-
-
-def _cli_ini(config: Any) -> CliIni:
-    """Read what certbot's settings say of every renewal."""
-    from certbot_pinkeep.check.local_files import CliIni
-
-    given = certbot_config.is_given(config, "reuse_key")
-    return CliIni(config.reuse_key if given else None, options.given(config))
-
-
-def _unknown(name: str | None, error: Exception) -> _Outcome:
-    from certbot_pinkeep.check.findings import exit_code, lines
-
-    found = [_failed(name or "check", error)]
-    return _Outcome(lines(found, "")[:1], exit_code(found))
+    is_closed = isinstance(
+        error.__cause__, PermissionError
+    )  # certbot's user may be able to read it
+    return Finding(Severity.UNKNOWN if is_closed else Severity.CRITICAL, name, str(error), "")
 
 
 def _failed(where: str, error: Exception) -> Finding:
-    from certbot_pinkeep.check.findings import Finding, Severity
-
     what = f"the check itself failed ({type(error).__name__}: {error})."
     if isinstance(error, PinkeepError):
         what = str(error)
     elif isinstance(error, OSError):
         what = f"{error.filename or 'a file'} cannot be read: {error.strerror or error}."
-    return Finding(Severity.UNKNOWN, where, what, "")
+    return findings.unknown(where, what, "")
 
 
 def _count(number: int, what: str) -> str:

@@ -93,7 +93,7 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = _parser()
     words = sys.argv[1:] if arguments is None else arguments
     if "check" in words and words[0].startswith("-"):
-        check.answer(parser)  # an error before its name as well
+        parser.answer = check.usage_error  # an error before its name as well
     _complete(parser)
     try:
         return parser.parse_args(arguments)

@@ -36,10 +36,10 @@ Run: TypeAlias = Callable[[argparse.Namespace], int]
 class Parser(argparse.ArgumentParser):
     """Parse the command, or a part of it.
 
-    :ivar usage_code: the exit code of a usage error
+    :ivar answer: prints a usage error in its own way, and returns the exit code
     """
 
-    usage_code = 2
+    answer: Callable[[str], int] | None = None
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(
@@ -52,8 +52,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, and exit."""
+        if self.answer is not None:
+            self.exit(self.answer(message))
         self.print_usage(sys.stderr)
-        self.exit(self.usage_code, f"{self.prog}: error: {text.printable(message)}\n")
+        self.exit(2, f"{self.prog}: error: {text.printable(message)}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse *args*; an unknown word is an error of the part that does not know it."""

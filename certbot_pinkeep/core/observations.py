@@ -172,7 +172,7 @@ class Lineage:
     :ivar error: why it cannot be looked at, as sentences
     :ivar broken: what is wrong with its renewal file, links and files; ``None``: nothing
     :ivar key_error: why its live private key cannot be used, as a sentence
-    :ivar cli_ini: what ``cli.ini`` says of its renewal, as the lines are there
+    :ivar reuse_denied: whether ``cli.ini`` says ``reuse-key = false``
     :ivar revoked: why the CA has revoked the live certificate; empty: it has not, as far as is known
     :ivar refused: what pinkeep does not take of its options; ``None``: nothing, or it is in ``cli.ini``
     :ivar misnamed: the renewal file, if it has another name than the lineage; empty: it has the same
@@ -191,7 +191,7 @@ class Lineage:
     misnamed: str = ""
     by_hand: str = ""
     renew_before: timedelta | None = None
-    cli_ini: tuple[str, ...] = ()
+    reuse_denied: bool = False
     refused: BadOption | None = None
     revoked: str = ""
 

@@ -328,7 +328,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         f"Run: certbot renew --cert-name {HOST}",
     ),
     "reuse_key taken back by cli.ini": (
-        sound(**lineage(reuse_key=False, cli_ini=("reuse-key = false",))),
+        sound(**lineage(reuse_key=False, reuse_denied=True)),
         WARNING,
         "cli.ini says 'reuse-key = false'. Without pinkeep",
         "Take 'reuse-key = false' out of cli.ini. Run: certbot renew",
