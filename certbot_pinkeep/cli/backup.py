@@ -83,9 +83,8 @@ def _add(parsed: argparse.Namespace) -> int:
         raise BadBackup(
             "--csr goes with none of --passphrase-file, --keep-encrypted and --new: give --key."
         )
-    config = context.certbots_config(parsed)
-    workspace, name = context.workspace_of(config), context.name_of(parsed)
-    if name not in workspace.store.names() and name in renewal_conf.names(config.config_dir):
+    workspace, name = context.named(parsed)
+    if name not in workspace.store.names() and name in renewal_conf.names(workspace.config_dir):
         raise _not_pinned(name, parsed)
     if name not in workspace.store.names() and parsed.key is not None:
         known = ", ".join(workspace.store.names()) or "none"
@@ -96,7 +95,7 @@ def _add(parsed: argparse.Namespace) -> int:
             run=f"certbot-pinkeep pin LINEAGE --key {shlex.quote(parsed.key)}",
         )
     imported = None if parsed.csr is not None else _imported(parsed)
-    with context.holding_certbot(config):
+    with context.holding_certbot(workspace.config_dir):
         _add_to(workspace, name, parsed, imported)
     return 0
 

@@ -139,7 +139,7 @@ def _stamp(config: Any) -> dict[str, tuple[int, int]]:
 def _check(parsed: argparse.Namespace, config: Any) -> tuple[list[Finding], str]:
     """Find what is wrong, and say what was looked at."""
     workspace = context.workspace_of(config)
-    names = [context.name_of(parsed)] if parsed.name else workspace.store.names()
+    names = [context.checked(parsed.name)] if parsed.name else workspace.store.names()
     if not names:
         raise PinkeepError(
             "There is no keyring yet: nothing is pinned.",

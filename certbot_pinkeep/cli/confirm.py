@@ -26,13 +26,11 @@ def add(commands: Commands) -> None:
 
 
 def _confirm(parsed: argparse.Namespace) -> int:
-    config = context.certbots_config(parsed)
-    workspace, name = context.workspace_of(config), context.name_of(parsed)
     if parsed.clock:
-        with context.holding_certbot(config):
+        with context.at_work(parsed) as (workspace, name):
             told = requests.confirm_clock(workspace, name, clock.now())
     else:
         # Without certbot's lock: hooks of certbot that reload Apache confirm. No rollover is promised.
-        told = requests.confirm(workspace, name, clock.now())
+        told = requests.confirm(*context.named(parsed), clock.now())
     print(told)
     return 0

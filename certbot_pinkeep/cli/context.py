@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from certbot import errors
 
-from certbot_pinkeep.adapters import certbot_config, clock, lineage
+from certbot_pinkeep.adapters import certbot_config, clock, lineage, probe
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.cli import output
@@ -22,9 +23,6 @@ from certbot_pinkeep.workflow import enrol as enrolling
 from certbot_pinkeep.workflow import move, requests
 from certbot_pinkeep.workflow.publish import Enrolled
 from certbot_pinkeep.workflow.workspace import Workspace
-
-if TYPE_CHECKING:
-    from certbot_pinkeep.core.observations import TlsObservation
 
 
 def folders(parsed: argparse.Namespace, config_dir: str | None = None) -> list[str]:
@@ -56,7 +54,7 @@ def certbots_config(parsed: argparse.Namespace, config_dir: str | None = None) -
 
 
 @contextmanager
-def holding_certbot(config: Any) -> Iterator[None]:
+def holding_certbot(config_dir: str) -> Iterator[None]:
     """Keep certbot from working on the config dir meanwhile.
 
     A renewal under way has chosen a key by what is on record: what is told here must hold for it, too.
@@ -65,17 +63,17 @@ def holding_certbot(config: Any) -> Iterator[None]:
     """
     with ExitStack() as held:
         try:
-            held.enter_context(certbot_config.locked(config.config_dir))
+            held.enter_context(certbot_config.locked(config_dir))
         except FileNotFoundError:
             pass  # no certbot has such a config dir, and it has no keyring
         except errors.LockError as error:
             raise PinkeepError(
-                f"Certbot is at work in {config.config_dir}, and may be renewing a certificate right now.",
+                f"Certbot is at work in {config_dir}, and may be renewing a certificate right now.",
                 "Run this again after certbot has ended. A hook of certbot runs before that.",
             ) from error
         except OSError as error:
             raise PinkeepError(
-                f"Certbot's lock on {config.config_dir} cannot be taken: {error.strerror or error}.",
+                f"Certbot's lock on {config_dir} cannot be taken: {error.strerror or error}.",
                 "Run this as the user who runs certbot.",
             ) from error
         yield
@@ -86,24 +84,22 @@ def workspace_of(config: Any, connect: tuple[str, int] | None = None) -> Workspa
 
     :param connect: connect here to see which pins a host sends; ``None``: the host itself, port 443
     """
-
-    def look(names: Sequence[str]) -> list[TlsObservation]:
-        from certbot_pinkeep.adapters import probe
-
-        return probe.glance(names, connect)
-
-    return Workspace(config.config_dir, config.work_dir, look)
+    return Workspace(config.config_dir, config.work_dir, partial(probe.glance, connect=connect))
 
 
-def name_of(parsed: argparse.Namespace) -> str:
-    """Check the name of the keyring.
+def named(parsed: argparse.Namespace) -> tuple[Workspace, str]:
+    """Find the workspace, and the name of the keyring.
+
+    :raises PinkeepError: if certbot's settings cannot be read, or no keyring can have that name
+    """
+    return workspace_of(certbots_config(parsed)), checked(parsed.name)
+
+
+def checked(name: str) -> str:
+    """Check the name of a keyring.
 
     :raises BadOption: if no keyring can have that name
     """
-    return _checked(parsed.name)
-
-
-def _checked(name: str) -> str:
     try:
         return options.keyring_name(name, name)
     except BadOption as error:
@@ -113,9 +109,8 @@ def _checked(name: str) -> str:
 @contextmanager
 def at_work(parsed: argparse.Namespace) -> Iterator[tuple[Workspace, str]]:
     """Yield a workspace and the name of its keyring, and keep certbot from working there meanwhile."""
-    config = certbots_config(parsed)
-    workspace, name = workspace_of(config), name_of(parsed)
-    with holding_certbot(config):
+    workspace, name = named(parsed)
+    with holding_certbot(workspace.config_dir):
         yield workspace, name
 
 
@@ -124,8 +119,8 @@ def look_up(parsed: argparse.Namespace) -> tuple[Workspace, State]:
 
     :raises PinkeepError: as :func:`load_one`
     """
-    workspace = workspace_of(certbots_config(parsed))
-    return workspace, load_one(workspace, name_of(parsed))
+    workspace, name = named(parsed)
+    return workspace, load_one(workspace, name)
 
 
 def read_file(option: str, path: str, *, named: bool = True) -> bytes:
@@ -151,7 +146,7 @@ def load(workspace: Workspace, names: list[str]) -> tuple[list[State], list[Dama
     states, damaged = [], []
     for name in output.progress(names):
         try:
-            state = workspace.store.load(_checked(name))
+            state = workspace.store.load(checked(name))
         except DamagedState as error:
             damaged.append(error)
             continue
@@ -173,34 +168,31 @@ def load_one(workspace: Workspace, name: str) -> State:
 
 
 def what_counts(
-    config: Any, workspace: Workspace, renewal: Renewal, also: Mapping[str, object]
+    workspace: Workspace, renewal: Renewal, given: Mapping[str, object]
 ) -> tuple[Live, dict[str, object]]:
-    """Look at a lineage, and find the options that count for it.
-
-    :param also: options that are given, beside those in ``cli.ini``
-    """
+    """Look at a lineage, and find the options that count for it, by those that are given."""
     live = lineage.look(
         renewal.name, renewal.cert_path, renewal.key_path, must_staple=renewal.must_staple
     )
-    given, now = {**options.given(config), **also}, clock.now()
-    values = move.values(workspace, renewal.name, given, renewal.options, names=live.names, now=now)
+    values = move.values(
+        workspace, renewal.name, given, renewal.options, names=live.names, now=clock.now()
+    )
     return live, values
 
 
 def enrol(
-    config: Any,
     workspace: Workspace,
     renewal: Renewal,
-    also: Mapping[str, object] | None = None,
+    given: Mapping[str, object],
     remember: Callable[[], None] | None = None,
 ) -> Enrolled:
     """Record what is live of a lineage, with the options that count for it.
 
-    :param also: options that are given, beside those in ``cli.ini``
+    :param given: the options in ``cli.ini`` and of the command
     :param remember: notes how the lineage is renewed; ``None``: nothing is noted
     """
     name, now = renewal.name, clock.now()
-    live, values = what_counts(config, workspace, renewal, also or {})
+    live, values = what_counts(workspace, renewal, given)
     chosen = options.parse(values, name)
     if live.versions <= 1:  # no earlier certificate's pins could be forgotten
         workspace.note_pinned(name, pinned=False)

@@ -69,7 +69,7 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
     one = run.of(config.config_dir, config.work_dir)
     one.loader.note(Turn(name, renewal.cert_path, keyring, values, issued=True))
     try:
-        one.publisher.add(context.enrol(config, one.workspace, renewal))
+        one.publisher.add(context.enrol(one.workspace, renewal, given))
     except Exception:
         with suppress(PinkeepError, OSError):  # what went wrong first is told
             one.finish()

@@ -7,19 +7,18 @@ import re
 import shlex
 import sys
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
 
+from certbot_pinkeep import exports
 from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.cli import context, output
 from certbot_pinkeep.cli.parser import Commands, add_command, add_name
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import BadExport
+from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.core.state import State
-
-if TYPE_CHECKING:
-    from certbot_pinkeep.core.keyring import Key
-    from certbot_pinkeep.exports.values import Pinned, Settings
-    from certbot_pinkeep.workflow.workspace import Workspace
+from certbot_pinkeep.exports import hosts
+from certbot_pinkeep.exports.values import Pin, Pinned, Settings
+from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "write the pins in the form that an app, another server or a zone takes"
 _EXAMPLE = """\
@@ -68,9 +67,6 @@ def add(commands: Commands) -> None:
 
 
 def _export(parsed: argparse.Namespace) -> int:
-    from certbot_pinkeep import exports
-    from certbot_pinkeep.exports import hosts
-
     now = clock.now()
     settings = _settings(parsed, now)
     workspace, state = context.look_up(parsed)
@@ -100,8 +96,6 @@ def _export(parsed: argparse.Namespace) -> int:
 
 
 def _pinned(workspace: Workspace, state: State, now: datetime) -> Pinned:
-    from certbot_pinkeep.exports.values import Pin, Pinned
-
     keyring, current = state.keyring, state.ledger.current
     if state.unpinned(now):
         raise BadExport(
@@ -124,8 +118,8 @@ def _pinned(workspace: Workspace, state: State, now: datetime) -> Pinned:
         found.append(Pin(pin, key.kind, "in-service" if in_service else key.role))
     live = (pin for pin in workspace.live_pins(keyring).values() if pin not in current.pins)
     left = tuple(dict.fromkeys((*_still_served(state), *live)))
-    hosts = workspace.hosts(keyring)
-    return Pinned(keyring.name, hosts, current.policy, tuple(found), now, left, state.unpin)
+    names = workspace.hosts(keyring)
+    return Pinned(keyring.name, names, current.policy, tuple(found), now, left, state.unpin)
 
 
 def _still_served(state: State) -> tuple[str, ...]:
@@ -145,8 +139,6 @@ def _was_in_service(key: Key | None) -> bool:
 
 
 def _settings(parsed: argparse.Namespace, now: datetime) -> Settings:
-    from certbot_pinkeep.exports.values import Settings
-
     _check_known(parsed)
     ports = dict.fromkeys(_port(written) for written in parsed.port or ["443"])
     return Settings(tuple(ports), _expires(parsed.expires, now))
@@ -157,8 +149,6 @@ def _check_known(parsed: argparse.Namespace) -> None:
 
     :raises BadExport: when it has none
     """
-    from certbot_pinkeep import exports
-
     given = {"ports": ("--port", parsed.port), "expires": ("--expires", parsed.expires)}
     asked = [name for name, (_, value) in given.items() if value is not None]
     for name in exports.unknown(parsed.format, asked):

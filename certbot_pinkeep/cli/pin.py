@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -86,24 +86,25 @@ def add(commands: Commands) -> None:
 def _run(parsed: argparse.Namespace) -> int:
     key = None if parsed.key is None else _key(parsed.key)
     config = context.certbots_config(parsed)
-    with context.holding_certbot(config):
+    with context.holding_certbot(config.config_dir):
         return _pin(parsed, config, key)
 
 
 def _pin(parsed: argparse.Namespace, config: Any, key: PrivateKey | None) -> int:
     also = {name: as_text(getattr(parsed, name.replace("-", "_"))) for name in OPTIONS}
     also = {name: value for name, value in also.items() if value is not None}
+    given = {**options.given(config), **also}
     found = [_renewal(config, name) for name in dict.fromkeys(parsed.lineages)]
     workspace = context.workspace_of(config, parsed.connect)
     if key is not None:
         workspace.imported = {pins.pin_of(key.public_key()): write_private_key(key)}
     publisher = Publisher(workspace)
     for renewal in found:
-        _check(config, workspace, renewal, also, key)
+        _check(workspace, renewal, given, also, key)
     try:
         for renewal in found:
             noted = partial(_remember, config, renewal)
-            one = context.enrol(config, workspace, renewal, also, noted)
+            one = context.enrol(workspace, renewal, given, noted)
             publisher.add(one)
             if key is not None:
                 stage.pin_key(workspace, one.chosen.keyring, write_private_key(key), clock.now())
@@ -143,17 +144,19 @@ def _renewal(config: Any, name: str) -> Renewal:
 
 
 def _check(
-    config: Any,
     workspace: Workspace,
     renewal: Renewal,
-    also: Mapping[str, object],
+    given: Mapping[str, object],
+    also: Collection[str],
     key: PrivateKey | None,
 ) -> None:
     """See that what the admin asks for is possible.
 
+    :param also: the options that are given to this command
+
     :raises PinkeepError: if it is not
     """
-    live, values = context.what_counts(config, workspace, renewal, also)
+    live, values = context.what_counts(workspace, renewal, given)
     try:
         snippets.server_of(workspace.store, options.parse(values, renewal.name))
     except BadOption as error:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.cli import context
@@ -66,15 +65,14 @@ def add(commands: Commands) -> None:
 def _rollover(command: Parser, parsed: argparse.Namespace) -> int:
     if parsed.undo and (parsed.now or parsed.compromised):
         command.error("--undo goes with neither --now nor --compromised")
-    config = context.certbots_config(parsed)
-    workspace, name = context.workspace_of(config), context.name_of(parsed)
     if parsed.undo:
-        with context.holding_certbot(config):
+        with context.at_work(parsed) as (workspace, name):
             told = requests.take_back(workspace, name, clock.now())
         print(told)
         return 0
-    lineages = _renewable(config, workspace, name) if parsed.now else []
-    with context.holding_certbot(config):  # not as long as it renews: certbot takes the lock itself
+    workspace, name = context.named(parsed)
+    lineages = _renewable(workspace, name) if parsed.now else {}
+    with context.holding_certbot(workspace.config_dir):  # certbot takes it itself when it renews
         asked = requests.ask(
             workspace,
             name,
@@ -84,11 +82,20 @@ def _rollover(command: Parser, parsed: argparse.Namespace) -> int:
             force=parsed.force,
         )
     print("\n".join(asked.told), flush=True)
-    if not (parsed.now and asked.ready):
-        return 0
-    known = {one: renewal_conf.certbots_name(config.config_dir, one) for one in lineages}
-    _renew_all(workspace, name, known, context.folders(parsed))
+    if parsed.now and asked.ready:
+        _renew_all(workspace, name, lineages, context.folders(parsed))
     return 0
+
+
+def _renewable(workspace: Workspace, name: str) -> dict[str, str]:
+    """Find the certificates of the keyring that certbot has, and by which name certbot knows each."""
+    state, folder = workspace.store.load(name), workspace.config_dir
+    lineages = [member.lineage for member in state.keyring.drawing] if state else []
+    return {
+        one: renewal_conf.certbots_name(folder, one)
+        for one in lineages
+        if renewal_conf.load(folder, one) is not None
+    }
 
 
 def _renew_all(
@@ -108,50 +115,27 @@ def _renew_all(
     before = workspace.live_pins(context.load_one(workspace, name).keyring)
     failed = [one for one, known in lineages.items() if _renew(known, folders) != 0]
     after = workspace.live_pins(context.load_one(workspace, name).keyring)
-    renewed = [one for one in lineages if after.get(one) != before.get(one)]
+    kept = [one for one in lineages if after.get(one) == before.get(one)]
+    left = [one for one in failed if one in kept]
+    if left:
+        raise PinkeepError(
+            f"The rollover of {name} is on record, but certbot could not renew these certificates: "
+            f"{', '.join(left)}.",
+            "Mend what certbot's output above says, and renew each of them.",
+            run=f"certbot renew --force-renewal --cert-name {shlex.quote(lineages[left[0]])}",
+        )
     if failed:
-        left = {one: known for one, known in lineages.items() if one in failed}
-        raise _what_failed(name, left, [one for one in failed if one in renewed])
-    kept = [one for one in lineages if one not in renewed]
+        raise PinkeepError(
+            f"Certbot renewed {', '.join(failed)} for the new key. But the keyring {name} is not up to "
+            "date, or a server has not loaded the certificate.",
+            "Mend what certbot's output above says.",
+            run="certbot renew",
+        )
     if kept:
         raise PinkeepError(
             f"{', '.join(kept)} was renewed, but kept its key.",
             "Certbot's output above says why. The rollover stays on record.",
         )
-
-
-def _what_failed(name: str, failed: Mapping[str, str], renewed: list[str]) -> PinkeepError:
-    """Tell what to do after certbot failed.
-
-    :param failed: by which name certbot knows each of them
-    :param renewed: those of the failed that have another key all the same
-    """
-    left = [one for one in failed if one not in renewed]
-    if not left:
-        return PinkeepError(
-            f"Certbot renewed {', '.join(renewed)} for the new key. But the keyring {name} is not up to "
-            "date, or a server has not loaded the certificate.",
-            "Mend what certbot's output above says.",
-            run="certbot renew",
-        )
-    return PinkeepError(
-        f"The rollover of {name} is on record, but certbot could not renew these certificates: "
-        f"{', '.join(left)}.",
-        "Mend what certbot's output above says, and renew each of them.",
-        run=f"certbot renew --force-renewal --cert-name {shlex.quote(failed[left[0]])}",
-    )
-
-
-def _renewable(config: Any, workspace: Workspace, name: str) -> list[str]:
-    """List the certificates of the keyring that certbot can renew at once."""
-    state = workspace.store.load(name)
-    found = []
-    for member in state.keyring.drawing if state else ():
-        renewal = renewal_conf.load(config.config_dir, member.lineage)
-        if renewal is None:
-            continue  # deleted
-        found.append(member.lineage)
-    return found
 
 
 def _renew(lineage_name: str, folders: list[str]) -> int:

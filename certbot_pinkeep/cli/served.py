@@ -13,22 +13,22 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from certbot_pinkeep.adapters import clock
+from certbot_pinkeep.adapters import clock, probe
 from certbot_pinkeep.carriers import layout, servers, snippets
 from certbot_pinkeep.carriers.servers import KINDS
+from certbot_pinkeep.check import server_rules
+from certbot_pinkeep.check.local_files import LocalFiles
 from certbot_pinkeep.cli import context
 from certbot_pinkeep.core import earlier_headers, explain_hosts, text
 from certbot_pinkeep.core.errors import BadHeader, BadPolicy, PinkeepError
 from certbot_pinkeep.core.header import read_header
+from certbot_pinkeep.core.observations import TlsObservation
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow.publish import Report
 from certbot_pinkeep.workflow.workspace import Workspace
-
-if TYPE_CHECKING:
-    from certbot_pinkeep.core.observations import TlsObservation
 
 logger = logging.getLogger(__name__)
 
@@ -101,9 +101,6 @@ def not_sending(
 
     :param shown: what its hosts showed; a host that was seen sending pins has nothing to mend
     """
-    from certbot_pinkeep.check import server_rules
-    from certbot_pinkeep.check.local_files import LocalFiles
-
     files = LocalFiles(config_dir, workspace.store)
     with suppress(PinkeepError, OSError):  # check tells
         causes = server_rules.causes(files.look(state, clock.now(), shown, ()))
@@ -132,8 +129,6 @@ def _answers(shown: TlsObservation) -> bool:
 
 
 def _glance(hosts: Sequence[str], connect: tuple[str, int] | None) -> list[TlsObservation]:
-    from certbot_pinkeep.adapters import probe
-
     try:
         return probe.glance(hosts, connect)
     except (OSError, ValueError, RuntimeError) as error:  # what is done is done, seen or not

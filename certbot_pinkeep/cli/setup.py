@@ -13,18 +13,15 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.carriers import layout, servers
+from certbot_pinkeep.check.local_files import LocalFiles
 from certbot_pinkeep.cli import context, served
 from certbot_pinkeep.cli.parser import Commands, add_command
 from certbot_pinkeep.core import text
-from certbot_pinkeep.core.errors import PinkeepError
-from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow import setup
-from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "prepare this machine once: its web servers send the pins of all keyrings"
 _MORE = (
@@ -81,7 +78,8 @@ def _run(parsed: argparse.Namespace) -> int:
 def _left_to_do(config: Any) -> Iterator[str]:
     """Tell why a keyring that is there is not sent by its server yet, and what to do."""
     workspace = context.workspace_of(config)
-    for state in _states(workspace):
+    states, _ = context.load(workspace, workspace.store.names())  # check tells of damaged files
+    for state in states:
         for sentence in served.not_sending(config.config_dir, workspace, state):
             if sentence.endswith(_AGAIN):  # all is done, and the server does not read it
                 kind = servers.kind_of(state.snippet, None)
@@ -93,23 +91,13 @@ def _left_to_do(config: Any) -> Iterator[str]:
 
 def _pinned(config: Any) -> list[str]:
     """List the keyrings whose pins clients may hold."""
-    now = clock.now()
-    states = _states(context.workspace_of(config))
+    workspace, now = context.workspace_of(config), clock.now()
+    states, _ = context.load(workspace, workspace.store.names())
     return [state.keyring.name for state in states if not state.unpinned(now)]
-
-
-def _states(workspace: Workspace) -> Iterator[State]:
-    for name in workspace.store.names():
-        with suppress(PinkeepError):  # check tells
-            state = workspace.store.load(name)
-            if state is not None:
-                yield state
 
 
 def _without_plugin(config: Any) -> Iterator[str]:
     """Tell of each certbot of this machine that does not load the plugin."""
-    from certbot_pinkeep.check.local_files import LocalFiles
-
     files = LocalFiles(config.config_dir, context.workspace_of(config).store)
     for one in files.certbots(by_hand=True):
         yield text.printable(f"{one.where}: {one.what} {one.todo}")

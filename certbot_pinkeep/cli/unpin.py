@@ -7,7 +7,7 @@ import argparse
 from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.cli import context, dns, output
 from certbot_pinkeep.cli.parser import Commands, add_command, add_name
-from certbot_pinkeep.core import explain
+from certbot_pinkeep.core import explain, options
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.workflow import requests
 from certbot_pinkeep.workflow.publish import Publisher
@@ -29,12 +29,12 @@ def add(commands: Commands) -> None:
 
 def _unpin(parsed: argparse.Namespace) -> int:
     config = context.certbots_config(parsed)
-    workspace, name = context.workspace_of(config), context.name_of(parsed)
-    with context.holding_certbot(config):
+    workspace, name = context.workspace_of(config), context.checked(parsed.name)
+    with context.holding_certbot(config.config_dir):
         for one in requests.unpin(workspace, name, clock.now(), undo=parsed.undo):
             renewal = renewal_conf.load(config.config_dir, one)
             if renewal is not None:
-                context.enrol(config, workspace, renewal)
+                context.enrol(workspace, renewal, options.given(config))
         step = workspace.step(context.load_one(workspace, name).keyring)
         try:
             output.print_step(Publisher(workspace).publish(name, clock.now()))
