@@ -130,11 +130,15 @@ class LocalFiles:
             others=tuple(self._other_certificates({member.lineage for member in members})),
             incoming=tuple(self._incoming(keyring.name)),
         )
-        if not (server and state.snippet and seen.without_header):
-            return seen  # a sound site does not pay for what follows
+        return self._with_server_config(seen, server) if server and state.snippet else seen
+
+    def _with_server_config(self, seen: Seen, server: Server) -> Seen:
+        """Add what the server reads of its configuration. A sound site does not pay for that."""
+        if not seen.without_header:
+            return seen
         if server not in self._configs:
             self._configs[server] = reading.read(server)
-        path = os.path.realpath(state.snippet)
+        path = os.path.realpath(seen.state.snippet)
         return replace(seen, server_config=self._configs[server], snippet_path=path)
 
     def without_record(self, states: Iterable[State], damaged: Collection[str]) -> list[Finding]:
