@@ -87,8 +87,8 @@ class _Look:
                 for name in known or [port.host]
                 for address in tls.resolved(name, port.number, self._deadline)
             ]
-        except tls.NoAddress as error:
-            return [PortObservation(port, "", error=error.error)]
+        except tls.Ended as error:
+            return [PortObservation(port, "", error=str(error))]
         addresses = list(dict.fromkeys(found))
         shown = results([spots.submit(self._at, port, one) for one in addresses])
         answers = any(one.pins for one, _ in shown)

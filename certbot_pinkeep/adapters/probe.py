@@ -70,16 +70,6 @@ class Way:
     ca_file: str | None = None
 
 
-class _Stop(Exception):
-    """A look that ends early."""
-
-    def __init__(self, stopped: Stopped, error: str, *, absent: bool = False) -> None:
-        super().__init__(error)
-        self.stopped = stopped
-        self.error = error
-        self.absent = absent
-
-
 @dataclass(frozen=True)
 class _Spot:
     """A host at one of its addresses.
@@ -135,22 +125,11 @@ def glance(
     way = Way(connect, None, seconds)
     with Pool() as pool:
         spots = results([pool.submit(_spots, Target(name), way) for name in names])
-        looks = [pool.submit(_glance_at, spot, way) for some, _ in spots for spot in some]
+        blind = {None: tls.blind(None)}
+        looks = [
+            pool.submit(_over_tls, spot, None, way, blind) for some, _ in spots for spot in some
+        ]
         return [*(one for _, failed in spots for one in failed), *results(looks)]
-
-
-def _glance_at(spot: _Spot, way: Way) -> TlsObservation:
-    deadline = Deadline(way.seconds)
-    shown = _shown(spot.target, address=spot.place)
-    try:
-        with _wrapped(spot, tls.blind(None), deadline) as connection:
-            certificate = connection.getpeercert(binary_form=True)
-            shown = replace(shown, certificate=certificate)
-            return replace(shown, headers=_ask(connection, spot.target.name, deadline))
-    except _Stop as stop:
-        return replace(shown, stopped=stop.stopped, error=stop.error)
-    except OSError as error:  # ssl.SSLError and TimeoutError are such
-        return replace(shown, stopped="tls", error=deadline.why(error))
 
 
 def _as_one(places: list[list[TlsObservation]]) -> list[TlsObservation]:
@@ -199,25 +178,27 @@ def _spots(target: Target, way: Way) -> tuple[list[_Spot], list[TlsObservation]]
     """Return where a host is to be looked at; if it cannot be, what is known already."""
     if target.optional and way.tls is not None:
         try:
-            _resolved((target.name, way.tls[1]), Deadline(way.seconds))
-        except _Stop as stop:
-            if stop.absent:
+            tls.resolved(target.name, way.tls[1], Deadline(way.seconds))
+        except tls.Ended as end:
+            if end.absent:
                 return [], []
     try:
-        address = way.tls or (target.name, 443)
-        return [_Spot(target, one) for one in _resolved(address, Deadline(way.seconds))], []
-    except _Stop as stop:
-        if stop.absent and target.optional:
+        return _spots_at(target, way.tls or (target.name, 443), way), []
+    except tls.Ended as end:
+        if end.absent and target.optional:
             return [], []
-        return [], [_shown(target, stopped=stop.stopped, error=stop.error)]
+        return [], [_shown(target, stopped=end.stopped, error=str(end))]
 
 
 def _plain_spots(target: Target, way: Way) -> list[_Spot]:
     """Return where a host is to be looked at over plain HTTP."""
-    with suppress(_Stop):
-        address = way.plain or (target.name, 80)
-        return [_Spot(target, one) for one in _resolved(address, Deadline(way.seconds))]
+    with suppress(tls.Ended):
+        return _spots_at(target, way.plain or (target.name, 80), way)
     return []
+
+
+def _spots_at(target: Target, place: tuple[str, int], way: Way) -> list[_Spot]:
+    return [_Spot(target, one) for one in tls.resolved(*place, Deadline(way.seconds))]
 
 
 def _shown(target: Target, **more: Any) -> TlsObservation:
@@ -264,8 +245,13 @@ def _over_tls(
             if shown.certificate == known:
                 return shown
             return replace(shown, headers=_ask(connection, spot.target.name, deadline))
-    except _Stop as stop:
-        return replace(shown, stopped=stop.stopped, error=stop.error)
+    except tls.Ended as end:
+        return replace(shown, stopped=end.stopped, error=str(end))
+    except OSError as error:  # ssl.SSLError and TimeoutError are such
+        lacks = kind is not None and tls.lacks_type(error)
+        stopped: Stopped = "type" if lacks else "tls"
+        stopped = "slow" if isinstance(error, TimeoutError) else stopped
+        return replace(shown, stopped=stopped, error=deadline.why(error))
 
 
 def _handshake(
@@ -273,46 +259,27 @@ def _handshake(
 ) -> tuple[ssl.SSLSocket, Distrust, str]:
     """Return a connection, and why its certificate is not trusted.
 
-    :raises _Stop: if none comes about
+    :raises Ended, OSError: if none comes about
     """
-    distrust: Distrust = ""
-    untrusted = ""
     try:
-        return _wrapped(spot, contexts[kind], deadline), distrust, untrusted
+        return _wrapped(spot, contexts[kind], deadline), "", ""
     except ssl.SSLCertVerificationError as error:
         distrust = _DISTRUST.get(error.verify_code, "chain")
-        untrusted = deadline.why(error)
-    except OSError as error:  # ssl.SSLError and TimeoutError are such
-        raise _no_tls(kind, error, deadline) from error
-    try:
-        return _wrapped(spot, tls.blind(kind), deadline), distrust, untrusted
-    except OSError as error:
-        raise _no_tls(kind, error, deadline) from error
-
-
-def _no_tls(kind: KeyType | None, error: OSError, deadline: Deadline) -> _Stop:
-    if isinstance(error, TimeoutError):
-        return _Stop("slow", deadline.why(error))
-    lacks = kind is not None and tls.lacks_type(error)
-    return _Stop("type" if lacks else "tls", deadline.why(error))
+        return _wrapped(spot, tls.blind(kind), deadline), distrust, deadline.why(error)
 
 
 def _wrapped(spot: _Spot, context: ssl.SSLContext, deadline: Deadline) -> ssl.SSLSocket:
-    plain = _connected(spot, deadline)
-    try:
+    with _connected(spot, deadline) as plain:
         plain.settimeout(deadline.left())  # for the whole handshake
-        return context.wrap_socket(plain, server_hostname=spot.target.name)
-    except UnicodeError as error:
-        plain.close()
-        raise _Stop("tls", f"that is no host's name ({error})") from error
-    except BaseException:
-        plain.close()
-        raise
+        try:
+            return context.wrap_socket(plain, server_hostname=spot.target.name)
+        except UnicodeError as error:
+            raise tls.Ended("tls", f"that is no host's name ({error})") from error
 
 
 def _over_http(spot: _Spot, way: Way) -> Headers:
     deadline = Deadline(way.seconds)
-    with suppress(_Stop), _connected(spot, deadline) as connection:
+    with suppress(tls.Ended), _connected(spot, deadline) as connection:
         return _ask(connection, spot.target.name, deadline)
     return ()
 
@@ -320,30 +287,19 @@ def _over_http(spot: _Spot, way: Way) -> Headers:
 def _connected(spot: _Spot, deadline: Deadline) -> socket.socket:
     """Return a connection to an address.
 
-    :raises _Stop: if it takes none
+    :raises Ended: if it takes none
     """
     try:
         return tls.connected(spot.address, deadline)
     except OSError as error:
         why = f"{spot.place}, port {spot.address[4][1]}: {deadline.why(error)}"
-        raise _Stop("unreachable", why) from error
-
-
-def _resolved(address: tuple[str, int], deadline: Deadline) -> list[Address]:
-    """Return the addresses of a name.
-
-    :raises _Stop: if there are none, in time
-    """
-    try:
-        return tls.resolved(*address, deadline)
-    except tls.NoAddress as error:
-        raise _Stop("unreachable", error.error, absent=error.absent) from error
+        raise tls.Ended("unreachable", why) from error
 
 
 def _ask(connection: socket.socket, host: str, deadline: Deadline) -> Headers:
     """Return the pin headers of the page at ``/``.
 
-    :raises _Stop: if no whole answer comes
+    :raises Ended: if no whole answer comes
     """
     request = f"GET / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: certbot-pinkeep\r\n"
     try:
@@ -351,13 +307,13 @@ def _ask(connection: socket.socket, host: str, deadline: Deadline) -> Headers:
         connection.sendall(f"{request}Connection: close\r\n\r\n".encode("ascii"))
         return _pin_headers(_head(connection, deadline))
     except (OSError, UnicodeError) as error:
-        raise _Stop("http", deadline.why(error)) from error
+        raise tls.Ended("http", deadline.why(error)) from error
 
 
 def _head(connection: socket.socket, deadline: Deadline) -> bytes:
     """Return the status line and headers of the first answer that is not an interim one.
 
-    :raises _Stop: if it is no HTTP
+    :raises Ended: if it is no HTTP
     :raises OSError: if it does not come
     """
     received = b""
@@ -367,12 +323,12 @@ def _head(connection: socket.socket, deadline: Deadline) -> bytes:
             part = connection.recv(_LARGEST)
             received += part
             if not received:
-                raise _Stop("http", "it closed the connection")
+                raise tls.Ended("http", "it closed the connection")
             if not part or len(received) > _LARGEST:
-                raise _Stop("http", "it sent no whole HTTP header")
+                raise tls.Ended("http", "it sent no whole HTTP header")
         head, received = received[: end.start()], received[end.end() :]
         if not head.startswith(b"HTTP/"):
-            raise _Stop("http", "it does not speak HTTP")
+            raise tls.Ended("http", "it does not speak HTTP")
         if not _INTERIM.match(head):
             return head
 

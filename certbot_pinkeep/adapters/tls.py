@@ -19,6 +19,7 @@ from typing import Any
 
 from certbot_pinkeep.adapters.threads import in_time
 from certbot_pinkeep.core.kinds import KeyType
+from certbot_pinkeep.core.observations import Stopped
 
 #: The ciphers of a key type.
 CIPHERS: dict[KeyType, str] = {"rsa": "aRSA", "ecdsa": "aECDSA"}
@@ -45,16 +46,16 @@ _CLOSED = (
 Address = tuple[Any, ...]
 
 
-class NoAddress(Exception):
-    """A name has no address, or none was found in time.
+class Ended(Exception):
+    """A look that ends early; its text is a part of a sentence.
 
-    :ivar error: why, as a part of a sentence
-    :ivar absent: whether the name certainly does not exist
+    :ivar stopped: where it ended
+    :ivar absent: whether the host certainly does not exist
     """
 
-    def __init__(self, error: str, *, absent: bool) -> None:
+    def __init__(self, stopped: Stopped, error: str, *, absent: bool = False) -> None:
         super().__init__(error)
-        self.error = error
+        self.stopped = stopped
         self.absent = absent
 
 
@@ -153,11 +154,11 @@ def connected(address: Address, deadline: Deadline) -> socket.socket:
 def resolved(name: str, port: int, deadline: Deadline) -> list[Address]:
     """Return the addresses of a name, each once.
 
-    :raises NoAddress: if there are none, in time
+    :raises Ended: if there are none, in time
     """
     ask = partial(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
     try:  # the system's resolver takes no time limit
         return list(dict.fromkeys(in_time(ask, deadline.left())))
     except (OSError, UnicodeError) as error:  # TimeoutError is such
         absent = isinstance(error, socket.gaierror) and error.errno in _ABSENT
-        raise NoAddress(f"{name}: {deadline.why(error)}", absent=absent) from error
+        raise Ended("unreachable", f"{name}: {deadline.why(error)}", absent=absent) from error

@@ -409,7 +409,7 @@ def test_glance_at_what_does_not_answer_says_so(tmp_path: Path) -> None:
         (plain,) = no_network.glance([NAME], address)
     (unknown,) = no_network.glance(["no.such.invalid"], ("no.such.invalid", 443))
     found = [one.stopped for one in (gone, plain, unknown)]
-    assert found == ["unreachable", "tls", "unreachable"]
+    assert found == ["unreachable", "slow", "unreachable"]
     assert no_network.glance([]) == []
 
 
