@@ -266,7 +266,7 @@ def _end(config: Any, first: FirstLook) -> None:
 
 
 def _watch() -> None:
-    """Have ``certbot revoke`` and ``certbot delete`` noticed, for which certbot makes no
+    """Have ``certbot revoke`` and ``certbot delete`` watched, for which certbot makes no
     installer."""
     try:
         from certbot_pinkeep.adapters import certbot_watch
@@ -274,7 +274,7 @@ def _watch() -> None:
         certbot_watch.watch_revocations(_notice_revocation)
         certbot_watch.watch_deletions(_notice_deletion)
     except (ImportError, AttributeError, Unsupported) as error:
-        logger.debug("certbot revoke and delete are not noticed: %s", error)
+        logger.debug("certbot revoke and delete are not watched: %s", error)
 
 
 def _guard() -> str:

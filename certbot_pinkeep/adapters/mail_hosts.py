@@ -2,7 +2,7 @@
 
 The rules:
 
-* A domain counts if a port's host is one of its MX hosts, and has its name or a name below it.
+* A domain counts if one of its MX hosts is a port's host with its name, or one below it.
 * What the resolver does not tell is not known. It only makes a warning, so nobody else is asked.
 """
 

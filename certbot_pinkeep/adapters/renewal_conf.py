@@ -208,7 +208,7 @@ def _change(path: str, wanted: Mapping[str, str], gone: Collection[str] | None) 
 
 
 def _edited(content: bytes, wanted: Mapping[str, str], out: Collection[str]) -> bytes:
-    """Change lines of the section ``[renewalparams]``, where each value has one line."""
+    """Change lines of the section ``[renewalparams]``. Each value has one line."""
     lines, left, inside, first = [], dict(wanted), False, -1
     for line in content.splitlines(keepends=True):
         section = re.match(rb"\s*\[+\s*([^\]]*?)\s*\]", line)

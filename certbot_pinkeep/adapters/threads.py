@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
-#: An interruption that comes right before a wait is not noticed in it: none may be long.
+#: A wait does not see an interruption that comes right before: no wait may be long.
 _GLANCE = 0.5
 
 

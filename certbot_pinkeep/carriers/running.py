@@ -125,7 +125,7 @@ def _runs(pid_file: str, programs: tuple[str, ...]) -> bool:
 
 
 def _is_dead(pid: int) -> bool:
-    """Say whether a process has ended, and its parent has not noticed."""
+    """Say whether a process has ended, and its parent has not waited for it."""
     with suppress(OSError):
         state = _content(os.path.join(_PROC, str(pid), "stat"), 4096).rpartition(")")[2].split()
         return state[:1] == ["Z"]

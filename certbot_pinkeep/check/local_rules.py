@@ -2,7 +2,7 @@
 
 The rules:
 
-* No key is rolled over while the record is in doubt, is ahead of the clock, or waits for the server (G8).
+* No key is rolled over while the record is uncertain, ahead of the clock, or waits for the server (G8).
 * A compromised key is rolled over (G3). A rollover that waits until it is safe is nothing to tell. One that
   waits for a private key of the admin's is.
 * Every key that is staged or in service has its private key. Each staged key has a saved CSR for each
@@ -214,7 +214,7 @@ def _snippet(seen: Seen, now: datetime) -> Iterator[Finding]:
     wanted = [kind.directives(published)]
     if state.unpinned(now):  # max-age=0 goes at the next renewal
         wanted += [[], kind.directives(kind.render(state.keyring, None))]
-    # A snippet of version 0.1 names no hosts, and is right where it is included.
+    # A snippet of version 0.1 names no hosts. It counts wherever it is included.
     here = ("", kind.condition(published))
     if seen.snippet is None and [] not in wanted:
         what = f"the snippet is gone. After its next reload, {seen.server} sends no pins."

@@ -2,7 +2,7 @@
 
 The rules:
 
-* A host sends the pins if it was seen sending them. A server that was just reloaded needs a moment.
+* A host sends the pins if it was seen sending them. A server that was just reloaded needs some time.
 * If a host does not send the pins, or was not seen, the command that helps is named.
 """
 
@@ -113,7 +113,7 @@ def _looked_at(
 ) -> list[TlsObservation]:
     """Look at hosts.
 
-    :param again: whether a host that does not send the pins yet may send them in a moment
+    :param again: whether a host that does not send the pins yet may send them soon
     """
     shown = _glance(hosts, connect)
     for _ in range(_LOOKS if again else 0):

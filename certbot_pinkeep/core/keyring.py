@@ -10,8 +10,8 @@ The rules:
 * Each key type in service needs a pinned key that is not in service (RFC 7469 §2.5, §4.3; G4): with
   RSA and ECDSA side by side, the other type's live pin is no backup.
 * A key that is not needed any more is retired. Only ``prune`` deletes retired keys, when the admin asks.
-* A request to retire a key belongs to the key: it is fulfilled once another one is primary. A key that
-  is compromised is never primary, a backup or staged again; it stays pinned while it is served.
+* A request to retire a key belongs to the key: it is done once another one is primary. A key that is
+  compromised is never primary, a backup or staged again; it stays pinned while it is served.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Key:
     :ivar first_served: from when a certificate for it was served; ``None``: never yet, or unknown
     :ivar last_served: until when it was; ``None``: it still is, or never was, or unknown
     :ivar retire_reason: why it is to be left as soon as that is safe
-    :ivar forced: whether the admin chose to switch to it, whoever is locked out
+    :ivar forced: whether the admin chose to roll over to it, whoever is locked out
     :ivar added: whether it is kept beyond the backups that are made: the admin imported it, or its file
         was lost for a while
     :ivar encrypted: the file of its encrypted private key, below the config dir; empty: there is none

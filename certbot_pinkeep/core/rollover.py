@@ -38,7 +38,7 @@ from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.kinds import KeyType
 from certbot_pinkeep.core.ledger import Ledger
 
-#: What keeps it unknown from when switching is safe.
+#: What keeps it unknown from when a rollover is safe.
 Cause = Literal["", "doubt", "clock", "pending", "transferred", "none", "offline", "unseen", "zone"]
 Reason = Literal["age", "asked", "revoked", "compromised", "shared"]
 Hosts = tuple[str, ...]
@@ -58,7 +58,7 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Safety:
-    """When switching to a key locks nobody out.
+    """When a rollover to a key locks nobody out.
 
     :ivar since: the earliest such time, which may lie ahead; ``None`` while unknown
     :ivar why: the reason while it is not safe, as a part of a sentence; empty when it is
@@ -70,7 +70,7 @@ class Safety:
     cause: Cause = ""
 
     def at(self, now: datetime) -> bool:
-        """Return whether switching is safe at *now*."""
+        """Return whether a rollover is safe at *now*."""
         return not self.why and self.since is not None and self.since <= now
 
 
@@ -80,10 +80,10 @@ class Decision:
 
     :ivar key: the key; ``None`` when there is none that may be handed over
     :ivar due: why a rollover is due; ``None``: none is
-    :ivar best: the backup to switch to, now or as soon as it is safe; ``None`` without a backup
-    :ivar safety: when switching to that one is safe
-    :ivar available: where the private key of the best one is offline: the best one that is here
-    :ivar available_since: from when switching to that one is safe; ``None``: unknown, or it is
+    :ivar best: the backup to roll over to, now or as soon as it is safe; ``None`` without a backup
+    :ivar safety: when a rollover to that one is safe
+    :ivar available: if the private key of the best one is offline: the best one that is here
+    :ivar available_since: from when a rollover to that one is safe; ``None``: unknown, or it is
     """
 
     key: Key | None
@@ -210,7 +210,7 @@ def _ready_to_follow(
 def _next_backup(
     keyring: Keyring, ledger: Ledger, now: datetime, key_type: KeyType, hosts: Hosts | None
 ) -> tuple[Key | None, Safety]:
-    """Return the backup to switch to, as :func:`best_backup`; one that is offline has to be imported."""
+    """Return the backup to roll over to, as :func:`best_backup`; one that is offline has to be imported."""
     best, verdict = best_backup(keyring, ledger, now, key_type, hosts)
     if best is None or not best.offline:
         return best, verdict
@@ -251,7 +251,7 @@ def best_backup(
 
 
 def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) -> Safety:
-    """Return when switching to *key* is safe, seen from *now*.
+    """Return when a rollover to *key* is safe, seen from *now*.
 
     :param hosts: the names at which it is to be served; ``None``: at all that are pinned
     """

@@ -172,7 +172,7 @@ def replace(
 
     :param mode: the permissions, e.g. ``0o600``
     :param sync: whether it has to outlast a power failure; what is a mere cache need not
-    :param owner: the user and the group, where the system lets us choose them; ``None``: ours
+    :param owner: the user and the group, if the system lets us choose them; ``None``: ours
     :raises OSError: if the folder is missing or cannot be written; the old file is still there
     """
     folder = os.path.dirname(path)
@@ -229,7 +229,7 @@ def write_through(path: str, data: bytes) -> None:
     opened = f"/proc/self/fd/{found}"
     try:
         seen = os.fstat(found)
-        # A pipe without a name is one that we were given, also where sudo's caller made it.
+        # A pipe without a name is one that we were given, also if sudo's caller made it.
         named = stat.S_ISFIFO(seen.st_mode) and os.readlink(opened).startswith(os.sep)
         if named and seen.st_uid not in (0, os.geteuid()):
             told = f"it is a FIFO of the user {seen.st_uid}, which is not written to"
@@ -382,9 +382,9 @@ def _sync_folder(folder: str) -> None:
 def locked(folder: str) -> Iterator[None]:
     """Hold the folder's lock: one process at a time works below it.
 
-    The lock is a file that only its owner can open. A folder could be locked by everybody who may
-    read it, and certbot would wait. So it would where the mode was changed, say by ``chmod -R``:
-    such a lock is made anew.
+    The lock is a file that only its owner can open. A folder could be locked by everybody who may read it,
+    and certbot would wait. So it would if the mode was changed, say by ``chmod -R``: such a lock is made
+    anew.
 
     :raises OSError: if the lock cannot be had
     """
@@ -429,8 +429,8 @@ def is_locked(folder: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        # Shared, and given back at once: who looks at the same time does not count, who works waits
-        # for a moment at most.
+        # Shared, and given back at once. Others who look at the same time do not count. Those who work hardly
+        # wait.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -488,7 +488,7 @@ def make_closed_folder(path: str) -> bool:
 
 
 def check_folder(path: str, forbidden: int, advice: str) -> None:
-    """See that a folder, where it exists, is ours and closed enough.
+    """See that a folder, if it exists, is ours and closed enough.
 
     :param forbidden: the permission bits that it must not have
     :param advice: the mode that it should have, as chmod takes it

@@ -2,12 +2,11 @@
 
 The rules:
 
-* What a keyring file says is read once in a run, and again only if the file, as ``stat`` sees it, is
-  another one.
-* While no file came into the folders of keyring files, left them or was replaced there, the files need
-  not be looked at one by one. The state of the folders tells; each file is replaced as a whole.
-* A folder that changed a moment ago may change again without looking different. So it is believed only
-  once it is quiet, or if the last change was pinkeep's own: that one is marked with a time of its own.
+* What a keyring file says is read once in a run, and again only if ``stat`` shows another file.
+* The state of the folders of keyring files tells whether a file was added, removed or replaced: each file is
+  replaced as a whole. If the state is the same, the files need not be looked at one by one.
+* A folder that has just changed may change again without looking different. So it is believed only once it is
+  quiet, or if the last change was pinkeep's own: that one is marked with a time of its own.
 * Nothing is left out: a keyring that may bind anywhere, or that cannot be read, concerns everybody. What
   is found here is loaded, and looked at then; so is a keyring that is about to be saved.
 """
@@ -33,7 +32,7 @@ class OnRecord:
 
     :ivar stamp: its files, as ``stat`` sees them
     :ivar state: what counts; ``None``: there is no file, or it cannot be trusted
-    :ivar states: what the file and its copy say, where each can be read
+    :ivar states: what the file and its copy say, as far as they can be read
     :ivar damage: why the file cannot be trusted
     :ivar is_earlier: whether the file is in an earlier format
     """

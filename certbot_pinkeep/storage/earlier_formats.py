@@ -9,11 +9,11 @@ Format 2 knew nothing of zones: no records, and no ports.
 
 Format 1 was written by version 0.1 and its forerunners, which added fields without another number:
 
-* No lineage had moved, no option was kept, and a policy may be served at any host, where nothing is said
-  of that. Nothing was staged for a reason, forced or added.
+* No lineage had moved, and no option was kept. If no hosts are named, a policy may be served at any host.
+  Nothing was staged for a reason, forced or added.
 * The policies that ran out were kept as windows, without their hosts: they bind at any.
 * Beside those, the file had only the longest time for which any policy ever bound. It stands for a policy
-  with pins that no key has: it forbids every rollover where a wrong clock made pinkeep forget it.
+  with pins that no key has: it forbids every rollover if a wrong clock made pinkeep forget it.
 """
 
 from __future__ import annotations

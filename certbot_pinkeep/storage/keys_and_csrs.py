@@ -2,9 +2,8 @@
 
 The rules:
 
-* A CSR is matched by what it says, never by its file's name: its public key, its names, whether it
-  asks for must-staple (RFC 7633), and its own signature, which must be valid and not of a kind
-  that CAs refuse.
+* A CSR is matched by its public key, its names, and must-staple (RFC 7633), never by its file's name. Its own
+  signature must be valid, and not of a kind that CAs refuse.
 * Files that are no CSRs, damaged ones, and those of other keys are passed over.
 * Whether a key of a keyring can be used is found here, once each time a keyring is loaded: its file is
   there, is a regular one, and holds that key. All else asks ``Key.fault``.
@@ -119,7 +118,7 @@ class Folders:
         self._sound: dict[tuple[str, str], object] = {}
 
     def check(self) -> None:
-        """See that both, where they exist, are ours and closed enough.
+        """See that both, if they exist, are ours and closed enough.
 
         :raises BadFolder: if one is not
         """
@@ -167,8 +166,8 @@ class Folders:
             raise BadKey(f"The key file {where} cannot be used: {error}.") from error
 
     def with_faults(self, keyring: Keyring) -> Keyring:
-        """Return the keyring with what is wrong with the files of its keys, but for those that are never
-        used again."""
+        """Return the keyring with what is wrong with the files of its keys. Keys that are never used again
+        have no fault."""
         spare = {key.pin for key in keyring.spare()}
         used = ("primary", "backup", "in-service")
         keys = []
@@ -218,7 +217,7 @@ class Folders:
         return f"The key file {where} holds no encrypted private key any more."
 
     def find_key(self, pin: str) -> SavedKey | None:
-        """Return the key with this pin, where a file in ``keys/`` holds it."""
+        """Return the key with this pin, if a file in ``keys/`` holds it."""
         for path, content in _small_files(self.keys):
             try:
                 found, kind = _key_facts(content)
@@ -372,8 +371,7 @@ def _key_facts(pem: bytes) -> tuple[str, KeyKind]:
 
 @lru_cache(maxsize=4096)
 def _quick_pin(pem: bytes) -> str:
-    """Return a private key's pin. Of an RSA key not all is proven that loading it for use proves, which
-    takes a thousand times as long.
+    """Return a private key's pin. An RSA key is not proven whole: that takes a thousand times as long.
 
     :raises BadKey: if it is none that can be used
     """

@@ -2,8 +2,8 @@
 
 The rules:
 
-* Each keyring file is copied right after it was written. A copy that is newer than the file itself
-  shows that the file was lost, or that an older one was put back (G8).
+* Each keyring file is copied right after it was written. If a copy is newer than the file, the file was lost,
+  or an older one was put back (G8).
 * The latest time at which pinkeep ran stays on record: a clock that says less runs backwards
   (G8). It is written once a minute at most.
 * It is a shadow, nothing more: if it is missing or cannot be written, the keyring file alone
@@ -109,7 +109,7 @@ def make_base(folder: str) -> None:
 
 
 def is_trusted(path: str) -> bool:
-    """Return whether only root and we can change what is at *path*; where not, that is told once."""
+    """Return whether only root and we can change what is at *path*; if not, that is told once."""
     found = trust.exposed(path)
     if found is not None and found.path not in _told:
         _told.add(found.path)

@@ -3,9 +3,9 @@
 The rules:
 
 * Only whole new versions are moved into place (G5), with mode 0600.
-* Each version has a number. If the shadow below the work dir has a higher one, the file was
-  lost or an older one put back: what the shadow has is used then, in doubt (G8).
-* A file that other users can change, or that is below a folder of which that is true, is not believed.
+* Each version has a number. If the shadow has a higher one, the file was lost or an older one was put back:
+  what the shadow has is used then, in doubt (G8).
+* A file is not believed if other users can change it, or a folder above it.
 * Commands, and the folder for the snippet, never come out of a copy.
 """
 
@@ -139,7 +139,7 @@ class Store:
         return replace(copy, settings=settings, snippet=snippet)
 
     def known(self, name: str) -> list[State]:
-        """Return what the file and its copy say, where each can be read; nothing follows from it for
+        """Return what the file and its copy say, as far as they can be read; nothing follows from it for
         sure."""
         return self._on_record(name).states
 
@@ -231,8 +231,8 @@ class Store:
         return self.histories.read(name, _owner(os.path.dirname(self.folder)))
 
     def mend(self, name: str) -> None:
-        """Bring the file of a keyring to today's format, and write its copy anew where that is gone: the
-        next loss would not be noticed."""
+        """Bring the file of a keyring to today's format. If its copy is gone, write it anew: else the next
+        loss goes unseen."""
         state = self.load(name)
         if state is not None and self._on_record(name).is_earlier:
             self.save(state)
@@ -290,7 +290,7 @@ class Store:
         return self._catalogue.of_lineage(lineage)
 
     def has(self, name: str, lineage: str) -> bool:
-        """Return whether the lineage draws on the keyring *name*; not, where its file is damaged."""
+        """Return whether the lineage draws on the keyring *name*; if its file is damaged, it does not."""
         with suppress(DamagedState):
             state = self.load(name)
             drawing = state.keyring.drawing if state is not None else ()

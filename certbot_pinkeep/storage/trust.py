@@ -5,7 +5,7 @@ The rules:
 * Only root and the user who runs this may be able to change what is believed: each folder and link
   from ``/`` down to the file, and the file itself. Everything else is as if it was not there.
 * In a folder with the sticky bit nobody can replace what is another user's.
-* Only root's links and ours are followed, where something is to be written.
+* If something is to be written, only root's links and ours are followed.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def all_exposed(paths: Iterable[str], trusted: Collection[int] = ()) -> list[Exp
 def mend_all(found: Sequence[Exposed], folder: str = "") -> str:
     """Return the one command that closes all of it.
 
-    :param folder: where there is too much to list, all that is in it
+    :param folder: if there is too much to list, all that is in it is closed
     """
     inside = [one for one in found if folder and f"{one.path}/".startswith(f"{folder}/")]
     many = len(inside) > _MOST_LISTED

@@ -2,13 +2,13 @@
 
 The rules:
 
-* A stamp holds the state (as ``stat`` sees it) of every file that the last run looked at, and the options
-  that count. While no file differs, and no option is given that differs, a run would change nothing, and
-  is left out. What is not given is in the keyring file, which is one of those files.
-* A keyring with hundreds of lineages has hundreds of files. So the files of the keyring stand in the stamp
-  of one lineage; the stamps of the others name that lineage, and the mark of what stands there.
-* Of a folder its owner and mode are looked at; where its path ends with a slash, also whether files
-  in it came, went or were replaced.
+* A stamp holds the state (by ``stat``) of every file of the last run, and the options that count. While no
+  file and no given option differs, a run would change nothing, and is left out. What is not given is in the
+  keyring file, which is one of those files.
+* A keyring with hundreds of lineages has hundreds of files. So the files of the keyring stand in the stamp of
+  one lineage; the stamps of the others name that lineage, and the mark of what stands there.
+* Of a folder its owner and mode are looked at; if its path ends with a slash, also whether files in it were
+  added, removed or replaced.
 * One more file has the certificates of all lineages, to tell which of them are others than before. Another
   one has the lineages of all keyrings, and a third one what the CAs said of revocations.
 * Stamps are a cache below certbot's work dir. A missing or unreadable one, and one that other users
@@ -96,7 +96,7 @@ class UpToDate:
         return dict(stamp)
 
     def _mark(self, lineage: str, stamp: dict[str, Any], known: dict[str, str]) -> str:
-        """Return the mark of the keyring's files where the stamp of *lineage* says; empty: one differs."""
+        """Return the mark of the keyring's files, which *lineage*'s stamp leads to; empty: one differs."""
         holder = str(stamp["holder"])
         if holder not in known:
             known[holder] = ""

@@ -28,7 +28,7 @@ def as_live(state: State, live: Live) -> Keyring:
 
 
 def recorded_pin(keyring: Keyring, live: Live) -> str:
-    """Return the pin of the key that the lineage has, or that it had before one came past the keyring.
+    """Return the pin of the key that the lineage has, or had before a renewal without pinkeep.
 
     That one goes on if the primary is not safe at its names.
     """
@@ -57,9 +57,9 @@ def refusing(state: State, names: Names, pin: str, now: datetime) -> Names:
 def is_accepted(state: State, live: Live, now: datetime) -> bool:
     """Return whether clients accept this live key.
 
-    They do if it is published and was not retired, or if no client holds pins without it. They do if
-    the admin forced it, or if it was found to be accepted when the lineage was enrolled, and a run that
-    was killed did not come to publish it.
+    They do if it is published and was not retired, or if no client holds pins without it. They do if the
+    admin forced it. They also do if the key was accepted at the enrolment, and a killed run did not publish
+    it.
     """
     key, member = state.keyring.key(live.pin), state.keyring.member(live.name)
     if key is None or state.ledger.current is None:

@@ -5,8 +5,8 @@ The rules:
 * No rule about keys is here: ``issue`` chooses. This puts together what the choice needs from certbot's
   configuration, and remembers what the CA refused in this run.
 * An error is told to certbot, which keeps the old certificate (G3).
-* In ``certbot renew``, ``--new-key`` asks for a rollover that locks nobody out: it may stand in
-  cli.ini, where nobody is there to take it back. If there is none, the renewal goes on without (G3).
+* In ``certbot renew``, ``--new-key`` asks for a rollover that locks nobody out: it may stand in cli.ini, and
+  nobody is there to take it back. If there is none, the renewal goes on without (G3).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Answers:
     ) -> KeyAndCsr | None:
         """Choose the key and CSR for a certificate; ``None``: certbot makes them as ever.
 
-        :param live_key_path: the live key's path where a lineage is renewed; its folder names it
+        :param live_key_path: the live key's path if a lineage is renewed; its folder names it
         :raises PinkeepError: if there is no key that clients accept
         """
         if live_key_path is None:

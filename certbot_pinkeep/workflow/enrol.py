@@ -211,7 +211,7 @@ class _Enrolment:
             move.check_claim(workspace, self._claim, now)
         if not is_accepted(old, live, now):
             if old.ledger.current is None:
-                # A run was killed before it published anything, and the lineage went on elsewhere.
+                # A run was killed before it published anything, and the lineage went on without pinkeep.
                 keyring = membership.with_joined(
                     keyring, workspace.adopted_key(live, paths_of(keyring))
                 )

@@ -1,4 +1,4 @@
-"""How zones and ports are looked at. What that takes is imported only where a keyring has a zone."""
+"""How zones and ports are looked at. What that takes is imported only if a keyring has a zone."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Given:
         self._renewals: dict[str, Renewal | None] = {}
 
     def keyring(self, lineage: str, names: Sequence[str] | None = None) -> str:
-        """Return the name of the lineage's keyring; where the option's value is bad, its own name.
+        """Return the name of the lineage's keyring; if the option's value is bad, the lineage's name.
 
         :param names: of its certificate; ``None``: of the one that is live
         """
@@ -48,7 +48,7 @@ class Given:
         return options.parse(self.values(lineage), lineage)
 
     def options_if_sound(self, lineage: str) -> Options | None:
-        """Return the options; ``None`` where one is bad, which is told once the renewal is done (G3)."""
+        """Return the options; ``None`` if one is bad, which is told once the renewal is done (G3)."""
         try:
             return self.options(lineage)
         except BadOption:

@@ -2,8 +2,8 @@
 
 The rules:
 
-* Both doors lead here: the plugin, where certbot calls it as an installer, and the guard in
-  ``certbot_guard``, where another installer or none is chosen. No decision is taken in either of them.
+* Both doors lead here: the plugin, if certbot calls it as an installer, and the guard in ``certbot_guard``,
+  if not. No decision is taken in either of them.
 * Certbot makes a configuration for each lineage, so there is a guard for each; what they share is the
   :class:`Run`.
 * A lineage is guarded if it draws on a keyring. It is guarded as well, when it is issued, if a keyring pins
@@ -118,7 +118,7 @@ class Guard:
     # What happens to a lineage
 
     def look_once(self, name: str, cert_path: str, key_path: str) -> None:
-        """Bring a lineage up to date that may not be due; at once where it is already.
+        """Bring a lineage up to date that may not be due; at once if it is up to date.
 
         :raises PinkeepError: as :meth:`keep_once`
         """

@@ -8,17 +8,17 @@ The rules:
   CA issued is stored.
 * Before a renewal the CA is asked whether the certificate to be replaced is revoked; a revocation
   is recorded before anything follows from it.
-* If the file of the key that is to be used is lost, the live key goes on if clients accept
-  it; else the best backup that is available is taken.
+* If the wanted key's file is lost, the live key goes on, as long as clients accept it; else the best backup
+  that is available is taken.
 * If the live certificate cannot be read, what is on record of it counts.
-* A certificate whose key came past its keyring goes back to the primary if that is safe at its
-  names, else to the key that it had, unless that is compromised: its clients are locked out already.
-* A certificate with a key that clients do not accept is not made for a host that is pinned already,
-  nor for one below a host that is pinned with includeSubDomains (G2). That goes for the names that a
-  renewal adds, too: at those of its own keyring other pins may bind than at its present ones.
-* A new certificate of a keyring that has no key yet is issued for a CSR that waits for exactly its
-  names, with its key in ``keys/``: the admin has put both there. A key that a certificate of this
-  machine has had waits for nothing. Which one of several is meant, the admin has to say.
+* After a renewal without pinkeep a certificate goes back to the primary, if that is safe at its names. Else
+  it goes back to the key that it had, unless that is compromised: its clients are locked out already.
+* No certificate with a key that clients do not accept is made for a pinned host (G2). So it is below a host
+  that is pinned with includeSubDomains. That goes for the names that a renewal adds, too: at those of its own
+  keyring other pins may bind than at its present ones.
+* The admin may have put a CSR for exactly the names into ``csr/``, and its key into ``keys/``. The first
+  certificate of a keyring is issued for that CSR. A key that a certificate of this machine has had waits for
+  nothing. Which one of several is meant, the admin has to say.
 """
 
 from __future__ import annotations
@@ -245,8 +245,7 @@ def handover_new(workspace: Workspace, request: IssueRequest) -> KeyAndCsr | Non
 
     :raises DamagedState: if its file cannot be trusted
     :raises OtherKeyring: if it is for a host that another keyring pins
-    :raises TypeMissing: if it has no key of the type that was asked for, and its pins bind at
-        the names
+    :raises TypeMissing: if it has no key of the wanted type, and its pins bind at the names
     :raises NotSafe: if no key may be handed over
     :raises BadKey: if its key's file is gone
     """

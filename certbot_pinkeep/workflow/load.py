@@ -2,19 +2,19 @@
 
 The rules:
 
-* At the end of a run pinkeep looks once more at every lineage that had its turn. It loads the
-  certificates that were renewed in this run, and those that the server is not known to have loaded
-  because a run was killed. What was wrong with pins, options, folders or files does not matter.
+* At the end of a run pinkeep looks once more at every lineage that had its turn. It loads the certificates
+  that were renewed in this run, and those of a run that was killed. What was wrong with pins, options,
+  folders or files does not matter.
 * The server is tested as it is then, and reloaded if the test passes (G6). That happens once for the same
   reload commands, and not again if the publication has done so. If an option cannot be used, the
   keyring's earlier option counts, else the default.
-* Apache's test does not look into certificates, and Apache ends if it is reloaded with one whose private
-  key is another one. So nothing is reloaded while that goes for a lineage that has its turn, or whose
-  keyring is published (G6).
-* Only a certificate whose key is known to be refused is not loaded (G2): somebody holds pins at its
-  names that lack the key, and the server is not known to have served that key for this lineage before.
-  What another keyring pins does not count if the lineage's own keyring accepts the key.
-  If the refused certificate is new in this run, the same command is not run for the others either.
+* Apache's test does not look into certificates. Apache ends if a certificate has another private key than the
+  file beside it. So nothing is reloaded while that goes for a lineage that has its turn, or whose keyring is
+  published (G6).
+* Only a certificate whose key is known to be refused is not loaded (G2): clients hold pins at its names that
+  lack the key, and the server never served it for this lineage. What another keyring pins does not count if
+  the lineage's own keyring accepts the key. If the refused certificate is new in this run, the same command
+  is not run for the others either.
 * Nothing here raises: what could not be loaded is told, beside what went wrong before.
 """
 
@@ -284,8 +284,8 @@ def check_keys(workspace: Workspace, server: Server, lineages: Iterable[str]) ->
 
 
 def _refuses(state: State, one: Renewed, now: datetime) -> bool:
-    """Return whether somebody holds pins of the keyring that lack the key. One that is published is what
-    the admin wants to have served, also where a forced rollover locks somebody out."""
+    """Return whether somebody holds pins of the keyring that lack the key. A published key is what the admin
+    wants to have served, also if a forced rollover locks somebody out."""
     key, current = state.keyring.key(one.pin), state.ledger.current
     published = current is not None and one.pin in current.policy.pins
     if published and (key is None or key.role != "retired"):

@@ -8,8 +8,8 @@ The rules:
   the others.
 * A provider has a time limit for each answer, whatever it sends meanwhile.
 * What cannot be looked at may be anything (G3, G8): no look raises.
-* Name servers are given a few seconds for what was just written. A port may show a key for a moment which is
-  live no more. All looks after that count: one of several processes may have been forgotten.
+* Name servers are given a few seconds for what was just written. A port may show a key for a short time which
+  is live no more. All looks after that count: one of several processes may have been forgotten.
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ The rules:
 * A host has one keyring. A lineage draws on the keyring that is named for it, or that has it; else on
   the one that pins any of its names; else on a new one with its own name.
 * A lineage that was deleted is in no keyring any more. A new one of the same name is another lineage.
-* A lineage that moves to another keyring keeps its key in service in both, until it is confirmed
-  that the server sends the new one's header (G2).
+* A lineage that moves keeps its key in service in both keyrings, until the server sends the new header (G2).
 * A lineage whose names two keyrings pin keeps its key, unless the next one is accepted at all of them.
   If clients of its own keyring refuse that key, it gets its keyring's: the other keyring's hosts are
   served with another certificate, or refused already. If that key is compromised, the renewal fails (G3).
@@ -52,8 +51,8 @@ class Claim:
 
 
 def keyring_at(workspace: Workspace, names: Iterable[str], now: datetime) -> str | None:
-    """Return the keyring that pins any of the names: of several, the one that has lineages for most of
-    them, else the one whose pins bind at most of them."""
+    """Return the keyring that pins any of the names: of several, the one with lineages for most of them. If
+    there is none, the one whose pins bind at most of them."""
     hosts = lowered(names)
     found: dict[str, tuple[int, int]] = {}
     for keyring in workspace.store.near(hosts):
@@ -232,7 +231,7 @@ def _goes_back(own: State, request: IssueRequest, pin: str) -> bool:
 
 
 def _mend_of(workspace: Workspace, state: State, host: str, claim: Claim, now: datetime) -> str:
-    """Return what to do if a lineage that is to draw on a keyring has a host that this one pins."""
+    """Return what to do if a lineage of a claim has a host that this keyring pins."""
     other, keyring, lineage = state.keyring.name, claim.keyring, claim.lineage
     names, pin = claim.names, claim.pin
     own_states = workspace.at_best(keyring, now)
@@ -269,8 +268,8 @@ def _staying(workspace: Workspace, state: State, host: str) -> str | None:
 
 
 def _has_come_from(state: State, claim: Claim) -> bool:
-    """Return whether the lineage moves from this keyring to the claimed one, with a key that it has, or
-    has done so: not if it was deleted before and is new."""
+    """Return whether the lineage moves, or has moved, from this keyring to the claimed one with a known key:
+    not if it was deleted before and is new."""
     member = state.keyring.member(claim.lineage)
     if member is None or not member.enrolled:
         return False
@@ -279,8 +278,8 @@ def _has_come_from(state: State, claim: Claim) -> bool:
 
 
 def _has_moved(state: State, names: Names, keyring: str) -> bool:
-    """Return whether lineages have moved from this keyring to the other with all of these names, which
-    has imported what binds there."""
+    """Return whether lineages with all of these names have moved from this keyring to the other. That one has
+    imported what binds there."""
     moved = [
         host
         for member in state.keyring.members

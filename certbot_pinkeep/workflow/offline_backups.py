@@ -9,9 +9,9 @@ The rules:
 * Files are saved before the keyring file names them (G5); nothing is saved of what is refused (G10).
 * A dropped backup leaves the pins at once, and another one is made if the admin wants as many
   (G4). Its file stays, and it can be added again.
-* To drop the first key of a type that is staged for certificates to come drops all keys of that type.
-* A key of a kind that public CAs do not take is no backup, unless one of that kind is in service: its
-  turn would come in vain (G3).
+* A type may be staged for certificates to come. If its first key is dropped, all its keys are.
+* A key of a kind that public CAs refuse is no backup, unless one of that kind is in service: its turn would
+  come in vain (G3).
 * What is on record and not published yet, because a run was killed or Apache refused, is no error: it
   is published.
 """

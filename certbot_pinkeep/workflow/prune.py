@@ -2,8 +2,8 @@
 
 The rules:
 
-* A retired key goes if no client can hold its pin, no release and no zone carries the pin, no keyring has the
-  key in another way, and certbot keeps no certificate of the key. Each key that stays is told, with the
+* A retired key goes if no client can hold its pin, and no release and no zone carries the pin. No keyring may
+  have the key in another role, and certbot no certificate of the key. Each key that stays is told, with the
   reason. While a header or a zone could not be looked at, every key stays.
 * If pinkeep cannot tell what clients hold, or cannot read a keyring file, nothing goes (G8).
 * A key goes with its CSRs: a CSR that waits with its key is used for a new certificate.

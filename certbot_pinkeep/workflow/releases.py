@@ -2,9 +2,9 @@
 
 The rules:
 
-* A release carries what is published when it is recorded, all of it: that is what ``export`` gives.
-  One that is out already with other pins (the record was lost, or it is to bind for longer) is
-  recorded with the pins that the admin names, whatever is published now.
+* A release carries what is published when it is recorded, all of it: that is what ``export`` gives. A release
+  may be out already with other pins. It is recorded with the pins that the admin names, whatever is published
+  now.
 * It pins the names of the certificates that draw on the keyring then, and those that it had before.
 * What is published has to be served: while Apache may still serve a key that is not among the pins,
   nothing is to carry them.
@@ -12,8 +12,8 @@ The rules:
 * It binds until its date, then for its TTL (see ``ledger``); ending it early is the admin's word
   that nobody has it any more, but for the TTL.
 * A later date, and the end, count in every keyring that a lineage which moved brought it to.
-* A release is on record as it is, also if the key that is served is not among its pins (a rollover
-  was forced, or the admin names other pins): then whom that locks out, until when, is said (G2).
+* A release is on record as it is, also if its pins lack the served key (say, after a forced rollover): then
+  whom that locks out, until when, is said (G2).
 """
 
 from __future__ import annotations

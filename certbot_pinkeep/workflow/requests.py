@@ -1,12 +1,13 @@
-"""What admins ask of a keyring between renewals: a rollover, confirm, unpin; revocations noticed.
+"""What admins ask of a keyring between renewals: a rollover, confirm, unpin; and what follows from
+revocations.
 
 The rules:
 
-* A request is recorded and nothing else: the next renewal fulfils it, if that is safe.
+* A request is recorded and nothing else: the next renewal serves it, if that is safe.
 * What would lock clients out is refused with nothing recorded, but for one fact: that a key is
   compromised.
-* A lineage that moved to the keyring leaves the one that it came from when it is confirmed that
-  Apache sends this one's header.
+* A lineage that moved to the keyring leaves its earlier one when Apache is known to send this keyring's
+  header.
 * Confirming counts only for what is published: if the snippet is not what is on record, there
   is nothing to confirm.
 """
@@ -36,7 +37,7 @@ class Asked:
     """What a request leads to.
 
     :ivar told: as sentences; if it is forced, also who is locked out
-    :ivar ready: whether the next renewal fulfils it
+    :ivar ready: whether the next renewal serves it
     """
 
     told: tuple[str, ...]

@@ -2,13 +2,12 @@
 
 The rules:
 
-* Within ``certbot renew`` the snippets are published, and the server is reloaded, when the last lineage
-  that pinkeep keeps has had its turn; should that one fail before, when certbot ends. All other
-  verbs have one lineage, and publish at once.
+* ``certbot renew`` publishes the snippets and reloads the server when the last pinned lineage has had its
+  turn; should that one fail before, when certbot ends. All other verbs have one lineage, and publish at once.
 * Whatever went wrong, the server loads what was renewed after that: see ``load`` (G12).
-* A run looks whether a certificate has come, changed or gone that is not enrolled: at its begin, and
-  again when certbot ends, because another installer may have renewed it meanwhile. If it is for a
-  host of a keyring, that is published, though all of its own lineages are up to date.
+* A run looks whether a certificate has come, changed or gone that is not enrolled: at its begin, and again
+  when certbot ends, because another installer may have renewed it meanwhile. If it is for a host of a
+  keyring, that keyring is published, though its lineages are up to date.
 """
 
 from __future__ import annotations
@@ -112,8 +111,8 @@ class Run:
             self.publisher.notice(self._concerned(changed))
 
     def _concerned(self, changed: set[str]) -> list[str]:
-        """Return the keyrings that have one of these lineages as a neighbour, or are to have it, and
-        those that one was deleted of: their headers go out at its hosts no more."""
+        """Return the keyrings that have one of these lineages as a neighbour, or are to have it. Add those
+        that a lineage was deleted of: their headers go out at its hosts no more."""
         found = []
         for name in self.workspace.store.names():
             with suppress(DamagedState):  # told by its own lineages

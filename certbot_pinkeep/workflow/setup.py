@@ -73,7 +73,7 @@ def set_up(config_dir: str, command: str, tell: Tell, *, dry: bool) -> None:
     elif not hook.is_there and not _is_linked(config_dir):
         if not dry:
             with suppress(FileNotFoundError):
-                atomic.remove(hook.path)  # the command was elsewhere
+                atomic.remove(hook.path)  # the command was in another place
             atomic.make_folder(os.path.dirname(hook.path), 0o755)
             _make(hook)
         tell(f"{hook.told}.")

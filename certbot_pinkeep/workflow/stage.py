@@ -52,8 +52,8 @@ def with_backups(workspace: Workspace, keyring: Keyring, wanted: int, now: datet
 def replenished(
     workspace: Workspace, state: State, wanted: int, now: datetime, *, by_hand: bool
 ) -> Keyring:
-    """Return the keyring with as many backups as are wanted. Those that cannot be used are retired, and
-    it is told from when it is safe to switch to what took their places.
+    """Return the keyring with as many backups as are wanted. Those that cannot be used are retired. A message
+    tells from when a rollover to their successors is safe.
 
     :param by_hand: whether the admin reloads the server
     """
@@ -138,8 +138,8 @@ def type_is_safe(
 def _once_published(
     state: State, key: Key, now: datetime, *, by_hand: bool, hosts: Names | None = None
 ) -> Safety:
-    """Return when it is safe to switch to a key that has just been staged. If it is not published yet, it
-    is taken to be published now.
+    """Return when a rollover to a key that has just been staged is safe. If it is not published yet, it is
+    taken to be published now.
 
     :param by_hand: whether the admin reloads the server
     :param hosts: as for :func:`rollover.safety`

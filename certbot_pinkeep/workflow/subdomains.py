@@ -45,8 +45,8 @@ def _is_refused_below(state: State, one: LiveCertificate, now: datetime) -> bool
 
 
 def _not_covered(workspace: Workspace, keyring: Keyring) -> list[LiveCertificate]:
-    """Return the certificates of this machine below the keyring's hosts whose keys its pins lack, or may
-    lack soon, because they draw on another keyring."""
+    """Return the certificates of this machine below the keyring's hosts whose keys are not pinned. Those of
+    another keyring count, too: their next key may not be pinned."""
     published = set(keyring.published_pins())
     members = {member.lineage for member in keyring.drawing}
     found = []

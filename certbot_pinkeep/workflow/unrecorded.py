@@ -2,12 +2,12 @@
 
 The rules:
 
-* If live/ holds another key than the certificate's, and no record says which keys clients accept,
-  the renewal is issued for the key that is there, as certbot would. If the snippet says that clients
-  refuse that one, it is issued for a pinned key.
-* A lineage that is pinned nowhere yet, and is to join a keyring, is issued for the shared primary
-  at once if that is safe at its names; else it joins with the key that it has. It keeps that
-  key, too, if its hosts are seen sending pins already, or cannot be believed (see ``core.earlier_headers``).
+* live/ may hold another key than the certificate's, and no record may say which keys clients accept. Then the
+  renewal is issued for the key in live/, as certbot would. If the snippet says that clients refuse that one,
+  it is issued for a pinned key.
+* A lineage that was pinned nowhere is issued for the shared primary at once, if that is safe at its names;
+  else it joins with the key that it has. It keeps that key, too, if its hosts are seen sending pins already,
+  or cannot be believed (see ``core.earlier_headers``).
 * A compromised key is never handed over.
 """
 

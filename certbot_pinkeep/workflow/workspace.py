@@ -64,7 +64,7 @@ class Workspace:
         #: The folders that were swept in this run.
         self.swept: set[str] = set()
         self._look = look
-        #: How zones and ports are looked at; it is imported only where a keyring has a zone.
+        #: How zones and ports are looked at; it is imported only if a keyring has a zone.
         self.eyes: Callable[[], Eyes] = eyes.real
         self._looked: dict[Names, list[TlsObservation]] = {}
         self._looking = 0.0

@@ -146,8 +146,8 @@ def forget(workspace: Workspace, name: str, where: str, now: datetime) -> dateti
 
 
 def _on_record(workspace: Workspace, state: State, at: datetime) -> State:
-    """Return what is on record of the keyring now, its ledger told of a later time, if the clock was set
-    back."""
+    """Return what is on record of the keyring now. If the clock was set back, tell the ledger of the later
+    time."""
     fresh = workspace.store.load(state.keyring.name) or state
     latest = workspace.store.latest_known(at)
     if latest <= at:
@@ -394,7 +394,7 @@ def _read(
     for look in looks:
         sets = look.sets
         if look.zone and not look.error and sets:
-            # If they differ, the one with most records: what is missing elsewhere is on its way.
+            # If they differ, the one with most records: what the others lack is on its way.
             found[look.name] = max((records for records, _ in sets), key=len)
     if chosen.dns_credentials is None:
         return found, []
