@@ -25,7 +25,7 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from certbot_pinkeep.carriers.zones import GROUP, Change, IZone, Records
-from certbot_pinkeep.core.errors import BadCredentials, PinkeepError, ZoneRefused
+from certbot_pinkeep.core.errors import BadCredentials, NoDnspython, PinkeepError, ZoneRefused
 from certbot_pinkeep.storage import atomic
 
 logger = logging.getLogger(__name__)
@@ -64,41 +64,33 @@ class Zones:
         try:
             self._provider = point.load()(options)
             verifyObject(IZone, self._provider)
-        except (KeyboardInterrupt, SystemExit):
+        except NoDnspython:
             raise
         except BadCredentials as error:
             error.what = f"The credentials file {path} cannot be used: {error.what}"
             raise
         except Invalid as error:
-            raise BadCredentials(
-                self._broken(f"it does not provide IZone ({type(error).__name__})")
-            ) from None
+            why = f"it does not provide IZone ({type(error).__name__})"
+            raise BadCredentials(self._broken(why)) from None
         except Exception as error:  # whatever somebody else's module raises; it may tell a value
-            raise BadCredentials(
-                self._broken(f"it cannot be loaded ({type(error).__name__})")
-            ) from None
+            why = f"it cannot be loaded ({type(error).__name__})"
+            raise BadCredentials(self._broken(why)) from None
 
     def read(self, zone: str, names: Sequence[str]) -> Mapping[str, Records]:
-        """Return the TLSA records that the provider has now at each of the names.
-
-        :raises ZoneRefused: if the provider does not answer, refuses, or is broken
-        """
+        """Ask the provider for the records."""
         found = self._asked(lambda: dict(self._provider.read(zone, names)))
         if set(found) != set(names):
             raise ZoneRefused(self._broken("it did not give the records that it was asked for"))
         return found
 
     def change(self, zone: str, changes: Sequence[Change]) -> None:
-        """Make the changes, all or none.
-
-        :raises ZoneRefused: if the provider does not take them, or is broken
-        """
+        """Have the provider make the changes."""
         self._asked(lambda: self._provider.change(zone, changes))
 
     def _asked(self, ask: Callable[[], T]) -> T:
         try:
             return ask()
-        except (PinkeepError, KeyboardInterrupt, SystemExit):
+        except PinkeepError:
             raise
         except Exception as error:  # whatever somebody else's provider raises; it may tell a value
             raise ZoneRefused(self._broken(f"it failed ({type(error).__name__})")) from None

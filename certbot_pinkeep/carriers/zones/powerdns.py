@@ -55,18 +55,12 @@ class PowerDns:
         self._key = key
 
     def read(self, zone: str, names: Sequence[str]) -> dict[str, Records]:
-        """Return the TLSA records that the server has at each of the names.
-
-        :raises ZoneRefused: if it does not answer
-        """
+        """Ask for all records of the zone, and return those at the names."""
         found = _tlsa(self._found(zone))
         return {name: _served(found.get(name.lower(), ())) for name in names}
 
     def change(self, zone: str, changes: Sequence[Change]) -> None:
-        """Make all changes in one call.
-
-        :raises ZoneRefused: if the server does not make them, or somebody else changes the records
-        """
+        """Make all changes in one call."""
         everything = self._found(zone)
         before = _tlsa(everything)
         for one in changes:

@@ -10,7 +10,6 @@ The rules:
 * No name gets its first records if a host above it has its addresses from a wildcard: it would lose them. No
   name loses its last ones if a wildcard's would take their place.
 * Records are read and written at the same name server, which has to be authoritative for the zone.
-* dnspython is imported when a zone is read or written, not before.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import base64
 import binascii
 import ipaddress
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
@@ -29,8 +27,21 @@ from certbot_pinkeep.core.errors import BadCredentials, NoDnspython, ZoneRefused
 from certbot_pinkeep.core.tlsa import TlsaRecord
 from certbot_pinkeep.core.zone_observations import Change, Records
 
-if TYPE_CHECKING:
+try:
+    import dns.exception
+    import dns.flags
+    import dns.message
+    import dns.name
+    import dns.query
+    import dns.rcode
+    import dns.rdata
+    import dns.rdataset
+    import dns.rdatatype
+    import dns.tsig
+    import dns.update
     from dns.message import Message
+except ImportError as error:
+    raise NoDnspython from error
 
 #: Seconds for each question.
 _SECONDS = 10.0
@@ -72,21 +83,11 @@ class Rfc2136:
         self._signs_questions = options.get("sign_query", "").lower() == "true"
 
     def read(self, zone: str, names: Sequence[str]) -> dict[str, Records]:
-        """Return the TLSA records that the name server has at each of the names.
-
-        :raises ZoneRefused: if it does not answer, or is not authoritative
-        """
+        """Ask for the records at each of the names."""
         return {name: self._records(zone, name) for name in names}
 
     def change(self, zone: str, changes: Sequence[Change]) -> None:
-        """Send all changes as one update.
-
-        :raises ZoneRefused: if the name server does not make it
-        """
-        try:
-            import dns.update  # noqa: F401
-        except ImportError as error:
-            raise NoDnspython from error
+        """Send all changes as one update."""
         for one in changes:
             self._check_wildcards(zone, one)
         rcode = self._sent(self._update(zone, changes), zone)
@@ -103,9 +104,6 @@ class Rfc2136:
 
         :param synthesised: the wildcard that a name has its records from
         """
-        import dns.rdata
-        import dns.rdataset
-        import dns.update
 
         def rdataset(records: Records, ttl: int) -> dns.rdataset.Rdataset:
             found = [dns.rdata.from_text("IN", "TLSA", str(one)) for one in sorted(records)]
@@ -144,8 +142,6 @@ class Rfc2136:
 
     def _synthesised(self, zone: str, changes: Sequence[Change]) -> dict[str, str]:
         """Return the names that have their records from a wildcard, and which one that is."""
-        import dns.update
-
         found: dict[str, str] = {}
         for one in changes:
             if not one.before:
@@ -168,11 +164,6 @@ class Rfc2136:
 
         :raises ZoneRefused: if it gives none
         """
-        try:
-            import dns.flags
-            import dns.message
-        except ImportError as error:
-            raise NoDnspython from error
         query = dns.message.make_query(name, kind, flags=0)
         if self._signs_questions:
             query.use_tsig(self._key())
@@ -185,22 +176,13 @@ class Rfc2136:
         return answer
 
     def _records(self, zone: str, name: str) -> Records:
-        answer = self._asked(zone, name, "TLSA")
-        import dns.name
-        import dns.rdatatype
-
-        owner = dns.name.from_text(name)
+        answer, owner = self._asked(zone, name, "TLSA"), dns.name.from_text(name)
+        found = answer.get_rrset(answer.answer, owner, dns.rdataclass.IN, dns.rdatatype.TLSA)
         return frozenset(
-            TlsaRecord(one.usage, one.selector, one.mtype, one.cert.hex())
-            for rrset in answer.answer
-            if rrset.name == owner and rrset.rdtype == dns.rdatatype.TLSA
-            for one in rrset
+            TlsaRecord(one.usage, one.selector, one.mtype, one.cert.hex()) for one in found or ()
         )
 
     def _key(self) -> dict[object, object]:
-        import dns.name
-        import dns.tsig
-
         name = dns.name.from_text(self._name)
         return {name: dns.tsig.Key(name, self._secret, _ALGORITHMS[self._algorithm])}
 
@@ -209,8 +191,6 @@ class Rfc2136:
 
         :raises ZoneRefused: if there is no answer
         """
-        import dns.rcode
-
         return dns.rcode.to_text(self._exchanged(update, zone).rcode())
 
     def _exchanged(self, message: Message, zone: str) -> Message:
@@ -218,11 +198,6 @@ class Rfc2136:
 
         :raises ZoneRefused: if there is none that counts
         """
-        import dns.exception
-        import dns.query
-        import dns.rcode
-        import dns.tsig
-
         try:
             answer = dns.query.tcp(message, self._server, _SECONDS, self._port)
         except (dns.tsig.PeerBadKey, dns.tsig.PeerBadSignature) as error:

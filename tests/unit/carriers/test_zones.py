@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -13,7 +14,7 @@ import requests
 from zope.interface import implementer
 
 from certbot_pinkeep.carriers.zones import GROUP, Change, IZone, credentials, powerdns
-from certbot_pinkeep.core.errors import BadCredentials, ZoneRefused
+from certbot_pinkeep.core.errors import BadCredentials, NoDnspython, ZoneRefused
 from certbot_pinkeep.core.tlsa import TlsaRecord
 from certbot_pinkeep.core.zone_observations import Records
 from certbot_pinkeep.exports import dns as written
@@ -124,6 +125,17 @@ def test_g7_g10_credentials_that_cannot_be_used_are_told_without_a_value(
     while error is not None:
         assert SECRET not in str(error)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def test_dnspython_is_asked_for_by_its_provider(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing dnspython is an error that says what to run."""
+    monkeypatch.delitem(sys.modules, "certbot_pinkeep.carriers.zones.rfc2136", raising=False)
+    monkeypatch.setitem(sys.modules, "dns.update", None)
+    file.write_text(RFC2136)
+    with pytest.raises(NoDnspython):
+        credentials.load(str(file))
 
 
 def test_g7_a_file_that_others_can_read_is_warned_of(
