@@ -344,7 +344,7 @@ def clock_accepted(name: str, ledger: Ledger, now: datetime) -> str:
     unknown = ledger.uncertainty(now)
     if unknown is not None and unknown.end is None:
         return f"{told} pinkeep rolls no key over before its next run: {unknown.why}."
-    bound = [one.binds_until(now) for one in ledger.binding(now, now)]
+    bound = [one.binds_until(now) for one in ledger.binding(now)]
     until = times.text(max([*bound, (unknown and unknown.end) or now]))
     return (
         f"{told} Pins that a wrong clock ended too early bind again, until {until} at the latest."

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from certbot_pinkeep.core import hostnames
 from certbot_pinkeep.core.policy import Policy
@@ -76,11 +76,6 @@ class Release:
     def is_unseen(self) -> bool:
         """Whether it stands for headers that could not be seen."""
         return (self.channel, self.label) == UNSEEN
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether a look at its hosts is awaited, which ends it."""
-        return self.is_unseen
 
     @property
     def subject(self) -> str:
@@ -158,7 +153,7 @@ class Entry:
 
     def may_bind(self, now: datetime) -> bool:
         """Return whether a client may still hold it at *now*, or get it."""
-        return bool(self.policy.binding) and (self.replaced is None or self.binds_until(now) > now)
+        return bool(self.policy.binding) and self.binds_until(now) > now
 
     def also_at(self, hosts: tuple[str, ...]) -> Entry:
         """Return the same, served at these names as well."""
@@ -220,23 +215,16 @@ class ZoneEntry:
         """Whether it stands for records that nobody could look at."""
         return not self.pins and self.confirmed is None
 
-    @property
-    def subdomains(self) -> bool:
-        """Whether it binds at the names below its host as well: never."""
-        return False
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether a look at its host over HTTP is awaited, which ends it: never."""
-        return False
+    #: Whether it binds at the names below its host as well: never.
+    subdomains: ClassVar[bool] = False
 
     def binds_at(self, hosts: Iterable[str] | None) -> bool:
         """Return whether it binds at any of these names; ``None``: at any name at all."""
-        return _binds_at(self.hosts, hosts, subdomains=self.subdomains)
+        return _binds_at(self.hosts, hosts, subdomains=False)
 
     def may_bind(self, now: datetime) -> bool:
         """Return whether a client may still hold it at *now*, or get it."""
-        return self.replaced is None or self.binds_until(now) > now
+        return self.binds_until(now) > now
 
     def binds_until(self, now: datetime) -> datetime:
         """Return the time from which no client can hold it any more, seen from *now*."""

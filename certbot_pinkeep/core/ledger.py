@@ -71,12 +71,13 @@ class Uncertainty:
         """From when nobody holds it any more; ``None``: unknown."""
         return None if self.cause else self.until
 
-    def joined(self, other: Uncertainty | None) -> Uncertainty:
-        """Return both as one: what has no known end counts first, then what ends last."""
-        if other is None:
-            return self
-        first = max(self, other, key=lambda one: (bool(one.cause), one.until or times.EARLIEST))
-        return replace(first, until=max(filter(None, (self.until, other.until)), default=None))
+
+def _joined(*both: Uncertainty | None) -> Uncertainty | None:
+    """Return two as one: what has no known end counts first, then what ends last."""
+    known = [one for one in both if one]
+    first = max(known, key=lambda one: (bool(one.cause), one.until or times.EARLIEST), default=None)
+    ends = [one.until for one in known if one.until]
+    return replace(first, until=max(ends, default=None)) if first else None
 
 
 @dataclass(frozen=True)
@@ -125,19 +126,14 @@ class Ledger:
     def latest(self) -> datetime | None:
         """Return the latest time that the ledger knows of."""
         entries: tuple[Entry | ZoneEntry, ...] = (*self.known, *self.zone)
-        known = [
-            time
-            for entry in entries
-            for time in (entry.recorded, entry.confirmed, entry.replaced)
-            if time is not None
-        ]
-        known += [release.recorded for release in self.releases]
-        return max([*known, self.latest_known] if self.latest_known else known, default=None)
+        known = [self.latest_known, *(release.recorded for release in self.releases)]
+        for entry in entries:
+            known += [entry.recorded, entry.confirmed, entry.replaced]
+        return max((time for time in known if time is not None), default=None)
 
     def is_ahead_of(self, now: datetime) -> bool:
         """Return whether it knows of a time after *now*: the clock runs, or once ran, wrong."""
-        latest = self.latest()
-        return latest is not None and latest > now
+        return self.not_before(now) > now
 
     @property
     def in_doubt(self) -> bool:
@@ -146,23 +142,23 @@ class Ledger:
 
     def uncertainty(self, now: datetime) -> Uncertainty | None:
         """Return what clients may hold at *now* that is not on record (G8); ``None``: nothing."""
-        latest, known = self.latest(), self.uncertain
+        latest, known = self.not_before(now), self.uncertain
         if known is not None and known.cause:
             return known
-        if latest is not None and latest > now:
+        if latest > now:
             reached = (
                 f"the clock says {times.text(now)}, but {times.text(latest)} was reached before"
             )
             return Uncertainty(reached, cause="clock")
         return known if known is not None and known.until and known.until > now else None
 
-    def binding(self, at: datetime, now: datetime) -> tuple[Holding, ...]:
-        """Return what still binds at *at*, as far as can be told at *now*."""
-        return tuple(one for one in self.holdings if one.binds_until(now) > at)
+    def binding(self, now: datetime) -> tuple[Holding, ...]:
+        """Return what still binds at *now*."""
+        return tuple(one for one in self.holdings if one.binds_until(now) > now)
 
     def binds_nobody(self, now: datetime) -> bool:
         """Return whether it is certain at *now* that no client holds any policy."""
-        return not (self.uncertainty(now) or self.binding(now, now))
+        return not (self.uncertainty(now) or self.binding(now))
 
     @property
     def past(self) -> tuple[Window, ...]:
@@ -172,7 +168,7 @@ class Ledger:
 
     def longest_policy(self) -> timedelta:
         """Return the longest time for which a policy binds that is on record, or was not long ago."""
-        policies = [one for one in (*self.known, *self.expired) if isinstance(one, Entry)]
+        policies = (one for one in (*self.known, *self.expired) if isinstance(one, Entry))
         return max((entry.policy.binding for entry in policies), default=timedelta(0))
 
     def may_be_served(self, policy: Policy) -> bool:
@@ -181,13 +177,16 @@ class Ledger:
 
     def confirmed_policy(self) -> Policy | None:
         """Return the policy that Apache is known to have loaded last."""
-        confirmed = [entry.policy for entry in self.entries if entry.confirmed is not None]
-        return confirmed[-1] if confirmed else None
+        confirmed = (entry.policy for entry in reversed(self.entries) if entry.confirmed)
+        return next(confirmed, None)
 
     def sending(self, now: datetime) -> tuple[str, ...]:
         """Return the hosts that may still send what they were seen sending, or could not be seen yet."""
-        known: tuple[Holding, ...] = (*self.imported, *self.releases)
-        waiting = [one for one in known if one.is_awaited and one.may_bind(now)]
+        awaited = [
+            *(one for one in self.imported if one.is_awaited),
+            *(one for one in self.releases if one.is_unseen),
+        ]
+        waiting = (one for one in awaited if one.may_bind(now))
         return tuple(dict.fromkeys(host for one in waiting for host in one.hosts))
 
     # What is published
@@ -202,13 +201,14 @@ class Ledger:
         if current is not None and current.policy == policy and not _shrinks(current, hosts):
             return self._with_current(current.also_at(hosts))
         added = Entry(policy, self.not_before(at), hosts=hosts)
-        kept = []
-        for entry in self.entries:
-            if entry.policy != policy or entry.confirmed or entry.replaced:
-                kept.append(entry)
-            else:
-                added = added.also_at(entry.hosts)
-        return replace(self, entries=(*kept, added))
+        pending = [
+            one
+            for one in self.entries
+            if one.policy == policy and not one.confirmed and not one.replaced
+        ]
+        for one in pending:
+            added = added.also_at(one.hosts)
+        return replace(self, entries=(*(e for e in self.entries if e not in pending), added))
 
     def confirm(self, at: datetime) -> Ledger:
         """Note that Apache has loaded the current policy, which ends all earlier ones; at a time
@@ -252,12 +252,11 @@ class Ledger:
         for entry in other.known:
             if entry.binds_at(hosts) or entry.is_served_at(hosts):
                 known[entry.policy, entry.recorded, hosts] = replace(entry, hosts=hosts)
-        uncertain = self.uncertain.joined(other.uncertain) if self.uncertain else other.uncertain
         result = replace(
             self,
             imported=tuple(known.values()),
             zone=self._zone_with(one for one in other.zone if one.binds_at(hosts)),
-            uncertain=uncertain,
+            uncertain=_joined(self.uncertain, other.uncertain),
         )._with_expired(e for e in other.expired if e.binds_at(hosts))
         if (latest := other.latest()) is not None:
             result = result.with_latest_known(latest)
@@ -373,7 +372,7 @@ class Ledger:
         :param until: from when they hold it no more; ``None``: nobody has looked into it yet
         """
         added = Uncertainty(why, until, "" if until else "doubt")
-        return replace(self, uncertain=self.uncertain.joined(added) if self.uncertain else added)
+        return replace(self, uncertain=_joined(self.uncertain, added))
 
     def contradicted(self, why: str, others: Iterable[Policy]) -> Ledger:
         """Return the ledger after something else turned out to have happened than what it says.
@@ -425,8 +424,7 @@ class Ledger:
 
     def not_before(self, at: datetime) -> datetime:
         """*at*, or the latest known time, if that is later."""
-        latest = self.latest()
-        return at if latest is None else max(at, latest)
+        return max(at, self.latest() or at)
 
     def _with_expired(self, gone: Iterable[Holding]) -> Ledger:
         """Return the ledger with more that expired. What is not kept may bind until the last of it had

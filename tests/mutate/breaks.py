@@ -219,8 +219,8 @@ BREAKS = (
         ("if len(self.expired) < MOST_EXPIRED:", "if True:"),
         ("until = max(until, self.uncertain.until or until)", "pass"),
         (
-            "uncertain = self.uncertain.joined(other.uncertain) if self.uncertain else other.uncertain",
-            "uncertain = self.uncertain",
+            "uncertain=_joined(self.uncertain, other.uncertain)",
+            "uncertain=self.uncertain",
         ),
         ("return entry.confirmed is not None and not set(", "return not set("),
         ("values() if one.may_bind(now)]", "values() if False]"),

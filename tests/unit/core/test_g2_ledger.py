@@ -47,9 +47,9 @@ def test_g2_a_policy_binds_by_its_own_max_age() -> None:
     book = book.record(policy("a", "c", days=1), NOW + DAY).confirm(NOW + DAY)
     later = NOW + 30 * DAY
     longer, shorter = (entry.policy for entry in book.entries)
-    assert [one.pins for one in book.binding(later, later)] == [longer.pins, shorter.pins]
+    assert [one.pins for one in book.binding(later)] == [longer.pins, shorter.pins]
     end = NOW + 61 * DAY
-    assert [one.pins for one in book.binding(end, end)] == [shorter.pins]
+    assert [one.pins for one in book.binding(end)] == [shorter.pins]
 
 
 def test_g2_a_pending_policy_and_the_one_before_both_count() -> None:
@@ -57,14 +57,14 @@ def test_g2_a_pending_policy_and_the_one_before_both_count() -> None:
     book = Ledger().record(policy("a", "b"), NOW).confirm(NOW)
     book = book.record(policy("a", "c"), NOW + DAY)
     later = NOW + 1000 * DAY
-    assert len(book.binding(later, later)) == 2
+    assert len(book.binding(later)) == 2
     assert book.pending
 
 
 def test_report_only_binds_nobody() -> None:
     """No client notes a report-only header (RFC 7469 §2.3.2)."""
     book = Ledger().record(policy("a", "b", report_only=True), NOW).confirm(NOW)
-    assert book.binding(NOW, NOW) == ()
+    assert book.binding(NOW) == ()
 
 
 def test_recording_the_same_policy_again_changes_nothing() -> None:
@@ -100,9 +100,9 @@ def test_g2_nothing_that_happens_later_shortens_a_binding(
     """Recording, confirming and pruning at a moment keep everything that binds then."""
     book, now = lived(events)
     now = max(now, book.latest() or now)
-    bound = {one.pins for one in book.binding(now, now)}
+    bound = {one.pins for one in book.binding(now)}
     for changed in (book.record(new, now), book.confirm(now), book.prune(now)):
-        assert bound <= {one.pins for one in changed.binding(now, now)}
+        assert bound <= {one.pins for one in changed.binding(now)}
 
 
 @given(EVENTS)

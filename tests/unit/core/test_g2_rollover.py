@@ -254,7 +254,7 @@ def test_g2_safe_key_is_accepted_by_every_client(events: list[Event], wait: int)
     for pin in (fake_pin(n) for n in range(4)):
         verdict = rollover.safety(ring_key(pin), ledger, now)
         if verdict.at(now):
-            assert all(pin in one.pins for one in ledger.binding(now, now))
+            assert all(pin in one.pins for one in ledger.binding(now))
             assert all(pin in one.pins for one in held)
         elif verdict.since is not None:
             assert verdict.since > now

@@ -139,8 +139,8 @@ def test_policy_that_may_be_served_binds_from_now() -> None:
 def test_binding_lists_what_binds_at_a_time() -> None:
     """What has run out by then is left out, to the second."""
     found = Ledger().record(policy(A, B, max_age=86400), NOW).record(SECOND, NOW).confirm(NOW)
-    assert [one.pins for one in found.binding(NOW + DAY - HOUR, NOW)] == [(A, B), (B, C)]
-    assert [one.pins for one in found.binding(NOW + DAY, NOW)] == [(B, C)]
+    assert [one.pins for one in found.binding(NOW + DAY - HOUR)] == [(A, B), (B, C)]
+    assert [one.pins for one in found.binding(NOW + DAY)] == [(B, C)]
 
 
 def test_prune_drops_what_binds_nobody() -> None:
@@ -306,8 +306,7 @@ def test_g8_no_wrong_clock_makes_a_ledger_forget(taken: list[Step], ahead: timed
     right = found.prune(later).with_latest_known(later).accept_clock(now)
     assert len(found.known) <= MOST_EXPIRED
     without, after = (
-        {(one.pins, one.binds_until(now)) for one in book.binding(now, now)}
-        for book in (kept, right)
+        {(one.pins, one.binds_until(now)) for one in book.binding(now)} for book in (kept, right)
     )
     assert without == after
 

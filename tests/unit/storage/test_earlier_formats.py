@@ -133,9 +133,9 @@ def test_g8_what_an_earlier_format_forgot_forbids_rollovers_when_the_clock_was_w
     right = book.accept_clock(now)
     until = now + timedelta(seconds=5184000)
     for pin in (A, B, C, D, E):
-        assert right.binding(until - DAY, now)
+        assert right.binding(until - DAY)
         assert not rollover.safety(ring_key(pin, created=T), right, now).at(until - DAY)
-    assert not any(one.pins == pins.FORGOTTEN for one in right.binding(until, now))
+    assert not any(one.pins == pins.FORGOTTEN for one in right.binding(until))
 
 
 @pytest.mark.parametrize(
