@@ -52,18 +52,10 @@ MOST = 20
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A policy that a host sends."""
-
-    host: str
-    policy: Policy
-
-
-@dataclass(frozen=True)
 class Found:
     """What the hosts of a certificate send.
 
-    :ivar sent: what is believed
+    :ivar sent: what is believed: the policies, and the hosts that send each of them
     :ivar without: the hosts with a key of ours that send nothing that binds
     :ivar foreign: those that send pins, but did not prove a key of this machine
     :ivar unlisted: those that send pins without the key that they serve
@@ -71,7 +63,7 @@ class Found:
     :ivar silent: of those, the names of the certificate itself that have an address
     """
 
-    sent: tuple[Sent, ...] = ()
+    sent: Mapping[Policy, tuple[str, ...]] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
@@ -97,7 +89,7 @@ def found(
     :param is_held: whether this machine has the private key of a pin
     :param above: the hosts above, of which only what binds below counts
     """
-    sent: dict[Sent, None] = {}
+    sent: dict[Policy, dict[str, None]] = {}
     without, foreign, unlisted, silent, answered = [], [], [], [], set()
     unseen = {name: "" for name in (*names, *above) if not hostnames.is_address(name)}
     for one in shown:
@@ -121,10 +113,10 @@ def found(
         elif pin not in header.pins:
             unlisted.append(one.host)
         else:
-            sent[Sent(one.host, _policy(header))] = None
-    sending = {one.host for one in sent}
+            sent.setdefault(_policy(header), {})[one.host] = None
+    sending = {host for hosts in sent.values() for host in hosts}
     return Found(
-        tuple(sent),
+        {policy: tuple(hosts) for policy, hosts in sent.items()},
         tuple(dict.fromkeys(host for host in without if host not in sending)),
         tuple(dict.fromkeys(foreign)),
         tuple(dict.fromkeys(unlisted)),
@@ -148,24 +140,23 @@ def recorded(
     :param saved: finds the file of a key by its pin
     :param no_backups: pins that are not those of backups: a CA's
     """
-    served = [one.policy for one in state.ledger.known if not one.replaced]
-    others = [one for one in seen.sent if not _is_among(one.policy, served)]
-    still = {one.host for one in others}
-    ours = dict.fromkeys(one.host for one in seen.sent if one.host not in still)
+    served = [_meaning(one.policy) for one in state.ledger.known if not one.replaced]
+    others = {one: hosts for one, hosts in seen.sent.items() if _meaning(one) not in served}
+    still = {host for hosts in others.values() for host in hosts}
+    ours = {host for hosts in seen.sent.values() for host in hosts} - still
     ledger, keyring = with_not_sent(state.ledger, (*seen.without, *ours), now), state.keyring
     ledger = (
         with_seen(ledger, (*seen.without, *seen.unlisted, *still)) if ledger.releases else ledger
     )
-    for policy, hosts in _together(others).items():
+    not_backups = {NOBODY, *no_backups}
+    for policy, hosts in others.items():
         ledger = with_sent(ledger, policy, hosts, now)
         for pin in () if _is_own(policy, state) else policy.pins:
-            if keyring.key(pin) is not None or pin == NOBODY or pin in set(no_backups):
+            if keyring.key(pin) is not None or pin in not_backups:
                 continue
             key = saved(pin)
-            path = key.path if key else None
-            keyring = staging.with_backup(
-                keyring, Key(pin, key.kind if key else kind, "backup", path, now)
-            )
+            known, path = (key.kind, key.path) if key else (kind, None)
+            keyring = staging.with_backup(keyring, Key(pin, known, "backup", path, now))
     return replace(state, keyring=keyring, ledger=ledger)
 
 
@@ -178,7 +169,7 @@ def told(name: str, before: State, after: State, seen: Found, now: datetime) -> 
     sentences = []
     known, had = before.ledger.imported, {key.pin for key in before.keyring.keys}
     added = [key.pin for key in after.keyring.keys if key.offline and key.pin not in had]
-    for policy, hosts in _together(seen.sent).items():
+    for policy, hosts in seen.sent.items():
         if _is_own(policy, before):
             continue
         new = [one for one in after.ledger.imported if one not in known and one.policy == policy]
@@ -192,29 +183,14 @@ def told(name: str, before: State, after: State, seen: Found, now: datetime) -> 
     return sentences
 
 
-def _together(sent: Iterable[Sent]) -> dict[Policy, tuple[str, ...]]:
-    found: dict[Policy, tuple[str, ...]] = {}
-    for one in sent:
-        found[one.policy] = (*found.get(one.policy, ()), one.host)
-    return found
-
-
 def _is_own(policy: Policy, state: State) -> bool:
     """Return whether the keyring published it itself."""
-    return _is_among(policy, [entry.policy for entry in state.ledger.entries])
+    return _meaning(policy) in [_meaning(entry.policy) for entry in state.ledger.entries]
 
 
-def _is_among(policy: Policy, others: Iterable[Policy]) -> bool:
-    return any(_is_the_same(policy, one) for one in others)
-
-
-def _is_the_same(one: Policy, other: Policy) -> bool:
-    """Return whether they bind clients to the same."""
-    return (set(one.pins), one.binding, one.include_subdomains) == (
-        set(other.pins),
-        other.binding,
-        other.include_subdomains,
-    )
+def _meaning(policy: Policy) -> tuple[frozenset[str], timedelta, bool]:
+    """Return what a policy binds clients to."""
+    return frozenset(policy.pins), policy.binding, policy.include_subdomains
 
 
 def _first(shown: TlsObservation) -> Header | None:

@@ -38,7 +38,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from certbot_pinkeep.core import dane, hostnames
+from certbot_pinkeep.core import hostnames
+from certbot_pinkeep.core.dane import accepted_pins, outranking
 from certbot_pinkeep.core.holdings import ZoneEntry
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.ledger import Ledger
@@ -179,12 +180,13 @@ def with_looked(ledger: Ledger, look: OwnerObservation, ttl: timedelta, at: date
     :param at: when the look was over
     """
     now, ends = ledger.not_before(at), not look.errors and not ledger.is_ahead_of(at)
-    sets = [(records, min(seconds, _LONGEST_TTL)) for records, seconds in look.sets]
-    shown: dict[frozenset[str], int] = {}
-    for records, seconds in sets:
+    sets = [(one, timedelta(seconds=min(held, _LONGEST_TTL))) for one, held in look.sets]
+    shown: dict[frozenset[str], timedelta] = {}
+    for records, held in sets:
         if _binds(records):
-            shown[_pins(records)] = max(seconds, shown.get(_pins(records), 0))
-    longest = max([ttl, *(timedelta(seconds=seconds) for _, seconds in sets)])
+            pins = accepted_pins(records)
+            shown[pins] = max(held, shown.get(pins, held))
+    longest = max([ttl, *(held for _, held in sets)])
     mine = [one for one in ledger.zone if one.port == look.port]
     if any(records for records, _ in sets) and all(
         one.is_placeholder and not one.replaced for one in mine
@@ -197,18 +199,15 @@ def with_looked(ledger: Ledger, look: OwnerObservation, ttl: timedelta, at: date
         if one.replaced:
             entries.append(one)
         elif pins in shown and not one.is_placeholder:
-            held = max(one.ttl, timedelta(seconds=shown.pop(pins)))
+            held = max(one.ttl, shown.pop(pins))
             entries.append(replace(one, confirmed=one.confirmed or now, ttl=held))
-        elif not ends:
-            entries.append(one)
-        elif one.is_placeholder:
+        elif ends and one.is_placeholder:
             entries.append(replace(one, replaced=now, ttl=max(one.ttl, longest)))
-        elif one.confirmed or place < last:
+        elif ends and (one.confirmed or place < last):
             entries.append(replace(one, replaced=now))
         else:
             entries.append(one)
-    for pins, seconds in shown.items():
-        held = timedelta(seconds=seconds)
+    for pins, held in shown.items():
         entries.append(ZoneEntry(look.port, tuple(sorted(pins)), held, now, now))
         if ends and len(look.sets) == 1:
             entries = [_ended(one, now) for one in entries[:-1]] + entries[-1:]
@@ -221,17 +220,17 @@ def _last_agreed(entries: Sequence[ZoneEntry], look: OwnerObservation) -> int:
     """Return the place of the one set that all name servers show; -1: they show several, or another."""
     if look.agreed is None:
         return -1
-    found = [n for n, one in enumerate(entries) if frozenset(one.pins) == _pins(look.agreed)]
-    found = [n for n in found if not entries[n].replaced and not entries[n].is_placeholder]
-    return found[-1] if found else -1
+    pins = accepted_pins(look.agreed)
+    live = (
+        (n, one) for n, one in enumerate(entries) if not one.replaced and not one.is_placeholder
+    )
+    return max((n for n, one in live if frozenset(one.pins) == pins), default=-1)
 
 
 def _last_gone(entries: Sequence[ZoneEntry], shown: Collection[frozenset[str]]) -> int:
     """Return the place of the last set that was shown and is not any more; -1: there is none."""
-    gone = [
-        n for n, one in enumerate(entries) if one.confirmed and frozenset(one.pins) not in shown
-    ]
-    return gone[-1] if gone else -1
+    confirmed = ((n, frozenset(one.pins)) for n, one in enumerate(entries) if one.confirmed)
+    return max((n for n, pins in confirmed if pins not in shown), default=-1)
 
 
 def _ended(one: ZoneEntry, now: datetime) -> ZoneEntry:
@@ -240,10 +239,6 @@ def _ended(one: ZoneEntry, now: datetime) -> ZoneEntry:
 
 def _binds(records: Records) -> bool:
     return any(record.binds for record in records)
-
-
-def _pins(records: Records) -> frozenset[str]:
-    return dane.accepted_pins(records)
 
 
 def with_written(
@@ -256,7 +251,7 @@ def with_written(
     if not _binds(records):
         waiting = (_as_if_seen(one, at) if one.port == port else one for one in ledger.zone)
         return replace(ledger, zone=tuple(waiting))
-    pins, now = _pins(records), ledger.not_before(at)
+    pins, now = accepted_pins(records), ledger.not_before(at)
     known = [
         one
         for one in ledger.zone
@@ -317,17 +312,13 @@ def is_due(
     :param published: the pins that the zone is to have once every port serves a primary
     :param known: the pins of all keys of the keyring
     """
-    seen = {one.port: one.seen for one in services}
-    for port in ports:
-        last = seen.get(port)
-        if last is None or not timedelta(0) <= now - last < LOOK_HOLDS:
-            return True
+    seen = {
+        one.port for one in services if one.seen and timedelta(0) <= now - one.seen < LOOK_HOLDS
+    }
     there = [one for one in ledger.zone if not one.replaced]
-    looked = {one.port for one in there if one.confirmed}
+    looked = seen.intersection(one.port for one in there if one.confirmed)
     pins = frozenset(published)
-    return any(known.intersection(one.pins) != pins for one in there) or not looked.issuperset(
-        ports
-    )
+    return not looked.issuperset(ports) or any(known.intersection(e.pins) != pins for e in there)
 
 
 def with_gone(ledger: Ledger, where: str, at: datetime) -> Ledger:
@@ -446,7 +437,7 @@ def missing(
         elif service and want.pins:
             found += [
                 Missing(port, port.owner, _OUTRANKED.format(record=f"3 1 {one.matching}"))
-                for one in dane.outranking(answer.records)
+                for one in outranking(answer.records)
             ]
     return tuple(dict.fromkeys(found))
 

@@ -614,17 +614,17 @@ BREAKS = (
         "core/zone",
         "zone",
         (
-            "shown[_pins(records)] = max(seconds, shown.get(_pins(records), 0))",
-            "shown[_pins(records)] = seconds",
+            "shown[pins] = max(held, shown.get(pins, held))",
+            "shown[pins] = held",
         ),
         ("not look.errors and not ledger.is_ahead_of(at)", "not look.errors"),
         ("not look.errors and not ledger", "not ledger"),
         (
-            "held = max(one.ttl, timedelta(seconds=shown.pop(pins)))",
-            "held = timedelta(seconds=shown.pop(pins))",
+            "held = max(one.ttl, shown.pop(pins))",
+            "held = shown.pop(pins)",
         ),
-        ("elif one.confirmed or place < last:", "elif True:"),
-        ("one.confirmed or place < last", "one.confirmed"),
+        ("elif ends and (one.confirmed or place < last):", "elif ends:"),
+        ("(one.confirmed or place < last)", "one.confirmed"),
         ("if ends and len(look.sets) == 1:", "if ends:"),
         (
             "return with_unseen(result, [look.port], ttl, at) if look.errors else result",
