@@ -215,10 +215,10 @@ def _jobs() -> Iterator[Caller]:
                 continue
             if table == "anacron" and not os.path.exists(_at("usr/sbin/anacron")):
                 continue
-            for line in certbot_calls.of_table(_text(path), table):
-                if not (systemd and "/run/systemd/system" in line.command):
-                    calls = certbot_calls.of_shell(line.command)
-                    yield from _certbots(calls, path, line.path or usual)
+            for command, search in certbot_calls.of_table(_text(path), table):
+                if not (systemd and "/run/systemd/system" in command):
+                    calls = certbot_calls.of_shell(command)
+                    yield from _certbots(calls, path, search or usual)
     for pattern in _FOLDERS:
         for path in sorted(glob.glob(_at(pattern))):
             named = not debian or _RUN_BY_DEBIAN.fullmatch(os.path.basename(path))

@@ -19,12 +19,12 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 #: What a call of snap stands for.
 SNAP = "/snap/bin/certbot"
 _NAMES = ("certbot", "letsencrypt", "certbot-auto", "letsencrypt-auto")
-_OBTAINING = {"renew": "renew", "certonly": "certonly", "auth": "certonly", "run": "run"}
-_OBTAINING["everything"] = "run"
+_OBTAINING = ("renew", "certonly", "auth", "run", "everything")
 _OTHER_VERBS = (
     *("certificates", "config_changes", "delete", "enhance", "install", "plugins", "reconfigure"),
     *("register", "revoke", "rollback", "show_account", "unregister", "update_account"),
@@ -82,19 +82,8 @@ class Call:
     config_dir: str = ""
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of a table of cron.
-
-    :ivar path: the search path that the table sets; empty: none
-    """
-
-    command: str
-    path: str = ""
-
-
-def of_table(text: str, table: str) -> Iterator[Line]:
-    """Yield the commands of a table.
+def of_table(text: str, table: str) -> Iterator[tuple[str, str]]:
+    """Yield the commands of a table, each with the search path that the table sets; empty: none.
 
     :param table: whose it is, a key of :data:`TABLES`
     """
@@ -107,7 +96,7 @@ def of_table(text: str, table: str) -> Iterator[Line]:
         if setting:
             path = setting["value"].strip("\"'") if setting["name"] == "PATH" else path
         elif found:
-            yield Line(_PERCENT.sub("", found["command"]).replace("\\%", "%"), path)
+            yield _PERCENT.sub("", found["command"]).replace("\\%", "%"), path
 
 
 def of_units(texts: Sequence[str]) -> list[str]:
@@ -178,7 +167,7 @@ def _calls(words: list[str], depth: int) -> Iterator[Call]:
     if not words or depth > _DEEPEST:
         return
     name, rest = posixpath.basename(words[0]), words[1:]
-    if _is_path(words[0], _NAMES):
+    if _is_certbot(words[0]):
         yield from _certbot(words[0], rest)
     elif name in (*_SHELLS, "flock") and any(map(_TEXT.fullmatch, rest[:-1])):
         at = next(at for at, word in enumerate(rest) if _TEXT.fullmatch(word))
@@ -213,7 +202,7 @@ def _by_python(python: str, rest: list[str]) -> Iterator[Call]:
             yield from _certbot(python, rest[at + 2 :])
         return
     script = next((at for at, word in enumerate(rest) if not word.startswith("-")), None)
-    if script is not None and _is_path(rest[script], _NAMES):
+    if script is not None and _is_certbot(rest[script]):
         yield from _certbot(python, rest[script + 1 :])
 
 
@@ -221,12 +210,12 @@ def _starts(word: str) -> bool:
     """Say whether a word may be the program that the words in front of it start."""
     name = posixpath.basename(word)
     known = name in _SHELLS or name in _STARTERS or name == "snap" or _PYTHON.fullmatch(name)
-    return bool(known) or _is_path(word, _NAMES)
+    return bool(known) or _is_certbot(word)
 
 
-def _is_path(word: str, names: Sequence[str]) -> bool:
-    """Say whether a word is one of these names, or the full path of such a program."""
-    return posixpath.basename(word) in names and ("/" not in word or posixpath.isabs(word))
+def _is_certbot(word: str) -> bool:
+    """Say whether a word is a name of certbot, or the full path of such a program."""
+    return posixpath.basename(word) in _NAMES and ("/" not in word or posixpath.isabs(word))
 
 
 def _certbot(program: str, words: Sequence[str]) -> Iterator[Call]:
@@ -234,15 +223,14 @@ def _certbot(program: str, words: Sequence[str]) -> Iterator[Call]:
     verb = next((one for one in words if one in _OBTAINING or one in _OTHER_VERBS), "run")
     if verb not in _OBTAINING or not _OBTAINS_NONE.isdisjoint(words):
         return
-    keeps = "--reuse-key" in words or _OBTAINING[verb] == "renew"
+    keeps = "--reuse-key" in words or verb == "renew"
     keeps = keeps and "--new-key" not in words and "--no-reuse-key" not in words
     yield Call(program, is_certbot=True, keeps_key=keeps, config_dir=_value(words, "--config-dir"))
 
 
 def _value(words: Sequence[str], option: str) -> str:
-    for word, after in zip(words, [*words[1:], ""], strict=True):
-        if word == option:
-            return after
-        if word.startswith(f"{option}="):
-            return word.partition("=")[2]
+    for word, after in pairwise([*words, ""]):
+        name, equals, value = word.partition("=")
+        if name == option:
+            return value if equals else after
     return ""

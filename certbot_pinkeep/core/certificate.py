@@ -39,30 +39,21 @@ def read(lineage: str, certificate: x509.Certificate | bytes) -> Certificate:
     try:
         if isinstance(certificate, bytes):
             certificate = x509.load_der_x509_certificate(certificate)
-        return _read(lineage, certificate)
-    except (
-        ValueError,
-        TypeError,
-        UnsupportedAlgorithm,
-        x509.InvalidVersion,
-    ) as error:
+        key = certificate.public_key()
+        key_type: KeyType | None = None
+        with suppress(BadKey):
+            key_type = kind_of(key).key_type
+        return Certificate(
+            lineage=lineage,
+            names=tuple(names_of(certificate)),
+            pin=pin_of(key),
+            key_type=key_type,
+            fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+            begin=_time(certificate, "not_valid_before"),
+            end=_time(certificate, "not_valid_after"),
+        )
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise BadKey(f"it is no certificate that can be read: {error}") from error
-
-
-def _read(lineage: str, certificate: x509.Certificate) -> Certificate:
-    key = certificate.public_key()
-    key_type: KeyType | None = None
-    with suppress(BadKey):
-        key_type = kind_of(key).key_type
-    return Certificate(
-        lineage=lineage,
-        names=tuple(names_of(certificate)),
-        pin=pin_of(key),
-        key_type=key_type,
-        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
-        begin=_time(certificate, "not_valid_before"),
-        end=_time(certificate, "not_valid_after"),
-    )
 
 
 def span(text: str) -> timedelta | None:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from certbot_pinkeep.core.kinds import KeyKind
 
 _GOES_ON = "Renewals keep the current key, but pinkeep publishes nothing and rolls no key over."
+_RESTORE = (
+    f"{_GOES_ON} Restore the file from a backup. If you have no backup, move the file away: the command "
+    "below adopts the live keys anew. After that, record every release again, listing its pins with --pin, "
+    "and add your own backups again."
+)
 
 
 class PinkeepError(Exception):
@@ -89,16 +94,15 @@ class DamagedState(PinkeepError):
     """A keyring file that cannot be trusted (G8).
 
     :ivar path: the file
+    :param told: what is wrong with it, as the end of a sentence
+    :param run: ``None``: the command that adopts the live keys anew
     """
 
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(
-            f"The keyring file {path} {why}.",
-            f"{_GOES_ON} Restore the file from a backup. If you have no backup, move the file away: the "
-            "command below adopts the live keys anew. After that, record every release again, listing its "
-            "pins with --pin, and add your own backups again.",
-            run=f"certbot-pinkeep pin {posixpath.basename(path).removesuffix('.conf')}",
-        )
+    def __init__(
+        self, path: str, told: str, why: str = _RESTORE, *, run: str | None = None
+    ) -> None:
+        anew = f"certbot-pinkeep pin {posixpath.basename(path).removesuffix('.conf')}"
+        super().__init__(f"The keyring file {path} {told}.", why, run=anew if run is None else run)
         self.path = path
 
 
@@ -110,25 +114,23 @@ class NewerState(DamagedState):
     """
 
     def __init__(self, path: str, version: int, known: int) -> None:
-        super().__init__(path, f"has the format {version}: a newer certbot-pinkeep wrote it")
-        self.why = (
+        super().__init__(
+            path,
+            f"has the format {version}: a newer certbot-pinkeep wrote it",
             f"This certbot-pinkeep reads formats up to {known}. {_GOES_ON} Install the newer "
-            "certbot-pinkeep again."
+            "certbot-pinkeep again.",
+            run="",
         )
-        self.run = ""
 
 
 class UnreadableState(DamagedState):
     """A keyring file that cannot be read at all; whether it can be trusted is not known."""
 
     def __init__(self, path: str, error: OSError) -> None:
-        super().__init__(path, f"cannot be read: {error.strerror or error}")
-        self.why = (
-            "Run this as the user who runs certbot, usually root."
-            if isinstance(error, PermissionError)
-            else f"Check the disk. {_GOES_ON}"
-        )
-        self.run = ""
+        why = f"Check the disk. {_GOES_ON}"
+        if isinstance(error, PermissionError):
+            why = "Run this as the user who runs certbot, usually root."
+        super().__init__(path, f"cannot be read: {error.strerror or error}", why, run="")
 
 
 class UntrustedState(DamagedState):
@@ -138,9 +140,8 @@ class UntrustedState(DamagedState):
     """
 
     def __init__(self, path: str, why: str, mend: str) -> None:
-        super().__init__(path, f"cannot be trusted: {why}")
-        self.why = f"{_GOES_ON} See that nobody changed what is there."
-        self.run = mend
+        mended = f"{_GOES_ON} See that nobody changed what is there."
+        super().__init__(path, f"cannot be trusted: {why}", mended, run=mend)
 
 
 class BadFolder(PinkeepError):
@@ -151,11 +152,7 @@ class BadKey(PinkeepError):
     """A private key or CSR that cannot be used."""
 
 
-class LocksOut(PinkeepError):
-    """What was asked for, or is live, locks clients out (G2), so nobody may be served it."""
-
-
-class Unpinned(LocksOut):
+class Unpinned(PinkeepError):
     """The live key is in none of the pins that clients were given.
 
     :ivar lineage: the certificate that serves it
@@ -193,7 +190,7 @@ class Unpinnable(PinkeepError):
         )
 
 
-class OtherKeyring(LocksOut):
+class OtherKeyring(PinkeepError):
     """A lineage has a host that another keyring pins (G2).
 
     A user agent keeps the header that it notes first, which lacks the other keyring's keys.
@@ -243,7 +240,7 @@ class BadExport(PinkeepError):
     """Pins cannot be exported as the admin asked (G10)."""
 
 
-class NotSafe(LocksOut):
+class NotSafe(PinkeepError):
     """A rollover that would lock clients out (G2)."""
 
 
@@ -268,7 +265,7 @@ class TypeMissing(NotSafe):
         self.kind = kind
 
 
-class NotAccepted(LocksOut):
+class NotAccepted(PinkeepError):
     """A lineage would join a keyring with a key that clients refuse at its hosts (G2)."""
 
 

@@ -23,13 +23,9 @@ from certbot_pinkeep.core.policy import ENFORCED, REPORT_ONLY, Policy
 
 #: The longest text between quotes that nginx reads, in bytes.
 _LONGEST = 4094
-
-
 #: The longest name of a variable with which nginx starts by default (variables_hash_bucket_size 64 takes 46
 #: bytes).
 _LONGEST_NAME = 40
-
-
 #: The longest pattern that pinkeep writes. nginx reads no word of 4096 bytes.
 _LONGEST_PATTERN = 3000
 _HOSTS = "pinkeep_hosts_"

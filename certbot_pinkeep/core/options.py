@@ -210,11 +210,11 @@ def parse(values: Mapping[str, object], lineage: str) -> Options:
         report_only=_switch(values, "report-only"),
         rollover_days=_rollover_days(values),
         header=header(values),
-        snippet_dir=_folder(values, "snippet-dir"),
+        snippet_dir=_path(values, "snippet-dir", "folder"),
         configtest=command(values, "configtest-command"),
         reload=reload_commands(values),
         tlsa=tlsa.parse_ports(values.get("tlsa")),
-        dns_credentials=_file(values, "dns-credentials"),
+        dns_credentials=_path(values, "dns-credentials", "file"),
         tlsa_ttl=_number(values, "tlsa-ttl", DEFAULT_TLSA_TTL, LEAST_TLSA_TTL, MOST_TLSA_TTL),
         settings={
             name: str(value)
@@ -413,18 +413,11 @@ def _report_uri(value: object) -> str | None:
     return text
 
 
-def _folder(values: Mapping[str, object], name: str) -> str | None:
+def _path(values: Mapping[str, object], name: str, what: str) -> str | None:
     value = values.get(name)
-    return None if value is None else _path(name, str(value), "folder")
-
-
-def _file(values: Mapping[str, object], name: str) -> str | None:
-    """Return the path of a file; ``None``: none was given, or it was taken back with an empty value."""
-    value = values.get(name)
-    return None if value is None or str(value) == "" else _path(name, str(value), "file")
-
-
-def _path(name: str, text: str, what: str) -> str:
+    if value is None or (what == "file" and value == ""):  # an empty one takes it back
+        return None
+    text = str(value)
     if not posixpath.isabs(text) or any(ord(character) < 32 for character in text):
         raise BadOption(f"--pinkeep-{name}", text, f"give the absolute path of a {what}.")
     return posixpath.normpath(text)

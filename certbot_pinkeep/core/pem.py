@@ -16,19 +16,11 @@ from certbot_pinkeep.core.errors import BadKey
 from certbot_pinkeep.core.kinds import KeyKind
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
-
-
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-
-
 #: The curves that certbot can make keys on.
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
-
-
 #: The least size of an RSA key that certbot makes and public CAs accept.
 LEAST_RSA_BITS = 2048
-
-
 _ENCRYPTED = re.compile(
     rb"-----BEGIN ENCRYPTED PRIVATE KEY-----.*?-----END ENCRYPTED PRIVATE KEY-----", re.DOTALL
 )

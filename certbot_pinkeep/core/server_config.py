@@ -15,6 +15,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 #: How deep blocks and included files are followed.
 _DEEPEST = 32
@@ -66,7 +67,7 @@ class Block:
     def is_for(self, host: str) -> bool:
         """Say whether it is configured for a host, by the host's name or a wildcard."""
         return any(
-            _matches(host, name) or (name.startswith(".") and f".{host}".endswith(name))
+            fnmatchcase(host, name) or (name.startswith(".") and f".{host}".endswith(name))
             for name in self.names
         )
 
@@ -221,7 +222,7 @@ class _Reader:
         if words[:1] == ["include"] and words[1:] and depth < _DEEPEST:
             pattern = posixpath.join(self._folder, words[1])
             for path in self._files:
-                if _matches(path, pattern):
+                if fnmatchcase(path, pattern):
                     open_[-1].inner += self.read(path, depth + 1)
         elif words:
             open_[-1].inner.append(_Node(words, place))
@@ -231,12 +232,6 @@ def _line(text: str, at: int) -> tuple[int, bool]:
     """Count the lines in front of *at*, and say whether the line ends there. Each file begins a line."""
     rest = text[at:].partition("\n")[0].strip()
     return text.count("\n", 1, at) + 1, not rest or rest.startswith("#")
-
-
-def _matches(text: str, pattern: str) -> bool:
-    """Say whether a text is what a pattern with ``*`` and ``?`` stands for."""
-    wanted = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.fullmatch(wanted, text, re.S) is not None
 
 
 def _unquoted(word: str) -> str:

@@ -24,7 +24,6 @@ from collections.abc import Iterable
 #: Characters that a message may have, and a value in it.
 LONGEST, SHORT = 2000, 200
 _CUT = " [{} characters] "
-_LAYOUT = "\n"
 _RUN, _ITEM = "Run: ", "- "
 _OWN_LINE = (_RUN, _ITEM)
 
@@ -82,7 +81,10 @@ def escaped(text: str) -> str:
     """Return the text with all that a terminal would obey escaped; line feeds stay."""
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() or one in _LAYOUT else _escape(one) for one in text)
+    return "".join(
+        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode("ascii")
+        for one in text
+    )
 
 
 def printable(text: str) -> str:
@@ -102,7 +104,3 @@ def cut(text: str, longest: int) -> str:
     left = longest - len(_CUT.format(len(text)))
     begin = left - left // 2
     return text[:begin] + _CUT.format(len(text) - left) + text[len(text) - left // 2 :]
-
-
-def _escape(one: str) -> str:
-    return one.encode("unicode_escape").decode("ascii")

@@ -770,9 +770,9 @@ BREAKS = (
     *_of(
         "adapters/certbots",
         "certbots",
-        ('(systemd and "/run/systemd/system" in line.command)', "(systemd is None)"),
+        ('(systemd and "/run/systemd/system" in command)', "(systemd is None)"),
         ("if own and _is_masked(own):", "if False:"),
-        ("line.path or usual", "usual"),
+        ("search or usual", "usual"),
         ("if any(map(trust.exposed, (*scripts, words[0]))):", "if False:"),
         ('            env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},', ""),
     ),

@@ -35,6 +35,7 @@ PURE = {
     "dataclasses",
     "datetime",
     "enum",
+    "fnmatch",
     "functools",
     "hashlib",
     "ipaddress",

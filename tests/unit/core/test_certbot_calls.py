@@ -107,14 +107,13 @@ def test_certbot_of_a_command_is_the_one_that_obtains_certificates(command: str)
 def test_each_line_of_a_table_counts_by_what_cron_reads(table: str, text: str) -> None:
     """Comments, settings and what cron gives to a command on its input are no commands."""
     lines = certbot_calls.of_table(text, table)
-    assert [one for line in lines for one in certbots(line.command)] == TABLES[table, text]
+    assert [one for command, _ in lines for one in certbots(command)] == TABLES[table, text]
 
 
 def test_search_path_of_a_table_holds_for_the_lines_below_it() -> None:
     """Cron reads a table from its top."""
     text = '@daily a\nPATH="/opt/bin:/bin"\n@daily b\n'
-    found = [(one.command, one.path) for one in certbot_calls.of_table(text, "user")]
-    assert found == [("a", ""), ("b", "/opt/bin:/bin")]
+    assert [*certbot_calls.of_table(text, "user")] == [("a", ""), ("b", "/opt/bin:/bin")]
 
 
 @pytest.mark.parametrize("texts", UNITS)
