@@ -182,7 +182,7 @@ class Ledger:
 
     def sending(self, now: datetime) -> tuple[str, ...]:
         """Return the hosts that may still send what they were seen sending, or could not be seen yet."""
-        awaited = [
+        awaited: list[Entry | Release] = [
             *(one for one in self.imported if one.is_awaited),
             *(one for one in self.releases if one.is_unseen),
         ]
