@@ -25,14 +25,8 @@ import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-
-from certbot import util as certbot_util
 
 from certbot_pinkeep.carriers import running
 from certbot_pinkeep.core import hostnames, text
@@ -96,7 +90,7 @@ def command(option: str, given: tuple[str, ...]) -> tuple[str, ...]:
     """
     if not given:
         return ()
-    program = _which(given[0])
+    program = which(given[0])
     if program is None:
         raise BadOption(
             option, shlex.join(given), f"there is no program {given[0]!r} that can be run."
@@ -236,13 +230,11 @@ def publish(server: Server, changes: Mapping[str, str | None], earlier: str | No
     except PublishFailed:
         _put(before)
         raise
-    failure = _run(server.configtest) if server.configtest else None
-    if failure is None:
-        return
-    _put(before)
-    raise _failed_test(
-        server, f"pinkeep has put back the earlier snippet {server.snippet}", failure
-    )
+    if failure := _run(server.configtest):
+        _put(before)
+        raise _failed_test(
+            server, f"pinkeep has put back the earlier snippet {server.snippet}", failure
+        )
 
 
 def test(server: Server) -> None:
@@ -250,8 +242,7 @@ def test(server: Server) -> None:
 
     :raises ApacheFailed: if the test fails
     """
-    failure = _run(server.configtest) if server.configtest else None
-    if failure is not None:
+    if failure := _run(server.configtest):
         raise _failed_test(server, f"pinkeep has not reloaded {server.title}", failure)
 
 
@@ -267,7 +258,7 @@ def _failed_test(server: Server, so: str, failure: str) -> ApacheFailed:
             what, f"{failure} Mend {server.title}'s configuration first.", run=again
         )
     why = f"{failure} Apache has not loaded mod_headers."
-    if _which("a2enmod"):
+    if which("a2enmod"):
         return ApacheFailed(what, why, run=f"a2enmod headers && {again}")
     load = "LoadModule headers_module modules/mod_headers.so"
     add = f"Add this line to Apache's configuration first, with the path of your modules: {load}"
@@ -291,7 +282,7 @@ def without_headers(snippet: str, *, by_hand: bool = False) -> str:
     :param by_hand: whether setup cannot enable the module
     """
     what = f"Apache has not loaded mod_headers, so Apache does not send the header in {snippet}."
-    if _which("a2enmod") and not by_hand:
+    if which("a2enmod") and not by_hand:
         return text.joined(what, text.command("certbot-pinkeep setup"))
     return text.joined(what, "Load headers_module in Apache's configuration, and reload Apache.")
 
@@ -303,7 +294,7 @@ def reload(server: Server) -> bool:
     :raises PublishFailed: if any command fails; the next run tries all of them again
     """
     running_ones = [words for words in reload_words(server) if not running.is_stopped(words)]
-    failures = [failure for words in running_ones if (failure := _run(words)) is not None]
+    failures = [failure for words in running_ones if (failure := _run(words))]
     if failures:
         what = (
             f"{server.title} could not be reloaded, so it still serves what it loaded before."
@@ -325,7 +316,7 @@ def reload_words(server: Server) -> tuple[tuple[str, ...], ...]:
     """Return the commands that reload the servers, as they are right now."""
     if not server.default:
         return server.reload
-    systemctl = _which("systemctl")
+    systemctl = which("systemctl")
     return tuple(running.by_systemd(server.default, systemctl, one) for one in server.reload)
 
 
@@ -355,40 +346,19 @@ def _quoted(value: str) -> str:
 
 def which(program: str) -> str | None:
     """Return the full path of a program; ``None``: the system does not have it."""
-    return _which(program)
-
-
-def _which(program: str) -> str | None:
     # Under cron, PATH often lacks the folder of Apache's control program.
     path = os.pathsep.join((os.environ.get("PATH", ""), *_SYSTEM_PATH))
     return shutil.which(program, path=path)
 
 
-def _run(words: Sequence[str]) -> str | None:
-    """Run a command, and return what went wrong, as sentences; ``None``: nothing."""
+def _run(words: Sequence[str]) -> str:
+    """Run a command, and return what went wrong, as sentences; empty: nothing."""
     shown = shlex.join(words)
-    # Output goes to a file: a daemon that keeps a pipe open must not make pinkeep wait.
-    with tempfile.TemporaryFile() as output:
-        try:
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=certbot_util.env_no_snap_for_external_calls(),
-                start_new_session=True,
-            )
-        except OSError as error:
-            return f"'{shown}' cannot be run: {error.strerror}."
-        try:
-            status = process.wait(TIME_LIMIT)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return f"'{shown}' did not end within {TIME_LIMIT} seconds and was stopped."
-        if status == 0:
-            return None
-        output.seek(max(0, output.seek(0, os.SEEK_END) - _SHOWN))  # however much it said
-        said = " ".join(output.read(_SHOWN).decode(errors="replace").split())
-        return f"'{shown}' failed with status {status}: {said or 'it said nothing'}."
+    try:
+        status, said = running.run(words, TIME_LIMIT) if words else (0, "")
+    except TimeoutError:
+        return f"'{shown}' did not end within {TIME_LIMIT} seconds and was stopped."
+    except OSError as error:
+        return f"'{shown}' cannot be run: {error.strerror}."
+    said = " ".join(said[-_SHOWN:].split())
+    return f"'{shown}' failed with status {status}: {said or 'it said nothing'}." if status else ""

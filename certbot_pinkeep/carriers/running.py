@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from certbot import util as certbot_util
@@ -34,6 +36,7 @@ _UNITS = {"apache": ("apache2", "httpd"), "nginx": ("nginx",)}
 # The pid files of systems whose control program does not name its pid file.
 _PID_FILES = ("/run/apache2/apache2.pid", "/run/httpd/httpd.pid", "/run/httpd.pid")
 _LARGEST = 64  # bytes of a pid file
+_MOST = 1 << 24  # bytes of what a command says
 
 Words = tuple[str, ...]
 
@@ -76,18 +79,36 @@ def is_stopped(words: Words) -> bool:
 def ask(words: Words) -> tuple[int, str]:
     """Run a command that changes nothing; -1: it cannot be run."""
     try:
-        done = subprocess.run(
+        return run(words, TIME_LIMIT)
+    except OSError:  # TimeoutError is such
+        return -1, ""
+
+
+def run(words: Sequence[str], seconds: float) -> tuple[int, str]:
+    """Run a command, and return its status and the end of what it said.
+
+    :raises TimeoutError: if it takes longer; pinkeep has ended it and all its children
+    :raises OSError: if it cannot be run
+    """
+    # Output goes to a file: a daemon that keeps a pipe open must not make pinkeep wait.
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             env=certbot_util.env_no_snap_for_external_calls(),
-            timeout=TIME_LIMIT,
-            check=False,
+            start_new_session=True,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return -1, ""
-    return done.returncode, done.stdout.decode(errors="replace")
+        try:
+            status = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise TimeoutError from None
+        output.seek(max(0, output.seek(0, os.SEEK_END) - _MOST))
+        return status, output.read().decode(errors="replace")
 
 
 def _apache_files(program: Words) -> Iterator[str]:

@@ -470,7 +470,7 @@ BREAKS = (
     *_of(
         "carriers/apache",
         "apache atomic",
-        ("    _put(before)\n    raise _failed_test(", "    raise _failed_test("),
+        ("        _put(before)\n        raise _failed_test(", "        raise _failed_test("),
         ('"expr={_OVER_TLS} && ({hosts})"', '"expr=({hosts})"'),
         ("_LONGEST_PATTERN = 4000", "_LONGEST_PATTERN = 40000"),
         ("[_KEYED.sub(f'\"expr={_OVER_TLS}\"', line) for line in found]", "found"),
@@ -570,7 +570,7 @@ BREAKS = (
         "carriers/apache",
         "apache g12_loaded running",
         ("if not running.is_stopped(words)]", "]"),
-        ("if (failure := _run(words)) is not None]", "if (failure := _run(words)) == ()]"),
+        ("if (failure := _run(words))]", "if (failure := _run(words)) == ()]"),
     ),
     *_of(
         "core/options",

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certbot_pinkeep.adapters import lineage
 from certbot_pinkeep.adapters.lineage import Live
-from certbot_pinkeep.carriers import apache
+from certbot_pinkeep.carriers import apache, running
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.keyring import Key
@@ -48,16 +47,12 @@ _COMMANDS: dict[str, Callable[[], tuple[int, str]]] = {
     "/bin/true": lambda: (0, ""),
     "/bin/false": lambda: (1, ""),
 }
-_with_a_process = apache._run
+_with_a_process = running.run
 
 
-def _run(words: Sequence[str]) -> str | None:
+def _run(words: Sequence[str], seconds: float) -> tuple[int, str]:
     command = _COMMANDS.get(words[0])
-    if command is None:
-        return _with_a_process(words)
-    status, said = command()
-    failed = f"'{shlex.join(words)}' failed with status {status}: {said or 'it said nothing'}."
-    return failed if status else None
+    return command() if command is not None else _with_a_process(words, seconds)
 
 
 def register(words: tuple[str, ...], does: Callable[[], tuple[int, str]]) -> None:
@@ -65,7 +60,7 @@ def register(words: tuple[str, ...], does: Callable[[], tuple[int, str]]) -> Non
     _COMMANDS[words[0]] = does
 
 
-setattr(apache, "_run", _run)  # noqa: B010 - for good, in this process
+setattr(running, "run", _run)  # noqa: B010 - for good, in this process
 
 
 class FakeApache:

@@ -127,7 +127,7 @@ class World(Lineages):
             for owner, name, instead in (
                 (keyring_file, "read", _READ),
                 (keys_and_csrs, "make_key", self.make_key),
-                (apache, "_which", lambda program: program),
+                (apache, "which", lambda program: program),
                 (running, "ask", lambda words: (0, "")),
                 (revocation, "look", lambda *_: self.answer),
                 (clock, "seconds", lambda: self.time.timestamp()),

@@ -171,7 +171,7 @@ def test_missing_mod_headers_is_named(
     said = "Invalid command 'Header', perhaps misspelled or defined by a module not included"
     server = site.tested_by(*site.apache.script("old", f'echo "{said}" >&2; exit 1'))
     found = {"a2enmod": "/usr/sbin/a2enmod"} if debian else {}
-    monkeypatch.setattr(apache, "_which", found.get)
+    monkeypatch.setattr(apache, "which", found.get)
     with pytest.raises(PublishFailed) as caught:
         site.publish("new\n", server=server)
     advice = "Run: a2enmod headers && certbot renew" if debian else "LoadModule headers_module"
