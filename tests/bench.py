@@ -13,10 +13,10 @@ Seconds depend on the machine, and on what else it does; ratios within one run d
   pinkeep's own processor time: hosts are not looked at, because that is a wait.
 * ``certbot-pinkeep check`` over 50 hosts of one Apache, each with a keyring of its own, over TLS and
   plain HTTP.
-* What a lineage that is adopted, and one that is renewed, costs beside 250, 500, 1,000 and 2,000 keyrings,
-  in one run that has read them all; processor time, too.
-* A look at the records of four ports on two name servers, and how much longer it takes than that of one
-  port. As root only: they run in a namespace.
+* What the adoption and the renewal of a lineage cost beside 250, 500, 1,000 and 2,000 keyrings, in one run;
+  processor time, too.
+* A look at the records of four ports on two name servers, compared with those of one port. As root only: they
+  run in a namespace.
 * A look at four ports of Postfix and Dovecot, each with a key of each type. As root only, too.
 * A full look at one lineage with ten years of weekly changes of its policy behind it, and with none.
 """

@@ -6,9 +6,9 @@ The rules:
   One that may still be served binds until now plus its max-age.
 * A release is a version of an app, or a zone, that carries pins. It binds until the date that the admin
   names, plus its TTL.
-* A port's TLSA records bind until every name server was seen without them, plus twice their TTL, plus a
-  settling time. Caches may take them until then, and keep them for one TTL (RFC 7671 §8.1); the rest is for
-  name servers that go back for a while.
+* A port's TLSA records bind until every name server was seen without them, plus twice their TTL and a spare.
+  Caches may take them until then, and keep them for one TTL (RFC 7671 §8.1); the rest is for name servers
+  that go back for a while.
 * Each binds at its hosts (see ``hostnames``), and nowhere else.
 """
 

@@ -12,8 +12,8 @@ The rules:
 * It binds until its date, then for its TTL (see ``ledger``); ending it early is the admin's word
   that nobody has it any more, but for the TTL.
 * A later date, and the end, count in every keyring that a lineage which moved brought it to.
-* A release is on record as it is, also if its pins lack the served key (say, after a forced rollover): then
-  whom that locks out, until when, is said (G2).
+* A release is on record as it is, also if its pins lack the served key after a forced rollover: then whom
+  that locks out, until when, is said (G2).
 """
 
 from __future__ import annotations

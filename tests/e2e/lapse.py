@@ -214,15 +214,15 @@ class World(ABC):
 
     @abstractmethod
     def roll_over(self, *options: str) -> None:
-        """Ask for another key, where one can be asked for."""
+        """Ask for another key, if one can be asked for."""
 
     @abstractmethod
     def roll_over_now(self) -> None:
-        """Renew for another key at once, where one can be asked for; renew where not."""
+        """Renew for another key at once, if one can be asked for; renew if not."""
 
     @abstractmethod
     def roll_over_too_early(self, safe_on: int) -> None:
-        """Ask for another key, where one can be asked for, and be told the day that is safe."""
+        """Ask for another key, if one can be asked for, and be told the day that is safe."""
 
     @abstractmethod
     def _begin(self) -> None: ...

@@ -50,7 +50,7 @@ class Checked(Pinned):
             shutil.copytree(folder, self._saved(folder), symlinks=True)
 
     def restore(self) -> None:
-        """Bring it back; Apache, where it may have loaded something else."""
+        """Bring it back; Apache, if it may have loaded something else."""
         for folder in (self.bot.config_dir, self.bot.work_dir):
             shutil.rmtree(folder)
             shutil.copytree(self._saved(folder), folder, symlinks=True)

@@ -30,7 +30,7 @@ def survive(site: Pinned, newcomer: NewcomerMaker, *args: str) -> int:
 
     Right after a kill Apache is reloaded, as logrotate does it at night, and somebody visits for
     the first time. Then a plain `certbot renew` must bring everything up to date, and that visitor
-    must be served still. Where Apache would load what it loads already, visitors need not come.
+    must be served still. If Apache would load what it loads already, visitors need not come.
     """
     bot, pin = site.bot, site.live_pin
     killed = moments(bot, "renew", *bot.account, *args)

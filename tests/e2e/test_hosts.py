@@ -11,7 +11,7 @@ SECOND = "www2"  # certbot comes to it last
 
 
 def test_g2_g12_two_lineages_for_one_host(bot: Bot, apache: ApacheMaker, regular: Wget2) -> None:
-    """Apache serves the duplicate: it is pinned with the other one, its renewal is loaded, and a forced
+    """Apache serves the duplicate. It is pinned with the other one, and its renewal is loaded. A forced
     rollover of their keyring locks nobody out."""
     bot.certonly("-d", NAME, "--cert-name", SECOND, "--duplicate").check()
     header = snippet_of(bot, NAME)
@@ -37,8 +37,8 @@ def test_g2_g12_two_lineages_for_one_host(bot: Bot, apache: ApacheMaker, regular
 def test_g2_a_duplicate_that_came_past_pinkeep(
     bot: Bot, apache: ApacheMaker, regular: Wget2
 ) -> None:
-    """A client that holds the pins refuses it. The next run pins it, the forced rollover says who is refused,
-    and the command that it names lets all in."""
+    """A client that holds the pins refuses it. The next run pins it. The forced rollover says who is refused,
+    and names the command that lets all in."""
     site = Pinned(bot, apache(Site((NAME,), (bot.live(NAME),), snippet_of(bot, NAME))))
     site.adopt()
     assert regular.visit(site.url).accepted

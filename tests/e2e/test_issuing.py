@@ -130,7 +130,7 @@ def test_a_subset_of_names_for_the_pinned_key(losing_bot: Bot) -> None:
 
 
 def test_no_name_at_all_is_an_error(losing_bot: Bot) -> None:
-    """Where every name fails, the old certificate and every file stay."""
+    """If every name fails, the old certificate and every file stay."""
     bot = losing_bot
     bot.certonly("--cert-name", NAME, "-d", LOST, *OFFLINE).check()
     before = tree(bot.config_dir, without=["renewal/"])

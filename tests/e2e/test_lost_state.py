@@ -178,8 +178,8 @@ def test_g2_g8_an_older_config_dir_is_put_back(
 def test_g2_g8_an_older_config_dir_without_the_newest_keys_is_put_back(
     site: Pinned, newcomer: NewcomerMaker, tmp_path: Path
 ) -> None:
-    """No key that was pinned last is left: the error says what to do, and until it is done nobody
-    is locked out who is served what was put back."""
+    """No key that was pinned last is left, and the error says what to do. Until then no visitor of what was
+    put back is locked out."""
     bot = site.bot
     clock = put_older_back(site, tmp_path / "backup", rollovers=3)
     old, visitor = site.live_pin, newcomer()

@@ -109,7 +109,7 @@ if VERSION >= (2, 3):
 
 
 def test_g2_a_new_name_for_a_pinned_host_draws_on_its_keyring(bot: Bot) -> None:
-    """Another keyring is refused before the CA is asked; where none is named, it is the host's."""
+    """Another keyring is refused before the CA is asked; if none is named, it is the host's."""
     bot.renew(*OFFLINE).check()
     pins, before = pins_in(snippet_of(bot, NAME)), tree(bot.config_dir)
     call = ["-d", NAME, "-d", OTHER, "--cert-name", "renamed", "--duplicate", *OFFLINE]

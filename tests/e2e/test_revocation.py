@@ -1,4 +1,4 @@
-"""Revocations: by certbot, by a CA that blocks a key, and elsewhere. What is left, and when (G2, G3)."""
+"""Revocations: by certbot, by a CA that blocks a key, and by others. What is left, and when (G2, G3)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from lab.processes import Daemon, clean_env
 from lab.waiting import HOST, Ports, accepts
 
 REASONS = ("unspecified", "superseded", "keycompromise")
-# Where certbot 2.1 prints something else (it cannot pass its CA's errors on), its log has the words.
+# If certbot 2.1 prints something else (it cannot pass its CA's errors on), its log has the words.
 ALREADY = "Certificate has already been revoked"
 FORCE = f"certbot-pinkeep rollover {NAME} --now --force"
 
@@ -59,7 +59,7 @@ class Offline(Pinned):
         return OFFLINE
 
     def issue(self, faketime: timedelta | None = None) -> Completed:
-        """``renew``, or ``certonly`` where the lineage is deleted."""
+        """``renew``, or ``certonly`` if the lineage is deleted."""
         if self.bot.live(NAME).exists():
             return self.bot.renew("--force-renewal", *OFFLINE, faketime=faketime)
         return self.bot.certonly("-d", NAME, *OFFLINE, *ONE, faketime=faketime)
@@ -174,7 +174,7 @@ def test_g2_revoked_and_deleted(pinned: Pinned, regular: Wget2) -> None:
 
 
 def test_g2_certonly_after_deletion_keeps_the_pins(site: Pinned, regular: Wget2) -> None:
-    """The key goes on where nothing else is safe, though its lineage and its options were deleted."""
+    """The key goes on if nothing else is safe, though its lineage and its options were deleted."""
     site.spend()
     key = site.live_pin
     assert regular.visit(site.url).accepted
@@ -307,7 +307,7 @@ FORBIDDEN = "Error finalizing order :: public key is forbidden"
 def test_g2_g3_a_blocked_key_is_replaced_in_the_same_renewal(
     pinned: Pinned, regular: Wget2
 ) -> None:
-    """The CA refuses the key: the first backup is served. Where it refuses that as well, it may be
+    """The CA refuses the key: the first backup is served. If it refuses that as well, it may be
     the request that it dislikes: the backup is only left when it is refused once more."""
     old, new, third = pinned.pins
     assert regular.visit(pinned.url).accepted
@@ -330,7 +330,7 @@ def test_g2_g3_a_blocked_key_is_replaced_in_the_same_renewal(
 
 
 def test_g3_a_backup_that_the_ca_does_not_take_holds_no_renewal_up(pinned: Pinned) -> None:
-    """The next one is served, in the same renewal; where it takes none, the present key goes on. Only
+    """The next one is served, in the same renewal; if it takes none, the present key goes on. Only
     what it takes no other key in place of is not said to be the backup's fault."""
     _, first, second = pinned.pins
     words = "invalid public key in CSR: ECDSA curve P-521 not allowed"
@@ -521,10 +521,10 @@ def offline(tmp_path: Path) -> Iterator[Elsewhere]:
 
 
 @pytest.mark.parametrize("flag", [x509.ReasonFlags.superseded, x509.ReasonFlags.key_compromise])
-def test_g2_g3_revoked_elsewhere(
+def test_g2_g3_revoked_by_others(
     adopted: Offline, offline: Elsewhere, flag: x509.ReasonFlags
 ) -> None:
-    """Noticed at the renewal, which rolls over where that is safe, as after `certbot revoke`."""
+    """Noticed at the renewal, which rolls over if that is safe, as after `certbot revoke`."""
     bot, (old, new) = adopted.bot, adopted.pins
     offline.put_live(bot)
     offline.serve(flag)
@@ -540,7 +540,7 @@ def test_g2_g3_revoked_elsewhere(
 
 
 @pytest.mark.parametrize("flag", [x509.ReasonFlags.superseded, x509.ReasonFlags.key_compromise])
-def test_g2_g3_revoked_elsewhere_while_nothing_is_safe(
+def test_g2_g3_revoked_by_others_while_nothing_is_safe(
     adopted: Offline, offline: Elsewhere, flag: x509.ReasonFlags
 ) -> None:
     """The key goes on until it is safe; a compromised one does not, and the old certificate stays."""
@@ -568,7 +568,7 @@ def test_g2_g3_revoked_elsewhere_while_nothing_is_safe(
     adopted.check_whole()
 
 
-def test_g3_not_revoked_elsewhere(adopted: Offline, offline: Elsewhere) -> None:
+def test_g3_not_revoked_by_others(adopted: Offline, offline: Elsewhere) -> None:
     """The list is read, the certificate is not on it: the key is kept, and nothing is said."""
     old = adopted.live_pin
     offline.put_live(adopted.bot)
@@ -580,7 +580,7 @@ def test_g3_not_revoked_elsewhere(adopted: Offline, offline: Elsewhere) -> None:
     assert not adopted.state()["due"]
 
 
-def test_g3_nobody_answers_elsewhere(adopted: Offline, offline: Elsewhere) -> None:
+def test_g3_nobody_answers(adopted: Offline, offline: Elsewhere) -> None:
     """Whether it is revoked is unknown: said once, and the renewal goes on with the key."""
     old = adopted.live_pin
     offline.put_live(adopted.bot)
@@ -592,7 +592,7 @@ def test_g3_nobody_answers_elsewhere(adopted: Offline, offline: Elsewhere) -> No
     assert not adopted.state()["due"]
 
 
-def test_a_dry_run_of_what_is_revoked_elsewhere(adopted: Offline, offline: Elsewhere) -> None:
+def test_a_dry_run_of_what_is_revoked_by_others(adopted: Offline, offline: Elsewhere) -> None:
     """It is issued as the renewal would be, and nothing is noted."""
     bot = adopted.bot
     offline.put_live(bot)

@@ -50,7 +50,7 @@ def spent(site: Pinned, regular: Wget2) -> Pinned:
     return site
 
 
-# Where it is safe
+# If it is safe
 
 
 def test_g2_a_safe_rollover(pinned: Pinned, regular: Wget2) -> None:
@@ -182,7 +182,7 @@ def test_g2_g6_a_rollover_whose_snippet_fails_its_test(pinned: Pinned, regular: 
     pinned.check_whole()
 
 
-# Where it is not
+# If it is not
 
 
 @RULE
@@ -266,7 +266,7 @@ def test_report_only_pins_hold_nobody(site: Pinned, regular: Wget2) -> None:
 
 @RULE
 def test_a_compromised_key_is_left_by_the_next_renewal(pinned: Pinned, regular: Wget2) -> None:
-    """Where a backup is safe: it is compromised at once, pinned while it is served, then never."""
+    """If a backup is safe: it is compromised at once, pinned while it is served, then never."""
     old, new, third = pinned.pins
     assert regular.visit(pinned.url).accepted
     pinned.rollover("--compromised").check()

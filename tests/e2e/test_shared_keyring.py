@@ -400,7 +400,7 @@ def test_g2_two_keyrings_for_one_host(neighbours: Family) -> None:
 @RULE
 def test_g2_a_keyring_below_a_domain_whose_pins_cover_it(merged: Family) -> None:
     """With includeSubDomains a keyring of its own is an error that names both; the shared one is taken
-    where none is named."""
+    if none is named."""
     bot = merged.bot
     before = tree(bot.config_dir)
     own = ["--installer", "pinkeep", *merged.commands]

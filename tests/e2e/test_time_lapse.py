@@ -64,8 +64,8 @@ def revocation(how: How, reason: str) -> Act:
 class Row(NamedTuple):
     """What the admin does in a week, and what is served from then on.
 
-    With plain certbot the key is as new as the certificate. With ``--reuse-key`` there is a new one
-    where the CA would not take the old one again, or where it was deleted.
+    With plain certbot the key is as new as the certificate. With ``--reuse-key`` it is new if the CA refuses
+    the old one, or if that was deleted.
     """
 
     week: int
@@ -127,8 +127,7 @@ VISITORS = {
     "every 119 days":                     range(77, DAYS, 119),
     "twice a year":                       range(30, DAYS, 182),
     "once, and again after a year":       (300, 665),
-    # On the eve of weeks 36, 45 and 63, before new backup keys were staged, and as late as
-    # what was noted then can bind.
+    # On the eve of weeks 36, 45 and 63, before new backups came; and as late as those pins bind.
     "as rarely as the pins let one come": (251, 310, 314, 433, 440, 559),
 }
 # fmt: on

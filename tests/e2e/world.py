@@ -120,8 +120,8 @@ class Bot(Certbot):
         env: Mapping[str, str] | None = None,
         seconds: float = 120,
     ) -> Completed:
-        """Run certbot: in a fork of this process, which is quicker, unless it has to be a real one
-        (:attr:`real`) or needs an environment of its own. One with a clock of its own is a fork of
+        """Run certbot in a fork of this process, which is quicker. It may have to be a real one
+        (:attr:`real`), or need an environment of its own. One with a clock of its own is a fork of
         :data:`ZYGOTE`, which has such clocks."""
         if self.real or env:
             return super().run(*args, faketime=faketime, env=env, seconds=seconds)
@@ -132,7 +132,7 @@ class Bot(Certbot):
     def fork(self, *args: str, before: Callable[[], None] | None = None) -> Completed:
         """Run certbot in a fork of this process, after ``before``: it may patch what it likes.
 
-        The answer's ``returncode`` is negative where a signal ended it.
+        The answer's ``returncode`` is negative if a signal ended it.
         """
         return fork(self._order(self.arguments(*args)), before)
 

@@ -15,7 +15,7 @@ from lab.waiting import HOST
 # What /usr/bin/certbot does, for the certbot that this very Python imports. Debian's package
 # `certbot` would also bring a timer that renews by itself, its package `python3-certbot` does not.
 MAIN = "import sys; from certbot.main import main; sys.exit(main())"
-# The same where the plugin is missing: certbot passes it over among its entry points.
+# The same if the plugin is missing: certbot passes it over among its entry points.
 MAIN_WITHOUT = """\
 from certbot._internal.plugins import disco
 load = disco.PluginsRegistry._load_entry_point.__func__
@@ -151,8 +151,7 @@ class Certbot:
     ) -> Completed:
         """Renew what is due, or what ``args`` ask for.
 
-        The CA is named once more, because ``--dry-run`` without it goes to Let's Encrypt's staging
-        server, whatever a lineage's renewal file says.
+        The CA is named once more: without it ``--dry-run`` goes to Let's Encrypt's staging server.
         """
         return self.run("renew", *self.account, *args, faketime=faketime, env=env)
 

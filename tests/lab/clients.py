@@ -21,7 +21,7 @@ CIPHERS: Mapping[str, str] = {
     "ecdsa": "ECDHE-ECDSA-AES128-GCM-SHA256",
 }
 
-# What curl answers where the key is not among those that it was given.
+# What curl answers if the key is not among those that it was given.
 NOT_PINNED = 90
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from lab.processes import LabError, clean_env, program, run
 from lab.waiting import HOST
 
-# What openssl says where no TLSA record is for the key that is served.
+# What openssl says if no TLSA record is for the key that is served.
 NO_MATCH = "no matching dane tlsa records"
 
 

@@ -62,8 +62,8 @@ def line_to_add(snippet: str) -> str:
 
 
 class Nginx:
-    """A server for TLS and plain HTTP, and one that only sends visitors there, with an export's file and
-    the line that its comment says to add."""
+    """A server for TLS and plain HTTP, and one that redirects to it. Both have an export's file, and the line
+    that its comment names."""
 
     def __init__(self, folder: Path, name: str, live: Path, snippet: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

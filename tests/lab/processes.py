@@ -152,7 +152,7 @@ class Daemon:
         return self._process.pid
 
     def alive(self) -> bool:
-        """True while it runs; what it printed, as an error, where it gave up by itself."""
+        """True while it runs; what it printed, as an error, if it gave up by itself."""
         code = self._process.poll()
         if code is not None:
             said = self.log.read_text(errors="replace")

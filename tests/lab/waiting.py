@@ -19,7 +19,7 @@ PORTS = range(20000, 32000)
 
 
 def wait_for(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
-    """Return the first true result of ``condition``; where none comes in time, say what for."""
+    """Return the first true result of ``condition``; if none comes in time, say what for."""
     deadline = time.monotonic() + seconds
     while True:
         result = condition()
@@ -40,8 +40,8 @@ def accepts(port: int, host: str = HOST) -> bool:
 class Ports:
     """Ports that stay reserved until :meth:`release`, each for a server of the lab to listen on.
 
-    A bound socket that does not listen keeps every other lab away, and lets a server in that asks for
-    ``SO_REUSEADDR``, as servers do: certbot's, Pebble's and Apache's among them.
+    A bound socket that does not listen keeps every other lab away. A server that asks for ``SO_REUSEADDR``
+    can listen there: certbot's, Pebble's and Apache's do.
     """
 
     def __init__(self, count: int) -> None:

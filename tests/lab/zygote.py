@@ -89,7 +89,7 @@ class Order:
         return json.dumps(fields, default=str)
 
     def completed(self, returncode: int) -> Completed:
-        """Read what it printed. ``returncode`` is negative where a signal ended it."""
+        """Read what it printed. ``returncode`` is negative if a signal ended it."""
         said = [path.read_text(errors="replace") for path in dict.fromkeys((self.out, self.err))]
         return Completed(("forked", *self.command), returncode, said[0], "".join(said[1:]))
 
@@ -122,7 +122,7 @@ def _start() -> subprocess.Popen[str]:
 def serve() -> None:
     """Fork for each order (a line of JSON) from standard input; answer its exit code.
 
-    The answer is negative where a signal ended it; one that hangs is ended by the alarm.
+    The answer is negative if a signal ended it; one that hangs is ended by the alarm.
     """
     for line in sys.stdin:
         told: dict[str, Any] = json.loads(line)

@@ -2,9 +2,9 @@
 
 The rules:
 
-* As long as nothing is said, the histories are the same every time: a test run does not fail by chance.
-  They are few: what breaks a rule has a named history (see ``test_g2_broken_rules.py``), and only other
-  histories than yesterday's can find what is new.
+* As long as nothing is said, the histories are the same every time: a test run does not fail by chance. They
+  are few: what breaks a rule has a named history (see ``test_g2_broken_rules.py``). Only new histories can
+  find what is new.
 * ``./dev test -e model -- --histories 100000`` tries more, and others than ever before. Their seed is
   printed: with ``--seed`` they are tried again.
 * A failing history that was found so becomes a named one (see ``named.py``).

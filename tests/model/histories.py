@@ -104,12 +104,12 @@ class Revoked(Calm):
         self.world.revoke(compromised)
 
     @rule(reason=st.sampled_from(["superseded", "keyCompromise"]))
-    def the_certificate_is_revoked_elsewhere(self, reason: str) -> None:
+    def the_certificate_is_revoked_by_others(self, reason: str) -> None:
         self.world.answer = revocation.Answer(True, reason)
 
 
 class Carried(Calm):
-    """Apps carry pins for long; backups are kept elsewhere, brought and dropped."""
+    """Apps carry pins for long; backups are kept offline, imported and dropped."""
 
     @precondition(lambda self: self.world.adopted and len(self.world.apps) < 3)
     @rule(days=st.sampled_from([20, 100, 400]))

@@ -96,7 +96,7 @@ class ManySites(World):
         self._include()
 
     def new(self, name: str, host: str, key_type: KeyType, keyring: str, expressly: bool) -> None:
-        """``certbot certonly`` for a lineage that is not there. Where the host is served with a key
+        """``certbot certonly`` for a lineage that is not there. If the host is served with a key
         that is not pinned, the admin pins that first: nobody can tell that Apache serves it."""
         if host not in self.included and any(site.host == host for site in self.sites.values()):
             return
@@ -159,8 +159,7 @@ class ManySites(World):
         )
 
     def release(self, keyring: str, label: str, days: int) -> None:
-        """An app is built with the pins of a keyring and used for so long, or an app of that label is
-        used for longer."""
+        """An app is built with the pins of a keyring, or a known app is used for longer."""
         until = self.time + timedelta(days=days)
         known = [app for app, name in self.apps.items() if name == (keyring, label)]
         with self.process():
@@ -207,7 +206,7 @@ class ManySites(World):
         return apache.read_policy(path.read_text()) if path.exists() else None
 
     def _include(self) -> None:
-        """The admin includes a snippet where none is, once it has the key that is served there."""
+        """The admin includes a missing snippet, once it has the key that is served there."""
         with self._patched():
             for name, site in self.sites.items():
                 policy = self._policy(site.keyring) if site.keyring else None

@@ -140,7 +140,7 @@ def an_older_file_is_put_back(world: OneSite) -> None:
     world.renew()
 
 
-def a_key_is_compromised_elsewhere(world: OneSite) -> None:
+def a_key_is_compromised_by_others(world: OneSite) -> None:
     """The CA says so while no backup is safe."""
     _pinned(world, max_age=3600)
     world.renew()

@@ -48,7 +48,7 @@ class OneSite(World):
         self.kill_in_reload = False
         #: Whom a forced rollover was announced to lock out: by which key, until when; ``None``: or later.
         self.announced: dict[tuple[str, Policy], datetime | None] = {}
-        #: What apps carry, by their labels; the private keys of backups that are kept elsewhere.
+        #: What apps carry, by their labels; the private keys of backups that are kept offline.
         self.apps: dict[str, Policy] = {}
         self.offline: dict[str, bytes] = {}
         self.announcement: tuple[str, Ledger, datetime] | None = None
@@ -204,7 +204,7 @@ class OneSite(World):
                     self.announced[pin, self.apps[label]] = release.binds_until(self.clock)
 
     def add_offline(self) -> None:
-        """The admin pins a key whose private half is elsewhere."""
+        """The admin pins a key whose private half is offline."""
         pem = self.make_key(EC)
         self.offline[pin_of_key(pem)] = pem
         with self.process():
@@ -213,7 +213,7 @@ class OneSite(World):
             self._keep()
 
     def bring(self) -> None:
-        """The admin brings the private keys of all backups that are elsewhere."""
+        """The admin brings the private keys of all backups that are offline."""
         for pem in self.offline.values():
             with self.process():
                 brought = offline_backups.Imported("offline.key", load_private_key(pem))
@@ -328,8 +328,7 @@ class OneSite(World):
     # What must hold
 
     def is_excused(self, served: Served) -> bool:
-        """Whether a key is served that came back with an old config dir, when no record was left
-        that could have told."""
+        """Whether a key is served that came back with an old config dir, and no record was left."""
         return self.unrecorded and served.pin == self.foreign
 
     def was_told(self, served: Served, held: Policy, until: datetime) -> bool:

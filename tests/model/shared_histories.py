@@ -144,5 +144,5 @@ class SharedRevoked(Shared):
             self.machine.revoke(name, compromised)
 
     @rule(reason=st.sampled_from(["superseded", "keyCompromise"]))
-    def a_certificate_is_revoked_elsewhere(self, reason: str) -> None:
+    def a_certificate_is_revoked_by_others(self, reason: str) -> None:
         self.machine.answer = revocation.Answer(True, reason)

@@ -94,7 +94,7 @@ def no_shadow(self: store.Store, name: str, own: bytes | None) -> None:
     """Believe a keyring file that is older than its shadow."""
 
 
-def nothing_is_inherited(self: Ledger, other: Ledger, hosts: tuple[str, ...]) -> Ledger:
+def nothing_is_imported(self: Ledger, other: Ledger, hosts: tuple[str, ...]) -> Ledger:
     """Ignore what another keyring served for a lineage that comes from there."""
     return self
 
@@ -159,10 +159,10 @@ RULES = {
     ),
     "compromised as merely revoked": Broken(
         *(Keyring, "with_compromised", Keyring.with_revoked),
-        *(named.a_key_is_compromised_elsewhere, Revoked, "is handed over"),
+        *(named.a_key_is_compromised_by_others, Revoked, "is handed over"),
     ),
-    "nothing is inherited": Broken(
-        *(Ledger, "inherit", nothing_is_inherited, named.a_lineage_moves, Shared),
+    "nothing is imported": Broken(
+        *(Ledger, "inherit", nothing_is_imported, named.a_lineage_moves, Shared),
         world=ManySites,
     ),
     "a lineage follows at once": Broken(

@@ -1,4 +1,4 @@
-"""G2, G3, G5 where lineages share keyrings: they join, move, are deleted, renewed in any order, with
+"""G2, G3, G5 with lineages that share keyrings: they join, move, are deleted, renewed in any order, with
 keys of two types; no history locks anybody out."""
 
 from __future__ import annotations

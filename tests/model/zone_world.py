@@ -2,9 +2,9 @@
 
 The rules:
 
-* What an admin enters is at a port that pinkeep looks at, on one of the name servers that are asked, and
-  stays until a look. The admin locks nobody out alone: what they enter past pinkeep accepts the keys that
-  are served, and the live ones. What pinkeep told them to enter is its own doing.
+* An admin enters records at a port and on a name server that pinkeep looks at. They stay until a look. The
+  admin locks nobody out alone: what they enter past pinkeep accepts the keys that are served, and the live
+  ones. What pinkeep told them to enter is its own doing.
 * pinkeep's part is that of its rules: a run looks, saves what it saw, saves what it is about to write,
   writes, looks again and saves. Before a renewal it looks afresh. It may be killed at every step.
 * It has no files and no processes, as ``simulated.world`` has: what is proved are the rules of ``core``, in
@@ -223,8 +223,8 @@ class ZoneWorld(LaggingZone):
         self._save(self._kept(replace(self.state, keyring=keyring)))
 
     def lose_file(self) -> None:
-        """The keyring file is lost with all copies, unless somebody holds records for longer than can
-        be told without it, or of a port that is not on the list."""
+        """The keyring file is lost with all copies. Nobody then holds records of a port that is not on the
+        list, or for longer than usual."""
         known = self.time + 2 * self.scene.ttl + SETTLING.total_seconds()
         told = all(until < known and port in self.listed for (port, _), until in self.held.items())
         if told and not self.unseen:

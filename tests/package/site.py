@@ -61,8 +61,8 @@ class Site:
         if self.server == "apache":
             files = "/etc/apache2/sites-available/000-default*.conf"
             self.machine.run(f"sed -i '/ServerName {NAME}/a ServerAlias {new}' {files}")
-            # Certbot's plugin does not see that it took its challenge out again, if the file was
-            # changed in the same second before (Augeas compares whole seconds).
+            # Augeas compares whole seconds: if the file changed in the same second, certbot's plugin misses
+            # its own change.
             self.machine.run(f"touch -d '1 minute ago' {files}")
         else:
             self.machine.run(f"sed -i 's/server_name {NAME}/& {new}/' {FILES['nginx'][0]}")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
-#: What changes the disk, in :mod:`os`; opening counts where it makes a file.
+#: What changes the disk, in :mod:`os`; opening counts if it makes a file.
 _STEPS = ("replace", "link", "symlink", "unlink", "mkdir", "open")
 
 

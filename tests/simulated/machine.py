@@ -223,7 +223,7 @@ class Lineages:
         return found
 
     def max_age(self) -> int:
-        """How long the pins bind where nothing else is said."""
+        """How long the pins bind if nothing else is said."""
         return SIXTY_DAYS
 
 
@@ -270,12 +270,12 @@ class Machine(Lineages):
 
 
 class Site:
-    """One lineage on a machine, as a rule its own, which keeps its pins in a keyring of the same name.
+    """One lineage on a machine, as a rule its own. Its keyring has the same name.
 
     :ivar backups: how many backups the admin wants
     :ivar by_hand: whether the admin reloads Apache
-    :ivar copies: whether there is a work dir, for copies of the keyring file and the latest moment
-    :ivar start: when the next certificate begins, where that matters
+    :ivar copies: whether there is a work dir, for copies of the keyring file and the latest time
+    :ivar start: when the next certificate begins, if that matters
     """
 
     def __init__(

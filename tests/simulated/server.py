@@ -1,9 +1,8 @@
 """A server as an admin has it: certbot with the plugin, certbot-pinkeep, and an Apache.
 
-Certbot is the real one, with its command line, its files and its exit handlers, and so is the plugin in
-it; each call is a fork of this process. What is not real: the CA signs at once, the clock is set by the
-test, and Apache copies what it would load when it is reloaded. Every port of a host serves what Apache has
-loaded, and the zone that may pin these ports' keys is simulated, too.
+Certbot and the plugin are the real ones, with their command line, files and exit handlers. Each call is a
+fork of this process. The rest is simulated. The CA signs at once. The test sets the clock. At a reload Apache
+copies what it would load, and every port of a host serves that. A zone may pin the keys of these ports.
 """
 
 from __future__ import annotations
@@ -103,8 +102,8 @@ COMMAND = re.compile(
 def commands_in(text: str) -> list[str]:
     """The commands of certbot and of certbot-pinkeep that a text names, each once.
 
-    A command that follows ``Run:`` at the beginning of a line is all of that line. Another one ends with
-    the quote before it, before a dash, a semicolon, a bracket or a comma, or with its sentence.
+    A command that follows ``Run:`` at the beginning of a line is all of that line. Another one ends with the
+    quote before it, before a dash, a semicolon, a bracket or a comma; or with its sentence.
     """
     found = []
     for match in COMMAND.finditer(text):
@@ -123,7 +122,7 @@ class Server:
     """Lineages, certbot, the plugin, and an Apache that serves what it loaded last.
 
     :ivar age: how many days ago certificates began when they are issued: from 60 on they are due
-    :ivar include: whose snippet the site of a host includes, where that is not the lineage's own
+    :ivar include: whose snippet the site of a host includes, if that is not the lineage's own
     :ivar sites: the headers that the admin's own lines set at every host
     :ivar unseen: the hosts that nobody can connect to
     :ivar environ: what stands in the environment of commands, besides the usual
@@ -610,7 +609,7 @@ def _code_of(main: Callable[[list[str]], Any], words: list[str]) -> int:
 
 
 def _take_wrappings_away() -> None:
-    """Have certbot's functions as they are where the plugin was never loaded."""
+    """Have certbot's functions as they are if the plugin was never loaded."""
     for owner in (certbot_main, certbot_renewal, certbot_updater, certbot_client.Client):
         for name, found in list(vars(owner).items()):
             one = found

@@ -136,7 +136,7 @@ def compromised(server: Server) -> None:
 
 
 def offline_key(server: Server) -> str:
-    """The file of a backup's private key that the admin keeps elsewhere."""
+    """The file of a backup's private key that the admin keeps offline."""
     path = server.root / "offline.key"
     if not path.exists():
         pem = make_pem()
@@ -171,7 +171,7 @@ def snippet_lost(server: Server) -> None:
 
 
 def snippet_edited_reload_by_hand(server: Server) -> None:
-    """Somebody edited it where the admin reloads Apache."""
+    """Somebody edited it, and the admin reloads Apache."""
     reload_by_hand(server)
     server.reload()
     assert server.run("certbot-pinkeep confirm a.test").code == 0
@@ -414,7 +414,7 @@ def record_lost(server: Server) -> None:
 
 
 def record_and_offline_backup_lost(server: Server) -> None:
-    """The same, where a backup was known by its CSR."""
+    """The same, if a backup was known by its CSR."""
     offline_backup(server)
     server.forget("a.test")
 
@@ -511,7 +511,7 @@ def encrypted_wrongly(server: Server) -> str:
 
 
 def certificate_file(server: Server) -> str:
-    """A certificate, where a CSR is asked for."""
+    """A certificate in place of a CSR."""
     return str(server.live() / "cert.pem")
 
 
@@ -528,8 +528,7 @@ def two_below_a_wildcard(server: Server) -> None:
 
 
 def compromised_wildcard_above_two(server: Server) -> None:
-    """Above the hosts of two keyrings, a wildcard's certificate that is not enrolled has a key that is known
-    to others."""
+    """Others know the key of a wildcard's certificate above the hosts of two keyrings. It is not enrolled."""
     two_below_a_wildcard(server)
     said = server.run_without_plugin("certbot certonly --cert-name wild -d *.w.test")
     assert said.code == 0, said.text
@@ -596,7 +595,7 @@ def one_below(server: Server) -> None:
 
 
 def offline_csr(server: Server) -> str:
-    """The CSR of the backup whose private key is kept elsewhere."""
+    """The CSR of the backup whose private key is kept offline."""
     return offline_key(server).replace(".key", ".csr")
 
 
@@ -859,7 +858,7 @@ def line_removed(server: Server) -> None:
 
 
 def pins_of_before(server: Server) -> None:
-    """A site sends pins that pinkeep did not write, one of a key that is kept elsewhere."""
+    """A site sends pins that pinkeep did not write, one of a key that is kept offline."""
     not_pinned_yet(server)
     backup = pin_of_key(Path(offline_key(server)).read_bytes())
     value = f'pin-sha256="{server.live_pin()}"; pin-sha256="{backup}"; max-age=600'

@@ -1,9 +1,9 @@
 """All clients there could be.
 
-Whoever visits a host at a moment notes the policy that is sent there, and comes back to that host, or with
-includeSubDomains to one below it, at any later moment. All of them at once are known by what was served
-last when: a policy is held by somebody until it was last served plus its own max-age. That is more than
-any real set of clients does, who replace what they noted when they come back.
+A client may visit a host at any time, and note the policy that is sent there. It may come back at any later
+time, with includeSubDomains also to a host below. All of them at once are known by what was served last when:
+somebody holds a policy until it was last served plus its max-age. That is more than any real set of clients
+does, who replace what they noted when they come back.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The house: which folder may import which, that nothing goes in circles, that the core is pure, and that
-nothing grows too large."""
+"""The house: imports go down and never in circles, the core is pure, and nothing grows too large."""
 
 from __future__ import annotations
 

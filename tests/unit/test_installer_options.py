@@ -39,7 +39,7 @@ def site(tmp_path: Path) -> Site:
 
 
 def test_help_of_each_option_says_what_counts_where_it_is_left_out() -> None:
-    """Certbot adds its own word for that where none is there, and it is None."""
+    """Certbot adds its own word for that if none is there, and it is None."""
     told: dict[str, str] = {}
     Installer.add_parser_arguments(lambda name, **settings: told.update({name: settings["help"]}))
     shown = [text for text in told.values() if text != argparse.SUPPRESS]

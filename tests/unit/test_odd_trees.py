@@ -1,8 +1,8 @@
 """Odd states of certbot's folders: what a renewal does then, what is said, and the command that mends it.
 
-Each row of the table is a kind. Certbot renews (G3), for a key that clients accept, and Apache has loaded
-the new certificate when it is done (G12), though something is wrong; ``status`` and ``check`` say so by
-their exit codes; a command mends it, and is run.
+Each row of the table is a kind. Something is wrong, and certbot renews for a key that clients accept all the
+same (G3). Apache has loaded the new certificate at the end (G12). ``status`` and ``check`` tell by their exit
+codes. A command mends it, and is run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Odd:
     :ivar check: the exit code of ``check`` before the renewal
     :ivar by_hand: what an admin has to do first to mend it; ``None``: nothing
     :ivar mend: the command that mends it, after the renewal; empty: the renewal did
-    :ivar renewed: whether certbot renews it; not, where certbot without pinkeep would not either
+    :ivar renewed: whether certbot renews it; not, if certbot without pinkeep would not either
     """
 
     kind: str

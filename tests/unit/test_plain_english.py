@@ -1,7 +1,7 @@
 """The language of the package and its pages: six rules, as far as a program can tell.
 
-Docstrings of functions begin with a verb, a sentence of a message has at most 20 words, no sentence begins
-with "Who", and each thing has one word.
+Docstrings of functions begin with a verb. A sentence has at most 20 words, begins with no "Who", and says
+"where" of places only. Each thing has one word.
 """
 
 from __future__ import annotations
@@ -44,7 +44,16 @@ GONE = {
     r"(latest|later) moments?": "latest known time",
     r"pinned_before": "Workspace.was_pinned",
 }
-#: Sentences that are longer, by their beginning, and why.
+#: What stands beside a sentence, and counts as no word of it: references and marks of lists.
+BESIDE = re.compile(r"\((?:G\d|RFC|§)[^)]*\)|^[*\d.-]+ ")
+#: What begins an item of a list, and what comes before literal text.
+ITEM = re.compile(r"\s*([*-]|\d+\.|:\w[^:]*:) ")
+LITERAL = re.compile(r"::$|^\s*\.\. (code-block|toctree|image|include|automodule)::")
+#: "Where" that means "if".
+CONDITION = re.compile(
+    r"\b(also|even|not|only|once) where\b|^Where (it|no|none|nobody|that|there)\b.*,"
+)
+#: Sentences of messages that are longer, by their beginning, and why.
 LONGER = {
     "header, json, nginx, ios": "a list, in the help of an option",
     "connect to this for every host": "the help of an option",
@@ -109,6 +118,37 @@ def too_long(tree: ast.AST) -> list[str]:
     return [one for one in found if len(one.split()) > LONGEST]
 
 
+def prose(text: str) -> Iterator[str]:
+    """Yield the sentences of a docstring, a comment or a page; no tables, and nothing that is literal."""
+    blocks, literal, table, before = [""], -1, False, ""
+    for line in text.splitlines():
+        indent, bare = len(line) - len(line.lstrip()), line.strip()
+        begins = not bare or (
+            indent > len(before) - len(before.lstrip()) and not ITEM.match(before)
+        )
+        if begins or ITEM.match(line):
+            blocks.append("")
+        edge = re.fullmatch(r"[=~-]+( +=+)*", bare)
+        table = (table or bool(edge and edge[1])) and not (not bare and "= =" in before)
+        if literal < 0 or (bare and indent <= literal):
+            literal = indent if LITERAL.search(line) else -1
+            if not (table or edge or bare.startswith("..") or " | " in bare):
+                blocks[-1] += f"{bare} "
+        before = line
+    for block in blocks:
+        words = BESIDE.sub("", re.sub(r"``[^`]*``|:\w+:`[^`]*`", "code", block))
+        yield from re.split(r"(?<=[.!?:;])\s+", words.strip())
+
+
+def described(text: str) -> Iterator[str]:
+    """Yield the docstrings of a module, and its comments, those that follow each other as one."""
+    kinds = ast.FunctionDef | ast.ClassDef | ast.Module
+    found = (node for node in ast.walk(ast.parse(text)) if isinstance(node, kinds))
+    yield from filter(None, map(ast.get_docstring, found))
+    for comment in re.finditer(r"(?m)^ *#.*(?:\n *#.*)*", text):
+        yield re.sub(r"(?m)^ *#:? ?", "", comment[0])
+
+
 def gone_words(text: str) -> list[str]:
     """List the words of a text that were replaced, with what is said now."""
     return [
@@ -127,6 +167,16 @@ def test_sentences_of_messages_are_short() -> None:
     """They are read at night, by people who did not write them."""
     found = [(path, one) for path, tree in sources() for one in too_long(tree)]
     assert [one for one in found if not one[1].startswith(tuple(LONGER))] == []
+
+
+def test_sentences_of_docstrings_comments_and_pages_are_short() -> None:
+    """In the tests as well; and "where" is for places."""
+    found = []
+    for path in (*PACKAGE.rglob("*.py"), *ROOT.glob("tests/**/*.py"), *PAGES):
+        text = path.read_text("utf-8")
+        parts = described(text) if path.suffix == ".py" else [text]
+        found += [(path.name, one) for part in parts for one in prose(part)]
+    assert [one for one in found if len(one[1].split()) > LONGEST or CONDITION.search(one[1])] == []
 
 
 def test_each_thing_has_one_word() -> None:
@@ -169,6 +219,28 @@ def test_planted_sentence_is_found(words: str, long: bool) -> None:
     """The test above would fail; also if the sentence is put together with a value."""
     for code in (f"x = {words!r}", f"x = f'{words}{{y}}'"):
         assert bool(too_long(ast.parse(code))) is long
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("One. Two: three (G1).", ["One.", "Two:", "three ."]),
+        ("* One\n  more.\n* Two.", ["One more.", "Two."]),
+        ("Term\n    Its meaning.\n\nAs so::\n\n    code that runs\n\nNext.", None),
+        ("Before.\n\n=== ===\na   b\n=== ===\n\nAfter ``x y`` it.", ["Before.", "After code it."]),
+    ],
+)
+def test_sentences_are_found(text: str, found: list[str] | None) -> None:
+    """Whatever list, table or literal block stands beside them."""
+    wanted = found or ["Term", "Its meaning.", "As so::", "Next."]
+    assert [one for one in prose(text) if one] == wanted
+
+
+def test_planted_long_comment_is_found() -> None:
+    """The test above would fail: its two lines are one sentence."""
+    code = f"#: {'word ' * 15}\n#: {'word ' * 15}\nx = 1  # {'word ' * 30}"
+    assert [len(one.split()) for part in described(code) for one in prose(part) if one] == [30]
+    assert CONDITION.search("It stays, also where none is.")
 
 
 def test_planted_word_is_found() -> None:

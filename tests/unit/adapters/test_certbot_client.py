@@ -31,7 +31,7 @@ NAMES = ["example.com", "www.example.com"]
 KEY, OTHER = make_pem(), make_pem()
 CSR = SavedCsr("/etc/csr/0000_csr-certbot.pem", csr_pem(KEY, NAMES))
 HANDED = KeyAndCsr("/etc/keys/0000_key-certbot.pem", KEY, CSR, pin_of_key(KEY))
-#: The next one, where the CA refuses the first key.
+#: The next one, if the CA refuses the first key.
 NEXT = KeyAndCsr(
     "/etc/keys/0001_key-certbot.pem",
     OTHER,
@@ -193,7 +193,7 @@ def test_g9_other_installers_are_left_to_certbot(client: Any, installer: object)
 
 
 def test_new_keyring_is_left_to_certbot(client: Any) -> None:
-    """Where there is no keyring yet, certbot makes the first key, and we are told."""
+    """If there is no keyring yet, certbot makes the first key, and we are told."""
     installer = Pinning(handed=None)
     one = client(installer)
     made = one.obtain_certificate(NAMES)[0]

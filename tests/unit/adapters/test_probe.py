@@ -228,7 +228,7 @@ def test_a_name_server_that_does_not_answer_is_left_behind(
 def test_a_wildcard_that_nobody_uses_is_left_out(
     monkeypatch: pytest.MonkeyPatch, error: int, left_out: bool
 ) -> None:
-    """Only where its name certainly does not exist."""
+    """Only if its name certainly does not exist."""
 
     def resolve(*_: object, **__: object) -> list[object]:
         raise socket.gaierror(error, "cannot be resolved")
@@ -346,7 +346,7 @@ def test_what_is_no_tls_or_no_http_is_told(tmp_path: Path) -> None:
 
 
 def test_plain_http_is_looked_at_where_it_answers(tmp_path: Path) -> None:
-    """With --connect only where --connect-http says; a port where nothing answers is fine."""
+    """With --connect only if --connect-http says; a port at which nothing answers is fine."""
     with ExitStack() as running:
         way = running.enter_context(site(tmp_path))
         sends = running.enter_context(Server(answer(f"{PKP}: a")))

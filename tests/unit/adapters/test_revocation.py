@@ -247,7 +247,7 @@ def revocation_list(
     """A CRL.
 
     :param entry: the extensions of its entries
-    :param pss: how it is signed, where the cryptography at hand can do that
+    :param pss: how it is signed, if the cryptography at hand can do that
     """
     builder = (
         x509.CertificateRevocationListBuilder()
@@ -811,7 +811,7 @@ def test_scheme_may_be_in_capitals(web: Web) -> None:
 
 
 def test_proxy_is_asked(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the admin set one, as for certbot itself."""
+    """If the admin set one, as for certbot itself."""
     url = "http://crl.invalid/crl"
     leaf = issue(LEAF_KEY, "leaf", ISSUER, (points(url), False))
     monkeypatch.setenv("http_proxy", web.base)

@@ -237,7 +237,7 @@ def test_g6_failed_test_puts_the_earlier_snippet_back(site: Published, before: s
 
 
 def test_g6_failed_test_removes_a_first_snippet(site: Published) -> None:
-    """Where there was none before, there is none after."""
+    """If there was none before, there is none after."""
     site.apache.break_config()
     with pytest.raises(PublishFailed):
         site.publish("new\n")

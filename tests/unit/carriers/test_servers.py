@@ -86,7 +86,7 @@ DEFAULTS: Mapping[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize(("kind", "name"), DEFAULTS)
 def test_default_commands(found: Path, kind: str, name: str) -> None:
-    """The contract's; none where the program is not installed."""
+    """The contract's; none if the program is not installed."""
     empty = servers.server(servers.KINDS[kind], "", None, None)
     assert (empty.configtest, empty.reload) == ((), ())
     path = str(program(found, name))
@@ -117,7 +117,7 @@ def test_nginx_snippet_is_read_back_as_its_policy(published: Policy) -> None:
 
 @pytest.mark.parametrize("published", [policy(A, B), policy(A, B, report_only=True), None])
 def test_nginx_snippet_always_has_both_variables(published: Policy | None) -> None:
-    """nginx would not start where a site uses one that is not there any more."""
+    """nginx would not start if a site uses one that is not there any more."""
     text = nginx.render(RING, published)
     assert len(re.findall("^map .*[$]pinkeep_pins_ring {$", text, re.M)) == 1
     assert len(re.findall("^map .*[$]pinkeep_report_only_ring {$", text, re.M)) == 1

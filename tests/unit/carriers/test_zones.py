@@ -215,7 +215,7 @@ def test_a_disabled_record_stays_and_does_not_count(monkeypatch: pytest.MonkeyPa
 
 
 def test_g9_a_change_at_the_same_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the API knows no prerequisite, the records are read again after the change."""
+    """If the API knows no prerequisite, the records are read again after the change."""
     api = Api((OLD, False))
     api.after_change = [{"content": str(HERS)}]
     with pytest.raises(ZoneRefused, match="somebody else changed them at the same time"):

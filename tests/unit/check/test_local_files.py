@@ -93,7 +93,7 @@ def test_a_late_renewal_that_is_set_is_read(site: Site) -> None:
     assert found.renew_before == 5 * DAY
 
 
-def test_backups_whose_keys_are_elsewhere_are_sound(site: Site) -> None:
+def test_backups_whose_keys_are_offline_are_sound(site: Site) -> None:
     """An offline one has no file; an encrypted one has one, which must be that and closed."""
     state = site.state()
     first, second, third = state.keyring.keys

@@ -380,7 +380,7 @@ def test_the_key_of_before_waits_for_apache_as_its_header_does() -> None:
 
 
 def test_the_key_of_before_is_critical_once_the_new_pins_are_sent() -> None:
-    """And where what Apache had loaded lacks it, whatever waits."""
+    """And if what Apache had loaded lacks it, whatever waits."""
     sent = rolled(headers=((PKP, policy(BACKUP, C).header_value),))
     for seen in (sent, rolled(certificate=STRANGE_DER), rolled(ROLLING.confirm(NOW))):
         told = [one for one in check(seen, NOW) if "is not among the pins" in one.what]

@@ -125,7 +125,7 @@ def test_signatures(tmp_path: Path, security: Security, findings: list[str]) -> 
 
 
 def test_resolver_that_lacks_the_key_is_critical(tmp_path: Path) -> None:
-    """So it is where an older set is held, though every name server has the new one."""
+    """So it is if an older set is held, though every name server has the new one."""
     zone = seen(tmp_path, lambda m: None)
     assert not told(changed(zone, resolver=zone.looks[0].agreed))
     old = frozenset(map(record_of, (fake_pin("old"), fake_pin("older"))))

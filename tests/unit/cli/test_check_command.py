@@ -76,7 +76,7 @@ Said = pytest.CaptureFixture[str]
 
 
 def test_the_command_is_silent_where_all_is_sound(site: Site, capsys: Said) -> None:
-    """One line, exit code 0; the same where the keyring is named."""
+    """One line, exit code 0; the same if the keyring is named."""
     said = (0, ["PINKEEP OK - 1 keyring, 2 hosts: keys, headers and files are sound"])
     assert call(site, capsys) == said == call(site, capsys, site.name)
 
@@ -149,7 +149,7 @@ def test_bad_usage_before_the_name_is_refused_as_well(words: list[str], capsys: 
 
 
 def test_bad_usage_of_another_command_is_one(capsys: Said) -> None:
-    """Also where a keyring is called so."""
+    """Also if a keyring is called so."""
     for words in (["rollover", "check", "--bogus"], ["roll", "check"]):
         with pytest.raises(SystemExit) as left:
             main.main(words)
@@ -218,7 +218,7 @@ def test_a_keyring_file_that_must_not_be_read_is_unknown(
 
 
 def test_a_lost_record_is_told(site: Site, capsys: Said) -> None:
-    """Where another keyring is there still; not where a damaged one may have it."""
+    """If another keyring is there still; not if a damaged one may have it."""
     text = site.renewal.read_text()
     (site.config / "renewal" / "other.example.conf").write_text(text)
     (site.config / "live" / "other.example").symlink_to(site.name)
@@ -255,7 +255,7 @@ def test_a_run_that_is_at_work_meanwhile_is_no_fault(
 def test_a_run_that_holds_the_lock_is_waited_for(
     site: Site, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only where something is found; not for ever, and the lock is not taken."""
+    """Only if something is found; not for ever, and the lock is not taken."""
     sound_look = probe.look
     waited: list[float] = []
     busy = True

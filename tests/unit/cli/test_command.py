@@ -1,4 +1,4 @@
-"""The command's requests: rollover, confirm, unpin; exit codes, and one line where it is refused."""
+"""The command's requests: rollover, confirm, unpin; exit codes, and one line if it is refused."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def call(site: Site, capsys: Said, *words: str) -> tuple[int, str, str]:
 
 
 def refused(site: Site, capsys: Said, *words: str) -> str:
-    """Return what is said where nothing is done: a line, and commands; nothing has changed then."""
+    """Return what is said if nothing is done: a line, and commands; nothing has changed then."""
     before = tree(site.config, site.work)
     code, out, err = call(site, capsys, *words)
     assert (code, out) == (1, "")

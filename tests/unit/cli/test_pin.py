@@ -70,7 +70,7 @@ def call(site: Machine, capsys: Said, *words: str) -> tuple[int, str, str]:
 
 
 def refused(site: Machine, capsys: Said, *words: str) -> str:
-    """Return what is said where nothing is done: nothing has changed then, and that is said once."""
+    """Return what is said if nothing is done: nothing has changed then, and that is said once."""
     before = tree(site.config, site.work)
     code, out, err = call(site, capsys, *words)
     assert (code, out) == (1, "") and err.count("Nothing was changed.") == 1
@@ -253,7 +253,7 @@ def test_g2_key_that_clients_pin_is_what_the_next_renewal_is_for(
 def test_g2_key_that_later_visitors_do_not_know_waits(
     site: Machine, capsys: Said, tmp_path: Path
 ) -> None:
-    """Where pins without it are out, the certificate keeps its key until they have run out."""
+    """If pins without it are out, the certificate keeps its key until they have run out."""
     site.keep(NAME, NAME)
     live = site.look(NAME).pin
     old = make_pem()
@@ -401,7 +401,7 @@ def test_backup_of_a_certificate_without_keyring_names_the_command(
 def test_backup_where_no_keyring_is_names_the_command(
     site: Machine, capsys: Said, tmp_path: Path
 ) -> None:
-    """Where no certificate has that name, one is to be got first."""
+    """If no certificate has that name, one is to be got first."""
     path = key_file(tmp_path, make_pem())
     folders = ["--config-dir", str(site.config), "--work-dir", str(site.work)]
     folders += ["--logs-dir", str(site.work)]

@@ -43,7 +43,7 @@ from simulated.values import (
 def test_renewal_is_overdue_well_after_certbots_time(
     life: float, left: float, before: str, overdue: bool
 ) -> None:
-    """For certificates of a year, of ninety days, and of six; and where the admin sets that time."""
+    """For certificates of a year, of ninety days, and of six; and if the admin sets that time."""
     end = NOW + timedelta(days=left)
     one = replace(LIVE_CERTIFICATE, begin=end - timedelta(days=life), end=end)
     assert certificates.is_overdue(one, NOW, certificates.span(before)) == overdue

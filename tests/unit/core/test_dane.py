@@ -32,7 +32,7 @@ def record(kind: str, of: Certificate = OWN) -> TlsaRecord:
     return TlsaRecord(usage, selector, matching, written[matching])
 
 
-#: Records, what clients do with the whole chain, with the next certificate for its key, and if only the pin
+#: Records, and what clients do: with the whole chain, with the next certificate for its key, if only the pin
 #: is known.
 SETS: dict[str, tuple[list[TlsaRecord], str, str, str]] = {
     "none": ([], "unheeded", "unheeded", "unheeded"),

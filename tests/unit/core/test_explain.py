@@ -143,7 +143,7 @@ def test_sentence_names_the_keyring_the_time_and_the_command(name: str) -> None:
 
 
 def test_promise_of_a_rollover_that_can_be_says_nothing_of_waiting() -> None:
-    """No time where none is to be waited for."""
+    """No time if none is to be waited for."""
     assert "safe from" not in explain.promise("ring", decided(ASKED, Ledger()))
     assert "safe from" not in explain.promise("ring", decided(ASKED), force=True)
 

@@ -23,14 +23,14 @@ def safe_from(ledger: Ledger, hosts: tuple[str, ...] | None = None) -> object:
     return rollover.safety(ring_key(C), ledger, NOW + 2 * DAY, hosts).since
 
 
-def test_what_is_inherited_binds_at_its_hosts_only() -> None:
+def test_what_is_imported_binds_at_its_hosts_only() -> None:
     """The lineages that were here before are not bound by it."""
     found = NEW.inherit(OLD, WWW)
     assert safe_from(found, API) is not None
     assert safe_from(found, WWW) is None and safe_from(found) is None
 
 
-def test_what_is_inherited_ends_when_that_is_known() -> None:
+def test_what_is_imported_ends_when_that_is_known() -> None:
     """Not with a reload: Apache may go on sending the other header."""
     found = NEW.inherit(OLD, WWW).record(policy(A, C, D), DURING, API).confirm(DURING)
     assert safe_from(found, WWW) is None
@@ -43,7 +43,7 @@ def test_g8_time_that_is_too_early_ends_nothing() -> None:
     assert found.transferred(DURING) == found
 
 
-def test_each_lineage_inherits_for_itself() -> None:
+def test_each_lineage_imports_for_itself() -> None:
     """That one lineage comes later does not end what the first one brought along."""
     both = Ledger().record(policy(A, B), NOW, (*WWW, *API))
     found = Ledger().inherit(both, WWW).inherit(both, API)
@@ -51,7 +51,7 @@ def test_each_lineage_inherits_for_itself() -> None:
 
 
 def test_what_does_not_bind_is_left_out() -> None:
-    """Neither what was served elsewhere, nor what clients did not note; subdomains count."""
+    """Neither what was served at other hosts, nor what clients did not note; subdomains count."""
     mute = Ledger().record(policy(A, B, report_only=True), NOW, WWW).confirm(NOW)
     replaced = mute.record(policy(A, B, max_age=0), NOW, WWW).confirm(NOW)
     assert [entry.policy.max_age for entry in Ledger().inherit(replaced, WWW).imported] == [0]
@@ -69,7 +69,7 @@ def test_what_may_be_served_is_noted_though_it_binds_nobody_yet() -> None:
     assert found.transferred(DURING).prune(DURING).imported == ()
 
 
-def test_g8_doubt_is_inherited() -> None:
+def test_g8_uncertainty_is_imported() -> None:
     """So is any other uncertainty of that ledger."""
     found = NEW.inherit(OLD.contradicted("a file was lost", []), WWW)
     assert found.in_doubt and found.uncertain == Uncertainty("a file was lost", cause="doubt")
@@ -77,7 +77,7 @@ def test_g8_doubt_is_inherited() -> None:
     assert NEW.inherit(lost, WWW).uncertain == Uncertainty("it was lost", NOW + DAY)
 
 
-def test_inherited_is_pruned_when_it_binds_nobody() -> None:
+def test_imported_history_is_pruned_when_it_binds_nobody() -> None:
     """Sixty days after its end."""
     found = NEW.inherit(OLD, WWW).transferred(DURING)
     assert len(found.prune(DURING + 59 * DAY).imported) == 1

@@ -84,7 +84,7 @@ def test_g4_a_policy_with_one_pin_is_refused() -> None:
 def test_g8_time_in_the_ledger_never_runs_backwards(
     events: list[tuple[int, Policy | None]],
 ) -> None:
-    """Whatever the clock does, no moment is dated before one that was recorded earlier."""
+    """Whatever the clock does, nothing is dated before what was recorded earlier."""
     book, _ = lived(events)
     recorded = [entry.recorded for entry in book.entries]
     assert recorded == sorted(recorded)

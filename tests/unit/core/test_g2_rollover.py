@@ -229,8 +229,8 @@ EVENTS = st.lists(
 
 @given(EVENTS, st.integers(0, 100 * 86400))
 def test_g2_safe_key_is_accepted_by_every_client(events: list[Event], wait: int) -> None:
-    """Clients visit all the time, and Apache loads what is recorded when it likes: when a key is
-    said to be safe, every client that still holds a policy finds the key's pin in it."""
+    """Clients visit all the time, and Apache loads what is recorded when it likes. If a key is called
+    safe, every policy that a client still holds has its pin."""
     ledger, now = Ledger(), NOW
     served: Policy | None = None
     last_visit: dict[Policy, datetime] = {}
@@ -541,7 +541,7 @@ def test_rollover_is_one_of_all_types_in_service() -> None:
 
 
 def test_rollover_that_is_unknown_for_one_type_is_unknown() -> None:
-    """Even where the other one is known to be safe later; the reason is that of the unknown one."""
+    """Even if the other one is known to be safe later; the reason is that of the unknown one."""
     found = rollover.decide_all(TYPES, SAFE_B, NOW)
     assert found["rsa"].safety.since is None and found["ecdsa"].safety.at(NOW)
     assert rollover.last(found).cause == "pending"
@@ -555,7 +555,7 @@ def test_rollover_waits_for_the_admin_rather_than_for_the_time() -> None:
 
 
 def test_lost_backup_is_not_rolled_over_to() -> None:
-    """It is passed over; where there is no other, nothing is safe. A lost primary is no backup."""
+    """It is passed over; if there is no other, nothing is safe. A lost primary is no backup."""
     book = SAFE_B.confirm(day(-1)).prune(day(100))
     found = rollover.decide_all(faulty(TYPES, D, A), book, day(100))
     assert found["rsa"].best == TYPES.key(E) and found["ecdsa"].best == TYPES.key(B)

@@ -53,7 +53,7 @@ def test_subdomains_only_add(host: str, name: str) -> None:
 
 @given(NAMES, NAMES)
 def test_the_same_host_is_mutual(one: str, other: str) -> None:
-    """Where neither is below the other, each is the other's host or not."""
+    """If neither is below the other, each is the other's host or not."""
     assert hostnames.covers(one, other, subdomains=False) == hostnames.covers(
         other, one, subdomains=False
     )

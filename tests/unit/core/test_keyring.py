@@ -169,7 +169,7 @@ def test_higher_backup_count_stages_spare_keys_before_new_ones() -> None:
         ring_key(B, "retired", kind=RSA),
         ring_key(B, "compromised"),
     ],
-    ids=["served before", "file elsewhere", "other curve", "other type", "compromised"],
+    ids=["served before", "file in another folder", "other curve", "other type", "compromised"],
 )
 def test_key_that_is_no_spare_is_not_staged(spare: Key) -> None:
     """What was served, is not at hand, is of another kind or compromised is never staged again."""
@@ -200,7 +200,7 @@ def test_backup_that_is_in_service_does_not_count() -> None:
 
 
 def test_first_service_is_noted_once() -> None:
-    """The earliest known moment stays."""
+    """The earliest known time stays."""
     found = ring(ring_key(A, "primary"), ring_key(B)).served_since({A: NOW}, NOW)
     assert found.served_since({A: NOW + DAY}, NOW) == found
     first: list[datetime | None] = [key.first_served for key in found.keys]
@@ -214,7 +214,7 @@ def test_loaded_certificate_is_noted_for_its_lineage_only() -> None:
 
 
 def test_look_ups_of_what_is_not_there() -> None:
-    """No key, lineage or primary is found where there is none."""
+    """No key, lineage or primary is found if there is none."""
     empty = Keyring("ring")
     assert empty.key(A) is None and empty.member("x") is None and empty.primary("rsa") is None
     assert empty.key_types() == () and staging.missing_backups(empty, 2) == {}
@@ -255,7 +255,7 @@ def test_revocation_is_the_stronger_reason() -> None:
 
 def test_g2_another_primary_serves_the_request() -> None:
     """After the rollover nothing is left to be left: the new primary stays. That it was forced
-    is over where no lineage is still to follow."""
+    is over if no lineage is still to follow."""
     found = membership.with_member(
         FULL.mark_for_retirement().with_forced(C), member(C, "0.example")
     )
@@ -356,8 +356,8 @@ CHANGES = st.lists(
 def test_g4_g5_any_history_keeps_all_keys_and_a_backup(
     changes: list[Change], two_types: bool
 ) -> None:
-    """Backup counts and rollovers in any order: no key is ever lost, the roles stay sound, what
-    was promised stays pinned, and a header can always be published."""
+    """Backup counts and rollovers in any order. No key is ever lost, and the roles stay sound. What was
+    promised stays pinned, and a header can always be published."""
     keys = [ring_key(fake_pin(0), "primary", EC)]
     serving = [fake_pin(0)]
     if two_types:

@@ -163,7 +163,7 @@ def test_g2_same_policy_at_fewer_hosts_ends_at_the_others_once_it_is_loaded() ->
 
 
 def test_g2_release_that_is_extended_is_carried_no_shorter() -> None:
-    """Not even where a longer TTL makes up for an earlier date."""
+    """Not even if a longer TTL makes up for an earlier date."""
     app = Release("ios", "1", (A, B), (), NOW, NOW + 9 * DAY, DAY)
     book = Ledger().with_release(app).extended(app, NOW + 5 * DAY, 9 * DAY)
     assert (book.releases[0].until, book.releases[0].ttl) == (NOW + 9 * DAY, 9 * DAY)
@@ -184,7 +184,7 @@ def test_g8_uncertainty_ends_in_time_and_is_never_forgotten() -> None:
 
 @pytest.mark.parametrize("back", [timedelta(seconds=1), HOUR, 30 * DAY, 9999 * DAY])
 def test_g8_clock_set_back_ends_nothing(back: timedelta) -> None:
-    """A record is not dated before a known moment; a confirmation before it changes nothing."""
+    """A record is not dated before a known time; a confirmation before it changes nothing."""
     found = Ledger().record(FIRST, NOW).confirm(NOW).record(SECOND, NOW - back)
     assert found.entries == (Entry(FIRST, NOW, NOW), Entry(SECOND, NOW))
     assert found.is_ahead_of(NOW - back) and not found.is_ahead_of(NOW)
@@ -218,7 +218,7 @@ def test_g2_policy_that_was_served_is_not_merged_with_a_pending_one(ended: bool)
 
 
 def test_g8_latest_known_time_stays() -> None:
-    """A moment that was reached makes an earlier clock wrong; an earlier one is nothing new."""
+    """A time that was reached makes an earlier clock wrong; an earlier one is nothing new."""
     found = Ledger().record(FIRST, NOW)
     assert found.with_latest_known(NOW) == found.with_latest_known(NOW - DAY) == found
     later = found.with_latest_known(NOW + DAY)
@@ -229,7 +229,7 @@ def test_g8_latest_known_time_stays() -> None:
 
 
 def test_g8_uncertain_ledger_has_what_may_be_served_as_well() -> None:
-    """Policies from elsewhere are on record from the latest known moment on, each once; what was
+    """Imported policies are on record from the latest known time on, each once; what was
     published last is still what is to be served."""
     found = Ledger().record(FIRST, NOW).confirm(NOW).record(SECOND, NOW + DAY).confirm(NOW + DAY)
     uncertain = found.contradicted("it was lost", [FIRST, SECOND, THIRD])
@@ -346,7 +346,7 @@ def repeated(entry: Entry, recorded: Policy) -> bool:
 
 @given(steps(-90 * DAY))
 def test_g8_time_never_runs_backwards(taken: list[Step]) -> None:
-    """Whatever the clock does: moments only grow, ends stay, and no entry changes its policy."""
+    """Whatever the clock does: times only grow, ends stay, and no entry changes its policy."""
     found, now = Ledger(), NOW
     for step in taken:
         now += step[1]
@@ -447,8 +447,8 @@ def test_one_pin_in_a_section_is_not_taken_for_letters() -> None:
 
 
 def far_ahead(hosts: int) -> Ledger:
-    """A ledger whose clock ran ahead: an earlier policy of the first host, which lacks B, and the last
-    releases of many other hosts expired too early."""
+    """A ledger whose clock ran ahead. An earlier policy of the first host, which lacks B, expired too early.
+    So did the last releases of many other hosts."""
     found = Ledger().record(THIRD, NOW - 20 * DAY, ("a.test",)).confirm(NOW - 20 * DAY)
     found = found.record(FIRST, NOW - 10 * DAY, ("a.test",)).confirm(NOW - 10 * DAY)
     for number in range(hosts):
@@ -512,6 +512,6 @@ def test_report_only_policy_that_waits_for_the_server_holds_nothing_back() -> No
 def test_g2_release_that_may_be_for_any_host_stays_one(
     hosts: tuple[tuple[str, ...], tuple[str, ...]],
 ) -> None:
-    """Also where it is known with hosts from elsewhere."""
+    """Also if it is known with hosts of another keyring."""
     one, other = (Release("ios", "1", (A, C), its, NOW, NOW + 9 * DAY) for its in hosts)
     assert one.also_at(other).binds_at(("other.test",))

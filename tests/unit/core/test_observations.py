@@ -31,7 +31,7 @@ TYPES = Keyring(
 
 
 def test_hosts_are_looked_at_by_name_and_key_type() -> None:
-    """A wildcard as one label below it, an address not at all; both types where there are two."""
+    """A wildcard as one label below it, an address not at all; both types if there are two."""
     assert targets(TYPES) == [
         Target(HOST, key_types=("ecdsa", "rsa")),
         Target("pinkeep-check.example.com", optional=True, guessed=True),

@@ -145,7 +145,7 @@ def test_good_values(given_values: dict[str, object], expected: Options) -> None
 
 
 def test_g10_lineage_that_cannot_name_a_keyring() -> None:
-    """Where the default name does not do, the error asks for another one."""
+    """If the default name does not do, the error asks for another one."""
     with pytest.raises(BadOption, match="Give the keyring another name, with --pinkeep-keyring"):
         options.parse({}, "a b")
     assert options.parse({"keyring": "ab"}, "a b").keyring == "ab"

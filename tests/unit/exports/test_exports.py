@@ -201,7 +201,7 @@ def test_tlsa_names_each_host_and_port() -> None:
 
 
 @pytest.mark.parametrize("name", [*APPS, "curl", "tlsa"])
-def test_g2_pins_without_a_key_that_may_be_served_are_not_carried_elsewhere(name: str) -> None:
+def test_g2_pins_without_a_key_that_may_be_served_are_not_carried_by_others(name: str) -> None:
     """It would be locked out until Apache has loaded what is published."""
     with pytest.raises(BadExport, match=f"{re.escape(C)}.*certbot-pinkeep confirm ring"):
         exports.render(name, pinned(A, B, still_served=(C,)), Settings())
@@ -490,7 +490,7 @@ def test_g10_command_refuses_with_one_line(
 def test_g10_host_is_a_name(
     machine: Machine, capsys: pytest.CaptureFixture[str], host: str
 ) -> None:
-    """Also where includeSubDomains would cover it."""
+    """Also if includeSubDomains would cover it."""
     machine.keep(SITE, SITE, pinned=True, include_subdomains=True)
     written = f"{host}.{SITE}"
     assert run(machine, "--format", "tlsa", f"--host={written}") == 1

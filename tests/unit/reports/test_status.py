@@ -202,7 +202,7 @@ def test_g2_what_is_pending_is_not_said_to_be_served() -> None:
 
 
 def test_what_is_loaded_is_said_to_be_served() -> None:
-    """The old key is not shown any more; not even where it was never noted when it was left."""
+    """The old key is not shown any more; not even if it was never noted when it was left."""
     state = rolled_over()
     ring = state.keyring.served_since({B: NOW}, NOW)
     text = status.as_text([replace(state, keyring=ring, ledger=state.ledger.confirm(NOW))], NOW)
@@ -220,7 +220,7 @@ def test_hosts_that_moved_are_listed_nowhere() -> None:
 
 
 @pytest.mark.parametrize("encrypted", ["", "keys/0001_key-certbot.pem"])
-def test_g2_backup_whose_private_key_is_elsewhere_is_not_safe_now(encrypted: str) -> None:
+def test_g2_backup_whose_private_key_is_offline_is_not_safe_now(encrypted: str) -> None:
     """No time is in the past for who compares it; people are told what to bring, and how."""
     brought = replace(RING.keys[1], path=None, encrypted=encrypted)
     state = State(replace(RING, keys=(RING.keys[0], brought)), LIVE)

@@ -111,7 +111,7 @@ def test_type_that_is_only_staged_does_not_count() -> None:
 
 
 def test_backup_that_cannot_be_used_is_not_safe() -> None:
-    """Its private key is elsewhere, or its file is lost."""
+    """Its private key is offline, or its file is lost."""
     found, later = state(), NOW + 100 * DAY
     keys = (*found.keyring.keys[:2], replace(found.keyring.keys[2], path=None))
     line = timeline.timeline(replace(found, keyring=replace(found.keyring, keys=keys)), later)
@@ -160,7 +160,7 @@ def test_unknown_safe_time_says_why() -> None:
 
 @given(width=st.integers(1, 300), days=st.integers(-4000, 4000), plain=st.booleans())
 def test_text_fits_the_terminal(width: int, days: int, plain: bool) -> None:
-    """As far as labels and twenty columns do; in ASCII where nothing else can be shown."""
+    """As far as labels and twenty columns do; in ASCII if nothing else can be shown."""
     text = timeline.as_text(timeline.timeline(state(), NOW + days * DAY), width, plain=plain)
     drawn = [row for row in text.splitlines() if row.startswith("  ")]
     assert all(len(row) <= max(width, 50) for row in drawn[:-1])
@@ -206,7 +206,7 @@ def test_holdings_are_in_the_order_of_time() -> None:
 def test_picture_has_a_line_for_now_and_one_for_what_is_safe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each where it is in time; the first row is at the top."""
+    """Each at its time; the first row is at the top."""
     drawn: list[Any] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.extend(figure.axes))
     plot.svg(timeline.timeline(state(), NOW))

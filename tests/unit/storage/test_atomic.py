@@ -35,7 +35,7 @@ def test_g9_sweeping_takes_only_what_such_a_run_leaves(tmp_path: Path) -> None:
 
 
 def test_g9_file_is_put_beside_others(tmp_path: Path) -> None:
-    """In a folder that is not ours nothing else changes, also where it cannot be put."""
+    """In a folder that is not ours nothing else changes, also if it cannot be put."""
     (tmp_path / DEAD).write_text("not ours")
     (tmp_path / "folder").mkdir()
     before = tree(tmp_path)

@@ -145,7 +145,7 @@ def test_what_is_no_file_is_passed_over(folders: Folders) -> None:
 
 
 def test_missing_folders_are_empty(tmp_path: Path) -> None:
-    """Where certbot has made no folder yet, nothing is found and nothing is made."""
+    """If certbot has made no folder yet, nothing is found and nothing is made."""
     folders = Folders(str(tmp_path))
     folders.check()
     assert folders.saved_csrs() == {} and folders.find_key(WANTED.pin) is None
@@ -213,7 +213,7 @@ def test_g7_modes_hold_from_the_first_byte(
 
 
 def test_g7_new_key_folder_is_closed(tmp_path: Path) -> None:
-    """Where there is no keys/ yet, it is made for its owner only."""
+    """If there is no keys/ yet, it is made for its owner only."""
     folders = Folders(str(tmp_path))
     folders.save_key(KEY)
     assert mode_of(folders.keys) == 0o700

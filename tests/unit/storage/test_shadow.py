@@ -177,7 +177,7 @@ def test_g9_two_config_dirs_share_a_work_dir(tmp_path: Path) -> None:
 def test_g8_clock_only_runs_forward(
     found: Store, ticks: list[datetime], latest: datetime | None
 ) -> None:
-    """The latest moment stays on record, to the minute; an earlier one changes nothing."""
+    """The latest time stays on record, to the minute; an earlier one changes nothing."""
     for moment in ticks:
         found.tick(moment)
     assert shadow(found).latest() == latest

@@ -370,7 +370,7 @@ def test_g5_run_that_is_killed_after_issuance_is_completed_by_the_next_one(serve
 
 @dataclass(frozen=True)
 class Without:
-    """What an admin types where the plugin is missing.
+    """What an admin types if the plugin is missing.
 
     :ivar kept: whether the key stays
     :ivar told: what ``certbot-pinkeep check`` says after it
@@ -398,7 +398,7 @@ class Without:
 def test_certbot_without_the_plugin_is_never_stopped(
     server: Server, installer: str, habit: Without
 ) -> None:
-    """It renews, keeps the key where its own options do, and check says what is to be done."""
+    """It renews, keeps the key if its own options do, and check says what is to be done."""
     assert server.run(f"certbot renew {A} --force-renewal -i {installer}").code == 0
     live, serial = server.live_pin(), server.serial()
     server.changed = take_plugin_away

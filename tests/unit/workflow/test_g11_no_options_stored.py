@@ -1,6 +1,6 @@
 """No option of pinkeep stays in certbot's renewal files (G11), with a real certbot.
 
-A certbot without the plugin stops, or skips the certificate, where it finds one there.
+A certbot without the plugin stops, or skips the certificate, if it finds one there.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def test_g11_certbot_stores_no_option(server: Server, line: str) -> None:
 
 
 def test_g11_options_of_earlier_versions_are_taken_over(server: Server) -> None:
-    """At a renewal, which writes them once more, and where nothing is due; they do not come back."""
+    """At a renewal, which writes them once more, and if nothing is due; they do not come back."""
     for due in (False, True):
         with server.renewal().open("a") as file:
             file.write(STORED)

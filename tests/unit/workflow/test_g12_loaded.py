@@ -187,8 +187,8 @@ def test_g12_loaded_whatever_is_wrong(
 def test_g6_apache_is_not_reloaded_with_a_private_key_of_another_certificate(
     machine: Machine, other: str
 ) -> None:
-    """A hook replaced the key of one certificate. Apache's test does not see it, and Apache would end, so
-    it goes on with what it has until that certificate is renewed."""
+    """A hook replaced the key of one certificate. Apache's test does not see that, and Apache would end. So
+    Apache goes on as it is until that certificate is renewed."""
     renew(machine)
     key = Path(machine.look(other).key_path).resolve()
     right = key.read_bytes()
@@ -295,7 +295,7 @@ def test_g12_failed_publication_is_not_taken_for_a_loaded_one(machine: Machine) 
 
 
 def test_g6_nothing_is_loaded_past_a_failed_test(machine: Machine) -> None:
-    """Also where only a certificate is to be loaded, and no snippet has changed."""
+    """Also if only a certificate is to be loaded, and no snippet has changed."""
     renew(machine)
     machine.apache.break_config()
     assert run(machine, True) == 0
@@ -304,7 +304,7 @@ def test_g6_nothing_is_loaded_past_a_failed_test(machine: Machine) -> None:
 
 
 def test_g2_key_that_clients_refuse_is_not_loaded(machine: Machine) -> None:
-    """It came past pinkeep; where the keyring file is lost, the snippet tells."""
+    """It was renewed without pinkeep; if the keyring file is lost, the snippet tells."""
     machine.issue(A)
     assert run(machine, True) == 0
     no_keyring_file(machine, pytest.MonkeyPatch())
@@ -320,7 +320,7 @@ def test_g2_key_that_another_keyring_refuses_is_not_loaded(machine: Machine) -> 
 
 
 def test_g12_lineage_that_could_not_be_pinned(machine: Machine) -> None:
-    """Where nobody holds pins for its names it is loaded."""
+    """If nobody holds pins for its names it is loaded."""
     machine.issue("d.pin.test")
     one = OneRun(machine, **{"max-age": "junk"})
     one.turn("d.pin.test", issued=True)

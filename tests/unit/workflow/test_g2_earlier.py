@@ -237,7 +237,7 @@ def test_g3_nothing_that_goes_wrong_in_looking_stops_anything(
 
 
 def test_g3_dry_run_looks_at_nothing(site: Visited) -> None:
-    """Not even where a lineage is to join."""
+    """Not even if a lineage is to join."""
     site.issue("shared.pin.test", make_pem())
     site.keep("shared.pin.test", "shared")
     site.asked.clear()
@@ -297,7 +297,7 @@ def test_g2_compromised_key_proves_nothing(site: Visited) -> None:
 
 
 def test_g2_host_behind_a_certificate_for_another_name_sends_nothing(site: Visited) -> None:
-    """It falls into another virtual host, where no client notes anything (RFC 7469 §2.5)."""
+    """It falls into another virtual host, and no client notes anything there (RFC 7469 §2.5)."""
     site.valid_for = ("default.pin.test",)
     site.send(pin_of_key(site.key), A)
     (enrolled,) = site.keep(NAME, NAME).enrolled
@@ -308,8 +308,8 @@ def test_g2_host_behind_a_certificate_for_another_name_sends_nothing(site: Visit
 
 
 def test_g2_header_of_its_own_is_no_earlier_one(site: Visited) -> None:
-    """Nothing is said of it, also where it is seen with the key of a minute ago after a rollover; and
-    where it comes in place of the earlier one, that has ended."""
+    """Nothing is said of it, also if it is seen with the key of a minute ago after a rollover; and
+    if it comes in place of the earlier one, that has ended."""
     site.send(pin_of_key(site.key), pin_of_key(OFFLINE))
     site.keep(NAME, NAME)
     own, site.headers = site.published(NAME), ()
@@ -340,8 +340,8 @@ def test_g2_header_of_its_own_is_no_earlier_one(site: Visited) -> None:
 def test_g2_host_that_could_not_be_seen_is_not_safe(
     site: Visited, then: str, safe: timedelta
 ) -> None:
-    """What it sent before is unknown: it is looked at again, and until it is seen, or the admin says so,
-    no rollover before the default max-age is over. Its renewals go on."""
+    """What it sent before is unknown, so every run looks again. Until it is seen, or the admin says so, no
+    rollover is safe for the default max-age. Renewals go on."""
     site.latest_known = False
     assert not site.keep(NAME, NAME).settled
     with pytest.raises(NotSafe, match=r"unknown: clients may hold .* until 2026-04-30") as told:

@@ -2,7 +2,7 @@
 
 Each history is a table of steps, played with the real workflow on a config dir: the true day (counted
 from the first certificate), what is done then, and the outcome. Keys have letters in the order in
-which they were made: A is the adopted one. Pins bind for 60 days, where nothing else is said.
+which they were made: A is the adopted one. Pins bind for 60 days, if nothing else is said.
 
 ============================  ====================================================================
 outcome                       meaning
@@ -95,7 +95,7 @@ class Play:
         return outcome + (f"; LOCKED OUT until {self.day(until + self.shift)}" if until else "")
 
     def day(self, moment: datetime) -> str:
-        """A moment of the machine's clock as a day."""
+        """A time of the machine's clock as a day."""
         days = (moment - BEGIN) / DAY
         return f"day {int(days) if days == int(days) else days}"
 
@@ -539,7 +539,7 @@ HISTORIES: dict[str, History] = {
         (70, renew(), "C | C D"),
         (99, renew(), "C | C D"),
     ],
-    "revoked elsewhere: noticed at the renewal, and not forgotten by the next one": [
+    "revoked by somebody else: noticed at the renewal, and not forgotten by the next one": [
         (0, run(backup_keys=1), "A B"),
         (10, renew(new_key=True), "B | B C"),
         (20, ca_revokes(), ""),

@@ -118,7 +118,7 @@ def test_g2_name_of_a_deleted_lineage_is_free(tmp_path: Path) -> None:
 def test_g2_certificate_that_gains_a_pinned_host_gets_the_key_that_its_clients_hold(
     tmp_path: Path,
 ) -> None:
-    """Also where that host is seen to send the pins: they are the keyring's own."""
+    """Also if that host is seen to send the pins: they are the keyring's own."""
     server = Server(tmp_path)
     server.pinned("a.test")
     server.certify("b.test", installer="null")
@@ -508,7 +508,7 @@ def test_g2_expanded_certificate_can_lose_the_other_keyrings_host_at_once(
 
 
 def test_g2_g12_certificate_with_its_own_keyrings_key_is_loaded(expanded: Machine) -> None:
-    """Also where another keyring refuses it at a host, and no version of it is known to be loaded."""
+    """Also if another keyring refuses it at a host, and no version of it is known to be loaded."""
     follow(expanded, (API, WWW))
     state = expanded.state("two")
     expanded.workflow.store.save(replace(state, keyring=state.keyring.loaded("two", "")))
@@ -560,7 +560,7 @@ def test_g2_another_keyring_for_a_host_is_refused_with_a_command_that_works(
 def test_g2_certificate_that_comes_while_a_host_moves_draws_on_the_new_keyring(
     pinned: Machine,
 ) -> None:
-    """That one has inherited what binds there."""
+    """That one has imported what binds there."""
     pinned.keep("a", "two", NOW + DAY, pinned=True)
     pinned.issue("b", hosts=(WWW,))
     assert keyring_of(pinned, "b") == "two"

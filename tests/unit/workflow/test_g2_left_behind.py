@@ -73,7 +73,7 @@ def test_time_at_a_host_ends_when_apache_has_loaded_what_is_published_without_it
 
 
 def test_host_of_a_deleted_lineage_is_free_once_nobody_holds_its_pins(pair: Machine) -> None:
-    """Also where its key was the shared one, so that the pins are the same without it."""
+    """Also if its key was the shared one, so that the pins are the same without it."""
     pair.delete(API)
     pair.keep(WWW, "one", NOW + DAY, pinned=True)
     with pytest.raises(OtherKeyring):
@@ -321,7 +321,7 @@ def test_hook_lets_a_lineage_join_as_new(pair: Machine, monkeypatch: pytest.Monk
 
 
 def test_recommended_renewal_is_for_a_key_that_can_join(pair: Machine) -> None:
-    """Also where the primary is compromised: for the backup that is safe."""
+    """Also if the primary is compromised: for the backup that is safe."""
     requests.ask(pair.workflow, "one", NOW + 70 * DAY, compromised=True)
     own = pair.issue(OTHER, make_pem())
     handed = pair.handed(OTHER, "one", NOW + 70 * DAY)
@@ -378,8 +378,7 @@ def test_g3_g8_compromised_key_of_a_member_is_not_left_blindly(pair: Machine) ->
 
 
 def test_g2_names_that_are_added_count(machine: Machine) -> None:
-    """A lineage is to follow to the shared key at a host more, whose clients do not know that, nor
-    the key that it has."""
+    """A lineage is to follow to the shared key, with one more host. Clients of that host know neither key."""
     machine.issue(WWW)
     machine.keep(WWW, "one")
     machine.issue(OTHER)

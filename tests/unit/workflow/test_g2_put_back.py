@@ -70,8 +70,8 @@ def test_g2_command_that_the_error_names_goes_back_to_the_pinned_key(world: Worl
 
 
 def test_g2_pins_that_were_served_stay_published_after_a_restore(world: World) -> None:
-    """Older and newer policy may both be held: what is published next has the newer pins, and a
-    key that only the older one lacks is not rolled over to."""
+    """Clients may hold the older and the newer policy. The next one has the newer pins. No rollover goes to a
+    key that only the older one lacks."""
     newer = world.published().pins
     shutil.copytree(world.config / "keys", world.root / "newer keys")
     shutil.copytree(world.config / "live", world.root / "newer live", symlinks=True)
@@ -107,7 +107,7 @@ def test_g2_restored_live_key_is_refused_without_doubt_as_well(world: World) -> 
 
 @pytest.mark.parametrize("primary_is_lost", [False, True])
 def test_g2_retired_live_key_is_not_handed_over(world: World, primary_is_lost: bool) -> None:
-    """Clients do not accept it: it is the primary's turn, or a backup's where that one is lost."""
+    """Clients do not accept it: it is the primary's turn, or a backup's if that one is lost."""
     new, backup = world.published().pins[:2]
     world.put_back("live", "archive")
     if primary_is_lost:
@@ -126,7 +126,7 @@ def test_g3_live_key_goes_on_where_only_the_file_of_the_primary_is_lost(world: W
     assert world.next_pin(12) == pin
 
 
-def test_g2_key_from_elsewhere_is_no_key_of_the_keyring(world: World) -> None:
+def test_g2_foreign_key_is_no_key_of_the_keyring(world: World) -> None:
     """The error says until when clients refuse it; the pins stay as they are."""
     pins = world.published().pins
     world.issue(make_pem())

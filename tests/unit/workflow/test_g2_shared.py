@@ -29,7 +29,7 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest.fixture
 def shared(machine: Machine) -> Machine:
-    """One where www is alone on a keyring."""
+    """A machine on which www is alone on a keyring."""
     machine.issue(WWW)
     machine.keep(WWW, KEYRING)
     return machine
@@ -73,7 +73,7 @@ def test_new_certificate_is_issued_for_the_shared_key(shared: Machine) -> None:
     assert set(shared.state(KEYRING).ledger.entries[-1].hosts) == {WWW, API}
 
 
-def test_g2_lineage_that_was_pinned_elsewhere_keeps_its_key_until_that_has_run_out(
+def test_g2_lineage_that_was_pinned_by_another_keyring_keeps_its_key_until_that_has_run_out(
     shared: Machine,
 ) -> None:
     """Until the admin confirms that the new header is sent, the old one may be."""
@@ -177,7 +177,7 @@ def test_last_lineage_leaves_its_keys_for_a_new_one(shared: Machine) -> None:
 
 
 def test_nothing_is_said_where_nothing_was_deleted(shared: Machine) -> None:
-    """Nor where no client holds pins any more, but that."""
+    """Nor if no client holds pins any more, but that."""
     assert requests.note_deleted(shared.workflow, NOW) == []
 
 
@@ -197,7 +197,7 @@ def test_g2_second_keyring_for_a_host_is_refused(shared: Machine) -> None:
 def test_g2_second_keyring_for_a_host_is_refused_to_new_certificates(
     shared: Machine, wild: str
 ) -> None:
-    """Also where a wildcard stands for the host."""
+    """Also if a wildcard stands for the host."""
     with pytest.raises(OtherKeyring):
         shared.new("again", "second", NOW, hosts=(wild,))
 
@@ -339,7 +339,7 @@ def test_new_type_for_a_host_without_pins_is_made_at_once(shared: Machine) -> No
 
 
 def test_options_belong_to_the_keyring(shared: Machine) -> None:
-    """The last change counts, also where pinkeep 0.1 stored another value for one of its lineages."""
+    """The last change counts, also if pinkeep 0.1 stored another value for one of its lineages."""
     shared.new(API, KEYRING, NOW)
     with shared.renewal(API).open("a") as file:
         file.write("pinkeep_max_age = 98\n")

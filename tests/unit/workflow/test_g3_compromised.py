@@ -237,7 +237,7 @@ def bad_csr(detail: str, code: str = "badCSR") -> messages.Error:
 def test_g3_certbot_does_not_reuse_a_compromised_key_on_its_own(
     client: type[Client], error: Exception
 ) -> None:
-    """Whatever goes wrong in the handover; a sound key goes on where that is no error of ours."""
+    """Whatever goes wrong in the handover; a sound key goes on if that is no error of ours."""
     installer = Pinning(make_pem(), error=error)
     installer.compromised = True
     one = client(installer)

@@ -186,7 +186,7 @@ def test_g3_compromised_key_is_not_handed_over_though_nothing_is_safe(
 def test_dry_run_decides_the_same_and_writes_nothing(
     safe: Site, ca_says: Says, answer: Answer, asked: bool
 ) -> None:
-    """No mark, no CSR, no moment."""
+    """No mark, no CSR, no time."""
     ca_says(answer)
     before = tree(safe.config, safe.work)
     assert renewed(safe, dry_run=True, asked=asked).pin == safe.published().pins[1]
@@ -316,7 +316,7 @@ def test_g3_revocation_that_cannot_be_recorded_is_heeded_all_the_same(
 def test_options_of_today_count(
     safe: Site, ca_says: Says, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where they are sound; else those that were recorded last."""
+    """If they are sound; else those that were recorded last."""
     old, new = safe.published().pins
     with caplog.at_level(logging.INFO):
         assert renewed(safe, chosen=options(safe, 0)).pin == new

@@ -38,8 +38,8 @@ def world(tmp_path: Path) -> World:
 
 
 def test_g2_g4_folder_of_keys_that_is_away_and_back(world: World) -> None:
-    """A mount that is not up: the run goes on, and what was staged meanwhile is retired once the folder
-    is back, whose keys are the backups again. It costs no key, however often."""
+    """A mount that is not up: the run goes on. Once the folder is back, its keys are the backups again, and
+    the others are retired. It costs no key, however often."""
     keys = world.config / "keys"
     pins = world.published().pins
     for day in (1, 3):
@@ -79,7 +79,7 @@ LOSSES = [emptied, without_folder, without_old_ones]
 def test_g3_g4_keys_that_were_deleted_are_made_anew(
     lose: Callable[[World], None], world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The live key is saved again, the lost backups are retired, new ones are staged, and it is said from
+    """The live key is saved again. The lost backups are retired, new ones are staged, and a message says from
     when they are safe. The next run has nothing to do and nothing to say."""
     lost = list(world.published().pins[1:])
     lose(world)

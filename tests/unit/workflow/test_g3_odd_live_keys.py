@@ -1,5 +1,4 @@
-"""Whatever is in live/: the renewal goes on where plain certbot's would, with a pinned key where one is
-known (G3, G2)."""
+"""Whatever is in live/: the renewal goes on if certbot's would, with a pinned key if possible (G3, G2)."""
 
 from __future__ import annotations
 
@@ -100,7 +99,7 @@ def test_g3_key_that_was_copied_in_is_renewed_for_and_pinned(site: Site) -> None
 def test_g3_key_that_cannot_be_used_is_made_anew_where_nothing_is_pinned(
     damage: str, site: Site
 ) -> None:
-    """Nobody holds pins for it; where keys/ has the certificate's key, that one goes on."""
+    """Nobody holds pins for it; if keys/ has the certificate's key, that one goes on."""
     own = site.key
     UNUSABLE[damage](live_key(site))
     assert handed(site).pin != pin_of_key(own)
@@ -139,7 +138,7 @@ def test_g3_pinned_key_that_was_copied_in_goes_on_though_the_record_is_lost(pinn
 def test_g3_pinned_lineage_is_renewed_for_its_primary_whatever_is_in_live(
     damage: str, pinned: Site
 ) -> None:
-    """Its file in keys/ is the one that counts; where that is gone, a pinned backup goes on."""
+    """Its file in keys/ is the one that counts; if that is gone, a pinned backup goes on."""
     primary, backup = pinned.published().pins[:2]
     if damage in UNUSABLE:
         UNUSABLE[damage](live_key(pinned))
@@ -191,7 +190,7 @@ def test_g3_g12_certbot_renews_past_a_live_key_that_cannot_be_used(
     installer: str, damage: str, tmp_path: Path
 ) -> None:
     """Certbot reads the live key before it asks pinkeep for another one: that stops no renewal, and what
-    comes is loaded. The key is the pinned one, where one is pinned."""
+    comes is loaded. The key is the pinned one, if one is pinned."""
     server = Server(tmp_path)
     server.age = 70
     server.certify("a.test", installer=installer)

@@ -77,8 +77,8 @@ def out(site: Site) -> list[Policy]:
 
 
 def sound(site: Site, ever: set[str]) -> None:
-    """What holds at every moment: no pin that was ever published lacks its key, each policy that is out is
-    on record, and certbot's renewal file names pinkeep."""
+    """Assert what always holds. No pin that was ever published lacks its key. Each policy that is out is on
+    record. Certbot's renewal file names pinkeep."""
     for policy in out(site):
         ever.update(policy.pins)
         assert not site.file.exists() or site.state().ledger.may_be_served(policy)

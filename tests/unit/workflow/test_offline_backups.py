@@ -56,7 +56,7 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest.fixture
 def key() -> bytes:
-    """A private key that is kept elsewhere."""
+    """A private key that is kept offline."""
     return make_pem()
 
 
@@ -114,7 +114,7 @@ def ring(*keys: tuple[str, str | None]) -> Keyring:
 KNOWN = Ledger().record(policy(A, B, C), NOW - 100 * DAY).confirm(NOW - 100 * DAY)
 
 
-def test_backup_that_is_elsewhere_is_asked_for_in_its_turn() -> None:
+def test_backup_that_is_offline_is_asked_for_in_its_turn() -> None:
     """The primary goes on, though a later one is at hand."""
     decision = rollover.decide(ring((B, None), (C, "keys/1")), KNOWN, NOW, "ecdsa")
     assert decision.key is not None and decision.key.pin == A and decision.held
@@ -122,14 +122,14 @@ def test_backup_that_is_elsewhere_is_asked_for_in_its_turn() -> None:
     assert decision.safety.cause == "offline" and "not on this machine" in decision.safety.why
 
 
-def test_backup_that_is_elsewhere_waits_for_its_turn() -> None:
+def test_backup_that_is_offline_waits_for_its_turn() -> None:
     """The one before it is used."""
     decision = rollover.decide(ring((C, "keys/1"), (B, None)), KNOWN, NOW, "ecdsa")
     assert decision.rolls_over and decision.key is not None and decision.key.pin == C
 
 
 def test_g3_compromised_key_is_left_for_the_next_one_at_hand() -> None:
-    """The renewal must not fail for a key that is elsewhere."""
+    """The renewal must not fail for a key that is offline."""
     keyring = ring((B, None), (C, "keys/1")).with_compromised(A)
     decision = rollover.decide(keyring, KNOWN, NOW, "ecdsa")
     assert decision.key is not None and decision.key.pin == C
@@ -230,7 +230,7 @@ def test_encrypted_backup_stays_so_until_it_is_opened(machine: Machine, key: byt
     assert path.read_bytes() == pem
 
 
-def test_g3_lost_primary_is_not_replaced_by_what_is_elsewhere(machine: Machine, key: bytes) -> None:
+def test_g3_lost_primary_is_not_replaced_by_what_is_offline(machine: Machine, key: bytes) -> None:
     """The renewal goes on with the live key."""
     add_offline(machine, key)
     turn_comes(machine)
@@ -241,8 +241,8 @@ def test_g3_lost_primary_is_not_replaced_by_what_is_elsewhere(machine: Machine, 
     assert machine.handed(SITE, SITE, NOW + 100 * DAY, backup_keys=1).pin == present
 
 
-def test_g3_compromised_key_with_the_backup_elsewhere(machine: Machine, key: bytes) -> None:
-    """The renewal fails, asks for the key, and says what is left where that is lost: another backup,
+def test_g3_compromised_key_with_the_backup_offline(machine: Machine, key: bytes) -> None:
+    """The renewal fails, asks for the key, and says what is left if that is lost: another backup,
     and who is locked out by it until when."""
     pin = add_offline(machine, key)
     turn_comes(machine)
@@ -468,7 +468,7 @@ def test_g3_lost_backup_is_no_way_out(tmp_path: Path, gone: int, dropped: int) -
 
 
 def test_g3_what_is_forced_is_the_key_that_is_announced(machine: Machine, key: bytes) -> None:
-    """Also while the backup that is kept elsewhere is not safe yet."""
+    """Also while the backup that is kept offline is not safe yet."""
     added = offline_backups.add_public(
         machine.workflow, SITE, csr_of(key), "my.csr", NOW + 10 * DAY
     )
@@ -557,7 +557,7 @@ def test_g10_what_cannot_be_a_backup_is_refused_and_nothing_written(
 
 
 def test_g3_compromised_key_is_no_backup(machine: Machine, key: bytes) -> None:
-    """Also where another keyring knows of it."""
+    """Also if another keyring knows of it."""
     machine.issue("other.test", key)
     machine.keep("other.test", "other")
     requests.ask(machine.workflow, "other", NOW, compromised=True)

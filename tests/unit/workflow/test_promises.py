@@ -66,7 +66,7 @@ def test_promise_of_a_rollover_says_what_makes_it_happen(
     line: str,
     named: str,
 ) -> None:
-    """Where 'certbot renew' does not roll a certificate over, the command that does is named."""
+    """If 'certbot renew' does not roll a certificate over, the command that does is named."""
     requests.ask(machine.workflow, SITE, NOW + DAY)
     renewed_with(machine, line)
     assert run(machine, *words) == 0

@@ -115,7 +115,7 @@ def test_move_takes_the_host_out_of_the_keyring_that_is_left(machine: Machine) -
 
 
 def test_last_lineage_that_moves_leaves_a_snippet_for_no_host(machine: Machine) -> None:
-    """It stays where Apache includes it, and covers no certificate any more."""
+    """Apache still includes it, and it covers no certificate any more."""
     machine.keep(WWW, RING, NOW, include_subdomains=True)
     machine.issue(f"below.{WWW}")
     workflow = machine.workflow

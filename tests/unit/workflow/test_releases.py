@@ -101,7 +101,7 @@ def test_refusal_names_what_binds_longest() -> None:
 
 
 def test_release_binds_at_its_names_only() -> None:
-    """And below them, where it pins subdomains."""
+    """And below them, if it pins subdomains."""
     book = Ledger().with_release(release(A, B))
     assert rollover.locked_out(C, book, NOW, (SITE,))
     assert not rollover.locked_out(C, book, NOW, ("other.test", f"www.{SITE}"))
@@ -111,8 +111,8 @@ def test_release_binds_at_its_names_only() -> None:
 
 @pytest.mark.parametrize("ahead", [0, 100, 4000])
 def test_g2_release_ends_on_its_date_whatever_the_clock_did(ahead: int) -> None:
-    """A clock far ahead may have ended it too early; once the clock is right the release binds again until
-    its own date, and nothing else is waited for longer than policies bind."""
+    """A clock far ahead may have ended it too early. Once the clock is right the release binds again until
+    its own date. Nothing else binds for longer."""
     book = Ledger().record(policy(A, B, max_age=60), NOW).confirm(NOW)
     book = (
         book.with_release(release(A, B))
@@ -215,8 +215,8 @@ def test_g2_later_date_of_a_release_that_a_key_locks_out_says_until_when(
     words: list[str],
     verb: str,
 ) -> None:
-    """Where the served key, or the one of a forced rollover, is not among the pins of an app, its date is
-    recorded, and whom that locks out until when is said, in place of a promise."""
+    """An app may lack the served key, or the one of a forced rollover. Its date is recorded. A message says
+    whom that locks out until when, and promises nothing."""
     carried = machine.published(SITE).pins[:2]
     releases.add(
         machine.workflow,
@@ -344,7 +344,7 @@ def test_g10_date_that_cannot_be(written: str, words: str) -> None:
 
 
 def test_day_counts_to_its_end() -> None:
-    """In UTC; a moment is taken as it is."""
+    """In UTC; a time is taken as it is."""
     assert times.text(releases.until("2026-03-01", NOW)) == "2026-03-02T00:00:00Z"
     assert times.text(releases.until("2026-03-01T12:00:01Z", NOW)) == "2026-03-01T12:00:01Z"
 
@@ -696,7 +696,7 @@ def test_g8_confirmed_clock_waits_for_no_release(machine: Machine) -> None:
 
 
 def test_g2_release_that_comes_from_two_keyrings_binds_at_all_names_of_both() -> None:
-    """And below them, where either pins subdomains; for the longer of both times."""
+    """And below them, if either pins subdomains; for the longer of both times."""
     one, two = release(A, B), replace(release(A, B, days=100), hosts=("b.test",), subdomains=True)
     for first, second in ((one, two), (two, one)):
         book = Ledger().with_release(first).inherit(Ledger().with_release(second), ("b.test", SITE))
@@ -778,7 +778,7 @@ def test_g5_end_that_was_killed_between_two_keyrings_can_be_told_again(
 def test_g2_nothing_is_to_carry_pins_that_a_live_certificate_is_not_among(
     machine: Machine, at_noon: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It came past pinkeep, and is served: neither recorded nor exported."""
+    """It was renewed without pinkeep, and is served: neither recorded nor exported."""
     foreign = machine.issue(SITE)
     with pytest.raises(BadRelease, match=rf"(?s)pin {re.escape(foreign)}.*--cert-name pin\.test"):
         add(machine)

@@ -18,7 +18,7 @@ from simulated.machine import Site
 from simulated.values import DAY, NOW, tree
 
 AT = NOW + 20 * DAY
-SAFE_FROM = "2026-05-10T12:00:00Z"  # day 70, where a rollover was on day 10
+SAFE_FROM = "2026-05-10T12:00:00Z"  # day 70, if a rollover was on day 10
 
 
 SITUATIONS: dict[str, Callable[[Site], None]] = {
@@ -32,7 +32,7 @@ SITUATIONS: dict[str, Callable[[Site], None]] = {
 class Expected:
     """What a request leads to.
 
-    :ivar error: the error, where it is refused
+    :ivar error: the error, if it is refused
     :ivar next_day: the pin of day 21's renewal: the ``old`` or the ``new`` one, or ``none``
     :ivar forced: whether the backup is chosen, whoever is locked out
     """

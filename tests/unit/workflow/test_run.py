@@ -131,7 +131,7 @@ def test_last_lineage_of_a_run(machine: Machine, everyone: bool) -> None:
 
 
 def test_no_lineage_is_the_last_where_there_is_none(tmp_path: Path) -> None:
-    """Nor where a file cannot be read."""
+    """Nor if a file cannot be read."""
     assert run.Run(str(tmp_path), str(tmp_path)).last(everyone=True) is None
 
 
@@ -195,7 +195,7 @@ def test_g2_type_that_is_live_already_is_published_with_the_others(machine: Mach
 
 @pytest.mark.parametrize("subdomains", [True, False])
 def test_certificate_that_appears_below_is_looked_for(machine: Machine, subdomains: bool) -> None:
-    """Where subdomains are covered: plain certbot makes it, and pinkeep has to tell."""
+    """If subdomains are covered: plain certbot makes it, and pinkeep has to tell."""
     chosen = machine.options("shared", include_subdomains=subdomains)
     values = {**chosen.settings, "keyring": "shared"}
     one = new_run(machine)

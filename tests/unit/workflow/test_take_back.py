@@ -13,7 +13,7 @@ from simulated.machine import Site
 from simulated.values import DAY, NOW, make_pem, tree
 
 AT = NOW + 20 * DAY
-SAFE_FROM = "2026-05-10T12:00:00Z"  # day 70, where a rollover was on day 10
+SAFE_FROM = "2026-05-10T12:00:00Z"  # day 70, if a rollover was on day 10
 
 
 def undo(world: Site) -> str:
@@ -74,7 +74,7 @@ def test_taking_back_what_was_not_asked_for_changes_no_decision(world: Site) -> 
 
 
 def test_g2_force_that_locks_nobody_out_forces_nothing(world: Site) -> None:
-    """Nobody was announced: where that changes before the renewal, it is held."""
+    """Nobody was announced: if that changes before the renewal, it is held."""
     new = world.published().pins[1]
     asked = world.ask(force=True)
     assert asked.ready and "This rollover locks nobody out." in asked.told
@@ -135,7 +135,7 @@ def left(world: Site) -> Site:
     return world
 
 
-def test_g2_key_from_elsewhere_is_no_error_once_pinning_was_left(left: Site) -> None:
+def test_g2_foreign_key_is_no_error_once_pinning_was_left(left: Site) -> None:
     """Nobody refuses it: it is the keyring's primary from now on, and saved as such."""
     old = left.look().pin
     left.issue(make_pem())
@@ -150,7 +150,7 @@ def test_g2_key_from_elsewhere_is_no_error_once_pinning_was_left(left: Site) -> 
     assert left.next_pin(103) == pin
 
 
-def test_g2_key_from_elsewhere_can_be_pinned_again(left: Site) -> None:
+def test_g2_foreign_key_can_be_pinned_again(left: Site) -> None:
     """It leads the new header; the keys that were pinned before are none that go on."""
     old = left.look().pin
     left.issue(make_pem())
@@ -162,7 +162,7 @@ def test_g2_key_from_elsewhere_can_be_pinned_again(left: Site) -> None:
     assert left.published().max_age == 60 * 86400
 
 
-def test_g2_key_from_elsewhere_is_an_error_while_somebody_holds_pins(world: Site) -> None:
+def test_g2_foreign_key_is_an_error_while_somebody_holds_pins(world: Site) -> None:
     """Pinning is being left, but clients refuse the key until their pins have run out."""
     requests.unpin(world.workflow, world.name, AT)
     world.run(20)

@@ -165,7 +165,7 @@ def test_g2_forced_backup_that_cannot_be_used_is_not_taken(site: Pinned, capsys:
 
 
 def test_g2_all_types_need_a_backup_that_can_be_used(tmp_path: Path) -> None:
-    """A rollover of RSA and ECDSA is safe only where both have one."""
+    """A rollover of RSA and ECDSA is safe only if both have one."""
     machine = Machine(tmp_path)
     machine.issue("rsa.test", RSA_KEY)
     machine.keep("rsa.test", "ring")
