@@ -197,12 +197,11 @@ class LocalFiles:
             (self.folders.csrs, "csrs"),
             (self.store.folder, "records"),
             (self.store.path(state.keyring.name), "keyring"),
+            (self.store.shadow.folder, "records"),
         ]
-        if self.store.shadow:
-            wanted.append((self.store.shadow.folder, "records"))
-            exposed = trust.exposed(self.store.shadow.folder)
-            if exposed is not None and exposed.path != os.path.realpath(self.store.shadow.folder):
-                yield FileInfo(exposed.path, "above records", exposed.mode, exposed.owner)
+        exposed = trust.exposed(self.store.shadow.folder)
+        if exposed is not None and exposed.path != os.path.realpath(self.store.shadow.folder):
+            yield FileInfo(exposed.path, "above records", exposed.mode, exposed.owner)
         if state.snippet:
             folder = os.path.dirname(state.snippet)
             own = os.path.dirname(folder) == self.store.folder

@@ -39,16 +39,15 @@ class Store:
     """The keyring files of one config dir.
 
     :param config_dir: certbot's ``--config-dir``
-    :param work_dir: certbot's ``--work-dir``; ``None``: without a shadow
+    :param work_dir: certbot's ``--work-dir``
     """
 
-    def __init__(self, config_dir: str, work_dir: str | None = None) -> None:
-        self.shadow = Shadow(work_dir, config_dir) if work_dir else None
+    def __init__(self, config_dir: str, work_dir: str) -> None:
+        self.shadow = Shadow(work_dir, config_dir)
         self.folder = os.path.join(config_dir, "pinkeep")
         self.histories = Histories(self.folder)
         self._records: dict[str, OnRecord] = {}
-        folders = [self.folder, *([self.shadow.folder] if self.shadow else [])]
-        self._catalogue = Catalogue(folders, self.names, self._on_record)
+        self._catalogue = Catalogue((self.folder, self.shadow.folder), self.names, self._on_record)
 
     def path(self, name: str) -> str:
         """Return the file of the keyring *name*."""
@@ -56,7 +55,7 @@ class Store:
 
     def paths(self, name: str) -> list[str]:
         """Return the file of the keyring *name*, and its copy."""
-        return [self.path(name), *([self.shadow.path(name)] if self.shadow else [])]
+        return [self.path(name), self.shadow.path(name)]
 
     def names(self) -> list[str]:
         """Return the keyrings that have a file, or a copy of a lost one, sorted."""
@@ -65,7 +64,7 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             listed = []
         own = {name[: -len(".conf")] for name in listed if name.endswith(".conf")}
-        return sorted(own.union(self.shadow.names() if self.shadow else ()))
+        return sorted(own.union(self.shadow.names()))
 
     def load(self, name: str) -> State | None:
         """Return the state of the keyring *name*; ``None`` when it has no file, and had none.
@@ -188,8 +187,8 @@ class Store:
 
     def _copy(self, name: str, own: bytes | None) -> State | None:
         """Return what the shadow has, if that differs from the file."""
-        content = self.shadow.read(name) if self.shadow else None
-        if self.shadow is None or content is None or content == own:
+        content = self.shadow.read(name)
+        if content is None or content == own:
             return None
         try:
             return self._read(name, self.shadow.path(name), content)
@@ -210,8 +209,7 @@ class Store:
         current = self._catalogue.is_current()
         atomic.make_folder(self.folder, 0o755)
         atomic.replace(self.path(name), content, 0o600)
-        if self.shadow:
-            self.shadow.copy(name, content)
+        self.shadow.copy(name, content)
         self._add_to_history(state)
         found = self._records[name] = OnRecord(self._stamp(name), state, [state])
         self._catalogue.changed(current=current, name=name, found=found)
@@ -236,7 +234,7 @@ class Store:
         state = self.load(name)
         if state is not None and self._on_record(name).is_earlier:
             self.save(state)
-        if self.shadow and self.shadow.read(name) is None:
+        if self.shadow.read(name) is None:
             with suppress(DamagedState):
                 content = self._content(name)
                 if content is not None:
@@ -260,19 +258,17 @@ class Store:
 
     def tick(self, now: datetime) -> None:
         """Note in the shadow that *now* has been reached."""
-        if self.shadow:
-            current = self._catalogue.is_current()
-            if self.shadow.tick(now):
-                self._catalogue.changed(current=current)
+        current = self._catalogue.is_current()
+        if self.shadow.tick(now):
+            self._catalogue.changed(current=current)
 
     def set_clock(self, now: datetime) -> None:
         """Note in the shadow that *now* is now, whatever it has."""
-        if self.shadow:
-            self.shadow.set_clock(now)
+        self.shadow.set_clock(now)
 
     def latest_known(self, now: datetime) -> datetime:
         """Return the latest known time: *now*, or a later one if the clock was set back."""
-        latest = self.shadow.latest() if self.shadow else None
+        latest = self.shadow.latest()
         return max(now, latest) if latest else now
 
     def keyring_of(self, lineage: str, likely: str = "") -> str | None:

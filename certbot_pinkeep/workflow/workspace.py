@@ -52,9 +52,7 @@ class Workspace:
     :param look: looks at hosts before they are pinned; ``None``: nobody does
     """
 
-    def __init__(
-        self, config_dir: str, work_dir: str | None = None, look: Look | None = None
-    ) -> None:
+    def __init__(self, config_dir: str, work_dir: str, look: Look | None = None) -> None:
         self.config_dir = config_dir
         self.store = Store(config_dir, work_dir)
         self.folders = Folders(config_dir)

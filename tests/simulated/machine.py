@@ -29,6 +29,7 @@ from certbot_pinkeep.workflow.requests import Asked
 from simulated.values import (
     DAY,
     HOUR,
+    NO_WORK_DIR,
     NOW,
     SIXTY_DAYS,
     certificate,
@@ -301,7 +302,7 @@ class Site:
     @property
     def workflow(self) -> Workflow:
         """A new one, as every run has."""
-        return Workflow(str(self.config), str(self.work) if self.copies else None)
+        return Workflow(str(self.config), str(self.work) if self.copies else NO_WORK_DIR)
 
     def issue(self, key: bytes, names: tuple[str, ...] | None = None) -> bytes:
         """Make a certificate for *key* live, as a renewal does; return it."""

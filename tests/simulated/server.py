@@ -513,9 +513,7 @@ class Server:
 
     def copy(self, keyring: str = "a.test") -> str:
         """The copy of a keyring file below the work dir."""
-        shadow = Workflow(str(self.config), str(self.work)).store.shadow
-        assert shadow is not None
-        return shadow.path(keyring)
+        return Workflow(str(self.config), str(self.work)).store.shadow.path(keyring)
 
     def live_pin(self, name: str = "a.test") -> str:
         """The pin of the key that is live."""

@@ -46,6 +46,8 @@ DAY = timedelta(days=1)
 SIXTY_DAYS = 60 * 86400
 EC = KeyKind("ecdsa", "secp256r1")
 RSA = KeyKind("rsa", "2048")
+#: A work dir that nobody can make: the config dir alone counts.
+NO_WORK_DIR = "/proc/none"
 Sections = dict[str, dict[str, str | list[str]]]
 
 

@@ -21,9 +21,7 @@ from certbot_pinkeep.workflow.workspace import Look, Workspace
 class Workflow(Workspace):
     """A workspace with what is done in it by one process."""
 
-    def __init__(
-        self, config_dir: str, work_dir: str | None = None, look: Look | None = None
-    ) -> None:
+    def __init__(self, config_dir: str, work_dir: str, look: Look | None = None) -> None:
         super().__init__(config_dir, work_dir, look)
         self.publisher = Publisher(self)
 

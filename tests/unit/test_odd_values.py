@@ -28,7 +28,7 @@ from certbot_pinkeep.storage import atomic, keyring_file
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.workflow import releases
 from simulated.machine import Site
-from simulated.values import DAY, NOW, STATE, A, B, fake_pin, policy
+from simulated.values import DAY, NO_WORK_DIR, NOW, STATE, A, B, fake_pin, policy
 
 HUGE = "9" * 5000
 #: Digits that int() and strptime() read as well.
@@ -102,7 +102,7 @@ def test_g8_a_file_with_a_right_checksum_is_a_state_or_damaged(
         atomic.make_folder(f"{folder}/pinkeep", 0o755)
         Path(folder, "pinkeep", "ring.conf").write_bytes(content)
         try:
-            state = Store(folder).load("ring")
+            state = Store(folder, NO_WORK_DIR).load("ring")
         except DamagedState as error:
             assert "ring.conf" in str(error)
             return

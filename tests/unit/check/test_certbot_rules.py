@@ -14,6 +14,7 @@ from certbot_pinkeep.check.local_files import LocalFiles
 from certbot_pinkeep.storage import trust
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.storage.trust import Exposed
+from simulated.values import NO_WORK_DIR
 
 #: What runs a certbot: a timer, a job of cron, and nothing but the admin.
 TIMER = {
@@ -55,7 +56,7 @@ def found(root: Path, *files: dict[str, str], config_dir: str = "le") -> list[Fi
         path.write_text(text)
         path.chmod(0o755)
     folder = str(root / config_dir)
-    return LocalFiles(folder, Store(folder)).certbots()
+    return LocalFiles(folder, Store(folder, NO_WORK_DIR)).certbots()
 
 
 FAULTS: dict[str, tuple[tuple[dict[str, str], ...], str, str, str]] = {

@@ -35,6 +35,7 @@ from simulated.seen import (
     parsed,
 )
 from simulated.values import (
+    NO_WORK_DIR,
     NOW,
 )
 
@@ -301,7 +302,7 @@ def test_addresses_of_version_6_can_be_given(
 
 def keyring_in(config: Path, name: str) -> State:
     """A keyring's state in a config dir that was moved."""
-    state = Store(str(config)).load(name)
+    state = Store(str(config), NO_WORK_DIR).load(name)
     assert state is not None
     return state
 

@@ -14,7 +14,7 @@ from certbot_pinkeep.core.ledger import MOST_EXPIRED
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.reports import timeline
 from certbot_pinkeep.storage.store import Store
-from simulated.values import DAY, NOW, STATE, A, B, C, mode_of, policy
+from simulated.values import DAY, NO_WORK_DIR, NOW, STATE, A, B, C, mode_of, policy
 
 
 def lived(found: Store, changes: int) -> State:
@@ -29,14 +29,14 @@ def lived(found: Store, changes: int) -> State:
 
 def test_history_has_all_that_expired_each_once(tmp_path: Path) -> None:
     """Also what the keyring file does not remember any more; for its owner only."""
-    found = Store(str(tmp_path))
+    found = Store(str(tmp_path), NO_WORK_DIR)
     state = lived(found, MOST_EXPIRED + 5)
     history = found.history("ring")
     assert len(history) == len(set(history)) > MOST_EXPIRED
     assert set(state.ledger.past) < set(history)
     assert [one.until for one in history] == sorted(one.until for one in history)
     assert mode_of(found.histories.path("ring")) == 0o600
-    again = Store(str(tmp_path))
+    again = Store(str(tmp_path), NO_WORK_DIR)
     again.save(state)
     assert again.history("ring") == history
 
@@ -49,7 +49,7 @@ def test_history_is_what_was_put_in(tmp_path: Path) -> None:
         Window(label, (C,), NOW, NOW + DAY, NOW + 9 * DAY),
         Window("policy", (), NOW, NOW, NOW),
     )
-    found = Store(str(tmp_path))
+    found = Store(str(tmp_path), NO_WORK_DIR)
     found.save(STATE)
     found.histories.add("ring", windows)
     assert found.history("ring") == windows
@@ -82,10 +82,10 @@ def test_history_that_is_lost_or_odd_stops_nothing(
     tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
     """The keyring is loaded and saved as ever; the picture has what the ledger remembers."""
-    found = Store(str(tmp_path))
+    found = Store(str(tmp_path), NO_WORK_DIR)
     state = lived(found, 3)
     harm(Path(found.histories.path("ring")))
-    found = Store(str(tmp_path))
+    found = Store(str(tmp_path), NO_WORK_DIR)
     assert found.load("ring") == state and found.history("ring") == ()
     saved = found.save(found.load("ring") or state)
     line = timeline.timeline(saved, NOW + 1200 * DAY, found.history("ring"))
@@ -94,7 +94,7 @@ def test_history_that_is_lost_or_odd_stops_nothing(
 
 def test_history_goes_on_after_a_line_that_a_kill_left(tmp_path: Path) -> None:
     """That one is passed over, and the next one is whole."""
-    found = Store(str(tmp_path))
+    found = Store(str(tmp_path), NO_WORK_DIR)
     lived(found, 2)
     known, path = found.history("ring"), Path(found.histories.path("ring"))
     path.write_bytes(path.read_bytes() + b"2026-03-01T12:00:00Z 2026-0")

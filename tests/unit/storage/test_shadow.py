@@ -13,10 +13,22 @@ from certbot_pinkeep.core.errors import DamagedState
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import keyring_file
-from certbot_pinkeep.storage.shadow import Shadow
 from certbot_pinkeep.storage.store import Store
 from simulated.machine import Site
-from simulated.values import DAY, HOUR, LATER, LEDGER, NEW, NOW, OLD, STATE, A, mode_of, tree
+from simulated.values import (
+    DAY,
+    HOUR,
+    LATER,
+    LEDGER,
+    NEW,
+    NO_WORK_DIR,
+    NOW,
+    OLD,
+    STATE,
+    A,
+    mode_of,
+    tree,
+)
 
 MINUTE = timedelta(minutes=1)
 
@@ -25,12 +37,6 @@ MINUTE = timedelta(minutes=1)
 def found(tmp_path: Path) -> Store:
     """A store with a work dir."""
     return Store(str(tmp_path / "etc"), str(tmp_path / "work"))
-
-
-def shadow(of: Store) -> Shadow:
-    """Its shadow."""
-    assert of.shadow is not None
-    return of.shadow
 
 
 def loaded(of: Store) -> State:
@@ -44,7 +50,7 @@ def test_copy_is_made_of_each_version(found: Store) -> None:
     """Byte for byte, for its owner only, in a folder that is for its owner only (G7)."""
     for state in (STATE, replace(LATER, saved=1)):
         found.save(state)
-        copy = shadow(found).path("ring")
+        copy = found.shadow.path("ring")
         assert Path(copy).read_bytes() == Path(found.path("ring")).read_bytes()
         assert (mode_of(copy), mode_of(os.path.dirname(copy))) == (0o600, 0o700)
 
@@ -68,7 +74,7 @@ def test_g8_lost_file_stays_in_doubt_when_it_is_saved(found: Store) -> None:
     found.save(loaded(found).with_revoked(A, compromised=False))
     again = loaded(found)
     assert again.saved == 2 and again.ledger.in_doubt
-    assert Store(str(Path(found.folder).parent)).load("ring") == again
+    assert Store(str(Path(found.folder).parent), NO_WORK_DIR).load("ring") == again
 
 
 def put_older_back(of: Store) -> State:
@@ -111,12 +117,12 @@ def test_g8_older_file_adds_nothing_that_is_served_anyway(tmp_path: Path, found:
 def test_file_is_used_where_the_copy_is_older_or_gone(found: Store) -> None:
     """A kill between the two writes, a work dir that was emptied: no doubt arises."""
     first = found.save(STATE)
-    older = Path(shadow(found).path("ring")).read_bytes()
+    older = Path(found.shadow.path("ring")).read_bytes()
     second = found.save(replace(LATER, saved=first.saved))
     assert loaded(found) == second
-    Path(shadow(found).path("ring")).write_bytes(older)
+    Path(found.shadow.path("ring")).write_bytes(older)
     assert loaded(found) == second
-    Path(shadow(found).path("ring")).unlink()
+    Path(found.shadow.path("ring")).unlink()
     assert loaded(found) == second
 
 
@@ -124,7 +130,7 @@ def test_file_is_used_where_the_copy_is_older_or_gone(found: Store) -> None:
 def test_unreadable_shadow_is_no_shadow(found: Store, content: bytes | None) -> None:
     """Nothing, junk, a folder or half a file in its place: the keyring file alone counts."""
     second = put_older_back(found)
-    copy = Path(shadow(found).path("ring"))
+    copy = Path(found.shadow.path("ring"))
     whole = copy.read_bytes()
     copy.unlink()
     if content is None:
@@ -144,9 +150,7 @@ def test_g8_damaged_file_is_damaged_though_there_is_a_copy(found: Store) -> None
 
 def test_copy_of_another_keyring_is_no_shadow(found: Store) -> None:
     """A copy that says that it is another one's."""
-    shadow(found).copy(
-        "ring", keyring_file.write(replace(STATE, keyring=Keyring("other"), saved=9))
-    )
+    found.shadow.copy("ring", keyring_file.write(replace(STATE, keyring=Keyring("other"), saved=9)))
     assert found.load("ring") is None
 
 
@@ -180,7 +184,7 @@ def test_g8_clock_only_runs_forward(
     """The latest time stays on record, to the minute; an earlier one changes nothing."""
     for moment in ticks:
         found.tick(moment)
-    assert shadow(found).latest() == latest
+    assert found.shadow.latest() == latest
     assert found.latest_known(NOW - 9 * DAY) == (latest or NOW - 9 * DAY)
     assert found.latest_known(NOW + 9 * DAY) == NOW + 9 * DAY
 
@@ -188,29 +192,20 @@ def test_g8_clock_only_runs_forward(
 def test_clock_is_not_written_more_than_once_a_minute(found: Store) -> None:
     """Certbot renew runs often; the disk is spared."""
     found.tick(NOW)
-    before = tree(Path(shadow(found).folder))
+    before = tree(Path(found.shadow.folder))
     found.tick(NOW + MINUTE / 2)
     found.tick(NOW)
-    assert tree(Path(shadow(found).folder)) == before
+    assert tree(Path(found.shadow.folder)) == before
 
 
 @pytest.mark.parametrize("content", [b"", b"yesterday\n", b"\xff\xfe", b"2026-03-01"])
 def test_unreadable_clock_is_unknown(found: Store, content: bytes) -> None:
     """It is no error, and it is mended by the next tick."""
     found.tick(NOW)
-    (Path(shadow(found).folder) / "clock").write_bytes(content)
-    assert shadow(found).latest() is None and found.latest_known(NOW) == NOW
+    (Path(found.shadow.folder) / "clock").write_bytes(content)
+    assert found.shadow.latest() is None and found.latest_known(NOW) == NOW
     found.tick(NOW + DAY)
-    assert shadow(found).latest() == NOW + DAY
-
-
-def test_store_without_a_work_dir_has_no_shadow(tmp_path: Path) -> None:
-    """The keyring file alone counts."""
-    alone = Store(str(tmp_path))
-    alone.save(STATE)
-    alone.tick(NOW)
-    os.unlink(alone.path("ring"))
-    assert alone.load("ring") is None and alone.latest_known(NOW - DAY) == NOW - DAY
+    assert found.shadow.latest() == NOW + DAY
 
 
 def test_g3_work_dir_that_cannot_be_written_does_not_hurt(tmp_path: Path) -> None:

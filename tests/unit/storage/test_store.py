@@ -22,6 +22,7 @@ from certbot_pinkeep.storage.store import Store
 from simulated.values import (
     DAY,
     EC,
+    NO_WORK_DIR,
     NOW,
     RSA,
     A,
@@ -114,7 +115,7 @@ WHOLE = State(
 
 def saved(root: Path, state: State = WHOLE) -> Store:
     """A store with this state on the disk."""
-    found = Store(str(root))
+    found = Store(str(root), NO_WORK_DIR)
     found.save(state)
     return found
 
@@ -229,7 +230,7 @@ def test_g8_contradictions_are_damage(tmp_path: Path, old: str, new: str) -> Non
 
 def test_g8_what_cannot_be_read_is_damaged(tmp_path: Path) -> None:
     """A folder in the file's place is no missing file: nothing is adopted anew."""
-    found = Store(str(tmp_path))
+    found = Store(str(tmp_path), NO_WORK_DIR)
     Path(found.path("ring")).mkdir(parents=True)
     with pytest.raises(DamagedState, match="cannot be read"):
         found.load("ring")
@@ -240,7 +241,7 @@ def test_g8_what_must_not_be_read_counts_as_damaged(
 ) -> None:
     """It fails closed as a damaged file does, but may be sound: who may read it is told."""
     saved(tmp_path)
-    found = Store(str(tmp_path))
+    found = Store(str(tmp_path), NO_WORK_DIR)
 
     def closed(path: str, *_: object) -> None:
         raise PermissionError(13, "Permission denied", path)
@@ -255,7 +256,7 @@ def test_g8_what_must_not_be_read_counts_as_damaged(
 
 def test_missing_file_is_no_keyring(tmp_path: Path) -> None:
     """Before the first run there is nothing, and looking makes nothing."""
-    found = Store(str(tmp_path))
+    found = Store(str(tmp_path), NO_WORK_DIR)
     assert (found.load("ring"), found.names(), found.keyring_of("x")) == (None, [], None)
     assert list(tmp_path.iterdir()) == []
 
@@ -277,7 +278,7 @@ def test_g7_keyring_file_is_for_its_owner_only(tmp_path: Path, umask: int) -> No
 
 def test_each_version_has_a_number(tmp_path: Path) -> None:
     """What is saved comes back as it is on the disk, numbered one higher than what it was."""
-    found = Store(str(tmp_path))
+    found = Store(str(tmp_path), NO_WORK_DIR)
     first = found.save(WHOLE)
     assert first == replace(WHOLE, saved=1) == found.load("ring")
     assert found.save(first) == replace(WHOLE, saved=2) == found.load("ring")
@@ -346,7 +347,7 @@ def test_keyrings_are_listed_and_found_by_lineage(tmp_path: Path) -> None:
 
 def test_g10_what_no_file_can_hold_is_refused_and_the_file_stays(tmp_path: Path) -> None:
     """As a sentence, which those who save several keyrings can tell of this one."""
-    found = Store(str(tmp_path))
+    found = Store(str(tmp_path), NO_WORK_DIR)
     saved = found.save(State(Keyring("ring"), Ledger()))
     before = Path(found.path("ring")).read_bytes()
     odd = "x '''y''' " + 3 * '"' + "z" + 3 * '"'

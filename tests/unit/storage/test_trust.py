@@ -69,7 +69,7 @@ def test_g7_folders_are_made_with_their_mode_whatever_the_umask(tmp_path: Path, 
     assert [mode_of(tmp_path / name) for name in ("a", "a/b", "a/b/c")] == [0o755, 0o755, 0o700]
     assert mode_of(tmp_path / "work") == mode_of(tmp_path / "etc/pinkeep") == 0o755
     assert mode_of(tmp_path / "work/pinkeep") == mode_of(tmp_path / "stamped/pinkeep") == 0o700
-    assert store.shadow is not None and mode_of(Path(store.shadow.folder)) == 0o700
+    assert mode_of(Path(store.shadow.folder)) == 0o700
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
@@ -78,7 +78,6 @@ def test_g8_a_folder_that_was_open_is_emptied_and_closed(
     found: Store, tmp_path: Path, mode: int, which: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An earlier release left such folders. What is in one may be somebody else's."""
-    assert found.shadow is not None
     folder = tmp_path / "work" / "pinkeep" if which == "pinkeep" else Path(found.shadow.folder)
     planted = write(replace(LATER, saved=900, settings=COMMANDS))
     (folder / "planted.json").write_text("{}")
@@ -126,14 +125,13 @@ def test_g8_a_copy_that_others_can_change_is_as_if_it_was_not_there(
     store = Store(str(config), str(root / "work"))
     first = store.save(STATE)
     store.tick(NOW + DAY)
-    assert store.shadow is not None
     Path(store.shadow.path("ring")).write_bytes(write(replace(LATER, saved=900, settings=COMMANDS)))
     paths = {"root": root, "folder": Path(store.shadow.folder)}
     paths["file"] = paths["folder"] / "ring.conf"
     opened(paths.get(level, root / level), how, monkeypatch)
     fresh = Store(str(config), str(root / "work"))
     assert fresh.load("ring") == first and fresh.known("ring") == [first]
-    assert fresh.shadow is not None and fresh.shadow.read("ring") is None
+    assert fresh.shadow.read("ring") is None
     if level != "file":
         assert fresh.shadow.names() == [] and fresh.latest_known(NOW) == NOW
     told = [one for one in caplog.messages if "does not use" in one]
@@ -146,7 +144,7 @@ def test_the_named_command_helps(
 ) -> None:
     """After it the copies and the clock count again."""
     (tmp_path / "work").chmod(0o777)
-    assert found.shadow is not None and found.shadow.read("ring") is None
+    assert found.shadow.read("ring") is None
     command = caplog.messages[-1].partition("Run: ")[2]
     subprocess.run(command, shell=True, check=True)
     assert found.shadow.read("ring") is not None and found.shadow.latest() is not None
@@ -166,7 +164,6 @@ def test_g8_nothing_is_written_below_a_folder_of_others(
     tmp_path: Path, found: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They could have it written elsewhere."""
-    assert found.shadow is not None
     before = Path(found.shadow.path("ring")).read_bytes()
     opened(tmp_path / "work" / "pinkeep", "owner", monkeypatch)
     found.save(LATER)

@@ -31,7 +31,7 @@ from certbot_pinkeep.storage.uptodate import UpToDate
 from certbot_pinkeep.workflow import enrolled, first_look, guard, move, requests, run
 from simulated.machine import Machine
 from simulated.plugin import config
-from simulated.values import DAY, NOW, fake_pin, make_pem, ring_key
+from simulated.values import DAY, NO_WORK_DIR, NOW, fake_pin, make_pem, ring_key
 from simulated.workflow import take_turn
 
 
@@ -328,7 +328,7 @@ def test_g8_own_changes_have_a_time_of_their_own(
         os.utime(os.path.dirname(target), ns=(tick, tick))
 
     monkeypatch.setattr(os, "replace", coarse)
-    store = Store(str(tmp_path))
+    store = Store(str(tmp_path), NO_WORK_DIR)
     for _ in range(2):
         store.save(a_state("ours", "ours.test"))
         assert os.stat(store.folder).st_mtime_ns != tick
