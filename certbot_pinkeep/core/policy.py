@@ -23,18 +23,12 @@ _EVER = 3155760000
 
 
 @dataclass(frozen=True)
-class Policy:
-    """A policy as it is served.
+class Policy(Header):
+    """A policy as it is served: a header that may be published.
 
-    :ivar pins: in the order in which they are published
-    :ivar max_age: seconds
     :raises BadPolicy: if it must not be published
     """
 
-    pins: tuple[str, ...]
-    max_age: int
-    include_subdomains: bool = False
-    report_uri: str | None = None
     report_only: bool = False
 
     def __post_init__(self) -> None:
@@ -57,9 +51,7 @@ class Policy:
     @property
     def header_value(self) -> str:
         """The value of the header that carries it (RFC 7469 §2.1)."""
-        return write_header(
-            Header(self.pins, self.max_age, self.include_subdomains, self.report_uri)
-        )
+        return write_header(self)
 
     @property
     def binding(self) -> timedelta:
@@ -70,9 +62,6 @@ class Policy:
 def read_policy(value: str, *, report_only: bool) -> Policy | None:
     """Read a header's value as a policy; ``None``: it is none."""
     try:
-        header = read_header(value)
-        return Policy(
-            header.pins, header.max_age, header.include_subdomains, header.report_uri, report_only
-        )
+        return Policy(**vars(read_header(value)), report_only=report_only)
     except (BadHeader, BadPolicy):
         return None

@@ -33,7 +33,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from certbot_pinkeep.core import times
-from certbot_pinkeep.core.holdings import Holding, Release, ZoneEntry
+from certbot_pinkeep.core.holdings import Entry, Holding, Release, ZoneEntry
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.kinds import KeyType
 from certbot_pinkeep.core.ledger import Ledger
@@ -118,42 +118,27 @@ def decide(
     :param asked: whether a rollover is asked for, beyond what the keyring says
     :param certificate: which one; ``None``: all that serve the primary
     """
-    decision = _decide(keyring, ledger, now, key_type, asked=asked, certificate=certificate)
-    if decision.best is None or not decision.best.offline:
-        return decision
-    hosts = certificate.hosts if certificate else None
-    here, ready = best_backup(keyring.without_offline(), ledger, now, key_type, hosts)
-    since = None if here is None or ready.at(now) else ready.since
-    return replace(decision, available=here, available_since=since)
-
-
-def _decide(
-    keyring: Keyring,
-    ledger: Ledger,
-    now: datetime,
-    key_type: KeyType,
-    *,
-    asked: bool,
-    certificate: Certificate | None,
-) -> Decision:
     primary = keyring.primary(key_type)
     hosts = certificate.hosts if certificate else None
     follows = _follows(keyring, primary, certificate)
     due = _due(keyring, now, key_type, follows=follows) or ("asked" if asked else None)
-    best, verdict = _next_backup(keyring, ledger, now, key_type, hosts)
+    found = replace(_next_backup(keyring, ledger, now, key_type, hosts), due=due)
+    best, verdict = found.best, found.safety
     if due and best is not None and (best.forced or verdict.at(now)):
-        return Decision(best, due, best, verdict)
+        return replace(found, key=best)
     if certificate is None or (primary is not None and not follows):
-        return Decision(primary, due, best, verdict)
+        return replace(found, key=primary)
     kept = _kept(keyring, certificate)
     if primary is None or (due and kept is not None):
-        return Decision(kept, due, best, verdict)
+        return replace(found, key=kept)
     ready = _ready_to_follow(primary, ledger, now, certificate)
     if ready.at(now):
-        return Decision(primary, due, best, verdict)
+        return replace(found, key=primary)
     if kept is not None or certificate.pin is None:
         return Decision(kept, "shared", primary, ready)
-    return Decision(None, "compromised", best or primary, verdict if best else ready)
+    if best is None:
+        return Decision(None, "compromised", primary, ready)
+    return replace(found, due="compromised")
 
 
 def decide_all(keyring: Keyring, ledger: Ledger, now: datetime) -> dict[KeyType, Decision]:
@@ -209,20 +194,19 @@ def _ready_to_follow(
 
 def _next_backup(
     keyring: Keyring, ledger: Ledger, now: datetime, key_type: KeyType, hosts: Hosts | None
-) -> tuple[Key | None, Safety]:
-    """Return the backup to roll over to, as :func:`best_backup`; one that is offline has to be imported."""
+) -> Decision:
+    """Return which backup is the one to switch to, and when. One that is offline has to be imported."""
     best, verdict = best_backup(keyring, ledger, now, key_type, hosts)
     if best is None or not best.offline:
-        return best, verdict
-    if keyring.primary(key_type) is None:
-        other, ready = best_backup(keyring.without_offline(), ledger, now, key_type, hosts)
-        if other is not None and ready.at(now):
-            return other, ready
-    if not verdict.at(now):
-        return best, verdict
-    where = f"is encrypted, in {best.encrypted}" if best.encrypted else "is not on this machine"
-    why = f"the private key of its next backup, with the pin {best.pin}, {where}"
-    return best, Safety(verdict.since, why, "offline")
+        return Decision(None, None, best, verdict)
+    here, ready = best_backup(keyring.without_offline(), ledger, now, key_type, hosts)
+    if keyring.primary(key_type) is None and here is not None and ready.at(now):
+        return Decision(None, None, here, ready)
+    if verdict.at(now):
+        where = f"is encrypted, in {best.encrypted}" if best.encrypted else "is not on this machine"
+        why = f"the private key of its next backup, with the pin {best.pin}, {where}"
+        verdict = Safety(verdict.since, why, "offline")
+    return Decision(None, None, best, verdict, here, None if ready.at(now) else ready.since)
 
 
 def best_backup(
@@ -263,34 +247,36 @@ def safety(key: Key, ledger: Ledger, now: datetime, hosts: Hosts | None = None) 
     if unknown is not None and unknown.end is not None:
         since, who = max(since, unknown.end), f"{unknown.why}: clients may hold"
     for one in lacking(key.pin, ledger, hosts):
-        if isinstance(one, Release):
-            if one.binds_until(now) > since:
-                cause = "unseen" if one.is_unseen else ""
-                who = f"{one} carries"
-                if one.is_unseen:
-                    who = f"what {', '.join(one.hosts)} sent before is unknown: clients may hold"
-        elif isinstance(one, ZoneEntry):
-            if one.replaced is None:
-                return Safety(None, _in_zone(one), "zone")
-            if one.binds_until(now) > since:
-                who, cause = f"resolvers may hold {one} with", ""
-        elif one.replaced is None and one in ledger.imported:
-            return Safety(
-                None, "pins of the keyring that was left may still be served", "transferred"
-            )
-        elif one.replaced is None:
-            return Safety(None, "pins without it may still be served", "pending")
-        elif one.binds_until(now) > since:
-            who, cause = "clients may hold", ""
+        if not isinstance(one, Release) and one.replaced is None:
+            return _unknown(one, ledger)
+        if one.binds_until(now) > since:
+            who, cause = _holders(one)
         since = max(since, one.binds_until(now))
     why = "" if since <= now else f"{who} pins without it until {times.text(since)}"
     return Safety(since, why, cause if why else "")
 
 
-def _in_zone(one: ZoneEntry) -> str:
-    if one.is_placeholder:
-        return f"not every name server could be asked for {one}"
-    return f"a name server may still serve {one} without it"
+def _unknown(one: Entry | ZoneEntry, ledger: Ledger) -> Safety:
+    """Return what may still be served, so that nobody knows until when it binds."""
+    if isinstance(one, ZoneEntry):
+        if one.is_placeholder:
+            return Safety(None, f"not every name server could be asked for {one}", "zone")
+        return Safety(None, f"a name server may still serve {one} without it", "zone")
+    if one in ledger.imported:
+        why = "pins of the keyring that was left may still be served"
+        return Safety(None, why, "transferred")
+    return Safety(None, "pins without it may still be served", "pending")
+
+
+def _holders(one: Holding) -> tuple[str, Cause]:
+    """Return who holds what is not served any more, as the beginning of a sentence."""
+    if isinstance(one, ZoneEntry):
+        return f"resolvers may hold {one} with", ""
+    if isinstance(one, Entry):
+        return "clients may hold", ""
+    if one.is_unseen:
+        return f"what {', '.join(one.hosts)} sent before is unknown: clients may hold", "unseen"
+    return f"{one} carries", ""
 
 
 def lacking(pin: str, ledger: Ledger, hosts: Hosts | None = None) -> tuple[Holding, ...]:

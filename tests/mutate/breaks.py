@@ -236,7 +236,7 @@ BREAKS = (
         "core/rollover",
         "g2_rollover g2_histories g3_compromised usable_keys",
         ("if unknown is not None and unknown.end is None:", "if False:"),
-        ("elif one.replaced is None:\n", "elif False:\n"),
+        ("if not isinstance(one, Release) and one.replaced is None:", "if False:"),
         ("since = max(since, one.binds_until(now))", "since = one.binds_until(now)"),
         ("if pin not in one.pins and one.binds_at(hosts)", "if pin not in one.pins"),
         ("for key in backups if not key.is_lost]", "for key in backups]"),
@@ -670,7 +670,11 @@ BREAKS = (
     *_of("core/tlsa", "zone", ('field(default="tls", compare=False)', 'field(default="tls")')),
     *_of("core/holdings", "zone", ("return 2 * self.ttl + SETTLING", "return self.ttl + SETTLING")),
     *_of("core/ledger", "zone", ("ttl=max(mine.ttl, one.ttl)", "ttl=mine.ttl")),
-    *_of("core/rollover", "g13_zone", ('return Safety(None, _in_zone(one), "zone")', "pass")),
+    *_of(
+        "core/rollover",
+        "g13_zone",
+        ("not isinstance(one, Release) and", "isinstance(one, Entry) and"),
+    ),
     *_of(
         "workflow/zone",
         "g13_zone",
