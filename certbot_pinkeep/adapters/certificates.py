@@ -132,7 +132,7 @@ def _stamp(path: str) -> list[int] | None:
 
 def _seen(name: str, path: str) -> LiveCertificate | None:
     try:
-        return LiveCertificate(name, path, *lineage.glance(path))
+        return LiveCertificate(name, path, *lineage.glance(path)[:2])
     except BadKey as error:
         logger.debug("%s", error)
         return None

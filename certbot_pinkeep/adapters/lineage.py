@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -100,25 +102,29 @@ def look(name: str, cert_path: str, key_path: str, *, must_staple: bool) -> Live
     )
 
 
-def glance(cert_path: str) -> tuple[tuple[str, ...], str]:
-    """Return the hosts of a certificate and its key's pin; any lineage's, also one that is not ours, with
-    a key of any kind.
+class Glance(NamedTuple):
+    """What the certificate of any lineage shows, with a key of any kind.
+
+    :ivar names: its hosts
+    :ivar fingerprint: SHA-256 (hex)
+    """
+
+    names: tuple[str, ...]
+    pin: str
+    fingerprint: str
+
+
+def glance(cert_path: str) -> Glance:
+    """Look at a certificate alone.
 
     :raises BadKey: if it cannot be read
     """
     try:
         certificate = load_certificate(atomic.content(cert_path))
-        return hostnames.hosts(names_of(certificate)), pins.pin_of(certificate.public_key())
+        names, pin = hostnames.hosts(names_of(certificate)), pins.pin_of(certificate.public_key())
+        return Glance(names, pin, certificate.fingerprint(hashes.SHA256()).hex())
     except BadKey as error:
         raise BadKey(f"The certificate {cert_path} cannot be read: {error}.") from error
-
-
-def fingerprint_of(cert_path: str) -> str:
-    """SHA-256 (hex) of a certificate.
-
-    :raises BadKey: if it cannot be read
-    """
-    return load_certificate(atomic.content(cert_path)).fingerprint(hashes.SHA256()).hex()
 
 
 def foreign_key(folder: str) -> str | None:
@@ -139,20 +145,22 @@ def pin_of_version(cert_path: str, fingerprint: str) -> str | None:
     """
     for path in _kept(cert_path):
         with suppress(BadKey):
-            certificate = load_certificate(atomic.content(path))
-            if certificate.fingerprint(hashes.SHA256()).hex() == fingerprint:
-                return pins.pin_of(certificate.public_key())
+            shown = glance(path)
+            if shown.fingerprint == fingerprint:
+                return shown.pin
     return None
 
 
 def all_pins(config_dir: str) -> frozenset[str]:
     """Return the pins of the keys of all certificates that are kept, live or not."""
-    found = set()
-    below = glob.escape(config_dir)
-    for path in glob.glob(os.path.join(below, "archive", "*", "cert*.pem")):
+    return frozenset(pin for _, pin in _certificates(config_dir))
+
+
+def _certificates(config_dir: str) -> Iterator[tuple[str, str]]:
+    """Yield the certificates that are kept, live or not: the path of each, and its key's pin."""
+    for path in glob.glob(os.path.join(glob.escape(config_dir), "*ive", "*", "cert*.pem")):
         with suppress(BadKey):
-            found.add(glance(path)[1])
-    return frozenset(found)
+            yield path, glance(path).pin
 
 
 def kept_pins(config_dir: str) -> dict[str, str]:
@@ -182,12 +190,11 @@ def kept_pins(config_dir: str) -> dict[str, str]:
 
 def kept_key(config_dir: str, pin: str) -> bytes | None:
     """Return the private key with this pin, in PEM, if it is kept with a certificate, live or not."""
-    below = glob.escape(config_dir)
-    for path in glob.glob(os.path.join(below, "*ive", "*", "cert*.pem")):
-        with suppress(BadKey):
-            if glance(path)[1] == pin:
-                folder, name = os.path.split(path)
-                pem = atomic.content(os.path.join(folder, name.replace("cert", "privkey")))
+    for path, shown in _certificates(config_dir):
+        if shown == pin:
+            folder, name = os.path.split(path)
+            pem = atomic.content(os.path.join(folder, name.replace("cert", "privkey")))
+            with suppress(BadKey):
                 if pins.pin_of(load_private_key(pem).public_key()) == pin:
                     return pem
     return None

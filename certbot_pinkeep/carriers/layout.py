@@ -83,12 +83,8 @@ def wanted(kind: Kind, config_dir: str) -> list[Entry]:
             by_hand(kind, config_dir),
         )
     _check(path, line)
-    if not debian:
-        entries = [_conf(kind, path, MARK + line)]
-    elif _enables_headers(debian, path):
-        entries = [_conf(kind, path, MARK + _ENABLED + line), _module(debian), _enabling(debian)]
-    else:
-        entries = [_conf(kind, path, MARK + line), _enabling(debian)]
+    enables = debian and _enables_headers(debian, path)
+    entries = _entries(kind, path, f"{MARK}{_ENABLED if enables else ''}{line}")
     for entry in entries:
         if entry.target and os.path.lexists(entry.path) and not entry.is_there:
             raise _in_the_way(entry.path, line)
@@ -102,16 +98,11 @@ def snippets(kind: Kind, config_dir: str) -> list[str]:
 
 def made(kind: Kind, config_dir: str) -> list[Entry]:
     """List what setup has made for a server, in the order in which it is made."""
-    path, debian = _path(kind), _debian(kind)
+    path = _path(kind)
     text = _text(path) if path else None
     if text is None or not _is_ours(text, _line(kind, config_dir)):
         return []
-    entries = [_conf(kind, path, text)]
-    if debian:
-        if _ENABLED in text:
-            entries.append(_module(debian))
-        entries.append(_enabling(debian))
-    return [entry for entry in entries if entry.is_there]
+    return [entry for entry in _entries(kind, path, text) if entry.is_there]
 
 
 def without_line(kind: Kind, entry: Entry) -> Entry | None:
@@ -176,15 +167,20 @@ def _path(kind: Kind) -> str:
     return os.path.join(folder, _FILE) if folder else ""
 
 
+def _entries(kind: Kind, path: str, text: str) -> list[Entry]:
+    """List the file with this text, and the links that Debian's Apache needs for it."""
+    entries, debian = [_conf(kind, path, text)], _debian(kind)
+    if debian and _ENABLED in text:
+        entries.append(_module(debian))
+    if debian:
+        link = os.path.join(debian, "conf-enabled", _FILE)
+        told = f"This file is enabled, as by a2enconf: {link}"
+        entries.append(Entry(link, told, target=f"../conf-available/{_FILE}"))
+    return entries
+
+
 def _conf(kind: Kind, path: str, text: str) -> Entry:
     return Entry(path, f"{kind.title} includes the pins of all keyrings: {path}", text=text)
-
-
-def _enabling(debian: str) -> Entry:
-    path = os.path.join(debian, "conf-enabled", _FILE)
-    return Entry(
-        path, f"This file is enabled, as by a2enconf: {path}", target=f"../conf-available/{_FILE}"
-    )
 
 
 def _module(debian: str) -> Entry:

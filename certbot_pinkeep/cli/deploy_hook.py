@@ -86,7 +86,7 @@ def _see_to_others(workspace: Workspace, renewal: Renewal, *, guarded: bool) -> 
     :raises OtherKeyring: if clients refuse the lineage
     """
     with suppress(BadKey):  # of a kind that is never pinned
-        names, pin = lineage.glance(renewal.cert_path)
+        names, pin, _ = lineage.glance(renewal.cert_path)
         keyring = move.keyring_at(workspace, names, clock.now())
         if keyring is not None and not guarded:
             output.print_step(Publisher(workspace).publish(keyring, clock.now()))

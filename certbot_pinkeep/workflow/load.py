@@ -113,7 +113,7 @@ class Loader:
         """Return whether a lineage was renewed in this run, and whether its certificate is loaded, as a
         sentence; empty: it was not."""
         with suppress(BadKey):
-            if lineage.fingerprint_of(self.workspace.live_file(name)) in self._issued:
+            if lineage.glance(self.workspace.live_file(name)).fingerprint in self._issued:
                 done = ""
                 if name in self._loaded:
                     done = " and loaded" if self._loaded[name] else ", but not loaded"
@@ -123,8 +123,7 @@ class Loader:
     def note(self, turn: Turn) -> None:
         """Remember a lineage that has its turn."""
         try:
-            names, pin = lineage.glance(turn.cert_path)
-            fingerprint = lineage.fingerprint_of(turn.cert_path)
+            names, pin, fingerprint = lineage.glance(turn.cert_path)
         except BadKey as error:
             logger.debug("%s", error)
             return

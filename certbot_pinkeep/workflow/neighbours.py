@@ -51,7 +51,7 @@ def with_members(
             continue
         cert, key = (workspace.live_file(member.lineage, one) for one in ("cert", "privkey"))
         try:
-            pin = lineage.glance(cert)[1]
+            pin = lineage.glance(cert).pin
         except BadKey as error:
             logger.debug("%s", error)  # its own turn tells
             continue

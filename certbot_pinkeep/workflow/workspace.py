@@ -140,7 +140,7 @@ class Workspace:
         found = {}
         for member in keyring.drawing:
             with suppress(BadKey):  # of a kind that is never pinned, or deleted
-                found[member.lineage] = lineage.glance(self.live_file(member.lineage))[1]
+                found[member.lineage] = lineage.glance(self.live_file(member.lineage)).pin
         return found
 
     def apart(self, keyring: Keyring) -> dict[str, str]:

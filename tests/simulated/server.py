@@ -269,7 +269,7 @@ class Server:
     def _shown(self, target: Target) -> list[TlsObservation]:
         found: list[TlsObservation] = []
         for cert in sorted(self.loaded.glob("live/*/cert.pem")):
-            names, _ = lineage.glance(str(cert))
+            names = lineage.glance(str(cert)).names
             if target.name not in names or target.name in self.unseen:
                 continue
             own = self.include.get(target.name, cert.parent.name)
@@ -307,7 +307,7 @@ class Server:
 
     def _loaded_pin(self, host: str) -> str | None:
         for cert in sorted(self.loaded.glob("live/*/cert.pem")):
-            names, pin = lineage.glance(str(cert))
+            names, pin, _ = lineage.glance(str(cert))
             if host in names:
                 return pin
         return None
@@ -555,7 +555,7 @@ class Server:
         self.renewal(name).write_text(before)
 
     def _domains(self, name: str) -> str:
-        names, _ = lineage.glance(str(self.live(name) / "cert.pem"))
+        names = lineage.glance(str(self.live(name) / "cert.pem")).names
         return " ".join(f"-d {one}" for one in names)
 
     def delete_lineage(self, name: str = "a.test") -> Said:

@@ -67,7 +67,7 @@ def test_g12_certificate_whose_turn_never_came_is_loaded_at_the_end(
     for one in reversed(tuple(ending)):
         one()
     (member,) = machine.state(A).keyring.members
-    assert member.loaded == lineage.fingerprint_of(str(live / A / "cert.pem"))
+    assert member.loaded == lineage.glance(str(live / A / "cert.pem")).fingerprint
 
 
 def test_g5_options_of_an_earlier_version_are_kept_until_they_are_recorded(

@@ -114,7 +114,7 @@ def test_no_habit_gives_a_pinned_site_a_key_that_its_visitors_refuse(server: Ser
         wanted = server.backups()[0] if habit.key == "backup" else live
         said = server.run(f"certbot {habit.line}")
         assert (said.code, habit.said in said.text) == (habit.code, True), (habit, said.text)
-        names, pin = lineage.glance(str(server.live(habit.lineage) / "cert.pem"))
+        names, pin, _ = lineage.glance(str(server.live(habit.lineage) / "cert.pem"))
         assert (len(names), pin) == (habit.names, wanted), (habit, said.text)
         found = renewal(server, habit.lineage)
         assert (found.installer, found.reuse_key) == (habit.installer, True), habit

@@ -222,7 +222,7 @@ def test_glance_takes_a_key_of_any_kind(tmp_path: Path) -> None:
     """Its pin is a pin, too."""
     path = tmp_path / "cert.pem"
     path.write_bytes(foreign_certificate("ed25519", API))
-    names, pin = lineage.glance(str(path))
+    names, pin, _ = lineage.glance(str(path))
     assert names == (API,) and len(pin) == 44
 
 
