@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
 import configobj
@@ -26,22 +26,19 @@ import configobj
 from certbot_pinkeep.core import times
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.core.holdings import Entry, Holding, Release, ZoneEntry
-from certbot_pinkeep.core.keyring import Key, Keyring, Member, RetireReason, Role
-from certbot_pinkeep.core.kinds import KeyKind, KeyType
+from certbot_pinkeep.core.keyring import Key, Keyring, Member
+from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.ledger import Ledger, Uncertainty
 from certbot_pinkeep.core.pem import CURVES
 from certbot_pinkeep.core.pins import is_pin
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.core.tlsa import Port, read_port
+from certbot_pinkeep.core.tlsa import read_port
 from certbot_pinkeep.core.zone import Service
 from certbot_pinkeep.storage import earlier_formats
 
 #: The format that is written; this and every earlier one is read.
 VERSION = 3
-_ROLES = ("primary", "backup", "in-service", "retired", "compromised")
-_RETIRE_REASONS = ("", "asked", "revoked", "lost")
-_CAUSES = ("", "doubt")
 _NEIGHBOUR = "neighbour"
 _CHECKSUM = "checksum = "
 _TITLE = b"# Written by certbot-pinkeep. Do not edit: an edited file counts as damaged.\n"
@@ -53,6 +50,7 @@ _LONGEST_AGE = 10**20
 Section = dict[str, str | list[str]]
 #: What the file has numbered sections of.
 Item = Member | Key | Holding | Service
+Fields = Mapping[str, "_Field"]
 #: A section that was read; ConfigObj has values of several kinds.
 Read = Mapping[str, Any]
 
@@ -73,23 +71,20 @@ def write(state: State) -> bytes:
 
     :raises PinkeepError: for text that no such file can hold
     """
-    keyring, ledger, days = state.keyring, state.ledger, state.keyring.rollover_days
-    head: Section = {
-        "version": str(VERSION),
+    keyring, ledger = state.keyring, state.ledger
+    head = {
+        **vars(state),
         "keyring": keyring.name,
-        "saved": str(state.saved),
-        "rollover_days": "never" if days is None else str(days),
-        "unpin": str(state.unpin),
-        "snippet": state.snippet,
-        "tested": state.tested,
-        "latest_known": _write_time(ledger.latest_known),
+        "rollover_days": keyring.rollover_days,
+        "latest_known": ledger.latest_known,
     }
     try:
         body = _TITLE + b"".join(
             (
-                _lines(head),
+                f"version = {VERSION}\n".encode(),
+                _lines(_written(_HEAD, head)),
                 b"[uncertain]\n",
-                _lines(_write_uncertainty(ledger.uncertain)),
+                _lines(_written(_UNCERTAIN, vars(ledger.uncertain)) if ledger.uncertain else {}),
                 *_listed("lineages", keyring.members),
                 *_listed("keys", keyring.keys),
                 *_listed("ledger", ledger.entries),
@@ -126,15 +121,23 @@ def _item_lines(item: Item) -> bytes:
 
 def section_of(item: Item) -> Section:
     """Return a lineage, a key, what binds, or what a port serves, as text."""
+    fields = _FIELDS[type(item)]
+    more: dict[str, object] = {}
     if isinstance(item, Member):
-        return _write_member(item)
-    if isinstance(item, Key):
-        return _write_key(item)
-    if isinstance(item, Service):
-        return _write_service(item)
-    if isinstance(item, ZoneEntry):
-        return _write_records(item)
-    return _write_release(item) if isinstance(item, Release) else _write_entry(item)
+        # In few lines: there may be hundreds of lineages, and all is written anew with each change.
+        neighbour = () if item.enrolled else (_NEIGHBOUR,)
+        more = {"key": (item.pin, item.loaded or "", item.transferred, *neighbour)}
+    elif isinstance(item, Key):
+        more = {"type": item.kind.key_type, "kind": item.kind.detail}
+    elif isinstance(item, Release):
+        more = {"release": (_escaped(item.channel), _escaped(item.label))}
+    elif isinstance(item, Entry):
+        more = vars(item.policy)
+    return _written(fields, {**vars(item), **more})
+
+
+def _written(fields: Fields, values: Mapping[str, Any]) -> Section:
+    return {name: field.write(values[name]) for name, field in fields.items()}
 
 
 def _lines(values: Mapping[str, str | list[str]]) -> bytes:
@@ -156,26 +159,30 @@ def read(name: str, content: bytes) -> State:
     :raises ValueError, KeyError, TypeError, PinkeepError: for anything else
     """
     parsed = _parsed(content)
-    if parsed["keyring"] != name:
-        raise ValueError(f"it is the file of the keyring {parsed['keyring']}")
-    days = parsed["rollover_days"]
+    head = _values(_HEAD, parsed)
+    if head["keyring"] != name:
+        raise ValueError(f"it is the file of the keyring {head['keyring']}")
     keyring = Keyring(
         name,
         tuple(map(_read_member, parsed["lineages"].values())),
         tuple(map(_read_key, parsed["keys"].values())),
-        None if days == "never" else times.number(days, _MOST_DAYS),
+        head["rollover_days"],
     )
     _check(keyring)
     return State(
         keyring,
-        _read_ledger(parsed),
-        _one(parsed, "snippet"),
-        _one(parsed, "tested"),
-        read_bool(parsed["unpin"]),
-        times.number(_one(parsed, "saved"), _MOST_SAVED),
-        {option: _one(parsed["options"], option) for option in parsed["options"]},
-        tuple(map(_read_service, parsed["ports"].values())),
+        _read_ledger(parsed, head["latest_known"]),
+        head["snippet"],
+        head["tested"],
+        head["unpin"],
+        head["saved"],
+        {option: _text(value) for option, value in parsed["options"].items()},
+        tuple(Service(**_values(_SERVICE, section)) for section in parsed["ports"].values()),
     )
+
+
+def _values(fields: Fields, section: Read) -> dict[str, Any]:
+    return {name: field.read(section[name]) for name, field in fields.items()}
 
 
 def is_earlier(content: bytes) -> bool:
@@ -197,7 +204,7 @@ def _parsed(content: bytes) -> Read:
         )
     except configobj.ConfigObjError as error:
         raise ValueError(str(error)) from error
-    version = times.number(_one(parsed, "version"), _MOST_VERSION)
+    version = times.number(_text(parsed["version"]), _MOST_VERSION)
     if version > VERSION:
         raise NewerFormat(version)
     return parsed if version == VERSION else earlier_formats.upgraded(parsed, version)
@@ -217,73 +224,28 @@ def _check(keyring: Keyring) -> None:
 # Lineages and keys
 
 
-def _write_member(member: Member) -> Section:
-    # In few lines: there may be hundreds of lineages, and all is written anew with each change.
-    return {
-        "lineage": member.lineage,
-        "key": [
-            *(member.pin, member.loaded or "", member.transferred),
-            *(() if member.enrolled else (_NEIGHBOUR,)),
-        ],
-        "hosts": list(member.hosts),
-    }
-
-
 def _read_member(section: Read) -> Member:
-    pin, loaded, transferred, *more = _several(section, "key")
+    values = _values(_MEMBER, section)
+    pin, loaded, transferred, *more = values["key"]
     if more not in ([], [_NEIGHBOUR]):
         raise ValueError(f"not what a lineage is: {more!r}")
-    hosts = _several(section, "hosts")
-    return Member(_one(section, "lineage"), hosts, pin, loaded or None, transferred, not more)
-
-
-def _write_key(key: Key) -> Section:
-    return {
-        "pin": key.pin,
-        "type": key.kind.key_type,
-        "kind": key.kind.detail,
-        "role": key.role,
-        "path": key.path or "",
-        "encrypted": key.encrypted,
-        "added": str(key.added),
-        "created": times.text(key.created),
-        "first_served": _write_time(key.first_served),
-        "last_served": _write_time(key.last_served),
-        "retire_reason": key.retire_reason,
-        "forced": str(key.forced),
-    }
+    return Member(values["lineage"], values["hosts"], pin, loaded or None, transferred, not more)
 
 
 def _read_key(section: Read) -> Key:
-    if not is_pin(section["pin"]):
-        raise ValueError(f"not a pin: {section['pin']!r}")
-    return Key(
-        pin=section["pin"],
-        kind=_read_kind(section["type"], section["kind"]),
-        role=cast(Role, _among(section, "role", _ROLES)),
-        path=_one(section, "path") or None,
-        created=times.parse(section["created"]),
-        first_served=_time(section, "first_served"),
-        retire_reason=cast(RetireReason, _among(section, "retire_reason", _RETIRE_REASONS)),
-        forced=read_bool(section["forced"]),
-        last_served=_time(section, "last_served"),
-        added=read_bool(section["added"]),
-        encrypted=_one(section, "encrypted"),
-    )
-
-
-def _read_kind(key_type: str, detail: str) -> KeyKind:
+    values = _values(_KEY, section)
+    key_type, detail = values.pop("type"), values.pop("kind")
     if not (key_type == "rsa" and times.number(detail, _MOST_BITS)) and not (
         key_type == "ecdsa" and detail in CURVES
     ):
         raise ValueError(f"not a kind of key: {key_type} {detail}")
-    return KeyKind(cast(KeyType, key_type), detail)
+    return Key(kind=KeyKind(key_type, detail), **values)
 
 
 # The ledger
 
 
-def _read_ledger(parsed: Read) -> Ledger:
+def _read_ledger(parsed: Read, latest_known: datetime | None) -> Ledger:
     entries, imported, releases, zone, expired = (
         read_holdings(parsed[name])
         for name in ("ledger", "imported", "releases", "zone", "expired")
@@ -294,7 +256,7 @@ def _read_ledger(parsed: Read) -> Ledger:
         tuple(one for one in releases if isinstance(one, Release)),
         expired,
         _read_uncertainty(parsed["uncertain"]),
-        _time(parsed, "latest_known"),
+        latest_known,
         tuple(one for one in zone if isinstance(one, ZoneEntry)),
     )
     kept = (ledger.entries, ledger.imported, ledger.releases, ledger.zone)
@@ -310,19 +272,13 @@ def _read_ledger(parsed: Read) -> Ledger:
     return ledger
 
 
-def _write_uncertainty(known: Uncertainty | None) -> Section:
-    if known is None:
-        return {}
-    return {"why": known.why, "until": _write_time(known.until), "cause": known.cause}
-
-
 def _read_uncertainty(section: Read) -> Uncertainty | None:
     if not section:
         return None
-    until, cause = _time(section, "until"), _among(section, "cause", _CAUSES)
-    if until is None and not cause:
+    found = Uncertainty(**_values(_UNCERTAIN, section))
+    if found.until is None and not found.cause:
         raise ValueError("what is uncertain has neither a cause nor an end")
-    return Uncertainty(_one(section, "why"), until, cast(Any, cause))
+    return found
 
 
 def read_holdings(sections: Mapping[str, Read]) -> tuple[Holding, ...]:
@@ -335,76 +291,17 @@ def read_holdings(sections: Mapping[str, Read]) -> tuple[Holding, ...]:
 
 def _read_holding(section: Read) -> Holding:
     if "release" in section:
-        return _read_release(section)
-    return _read_records(section) if "port" in section else _read_entry(section)
-
-
-def _write_records(entry: ZoneEntry) -> Section:
-    return {
-        "port": _write_port(entry.port),
-        "pins": list(entry.pins),
-        "ttl": str(round(entry.ttl.total_seconds())),
-        **_write_times(entry),
-    }
-
-
-def _read_records(section: Read) -> ZoneEntry:
-    ttl = times.span(_one(section, "ttl"))
-    return ZoneEntry(_read_port(section), _pins(section), ttl, *_read_times(section))
-
-
-def _write_service(service: Service) -> Section:
-    return {
-        "port": _write_port(service.port),
-        "pins": list(service.pins),
-        "seen": _write_time(service.seen),
-    }
-
-
-def _read_service(section: Read) -> Service:
-    return Service(_read_port(section), _pins(section), _time(section, "seen"))
-
-
-def _write_port(port: Port) -> list[str]:
-    return [port.host, str(port.number), port.start]
-
-
-def _read_port(section: Read) -> Port:
-    host, number, start = _several(section, "port")
-    return read_port(host, number, start)
-
-
-def _pins(section: Read) -> tuple[str, ...]:
-    pins = _several(section, "pins")
-    if not all(map(is_pin, pins)):
-        raise ValueError(f"not all are pins: {pins!r}")
-    return pins
-
-
-def _write_release(release: Release) -> Section:
-    return {
-        "release": [_escaped(release.channel), _escaped(release.label)],
-        "pins": list(release.pins),
-        "hosts": list(release.hosts),
-        "recorded": times.text(release.recorded),
-        "until": times.text(release.until),
-        "ttl": str(round(release.ttl.total_seconds())),
-        "subdomains": str(release.subdomains),
-    }
-
-
-def _read_release(section: Read) -> Release:
-    channel, label = _several(section, "release")
-    return Release(
-        channel=unquote(channel),
-        label=unquote(label),
-        pins=_several(section, "pins"),
-        hosts=_several(section, "hosts"),
-        recorded=times.parse(_one(section, "recorded")),
-        until=times.parse(_one(section, "until")),
-        ttl=times.span(_one(section, "ttl")),
-        subdomains=read_bool(_one(section, "subdomains")),
-    )
+        values = _values(_RELEASE, section)
+        channel, label = values.pop("release")
+        return Release(channel=unquote(channel), label=unquote(label), **values)
+    values = _values(_RECORDS if "port" in section else _ENTRY, section)
+    known = [values[name] for name in _TIMES if values[name] is not None]
+    if known != sorted(known):
+        raise ValueError("a policy was replaced or confirmed before it was recorded")
+    if "port" in section:
+        return ZoneEntry(**values)
+    policy = Policy(**{name: values.pop(name) for name in _POLICY})
+    return Entry(policy, **values)
 
 
 def _escaped(text: str) -> str:
@@ -412,80 +309,31 @@ def _escaped(text: str) -> str:
     return text.replace("%", "%25").replace('"', "%22")
 
 
-def _write_entry(entry: Entry) -> Section:
-    policy = entry.policy
-    return {
-        "pins": list(policy.pins),
-        "max_age": str(policy.max_age),
-        "include_subdomains": str(policy.include_subdomains),
-        "report_uri": policy.report_uri or "",
-        "report_only": str(policy.report_only),
-        "hosts": list(entry.hosts),
-        **_write_times(entry),
-    }
-
-
-def _read_entry(section: Read) -> Entry:
-    policy = Policy(
-        pins=_several(section, "pins"),
-        max_age=times.number(_one(section, "max_age"), _LONGEST_AGE),
-        include_subdomains=read_bool(_one(section, "include_subdomains")),
-        report_uri=_one(section, "report_uri") or None,
-        report_only=read_bool(_one(section, "report_only")),
-    )
-    return Entry(policy, *_read_times(section), _several(section, "hosts"))
-
-
-def _write_times(entry: Entry | ZoneEntry) -> Section:
-    return {
-        "recorded": times.text(entry.recorded),
-        "confirmed": _write_time(entry.confirmed),
-        "replaced": _write_time(entry.replaced),
-    }
-
-
-def _read_times(section: Read) -> tuple[datetime, datetime | None, datetime | None]:
-    recorded = times.parse(_one(section, "recorded"))
-    confirmed, replaced = _time(section, "confirmed"), _time(section, "replaced")
-    known = [time for time in (recorded, confirmed, replaced) if time is not None]
-    if known != sorted(known):
-        raise ValueError("a policy was replaced or confirmed before it was recorded")
-    return recorded, confirmed, replaced
-
-
 # Values
 
 
-def _write_time(time: datetime | None) -> str:
-    return times.text(time) if time else ""
+class _Field(NamedTuple):
+    """How a value is written, and read again; reading raises ValueError for what was not written."""
+
+    write: Callable[[Any], str | list[str]]
+    read: Callable[[object], Any]
 
 
-def _time(section: Read, name: str) -> datetime | None:
-    written = _one(section, name)
-    return times.parse(written) if written else None
+def _text(written: object) -> str:
+    if not isinstance(written, str):
+        raise ValueError("a list or a section is where a text has to be")
+    return written
 
 
-def _one(section: Read, name: str) -> str:
-    value = section[name]
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is no text")
-    return value
-
-
-def _among(section: Read, name: str, known: Iterable[str]) -> str:
-    value = _one(section, name)
-    if value not in known:
-        raise ValueError(f"not a value of {name}: {value!r}")
-    return value
-
-
-def _several(section: Read, name: str) -> tuple[str, ...]:
+def _several(written: object) -> tuple[str, ...]:
     """Return a list of text; ConfigObj reads one of one item as that item."""
-    value = section[name]
-    found = tuple(value) if isinstance(value, list) else (value,)
-    if not all(isinstance(one, str) for one in found):
-        raise ValueError("a section is where a list of text has to be")
-    return cast("tuple[str, ...]", found)
+    return tuple(map(_text, written if isinstance(written, list) else (written,)))
+
+
+def _pin(written: object) -> str:
+    if not is_pin(_text(written)):
+        raise ValueError(f"not a pin: {written!r}")
+    return _text(written)
 
 
 def read_bool(written: object) -> bool:
@@ -496,3 +344,99 @@ def read_bool(written: object) -> bool:
     if written not in ("True", "False"):
         raise ValueError(f"neither True nor False: {written!r}")
     return written == "True"
+
+
+def _or_none(field: _Field) -> _Field:
+    """Return the field of a value that may be missing, which is written as nothing."""
+    return _Field(
+        lambda value: "" if value is None else field.write(value),
+        lambda written: None if written == "" else field.read(written),
+    )
+
+
+def _number(most: int) -> _Field:
+    return _Field(str, lambda written: times.number(_text(written), most))
+
+
+def _one_of(*known: str) -> _Field:
+    def read(written: object) -> str:
+        if written not in known:
+            raise ValueError(f"none of {', '.join(filter(None, known))}: {written!r}")
+        return _text(written)
+
+    return _Field(str, read)
+
+
+def _days(written: object) -> int | None:
+    return None if written == "never" else times.number(_text(written), _MOST_DAYS)
+
+
+_TEXT = _Field(str, _text)
+_FLAG = _Field(str, read_bool)
+_LIST = _Field(list, _several)
+_PINS = _Field(list, lambda written: tuple(map(_pin, _several(written))))
+_TIME = _Field(times.text, lambda written: times.parse(_text(written)))
+_SPAN = _Field(
+    lambda value: str(round(value.total_seconds())), lambda written: times.span(_text(written))
+)
+_PORT = _Field(
+    lambda port: [port.host, str(port.number), port.start],
+    lambda written: read_port(*_several(written)),
+)
+
+# Each section's fields, in their order
+
+
+_HEAD: Fields = {
+    "keyring": _TEXT,
+    "saved": _number(_MOST_SAVED),
+    "rollover_days": _Field(lambda days: "never" if days is None else str(days), _days),
+    "unpin": _FLAG,
+    "snippet": _TEXT,
+    "tested": _TEXT,
+    "latest_known": _or_none(_TIME),
+}
+_UNCERTAIN: Fields = {"why": _TEXT, "until": _or_none(_TIME), "cause": _one_of("", "doubt")}
+_MEMBER: Fields = {"lineage": _TEXT, "key": _LIST, "hosts": _LIST}
+_KEY: Fields = {
+    "pin": _Field(str, _pin),
+    "type": _TEXT,
+    "kind": _TEXT,
+    "role": _one_of("primary", "backup", "in-service", "retired", "compromised"),
+    "path": _or_none(_TEXT),
+    "encrypted": _TEXT,
+    "added": _FLAG,
+    "created": _TIME,
+    "first_served": _or_none(_TIME),
+    "last_served": _or_none(_TIME),
+    "retire_reason": _one_of("", "asked", "revoked", "lost"),
+    "forced": _FLAG,
+}
+_TIMES: Fields = {"recorded": _TIME, "confirmed": _or_none(_TIME), "replaced": _or_none(_TIME)}
+_POLICY: Fields = {
+    "pins": _LIST,
+    "max_age": _number(_LONGEST_AGE),
+    "include_subdomains": _FLAG,
+    "report_uri": _or_none(_TEXT),
+    "report_only": _FLAG,
+}
+_ENTRY: Fields = {**_POLICY, "hosts": _LIST, **_TIMES}
+_RECORDS: Fields = {"port": _PORT, "pins": _PINS, "ttl": _SPAN, **_TIMES}
+_RELEASE: Fields = {
+    "release": _LIST,
+    "pins": _LIST,
+    "hosts": _LIST,
+    "recorded": _TIME,
+    "until": _TIME,
+    "ttl": _SPAN,
+    "subdomains": _FLAG,
+}
+_SERVICE: Fields = {"port": _PORT, "pins": _PINS, "seen": _or_none(_TIME)}
+_FIELDS: Mapping[type, Fields] = {
+    Member: _MEMBER,
+    Key: _KEY,
+    Entry: _ENTRY,
+    ZoneEntry: _RECORDS,
+    Release: _RELEASE,
+    Service: _SERVICE,
+}

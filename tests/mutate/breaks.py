@@ -321,7 +321,7 @@ BREAKS = (
         ("if ledger.current is not None and ledger.current.replaced is not None:", "if False:"),
         ("if len(set(pins)) != len(pins):", "if False:"),
         ("if any(member.pin not in pins for member in keyring.members):", "if False:"),
-        ("if until is None and not cause:", "if False:"),
+        ("if found.until is None and not found.cause:", "if False:"),
     ),
     *_of("storage/keyring_file", "ledger", ("if known != sorted(known):", "if False:")),
     *_of(
