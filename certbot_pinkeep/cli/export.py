@@ -150,17 +150,14 @@ def _check_known(parsed: argparse.Namespace) -> None:
     :raises BadExport: when it has none
     """
     given = {"ports": ("--port", parsed.port), "expires": ("--expires", parsed.expires)}
-    asked = [name for name, (_, value) in given.items() if value is not None]
-    for name in exports.unknown(parsed.format, asked):
-        option, value = given[name]
-        raise BadExport(
-            f"{option} {_written(value)}: the format {parsed.format} has no place for this option.",
-            f"Leave {option} out.",
-        )
-
-
-def _written(value: str | list[str]) -> str:
-    return repr(value if isinstance(value, str) else value[0])
+    taken = exports.taken(parsed.format)
+    for name, (option, value) in given.items():
+        if value is not None and name not in taken:
+            first = value if isinstance(value, str) else value[0]
+            raise BadExport(
+                f"{option} {first!r}: the format {parsed.format} has no place for this option.",
+                f"Leave {option} out.",
+            )
 
 
 def _port(written: str) -> str:

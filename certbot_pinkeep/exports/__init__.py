@@ -15,13 +15,14 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from importlib import metadata
 from importlib.metadata import EntryPoint
 from typing import Any
 
-from zope.interface import Interface
+from zope.interface import Interface, implementer
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
@@ -34,8 +35,6 @@ from certbot_pinkeep.exports.values import Pinned as Pinned
 from certbot_pinkeep.exports.values import Settings as Settings
 
 GROUP = "certbot_pinkeep.exports"
-
-
 #: The names of the settings that a format may take.
 SETTINGS = tuple(field.name for field in fields(Settings))
 
@@ -51,6 +50,19 @@ class IExport(Interface):  # type: ignore[misc, unused-ignore]
         """
 
 
+@implementer(IExport)
+class Format:
+    """A format of ours.
+
+    :param render: writes it, as :meth:`IExport.render`
+    :param takes: the settings that it knows
+    """
+
+    def __init__(self, render: Callable[[Pinned, Settings], str], *takes: str) -> None:
+        self.render = render
+        self.takes = takes
+
+
 def names() -> list[str]:
     """Return the names of all formats, sorted."""
     return sorted({point.name for point in metadata.entry_points(group=GROUP)})
@@ -62,28 +74,20 @@ def load(name: str) -> Any:
     :raises BadExport: if there is none, or it cannot be used
     """
     point = _point(name)
-    try:
+    with _answering(point, "cannot be loaded"):
         form = point.load()
         verifyObject(IExport, form)
-    except KeyboardInterrupt:
-        raise
-    except Invalid as error:
-        raise _broken(point, f"it does not provide IExport ({_line(error)})") from error
-    except BaseException as error:  # whatever somebody else's module raises, or that it ends
-        raise _broken(
-            point, f"it cannot be loaded ({type(error).__name__}: {_line(error)})"
-        ) from error
     return form
 
 
-def unknown(name: str, given: Iterable[str]) -> list[str]:
-    """Return the given settings that the format of this name does not know.
+def taken(name: str) -> tuple[str, ...]:
+    """Return the names of the :class:`Settings` that the format of this name knows.
 
-    :param given: names of :class:`Settings`
     :raises BadExport: if there is no such format, or it cannot be used
     """
-    takes = _asked(name, lambda form: tuple(getattr(form, "takes", SETTINGS)))
-    return [setting for setting in given if setting not in takes]
+    form = load(name)
+    with _answering(_point(name), "failed"):
+        return tuple(getattr(form, "takes", SETTINGS))
 
 
 def render(name: str, pinned: Pinned, settings: Settings) -> str:
@@ -92,7 +96,9 @@ def render(name: str, pinned: Pinned, settings: Settings) -> str:
     :raises BadExport: if the consumer would refuse it, or the format cannot be used
     """
     _check(pinned)
-    text = _asked(name, lambda form: form.render(pinned, settings))
+    form = load(name)
+    with _answering(_point(name), "failed"):
+        text = form.render(pinned, settings)
     if not _is_text(text):
         raise BadExport(f"--format {name!r}: the format is broken: its answer is no text.")
     return str(text)
@@ -112,19 +118,26 @@ def _check(pinned: Pinned) -> None:
         )
 
 
-def _asked(name: str, ask: Callable[[Any], Any]) -> Any:
-    """Return what a format answers.
+@contextmanager
+def _answering(point: EntryPoint, failed: str) -> Iterator[None]:
+    """Name the format if it fails.
 
-    :raises BadExport: if it refuses, or cannot be used
+    :param failed: how it fails, as a part of a sentence
+    :raises BadExport: if it refuses, or fails
     """
-    form = load(name)
     try:
-        return ask(form)
+        yield
     except (BadExport, KeyboardInterrupt):
         raise
-    except BaseException as error:  # whatever somebody else's form raises, or that it ends
-        why = f"it failed ({type(error).__name__}: {_line(error)})"
-        raise _broken(_point(name), why) from error
+    except BaseException as error:  # whatever somebody else's module raises, or that it ends
+        told = " ".join(str(error).split()) or "no reason given"
+        why = f"it {failed} ({type(error).__name__}: {told})"
+        if isinstance(error, Invalid):
+            why = f"it does not provide IExport ({told})"
+        raise BadExport(
+            f"--format {point.name!r}: the format is broken: {why}.",
+            f"The format comes from {point.value}. Update or uninstall the package that brings it.",
+        ) from error
 
 
 def _is_text(text: object) -> bool:
@@ -145,14 +158,3 @@ def _point(name: str) -> EntryPoint:
         )
     # No other package can take the name of a format of ours.
     return min(found, key=lambda one: not one.value.startswith(f"{__name__}."))
-
-
-def _broken(point: EntryPoint, why: str) -> BadExport:
-    return BadExport(
-        f"--format {point.name!r}: the format is broken: {why}.",
-        f"The format comes from {point.value}. Update or uninstall the package that brings it.",
-    )
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or "no reason given"

@@ -14,39 +14,31 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
-from zope.interface import implementer
-
 from certbot_pinkeep.core.errors import BadExport
 from certbot_pinkeep.core.zone_observations import Change, Records
-from certbot_pinkeep.exports import IExport, hosts
+from certbot_pinkeep.exports import Format, hosts
 from certbot_pinkeep.exports.values import Pinned, Settings
 
 #: With its last dot (RFC 1035 §2.3.4).
 _LONGEST = 254
 
 
-@implementer(IExport)
-class Tlsa:
+def _tlsa(pinned: Pinned, settings: Settings) -> str:
     """Write for a zone file, in its presentation form."""
-
-    takes = ("ports",)
-
-    def render(self, pinned: Pinned, settings: Settings) -> str:
-        """Return a record for each host, port and pin."""
-        hosts.check_kept(pinned, "A zone")
-        owners = [
-            f"_{number}._{protocol}.{_plain(host)}."
-            for host in hosts.named(pinned, "A zone")
-            for number, _, protocol in (port.partition("/") for port in settings.ports)
-        ]
-        for owner in owners:
-            if len(owner) > _LONGEST:
-                raise BadExport(
-                    f"The name of this TLSA record is longer than {_LONGEST} characters: {owner}",
-                    "Name other hosts with --host.",
-                )
-        digests = [base64.b64decode(one.pin).hex() for one in pinned.pins]
-        return "".join(f"{owner} IN TLSA 3 1 1 {one}\n" for owner in owners for one in digests)
+    hosts.check_kept(pinned, "A zone")
+    owners = [
+        f"_{number}._{protocol}.{_plain(host)}."
+        for host in hosts.named(pinned, "A zone")
+        for number, _, protocol in (port.partition("/") for port in settings.ports)
+    ]
+    for owner in owners:
+        if len(owner) > _LONGEST:
+            raise BadExport(
+                f"The name of this TLSA record is longer than {_LONGEST} characters: {owner}",
+                "Name other hosts with --host.",
+            )
+    digests = [base64.b64decode(one.pin).hex() for one in pinned.pins]
+    return "".join(f"{owner} IN TLSA 3 1 1 {one}\n" for owner in owners for one in digests)
 
 
 def _plain(host: str) -> str:
@@ -58,7 +50,7 @@ def _plain(host: str) -> str:
     return host
 
 
-tlsa = Tlsa()
+tlsa = Format(_tlsa, "ports")
 
 
 def records(changes: Sequence[Change]) -> str:

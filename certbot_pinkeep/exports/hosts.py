@@ -118,7 +118,6 @@ def named(pinned: Pinned, consumer: str) -> tuple[str, ...]:
     """
     if not pinned.hosts:
         raise BadExport(f"{consumer} pins names, and the keyring {pinned.name} has no host.")
-    check_names(pinned)
     for host in pinned.hosts:
         if hostnames.is_address(host):
             raise BadExport(
