@@ -13,16 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.check import check
 from certbot_pinkeep.check.local_files import LocalFiles
-from certbot_pinkeep.core.observations import (
-    Lineage,
-    Seen,
-)
+from certbot_pinkeep.core.observations import Lineage, Seen
 from simulated.machine import Site
-from simulated.values import (
-    DAY,
-    NOW,
-    make_pem,
-)
+from simulated.values import DAY, NOW, make_pem
 
 
 @pytest.fixture

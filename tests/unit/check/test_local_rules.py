@@ -15,13 +15,7 @@ from certbot_pinkeep.core.key_and_csr import csr_request
 from certbot_pinkeep.core.keyring import Member
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.membership import with_neighbour
-from certbot_pinkeep.core.observations import (
-    FileInfo,
-    KeyFile,
-    Lineage,
-    PlaceKind,
-    Seen,
-)
+from certbot_pinkeep.core.observations import FileInfo, KeyFile, Lineage, PlaceKind, Seen
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.state import State
 from simulated.seen import (
@@ -50,15 +44,7 @@ from simulated.seen import (
     sound,
     with_key,
 )
-from simulated.values import (
-    DAY,
-    HOUR,
-    NOW,
-    B,
-    C,
-    policy,
-    ring_key,
-)
+from simulated.values import DAY, HOUR, NOW, B, C, policy, ring_key
 
 OK, WARNING, CRITICAL, UNKNOWN = Severity
 NEIGHBOURED = with_neighbour(KEYRING, "wild", (HOST,), ring_key(C, "in-service"))

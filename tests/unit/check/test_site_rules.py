@@ -13,11 +13,7 @@ from certbot_pinkeep.core import earlier_headers, times
 from certbot_pinkeep.core.key_and_csr import csr_request
 from certbot_pinkeep.core.keyring import Member
 from certbot_pinkeep.core.ledger import Ledger
-from certbot_pinkeep.core.observations import (
-    HttpObservation,
-    Seen,
-    TlsObservation,
-)
+from certbot_pinkeep.core.observations import HttpObservation, Seen, TlsObservation
 from simulated.seen import (
     APP,
     BACKUP,
@@ -56,16 +52,7 @@ from simulated.seen import (
     shows,
     sound,
 )
-from simulated.values import (
-    DAY,
-    HOUR,
-    NOW,
-    B,
-    C,
-    D,
-    policy,
-    ring_key,
-)
+from simulated.values import DAY, HOUR, NOW, B, C, D, policy, ring_key
 
 OK, WARNING, CRITICAL, UNKNOWN = Severity
 

@@ -9,12 +9,7 @@ import pytest
 from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.check import check
 from certbot_pinkeep.core.key_and_csr import csr_request
-from certbot_pinkeep.core.observations import (
-    FileInfo,
-    Lineage,
-    Seen,
-    TlsObservation,
-)
+from certbot_pinkeep.core.observations import FileInfo, Lineage, Seen, TlsObservation
 from simulated.seen import (
     BELOW,
     COVERING,
@@ -41,14 +36,7 @@ from simulated.seen import (
     sound,
     with_key,
 )
-from simulated.values import (
-    DAY,
-    NOW,
-    B,
-    C,
-    policy,
-    ring_key,
-)
+from simulated.values import DAY, NOW, B, C, policy, ring_key
 
 SOUND = {
     "as it should be": sound(),

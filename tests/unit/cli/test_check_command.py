@@ -19,25 +19,14 @@ from certbot_pinkeep.carriers import apache
 from certbot_pinkeep.check.findings import Severity
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core.errors import ApacheFailed
-from certbot_pinkeep.core.observations import (
-    HttpObservation,
-    Target,
-    TlsObservation,
-)
+from certbot_pinkeep.core.observations import HttpObservation, Target, TlsObservation
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.workflow import requests as requests_
 from simulated.machine import Site
-from simulated.seen import (
-    PKP,
-    TRUE_HEADER,
-    parsed,
-)
-from simulated.values import (
-    NO_WORK_DIR,
-    NOW,
-)
+from simulated.seen import PKP, TRUE_HEADER, parsed
+from simulated.values import NO_WORK_DIR, NOW
 
 OK, WARNING, CRITICAL, UNKNOWN = Severity
 
