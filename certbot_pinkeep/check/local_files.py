@@ -39,10 +39,10 @@ from certbot_pinkeep.core.errors import BadKey, BadOption, DamagedState, Pinkeep
 from certbot_pinkeep.core.keyring import Member
 from certbot_pinkeep.core.observations import (
     CERTBOT_RENEW,
+    HANDED_OVER,
     Certificate,
     FileInfo,
     HttpObservation,
-    KeyFile,
     Lineage,
     PlaceKind,
     Seen,
@@ -109,8 +109,7 @@ class LocalFiles:
         with suppress(BadOption):
             server = servers.server(kind, "", chosen.configtest, chosen.reload)
         members = keyring.drawing
-        keys = tuple(self._keys(state))
-        places = tuple(self._places(state, keys, members))
+        places = tuple(self._places(state, members))
         seen = Seen(
             state=state,
             chosen=chosen,
@@ -120,11 +119,11 @@ class LocalFiles:
             server=kind.title if kind else "the web server",
             latest_known=self.store.latest_known(now),
             owner=_owner(places),
+            config_dir=self.config_dir,
             snippet=text,
             shown=tuple(shown),
             plain=tuple(plain),
             places=places,
-            keys=keys,
             lineages=tuple(map(self._lineage, members)),
             requests=frozenset(self.folders.saved_csrs()),
             others=tuple(self._other_certificates({member.lineage for member in members})),
@@ -178,20 +177,7 @@ class LocalFiles:
                     return True
         return False
 
-    def _keys(self, state: State) -> Iterator[KeyFile]:
-        for key in state.keyring.keys:
-            if key.role not in ("primary", "backup", "in-service"):
-                continue  # not to be handed over again
-            if key.encrypted:
-                path = self.folders.absolute(key.encrypted)
-                yield KeyFile(key.pin, path, key.fault, sealed=True)
-            if key.path is None:
-                continue  # offline
-            yield KeyFile(key.pin, self.folders.absolute(key.path), key.fault)
-
-    def _places(
-        self, state: State, keys: Iterable[KeyFile], members: Iterable[Member]
-    ) -> Iterator[FileInfo]:
+    def _places(self, state: State, members: Iterable[Member]) -> Iterator[FileInfo]:
         wanted: list[tuple[str, PlaceKind]] = [
             (self.folders.keys, "keys"),
             (self.folders.csrs, "csrs"),
@@ -209,7 +195,10 @@ class LocalFiles:
                 (folder, "snippets" if own else "foreign snippets"),
                 (state.snippet, "snippet"),
             ]
-        wanted += [(file.path, "key") for file in keys]
+        for key in state.keyring.keys:
+            if key.role in HANDED_OVER:
+                paths = filter(None, (key.encrypted, key.path))
+                wanted += [(self.folders.absolute(path), "key") for path in paths]
         for member in members:
             live = os.path.join(self.config_dir, "live", member.lineage, "privkey.pem")
             wanted.append((live, "live key"))

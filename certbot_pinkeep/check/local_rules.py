@@ -41,7 +41,14 @@ from certbot_pinkeep.core.errors import BadOption
 from certbot_pinkeep.core.holdings import Entry
 from certbot_pinkeep.core.key_and_csr import csr_request
 from certbot_pinkeep.core.keyring import Key
-from certbot_pinkeep.core.observations import Certificate, FileInfo, Lineage, PlaceKind, Seen
+from certbot_pinkeep.core.observations import (
+    HANDED_OVER,
+    Certificate,
+    FileInfo,
+    Lineage,
+    PlaceKind,
+    Seen,
+)
 from certbot_pinkeep.core.text import command, joined
 
 #: By kind: its name, the permission bits that it must not have, its right mode, and how bad it is otherwise.
@@ -240,32 +247,30 @@ def _snippet(seen: Seen, now: datetime) -> Iterator[Finding]:
 
 
 def _keys(seen: Seen) -> Iterator[Finding]:
-    for file in seen.keys:
-        key = seen.state.keyring.key(file.pin)
-        if not file.error or key is None:
+    for key in seen.state.keyring.keys:
+        if not key.fault or key.role not in HANDED_OVER:
             continue
-        restore = f"Restore {file.path} from a backup."
-        if file.sealed:
-            what = f"{file.error} It is the encrypted key of a backup."
+        restore = f"Restore {seen.config_dir}/{key.path or key.encrypted} from a backup."
+        if key.path is None:
+            what = f"{key.fault} It is the encrypted key of a backup."
             bring = f"certbot-pinkeep backup {seen.name} add --keep-encrypted --key FILE"
             restore += f" Or bring the key again: {bring}"
         elif key.role == "backup":
-            what = f"{file.error} pinkeep cannot use this backup."
+            what = f"{key.fault} pinkeep cannot use this backup."
             restore += (
                 f" If the key is lost for good, run: {seen.mending} -- it stages another backup."
             )
         elif seen.lives:
-            what = f"{file.error} The next renewal needs that key."
+            what = f"{key.fault} The next renewal needs that key."
             restore += " Or run: certbot renew -- it takes the key from where it is live."
         else:
-            what = f"{file.error} The next certificate needs that key."
+            what = f"{key.fault} The next certificate needs that key."
         yield critical(seen.name, what, restore)
 
 
 def _csrs(seen: Seen) -> Iterator[Finding]:
-    unusable = {file.pin for file in seen.keys if file.error}
     for key in seen.state.keyring.keys:
-        if key.role not in ("primary", "backup") or key.path is None or key.pin in unusable:
+        if key.role not in ("primary", "backup") or key.path is None or key.fault:
             continue
         lacking = [
             one.name
@@ -337,14 +342,14 @@ def _lineage(seen: Seen, lineage: Lineage, now: datetime) -> Iterator[Finding]:
             f"Restore its files from a backup. If they are lost for good, move renewal/{name}.conf, "
             f"live/{name} and archive/{name} away, and run: {explain_hosts.anew(seen.state.keyring, name)}",
         )
+    renew = f"certbot renew --cert-name {quote(name)} --force-renewal"
     if lineage.key_error and not (lineage.broken and lineage.broken.skipped):
-        renew = f"certbot renew --cert-name {quote(name)} --force-renewal"
         yield critical(name, lineage.key_error, command(renew))
     if lineage.revoked:
         yield critical(
             name,
             f"the CA has revoked its certificate ({lineage.revoked}). Clients that ask refuse it.",
-            f"Run: certbot renew --cert-name {quote(name)} --force-renewal",
+            command(renew),
         )
     if lineage.live is not None:
         yield from _time(lineage.live, lineage.renew_before, seen, now)

@@ -256,8 +256,7 @@ def _mend_key(seen: Seen, shown: TlsObservation, served: Certificate) -> str:
         return _reload(seen, _like(served, pinned))
     if not mine:
         return "Run: certbot renew"
-    name = shlex.quote(mine[0].lineage)
-    return f"Run: certbot renew --cert-name {shlex.quote(name)} --force-renewal"
+    return f"Run: certbot renew --cert-name {shlex.quote(mine[0].lineage)} --force-renewal"
 
 
 def _refused_by_some(

@@ -141,14 +141,13 @@ class _Tree:
         if _first(full) == _first(cert):
             return None
         quoted = [shlex.quote(path) for path in (cert, chain, full)]
-        renew = f"Run: certbot renew --cert-name {shlex.quote(self.name)} --force-renewal"
         return Broken(
             False,
             f"{full} does not begin with the certificate in {cert}. Certbot may have been stopped while it "
             "wrote the file. The server cannot load the file.",
             f"Run: cat {quoted[0]} {quoted[1]} > {quoted[2]}"
             if _holds_certificate(chain)
-            else renew,
+            else f"Run: certbot renew --cert-name {shlex.quote(self.name)} --force-renewal",
         )
 
     def _in_live(self, part: str) -> str:

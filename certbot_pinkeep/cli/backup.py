@@ -12,10 +12,10 @@ from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.cli import context, output
 from certbot_pinkeep.cli.parser import Commands, add_command, add_name, add_verb
 from certbot_pinkeep.core import text
-from certbot_pinkeep.core.errors import BadBackup, BadKey
+from certbot_pinkeep.core.errors import BadBackup, BadKey, PinkeepError
 from certbot_pinkeep.core.pem import encrypted_block, is_encrypted, load_private_key
 from certbot_pinkeep.reports import status
-from certbot_pinkeep.workflow import offline_backups
+from certbot_pinkeep.workflow import offline_backups, requests
 from certbot_pinkeep.workflow.offline_backups import Imported
 from certbot_pinkeep.workflow.publish import Publisher
 from certbot_pinkeep.workflow.workspace import Workspace
@@ -84,16 +84,8 @@ def _add(parsed: argparse.Namespace) -> int:
             "--csr goes with none of --passphrase-file, --keep-encrypted and --new: give --key."
         )
     workspace, name = context.named(parsed)
-    if name not in workspace.store.names() and name in renewal_conf.names(workspace.config_dir):
-        raise _not_pinned(name, parsed)
-    if name not in workspace.store.names() and parsed.key is not None:
-        known = ", ".join(workspace.store.names()) or "none"
-        raise BadBackup(
-            f"There is no keyring {name!r}.",
-            f"Keyrings here: {known}. If clients pin this key already, get a certificate with certbot first, "
-            "then pin that certificate.",
-            run=f"certbot-pinkeep pin LINEAGE --key {shlex.quote(parsed.key)}",
-        )
+    if name not in workspace.store.names():
+        raise _no_keyring(workspace, name, parsed.key)
     imported = None if parsed.csr is not None else _imported(parsed)
     with context.holding_certbot(workspace.config_dir):
         _add_to(workspace, name, parsed, imported)
@@ -124,22 +116,28 @@ def _publish(workspace: Workspace, name: str, now: datetime) -> None:
         print(sentence)
 
 
-def _not_pinned(name: str, parsed: argparse.Namespace) -> BadBackup:
-    """Tell how to add a backup for a certificate that has no keyring yet."""
-    told = f"The certificate {name} is not pinned yet, so it has no keyring."
-    pin = f"certbot-pinkeep pin {shlex.quote(name)}"
-    if parsed.csr is not None:
-        return BadBackup(told, "Pin the certificate first, then add the backup.", run=pin)
+def _no_keyring(workspace: Workspace, name: str, path: str | None) -> PinkeepError:
+    """Tell how to get a keyring for a backup.
+
+    :param path: the private key's file; ``None``: the private key stays offline
+    """
+    key = "" if path is None else f" --key {shlex.quote(path)}"
+    if name in renewal_conf.names(workspace.config_dir):
+        told = f"The certificate {name} is not pinned yet, so it has no keyring."
+        pin = f"certbot-pinkeep pin {shlex.quote(name)}"
+        first = "in the certificate first, then add the backup."
+        if key:
+            carried = "If clients pin this key already, pin the certificate with this key."
+            why = text.joined(carried, text.command(f"{pin}{key}"), f"If not, p{first}")
+        return BadBackup(told, why if key else f"P{first}", run=pin)
+    error = requests.no_keyring(workspace.store, name)
+    if not key:
+        return error
     return BadBackup(
-        told,
-        text.joined(
-            "If clients pin this key already, pin the certificate with this key.",
-            text.command(
-                f"certbot-pinkeep pin {shlex.quote(name)} --key {shlex.quote(parsed.key)}"
-            ),
-            "If not, pin the certificate first, then add the backup.",
-        ),
-        run=pin,
+        error.what,
+        f"{error.why} If clients pin this key already, get a certificate with certbot first, then pin that "
+        "certificate.",
+        run=f"certbot-pinkeep pin LINEAGE{key}",
     )
 
 

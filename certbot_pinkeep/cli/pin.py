@@ -119,9 +119,9 @@ def _pin(parsed: argparse.Namespace, config: Any, key: PrivateKey | None) -> int
     for report in reports:
         for sentence in served.told(config, workspace, report, parsed.connect):
             output.tell(sentence)
-    for report in reports if key is not None else ():
-        assert key is not None
-        print(_next(workspace, report.keyring, key, found))
+    if key is not None:
+        for report in reports:
+            print(_next(workspace, report.keyring, key, found))
     zone_error = next(filter(None, [dns.tell_step(workspace, name) for name in names]), None)
     if failures:
         raise failures[0].error

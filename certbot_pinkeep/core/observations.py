@@ -25,6 +25,8 @@ Stopped = Literal["", "unreachable", "slow", "tls", "type", "http"]
 Distrust = Literal["", "time", "name", "chain"]
 #: What brings a keyring up to date that has certificates.
 CERTBOT_RENEW = "certbot renew"
+#: The roles of keys that certificates may be issued for.
+HANDED_OVER = ("primary", "backup", "in-service")
 PlaceKind = Literal[
     "keys",
     "csrs",
@@ -115,20 +117,6 @@ class FileInfo:
 
 
 @dataclass(frozen=True)
-class KeyFile:
-    """Hold what is known of the file of a private key.
-
-    :ivar error: why it cannot be used, as a sentence; empty: it holds the key
-    :ivar sealed: whether it is encrypted, and the admin's own
-    """
-
-    pin: str
-    path: str
-    error: str = ""
-    sealed: bool = False
-
-
-@dataclass(frozen=True)
 class Certificate:
     """A live certificate of this machine.
 
@@ -205,6 +193,7 @@ class Seen:
     :ivar configtest: the command that tests Apache's configuration; empty: none
     :ivar latest_known: the latest known time, at least now
     :ivar owner: the user whose its files have to be
+    :ivar config_dir: certbot's, which the paths of keys begin with
     :ivar snippet: the snippet's text; ``None``: there is no file
     :ivar requests: what the saved CSRs ask for
     :ivar others: the certificates of this machine that are not the keyring's
@@ -220,11 +209,11 @@ class Seen:
     reloads: bool
     latest_known: datetime
     owner: int
+    config_dir: str
     snippet: str | None
     shown: tuple[TlsObservation, ...] = ()
     plain: tuple[HttpObservation, ...] = ()
     places: tuple[FileInfo, ...] = ()
-    keys: tuple[KeyFile, ...] = ()
     lineages: tuple[Lineage, ...] = ()
     requests: frozenset[CsrRequest] = frozenset()
     others: tuple[Certificate, ...] = ()

@@ -11,15 +11,9 @@ from typing import Any
 
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.reports import timeline
-from certbot_pinkeep.reports.timeline import Bar, Timeline
+from certbot_pinkeep.reports.timeline import Timeline
 
 _COLOURS = {"staged": "#b8c4d6", "service": "#1f4e8c", "served": "#c9731d", "held": "#f2cfa4"}
-_LABELS = {
-    "staged": "key staged",
-    "service": "key in service",
-    "served": "pins served or carried",
-    "held": "pins held by clients",
-}
 
 
 def svg(line: Timeline) -> bytes:
@@ -44,7 +38,8 @@ def svg(line: Timeline) -> bytes:
         axes.xaxis_date()  # matplotlib 3.6 does not see it in the bars
         for place, row in enumerate(rows):
             for bar in row.bars:
-                _draw(axes, place, bar)
+                start, width = _naive(bar.start), bar.end - bar.start
+                axes.barh(place, width, left=start, height=0.7, color=_COLOURS[bar.kind])
         axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
         axes.invert_yaxis()
         axes.set_xlim(_naive(line.start), _naive(line.end))
@@ -64,16 +59,13 @@ def svg(line: Timeline) -> bytes:
     return drawn.getvalue()
 
 
-def _draw(axes: Any, place: int, bar: Bar) -> None:
-    start, end = _naive(bar.start), _naive(bar.end)
-    axes.barh(place, end - start, left=start, height=0.7, color=_COLOURS[bar.kind])
-
-
 def _legend(axes: Any) -> None:
     from matplotlib.patches import Patch
 
     marks, _ = axes.get_legend_handles_labels()
-    patches = [Patch(color=colour, label=_LABELS[kind]) for kind, colour in _COLOURS.items()]
+    patches = [
+        Patch(color=_COLOURS[kind], label=label) for kind, label in timeline.MEANINGS.items()
+    ]
     # Below the axes, as matplotlib 3.6 knows it, too: Debian 12 has that one.
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 3}
     axes.legend(handles=[*patches, *marks], ncols=6, fontsize=8, frameon=False, **place)

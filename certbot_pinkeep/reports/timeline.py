@@ -163,7 +163,7 @@ _SIGNS: dict[Kind, tuple[str, str]] = {
     "served": ("▓", "="),
     "held": ("░", "-"),
 }
-_MEANINGS: dict[Kind, str] = {
+MEANINGS: dict[Kind, str] = {
     "staged": "staged",
     "service": "in service",
     "served": "served or carried",
@@ -187,7 +187,7 @@ def as_text(line: Timeline, width: int, *, plain: bool = False) -> str:
             f"  {row.label:{left}}  {_drawn(line, row.bars, room, plain=plain)}" for row in part
         ]
     out.append(f"  {'':{left}}  {_marked(line, room)}")
-    signs = [f"{sign[plain]} {_MEANINGS[kind]}" for kind, sign in _SIGNS.items()]
+    signs = [f"{sign[plain]} {MEANINGS[kind]}" for kind, sign in _SIGNS.items()]
     out += ["", f"{'  '.join(signs)}  ^ now  S safe", verdict(line)]
     return "\n".join(out)
 

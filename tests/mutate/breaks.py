@@ -81,7 +81,7 @@ BREAKS = (
         "check/local_rules",
         "local_rules",
         ("if place.mode & forbidden:", "if False:"),
-        ("if not file.error or key is None:", "if True:"),
+        ("if not key.fault or key.role not in HANDED_OVER:", "if True:"),
         ("if live.end <= now:", "if False:"),
         ("if not lineage.reuse_key and not unpinned:", "if False:"),
         ("if not lineage.reuse_key and not unpinned:", "if not lineage.reuse_key:"),

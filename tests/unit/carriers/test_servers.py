@@ -350,7 +350,7 @@ def test_missing_header_of_nginx_is_mended_at_nginx(two: Two) -> None:
     text = two.snippet("nginx").read_text()
     cert = load_certificate(Path(two.machine.look(SITE).cert_path).read_bytes())
     shown = TlsObservation(SITE, certificate=cert.public_bytes(Encoding.DER))
-    seen = Seen(state, options.parse({}, SITE), True, NOW, 0, text, (shown,))
+    seen = Seen(state, options.parse({}, SITE), True, NOW, 0, "", text, (shown,))
     (finding,) = [one for one in site_rules.check(seen, NOW) if "clients note no pins" in one.what]
     assert "nginx's http block" in finding.todo and "VirtualHost" not in finding.todo
 

@@ -15,7 +15,7 @@ from certbot_pinkeep.core.key_and_csr import csr_request
 from certbot_pinkeep.core.keyring import Member
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.membership import with_neighbour
-from certbot_pinkeep.core.observations import FileInfo, KeyFile, Lineage, PlaceKind, Seen
+from certbot_pinkeep.core.observations import FileInfo, Lineage, PlaceKind, Seen
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.state import State
 from simulated.seen import (
@@ -44,7 +44,7 @@ from simulated.seen import (
     sound,
     with_key,
 )
-from simulated.values import DAY, HOUR, NOW, B, C, policy, ring_key
+from simulated.values import DAY, FAULT, HOUR, NOW, B, C, faulty, policy, ring_key
 
 OK, WARNING, CRITICAL, UNKNOWN = Severity
 NEIGHBOURED = with_neighbour(KEYRING, "wild", (HOST,), ring_key(C, "in-service"))
@@ -153,7 +153,6 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         sound(
             keyring=with_key(path=None).mark_for_retirement(),
             requests=frozenset({csr_request(LIVE, [HOST], must_staple=False)}),
-            keys=(),
         ),
         WARNING,
         "a rollover is due (you asked for it), but renewals keep the current key: the private key of "
@@ -186,22 +185,19 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
         f"then reload Apache, and run: certbot-pinkeep confirm {RING}",
     ),
     "backup lost": (
-        sound(keys=(KeyFile(B, "/k/1", "It is gone."),)),
+        sound(keyring=faulty(KEYRING, B)),
         CRITICAL,
-        "It is gone. pinkeep cannot use this backup.",
-        "Restore /k/1 from a backup.",
+        f"{FAULT} pinkeep cannot use this backup.",
+        "Restore /etc/letsencrypt/keys/1.pem from a backup.",
     ),
     "encrypted backup lost": (
-        sound(
-            keyring=with_key(path=None, encrypted="keys/1.pem"),
-            keys=(KeyFile(B, "/k/1", "It is gone.", sealed=True),),
-        ),
+        sound(keyring=with_key(path=None, encrypted="keys/1.pem", fault=FAULT)),
         CRITICAL,
-        "It is gone. It is the encrypted key of a backup",
+        f"{FAULT} It is the encrypted key of a backup",
         f"certbot-pinkeep backup {RING} add --keep-encrypted --key FILE",
     ),
     "primary lost": (
-        sound(keys=(KeyFile(LIVE, "/k/0", "It is gone."),)),
+        sound(keyring=faulty(KEYRING, LIVE)),
         CRITICAL,
         "The next renewal needs that key",
         "certbot renew -- it takes the key",
@@ -255,14 +251,14 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
     ),
     "primary lost, no certificate": (
         sound(
-            keys=(KeyFile(LIVE, "/k/0", "It is gone."),),
+            keyring=faulty(KEYRING, LIVE),
             step=UNPIN,
             shown=(),
             lineages=(Lineage(HOST, deleted=True),),
         ),
         CRITICAL,
-        "It is gone. The next certificate needs that key",
-        "Restore /k/0 from a backup.",
+        f"{FAULT} The next certificate needs that key",
+        "Restore /etc/letsencrypt/keys/0.pem from a backup.",
     ),
     # Certificates
     "renewal overdue": (

@@ -44,7 +44,7 @@ SOUND = {
         snippet=apache.render(KEYRING, POLICY).partition(" && ")[0] + '"\n</IfModule>\n'
     ),
     "pins in another order": sound(**shows((PKP, policy(B, LIVE).header_value))),
-    "an offline backup": sound(keyring=with_key(path=None), requests=REQUESTS, keys=()),
+    "an offline backup": sound(keyring=with_key(path=None), requests=REQUESTS),
     "an offline backup without a CSR": sound(
         keyring=with_key(path=None),
         requests=frozenset({csr_request(LIVE, [HOST], must_staple=False)}),
