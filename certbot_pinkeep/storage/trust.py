@@ -31,13 +31,18 @@ class Exposed:
     :ivar path: a folder, a link or a file
     :ivar mode: its permission bits
     :ivar owner: the user whose it is
-    :ivar mend: the command that closes it
+    :ivar needed: what is to be done with it, as commands without the path
     """
 
     path: str
     mode: int
     owner: int
-    mend: str
+    needed: tuple[str, ...]
+
+    @property
+    def mend(self) -> str:
+        """The command that closes it."""
+        return mend_all([self])
 
     def __str__(self) -> str:
         return f"other users can change {self.path} (mode {self.mode:04o}, user {self.owner})"
@@ -46,8 +51,6 @@ class Exposed:
 def exposed(path: str, trusted: Collection[int] = ()) -> Exposed | None:
     """Return what other users can change of the way from ``/`` to *path*; ``None``: nothing that is
     there.
-
-    In a folder with the sticky bit nobody can replace what is another user's.
 
     :param trusted: users who count as the one who runs this
     """
@@ -71,7 +74,7 @@ def looked_at(path: str, trusted: Collection[int]) -> tuple[Exposed | None, os.s
     found = None
     try:
         for reached, found in _way(path):
-            if is_exposed(found, users):
+            if found is not None and is_exposed(found, users):
                 return _exposed(reached, found), found
     except OSError:
         return None, None
@@ -88,7 +91,7 @@ def all_exposed(paths: Iterable[str], trusted: Collection[int] = ()) -> list[Exp
     for path in paths:
         with suppress(OSError):
             for reached, stated in _way(path):
-                if reached not in found and is_exposed(stated, users):
+                if stated is not None and is_exposed(stated, users):
                     found[reached] = _exposed(reached, stated)
     return list(found.values())
 
@@ -102,16 +105,13 @@ def mend_all(found: Sequence[Exposed], folder: str = "") -> str:
     many = len(inside) > _MOST_LISTED
     listed = [one for one in found if not many or one not in inside]
     commands = []
-    for command, is_needed in (
-        (f"chown -h {os.geteuid()} ", lambda one: one.mend.startswith("chown")),
-        ("chmod go-w ", lambda one: "chmod" in one.mend),
-    ):
-        paths = [one.path for one in listed if is_needed(one)]
+    for needed in sorted({needed for one in found for needed in one.needed}, reverse=True):
+        paths = [one.path for one in listed if needed in one.needed]
         if paths:
-            commands.append(command + shlex.join(paths))
-        if many and any(map(is_needed, inside)):
-            program, _, rest = command.partition(" ")
-            commands.append(f"{program} -R {rest}{shlex.quote(folder)}")
+            commands.append(f"{needed} {shlex.join(paths)}")
+        if many and any(needed in one.needed for one in inside):
+            program, _, rest = needed.partition(" ")
+            commands.append(f"{program} -R {rest} {shlex.quote(folder)}")
     return " && ".join(commands)
 
 
@@ -130,29 +130,18 @@ def resolved(path: str) -> str:
     :raises OSError: if another user's link is on the way, or the folder is not there
     """
     reached = path
-    try:
-        for reached, found in _way(path):
-            if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
-                told = f"{reached} is a link of the user {found.st_uid}, which is not followed"
-                raise OSError(errno.EPERM, told, path)
-    except _Missing as missing:
-        if missing.rest:
-            raise
-        reached = str(missing.filename)
+    for reached, found in _way(path):
+        if found is None or not stat.S_ISLNK(found.st_mode):
+            continue
+        if found.st_uid not in (0, os.geteuid()):
+            told = f"{reached} is a link of the user {found.st_uid}, which is not followed"
+            raise OSError(errno.EPERM, told, path)
     return reached
 
 
-class _Missing(FileNotFoundError):
-    """Something on the way is not there.
-
-    :ivar rest: whether more comes after it
-    """
-
-    rest = False
-
-
-def _way(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield each folder and link from ``/`` down to *path*, and what is there.
+def _way(path: str) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Yield each folder and link from ``/`` down to *path*, and what is there. The last of them need not
+    be there.
 
     :raises OSError: if the way ends before
     """
@@ -162,9 +151,10 @@ def _way(path: str) -> Iterator[tuple[str, os.stat_result]]:
         try:
             found = os.lstat(reached)
         except FileNotFoundError:
-            missing = _Missing(errno.ENOENT, os.strerror(errno.ENOENT), reached)
-            missing.rest = bool(todo)
-            raise missing from None
+            if todo:
+                raise
+            yield reached, None
+            return
         yield reached, found
         if stat.S_ISLNK(found.st_mode):
             links += 1
@@ -185,9 +175,9 @@ def _parts(path: str) -> list[str]:
 
 def _exposed(path: str, found: os.stat_result) -> Exposed:
     mode = stat.S_IMODE(found.st_mode)
-    commands = []
+    needed = []
     if found.st_uid not in (0, os.geteuid()):
-        commands.append(f"chown -h {os.geteuid()} {shlex.quote(path)}")
+        needed.append(f"chown -h {os.geteuid()}")
     if mode & OTHERS_WRITE and not stat.S_ISLNK(found.st_mode):
-        commands.append(f"chmod go-w {shlex.quote(path)}")
-    return Exposed(path, mode, found.st_uid, " && ".join(commands))
+        needed.append("chmod go-w")
+    return Exposed(path, mode, found.st_uid, tuple(needed))

@@ -99,7 +99,7 @@ def test_a_pip_of_another_user_is_for_that_user_to_run(
     root: Path, monkeypatch: pytest.MonkeyPatch, owner: int, who: str
 ) -> None:
     """A table of cron of that user names the certbot, and root runs no program of that user."""
-    exposed = Exposed(f"{root}/home", 0o775, owner, "")
+    exposed = Exposed(f"{root}/home", 0o775, owner, ())
     monkeypatch.setattr(trust, "exposed", lambda path: exposed)
     table = f"5 5 * * * {root}/home/certbot renew\n"
     files = {"home/certbot": "", "var/spool/cron/crontabs/own": table}
