@@ -62,39 +62,77 @@ class Enrolled:
     told: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Report:
-    """What a run did.
+    """A keyring that is published, and what became of it.
 
-    :ivar enrolled: the lineages that were enrolled
+    :ivar state: as it was saved last
+    :ivar now: when that began
+    :ivar enrolled: its lineages that were enrolled in this run
     :ivar dropped: those that left the keyring, because they were deleted
     :ivar neighbours: the certificates that are not enrolled, whose keys were pinned as well in this run;
         and whether certbot renews them
-    :ivar unpinned: nothing is published any more, because the admin left pinning
+    :ivar uncovered: what is wrong with includeSubDomains
+    :ivar tested: the snippet passed its test in this run
     :ivar published: the snippet says something else than before
+    :ivar rewritten: the server sends the header at other hosts, or another one, after a reload
     :ivar reloaded: the server was reloaded
     :ivar stopped: the server does not run: it loads everything when it starts
-    :ivar pending: Apache still has to load what is published
-    :ivar settled: another run would change nothing
-    :ivar files: the files that the keyring consists of
+    :ivar headerless: Apache says that it sends no header
     :ivar issued: one of the certificates is new in this run
     """
 
-    keyring: str
-    snippet: str
-    pins: tuple[str, ...]
-    enrolled: tuple[Enrolled, ...]
-    dropped: tuple[str, ...]
-    unpinned: bool
-    published: bool
-    reloaded: bool
-    stopped: bool
+    state: State
+    chosen: Options
     server: Server
-    pending: bool
-    settled: bool
-    files: tuple[str, ...]
+    now: datetime
+    enrolled: tuple[Enrolled, ...] = ()
+    dropped: tuple[str, ...] = ()
     neighbours: Mapping[str, bool] = field(default_factory=dict)
+    uncovered: PinkeepError | None = None
+    tested: bool = False
+    published: bool = False
+    rewritten: bool = False
+    reloaded: bool = False
+    stopped: bool = False
+    headerless: bool = False
     issued: bool = False
+
+    @property
+    def keyring(self) -> str:
+        """The name of the keyring."""
+        return self.state.keyring.name
+
+    @property
+    def snippet(self) -> str:
+        """Where the header is written; empty: no server sends it."""
+        return self.server.snippet
+
+    @property
+    def pins(self) -> tuple[str, ...]:
+        """The pins that are published."""
+        current = self.state.ledger.current
+        return current.pins if current is not None else ()
+
+    @property
+    def pending(self) -> bool:
+        """Whether Apache still has to load what is published."""
+        return self.state.ledger.pending
+
+    @property
+    def unpinned(self) -> bool:
+        """Whether nothing is published any more, because the admin left pinning."""
+        return self.state.unpinned(self.now)
+
+    @property
+    def settled(self) -> bool:
+        """Whether another run with the same options would change nothing, however late."""
+        ledger = self.state.ledger
+        if self.stopped or (ledger.pending and self.chosen.reload != ()):
+            return False
+        if ledger.sending(self.now) or self.chosen.tlsa or ledger.zone:
+            return False  # what hosts send, and a zone, is looked at again
+        return self.state.unpin == self.unpinned
 
     @property
     def adopted(self) -> bool:
@@ -113,29 +151,6 @@ class Failure:
 
     keyring: str
     error: PinkeepError | OSError
-
-
-@dataclass
-class _Publication:
-    """A keyring on its way to Apache."""
-
-    state: State
-    chosen: Options
-    server: Server
-    enrolled: dict[str, Enrolled]
-    dropped: tuple[str, ...] = ()
-    neighbours: Mapping[str, bool] = field(default_factory=dict)
-    uncovered: PinkeepError | None = None
-    tested: bool = False
-    published: bool = False
-    rewritten: bool = False  # the server sends it at other hosts, or another one, after a reload
-    reloaded: bool = False
-    stopped: bool = False
-    headerless: bool = False  # Apache says that it sends no header
-
-    @property
-    def name(self) -> str:
-        return self.state.keyring.name
 
 
 class Publisher:
@@ -193,11 +208,11 @@ class Publisher:
         if not keyrings:
             return [], []
         failures: list[Failure] = []
-        ready: list[_Publication] = []
+        ready: list[Report] = []
         with self.workspace.store.locked():
             self.workspace.certificates.refresh()
             for name in keyrings:
-                enrolled = self._enrolled.pop(name, {})
+                enrolled = tuple(self._enrolled.pop(name, {}).values())
                 try:
                     ready.append(
                         _prepared(self.workspace, name, enrolled, now, moved=name in self._left)
@@ -207,20 +222,20 @@ class Publisher:
             failures += self._load(ready, now, began, doubtful=bool(failures))
         for one in ready:
             if one.uncovered is not None:
-                failures.append(Failure(one.name, one.uncovered))
+                failures.append(Failure(one.keyring, one.uncovered))
         failed = {failure.keyring for failure in failures}
-        reports = [_report(self.workspace, one, now) for one in ready if one.name not in failed]
+        reports = [one for one in ready if one.keyring not in failed]
         return reports, failures
 
     def _load(
-        self, ready: list[_Publication], now: datetime, began: float, *, doubtful: bool
+        self, ready: list[Report], now: datetime, began: float, *, doubtful: bool
     ) -> list[Failure]:
         """Have the server load what the keyrings publish and what is live; once for the same commands.
 
         :param doubtful: whether another keyring failed, and took back what had been tested (G6)
         :returns: what went wrong
         """
-        waiting: dict[Commands, list[_Publication]] = {}
+        waiting: dict[Commands, list[Report]] = {}
         for one in ready:
             if one.server.reload and _is_to_load(one):
                 waiting.setdefault(one.server.reload, []).append(one)
@@ -249,13 +264,13 @@ class Publisher:
                     one.state = self.workspace.store.save(_as_loaded(one, done))
                     one.reloaded = True
             except (PinkeepError, OSError) as error:
-                failures += [Failure(one.name, error) for one in together]
+                failures += [Failure(one.keyring, error) for one in together]
         return failures
 
 
 def _prepared(
-    workspace: Workspace, name: str, enrolled: dict[str, Enrolled], now: datetime, *, moved: bool
-) -> _Publication:
+    workspace: Workspace, name: str, enrolled: tuple[Enrolled, ...], now: datetime, *, moved: bool
+) -> Report:
     """Return the keyring with its snippet in place and tested, before the server is reloaded.
 
     :param moved: whether lineages have moved from the keyring in this run
@@ -264,14 +279,18 @@ def _prepared(
     if old is None or (not old.keyring.members and not enrolled and not old.snippet):
         raise PinkeepError(f"The keyring {name} has no certificate yet.")
     # The options that were given last count.
-    chosen = list(enrolled.values())[-1].chosen if enrolled else old.chosen()
+    chosen = enrolled[-1].chosen if enrolled else old.chosen()
     server = snippets.server_of(workspace.store, chosen)
     snippets.check_exposed(workspace.store, name, server)
     if moved and not old.keyring.drawing:
-        return _left_by_all(workspace, old, chosen, server, now)
+        # All went to others: its policy stays on record, and goes out at none of their hosts.
+        one = Report(old, chosen, server, now)
+        if server.snippet and server.snippet == old.snippet and old.ledger.current is not None:
+            _write_snippet(workspace, one, None)
+        return one
     dropped = workspace.deleted(old.keyring)
     state = replace(old, keyring=membership.without_members(old.keyring, dropped))
-    state = neighbours.with_members(workspace, state, enrolled, now)
+    state = neighbours.with_members(workspace, state, {one.live.name for one in enrolled}, now)
     state = neighbours.with_neighbours(workspace, state, now)
     keyring = stage.with_backups(workspace, state.keyring, chosen.backup_keys, now)
     state = replace(state, keyring=keyring)
@@ -285,23 +304,12 @@ def _prepared(
         for m in state.keyring.neighbours
         if (m.lineage, m.pin) not in known
     }
-    one = _Publication(state, chosen, server, enrolled, dropped, new, uncovered)
+    one = Report(state, chosen, server, now, enrolled, dropped, new, uncovered)
     left = _left_server(workspace, one)
     if server.snippet:
-        _write_snippet(workspace, one, left, now)
+        _write_snippet(workspace, one, left)
     else:
-        _publish_nothing(workspace, one, left, now)
-    return one
-
-
-def _left_by_all(
-    workspace: Workspace, state: State, chosen: Options, server: Server, now: datetime
-) -> _Publication:
-    """Return a keyring whose lineages have all moved to others: its policy stays on record as it is, and
-    the server sends the header at none of their hosts."""
-    one = _Publication(state, chosen, server, {})
-    if server.snippet and server.snippet == state.snippet and state.ledger.current is not None:
-        _write_snippet(workspace, one, None, now)
+        _publish_nothing(workspace, one, left)
     return one
 
 
@@ -338,13 +346,11 @@ def _recorded(state: State, chosen: Options, server: Server, now: datetime) -> S
     return replace(state, ledger=ledger)
 
 
-def _write_snippet(
-    workspace: Workspace, one: _Publication, left: Server | None, now: datetime
-) -> None:
+def _write_snippet(workspace: Workspace, one: Report, left: Server | None) -> None:
     """Have the snippet say what is on record, and test it."""
     state, server = one.state, one.server
     kind = KINDS[server.kind]
-    text = _snippet(state, server, now)
+    text = _snippet(state, server, one.now)
     digest = hashlib.sha256(text.encode()).hexdigest()
     before = apache.read_snippet(server.snippet)
     changed = before != text
@@ -375,9 +381,9 @@ def _write_snippet(
     one.rewritten = not kind.is_same(before, text)
 
 
-def _left_server(workspace: Workspace, one: _Publication) -> Server | None:
+def _left_server(workspace: Workspace, one: Report) -> Server | None:
     """Return the server that has sent the keyring's header until now, if another server is to send it."""
-    path, name = one.state.snippet, one.state.keyring.name
+    path, name = one.state.snippet, one.keyring
     if not path or not os.path.exists(path) or not snippets.is_ours(path, name):
         return None
     kind = servers.kind_of(path, apache.read_snippet(path))
@@ -407,10 +413,9 @@ def _leave(server: Server, keyring: Keyring) -> None:
         )
 
 
-def _publish_nothing(
-    workspace: Workspace, one: _Publication, left: Server | None, now: datetime
-) -> None:
+def _publish_nothing(workspace: Workspace, one: Report, left: Server | None) -> None:
     """Have no server send a header; what is on record holds at once."""
+    now = one.now
     if left:
         _leave(left, one.state.keyring)
     state = replace(one.state, snippet="", tested="", ledger=one.state.ledger.confirm(now))
@@ -422,70 +427,33 @@ def _publish_nothing(
         one.state = workspace.store.save(one.state)
 
 
-def _report(workspace: Workspace, one: _Publication, now: datetime) -> Report:
-    state = one.state
-    paths = [workspace.store.path(state.keyring.name), one.server.snippet]
-    paths.append(os.path.dirname(one.server.snippet))
-    needed = [key for key in state.keyring.keys if key.path and key.role != "retired"]
-    paths += [workspace.folders.absolute(key.path or "") for key in needed]
-    return Report(
-        keyring=state.keyring.name,
-        snippet=one.server.snippet,
-        pins=_current(state).pins if state.ledger.current else (),
-        enrolled=tuple(one.enrolled.values()),
-        dropped=one.dropped,
-        unpinned=state.unpinned(now),
-        published=one.published,
-        reloaded=one.reloaded,
-        stopped=one.stopped,
-        server=one.server,
-        pending=state.ledger.pending,
-        settled=_is_settled(state, one.chosen, now) and not one.stopped,
-        files=tuple(paths),
-        neighbours=one.neighbours,
-    )
-
-
-def _current(state: State) -> Policy:
-    assert state.ledger.current is not None
-    return state.ledger.current.policy
-
-
 def _snippet(state: State, server: Server, now: datetime) -> str:
     """Return the text of the snippet that is to be served.
 
     :raises PublishFailed: if the server would not take it
     """
-    policy = None if state.unpinned(now) else _current(state)
+    current = state.ledger.current
+    assert current is not None
+    policy = None if state.unpinned(now) else current.policy
     try:
         return KINDS[server.kind].render(state.keyring, policy)
     except BadPolicy as error:
         raise PublishFailed(str(error)) from error
 
 
-def _is_settled(state: State, chosen: Options, now: datetime) -> bool:
-    """Return whether another run with the same options would change nothing, however late."""
-    waiting = state.ledger.pending and chosen.reload != ()
-    if state.ledger.sending(now):
-        return False  # it is looked at again, until it is seen to be gone
-    if chosen.tlsa or state.ledger.zone:
-        return False  # so is a zone, every day
-    return not waiting and state.unpin == state.unpinned(now)
-
-
-def _is_to_load(one: _Publication) -> bool:
+def _is_to_load(one: Report) -> bool:
     """Return whether there is something that Apache has not loaded: pins, a host or a certificate."""
     members = {member.lineage: member.loaded for member in one.state.keyring.members}
-    lives = [each.live for each in one.enrolled.values()]
+    lives = [each.live for each in one.enrolled]
     return ((one.state.ledger.pending or one.rewritten) and not one.headerless) or any(
         members.get(live.name) != live.fingerprint for live in lives
     )
 
 
-def _as_loaded(one: _Publication, now: datetime) -> State:
+def _as_loaded(one: Report, now: datetime) -> State:
     """Return the state once Apache has loaded what was published and what is live."""
     state, keyring = one.state, one.state.keyring
-    lives = [each.live for each in one.enrolled.values()]
+    lives = [each.live for each in one.enrolled]
     for live in lives:
         keyring = keyring.loaded(live.name, live.fingerprint)
     # If the clock runs wrong, nobody knows from when it was served (G8).

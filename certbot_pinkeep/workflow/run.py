@@ -170,11 +170,8 @@ class Run:
             for error in self.loader.load(clock.now()):
                 logger.error("%s", error)
         failures += self._bring_zones_up_to_date(waiting)
-        reports = [
-            replace(one, issued=any(self.loader.is_new(lineage.live) for lineage in one.enrolled))
-            for one in reports
-        ]
         for report in reports:
+            report.issued = any(self.loader.is_new(one.live) for one in report.enrolled)
             self._stamp(report)
         if failures:
             self._failed = True
@@ -204,13 +201,20 @@ class Run:
 
     def _stamp(self, report: Report) -> None:
         """Note the lineages of a keyring that are up to date."""
-        folders = [os.path.join(self.config_dir, name) for name in ("keys", "csr")]
+        store, folders = self.workspace.store, self.workspace.folders
+        shared = [store.path(report.keyring), report.snippet, os.path.dirname(report.snippet)]
+        shared += [
+            folders.absolute(key.path)
+            for key in report.state.keyring.keys
+            if key.path and key.role != "retired"
+        ]
+        shared += [folders.keys, folders.csrs]
         enrolled = [one for one in report.enrolled if one.live.name in self._values]
         # The others are a hook's: certbot's own run is still to come.
         try:
             if report.settled:
                 stamps = {one.live.name: self._stamp_of(one) for one in enrolled}
-                self.cache.set(stamps, [*report.files, *folders])
+                self.cache.set(stamps, shared)
                 return
             for one in enrolled:
                 self.cache.clear(one.live.name)
