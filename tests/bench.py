@@ -33,6 +33,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 from certbot_pinkeep.adapters import clock
@@ -51,6 +52,7 @@ from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.options import OPTIONS
 from certbot_pinkeep.core.tlsa import parse_ports, ports_of
+from certbot_pinkeep.storage import settings
 from certbot_pinkeep.workflow import issue, move, run
 from certbot_pinkeep.workflow.issue_request import IssueRequest
 from dane.world import FIRST, OLD, SECOND, World, example, line
@@ -327,7 +329,8 @@ def adopt_one(folder: Path, one: run.Run, name: str) -> float:
     given |= {"configtest-command": "true", "reload-command": "true"}
     began = time.process_time()
     seen = look(folder, name)
-    values = move.values(one.workspace, name, given, {}, names=seen.names, now=clock.now())
+    by_host = partial(move.keyring_at, one.workspace, seen.names, clock.now())
+    values = settings.values(one.workspace.store, name, given, {}, by_host)
     take_turn(one, seen, values, options.parse(values, name))
     return time.process_time() - began
 

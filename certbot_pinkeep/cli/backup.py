@@ -112,7 +112,7 @@ def _add_to(
 def _publish(workspace: Workspace, name: str, now: datetime) -> None:
     """Publish the backups, and tell what is due now."""
     output.print_step(Publisher(workspace).publish(name, now))
-    for sentence in offline_backups.due(workspace, name, clock.now()):
+    for sentence in requests.due(workspace, name, clock.now()):
         print(sentence)
 
 

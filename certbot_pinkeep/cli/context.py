@@ -18,7 +18,7 @@ from certbot_pinkeep.cli import output
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import BadBackup, BadOption, DamagedState, PinkeepError
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage import atomic
+from certbot_pinkeep.storage import atomic, settings
 from certbot_pinkeep.workflow import enrol as enrolling
 from certbot_pinkeep.workflow import move, requests
 from certbot_pinkeep.workflow.publish import Enrolled
@@ -174,10 +174,11 @@ def what_counts(
     live = lineage.look(
         renewal.name, renewal.cert_path, renewal.key_path, must_staple=renewal.must_staple
     )
-    values = move.values(
-        workspace, renewal.name, given, renewal.options, names=live.names, now=clock.now()
-    )
-    return live, values
+
+    def by_host() -> str | None:
+        return move.keyring_at(workspace, live.names, clock.now())
+
+    return live, settings.values(workspace.store, renewal.name, given, renewal.options, by_host)
 
 
 def enrol(

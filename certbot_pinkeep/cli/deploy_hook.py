@@ -23,7 +23,6 @@ from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import BadKey, PinkeepError
 from certbot_pinkeep.storage import settings
 from certbot_pinkeep.workflow import move, run
-from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.publish import Publisher
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -67,7 +66,7 @@ def _deploy_hook(parsed: argparse.Namespace) -> int:
         keyring = options.keyring_name(values["keyring"], name)
     # Whatever goes wrong from here on, the certificate is loaded in the end (G12).
     one = run.of(config.config_dir, config.work_dir)
-    one.loader.note(Turn(name, renewal.cert_path, keyring, values, issued=True))
+    one.loader.note(name, keyring, values, issued=True)
     try:
         one.publisher.add(context.enrol(one.workspace, renewal, given))
     except Exception:

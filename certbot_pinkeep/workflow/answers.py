@@ -84,14 +84,11 @@ class Answers:
             if self.config.installer == certbot_config.INSTALLER or self.run.is_enrolled(name):
                 return None  # it could not be pinned: certbot keeps its key (G3)
             return self._handover_new(names, name, dry_run=dry_run)  # of the keyring of its hosts
-        request = IssueRequest(
-            lineage=name,
-            keyring=self.given.keyring(name, [*live.names, *names]),
-            names=tuple(names),
-            now=clock.now(),
-            live=live,
+        request = self._request(
+            name,
+            names,
+            live,
             dry_run=dry_run,
-            asked=self.rollover_asked,
             chosen=self.given.options_if_sound(name),
             refused=frozenset(self._refused),
             csr_rejected=frozenset(self._csr_rejected),
@@ -104,6 +101,13 @@ class Answers:
             raise
         self._rolls_over = handed.pin != live.pin
         return handed
+
+    def _request(
+        self, name: str, names: list[str], live: Live | None = None, **more: Any
+    ) -> IssueRequest:
+        keyring = self.given.keyring(name, [*(live.names if live else ()), *names])
+        asked = self.rollover_asked and live is not None
+        return IssueRequest(name, keyring, tuple(names), clock.now(), live, asked=asked, **more)
 
     def _handover(self, request: IssueRequest) -> KeyAndCsr:
         try:
@@ -136,11 +140,9 @@ class Answers:
         rsa = str(config.key_type).lower() == "rsa"
         kind = KeyKind("rsa", str(config.rsa_key_size)) if rsa else None
         kind = kind or KeyKind("ecdsa", str(config.elliptic_curve))
-        request = IssueRequest(
-            lineage=name,
-            keyring=self.given.keyring(name, names),
-            names=tuple(names),
-            now=clock.now(),
+        request = self._request(
+            name,
+            names,
             key_type=kind.key_type,
             kind=kind if certbot_config.is_given(config, "key_type") else None,
             must_staple=bool(config.must_staple),
@@ -162,15 +164,7 @@ class Answers:
         name = os.path.basename(os.path.dirname(live_key_path or ""))
         live = self.given.look(name) if live_key_path else None
         name = name or new_lineage(self.config, names)
-        request = IssueRequest(
-            lineage=name,
-            keyring=self.given.keyring(name, [*(live.names if live else ()), *names]),
-            names=tuple(names),
-            now=clock.now(),
-            live=live,
-            asked=self.rollover_asked,
-        )
-        return issue.is_still_chosen(self.workspace, request, pin)
+        return issue.is_still_chosen(self.workspace, self._request(name, names, live), pin)
 
     def overrule(self, lineage: str, given: Mapping[str, str]) -> None:
         """Say which of these flags do not count, because the lineage is pinned.

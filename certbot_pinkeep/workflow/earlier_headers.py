@@ -32,9 +32,10 @@ def look_at(workspace: Workspace, names: Names, above: Names = ()) -> Found | No
     from certbot_pinkeep.core import earlier_headers
 
     hosts = earlier_headers.hosts_to_see((*above, *names))
-    if not workspace.looks or not hosts:
+    shown = workspace.look_at(hosts) if hosts else None
+    if shown is None:
         return None
-    return earlier_headers.found(names, workspace.look_at(hosts), workspace.is_held, above)
+    return earlier_headers.found(names, shown, workspace.is_held, above)
 
 
 def look_before(workspace: Workspace, names: Names, keyring: str, now: datetime) -> Found | None:

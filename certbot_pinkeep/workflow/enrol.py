@@ -266,11 +266,9 @@ class _Enrolment:
 
     def _staged(self, state: State) -> tuple[State, list[str]]:
         """Return the state with all backups staged, and the CSR of each key for the lineage's names."""
-        workspace, live, chosen = self.workspace, self.live, self.chosen
+        workspace, live = self.workspace, self.live
         state = replace(state, keyring=stage.with_live_file(workspace, state.keyring, live))
-        keyring = stage.replenished(
-            workspace, state, chosen.backup_keys, self.now, by_hand=chosen.reload == ()
-        )
+        keyring = stage.replenished(workspace, state, self.chosen, self.now)
         return replace(state, keyring=keyring), stage.csrs_of(workspace, keyring, live)
 
     def _sweep(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import BadKey, BadOption, PinkeepError
 from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.storage import settings
 from certbot_pinkeep.workflow import move
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -67,14 +67,17 @@ class Given:
             return own
         renewal = self.renewal(lineage)
         remembered = renewal.options if renewal is not None else {}
-        if names is None:
-            names = self.live_names(lineage)
-        return move.values(self.workspace, lineage, own, remembered, names=names, now=clock.now())
+
+        def by_host() -> str | None:
+            hosts = self.live_names(lineage) if names is None else names
+            return move.keyring_at(self.workspace, hosts, clock.now())
+
+        return settings.values(self.workspace.store, lineage, own, remembered, by_host)
 
     def live_names(self, lineage: str) -> tuple[str, ...]:
         """Return the hosts of the live certificate; none if it cannot be read."""
         try:
-            return lineages.glance(os.path.join(self.config.live_dir, lineage, "cert.pem"))[0]
+            return lineages.glance(self.workspace.live_file(lineage))[0]
         except BadKey as error:
             logger.debug("%s", error)
             return ()
@@ -94,13 +97,7 @@ class Given:
 
         :raises BadKey: if it cannot be read
         """
-        folder = os.path.join(self.config.live_dir, name)
-        return lineages.look(
-            name,
-            os.path.join(folder, "cert.pem"),
-            os.path.join(folder, "privkey.pem"),
-            must_staple=bool(self.config.must_staple),
-        )
+        return self.workspace.look(name, must_staple=bool(self.config.must_staple))
 
     def forget_unusable(self, name: str, error: BadOption) -> None:
         """Take those options of pinkeep 0.1 out of the renewal file that cannot be used."""

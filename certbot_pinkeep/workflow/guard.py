@@ -17,7 +17,6 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -39,7 +38,6 @@ from certbot_pinkeep.workflow import run as runs
 from certbot_pinkeep.workflow.accepted import refusing
 from certbot_pinkeep.workflow.answers import Answers
 from certbot_pinkeep.workflow.given import Given
-from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.run import Run
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -134,9 +132,10 @@ class Guard:
 
         :raises PinkeepError: as :meth:`keep_once`
         """
-        name = self._lineage_of(self._certificate) if self._certificate else None
-        if name is not None:
-            self.keep_once(name)
+        for name in sorted(os.listdir(self.config.live_dir)) if self._certificate else ():
+            if self.has_issued(self.workspace.live_file(name)):
+                self.keep_once(str(name))
+                return
 
     def keep_late(self) -> None:
         """Do the same when certbot ends, if it did not come so far: the other installer failed, say."""
@@ -193,23 +192,26 @@ class Guard:
         if self.config.verb != "renew" or self.config.certname:
             return False
         try:
-            if self.run.everyone is None:
-                self.run.everyone = self.config.installer == INSTALLER and (
-                    certbot_config.is_given(self.config, "installer")
-                )
+            return name != self.run.last(self._is_everyones)
         except (ImportError, AttributeError) as error:
             logger.debug("Which lineage is the last one is unknown: %s", error)
             return False
-        return name != self.run.last(everyone=bool(self.run.everyone))
+
+    def _is_everyones(self) -> bool:
+        """Return whether the admin chose pinkeep for every lineage."""
+        return self.config.installer == INSTALLER and certbot_config.is_given(
+            self.config, "installer"
+        )
 
     def _enrol(self, name: str) -> None:
-        issued = self._certificate is not None
+        keyring, values = name, options.given(self.config)
         with notices.plain_errors():
-            turn = self._turn(name, issued=issued)
-            self.run.loader.note(turn)
+            with suppress(PinkeepError, OSError):  # what is wrong is told below
+                keyring, values = self.given.keyring(name), self.given.values(name)
+            self.run.loader.note(name, keyring, values, issued=self._certificate is not None)
             try:
                 enrolled = self.run.enrol(
-                    replace(turn, values=self.given.values(name)),
+                    self.given.values(name),
                     self.given.look(name),
                     self.given.options(name),
                     partial(self._remember, name),
@@ -227,16 +229,6 @@ class Guard:
         else:
             renewal_conf.keep_key(self.config.config_dir, name)
             renewal_conf.take_out(self.config.config_dir, name)
-
-    def _turn(self, name: str, *, issued: bool) -> Turn:
-        """Return the turn of a lineage, by those options that can be used."""
-        cert_path = os.path.join(self.config.live_dir, name, "cert.pem")
-        keyring, values = name, options.given(self.config)
-        try:
-            keyring, values = self.given.keyring(name), self.given.values(name)
-        except (PinkeepError, OSError) as error:
-            logger.debug("%s", error)  # enrolling tells
-        return Turn(name, cert_path, keyring, values, issued)
 
     def _finish(self) -> None:
         """Publish what was enrolled.
@@ -266,17 +258,6 @@ class Guard:
             return atomic.read(cert_path, atomic.MEDIUM) == self._certificate
         except OSError:
             return False
-
-    def _lineage_of(self, certificate: bytes) -> str | None:
-        """Return the lineage that has this certificate live."""
-        for name in sorted(os.listdir(self.config.live_dir)):
-            path = os.path.join(self.config.live_dir, name, "cert.pem")
-            try:
-                if atomic.read(path, atomic.MEDIUM) == certificate:
-                    return str(name)
-            except OSError:
-                continue
-        return None
 
     def after_reconfigure(self) -> None:
         """Bring the lineage up to date once ``certbot reconfigure`` has saved its new options."""
@@ -342,8 +323,7 @@ def end(config: Any) -> None:
         one.keep_issued()
     name = config.certname
     if not _issued and name and Guard(config).run.is_enrolled(name):
-        folder = os.path.join(config.live_dir, name)
-        paths = [os.path.join(folder, f"{part}.pem") for part in ("cert", "privkey")]
+        paths = (Guard(config).workspace.live_file(name, part) for part in ("cert", "privkey"))
         Guard(config).look_once(name, *paths)
 
 

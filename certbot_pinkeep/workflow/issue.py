@@ -24,7 +24,6 @@ The rules:
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 from collections.abc import Iterable
 from contextlib import suppress
@@ -129,11 +128,10 @@ def on_record(workspace: Workspace, name: str, keyring: str, *, must_staple: boo
     key = state.keyring.key(member.pin) if state and member else None
     if member is None or key is None:
         return None
-    folder = os.path.join(workspace.config_dir, "live", name)
     return Live(
         name=name,
-        cert_path=os.path.join(folder, "cert.pem"),
-        key_path=os.path.join(folder, "privkey.pem"),
+        cert_path=workspace.live_file(name),
+        key_path=workspace.live_file(name, "privkey"),
         names=member.hosts,
         pin=key.pin,
         kind=key.kind,

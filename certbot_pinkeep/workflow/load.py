@@ -33,7 +33,7 @@ from certbot_pinkeep.adapters import lineage
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.carriers import apache, servers, snippets
 from certbot_pinkeep.carriers.apache import Server
-from certbot_pinkeep.carriers.servers import Commands
+from certbot_pinkeep.carriers.servers import Commands, Words
 from certbot_pinkeep.core import options, rollover
 from certbot_pinkeep.core.errors import ApacheFailed, BadKey, BadOption, PinkeepError
 from certbot_pinkeep.core.state import State
@@ -43,22 +43,6 @@ from certbot_pinkeep.workflow.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A lineage that has its turn in a run.
-
-    :ivar keyring: the one that it draws on, or is to draw on
-    :ivar values: its options as text
-    :ivar issued: whether its certificate is new in this run
-    """
-
-    lineage: str
-    cert_path: str
-    keyring: str
-    values: Mapping[str, object]
-    issued: bool
 
 
 @dataclass(frozen=True)
@@ -72,7 +56,6 @@ class Renewed:
     """
 
     lineage: str
-    cert_path: str
     keyring: str
     names: tuple[str, ...]
     pin: str
@@ -120,26 +103,24 @@ class Loader:
                 return f"{name} was renewed. Its new certificate is stored{done}."
         return ""
 
-    def note(self, turn: Turn) -> None:
-        """Remember a lineage that has its turn."""
+    def note(self, name: str, keyring: str, values: Mapping[str, object], *, issued: bool) -> None:
+        """Remember a lineage that has its turn.
+
+        :param keyring: the one that it draws on, or is to draw on
+        :param values: its options as text
+        :param issued: whether its certificate is new in this run
+        """
+        path = self.workspace.live_file(name)
         try:
-            names, pin, fingerprint = lineage.glance(turn.cert_path)
+            names, pin, fingerprint = lineage.glance(path)
         except BadKey as error:
             logger.debug("%s", error)
             return
-        if turn.issued and fingerprint not in self._issued:
+        if issued and fingerprint not in self._issued:
             self._issued.add(fingerprint)
             self.tried.clear()  # whatever was loaded before, this certificate was not
-        self._renewed[turn.lineage] = Renewed(
-            lineage=turn.lineage,
-            cert_path=turn.cert_path,
-            keyring=turn.keyring,
-            names=names,
-            pin=pin,
-            fingerprint=fingerprint,
-            server=self._server(turn),
-            issued=fingerprint in self._issued,
-        )
+        server, new = self._server(keyring, values), fingerprint in self._issued
+        self._renewed[name] = Renewed(name, keyring, names, pin, fingerprint, server, new)
 
     def load(self, now: datetime) -> list[PinkeepError]:
         """Have Apache load what it is not known to have loaded.
@@ -163,9 +144,11 @@ class Loader:
                 continue
             try:
                 if command not in self.tried:
+                    self.tried[command] = False
                     names = (one.lineage for one in present if one.server.reload == command)
-                    check_keys(self.workspace, accepted[0].server, names)
-                self._load(command, accepted)
+                    tests = (one.server.configtest for one in accepted)
+                    done = reload(self.workspace, accepted[0].server, names, tests)
+                    self.tried[command] = done
             except PinkeepError as error:
                 wrong.append(error)
                 continue
@@ -192,32 +175,17 @@ class Loader:
             return False
         return bool(refusing) and not self._was_served(one)
 
-    def _server(self, turn: Turn) -> Server:
+    def _server(self, keyring: str, values: Mapping[str, object]) -> Server:
         """Return how the server is tested and loaded, by those options that can be used."""
-        values, before = turn.values, dict[str, str]()
+        before: Mapping[str, str] = {}
         with suppress(PinkeepError, OSError):
-            state = self.workspace.store.load(turn.keyring)
-            before = dict(state.settings) if state is not None else {}
-        kind = snippets.kind_of(
-            self.workspace.store, turn.keyring, _sound(options.header, values, before)
-        )
+            state = self.workspace.store.load(keyring)
+            before = state.settings if state is not None else {}
+        header = _sound(options.header, values, before)
+        kind = snippets.kind_of(self.workspace.store, keyring, header)
         configtest = _sound(_configtest, values, before)
         reload = _sound(_reload, values, before)
         return servers.server(kind, "", configtest, reload)
-
-    def _load(self, command: Commands, together: list[Renewed]) -> None:
-        if command not in self.tried:
-            self.tried[command] = False
-            for configtest in dict.fromkeys(one.server.configtest for one in together):
-                apache.test(replace(together[0].server, configtest=configtest))
-            if not apache.reload(together[0].server):
-                return  # it loads everything when it starts
-            self.tried[command] = True
-            logger.info(
-                "Reloaded %s with the renewed certificates of %s.",
-                together[0].server.title,
-                ", ".join(one.lineage for one in together),
-            )
 
     def _record(self, one: Renewed, now: datetime) -> None:
         """Note what was loaded. Not the policy: Apache may have loaded another one."""
@@ -250,7 +218,8 @@ class Loader:
         for state in self._states(one):
             member = state.keyring.member(one.lineage)
             loaded = member.loaded if member is not None else None
-            if loaded and lineage.pin_of_version(one.cert_path, loaded) == one.pin:
+            path = self.workspace.live_file(one.lineage)
+            if loaded and lineage.pin_of_version(path, loaded) == one.pin:
                 return True
         return False
 
@@ -267,10 +236,14 @@ class Loader:
                     yield state
 
 
-def check_keys(workspace: Workspace, server: Server, lineages: Iterable[str]) -> None:
-    """See that the server does not end when it loads these lineages.
+def reload(
+    workspace: Workspace, server: Server, lineages: Iterable[str], configtests: Iterable[Words]
+) -> bool:
+    """Have the server load what is there, if it passes these tests.
 
-    :raises ApacheFailed: if the private key of one is not that of its certificate
+    :param lineages: those that it loads
+    :returns: whether it runs: if not, it loads everything when it starts
+    :raises ApacheFailed: if it does not, or would end because a private key is not that of the certificate
     """
     for name in dict.fromkeys(lineages):
         path = lineage.foreign_key(os.path.dirname(workspace.live_file(name)))
@@ -280,6 +253,9 @@ def check_keys(workspace: Workspace, server: Server, lineages: Iterable[str]) ->
                 f"certificate beside it, and {server.title} ends if it loads both. Renew that certificate.",
                 run=f"certbot renew --cert-name {shlex.quote(name)} --force-renewal",
             )
+    for configtest in dict.fromkeys(configtests):
+        apache.test(replace(server, configtest=configtest))
+    return apache.reload(server)
 
 
 def _refuses(state: State, one: Renewed, now: datetime) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,7 +25,6 @@ from certbot_pinkeep.core import explain_hosts, hostnames, membership
 from certbot_pinkeep.core.errors import Compromised, DamagedState, OtherKeyring
 from certbot_pinkeep.core.key_and_csr import SavedKey
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage import settings
 from certbot_pinkeep.workflow.accepted import draws, member_of, publishes, refusing
 from certbot_pinkeep.workflow.issue_request import IssueRequest, lowered
 from certbot_pinkeep.workflow.workspace import Names, Workspace
@@ -62,26 +61,6 @@ def keyring_at(workspace: Workspace, names: Iterable[str], now: datetime) -> str
             if pinned:
                 found[keyring] = len(hostnames.covered(enrolled, hosts, subdomains=False)), pinned
     return max(found, key=lambda one: found[one], default=None)
-
-
-def values(
-    workspace: Workspace,
-    lineage: str,
-    given: Mapping[str, object],
-    remembered: Mapping[str, str],
-    *,
-    names: Iterable[str],
-    now: datetime,
-) -> dict[str, object]:
-    """Return the options that count for a lineage, as :func:`settings.values`.
-
-    Its keyring is found by its hosts if none is named for it.
-
-    :param names: of its certificate
-    """
-    return settings.values(
-        workspace.store, lineage, given, remembered, lambda: keyring_at(workspace, names, now)
-    )
 
 
 def pinned_host(workspace: Workspace, state: State, names: Names, now: datetime) -> str | None:

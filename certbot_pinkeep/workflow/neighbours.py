@@ -49,16 +49,15 @@ def with_members(
     for member in state.keyring.drawing:
         if member.lineage in enrolled:
             continue
-        cert, key = (workspace.live_file(member.lineage, one) for one in ("cert", "privkey"))
         try:
-            pin = lineage.glance(cert).pin
+            pin = lineage.glance(workspace.live_file(member.lineage)).pin
         except BadKey as error:
             logger.debug("%s", error)  # its own turn tells
             continue
         if pin == member.pin:
             continue
         try:
-            live = lineage.look(member.lineage, cert, key, must_staple=False)
+            live = workspace.look(member.lineage)
         except BadKey as error:
             raise unpinnable_error(state, member.lineage, pin, error) from error
         if not is_accepted(state, live, now) and not state.unpinned(now):
@@ -124,8 +123,7 @@ def _with_neighbour(
 
     :raises BadKey: if it cannot be pinned
     """
-    path = workspace.live_file(one.lineage, "privkey")
-    live = lineage.look(one.lineage, one.cert_path, path, must_staple=False)
+    live = workspace.look(one.lineage)
     compromised = workspace.store.is_compromised(live.pin)
     key = Key(live.pin, live.kind, "in-service", None, live.since, live.since)
     first = live.kind.key_type not in keyring.key_types() and not compromised

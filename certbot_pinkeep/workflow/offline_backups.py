@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from certbot_pinkeep.core import explain, pins, rollover, staging
+from certbot_pinkeep.core import pins, rollover, staging
 from certbot_pinkeep.core.errors import BadBackup, BadKey
 from certbot_pinkeep.core.keyring import Key
 from certbot_pinkeep.core.pem import (
@@ -151,9 +151,7 @@ def drop(workspace: Workspace, name: str, pin: str, now: datetime) -> Key:
         why = _is_needed(workspace, state, left, key, now)
         if why:
             raise BadBackup(f"{pin} cannot be dropped: {why}")
-        chosen = left.chosen()
-        by_hand = chosen.reload == ()
-        keyring = stage.replenished(workspace, left, chosen.backup_keys, now, by_hand=by_hand)
+        keyring = stage.replenished(workspace, left, left.chosen(), now)
         stage.save_csrs(workspace, keyring)
         workspace.store.save(replace(left, keyring=keyring))
     return key
@@ -167,17 +165,6 @@ def carriers(state: State, pin: str) -> list[str]:
         if pin in one.pins
     ]
     return [f"It goes on being carried by {'; '.join(told)}."] if told else []
-
-
-def due(workspace: Workspace, name: str, now: datetime) -> list[str]:
-    """Return what is due of the keyring now, as sentences."""
-    state = workspace.load_state(name, now)
-    if state is None:
-        return []
-    keyring, ledger = state.keyring, state.ledger
-    found = rollover.decide_all(keyring, ledger, now).values()
-    apart = workspace.apart(keyring)
-    return [explain.promise(name, decision, apart=apart) for decision in found if decision.due]
 
 
 def _is_needed(workspace: Workspace, state: State, left: State, key: Key, now: datetime) -> str:

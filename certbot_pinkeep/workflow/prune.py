@@ -57,9 +57,14 @@ def prune(workspace: Workspace, name: str, now: datetime, *, dry_run: bool = Fal
             for key in state.keyring.keys
             if key.role == "retired" and (key.path or key.encrypted)
         ]
-        needed, folders = _Needed(workspace, state, now), workspace.folders
+        # Its own copy may know more, but only what was replaced since.
+        others = [one for one in workspace.all_known() if one.keyring.name != name]
+        kept, folders = lineage.kept_pins(workspace.config_dir), workspace.folders
         files = folders.files_of(retired)
-        whys = {key.pin: needed.why(key) or _other_file(folders, key, files) for key in retired}
+        whys = {
+            key.pin: _why(key, state, others, kept, now) or _other_file(folders, key, files)
+            for key in retired
+        }
         found = Pruned(
             tuple((key, files[key.pin]) for key in retired if not whys[key.pin]),
             tuple((key, whys[key.pin]) for key in retired if whys[key.pin]),
@@ -112,40 +117,31 @@ def _check_certain(workspace: Workspace, state: State, now: datetime) -> None:
         ) from error
 
 
-class _Needed:
-    """Say why retired keys are needed.
+def _why(
+    key: Key, state: State, others: list[State], kept: Mapping[str, str], now: datetime
+) -> str:
+    """Say why a retired key is needed, as a part of a sentence; empty: it is not.
 
     :param state: of the key's keyring
+    :param kept: the keys of which certbot keeps a certificate, and its file
     """
-
-    def __init__(self, workspace: Workspace, state: State, now: datetime) -> None:
-        self._state = state
-        self._now = now
-        # Its own copy may know more, but only what was replaced since.
-        self._others = [
-            one for one in workspace.all_known() if one.keyring.name != state.keyring.name
-        ]
-        self._kept = lineage.kept_pins(workspace.config_dir)
-
-    def why(self, key: Key) -> str:
-        """Say why a key is needed, as a part of a sentence; empty: it is not."""
-        held = [
-            one
-            for state in (self._state, *self._others)
-            for one in state.ledger.prune(self._now).holdings
-            if key.pin in one.pins or (state is self._state and _is_unseen(one))
-        ]
-        if held:
-            return _held(held, self._now)
-        waits = self._state.ledger.pending and key.first_served and not key.last_served
-        if waits or key.pin in self._state.keyring.served_pins:
-            return "a server may still serve it"
-        for other in self._others:
-            if _names(other, key):
-                return f"the keyring {other.keyring.name} has it too"
-        if key.pin in self._kept:
-            return f"certbot keeps its certificate {self._kept[key.pin]}"
-        return ""
+    held = [
+        one
+        for each in (state, *others)
+        for one in each.ledger.prune(now).holdings
+        if key.pin in one.pins or (each is state and _is_unseen(one))
+    ]
+    if held:
+        return _held(held, now)
+    waits = state.ledger.pending and key.first_served and not key.last_served
+    if waits or key.pin in state.keyring.served_pins:
+        return "a server may still serve it"
+    for other in others:
+        if _names(other, key):
+            return f"the keyring {other.keyring.name} has it too"
+    if key.pin in kept:
+        return f"certbot keeps its certificate {kept[key.pin]}"
+    return ""
 
 
 def _names(state: State, key: Key) -> bool:

@@ -250,14 +250,14 @@ class Publisher:
             ]
             lineages += [name for name, reload in self.present.items() if reload == command]
             try:
-                load.check_keys(self.workspace, together[0].server, lineages)
-                if doubtful or not any(one.tested for one in together):
-                    apache.test(together[0].server)
-                if not apache.reload(together[0].server):
+                untested = doubtful or not any(one.tested for one in together)
+                server = together[0].server
+                tests = [server.configtest] if untested else []
+                self.tried[command] = load.reload(self.workspace, server, lineages, tests)
+                if not self.tried[command]:
                     for one in together:
                         one.stopped = True
                     continue
-                self.tried[command] = True
                 # The earlier policies were served until the reload was done.
                 done = clock.after(now, began)
                 for one in together:

@@ -112,11 +112,18 @@ def take_back(workspace: Workspace, name: str, now: datetime) -> str:
     :raises PinkeepError: if there is no such keyring
     """
     with loaded(workspace, name, now) as state:
-        state = workspace.store.save(replace(state, keyring=state.keyring.without_requests()))
-    for decision in _decisions(state.keyring, state.ledger, now):
-        if decision.due:
-            return explain.promise(name, decision, apart=workspace.apart(state.keyring))
-    return f"The keyring {name} is not asked to roll over."
+        workspace.store.save(replace(state, keyring=state.keyring.without_requests()))
+    told = due(workspace, name, now)
+    return told[0] if told else f"The keyring {name} is not asked to roll over."
+
+
+def due(workspace: Workspace, name: str, now: datetime) -> list[str]:
+    """Return what is due of a keyring now, as sentences."""
+    state = workspace.load_state(name, now)
+    if state is None:
+        return []
+    decisions, apart = _decisions(state.keyring, state.ledger, now), workspace.apart(state.keyring)
+    return [explain.promise(name, one, apart=apart) for one in decisions if one.due]
 
 
 def confirm_clock(workspace: Workspace, name: str, now: datetime) -> str:
@@ -249,13 +256,8 @@ def _note_revoked(
         key = state.keyring.key(pin) if state else None
         if state is None or key is None:
             return []
-        state = workspace.with_faults(store.save(state.with_revoked(pin, compromised=compromised)))
-    key_type = key.kind.key_type
-    if key_type not in state.keyring.key_types():
-        return []
-    decision = rollover.decide(state.keyring, state.ledger, now, key_type)
-    apart = workspace.apart(state.keyring)
-    return [explain.promise(name, decision, apart=apart)] if decision.due else []
+        store.save(state.with_revoked(pin, compromised=compromised))
+    return due(workspace, name, now)
 
 
 def backup_of(store: Store, pin: str) -> list[str]:

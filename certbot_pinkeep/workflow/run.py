@@ -16,7 +16,6 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
 
@@ -35,7 +34,7 @@ from certbot_pinkeep.storage.uptodate import CERTIFICATES, Stamp
 from certbot_pinkeep.workflow import enrol, enrolled, first_look, issue, stage, zone
 from certbot_pinkeep.workflow.first_look import FirstLook
 from certbot_pinkeep.workflow.issue_request import IssueRequest
-from certbot_pinkeep.workflow.load import Loader, Turn
+from certbot_pinkeep.workflow.load import Loader
 from certbot_pinkeep.workflow.publish import Enrolled, Failure, Publisher, Report
 from certbot_pinkeep.workflow.workspace import Workspace
 
@@ -64,25 +63,22 @@ class Run:
         self.loader = Loader(self.workspace, self.publisher.tried)
         self._certificates: dict[str, object] | None = None  # their files as of the last look
         self._failed = False
-        #: Whether the admin chose the installer of every lineage; ``None``: not asked yet. Certbot
-        #: takes long to tell, and tells the same for each of them.
-        self.everyone: bool | None = None
         self._enrolled: frozenset[str] | None = None
-        self._last: dict[bool, str | None] = {}
+        self._last: str | None = None
 
     def enrol(
         self,
-        turn: Turn,
+        values: Mapping[str, object],
         live: Live,
         chosen: Options,
         remember: Callable[[], None] | None,
     ) -> Enrolled:
         """Record what is live; :meth:`finish` publishes it.
 
+        :param values: the options as text
         :raises PinkeepError, OSError: as :func:`enrol.enrol`
         """
-        self.loader.note(replace(turn, keyring=chosen.keyring))
-        self._values[live.name] = turn.values
+        self._values[live.name] = values
         one = enrol.enrol(self.workspace, live, chosen, clock.now(), remember=remember)
         self.publisher.add(one)
         return one
@@ -133,16 +129,17 @@ class Run:
             self._enrolled = enrolled.lineages(self.workspace, self.cache)
         return lineage in self._values or lineage in self._enrolled
 
-    def last(self, *, everyone: bool) -> str | None:
-        """Return the lineage of which pinkeep hears last in ``certbot renew``, if all goes well.
+    def last(self, is_everyone: Callable[[], bool]) -> str:
+        """Return the lineage of which pinkeep hears last in ``certbot renew``, if all goes well; empty: none.
 
-        :param everyone: whether all lineages are pinkeep's in this run, because the admin says so
+        :param is_everyone: tells whether all lineages are pinkeep's in this run, because the admin says so.
+            Certbot takes long to tell, and tells the same for each of them.
         """
-        if everyone not in self._last:
-            self._last[everyone] = self._find_last(everyone=everyone)
-        return self._last[everyone]
+        if self._last is None:
+            self._last = self._find_last(everyone=is_everyone())
+        return self._last
 
-    def _find_last(self, *, everyone: bool) -> str | None:
+    def _find_last(self, *, everyone: bool) -> str:
         for name in reversed(renewal_conf.names(self.config_dir)):
             with suppress(PinkeepError):
                 if (
@@ -151,7 +148,7 @@ class Run:
                     or renewal_conf.is_ours(self.config_dir, name)
                 ):
                     return name
-        return None
+        return ""
 
     @property
     def waiting(self) -> bool:

@@ -21,6 +21,7 @@ from certbot_pinkeep.core.errors import BadKey, PinkeepError
 from certbot_pinkeep.core.key_and_csr import SavedCsr, csr_request
 from certbot_pinkeep.core.keyring import Key, Keyring
 from certbot_pinkeep.core.kinds import KeyKind
+from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.pem import kind_of, load_private_key
 from certbot_pinkeep.core.rollover import Safety
 from certbot_pinkeep.core.state import State
@@ -49,23 +50,18 @@ def with_backups(workspace: Workspace, keyring: Keyring, wanted: int, now: datet
     return keyring.with_keys(Key(saved.pin, saved.kind, "backup", saved.path, now) for saved in new)
 
 
-def replenished(
-    workspace: Workspace, state: State, wanted: int, now: datetime, *, by_hand: bool
-) -> Keyring:
+def replenished(workspace: Workspace, state: State, chosen: Options, now: datetime) -> Keyring:
     """Return the keyring with as many backups as are wanted. Those that cannot be used are retired. A message
-    tells from when a rollover to their successors is safe.
-
-    :param by_hand: whether the admin reloads the server
-    """
+    tells from when a rollover to their successors is safe."""
     lost = state.keyring.lost()
     for key in lost:
         logger.error("%s", explain.lost(key))
-    keyring = staging.with_backup_count(staging.without_lost(state.keyring), wanted)
-    keyring = with_backups(workspace, keyring, wanted, now)
+    keyring = staging.with_backup_count(staging.without_lost(state.keyring), chosen.backup_keys)
+    keyring = with_backups(workspace, keyring, chosen.backup_keys, now)
     known = {key.pin for key in state.keyring.keys}
     new = [key for key in keyring.keys if key.role == "backup" and key.pin not in known]
     if lost and new:
-        safety = _once_published(replace(state, keyring=keyring), new[0], now, by_hand=by_hand)
+        safety = _once_published(replace(state, keyring=keyring), new[0], chosen, now)
         logger.warning("%s", explain.replaced(keyring.name, len(new), safety))
     return keyring
 
@@ -130,24 +126,21 @@ def type_is_safe(
     state = workspace.load_state(keyring, now)
     primary = state.keyring.primary(kind.key_type) if state else None
     assert state is not None and primary is not None
-    by_hand = state.chosen().reload == ()
-    safety = _once_published(state, primary, now, by_hand=by_hand, hosts=hosts)
-    return explain.staged(keyring, safety)
+    return explain.staged(keyring, _once_published(state, primary, state.chosen(), now, hosts))
 
 
 def _once_published(
-    state: State, key: Key, now: datetime, *, by_hand: bool, hosts: Names | None = None
+    state: State, key: Key, chosen: Options, now: datetime, hosts: Names | None = None
 ) -> Safety:
     """Return when a rollover to a key that has just been staged is safe. If it is not published yet, it is
     taken to be published now.
 
-    :param by_hand: whether the admin reloads the server
     :param hosts: as for :func:`rollover.safety`
     """
     ledger, current = state.ledger, state.ledger.current
     if current is not None and key.pin not in current.pins:
         ledger = ledger.record(replace(current.policy, pins=state.keyring.published_pins()), now)
-        ledger = ledger if by_hand else ledger.confirm(now)
+        ledger = ledger if chosen.reload == () else ledger.confirm(now)
     return rollover.safety(key, ledger, now, hosts)
 
 

@@ -122,6 +122,14 @@ class Workspace:
         """Return a file of a lineage in ``live/``."""
         return os.path.join(self.config_dir, "live", lineage, f"{part}.pem")
 
+    def look(self, name: str, *, must_staple: bool = False) -> Live:
+        """Look at a live certificate.
+
+        :raises BadKey: if it cannot be read or pinned
+        """
+        paths = self.live_file(name), self.live_file(name, "privkey")
+        return lineage.look(name, *paths, must_staple=must_staple)
+
     def deleted(self, keyring: Keyring) -> Names:
         """Return the lineages that were deleted. Those that have moved concern another keyring."""
         names = (member.lineage for member in keyring.drawing)
@@ -275,21 +283,17 @@ class Workspace:
 
     # Hosts
 
-    @property
-    def looks(self) -> bool:
-        """Whether anybody looks at hosts."""
-        return self._look is not None
-
-    def look_at(self, hosts: Names) -> list[TlsObservation]:
-        """Look at hosts, each once in a run and for a limited time. Never raises."""
+    def look_at(self, hosts: Names) -> list[TlsObservation] | None:
+        """Look at hosts, each once in a run and for a limited time; ``None``: nobody looks. Never raises."""
+        if self._look is None:
+            return None
         if hosts not in self._looked:
             began = clock.seconds()
-            shown: list[TlsObservation] = []
-            if self._look is not None and self._looking < _LOOKING:
-                try:
-                    shown = self._look(hosts)
-                except Exception as error:
-                    logger.debug("%s could not be looked at: %s", ", ".join(hosts), error)
-            self._looked[hosts] = shown
+            self._looked[hosts] = []
+            try:
+                if self._looking < _LOOKING:
+                    self._looked[hosts] = self._look(hosts)
+            except Exception as error:
+                logger.debug("%s could not be looked at: %s", ", ".join(hosts), error)
             self._looking += clock.seconds() - began
         return self._looked[hosts]

@@ -168,22 +168,75 @@ def _with_looks(
     return replace(state, ledger=ledger.prune(at))
 
 
-@dataclass(frozen=True)
-class _Due:
-    """A keyring whose zone and ports are to be looked at.
+@dataclass
+class _Turn:
+    """A keyring whose zone and ports are looked at.
 
-    :ivar errors: what is wrong with the list of ports, as sentences
+    :ivar state: what is on record, and what was seen since
+    :ivar errors: what went wrong, as sentences
     """
 
-    name: str
+    workspace: Workspace
     state: State
     listed: tuple[Port, ...]
     errors: list[str]
+    dry_run: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the keyring."""
+        return self.state.keyring.name
 
     @property
     def ports(self) -> tuple[Port, ...]:
         """The ports whose records are to be looked at."""
         return zone.looked_at(self.listed, self.state.ledger)
+
+    def keep_seen(
+        self,
+        looks: Iterable[OwnerObservation],
+        at: datetime,
+        shown: Iterable[PortObservation] | None = None,
+    ) -> None:
+        """Keep what was seen.
+
+        :param shown: of the ports; ``None``: they were not looked at again
+        """
+
+        def seen(state: State) -> State:
+            state = _with_looks(state, looks, self.listed, _ttl(state), at)
+            if shown is None:
+                return state
+            return replace(state, services=zone.served(state.services, self.listed, shown, at))
+
+        self._keep(seen, at)
+
+    def keep_written(
+        self, looks: Iterable[OwnerObservation], changes: dict[str, list[Change]], at: datetime
+    ) -> None:
+        """Keep what is about to be written."""
+        after = {change.name: change.after for one in changes.values() for change in one}
+
+        def recorded(state: State) -> State:
+            ledger = state.ledger
+            for look in looks:
+                if look.name in after:
+                    records = after[look.name]
+                    ledger = zone.with_written(ledger, look.port, records, _ttl(state), at)
+            return replace(state, ledger=ledger)
+
+        self._keep(recorded, at)
+
+    def _keep(self, change: Callable[[State], State], at: datetime) -> None:
+        if self.dry_run:
+            self.state = change(self.state)
+            return
+        store = self.workspace.store
+        with store.locked():
+            fresh = _on_record(self.workspace, self.state, at)
+            changed = change(fresh)
+            kept = store.save(changed) if changed != fresh else fresh
+        self.state = self.workspace.with_faults(kept)
 
 
 def bring_all_up_to_date(
@@ -194,21 +247,21 @@ def bring_all_up_to_date(
     :returns: what became of each of them
     """
     found: dict[str, Outcome | PinkeepError | OSError] = {}
-    dues = []
+    turns = []
     for name in names:
         try:
-            if due := _due(workspace, name, now, always=False):
-                dues.append(due)
+            if turn := _turn(workspace, name, now, always=False):
+                turns.append(turn)
         except (PinkeepError, OSError) as error:
             found[name] = error
     looks = Looks(workspace.eyes)
     began = clock.seconds()
-    looks.ahead([(one.ports, one.listed) for one in dues])
-    for due in dues:
+    looks.ahead([(one.ports, one.listed) for one in turns])
+    for turn in turns:
         try:
-            found[due.name] = _brought(workspace, due, clock.after(now, began), looks)
+            found[turn.name] = _brought(turn, clock.after(now, began), looks)
         except (PinkeepError, OSError) as error:
-            found[due.name] = error
+            found[turn.name] = error
     return found
 
 
@@ -222,51 +275,47 @@ def bring_up_to_date(
     :returns: ``None``: it has no zone, or no look is due
     :raises PinkeepError: if its file or its options cannot be used
     """
-    due = _due(workspace, name, now, always=always)
-    return _brought(workspace, due, now, Looks(workspace.eyes), dry_run=dry_run) if due else None
+    turn = _turn(workspace, name, now, always=always, dry_run=dry_run)
+    return _brought(turn, now, Looks(workspace.eyes)) if turn else None
 
 
-def _due(workspace: Workspace, name: str, now: datetime, *, always: bool) -> _Due | None:
+def _turn(
+    workspace: Workspace, name: str, now: datetime, *, always: bool, dry_run: bool = False
+) -> _Turn | None:
     state = workspace.load_state(name, now)
     if state is None or not has_zone(state):
         return None
-    due = _Due(name, state, *_listed(workspace, state))
-    if not due.ports and not due.errors:
+    turn = _Turn(workspace, state, *_listed(workspace, state), dry_run)
+    if not turn.ports and not turn.errors:
         return None
-    return due if always or due.errors or _is_due(state, due.listed, now) else None
+    return turn if always or turn.errors or _is_due(state, turn.listed, now) else None
 
 
-def _brought(
-    workspace: Workspace, due: _Due, now: datetime, eyes: Looks, *, dry_run: bool = False
-) -> Outcome:
+def _brought(turn: _Turn, now: datetime, eyes: Looks) -> Outcome:
     """Look, write, and look again.
 
     :raises PinkeepError: if the options cannot be used, or no time is left
     """
-    name, state, listed, errors = due.name, due.state, due.listed, due.errors
-    chosen, ports, leaves = state.chosen(), due.ports, state.unpin
-    eyes.check_time(name)
+    state, listed, ports = turn.state, turn.listed, turn.ports
+    chosen, leaves = state.chosen(), state.unpin
+    eyes.check_time(turn.name)
     began = clock.seconds()
     looks, shown = eyes.records(ports), eyes.loaded_services(state.keyring, listed)
     at = clock.after(now, began)
-    keep = _Kept(workspace, name, listed, timedelta(seconds=chosen.tlsa_ttl), dry_run=dry_run)
-    state = keep.looked(state, looks, at, shown)
+    turn.keep_seen(looks, at, shown)
+    state = turn.state
     want = zone.wanted(state.keyring, state.services, listed, at, leaves=leaves)
-    before, more = _read(eyes, chosen, looks)
-    errors += more
+    before = _read(eyes, chosen, looks, turn.errors)
     changes = _changes(looks, before, want, state, chosen)
-    outcome = Outcome(name, listed, want, tuple(looks), tuple(shown), changes)
-    if changes and chosen.dns_credentials and not dry_run:
-        state = keep.written(state, looks, changes, clock.after(now, began))
-        written, more = _write(eyes, chosen.dns_credentials, changes)
-        errors += more
+    written: dict[str, Records] = {}
+    if changes and chosen.dns_credentials and not turn.dry_run:
+        turn.keep_written(looks, changes, clock.after(now, began))
+        written = _write(eyes, chosen.dns_credentials, changes, turn.errors)
         looks = eyes.see(ports, looks, written) if written else looks
-        state = keep.looked(state, looks, clock.after(now, began), None)
-        outcome = replace(outcome, looks=tuple(looks), written=bool(written))
-    else:
-        written = {}
-    found = _missing(outcome, state, before, written)
-    return replace(outcome, missing=tuple(dict.fromkeys(found)), errors=tuple(errors))
+        turn.keep_seen(looks, clock.after(now, began))
+    outcome = Outcome(turn.name, listed, want, tuple(looks), tuple(shown), changes, bool(written))
+    found = _missing(outcome, turn.state, before, written)
+    return replace(outcome, missing=tuple(dict.fromkeys(found)), errors=tuple(turn.errors))
 
 
 def _missing(
@@ -274,14 +323,13 @@ def _missing(
 ) -> list[Missing]:
     """Return what keeps records from being as they are to be, and ports from being seen."""
     looks, services = outcome.looks, {one.port: one for one in state.services}
+    by_port = {one.port: written[one.name] for one in looks if one.name in written}
     of_list = {look.name for look in looks if look.port in services}
     found = [
         one
         for look in looks
         if look.port in services or look.name not in of_list
-        for one in zone.missing(
-            look, outcome.want, services.get(look.port), _ports_of(looks, written)
-        )
+        for one in zone.missing(look, outcome.want, services.get(look.port), by_port)
     ]
     found += zone.unseen(looks if not written else (), before)
     found += zone.stale(state.keyring, outcome.ports)
@@ -296,66 +344,6 @@ def _is_due(state: State, listed: Sequence[Port], now: datetime) -> bool:
     published = () if state.unpin or not listed else keyring.published_pins()
     known = frozenset(key.pin for key in keyring.keys)
     return zone.is_due(published, known, state.services, listed, ledger=state.ledger, now=now)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What is seen and written of one keyring, kept in its file."""
-
-    workspace: Workspace
-    name: str
-    listed: tuple[Port, ...]
-    ttl: timedelta
-    dry_run: bool
-
-    def looked(
-        self,
-        state: State,
-        looks: Iterable[OwnerObservation],
-        at: datetime,
-        shown: Iterable[PortObservation] | None,
-    ) -> State:
-        """Keep what was seen.
-
-        :param shown: of the ports; ``None``: they were not looked at again
-        """
-
-        def seen(state: State) -> State:
-            state = _with_looks(state, looks, self.listed, self.ttl, at)
-            if shown is None:
-                return state
-            return replace(state, services=zone.served(state.services, self.listed, shown, at))
-
-        return self._saved(state, seen, at)
-
-    def written(
-        self,
-        state: State,
-        looks: Iterable[OwnerObservation],
-        changes: dict[str, list[Change]],
-        at: datetime,
-    ) -> State:
-        """Keep what is about to be written."""
-        after = {change.name: change for one in changes.values() for change in one}
-
-        def recorded(state: State) -> State:
-            ledger = state.ledger
-            for look in looks:
-                if change := after.get(look.name):
-                    ledger = zone.with_written(ledger, look.port, change.after, self.ttl, at)
-            return replace(state, ledger=ledger)
-
-        return self._saved(state, recorded, at)
-
-    def _saved(self, state: State, change: Callable[[State], State], at: datetime) -> State:
-        if self.dry_run:
-            return change(state)
-        store = self.workspace.store
-        with store.locked():
-            fresh = _on_record(self.workspace, state, at)
-            changed = change(fresh)
-            kept = store.save(changed) if changed != fresh else fresh
-        return self.workspace.with_faults(kept)
 
 
 def _listed(workspace: Workspace, state: State) -> tuple[tuple[Port, ...], list[str]]:
@@ -386,26 +374,31 @@ def _ttl(state: State) -> timedelta:
 
 
 def _read(
-    eyes: Looks, chosen: Options, looks: Sequence[OwnerObservation]
-) -> tuple[dict[str, Records], list[str]]:
+    eyes: Looks, chosen: Options, looks: Sequence[OwnerObservation], errors: list[str]
+) -> dict[str, Records]:
     """Return the records that the zone has now, by name: at its provider, else as the name servers show
     them."""
     found: dict[str, Records] = {}
     for look in looks:
-        sets = look.sets
-        if look.zone and not look.error and sets:
+        if look.zone and not look.error and look.sets:
             # If they differ, the one with most records: what the others lack is on its way.
-            found[look.name] = max((records for records, _ in sets), key=len)
+            found[look.name] = max((records for records, _ in look.sets), key=len)
     if chosen.dns_credentials is None:
-        return found, []
-    errors = []
+        return found
     try:
         provider = eyes.provider(chosen.dns_credentials)
-        for origin, names in _by_zone(looks).items():
+        zones = _zones(looks)
+        for origin in dict.fromkeys(zones.values()):
+            names = [name for name, its_zone in zones.items() if its_zone == origin]
             found.update(eyes.in_time(origin, partial(provider.read, origin, names)))
     except Exception as error:
         errors.append(_refusal(error))
-    return found, errors
+    return found
+
+
+def _zones(looks: Iterable[OwnerObservation]) -> dict[str, str]:
+    """Return the zone of each name that was found to have one."""
+    return {look.name: look.zone for look in looks if look.zone}
 
 
 def _refusal(error: Exception) -> str:
@@ -414,14 +407,6 @@ def _refusal(error: Exception) -> str:
         return str(error)
     logger.debug("A provider failed", exc_info=error)
     return f"The provider of the zone failed ({type(error).__name__}: {error})."
-
-
-def _by_zone(looks: Iterable[OwnerObservation]) -> dict[str, list[str]]:
-    found: dict[str, dict[str, None]] = {}
-    for look in looks:
-        if look.zone:
-            found.setdefault(look.zone, {})[look.name] = None
-    return {origin: list(names) for origin, names in found.items()}
 
 
 def _changes(
@@ -436,7 +421,7 @@ def _changes(
     after: dict[str, Records] = {}
     looks = list(looks)
     held = {one.where for one in zone.unseen(looks, before)}
-    zones: dict[str, str] = {}
+    zones = _zones(looks)
     for look in looks:
         if look.name not in before or not look.zone:
             continue
@@ -446,7 +431,6 @@ def _changes(
         held |= {look.name} if why and listed else set()
         if look.name not in after or listed:
             after[look.name] = records
-        zones[look.name] = look.zone
     found: dict[str, list[Change]] = {}
     for name, records in after.items():
         if name not in held and records != before[name]:
@@ -456,24 +440,17 @@ def _changes(
 
 
 def _write(
-    eyes: Looks, credentials: str, changes: dict[str, list[Change]]
-) -> tuple[dict[str, Records], list[str]]:
+    eyes: Looks, credentials: str, changes: dict[str, list[Change]], errors: list[str]
+) -> dict[str, Records]:
     """Write the changes; one that fails does not keep another zone's back.
 
-    :returns: what was written, by name, and what went wrong
+    :returns: what was written, by name
     """
     written: dict[str, Records] = {}
-    errors = []
     for origin, some in changes.items():
         try:
             eyes.in_time(origin, partial(eyes.provider(credentials).change, origin, some))
             written.update((change.name, change.after) for change in some)
         except Exception as error:
             errors.append(_refusal(error))
-    return written, errors
-
-
-def _ports_of(
-    looks: Iterable[OwnerObservation], written: dict[str, Records]
-) -> dict[Port, Records]:
-    return {one.port: written[one.name] for one in looks if one.name in written}
+    return written

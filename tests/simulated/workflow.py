@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from certbot_pinkeep.adapters.lineage import Live
@@ -11,9 +12,9 @@ from certbot_pinkeep.core.earlier_headers import Found
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.kinds import KeyKind, KeyType
 from certbot_pinkeep.core.options import Options
+from certbot_pinkeep.storage import settings
 from certbot_pinkeep.workflow import earlier_headers, enrol, issue, move, run, stage
 from certbot_pinkeep.workflow.issue_request import IssueRequest
-from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.publish import Enrolled, Failure, Publisher, Report
 from certbot_pinkeep.workflow.workspace import Look, Workspace
 
@@ -119,7 +120,8 @@ class Workflow(Workspace):
         now: datetime,
     ) -> dict[str, object]:
         """The options that count for a lineage."""
-        return move.values(self, lineage, given, remembered, names=names, now=now)
+        by_host = partial(move.keyring_at, self, names, now)
+        return settings.values(self.store, lineage, given, remembered, by_host)
 
     def keyring_at(self, names: Iterable[str], now: datetime) -> str | None:
         """The keyring that pins any of the names."""
@@ -144,6 +146,6 @@ def take_turn(
     issued: bool = False,
 ) -> Enrolled:
     """A lineage has its turn in a run, with these options."""
-    turn = Turn(live.name, live.cert_path, chosen.keyring, values, issued)
+    one.loader.note(live.name, chosen.keyring, values, issued=issued)
     one.workspace.note_pinned(live.name, pinned=pinned_before)
-    return one.enrol(turn, live, chosen, None)
+    return one.enrol(values, live, chosen, None)

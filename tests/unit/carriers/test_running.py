@@ -13,7 +13,6 @@ from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.carriers import apache, running
 from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.core import options
-from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.run import Run
 from simulated.machine import Site
 from simulated.values import DAY, NOW
@@ -253,6 +252,6 @@ def test_g12_stopped_server_is_not_started_where_something_else_is_wrong(
     monkeypatch.setattr(running, "is_stopped", lambda words: True)
     one = Run(str(site.config), str(site.work))
     values = {"reload-command": site.apache.reload[0], "max-age": "junk"}
-    one.loader.note(Turn(site.name, site.look().cert_path, site.name, values, issued=True))
+    one.loader.note(site.name, site.name, values, issued=True)
     assert one.waiting and one.finish() == []
     assert site.apache.reloads == 0 and options.command(values, "reload-command")

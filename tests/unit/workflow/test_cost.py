@@ -10,6 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,7 @@ from certbot_pinkeep.core import hostnames, options
 from certbot_pinkeep.core.keyring import Keyring, Member
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage import atomic, catalogue
+from certbot_pinkeep.storage import atomic, catalogue, settings
 from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.storage.uptodate import UpToDate
 from certbot_pinkeep.workflow import enrolled, first_look, guard, move, requests, run
@@ -69,9 +70,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
 def turn(machine: Machine, one: run.Run, name: str) -> None:
     """A lineage has its turn, as in ``certbot renew``."""
     live, chosen = machine.look(name), machine.options(name)
-    values = move.values(
-        one.workspace, name, dict.fromkeys(options.OPTIONS), {}, names=live.names, now=NOW
-    )
+    by_host = partial(move.keyring_at, one.workspace, live.names, NOW)
+    none: dict[str, object] = dict.fromkeys(options.OPTIONS)
+    values = settings.values(one.workspace.store, name, none, {}, by_host)
     assert values["keyring"] is None
     take_turn(one, live, chosen.settings, chosen)
 

@@ -18,7 +18,6 @@ from certbot_pinkeep.core import options
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.run import Run
 from simulated.machine import Machine
 from simulated.values import NOW, make_pem
@@ -40,8 +39,7 @@ class OneRun:
     def turn(self, name: str, issued: bool = False) -> None:
         """A lineage has its turn, as the installer gives it to it; what fails is told by certbot."""
         given = dict(self.machine.options(name).settings) | self.values
-        path = str(self.machine.config / "live" / name / "cert.pem")
-        self.run.loader.note(Turn(name, path, name, given, issued))
+        self.run.loader.note(name, name, given, issued=issued)
         with suppress(PinkeepError, OSError, RuntimeError):
             chosen, live = options.parse(given, name), self.machine.look(name)
             take_turn(self.run, live, given, chosen, pinned_before=True, issued=issued)

@@ -11,7 +11,6 @@ from certbot_pinkeep.adapters import certificates, clock, revocation
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core.errors import Compromised, OtherKeyring, Unpinnable
 from certbot_pinkeep.workflow import requests
-from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.run import Run
 from simulated.machine import RSA_KEY, Machine
 from simulated.server import Server, sign
@@ -517,9 +516,7 @@ def test_g2_g12_certificate_with_its_own_keyrings_key_is_loaded(expanded: Machin
         "configtest-command": expanded.apache.configtest[0],
         "reload-command": expanded.apache.reload[0],
     }
-    one.loader.note(
-        Turn("two", str(expanded.config / "live" / "two" / "cert.pem"), "two", values, True)
-    )
+    one.loader.note("two", "two", values, issued=True)
     before = expanded.apache.reloads
     one.finish()
     assert expanded.apache.reloads == before + 1

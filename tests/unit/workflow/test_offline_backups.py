@@ -174,7 +174,7 @@ def test_renewal_keeps_the_key_and_asks_until_it_is_brought(
     offline_backups.add_private(machine.workflow, SITE, brought(key), NOW + 100 * DAY)
     assert (
         "rolls the keyring pin.test over"
-        in offline_backups.due(machine.workflow, SITE, NOW + 100 * DAY)[0]
+        in requests.due(machine.workflow, SITE, NOW + 100 * DAY)[0]
     )
     assert machine.renew(SITE, SITE, NOW + 100 * DAY, backup_keys=1) == pin
     assert machine.role(SITE, pin) == "primary"

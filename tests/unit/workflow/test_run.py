@@ -9,7 +9,6 @@ import pytest
 from certbot_pinkeep.core.errors import BadPolicy, PinkeepError
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.workflow import run
-from certbot_pinkeep.workflow.load import Turn
 from certbot_pinkeep.workflow.publish import Failure
 from certbot_pinkeep.workflow.run import Run
 from simulated.machine import RSA_KEY, Machine
@@ -127,12 +126,12 @@ def test_last_lineage_of_a_run(machine: Machine, everyone: bool) -> None:
     text = machine.renewal(NAMES[2]).read_text()
     machine.renewal(NAMES[2]).write_text(text.replace("pinkeep", "apache"))
     expected = NAMES[2] if everyone else NAMES[1]
-    assert run.Run(str(machine.config), str(machine.work)).last(everyone=everyone) == expected
+    assert run.Run(str(machine.config), str(machine.work)).last(lambda: everyone) == expected
 
 
 def test_no_lineage_is_the_last_where_there_is_none(tmp_path: Path) -> None:
     """Nor if a file cannot be read."""
-    assert run.Run(str(tmp_path), str(tmp_path)).last(everyone=True) is None
+    assert run.Run(str(tmp_path), str(tmp_path)).last(lambda: True) == ""
 
 
 def test_g6_apache_is_not_reloaded_for_another_keyring_after_its_test_failed(
@@ -216,9 +215,7 @@ def test_g2_certificates_are_not_loaded_together_with_one_that_clients_refuse(
     renew(machine)
     enrol(machine, one, issued=True)
     machine.issue(NAMES[1])
-    one.loader.note(
-        Turn(NAMES[1], machine.look(NAMES[1]).cert_path, "shared", shared(machine), issued=True)
-    )
+    one.loader.note(NAMES[1], "shared", shared(machine), issued=True)
     failure = Failure("shared", BadPolicy("no backup"))
     monkeypatch.setattr(one.publisher, "publish_all", lambda *given: ([], [failure]))
     with pytest.raises(BadPolicy):
