@@ -205,11 +205,11 @@ class Answers:
     def csr_rejected(self, pin: str) -> bool:
         """Do not hand this backup over again in this run; whether it is one."""
         self._csr_rejected.add(pin)
-        return bool(requests.backup_of(self.workspace.store, pin))
+        return bool(requests.backup_of(self.workspace, pin))
 
     def report_rejected_backup(self, pin: str, why: str) -> None:
         """Tell of a backup that the CA does not take, though it takes others."""
-        for name in requests.backup_of(self.workspace.store, pin):
+        for name in requests.backup_of(self.workspace, pin):
             logger.error(
                 "The CA does not take the backup of the keyring %s with the pin %s: %s. The certificate was "
                 "issued without it. Take the backup out of the pins.\nRun: certbot-pinkeep backup %s drop %s",

@@ -9,14 +9,12 @@ The rules:
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.core import explain_hosts, options, pins
-from certbot_pinkeep.core.errors import DamagedState
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow.workspace import Names, Workspace
 
@@ -53,12 +51,9 @@ def _unknown_hosts(
         that no keyring publishes; and the hosts above for which that holds
     """
     known, sending = set[str](), set[str]()
-    for one in (keyring, *workspace.store.near(names)):
-        with suppress(DamagedState):
-            state = workspace.store.load(one)
-            if state is not None:
-                known.update(state.keyring.hosts)
-                sending.update(state.ledger.sending(now))
+    for state in workspace.trusted((keyring, *workspace.store.near(names))):
+        known.update(state.keyring.hosts)
+        sending.update(state.ledger.sending(now))
         if known.issuperset(names):
             break  # mostly at once: the others need not be read
     new = tuple(name for name in names if name not in known)

@@ -26,7 +26,6 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 
 from certbot_pinkeep.adapters import lineage as lineage_
@@ -122,8 +121,7 @@ def on_record(workspace: Workspace, name: str, keyring: str, *, must_staple: boo
 
     :param keyring: the likely one
     """
-    found = workspace.store.keyring_of(name, keyring)
-    state = workspace.store.load(found) if found is not None else None
+    state = workspace.state_of(name, keyring)
     member = state.keyring.member(name) if state else None
     key = state.keyring.key(member.pin) if state and member else None
     if member is None or key is None:
@@ -166,11 +164,9 @@ def _recorded(workspace: Workspace, request: IssueRequest) -> State | None:
 
 def _with_neighbour(workspace: Workspace, lineage: str, likely: str) -> str:
     """Return the keyring that pins the key of a lineage that is not enrolled; the likely one first."""
-    for name in (likely, *workspace.store.of_lineage(lineage)):
-        with suppress(DamagedState):
-            state = workspace.store.load(name)
-            if state and any(m.lineage == lineage for m in state.keyring.neighbours):
-                return name
+    for state in workspace.trusted((likely, *workspace.store.of_lineage(lineage))):
+        if any(member.lineage == lineage for member in state.keyring.neighbours):
+            return state.keyring.name
     return likely
 
 

@@ -37,7 +37,7 @@ from certbot_pinkeep.carriers.servers import Commands, Words
 from certbot_pinkeep.core import options, rollover
 from certbot_pinkeep.core.errors import ApacheFailed, BadKey, BadOption, PinkeepError
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.workflow.accepted import draws
+from certbot_pinkeep.workflow.accepted import draws, publishes
 from certbot_pinkeep.workflow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -205,10 +205,8 @@ class Loader:
 
     def _is_loaded(self, one: Renewed) -> bool | None:
         """Return whether Apache is known to have loaded the certificate; ``None``: no keyring tells."""
-        store = self.workspace.store
         with suppress(PinkeepError, OSError):
-            name = store.keyring_of(one.lineage, one.keyring)
-            state = store.load(name) if name else None
+            state = self.workspace.state_of(one.lineage, one.keyring)
             member = state.keyring.member(one.lineage) if state else None
             return None if member is None else member.loaded == one.fingerprint
         return None
@@ -261,9 +259,8 @@ def reload(
 def _refuses(state: State, one: Renewed, now: datetime) -> bool:
     """Return whether somebody holds pins of the keyring that lack the key. A published key is what the admin
     wants to have served, also if a forced rollover locks somebody out."""
-    key, current = state.keyring.key(one.pin), state.ledger.current
-    published = current is not None and one.pin in current.policy.pins
-    if published and (key is None or key.role != "retired"):
+    key = state.keyring.key(one.pin)
+    if publishes(state, one.pin) and (key is None or key.role != "retired"):
         return False
     return bool(rollover.locked_out(one.pin, state.ledger, now, one.names))
 

@@ -13,7 +13,7 @@ from certbot.display import util as display_util
 from certbot_pinkeep.adapters import certbot_config, renewal_conf
 from certbot_pinkeep.adapters.renewal_conf import Renewal
 from certbot_pinkeep.carriers import servers
-from certbot_pinkeep.core import explain, options
+from certbot_pinkeep.core import explain, explain_hosts, options
 from certbot_pinkeep.core.errors import BadOption, NoKeyringName, PinkeepError
 from certbot_pinkeep.workflow.publish import Enrolled, Report
 
@@ -101,13 +101,9 @@ def _of_stopped(reports: list[Report]) -> Iterator[str]:
             f"{title} does not run, so pinkeep did not reload it. {title} loads the pins and the "
             "certificates when it starts; the next 'certbot renew' after that notes it."
         )
-        for beside in servers.running_beside(those[0].server.kind):
-            for enrolled in (one for report in those for one in report.enrolled):
-                yield (
-                    f"{beside.title} runs on this machine. If {beside.title} serves {enrolled.live.name}, "
-                    "pinkeep has to publish for it, and to reload it.\nRun: certbot renew --cert-name "
-                    f"{shlex.quote(enrolled.live.name)} --installer pinkeep --pinkeep-header {beside.name}"
-                )
+        names = [enrolled.live.name for report in those for enrolled in report.enrolled]
+        for beside in servers.running_beside(those[0].server.kind) if names else ():
+            yield explain_hosts.beside(beside.title, beside.name, names)
 
 
 def _published(report: Report) -> str:

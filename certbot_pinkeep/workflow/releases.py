@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 
 from certbot_pinkeep.core import explain_hosts, pins, times
-from certbot_pinkeep.core.errors import BadRelease, DamagedState
+from certbot_pinkeep.core.errors import BadRelease
 from certbot_pinkeep.core.holdings import Release
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.state import State
@@ -170,14 +170,9 @@ def refused(workspace: Workspace, name: str, release: Release) -> dict[str, tupl
     :returns: the pins, and which lineages serve each of them; none: it is forced, and not served yet
     """
     found: dict[str, list[str]] = {}
-    for keyring in workspace.store.names():
-        try:
-            state = workspace.store.load(keyring)
-        except DamagedState:
-            continue
-        releases = state.ledger.releases if state else ()
-        if state is None or not (
-            keyring == name or any(one.is_the_same_as(release) for one in releases)
+    for state in workspace.trusted():
+        if state.keyring.name != name and not any(
+            one.is_the_same_as(release) for one in state.ledger.releases
         ):
             continue
         live, gone = workspace.live_pins(state.keyring), workspace.deleted(state.keyring)

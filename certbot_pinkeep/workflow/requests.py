@@ -260,16 +260,10 @@ def _note_revoked(
     return due(workspace, name, now)
 
 
-def backup_of(store: Store, pin: str) -> list[str]:
+def backup_of(workspace: Workspace, pin: str) -> list[str]:
     """Return the keyrings of which this key is a backup, as far as their files can be trusted."""
-    found = []
-    for name in store.names():
-        with suppress(DamagedState):
-            state = store.load(name)
-            key = state.keyring.key(pin) if state else None
-            if key is not None and key.role == "backup":
-                found.append(name)
-    return found
+    found = ((state.keyring.name, state.keyring.key(pin)) for state in workspace.trusted())
+    return [name for name, key in found if key is not None and key.role == "backup"]
 
 
 def no_keyring(store: Store, name: str) -> PinkeepError:

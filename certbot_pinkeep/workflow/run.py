@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, NoReturn
 from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.core.errors import (
-    DamagedState,
     NotCovered,
     PinkeepError,
     TypeMissing,
@@ -110,17 +109,13 @@ class Run:
         """Return the keyrings that have one of these lineages as a neighbour, or are to have it. Add those
         that a lineage was deleted of: their headers go out at its hosts no more."""
         found = []
-        for name in self.workspace.store.names():
-            with suppress(DamagedState):  # told by its own lineages
-                state = self.workspace.store.load(name)
-                if state is None or not state.keyring.drawing:
-                    continue
-                near = {one.lineage for one in self.workspace.certificates.at(state.keyring.hosts)}
-                near |= {member.lineage for member in state.keyring.neighbours}
-                enrolled = {member.lineage for member in state.keyring.drawing}
-                gone = {one for one in changed & enrolled if self.workspace.store.is_deleted(one)}
-                if changed & near - enrolled or (gone and gone != enrolled):
-                    found.append(name)
+        for state in self.workspace.trusted():  # the others' lineages tell what is wrong
+            enrolled = {member.lineage for member in state.keyring.drawing}
+            near = {one.lineage for one in self.workspace.certificates.at(state.keyring.hosts)}
+            near |= {member.lineage for member in state.keyring.neighbours}
+            gone = {one for one in changed & enrolled if self.workspace.store.is_deleted(one)}
+            if enrolled and (changed & near - enrolled or (gone and gone != enrolled)):
+                found.append(state.keyring.name)
         return found
 
     def is_enrolled(self, lineage: str) -> bool:

@@ -111,6 +111,25 @@ class Workspace:
         except DamagedState:
             return self.store.known(name)
 
+    def trusted(self, names: Iterable[str] | None = None) -> Iterator[State]:
+        """Yield the keyrings whose files can be trusted.
+
+        :param names: of those to load; ``None``: all
+        """
+        for name in self.store.names() if names is None else names:
+            with suppress(DamagedState):
+                state = self.store.load(name)
+                if state is not None:
+                    yield state
+
+    def state_of(self, lineage: str, likely: str) -> State | None:
+        """Return the keyring that a lineage draws on; ``None``: it draws on none.
+
+        :param likely: the likely one
+        """
+        name = self.store.keyring_of(lineage, likely)
+        return self.store.load(name) if name is not None else None
+
     def all_known(self) -> Iterator[State]:
         """Yield all that can be read of any keyring, from its file or its copy."""
         for name in self.store.names():
@@ -193,11 +212,8 @@ class Workspace:
 
     def _lacks(self, name: str, lineage: str) -> bool:
         """Return whether there is a keyring *name* that can be trusted and has never had the lineage."""
-        with suppress(DamagedState):
-            state = self.store.load(name)
-            member = state.keyring.member(lineage) if state else None
-            return state is not None and (member is None or not member.enrolled)
-        return False
+        members = [state.keyring.member(lineage) for state in self.trusted([name])]
+        return any(member is None or not member.enrolled for member in members)
 
     def _is_recorded(self, lineage: str) -> bool:
         """Return whether any keyring file or its copy says that a lineage draws on the keyring."""

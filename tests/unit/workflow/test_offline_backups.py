@@ -429,10 +429,10 @@ def test_g3_backup_that_the_ca_does_not_take_is_passed_over_in_this_run(
             live, SITE, live.names, now, chosen=chosen, csr_rejected=pins_
         ).pin
 
-    assert handed() == added.pin and requests.backup_of(machine.workflow.store, added.pin) == [SITE]
+    assert handed() == added.pin and requests.backup_of(machine.workflow, added.pin) == [SITE]
     rest = [one.pin for one in machine.state(SITE).keyring.backups("ecdsa")]
     assert handed(*rest) == present == handed(*rest, present)
-    assert requests.backup_of(machine.workflow.store, present) == []
+    assert requests.backup_of(machine.workflow, present) == []
 
 
 # Dropping them
