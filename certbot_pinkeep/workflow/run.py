@@ -177,19 +177,18 @@ class Run:
 
         :returns: what the admin has to see to
         """
-        failures = []
-        brought = zone.bring_all_up_to_date(self.workspace, keyrings, clock.now())
-        for name, outcome in brought.items():
-            error = outcome.error() if isinstance(outcome, zone.Outcome) else outcome
+        outcomes, errors = zone.bring_all_up_to_date(self.workspace, keyrings, clock.now())
+        for one in outcomes:
+            error = one.error()
             if error is not None:
-                failures.append(Failure(name, error))
-            elif isinstance(outcome, zone.Outcome) and outcome.missing:
+                errors.append((one.keyring, error))
+            elif one.missing:
                 logger.warning(
                     "Not every name server has the new records of the keyring %s yet. pinkeep looks "
                     "again at the next run.",
-                    name,
+                    one.keyring,
                 )
-        return failures
+        return [Failure(*one) for one in errors]
 
     def _stamp(self, report: Report) -> None:
         """Note the lineages of a keyring that are up to date."""

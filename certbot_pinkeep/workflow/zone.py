@@ -56,19 +56,14 @@ class Outcome:
     missing: tuple[Missing, ...] = ()
     errors: tuple[str, ...] = ()
 
-    @property
-    def waits(self) -> bool:
-        """Whether all that is missing comes by itself."""
-        return not self.errors and all(one.waits for one in self.missing)
-
     def error(self) -> PinkeepError | None:
-        """Return what to tell the admin, who has to do something; ``None``: nothing."""
-        if self.waits:
-            return None
+        """Return what the admin has to see to; ``None``: nothing, or all comes by itself."""
         where: dict[str, list[str]] = {}
         for one in self.missing:
             if not one.waits:
                 where.setdefault(one.why, []).append(one.where)
+        if not where and not self.errors:
+            return None
         wrong = [f"{', '.join(some)}: {why}" for why, some in where.items()]
         return PinkeepError(
             f"The zone or a port of the keyring {self.keyring} is not as it should be.",
@@ -102,22 +97,18 @@ def before_rollover(
         state = replace(state, settings={**state.settings, **chosen.settings})
     if not has_zone(state):
         return state
-    ttl, listed = _ttl(state), _listed(workspace, state)[0]
-    ports, began = zone.looked_at(listed, state.ledger), clock.seconds()
-    looks = Looks(workspace.eyes).records(ports)
+    turn = _Turn(workspace, state, *_listed(workspace, state), _ttl(state), dry_run)
+    began = clock.seconds()
+    looks = Looks(workspace.eyes).records(turn.ports)
     at = clock.after(now, began)
-    if dry_run:
-        return _with_looks(state, looks, listed, ttl, at)
     try:
-        with workspace.store.locked():
-            fresh = _on_record(workspace, state, at)
-            seen = workspace.store.save(_with_looks(fresh, looks, listed, ttl, at))
+        turn.keep_seen(looks, at)
     except OSError as error:
         logger.error("What the name servers show is heeded, but could not be recorded: %s", error)
-        return _with_looks(state, looks, listed, ttl, at)
-    ledger = seen.ledger.with_latest_known(workspace.store.latest_known(now))
+        return turn.with_looks(state, looks, at)
+    ledger = turn.state.ledger.with_latest_known(workspace.store.latest_known(now))
     # Another keyring that a lineage moves from may have published something meanwhile.
-    return workspace.with_incoming(replace(state, ledger=ledger, saved=seen.saved))
+    return workspace.with_incoming(replace(state, ledger=ledger, saved=turn.state.saved))
 
 
 def forget(workspace: Workspace, name: str, where: str, now: datetime) -> datetime:
@@ -155,32 +146,21 @@ def _on_record(workspace: Workspace, state: State, at: datetime) -> State:
     return replace(fresh, ledger=fresh.ledger.with_latest_known(latest))
 
 
-def _with_looks(
-    state: State,
-    looks: Iterable[OwnerObservation],
-    listed: Sequence[Port],
-    ttl: timedelta,
-    at: datetime,
-) -> State:
-    ledger = zone.with_new_ports(state.ledger, state.services, listed, ttl=ttl, at=at)
-    for look in looks:
-        ledger = zone.with_looked(ledger, look, ttl, at)
-    return replace(state, ledger=ledger.prune(at))
-
-
 @dataclass
 class _Turn:
     """A keyring whose zone and ports are looked at.
 
     :ivar state: what is on record, and what was seen since
     :ivar errors: what went wrong, as sentences
+    :ivar dry_run: whether nothing is saved
     """
 
     workspace: Workspace
     state: State
     listed: tuple[Port, ...]
     errors: list[str]
-    dry_run: bool = False
+    ttl: timedelta
+    dry_run: bool
 
     @property
     def name(self) -> str:
@@ -204,12 +184,20 @@ class _Turn:
         """
 
         def seen(state: State) -> State:
-            state = _with_looks(state, looks, self.listed, _ttl(state), at)
+            state = self.with_looks(state, looks, at)
             if shown is None:
                 return state
             return replace(state, services=zone.served(state.services, self.listed, shown, at))
 
         self._keep(seen, at)
+
+    def with_looks(self, state: State, looks: Iterable[OwnerObservation], at: datetime) -> State:
+        """Return the state with what name servers show."""
+        services, listed = state.services, self.listed
+        ledger = zone.with_new_ports(state.ledger, services, listed, ttl=self.ttl, at=at)
+        for look in looks:
+            ledger = zone.with_looked(ledger, look, self.ttl, at)
+        return replace(state, ledger=ledger.prune(at))
 
     def keep_written(
         self, looks: Iterable[OwnerObservation], changes: dict[str, list[Change]], at: datetime
@@ -222,7 +210,7 @@ class _Turn:
             for look in looks:
                 if look.name in after:
                     records = after[look.name]
-                    ledger = zone.with_written(ledger, look.port, records, _ttl(state), at)
+                    ledger = zone.with_written(ledger, look.port, records, self.ttl, at)
             return replace(state, ledger=ledger)
 
         self._keep(recorded, at)
@@ -241,28 +229,29 @@ class _Turn:
 
 def bring_all_up_to_date(
     workspace: Workspace, names: Iterable[str], now: datetime
-) -> dict[str, Outcome | PinkeepError | OSError]:
+) -> tuple[list[Outcome], list[tuple[str, PinkeepError | OSError]]]:
     """Look at the zones and ports of keyrings for which that is due, and write what the zones lack.
 
-    :returns: what became of each of them
+    :returns: what became of them; and what the admin has to see to, with the keyring
     """
-    found: dict[str, Outcome | PinkeepError | OSError] = {}
+    outcomes: list[Outcome] = []
+    errors: list[tuple[str, PinkeepError | OSError]] = []
     turns = []
     for name in names:
         try:
             if turn := _turn(workspace, name, now, always=False):
                 turns.append(turn)
         except (PinkeepError, OSError) as error:
-            found[name] = error
+            errors.append((name, error))
     looks = Looks(workspace.eyes)
     began = clock.seconds()
     looks.ahead([(one.ports, one.listed) for one in turns])
     for turn in turns:
         try:
-            found[turn.name] = _brought(turn, clock.after(now, began), looks)
+            outcomes.append(_brought(turn, clock.after(now, began), looks))
         except (PinkeepError, OSError) as error:
-            found[turn.name] = error
-    return found
+            errors.append((turn.name, error))
+    return outcomes, errors
 
 
 def bring_up_to_date(
@@ -285,7 +274,7 @@ def _turn(
     state = workspace.load_state(name, now)
     if state is None or not has_zone(state):
         return None
-    turn = _Turn(workspace, state, *_listed(workspace, state), dry_run)
+    turn = _Turn(workspace, state, *_listed(workspace, state), _ttl(state), dry_run)
     if not turn.ports and not turn.errors:
         return None
     return turn if always or turn.errors or _is_due(state, turn.listed, now) else None
