@@ -88,10 +88,6 @@ class Given:
             self._renewals[name] = renewal_conf.load(self.config.config_dir, name)
         return self._renewals[name]
 
-    def forget_renewal(self, name: str) -> None:
-        """Have the renewal file read again: certbot has written it."""
-        self._renewals.pop(name, None)
-
     def look(self, name: str) -> Live:
         """Look at the live certificate.
 

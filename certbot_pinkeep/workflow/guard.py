@@ -59,9 +59,7 @@ class Guard:
     def __init__(self, config: Any) -> None:
         self.config = config
         self._certificate: bytes | None = None  # issued in this run, not yet brought up to date
-        self._tried = False  # to bring it up to date
         self._kept: set[str] = set()
-        self._written: object = None  # the renewal file before certbot reconfigure
 
     @property
     def run(self) -> Run:
@@ -102,7 +100,7 @@ class Guard:
         are, the sooner the compromised key can be left."""
         util.atexit_register(self.finish_late)
         try:
-            self._enrol(name)
+            self._enrol(name, issued=False)
         except PinkeepError as error:
             logger.debug("%s", error)  # it is told when the lineage is renewed
 
@@ -140,8 +138,7 @@ class Guard:
     def keep_late(self) -> None:
         """Do the same when certbot ends, if it did not come so far: the other installer failed, say."""
         try:
-            if not self._tried:
-                self.keep_issued()
+            self.keep_issued()
         except PinkeepError as error:
             logger.error("%s", error)
         self.finish_late()  # while Python ends, it calls nothing that is registered only then
@@ -153,8 +150,8 @@ class Guard:
         """
         self.given.renewal(name)
         self.workspace.was_pinned(name)
-        self._written = renewal_conf.written(self.config.config_dir, name)
-        util.atexit_register(self.after_reconfigure)
+        before = renewal_conf.written(self.config.config_dir, name)
+        util.atexit_register(partial(_reconfigured, self.config, before))
 
     def keep_once(self, name: str) -> None:
         """Bring a lineage up to date, once however often certbot tells of it; what its keyring
@@ -172,18 +169,19 @@ class Guard:
             raise PinkeepError(f"{done} {error}") from error
 
     def _keep(self, name: str) -> None:
-        later, self._tried = self._more_to_come(name), True
+        later = self._more_to_come(name)
+        # Brought up to date or not: it is tried once.
+        issued, self._certificate = self._certificate is not None, None
         if name not in self._kept:
             if later:
                 util.atexit_register(self.finish_late)
             try:
-                self._enrol(name)
+                self._enrol(name, issued=issued)
             except Exception:
                 if not later:
                     self.finish_late()  # what else was recorded in this run, or by this attempt
                 raise
             self._kept.add(name)
-        self._certificate = None
         if not later:
             self._finish()
 
@@ -203,12 +201,12 @@ class Guard:
             self.config, "installer"
         )
 
-    def _enrol(self, name: str) -> None:
+    def _enrol(self, name: str, *, issued: bool) -> None:
         keyring, values = name, options.given(self.config)
         with notices.plain_errors():
             with suppress(PinkeepError, OSError):  # what is wrong is told below
                 keyring, values = self.given.keyring(name), self.given.values(name)
-            self.run.loader.note(name, keyring, values, issued=self._certificate is not None)
+            self.run.loader.note(name, keyring, values, issued=issued)
             try:
                 enrolled = self.run.enrol(
                     self.given.values(name),
@@ -259,19 +257,21 @@ class Guard:
         except OSError:
             return False
 
-    def after_reconfigure(self) -> None:
-        """Bring the lineage up to date once ``certbot reconfigure`` has saved its new options."""
-        name = self.config.certname
-        try:
-            renewal = renewal_conf.load(self.config.config_dir, name)
-            self.given.forget_renewal(name)
-            # Certbot writes the file anew, also with the same content, unless the simulated renewal fails.
-            saved = renewal_conf.written(self.config.config_dir, name) != self._written
-            if saved and renewal is not None and renewal.installer == INSTALLER:
-                self._enrol(name)
-                self._finish()
-        except PinkeepError as error:
-            logger.error("%s", error)
+
+def _reconfigured(config: Any, before: object) -> None:
+    """Bring a lineage up to date once ``certbot reconfigure`` has saved its new options.
+
+    :param before: its renewal file as it was
+    """
+    guard, name = Guard(config), config.certname
+    try:
+        renewal = guard.given.renewal(name)
+        # Certbot writes the file anew, also with the same content, unless the simulated renewal fails.
+        saved = renewal_conf.written(config.config_dir, name) != before
+        if saved and renewal is not None and renewal.installer == INSTALLER:
+            guard.keep_once(name)
+    except PinkeepError as error:
+        logger.error("%s", error)
 
 
 def of(config: Any, lineage: str | None, names: Sequence[str]) -> Guard | None:
