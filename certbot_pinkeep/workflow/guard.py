@@ -114,10 +114,7 @@ class Guard:
     # What happens to a lineage
 
     def look_once(self, name: str, cert_path: str, key_path: str) -> None:
-        """Bring a lineage up to date that may not be due; at once if it is up to date.
-
-        :raises PinkeepError: as :meth:`keep_once`
-        """
+        """Bring a lineage up to date that may not be due; at once if it is up to date."""
         if self.run.notice():
             util.atexit_register(self.end)
         if not self.run.cache.is_up_to_date(name, self.given.values(), [cert_path, key_path]):
@@ -126,10 +123,7 @@ class Guard:
             self._finish()
 
     def keep_issued(self) -> None:
-        """Bring the lineage up to date whose certificate was just issued, if any was.
-
-        :raises PinkeepError: as :meth:`keep_once`
-        """
+        """Bring the lineage up to date whose certificate was just issued, if any was."""
         for name in sorted(os.listdir(self.config.live_dir)) if self._certificate else ():
             if self.has_issued(self.workspace.live_file(name)):
                 self.keep_once(str(name))
@@ -229,10 +223,7 @@ class Guard:
             renewal_conf.take_out(self.config.config_dir, name)
 
     def _finish(self) -> None:
-        """Publish what was enrolled.
-
-        :raises PinkeepError: with what is wrong and what to do
-        """
+        """Publish what was enrolled."""
         with notices.plain_errors():
             notices.tell_reports(self.run.finish())
 
@@ -299,10 +290,7 @@ def request(config: Any, names: Sequence[str]) -> Guard | None:
 
 
 def update(config: Any, lineage: str, cert_path: str, key_path: str) -> None:
-    """Bring a lineage up to date that ``certbot renew`` has had, due or not, with another installer.
-
-    :raises PinkeepError: as :meth:`Guard.keep_once`
-    """
+    """Bring a lineage up to date that ``certbot renew`` has had, due or not, with another installer."""
     issued = next((one for one in _issued if one.has_issued(cert_path)), None)
     if issued is None and (
         config.disable_renew_updates or not Guard(config).run.is_enrolled(lineage)
@@ -312,10 +300,7 @@ def update(config: Any, lineage: str, cert_path: str, key_path: str) -> None:
 
 
 def end(config: Any) -> None:
-    """Bring up to date what a verb has issued or changed with another installer.
-
-    :raises PinkeepError: as :meth:`Guard.keep_once`
-    """
+    """Bring up to date what a verb has issued or changed with another installer."""
     if config.csr:
         _warn_of_csr(config)
         return

@@ -206,10 +206,7 @@ def _without_backups(keyring: Keyring, pins: Iterable[str]) -> Keyring:
 
 
 def _check_added(request: IssueRequest, state: State, pin: str) -> None:
-    """See that nobody holds pins without the key at the names that a certificate is to have more.
-
-    :raises NotAccepted: if somebody does
-    """
+    """See that nobody holds pins without the key at the names that a certificate is to have more."""
     added, ledger, now = request.added, state.ledger, request.now
     if added and rollover.locked_out(pin, ledger, now, added):
         lineage = request.renewed.name
@@ -260,10 +257,7 @@ def handover_new(workspace: Workspace, request: IssueRequest) -> KeyAndCsr | Non
 
 
 def _waiting(workspace: Workspace, request: IssueRequest) -> KeyAndCsr | None:
-    """Return the saved CSR for exactly these names whose key is in ``keys/`` and in use nowhere.
-
-    :raises BadKey: if there are several of different keys
-    """
+    """Return the saved CSR for exactly these names whose key is in ``keys/`` and in use nowhere."""
     folders, kind = workspace.folders, request.kind
     wanted = csr_request("", request.names, must_staple=request.must_staple)
     found = []
@@ -365,10 +359,7 @@ def _next_best(
     workspace: Workspace, request: IssueRequest, state: State, key_type: KeyType
 ) -> SavedKey:
     """Return what is handed over if the primary's file is lost: the live key if clients accept it, else
-    the backup that is safe first, else the live key.
-
-    :raises BadKey: if there is none of these
-    """
+    the backup that is safe first, else the live key."""
     live, ledger, now = request.live, state.ledger, request.now
     keyring = state.keyring.without_offline()
     hosts = live.names if live else None

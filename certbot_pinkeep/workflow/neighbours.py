@@ -119,10 +119,7 @@ def _with_neighbour(
     workspace: Workspace, keyring: Keyring, one: LiveCertificate, hosts: Names, now: datetime
 ) -> Keyring:
     """Return the keyring with the key of a neighbour in service; the first one of its type is the next
-    renewals' as well.
-
-    :raises BadKey: if it cannot be pinned
-    """
+    renewals' as well."""
     live = workspace.look(one.lineage)
     compromised = workspace.store.is_compromised(live.pin)
     key = Key(live.pin, live.kind, "in-service", None, live.since, live.since)

@@ -202,10 +202,7 @@ def _is_left(state: State, pin: str) -> bool:
 
 
 def _new(workspace: Workspace, state: State, public: PublicKey, option: str, now: datetime) -> Key:
-    """Return the backup as it is to be staged.
-
-    :raises BadBackup: if it cannot be one
-    """
+    """Return the backup as it is to be staged."""
     try:
         pin, kind = pins.pin_of(public), kind_of(public)
     except BadKey as error:

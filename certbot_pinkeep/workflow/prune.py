@@ -93,10 +93,7 @@ def _without(state: State, gone: Iterable[Key]) -> State:
 
 
 def _check_certain(workspace: Workspace, state: State, now: datetime) -> None:
-    """See that pinkeep can tell what clients hold.
-
-    :raises PinkeepError: if pinkeep cannot
-    """
+    """See that pinkeep can tell what clients hold."""
     name, unknown = state.keyring.name, state.ledger.uncertainty(now)
     if unknown is not None:
         until = f" until {times.text(unknown.end)}" if unknown.end else ""

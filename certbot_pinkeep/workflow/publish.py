@@ -428,10 +428,7 @@ def _publish_nothing(workspace: Workspace, one: Report, left: Server | None) -> 
 
 
 def _snippet(state: State, server: Server, now: datetime) -> str:
-    """Return the text of the snippet that is to be served.
-
-    :raises PublishFailed: if the server would not take it
-    """
+    """Return the text of the snippet that is to be served."""
     current = state.ledger.current
     assert current is not None
     policy = None if state.unpinned(now) else current.policy

@@ -231,10 +231,7 @@ def _save_all(
 
 
 def _named(state: State, named: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the pins that the admin says it carries.
-
-    :raises BadRelease: if one is none, or none is the keyring's
-    """
+    """Return the pins that the admin says it carries."""
     for pin in named:
         if not pins.is_pin(pin):
             raise BadRelease(f"--pin {pin!r}: that is not the base64 of a SHA-256 digest.")

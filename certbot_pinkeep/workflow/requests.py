@@ -109,7 +109,6 @@ def take_back(workspace: Workspace, name: str, now: datetime) -> str:
     """Record that no rollover is asked for, nor forced, after all.
 
     :returns: what remains to be done, as a sentence
-    :raises PinkeepError: if there is no such keyring
     """
     with loaded(workspace, name, now) as state:
         workspace.store.save(replace(state, keyring=state.keyring.without_requests()))
@@ -130,7 +129,6 @@ def confirm_clock(workspace: Workspace, name: str, now: datetime) -> str:
     """Record that the clock is right, though later times are on record (G8).
 
     :returns: what follows from it, as a sentence
-    :raises PinkeepError: if there is no such keyring
     """
     with loaded(workspace, name, now) as state:
         if not state.ledger.is_ahead_of(now):
@@ -190,10 +188,7 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
 
 
 def _is_published(state: State, policy: Policy, now: datetime) -> bool:
-    """Return whether the snippet is what was published last.
-
-    :param policy: the current one
-    """
+    """Return whether the snippet is what was published last."""
     text = apache.read_snippet(state.snippet)
     kind = servers.kind_of(state.snippet, text)
     wanted = kind.render(state.keyring, None if state.unpinned(now) else policy)
@@ -204,7 +199,6 @@ def unpin(workspace: Workspace, name: str, now: datetime, *, undo: bool = False)
     """Record that the keyring leaves pinning, or with *undo* that it stays pinned.
 
     :returns: the certificates of the keyring: it has an effect once they are brought up to date
-    :raises PinkeepError: if there is no such keyring
     """
     with loaded(workspace, name, now) as state:
         if state.unpin == undo:
@@ -279,7 +273,10 @@ def no_keyring(store: Store, name: str) -> PinkeepError:
 
 @contextmanager
 def loaded(workspace: Workspace, name: str, now: datetime) -> Iterator[State]:
-    """Yield the keyring's state, and hold the lock on it."""
+    """Yield the keyring's state, and hold the lock on it.
+
+    :raises PinkeepError: if there is no such keyring
+    """
     store = workspace.store
     if store.load(name) is None:
         raise no_keyring(store, name)

@@ -75,7 +75,6 @@ class Run:
         """Record what is live; :meth:`finish` publishes it.
 
         :param values: the options as text
-        :raises PinkeepError, OSError: as :func:`enrol.enrol`
         """
         self._values[live.name] = values
         one = enrol.enrol(self.workspace, live, chosen, clock.now(), remember=remember)

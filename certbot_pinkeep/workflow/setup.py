@@ -102,10 +102,7 @@ def take_back(config_dir: str, tell: Tell, *, dry: bool) -> None:
 
 
 def _tell_failures(failures: Sequence[PinkeepError]) -> None:
-    """Raise the first of these errors, if there is any, and log the others.
-
-    :raises PinkeepError: the first
-    """
+    """Raise the first of these errors, if there is any, and log the others."""
     for other in failures[1:]:
         logger.error("%s", other)
     if failures:
@@ -113,10 +110,7 @@ def _tell_failures(failures: Sequence[PinkeepError]) -> None:
 
 
 def _check_hosts(kind: Kind, config_dir: str) -> None:
-    """Check that no snippet sends its header at every host.
-
-    :raises PinkeepError: if a snippet does
-    """
+    """Check that no snippet sends its header at every host."""
     for path in layout.snippets(kind, config_dir):
         if kind.sends_everywhere(apache.read_snippet(path) or ""):
             raise PinkeepError(
@@ -131,10 +125,7 @@ def _check_hosts(kind: Kind, config_dir: str) -> None:
 def _make_all(
     kind: Kind, entries: Sequence[Entry], tell: Tell, config_dir: str, *, dry: bool
 ) -> None:
-    """Make entries of a server, and have the server load them.
-
-    :raises PinkeepError: if the server does not take it; everything is as it was before
-    """
+    """Make entries of a server, and have the server load them."""
     server = servers.server(kind, "", None, None)
     if not dry:
         try:
@@ -170,7 +161,6 @@ def _remove_all(kind: Kind, made: list[Entry], tell: Tell, kept: str, *, dry: bo
 
     :param made: in the order in which they are made: the first one notes the others
     :param kept: why the module headers stays enabled; empty: it does not
-    :raises PinkeepError: if the server does not take it; everything is as it was before
     """
     server = servers.server(kind, "", None, None)
     links = [one for one in made[:0:-1] if not (kept and one.is_module)]
@@ -221,10 +211,7 @@ def _change(server: Server, make: Sequence[Entry], remove: Sequence[Entry] = ())
 
 
 def _loaded(server: Server, *, dry: bool) -> str:
-    """Have the server load its configuration, and tell that.
-
-    :raises PinkeepError: if it cannot be reloaded
-    """
+    """Have the server load its configuration, and tell that."""
     if not server.reload:
         return f"There is no command here that reloads {server.title}. Reload it yourself."
     try:
@@ -238,10 +225,7 @@ def _loaded(server: Server, *, dry: bool) -> str:
 
 
 def _test(server: Server) -> None:
-    """Test the configuration.
-
-    :raises ApacheFailed: if it does not pass
-    """
+    """Test the configuration."""
     status, said = running.ask(server.configtest) if server.configtest else (0, "")
     if status != 0:
         shown = text.short(said, 600) or "it said nothing."

@@ -86,10 +86,7 @@ def _shared_key(workspace: Workspace, request: IssueRequest) -> SavedKey | None:
 
 
 def _check_replaceable(workspace: Workspace, live: Live, *, published: bool) -> None:
-    """See that a compromised key can be replaced by a new one.
-
-    :raises Compromised: if clients may accept certain other keys only
-    """
+    """See that a compromised key can be replaced by a new one."""
     told = (
         f"The key of {live.name} is compromised, so pinkeep does not hand it over again. Which other key "
         "clients accept is not known"
