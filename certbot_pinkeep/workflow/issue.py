@@ -109,9 +109,7 @@ def is_still_chosen(workspace: Workspace, request: IssueRequest, pin: str) -> bo
         return live is not None and not joined
     present = recorded_pin(own, live) if live is not None and joined else None
     certificate = Certificate(request.all_hosts, present)
-    chosen = rollover.decide(
-        own, state.ledger, now, key.kind.key_type, asked=request.asked, certificate=certificate
-    ).key
+    chosen = _decision(request, state, key.kind.key_type, certificate).key
     return chosen is not None and chosen.pin == pin
 
 
@@ -303,12 +301,8 @@ def _picked(
     types = state.keyring.key_types()
     wanted = request.live.kind.key_type if request.live else request.key_type
     key_type = wanted if wanted in types else types[0]
-    decision = rollover.decide(
-        *(state.keyring, state.ledger, request.now, key_type),
-        asked=request.asked,
-        certificate=certificate,
-    )
-    if decision.key is not None and decision.key.pin != certificate.pin:
+    key = _decision(request, state, key_type, certificate).key
+    if key is not None and key.pin != certificate.pin:
         # The decision is taken on what name servers show now, not on what they showed.
         state = zone.before_rollover(
             *(workspace, state, request.chosen, request.now), dry_run=request.dry_run
@@ -324,6 +318,15 @@ def _picked(
     return _next_best(workspace, request, state, key_type)
 
 
+def _decision(
+    request: IssueRequest, state: State, key_type: KeyType, certificate: Certificate
+) -> rollover.Decision:
+    keyring, ledger, asked = state.keyring, state.ledger, request.asked
+    return rollover.decide(
+        keyring, ledger, request.now, key_type, asked=asked, certificate=certificate
+    )
+
+
 def _decide(
     request: IssueRequest, state: State, key_type: KeyType, certificate: Certificate
 ) -> rollover.Decision:
@@ -335,9 +338,7 @@ def _decide(
     for lost in keyring.lost():
         if lost.kind.key_type == key_type:
             logger.error("%s", explain.lost(lost))
-    decision = rollover.decide(
-        keyring, ledger, now, key_type, asked=request.asked, certificate=certificate
-    )
+    decision = _decision(request, state, key_type, certificate)
     name, new = keyring.name, certificate.pin is None
     if decision.key is None and decision.due == "shared":
         raise NotSafe(explain.not_yet_issued(name, decision))

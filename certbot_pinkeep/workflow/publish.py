@@ -72,7 +72,7 @@ class Report:
     :ivar dropped: those that left the keyring, because they were deleted
     :ivar neighbours: the certificates that are not enrolled, whose keys were pinned as well in this run;
         and whether certbot renews them
-    :ivar uncovered: what is wrong with includeSubDomains
+    :ivar error: what went wrong, or is not as the admin asked
     :ivar tested: the snippet passed its test in this run
     :ivar published: the snippet says something else than before
     :ivar rewritten: the server sends the header at other hosts, or another one, after a reload
@@ -89,7 +89,7 @@ class Report:
     enrolled: tuple[Enrolled, ...] = ()
     dropped: tuple[str, ...] = ()
     neighbours: Mapping[str, bool] = field(default_factory=dict)
-    uncovered: PinkeepError | None = None
+    error: PinkeepError | OSError | None = None
     tested: bool = False
     published: bool = False
     rewritten: bool = False
@@ -219,27 +219,19 @@ class Publisher:
                     )
                 except (PinkeepError, OSError) as error:
                     failures.append(Failure(name, error))
-            failures += self._load(ready, now, began, doubtful=bool(failures))
-        for one in ready:
-            if one.uncovered is not None:
-                failures.append(Failure(one.keyring, one.uncovered))
-        failed = {failure.keyring for failure in failures}
-        reports = [one for one in ready if one.keyring not in failed]
-        return reports, failures
+            self._load(ready, now, began, doubtful=bool(failures))
+        failures += [Failure(one.keyring, one.error) for one in ready if one.error is not None]
+        return [one for one in ready if one.error is None], failures
 
-    def _load(
-        self, ready: list[Report], now: datetime, began: float, *, doubtful: bool
-    ) -> list[Failure]:
+    def _load(self, ready: list[Report], now: datetime, began: float, *, doubtful: bool) -> None:
         """Have the server load what the keyrings publish and what is live; once for the same commands.
 
         :param doubtful: whether another keyring failed, and took back what had been tested (G6)
-        :returns: what went wrong
         """
         waiting: dict[Commands, list[Report]] = {}
         for one in ready:
             if one.server.reload and _is_to_load(one):
                 waiting.setdefault(one.server.reload, []).append(one)
-        failures: list[Failure] = []
         for command, together in waiting.items():
             self.tried[command] = False
             lineages = [
@@ -264,8 +256,8 @@ class Publisher:
                     one.state = self.workspace.store.save(_as_loaded(one, done))
                     one.reloaded = True
             except (PinkeepError, OSError) as error:
-                failures += [Failure(one.keyring, error) for one in together]
-        return failures
+                for one in together:
+                    one.error = error
 
 
 def _prepared(
