@@ -518,7 +518,7 @@ BREAKS = (
         "workflow/answers",
         "g11_guard g11_habits installer",
         ('if not request.asked or self.config.verb != "renew":', "if True:"),
-        ("self.rollover_asked,\n            chosen=", "False,\n            chosen="),
+        ("asked = self.rollover_asked and live is not None", "asked = False"),
     ),
     *_of(
         "workflow/enrol",
