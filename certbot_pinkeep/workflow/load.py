@@ -52,7 +52,6 @@ class Renewed:
     :ivar names: of its certificate, in lower case
     :ivar pin: of its key, of whatever kind
     :ivar fingerprint: SHA-256 (hex) of its certificate
-    :ivar issued: whether the certificate is new in this run
     """
 
     lineage: str
@@ -61,7 +60,6 @@ class Renewed:
     pin: str
     fingerprint: str
     server: Server
-    issued: bool
 
 
 class Loader:
@@ -81,16 +79,16 @@ class Loader:
     @property
     def waiting(self) -> bool:
         """Whether a certificate was issued that nobody has loaded."""
-        return any(one.issued for one in self._renewed.values())
+        return any(map(self.is_new, self._renewed.values()))
 
     @property
     def present(self) -> dict[str, Commands]:
         """The lineages that had their turn, and their reload commands."""
         return {name: one.server.reload for name, one in self._renewed.items()}
 
-    def is_new(self, live: Live) -> bool:
+    def is_new(self, one: Live | Renewed) -> bool:
         """Return whether the certificate was issued in this run."""
-        return live.fingerprint in self._issued
+        return one.fingerprint in self._issued
 
     def told(self, name: str) -> str:
         """Return whether a lineage was renewed in this run, and whether its certificate is loaded, as a
@@ -119,28 +117,24 @@ class Loader:
         if issued and fingerprint not in self._issued:
             self._issued.add(fingerprint)
             self.tried.clear()  # whatever was loaded before, this certificate was not
-        server, new = self._server(keyring, values), fingerprint in self._issued
-        self._renewed[name] = Renewed(name, keyring, names, pin, fingerprint, server, new)
+        server = self._server(keyring, values)
+        self._renewed[name] = Renewed(name, keyring, names, pin, fingerprint, server)
 
-    def load(self, now: datetime) -> list[PinkeepError]:
-        """Have Apache load what it is not known to have loaded.
-
-        :returns: what went wrong
-        """
+    def load(self, now: datetime) -> None:
+        """Have Apache load what it is not known to have loaded."""
         waiting: dict[Commands, list[Renewed]] = {}
         present = list(self._renewed.values())
         for one in present:
             loaded = self._is_loaded(one)
             if one.server.reload:
                 self._loaded[one.lineage] = bool(loaded)
-            if one.server.reload and (loaded is False or (loaded is None and one.issued)):
+            if one.server.reload and (loaded is False or (loaded is None and self.is_new(one))):
                 waiting.setdefault(one.server.reload, []).append(one)
         self._renewed.clear()
-        wrong = []
         for command, together in waiting.items():
             refused = [one for one in together if self.is_refused(one, now)]
             accepted = [one for one in together if one not in refused]
-            if not accepted or any(one.issued for one in refused):
+            if not accepted or any(map(self.is_new, refused)):
                 continue
             try:
                 if command not in self.tried:
@@ -150,13 +144,12 @@ class Loader:
                     done = reload(self.workspace, accepted[0].server, names, tests)
                     self.tried[command] = done
             except PinkeepError as error:
-                wrong.append(error)
+                logger.error("%s", error)
                 continue
             for one in accepted:
                 self._loaded[one.lineage] = self.tried.get(command, False)
                 with suppress(PinkeepError, OSError):  # it is loaded once more then
                     self._record(one, now)
-        return wrong
 
     def is_refused(self, one: Renewed, now: datetime) -> bool:
         """Return whether clients are known to refuse the key that the lineage has now."""

@@ -158,8 +158,7 @@ class Run:
         try:
             reports, failures = self.publisher.publish_all(waiting, clock.now())
         finally:
-            for error in self.loader.load(clock.now()):
-                logger.error("%s", error)
+            self.loader.load(clock.now())
         failures += self._bring_zones_up_to_date(waiting)
         for report in reports:
             report.issued = any(self.loader.is_new(one.live) for one in report.enrolled)

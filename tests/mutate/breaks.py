@@ -455,7 +455,7 @@ BREAKS = (
     *_of(
         "workflow/load",
         "g12_loaded g12_told",
-        ("(loaded is False or (loaded is None and one.issued))", "(loaded is None and one.issued)"),
+        ("loaded is False or (loaded is None and", "(loaded is None and"),
         (
             "if path is not None:\n            raise ApacheFailed",
             "if 0:\n            raise ApacheFailed",
@@ -465,7 +465,7 @@ BREAKS = (
         "workflow/load",
         "run",
         ("self.tried.clear()", "pass"),
-        ("if not accepted or any(one.issued for one in refused):", "if not accepted:"),
+        ("if not accepted or any(map(self.is_new, refused)):", "if not accepted:"),
     ),
     *_of(
         "carriers/apache",
