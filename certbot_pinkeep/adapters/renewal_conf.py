@@ -34,6 +34,12 @@ from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.storage import atomic
 
 _OURS = INSTALLER.encode()
+#: What reading a damaged file raises.
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, SyntaxError)
+_SECTION = re.compile(
+    rb"^(?P<head>[ \t]*\[[ \t]*renewalparams[ \t]*\][^\r\n]*(?P<end>\r?\n))(?P<lines>.*?)(?=^[ \t]*\[|\Z)",
+    re.M | re.S,
+)
 
 
 @dataclass(frozen=True)
@@ -65,21 +71,20 @@ class Renewal:
 
 def names(config_dir: str) -> list[str]:
     """Return the lineages of a config dir, in the order in which certbot renews them."""
-    found = glob.glob(os.path.join(glob.escape(config_dir), "renewal", "*.conf"))
-    stems = (os.path.basename(path)[: -len(".conf")] for path in sorted(found))
-    return list(dict.fromkeys(_named(config_dir, stem) for stem in stems))
+    return list(dict.fromkeys(_named(config_dir, path) for path in _files(config_dir)))
 
 
-def _named(config_dir: str, stem: str) -> str:
-    """Return the name of the lineage that a renewal file is about.
+def _files(config_dir: str) -> list[str]:
+    return sorted(glob.glob(os.path.join(glob.escape(config_dir), "renewal", "*.conf")))
 
-    :param stem: of the file's name
-    """
+
+def _named(config_dir: str, path: str) -> str:
+    """Return the name of the lineage that a renewal file is about."""
     live = os.path.join(config_dir, "live")
+    stem = os.path.basename(path).removesuffix(".conf")
     if os.path.isdir(os.path.join(live, stem)):
         return stem
-    with suppress(OSError, ValueError, LookupError, SyntaxError):
-        path = os.path.join(config_dir, "renewal", f"{stem}.conf")
+    with suppress(OSError, *_DAMAGED):
         folder = os.path.dirname(str(_parsed(atomic.read(path, atomic.MEDIUM))["cert"]))
         name = os.path.basename(folder)
         return name if name and os.path.isdir(os.path.join(live, name)) else stem
@@ -115,10 +120,14 @@ def load(config_dir: str, name: str) -> Renewal | None:
                 and (value := _text(parameters, item)) is not None
             },
         )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, SyntaxError) as error:
-        raise PinkeepError(
-            f"Certbot's renewal file {path} cannot be read: {error}. See 'certbot certificates'."
-        ) from error
+    except (OSError, *_DAMAGED) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> PinkeepError:
+    return PinkeepError(
+        f"Certbot's renewal file {path} cannot be read: {error}. See 'certbot certificates'."
+    )
 
 
 def is_ours(config_dir: str, name: str) -> bool:
@@ -184,14 +193,14 @@ def _change(path: str, wanted: Mapping[str, str], gone: Collection[str] | None) 
     :param gone: the stored options of pinkeep to take out; ``None``: all
     """
     before = atomic.read(path, atomic.MEDIUM)
-    content = _content(path, before)
-    parameters = content["renewalparams"]
+    try:
+        content = _parsed(before)
+        parameters = content["renewalparams"]
+        stored = [one for one, _ in parameters.items() if one.startswith(options.STORED_PREFIX)]
+    except _DAMAGED as error:
+        raise _unreadable(path, error) from error
     wanted = {item: value for item, value in wanted.items() if _text(parameters, item) != value}
-    out = [
-        item
-        for item in parameters
-        if item.startswith(options.STORED_PREFIX) and (gone is None or _option(item) in gone)
-    ]
+    out = [item for item in stored if gone is None or _option(item) in gone]
     if not wanted and not out:
         return
     parameters.update(wanted)
@@ -208,45 +217,25 @@ def _change(path: str, wanted: Mapping[str, str], gone: Collection[str] | None) 
 
 
 def _edited(content: bytes, wanted: Mapping[str, str], out: Collection[str]) -> bytes:
-    """Change lines of the section ``[renewalparams]``. Each value has one line."""
-    lines, left, inside, first = [], dict(wanted), False, -1
-    for line in content.splitlines(keepends=True):
-        section = re.match(rb"\s*\[+\s*([^\]]*?)\s*\]", line)
-        if section:
-            inside = section[1] == b"renewalparams"
-        item = re.match(rb"\s*(\w+)\s*=", line) if inside else None
-        name = item[1].decode() if item else ""
-        if name in out:
-            continue
-        if item and name in left:
-            line = item[0] + b" " + left.pop(name).encode() + _line_end(line)
-        lines.append(line)
-        first = len(lines) if section and inside else first
-    if first < 0 or not lines[first - 1].endswith(b"\n"):
-        return content
-    end = _line_end(lines[first - 1])
-    lines[first:first] = [f"{item} = {value}".encode() + end for item, value in left.items()]
-    return b"".join(lines)
+    """Change lines of the section ``[renewalparams]``, where each value has one line."""
 
+    def changed(section: re.Match[bytes]) -> bytes:
+        head, lines, end = section["head"], section["lines"], section["end"]
+        for item in out:
+            lines = re.sub(rf"(?m)^[ \t]*{re.escape(item)}[ \t]*=.*\n?".encode(), b"", lines)
+        for item, value in wanted.items():
+            line = rf"(?m)^([ \t]*{item}[ \t]*=)[^\r\n]*".encode()
+            lines, found = re.subn(line, rb"\1 " + value.encode(), lines)
+            head += b"" if found else f"{item} = {value}".encode() + end
+        return head + lines
 
-def _line_end(line: bytes) -> bytes:
-    return line[len(line.rstrip(b"\r\n")) :]
+    return _SECTION.sub(changed, content)
 
 
 def _says(written: bytes, content: configobj.ConfigObj) -> bool:
-    try:
+    with suppress(*_DAMAGED):
         return bool(_parsed(written) == content)
-    except (configobj.ConfigObjError, ValueError):
-        return False
-
-
-def _content(path: str, written: bytes) -> configobj.ConfigObj:
-    try:
-        content = _parsed(written)
-        content["renewalparams"].items()
-    except (configobj.ConfigObjError, KeyError, AttributeError) as error:
-        raise PinkeepError(f"Certbot's renewal file {path} cannot be read: {error}.") from error
-    return content
+    return False
 
 
 def path_of(config_dir: str, name: str) -> str:
@@ -254,10 +243,7 @@ def path_of(config_dir: str, name: str) -> str:
     path = os.path.join(config_dir, "renewal", f"{name}.conf")
     if os.path.exists(path) or not os.path.isdir(os.path.join(config_dir, "live", name)):
         return path
-    found = glob.glob(os.path.join(glob.escape(config_dir), "renewal", "*.conf"))
-    stems = (os.path.basename(one)[: -len(".conf")] for one in sorted(found))
-    stem = next((stem for stem in stems if _named(config_dir, stem) == name), name)
-    return os.path.join(config_dir, "renewal", f"{stem}.conf")
+    return next((one for one in _files(config_dir) if _named(config_dir, one) == name), path)
 
 
 def certbots_name(config_dir: str, name: str) -> str:
