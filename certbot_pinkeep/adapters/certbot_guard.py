@@ -112,7 +112,7 @@ def _renew(
     try:
         pinned = door.renewing(config, le_client.installer, live, asked)
     except Exception as error:
-        told = "Whether %s is pinned cannot be told, so certbot keeps its key: %s"
+        told = "pinkeep cannot tell whether %s is pinned, so certbot keeps its key: %s"
         logger.error(told, live, text.short(error, text.LONGEST))
         original(config, names, _with_live_key(config, le_client, lineage), lineage)
         return
@@ -167,7 +167,8 @@ def _request(
         pinned = door.requesting(client.config, client.installer, asked)
     except Exception as error:
         raise errors.Error(
-            f"Whether a host of the new certificate is pinned cannot be told, so none was issued: {error}"
+            "pinkeep cannot tell whether a host of the new certificate is pinned, so none was issued: "
+            f"{error}"
         ) from error
     if pinned is None:
         return original(client, names, certname)
@@ -215,5 +216,5 @@ def _plainly(does: Callable[..., None], *words: Any) -> None:
     except PinkeepError as error:
         raise errors.Error(str(error)) from error
     except Exception as error:
-        told = f"Whether the pinned certificates are up to date cannot be told: {error}"
+        told = f"pinkeep cannot tell whether the pinned certificates are up to date: {error}"
         raise errors.Error(text.short(told, text.LONGEST)) from error

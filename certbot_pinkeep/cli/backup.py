@@ -57,7 +57,7 @@ def add(commands: Commands) -> None:
     verb.add_argument(
         "--passphrase-file",
         metavar="FILE",
-        help="its first line is the passphrase of an encrypted key; left out: you are asked",
+        help="its first line is the passphrase of an encrypted key (default: you are asked)",
     )
     verb.add_argument(
         "--keep-encrypted",

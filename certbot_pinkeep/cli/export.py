@@ -44,25 +44,25 @@ def add(commands: Commands) -> None:
     add_name(command)
     command.add_argument("--format", metavar="FORMAT", required=True, help=_FORMATS)
     command.add_argument(
-        "-o", "--output", metavar="FILE", help="the file to write; left out, or '-': print it"
+        "-o", "--output", metavar="FILE", help="the file to write (default, and '-': print it)"
     )
     command.add_argument(
         "--host",
         metavar="HOST",
         action="append",
-        help="a host of the keyring, or one that it covers; repeat it for more; left out: all hosts",
+        help="a host of the keyring, or one that it covers; repeat it for more (default: all hosts)",
     )
     command.add_argument(
         "--port",
         metavar="PORT[/udp]",
         action="append",
-        help="for tlsa: a port; repeat it for more; left out: 443",
+        help="for tlsa: a port; repeat it for more (default: 443)",
     )
     command.add_argument(
         "--expires",
         metavar="DATE",
-        help="for android and trustkit: the day from which the app stops pinning, or 'never'; left "
-        "out: a year from now",
+        help="for android and trustkit: the day from which the app stops pinning, or 'never' "
+        "(default: a year from now)",
     )
 
 

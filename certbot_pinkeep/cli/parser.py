@@ -111,7 +111,7 @@ def add_name(command: argparse.ArgumentParser, *, every: bool = False) -> None:
     :param every: whether the admin can leave it out, for all keyrings
     """
     if every:
-        command.add_argument("name", nargs="?", metavar="NAME", help="the keyring; left out: all")
+        command.add_argument("name", nargs="?", metavar="NAME", help="the keyring (default: all)")
     else:
         command.add_argument("name", metavar="NAME", help="the keyring")
 

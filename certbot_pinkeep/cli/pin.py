@@ -218,7 +218,7 @@ def _to_know(config_dir: str, keyring: str) -> str:
     above, name = os.path.split(os.path.abspath(config_dir))
     tar = shlex.join(["tar", "-C", above, "-czf", f"/root/{name}.tar.gz", name])
     return (
-        "Know next:\n"
+        "Next steps:\n"
         f"  Back up the keys, now and after each renewal:  (umask 077; {tar})\n"
         "  Let cron look at the site every day:           certbot-pinkeep check\n"
         f"  Never just uninstall. To leave pinning:        certbot-pinkeep unpin {keyring}"

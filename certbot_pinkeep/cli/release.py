@@ -56,8 +56,8 @@ def add(commands: Commands) -> None:
         metavar="PIN",
         action="append",
         default=[],
-        help="a pin that the release carries, if it is out already; repeat it for each pin; left "
-        "out: the pins of today",
+        help="a pin that the release carries, if it is out already; repeat it for each pin "
+        "(default: the pins of today)",
     )
 
 

@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
     command = add_command(commands, "timeline", _HELP, _EXAMPLE, run=_timeline, writes=True)
     add_name(command)
     command.add_argument(
-        "-o", "--output", metavar="FILE.svg", help="draw a picture; left out: text in the terminal"
+        "-o", "--output", metavar="FILE.svg", help="draw a picture (default: text in the terminal)"
     )
 
 

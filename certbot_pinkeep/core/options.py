@@ -58,7 +58,7 @@ TABLE = (
     (
         "snippet-dir",
         "DIR",
-        "where KEYRING.conf is written (default: CONFIG_DIR/pinkeep/apache or .../nginx)",
+        "the folder of KEYRING.conf (default: CONFIG_DIR/pinkeep/apache or .../nginx)",
     ),
     (
         "configtest-command",
@@ -82,10 +82,10 @@ TABLE = (
     (
         "dns-credentials",
         "FILE",
-        "credentials for the zone, in the format of certbot-dns-rfc2136 (default: none, the "
-        "zone is only observed)",
+        "credentials for the zone, in the format of certbot-dns-rfc2136 (default: none, "
+        "pinkeep only observes the zone)",
     ),
-    ("tlsa-ttl", "SECONDS", "TTL of the TLSA records that are written (default: 3600)"),
+    ("tlsa-ttl", "SECONDS", "TTL of the TLSA records that pinkeep writes (default: 3600)"),
 )
 OPTIONS = tuple(name for name, _, _ in TABLE)
 #: The options that are given without a value, or taken back.

@@ -322,7 +322,7 @@ def keep_keys(config: Any) -> None:
     try:
         pinned = [name for name in renewal_conf.names(config.config_dir) if run.is_enrolled(name)]
     except Exception as error:  # a renewal comes first (G3), and keys are kept (G8)
-        told = "Which certificates are pinned cannot be told, so certbot keeps all keys: %s"
+        told = "pinkeep cannot tell which certificates are pinned, so certbot keeps all keys: %s"
         logger.error(told, text.short(error, text.LONGEST))
         pinned, everyone = [], True
     else:

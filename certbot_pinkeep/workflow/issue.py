@@ -194,7 +194,7 @@ def _with_revoked(
                 workspace.store.spread(noted.keyring)
                 return workspace.with_incoming(noted)
         except OSError as error:
-            logger.error("The revocation is heeded, but could not be recorded: %s", error)
+            logger.error("pinkeep heeds the revocation, but could not record it: %s", error)
     return state.with_revoked(pin, compromised=compromised)
 
 

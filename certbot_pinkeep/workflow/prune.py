@@ -80,7 +80,7 @@ def _other_file(folders: Folders, key: Key, files: Mapping[str, FilesOfKey]) -> 
     """Say why the file of a key stays, as a part of a sentence; empty: it goes, or is gone."""
     path = folders.absolute(key.path or key.encrypted)
     if os.path.lexists(path) and path not in files[key.pin].keys:
-        return f"{path} is a link, is elsewhere, or does not hold it"
+        return f"{path} is a link, is in another folder, or does not hold it"
     return ""
 
 

@@ -104,7 +104,7 @@ def before_rollover(
     try:
         turn.keep_seen(looks, at)
     except OSError as error:
-        logger.error("What the name servers show is heeded, but could not be recorded: %s", error)
+        logger.error("pinkeep heeds what the name servers show, but could not record it: %s", error)
         return turn.with_looks(state, looks, at)
     ledger = turn.state.ledger.with_latest_known(workspace.store.latest_known(now))
     # Another keyring that a lineage moves from may have published something meanwhile.

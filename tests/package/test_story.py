@@ -25,7 +25,7 @@ def test_three_commands_pin_a_site_and_no_habit_locks_a_visitor_out(
     install(machine, deb)
     assert "includes the pins of all keyrings" in machine.run("certbot-pinkeep setup --dry-run")
     said = site.pin()
-    assert "Know next:" in said
+    assert "Next steps:" in said
     if server == "apache":  # nginx needs a line more, which was named
         assert f"{NAME} sends these pins now." in said
     first, key = site.header, site.key

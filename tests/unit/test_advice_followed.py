@@ -51,7 +51,7 @@ NOT_RUN = {
     ): "a record that contradicts itself",
     ("cli/main", "the certbot installer 'pinkeep'"): NONE,
     ("cli/pin", "as 'certbot certificates' names it"): NONE,
-    ("cli/pin", "Know next"): "nothing is wrong: what an admin does next",
+    ("cli/pin", "Next steps"): "nothing is wrong: what an admin does next",
     ("cli/served", "--header none"): "needs a machine without a web server",
     ("installer", "certbot revoke and delete are not noticed"): NONE,
     ("installer", "It does not set up HTTPS"): "needs certbot's Apache plugin",
@@ -62,7 +62,9 @@ NOT_RUN = {
 PARTS = {
     ("cli/pin", "certbot renew --cert-name \N{BULLET} --force-renewal"),
     ("cli/setup", "certbot-pinkeep setup"),
+    ("core/errors", "certbot-pinkeep pin .conf"),
     ("core/explain", "certbot renew"),
+    ("core/explain", "certbot-pinkeep backup \N{BULLET} drop \N{BULLET}"),
     (
         "core/explain_hosts",
         "certbot renew --cert-name \N{BULLET} --force-renewal --installer pinkeep",

@@ -153,7 +153,7 @@ def test_pin_ends_with_what_is_served_and_what_to_know_next(
     if shows.startswith("pins"):
         assert f"until {times.text(NOW + DAY)}." in out
     for one in ("tar -C", "certbot-pinkeep check", f"certbot-pinkeep unpin {NAME}"):
-        assert one in out.partition("Know next:")[2]
+        assert one in out.partition("Next steps:")[2]
 
 
 def test_pin_tells_of_another_server_that_runs(
@@ -204,7 +204,7 @@ def test_pin_tells_why_the_server_does_not_send_the_pins(
     )
     code, out, _ = call(site, capsys, NAME)
     assert code == 0 and f"Apache does not include {site.snippet(NAME)}" in out
-    assert "Run: certbot-pinkeep setup Know next:" in out
+    assert "Run: certbot-pinkeep setup Next steps:" in out
 
 
 def test_several_certificates_share_a_keyring(site: Machine, capsys: Said) -> None:
