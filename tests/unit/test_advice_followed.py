@@ -83,6 +83,7 @@ PARTS = {
     ),
     ("core/observations", "certbot renew"),
     ("reports/status", "certbot renew"),
+    ("storage/trust", "chmod go-w"),
     ("workflow/workspace", "certbot renew"),
     ("workflow/workspace", "certbot-pinkeep unpin \N{BULLET}"),
 }
