@@ -258,7 +258,7 @@ def with_unseen(
 
 def with_seen(ledger: Ledger, hosts: Iterable[str]) -> Ledger:
     """Note that hosts were seen, and nothing about them is unknown any more."""
-    unknown = [one for one in ledger.releases if one.is_unseen]
-    left = dict(zip(unknown, (without([one], set(hosts)) for one in unknown), strict=True))
-    releases = [kept for one in ledger.releases for kept in left.get(one, [one])]
+    seen, releases = set(hosts), list[Release]()
+    for one in ledger.releases:
+        releases += without([one], seen) if one.is_unseen else [one]
     return replace(ledger, releases=tuple(releases), latest_known=ledger.latest())

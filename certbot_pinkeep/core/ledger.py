@@ -199,7 +199,7 @@ class Ledger:
         """
         current = self.current
         if current is not None and current.policy == policy and not _shrinks(current, hosts):
-            return self._with_current(current.also_at(hosts))
+            return replace(self, entries=(*self.entries[:-1], current.also_at(hosts)))
         added = Entry(policy, self.not_before(at), hosts=hosts)
         pending = [
             one
@@ -435,11 +435,6 @@ class Ledger:
         if len(found) <= MOST_EXPIRED:
             return result
         return result.with_uncertainty("the clock ran ahead", ends[found[-MOST_EXPIRED - 1]])
-
-    def _with_current(self, current: Entry) -> Ledger:
-        if current == self.current:
-            return self
-        return replace(self, entries=(*self.entries[:-1], current))
 
 
 def _shrinks(entry: Entry, hosts: tuple[str, ...]) -> bool:

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 from certbot_pinkeep.core import hostnames, tlsa
 from certbot_pinkeep.core.errors import BadOption, NoKeyringName
-from certbot_pinkeep.core.tlsa import PortChoice
+from certbot_pinkeep.core.tlsa import Port
 
 #: The options by their names without ``--pinkeep-``, the word for the value (none: a switch), and what their
 #: help says.
@@ -153,7 +153,7 @@ class Options:
     snippet_dir: str | None = None
     configtest: tuple[str, ...] | None = None
     reload: tuple[Words, ...] | None = None
-    tlsa: tuple[PortChoice, ...] = ()
+    tlsa: tuple[Port, ...] = ()
     dns_credentials: str | None = None
     tlsa_ttl: int = DEFAULT_TLSA_TTL
     settings: Mapping[str, str] = field(default_factory=dict, compare=False)

@@ -12,14 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from certbot_pinkeep.core import pins
+from certbot_pinkeep.core import pins, times
 from certbot_pinkeep.core.errors import BadHeader, BadPolicy
 from certbot_pinkeep.core.header import Header, read_header, write_header
 
 ENFORCED = "Public-Key-Pins"
 REPORT_ONLY = "Public-Key-Pins-Report-Only"
-#: A hundred years in seconds: a max-age beyond it, which only an edited snippet can have, is for ever.
-_EVER = 3155760000
+#: In seconds: a max-age beyond it, which only an edited snippet can have, is for ever.
+_EVER = times.LONGEST.total_seconds()
 
 
 @dataclass(frozen=True)

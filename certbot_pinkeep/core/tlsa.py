@@ -16,10 +16,10 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
-from certbot_pinkeep.core import hostnames
+from certbot_pinkeep.core import hostnames, times
 from certbot_pinkeep.core.errors import BadOption
 
 #: How TLS starts: at once, or after a command of this protocol.
@@ -59,7 +59,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class Port:
     """A port of a host, whose server's key is pinned in the zone.
 
-    :ivar host: in lower case, without a dot at its end
+    :ivar host: in lower case, without a dot at its end; empty, in an option: every host of the keyring
     :ivar start: how TLS starts there; with another one it is the same port
     """
 
@@ -74,18 +74,6 @@ class Port:
     def owner(self) -> str:
         """The name of its records, with a dot at its end."""
         return f"_{self.number}._tcp.{self.host}."
-
-
-@dataclass(frozen=True)
-class PortChoice:
-    """A port as the admin gave it.
-
-    :ivar host: the host; ``None``: every host of the keyring
-    """
-
-    number: int
-    start: Start
-    host: str | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -127,7 +115,7 @@ def short(pin: str) -> str:
     return f"{pin[:12]}…"
 
 
-def parse_ports(value: object) -> tuple[PortChoice, ...]:
+def parse_ports(value: object) -> tuple[Port, ...]:
     """Return the ports that an option names; none for an empty value and ``none``.
 
     :param value: a list with commas, e.g. ``25,465,mail.example.com:993``; ``None``: not given
@@ -139,7 +127,7 @@ def parse_ports(value: object) -> tuple[PortChoice, ...]:
     return tuple(dict.fromkeys(_parse(one.strip(), text) for one in text.split(",")))
 
 
-def _parse(one: str, all_of_them: str) -> PortChoice:
+def _parse(one: str, all_of_them: str) -> Port:
     before, colon, rest = one.rpartition(":")
     host = hostnames.host(before) if colon else None
     if colon and (host is None or host.startswith("*.") or ":" in host):
@@ -155,7 +143,7 @@ def _parse(one: str, all_of_them: str) -> PortChoice:
         why = f"after the slash in {one!r}, give one of these: {', '.join(get_args(Start))}."
         raise BadOption(_OPTION, all_of_them, why)
     chosen = cast(Start, start) if slash else _STARTS.get(number, "tls")
-    return PortChoice(number, chosen, host)
+    return Port(host or "", number, chosen)
 
 
 def read_port(host: str, number: str, start: str) -> Port:
@@ -169,20 +157,21 @@ def read_port(host: str, number: str, start: str) -> Port:
 
 
 def _number(text: str) -> int | None:
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= _LARGEST):
+    try:
+        return times.number(text, _LARGEST) or None
+    except ValueError:
         return None
-    return int(text)
 
 
-def ports_of(choices: Iterable[PortChoice], hosts: Iterable[str]) -> tuple[Port, ...]:
+def ports_of(choices: Iterable[Port], hosts: Iterable[str]) -> tuple[Port, ...]:
     """Return the ports that are meant at the hosts of a keyring.
 
     :param hosts: its hosts; a wildcard has no ports (RFC 6698 §3), nor has an address
     """
     named = [host for host in hosts if not host.startswith("*.") and not hostnames.is_address(host)]
-    found = [
-        Port(host, choice.number, choice.start)
+    found = (
+        replace(choice, host=host)
         for choice in choices
         for host in ([choice.host] if choice.host else named)
-    ]
+    )
     return tuple(dict.fromkeys(found))

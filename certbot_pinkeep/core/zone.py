@@ -44,7 +44,7 @@ from certbot_pinkeep.core.holdings import ZoneEntry
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.ledger import Ledger
 from certbot_pinkeep.core.text import sentence
-from certbot_pinkeep.core.tlsa import Port, PortChoice, TlsaRecord, ports_of, record_of, short
+from certbot_pinkeep.core.tlsa import Port, TlsaRecord, ports_of, record_of, short
 from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObservation, Records
 
 #: How long a look holds if nothing is pending.
@@ -122,8 +122,8 @@ class Missing:
 
 
 def listed_ports(
-    choices: Iterable[PortChoice], hosts: Sequence[str]
-) -> tuple[tuple[Port, ...], tuple[PortChoice, ...]]:
+    choices: Iterable[Port], hosts: Sequence[str]
+) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     """Return the ports whose keys are to be in the zone, and the choices without a host of the keyring.
 
     :param choices: what the admin gave
