@@ -94,11 +94,7 @@ def _silent(seen: SeenZone) -> Iterator[Finding]:
             todo = (
                 "Until it answers, no rollover is safe. See that it runs, and is reached from here."
             )
-            yield unknown(
-                str(look.port),
-                sentence(why),
-                joined(todo, seen.run),
-            )
+            yield unknown(str(look.port), sentence(why), joined(todo, seen.run))
     for port in seen.ports:
         if port.error:
             yield unknown(port.where, sentence(port.error), _seeing(port))
@@ -131,20 +127,19 @@ def _sets(look: OwnerObservation) -> Iterator[tuple[str, Records]]:
         yield f"{_RESOLVER}, {look.port.owner}", look.resolver
 
 
+def _binds(records: Records) -> bool:
+    return any(one.binds for one in records)
+
+
 def _refused(seen: SeenZone, look: OwnerObservation) -> Iterator[Finding]:
     """Yield the keys that a port serves, and that records refuse."""
-    chains = _chains(seen, look)
+    chains, elsewhere = _chains(seen, look), any(_binds(one.records) for one in look.answers)
     for where, records in _sets(look):
-        if not any(one.binds for one in records):
-            if where.startswith(_RESOLVER):
-                pass  # that there were none may be held for a while, and refuses nothing
-            elif chains and any(one.binds for answer in look.answers for one in answer.records):
-                yield critical(
-                    where,
-                    "It has no record of the port's key, though others have.",
-                    seen.run,
-                )
-                continue
+        # The resolver may hold for a while that there were none, which refuses nothing.
+        if chains and elsewhere and not _binds(records) and not where.startswith(_RESOLVER):
+            what = "It has no record of the port's key, though others have."
+            yield critical(where, what, seen.run)
+            continue
         told: set[str] = set()
         for chain in chains:
             finding = _judged(seen, look.port, where, records, chain)
@@ -211,7 +206,7 @@ def _next_key(seen: SeenZone, look: OwnerObservation, now: datetime) -> Iterator
             continue
         for where, records in _sets(look):
             accepted = dane.accepted_pins(records)
-            if any(one.binds for one in records) and decision.best.pin not in accepted:
+            if _binds(records) and decision.best.pin not in accepted:
                 yield critical(
                     where,
                     f"A rollover is due, and mail servers would refuse its next key, with the pin "
@@ -222,7 +217,7 @@ def _next_key(seen: SeenZone, look: OwnerObservation, now: datetime) -> Iterator
 
 def _single(seen: SeenZone, look: OwnerObservation) -> Iterator[Finding]:
     for where, records in _sets(look):
-        if len(records) == 1 and any(one.binds for one in records):
+        if len(records) == 1 and _binds(records):
             what = "It has one record only, so that no rollover can be prepared."
             yield critical(where, what, seen.run)
 

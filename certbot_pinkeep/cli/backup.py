@@ -10,7 +10,7 @@ from datetime import datetime
 
 from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.cli import context, output
-from certbot_pinkeep.cli.parser import Commands, add_command, add_name, add_verb
+from certbot_pinkeep.cli.parser import Commands, add_command, add_name
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import BadBackup, BadKey, PinkeepError
 from certbot_pinkeep.core.pem import encrypted_block, is_encrypted, load_private_key
@@ -45,10 +45,10 @@ def add(commands: Commands) -> None:
     command = add_command(commands, "backup", _HELP, _EXAMPLE)
     add_name(command)
     verbs = command.add_subparsers(required=True, metavar="add|list|drop")
-    add_verb(verbs, "list", _LIST, _LIST_EXAMPLE, run=_list)
-    verb = add_verb(verbs, "drop", _DROP, _DROP_EXAMPLE, run=_drop, writes=True)
+    add_command(verbs, "list", _LIST, _LIST_EXAMPLE, run=_list)
+    verb = add_command(verbs, "drop", _DROP, _DROP_EXAMPLE, run=_drop, writes=True)
     verb.add_argument("pin", metavar="PIN", help="as 'list' shows it")
-    verb = add_verb(verbs, "add", _ADD, _ADD_EXAMPLE, run=_add, writes=True)
+    verb = add_command(verbs, "add", _ADD, _ADD_EXAMPLE, run=_add, writes=True)
     what = verb.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--csr", metavar="FILE", help="a CSR or public key: you bring its private key later"

@@ -24,7 +24,7 @@ from certbot_pinkeep.cli import (
     timeline,
     unpin,
 )
-from certbot_pinkeep.cli.parser import Parser, add_certbots, described, ended
+from certbot_pinkeep.cli.parser import Parser, described, ended
 from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.storage import atomic
 
@@ -117,11 +117,8 @@ def _parser() -> Parser:
         epilog=ended(_EXAMPLE),
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    add_certbots(parser, None)
+    parser.set_defaults(config_dir=None, work_dir=None, logs_dir=None, config=None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for one in _COMMANDS:
         one.add(commands)
-    for command in commands.choices.values():
-        # Certbot takes them in any place, so do we.
-        add_certbots(command, argparse.SUPPRESS)
     return parser

@@ -49,6 +49,17 @@ class Parser(argparse.ArgumentParser):
                 **settings,
             }
         )
+        own = self.add_argument_group("as for certbot")
+        for flag, usual in _FOLDERS.items():
+            own.add_argument(
+                flag, metavar="DIR", default=argparse.SUPPRESS, help=f"(default: {usual})"
+            )
+        own.add_argument(
+            *("-c", "--config"),
+            metavar="FILE",
+            default=argparse.SUPPRESS,
+            help="(default: cli.ini in /etc/letsencrypt and ~/.config/letsencrypt)",
+        )
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, and exit."""
@@ -77,7 +88,7 @@ def add_command(
     more: str = "",
     codes: str = _CODES,
 ) -> Parser:
-    """Add the parser of a command.
+    """Add the parser of a command, or of a verb of a command.
 
     :param told: what the command does, in a line
     :param examples: calls of it, a line each
@@ -114,27 +125,3 @@ def add_name(command: argparse.ArgumentParser, *, every: bool = False) -> None:
         command.add_argument("name", nargs="?", metavar="NAME", help="the keyring (default: all)")
     else:
         command.add_argument("name", metavar="NAME", help="the keyring")
-
-
-def add_certbots(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """Add certbot's own arguments."""
-    for flag, usual in _FOLDERS.items():
-        parser.add_argument(
-            flag, metavar="DIR", default=default, help=f"as for certbot (default: {usual})"
-        )
-    parser.add_argument(
-        "-c",
-        "--config",
-        metavar="FILE",
-        default=default,
-        help="as for certbot (default: cli.ini in /etc/letsencrypt and ~/.config/letsencrypt)",
-    )
-
-
-def add_verb(
-    verbs: Commands, name: str, told: str, examples: str, *, run: Run, writes: bool = False
-) -> Parser:
-    """Add the parser of a verb of a command, with certbot's own arguments."""
-    verb = add_command(verbs, name, told, examples, run=run, writes=writes)
-    add_certbots(verb, argparse.SUPPRESS)
-    return verb

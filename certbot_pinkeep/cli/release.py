@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.cli import context
-from certbot_pinkeep.cli.parser import Commands, add_command, add_name, add_verb
+from certbot_pinkeep.cli.parser import Commands, add_command, add_name
 from certbot_pinkeep.core import explain, text, times
 from certbot_pinkeep.core.errors import BadRelease
 from certbot_pinkeep.core.holdings import Release
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.workflow import releases
+from certbot_pinkeep.workflow.releases import ReleaseRequest
 from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "record apps and zones that carry pins, so that no rollover locks them out"
@@ -43,14 +45,31 @@ def add(commands: Commands) -> None:
     command = add_command(commands, "release", _HELP, _EXAMPLE)
     add_name(command)
     verbs = command.add_subparsers(required=True, metavar="add|extend|list|end")
-    add_verb(verbs, "list", _LIST, _LIST_EXAMPLE, run=_list)
-    new = add_verb(verbs, "add", _ADD, _ADD_EXAMPLE, run=_add, writes=True)
-    longer = add_verb(verbs, "extend", _EXTEND, _EXTEND_EXAMPLE, run=_extend, writes=True)
-    over = add_verb(verbs, "end", _END, _END_EXAMPLE, run=_end, writes=True)
+    add_command(verbs, "list", _LIST, _LIST_EXAMPLE, run=_list)
+    new = add_command(verbs, "add", _ADD, _ADD_EXAMPLE, run=_add, writes=True)
+    longer = add_command(verbs, "extend", _EXTEND, _EXTEND_EXAMPLE, run=_extend, writes=True)
+    over = add_command(verbs, "end", _END, _END_EXAMPLE, run=_end, writes=True)
     for verb in (new, longer, over):
-        _add_names(verb)
+        verb.add_argument(
+            "--channel",
+            metavar="C",
+            required=True,
+            help="what carries the pins, e.g. ios, android, dns",
+        )
+        verb.add_argument("--label", metavar="L", required=True, help="which one, e.g. 3.2")
     for verb in (new, longer):
-        _add_until(verb)
+        verb.add_argument(
+            "--until",
+            metavar="DATE",
+            required=True,
+            help="the last day on which anybody uses the release, e.g. 2027-11-24",
+        )
+        verb.add_argument(
+            "--ttl",
+            metavar="SECONDS",
+            help="how long the pins are held after that day: for a zone, the TTL of its records",
+        )
+    longer.set_defaults(pin=[])
     new.add_argument(
         "--pin",
         metavar="PIN",
@@ -61,60 +80,32 @@ def add(commands: Commands) -> None:
     )
 
 
-def _add_names(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--channel",
-        metavar="C",
-        required=True,
-        help="what carries the pins, e.g. ios, android, dns",
-    )
-    verb.add_argument("--label", metavar="L", required=True, help="which one, e.g. 3.2")
-
-
-def _add_until(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--until",
-        metavar="DATE",
-        required=True,
-        help="the last day on which anybody uses the release, e.g. 2027-11-24",
-    )
-    verb.add_argument(
-        "--ttl",
-        metavar="SECONDS",
-        help="how long the pins are held after that day: for a zone, the TTL of its records",
-    )
-
-
 def _add(parsed: argparse.Namespace) -> int:
-    now = clock.now()
-    until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
-    with context.at_work(parsed) as (workspace, name):
-        release = releases.add(
-            workspace,
-            releases.ReleaseRequest(
-                name, parsed.channel, parsed.label, until, ttl, tuple(parsed.pin)
-            ),
-            now,
-        )
-        _tell(workspace, release, name, now)
-    return 0
+    return _record(parsed, lambda *given: [releases.add(*given)])
 
 
 def _extend(parsed: argparse.Namespace) -> int:
+    return _record(parsed, releases.extend)
+
+
+def _record(
+    parsed: argparse.Namespace,
+    record: Callable[[Workspace, ReleaseRequest, datetime], Iterable[Release]],
+) -> int:
+    """Record a release, and tell what is on record of it."""
     now = clock.now()
     until, ttl = releases.until(parsed.until, now), _seconds(parsed.ttl)
     with context.at_work(parsed) as (workspace, name):
-        for release in releases.extend(
-            workspace, releases.ReleaseRequest(name, parsed.channel, parsed.label, until, ttl), now
-        ):
-            _tell(workspace, release, name, now)
+        request = ReleaseRequest(name, parsed.channel, parsed.label, until, ttl, tuple(parsed.pin))
+        for release in record(workspace, request, now):
+            refused = releases.refused(workspace, name, release)
+            told = text.escaped(explain.recorded(name, release, refused, now))
+            print("\n".join([told, "See that it carries these:", *_listed(release)]))
     return 0
 
 
-def _tell(workspace: Workspace, release: Release, name: str, now: datetime) -> None:
-    told = explain.recorded(name, release, releases.refused(workspace, name, release), now)
-    print(f"{text.escaped(told)}\nSee that it carries these:")
-    print("\n".join(f"  {pin}" for pin in release.pins))
+def _listed(release: Release) -> list[str]:
+    return [f"  {pin}" for pin in release.pins]
 
 
 def _seconds(written: str | None) -> timedelta | None:
@@ -129,7 +120,7 @@ def _list(parsed: argparse.Namespace) -> int:
     _, state = context.look_up(parsed)
     told = status.release_lines(state, clock.now())
     for line, release in zip(told, state.ledger.releases, strict=True):
-        print("\n".join([text.escaped(line), *(f"  {pin}" for pin in release.pins)]))
+        print("\n".join([text.escaped(line), *_listed(release)]))
     if not told:
         print(f"The keyring {state.keyring.name} has no release on record.")
     return 0
@@ -138,9 +129,8 @@ def _list(parsed: argparse.Namespace) -> int:
 def _end(parsed: argparse.Namespace) -> int:
     now = clock.now()
     with context.at_work(parsed) as (workspace, name):
-        ended = releases.end(
-            workspace, releases.ReleaseRequest(name, parsed.channel, parsed.label), now
-        )
+        request = ReleaseRequest(name, parsed.channel, parsed.label)
+        ended = releases.end(workspace, request, now)
     bound = max(release.binds_until(now) for release in ended)
     still = f" Clients hold it until {times.text(bound)}." if bound > now else ""
     print(f"{parsed.channel} {parsed.label} carries pins of {name} no more.{still}")

@@ -115,25 +115,21 @@ def _looked_at(
 
     :param again: whether a host that does not send the pins yet may send them soon
     """
-    shown = _glance(hosts, connect)
-    for _ in range(_LOOKS if again else 0):
-        if all(_sends(one, policy) for one in shown if _answers(one)):
-            break
-        clock.pause(_PAUSE)
-        shown = _glance(hosts, connect)
+    shown: list[TlsObservation] = []
+    try:
+        shown = probe.glance(hosts, connect)
+        for _ in range(_LOOKS if again else 0):
+            if all(_sends(one, policy) for one in shown if _answers(one)):
+                break
+            clock.pause(_PAUSE)
+            shown = probe.glance(hosts, connect)
+    except (OSError, ValueError, RuntimeError) as error:  # what is done is done, seen or not
+        logger.debug("The hosts could not be looked at: %s", error)
     return shown
 
 
 def _answers(shown: TlsObservation) -> bool:
     return not shown.stopped and shown.certificate is not None
-
-
-def _glance(hosts: Sequence[str], connect: tuple[str, int] | None) -> list[TlsObservation]:
-    try:
-        return probe.glance(hosts, connect)
-    except (OSError, ValueError, RuntimeError) as error:  # what is done is done, seen or not
-        logger.debug("The hosts could not be looked at: %s", error)
-        return []
 
 
 def _sends(shown: TlsObservation, policy: Policy) -> bool:
