@@ -730,10 +730,7 @@ BREAKS = (
         "check/zone_rules",
         "zone_rules",
         ("if other.zone == one.zone", "if True"),
-        (
-            "for answer in look.answers for one in answer.records",
-            "for _, some in _sets(look) for one in some",
-        ),
+        ("_binds(one.records) for one in look.answers", "_binds(some) for _, some in _sets(look)"),
         ("if not port.routed:", "if False:"),
     ),
     *_of(
