@@ -272,28 +272,25 @@ class _Order:
         raise error
 
 
+def _rejection(error: Exception) -> messages.Error | None:
+    """Return what the CA says against the key or the CSR; ``None``: it says something else."""
+    problem = getattr(error, "error", error)  # that of an order, in the error about the order
+    if isinstance(problem, messages.Error) and problem.code in _REFUSING:
+        return problem
+    return None
+
+
 def _said_of_csr(error: Exception) -> str:
     """Return what the CA says against the CSR; empty when it says something else."""
-    problem = _problem(error)
-    if problem is None or problem.code not in _REFUSING:
-        return ""
-    return text.short(problem.detail or problem.code)
-
-
-def _problem(error: Exception) -> messages.Error | None:
-    problem = getattr(error, "error", error)  # that of an order, in the error about the order
-    return problem if isinstance(problem, messages.Error) else None
+    problem = _rejection(error)
+    return text.short(problem.detail or problem.code) if problem else ""
 
 
 def _refusal(error: Exception, pin: str) -> KeyRefused | None:
     """Return what the CA says against the key; ``None`` when it says something else."""
-    problem = _problem(error)
-    if problem is None:
-        return None
-    said = str(problem.detail or "")
-    if problem.code in _REFUSING and _REFUSED.search(said):
-        return KeyRefused(pin, said)
-    return None
+    problem = _rejection(error)
+    said = str(problem.detail or "") if problem else ""
+    return KeyRefused(pin, said) if _REFUSED.search(said) else None
 
 
 def _obtain(order: _Order, handed: KeyAndCsr) -> Obtained:

@@ -102,17 +102,10 @@ def callers(config_dir: str) -> list[Caller]:
     hand = shutil.which("certbot", path=_search(_WITH_PATH))
     if hand:
         found.append(Caller(hand, hand))
-    own = {os.path.realpath(config_dir), ""}
-    answers: dict[str, bool] = {}
-    wanted = [
-        one
-        for one in dict.fromkeys(found)
-        if (os.path.realpath(one.config_dir) if one.config_dir else "") in own
-    ]
-    for one in wanted:
-        if one.program not in answers:
-            answers[one.program] = loads_plugin(one.program)
-    return [replace(one, loads=answers[one.program]) for one in wanted]
+    own = os.path.realpath(config_dir)
+    wanted = [one for one in dict.fromkeys(found) if os.path.realpath(one.config_dir or own) == own]
+    loads = {program: loads_plugin(program) for program in {one.program for one in wanted}}
+    return [replace(one, loads=loads[one.program]) for one in wanted]
 
 
 def loads_plugin(program: str) -> bool:

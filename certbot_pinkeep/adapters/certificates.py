@@ -9,16 +9,14 @@ The rules:
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from certbot_pinkeep.adapters import lineage, renewal_conf
 from certbot_pinkeep.core import hostnames
 from certbot_pinkeep.core.errors import BadKey
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,6 @@ class Certificates:
         self._read: dict[str, tuple[object, LiveCertificate | None]] = {}
         self._all: dict[str, LiveCertificate] = {}
         self._by_name: dict[str, list[LiveCertificate]] = {}
-        self._hosts: set[str] = set()
         self._complete = False
 
     def stamps(self) -> dict[str, object]:
@@ -62,14 +59,12 @@ class Certificates:
         """
         self._all = {}
         self._by_name = {}
-        self._hosts = set()
         self._complete = lineages is None
         for name in self._lineages() if lineages is None else lineages:
             seen = self._look(name)
             if seen is None:
                 continue
             self._all[name] = seen
-            self._hosts.update(seen.names)
             for host in seen.names:
                 for key in {host, _above(host)}:
                     self._by_name.setdefault(key, []).append(seen)
@@ -88,7 +83,11 @@ class Certificates:
             labels = own.split(".")
             found += [own] if own != name else []
             found += [".".join(labels[first:]) for first in range(1, len(labels))]
-        return tuple(host for host in dict.fromkeys(found) if host in self._hosts)
+        return tuple(
+            host
+            for host in dict.fromkeys(found)
+            if any(host in seen.names for seen in self._by_name.get(host, ()))
+        )
 
     def at(self, hosts: Iterable[str]) -> list[LiveCertificate]:
         """Return those that one of the hosts may serve, in the order of their lineages' names."""
@@ -116,10 +115,9 @@ class Certificates:
         stamp = _stamp(path)
         if stamp is None:
             return None
-        known = self._read.get(name)
-        if known is None or known[0] != stamp:
-            known = self._read[name] = (stamp, _seen(name, path))
-        return known[1]
+        if name not in self._read or self._read[name][0] != stamp:
+            self._read[name] = (stamp, _seen(name, path))
+        return self._read[name][1]
 
 
 def _stamp(path: str) -> list[int] | None:
@@ -131,11 +129,9 @@ def _stamp(path: str) -> list[int] | None:
 
 
 def _seen(name: str, path: str) -> LiveCertificate | None:
-    try:
+    with suppress(BadKey):
         return LiveCertificate(name, path, *lineage.glance(path)[:2])
-    except BadKey as error:
-        logger.debug("%s", error)
-        return None
+    return None
 
 
 def _above(host: str) -> str:
