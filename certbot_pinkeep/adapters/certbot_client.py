@@ -379,7 +379,7 @@ def _update_from_key(original: Callable[..., None], key_path: str, config: Any) 
     from certbot_pinkeep.storage import atomic
 
     try:
-        atomic.read(key_path, atomic.MEDIUM)  # a pipe would hold certbot up
+        atomic.read(key_path)  # a pipe would hold certbot up
         original(key_path, config)
     except Exception as error:
         logger.debug("The type of the key %s is not known: %s", key_path, error)

@@ -63,7 +63,7 @@ class Live:
 
         :raises OSError: if it cannot be read
         """
-        return atomic.read(self.key_path, atomic.SMALL)
+        return atomic.read(self.key_path)
 
     def certificates(self) -> tuple[bytes, bytes]:
         """Return the certificate and its chain in PEM; empty if they cannot be read."""
@@ -78,7 +78,7 @@ def look(name: str, cert_path: str, key_path: str, *, must_staple: bool) -> Live
     :raises BadKey: if it cannot be read, or its key is of a kind that certbot cannot make
     """
     try:
-        certificate = load_certificate(atomic.read(cert_path, atomic.MEDIUM))
+        certificate = load_certificate(atomic.read(cert_path))
         key = usable(certificate.public_key())
         asked = tuple(names_of(certificate))
     except OSError as error:
@@ -181,7 +181,7 @@ def kept_pins(config_dir: str) -> dict[str, str]:
         for path in sorted(glob.glob(os.path.join(glob.escape(folder), f"{part}*.pem")))
     ):
         with suppress(BadKey, FileNotFoundError):
-            pem = atomic.read(path, atomic.MEDIUM)
+            pem = atomic.read(path)
             is_key = os.path.basename(path).startswith("privkey")
             public = quick_public_key(pem) if is_key else load_certificate(pem).public_key()
             found.setdefault(pins.pin_of(public), path)
@@ -211,7 +211,7 @@ def _earlier(cert_path: str, pin: str) -> list[datetime]:
     found = []
     for path in _kept(cert_path):
         try:
-            certificate = load_certificate(atomic.read(path, atomic.MEDIUM))
+            certificate = load_certificate(atomic.read(path))
             if pins.pin_of(usable(certificate.public_key())) == pin:
                 found.append(_start(certificate))
         except (OSError, BadKey):

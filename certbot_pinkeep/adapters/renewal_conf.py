@@ -85,7 +85,7 @@ def _named(config_dir: str, path: str) -> str:
     if os.path.isdir(os.path.join(live, stem)):
         return stem
     with suppress(OSError, *_DAMAGED):
-        folder = os.path.dirname(str(_parsed(atomic.read(path, atomic.MEDIUM))["cert"]))
+        folder = os.path.dirname(str(_parsed(atomic.read(path))["cert"]))
         name = os.path.basename(folder)
         return name if name and os.path.isdir(os.path.join(live, name)) else stem
     return stem
@@ -100,7 +100,7 @@ def load(config_dir: str, name: str) -> Renewal | None:
     if not os.path.exists(path):
         return None
     try:
-        content = _parsed(atomic.read(path, atomic.MEDIUM))
+        content = _parsed(atomic.read(path))
         parameters = content["renewalparams"]
         return Renewal(
             name=name,
@@ -136,7 +136,7 @@ def is_ours(config_dir: str, name: str) -> bool:
     :raises PinkeepError: if the file cannot be read
     """
     with suppress(OSError):
-        if _OURS not in atomic.read(path_of(config_dir, name), atomic.MEDIUM):
+        if _OURS not in atomic.read(path_of(config_dir, name)):
             return False
     renewal = load(config_dir, name)
     return renewal is not None and renewal.installer == INSTALLER
@@ -179,7 +179,7 @@ def take_out(config_dir: str, name: str, only: Collection[str] | None = None) ->
     """
     path = path_of(config_dir, name)
     try:
-        stored = options.STORED_PREFIX.encode() in atomic.read(path, atomic.MEDIUM)
+        stored = options.STORED_PREFIX.encode() in atomic.read(path)
     except FileNotFoundError:
         return
     if stored:
@@ -192,7 +192,7 @@ def _change(path: str, wanted: Mapping[str, str], gone: Collection[str] | None) 
     :param wanted: values by their names in the file
     :param gone: the stored options of pinkeep to take out; ``None``: all
     """
-    before = atomic.read(path, atomic.MEDIUM)
+    before = atomic.read(path)
     try:
         content = _parsed(before)
         parameters = content["renewalparams"]

@@ -206,7 +206,7 @@ def read_snippet(path: str) -> str | None:
 
 def _content(path: str) -> bytes | None:
     try:
-        return atomic.read(path, atomic.MEDIUM)
+        return atomic.read(path)
     except FileNotFoundError:
         return None
     except OSError as error:

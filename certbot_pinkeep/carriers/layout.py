@@ -233,6 +233,6 @@ def _in_the_way(path: str, line: str) -> PinkeepError:
 def _text(path: str) -> str | None:
     """Return a file's text; ``None``: there is no file that can be read."""
     try:
-        return atomic.read(path, atomic.MEDIUM).decode("utf-8", errors="replace")
+        return atomic.read(path).decode("utf-8", errors="replace")
     except OSError:
         return None

@@ -35,7 +35,6 @@ _APACHES = ("apache2ctl", "apachectl", "apache2", "httpd")
 _UNITS = {"apache": ("apache2", "httpd"), "nginx": ("nginx",)}
 # The pid files of systems whose control program does not name its pid file.
 _PID_FILES = ("/run/apache2/apache2.pid", "/run/httpd/httpd.pid", "/run/httpd.pid")
-_LARGEST = 64  # bytes of a pid file
 _MOST = 1 << 24  # bytes of what a command says
 
 Words = tuple[str, ...]
@@ -148,10 +147,10 @@ def _runs(pid_file: str, programs: tuple[str, ...]) -> bool:
 def _is_dead(pid: int) -> bool:
     """Say whether a process has ended, and its parent has not waited for it."""
     with suppress(OSError):
-        state = _content(os.path.join(_PROC, str(pid), "stat"), 4096).rpartition(")")[2].split()
+        state = _content(os.path.join(_PROC, str(pid), "stat")).rpartition(")")[2].split()
         return state[:1] == ["Z"]
     return True
 
 
-def _content(path: str, most: int = _LARGEST) -> str:
-    return atomic.read(path, most).decode(errors="replace")
+def _content(path: str) -> str:
+    return atomic.read(path).decode(errors="replace")

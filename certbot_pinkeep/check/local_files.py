@@ -316,7 +316,7 @@ def _certificate(name: str, path: str) -> Certificate:
     :raises BadKey: if it cannot be read
     """
     try:
-        content = atomic.read(path, atomic.MEDIUM)
+        content = atomic.read(path)
         return certificate.read(name, load_certificate(content))
     except OSError as error:
         raise BadKey(f"The certificate {path} cannot be read: {error.strerror}.") from error
@@ -328,7 +328,7 @@ def _key_error(renewal: Renewal, live: Certificate) -> str:
     """Say why the live private key cannot be used; empty: it can."""
     path = renewal.key_path
     try:
-        key = load_private_key(atomic.read(path, atomic.SMALL)).public_key()
+        key = load_private_key(atomic.read(path)).public_key()
     except OSError as error:
         return f"The private key {path} cannot be read: {error.strerror}."
     except BadKey as error:

@@ -39,7 +39,7 @@ def broken(config_dir: str, name: str) -> Broken | None:
     path = renewal_conf.path_of(config_dir, name)
     try:
         content = configobj.ConfigObj(
-            io.BytesIO(atomic.read(path, atomic.MEDIUM)),
+            io.BytesIO(atomic.read(path)),
             encoding="utf-8",
             default_encoding="utf-8",
             interpolation=False,

@@ -131,7 +131,7 @@ def read_file(option: str, path: str, *, named: bool = True) -> bytes:
     """
     what = f"{option} {path!r}" if named else option
     try:
-        return atomic.read(path, atomic.SMALL)
+        return atomic.read(path)
     except OSError as error:
         raise BadBackup(f"{what}: the file cannot be read: {error.strerror}.") from None
     except ValueError:

@@ -31,12 +31,8 @@ from contextlib import contextmanager, suppress
 from certbot_pinkeep.core.errors import BadFolder
 from certbot_pinkeep.storage import trust
 
-#: Bytes that a key, a CSR, a stamp or a clock may have.
-SMALL = 1 << 16
-#: Bytes that a certificate, a chain, a snippet, a script or a renewal file may have.
-MEDIUM = 1 << 20
-#: Bytes that a keyring file may have: hundreds of lineages, and years of history.
-LARGE = 1 << 26
+#: Bytes that a file may have: more than a keyring file with hundreds of lineages and years of history.
+LARGEST = 1 << 26
 #: What a file system without hard links answers.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _TEMPORARY = ".pinkeep-"
@@ -67,15 +63,14 @@ def _count() -> None:
     _changes += 1
 
 
-def read(path: str, largest: int) -> bytes:
+def read(path: str) -> bytes:
     """Read a regular file.
 
-    :param largest: how many bytes it may have
     :raises OSError: if it cannot be read, is not a regular file, or is larger
     """
     descriptor = _opened(path)
     try:
-        return _read(descriptor, path, largest)
+        return _read(descriptor, path)
     finally:
         os.close(descriptor)
 
@@ -83,16 +78,15 @@ def read(path: str, largest: int) -> bytes:
 def content(path: str) -> bytes:
     """Return what is in a regular file of a sane size; empty: it cannot be read."""
     try:
-        return read(path, MEDIUM)
+        return read(path)
     except OSError:
         return b""
 
 
-def read_closed(path: str, largest: int, trusted: Collection[int] = ()) -> bytes:
+def read_closed(path: str, trusted: Collection[int] = ()) -> bytes:
     """Read a regular file that other users can change neither itself nor on the way to it. It is looked
     at after it was opened, and what was looked at is what is read: nobody can swap them in between.
 
-    :param largest: as for :func:`read`
     :param trusted: as for :func:`trust.exposed`
     :raises ExposedFile: if others can
     :raises OSError: as :func:`read`
@@ -107,23 +101,22 @@ def read_closed(path: str, largest: int, trusted: Collection[int] = ()) -> bytes
             raise trust.ExposedFile(found)
         if reached is None or not os.path.samestat(reached, os.fstat(descriptor)):
             raise OSError(errno.EAGAIN, "it was replaced while it was opened", path)
-        return _read(descriptor, path, largest)
+        return _read(descriptor, path)
     finally:
         os.close(descriptor)
 
 
-def read_own(path: str, largest: int) -> bytes:
+def read_own(path: str) -> bytes:
     """Read a regular file in a folder that is known to be closed: nobody else can change it, unless it is a
     link, or was made before the folder was closed.
 
-    :param largest: as for :func:`read`
     :raises OSError: as :func:`read`, and when others can change it
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if trust.is_exposed(os.fstat(descriptor), {0, os.geteuid()}):
             raise OSError(errno.EPERM, "other users can change it", path)
-        return _read(descriptor, path, largest)
+        return _read(descriptor, path)
     finally:
         os.close(descriptor)
 
@@ -138,17 +131,15 @@ def _opened(path: str) -> int:
         raise
 
 
-def _read(descriptor: int, path: str, largest: int) -> bytes:
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+def _read(descriptor: int, path: str) -> bytes:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", path)
-    content = bytearray()
-    while chunk := os.read(descriptor, min(largest + 1 - len(content), MEDIUM)):
-        content += chunk
-        if len(content) > largest:
-            raise OSError(errno.EFBIG, f"it is larger than {largest} bytes", path)
-    return bytes(content)
+    if found.st_size > LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {LARGEST} bytes", path)
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        return file.read()
 
 
 def stamp(path: str) -> tuple[int, ...] | None:

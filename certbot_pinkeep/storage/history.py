@@ -44,7 +44,7 @@ class Histories:
         :param owner: users who are trusted, beside root and the one who runs this
         """
         try:
-            content = atomic.read_closed(self.path(name), atomic.LARGE, owner)
+            content = atomic.read_closed(self.path(name), owner)
         except OSError as error:
             logger.debug("%s cannot be read: %s", self.path(name), error)
             return ()

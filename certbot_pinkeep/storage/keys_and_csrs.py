@@ -157,7 +157,7 @@ class Folders:
         """
         where = self.absolute(path)
         try:
-            pem = atomic.read(where, atomic.SMALL)
+            pem = atomic.read(where)
             return SavedKey(path, pem, *_key_facts(pem))
         except OSError as error:
             why = error.strerror or error
@@ -187,7 +187,7 @@ class Folders:
         if stamp is not None and self._sound.get((where, key.pin)) == stamp:
             return ""
         try:
-            pem = atomic.read(where, atomic.SMALL)
+            pem = atomic.read(where)
             if not pem:
                 return f"The key file {where} is empty."
             if is_encrypted(pem):
@@ -210,7 +210,7 @@ class Folders:
         """Return the same of an encrypted private key that the admin imported."""
         where = self.absolute(path)
         try:
-            if encrypted_block(atomic.read(where, atomic.SMALL)):
+            if encrypted_block(atomic.read(where)):
                 return ""
         except OSError as error:
             return f"The key file {where} cannot be read: {error.strerror or error}."
@@ -242,7 +242,7 @@ class Folders:
     def _copy_of(self, pem: bytes) -> str:
         path = self._key_index.found().get(pem, "")
         with suppress(OSError):
-            if path and atomic.read(path, atomic.SMALL) == pem:
+            if path and atomic.read(path) == pem:
                 return path
         return ""
 
@@ -342,7 +342,7 @@ def _small_files(folder: str) -> Iterator[tuple[str, bytes]]:
             continue  # it is going to be swept away
         path = os.path.join(folder, name)
         try:
-            content = atomic.read(path, atomic.SMALL)
+            content = atomic.read(path)
         except OSError:
             continue  # gone, not ours to read, or no file of that kind: passed over
         yield path, content

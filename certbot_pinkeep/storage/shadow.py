@@ -125,5 +125,5 @@ def is_trusted(path: str) -> bool:
 def _read(path: str) -> bytes | None:
     with suppress(OSError):
         if is_trusted(path):
-            return atomic.read_closed(path, atomic.LARGE)
+            return atomic.read_closed(path)
     return None

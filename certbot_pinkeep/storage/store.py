@@ -158,7 +158,7 @@ class Store:
         # The owner of the config dir can have certbot run anything: renewal hooks are there.
         owner = _owner(os.path.dirname(self.folder))
         try:
-            return atomic.read_closed(self.path(name), atomic.LARGE, owner)
+            return atomic.read_closed(self.path(name), owner)
         except trust.ExposedFile as error:
             everything = trust.all_exposed([self.path(name), *self._below()], owner)
             mend = trust.mend_all(everything, self.folder)

@@ -90,7 +90,7 @@ class UpToDate:
             return False
 
     def _stamp(self, lineage: str) -> dict[str, Any]:
-        stamp = json.loads(atomic.read_own(self._path(lineage), atomic.MEDIUM))
+        stamp = json.loads(atomic.read_own(self._path(lineage)))
         if stamp["version"] != _VERSION:
             raise ValueError("it has another version")
         return dict(stamp)
@@ -136,7 +136,7 @@ class UpToDate:
         try:
             if not shadow.is_trusted(path):
                 return {}
-            found = json.loads(atomic.read_closed(path, atomic.LARGE))
+            found = json.loads(atomic.read_closed(path))
         except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}

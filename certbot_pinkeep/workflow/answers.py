@@ -187,7 +187,7 @@ class Answers:
         """Return whether the live key is known to be compromised. Never an error."""
         name = os.path.basename(os.path.dirname(live_key_path))
         try:
-            pem = atomic.read(live_key_path, atomic.SMALL)
+            pem = atomic.read(live_key_path)
             pin = pins.pin_of(load_private_key(pem).public_key())
             return self.workspace.store.is_compromised(pin)
         except Exception as error:

@@ -244,7 +244,7 @@ class Guard:
     def has_issued(self, cert_path: str) -> bool:
         """Return whether this certificate was just issued, and is not yet brought up to date."""
         try:
-            return atomic.read(cert_path, atomic.MEDIUM) == self._certificate
+            return atomic.read(cert_path) == self._certificate
         except OSError:
             return False
 

@@ -271,7 +271,7 @@ def _state(path: str) -> tuple[str, bytes | None] | None:
     if os.path.islink(path):
         return os.readlink(path), None
     try:
-        return "", atomic.read(path, atomic.MEDIUM)
+        return "", atomic.read(path)
     except FileNotFoundError:
         return None
 

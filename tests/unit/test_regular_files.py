@@ -74,17 +74,18 @@ def test_g3_reading_what_is_no_file_is_an_error_at_once(tmp_path: Path, kind: st
     """It says what is there."""
     plant(tmp_path / "it", kind)
     with pytest.raises(OSError, match="larger" if kind == "large" else "not a regular file"):
-        atomic.read(str(tmp_path / "it"), atomic.SMALL)
+        atomic.read(str(tmp_path / "it"))
 
 
 def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
     """To its last byte, and one more is too much."""
     path = tmp_path / "it"
-    path.write_bytes(b"x" * atomic.MEDIUM)
-    assert len(atomic.read(str(path), atomic.MEDIUM)) == atomic.MEDIUM
-    path.write_bytes(b"x" * (atomic.MEDIUM + 1))
+    path.touch()
+    os.truncate(path, atomic.LARGEST)
+    assert len(atomic.read(str(path))) == atomic.LARGEST
+    os.truncate(path, atomic.LARGEST + 1)
     with pytest.raises(OSError, match="larger"):
-        atomic.read(str(path), atomic.MEDIUM)
+        atomic.read(str(path))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -204,7 +205,7 @@ def test_g8_a_file_that_appears_while_it_is_looked_for_is_not_believed(
     monkeypatch.setattr(os, "open", late)
     monkeypatch.setattr(os, "lstat", lstat)
     with pytest.raises(trust.ExposedFile, match="user 4711"):
-        atomic.read_closed(str(path), atomic.SMALL)
+        atomic.read_closed(str(path))
 
 
 @pytest.mark.parametrize("left", ["other", "gone"])
@@ -227,7 +228,7 @@ def test_g8_what_was_opened_is_what_was_looked_at(
 
     monkeypatch.setattr(os, "open", swapping)
     with pytest.raises(OSError, match="replaced while it was opened"):
-        atomic.read_closed(str(path), atomic.SMALL)
+        atomic.read_closed(str(path))
 
 
 # Paths that are given

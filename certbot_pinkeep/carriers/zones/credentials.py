@@ -113,7 +113,7 @@ def _read(path: str) -> dict[str, str]:
     :raises BadCredentials: if it cannot be read, or has something else
     """
     try:
-        content = atomic.read(path, atomic.SMALL).decode("utf-8")
+        content = atomic.read(path).decode("utf-8")
         _warn_if_open(path)
         parsed = ConfigObj(content.splitlines(), interpolation=False, raise_errors=True)
     except (OSError, UnicodeError) as error:

@@ -195,10 +195,10 @@ def test_a_keyring_file_that_must_not_be_read_is_unknown(
     """It may be sound: nobody is told to move it away."""
     real = atomic.read_closed
 
-    def closed(path: str, largest: int, *more: Any) -> bytes:
+    def closed(path: str, *more: Any) -> bytes:
         if path == str(site.file):
             raise PermissionError(13, "Permission denied", path)
-        return real(path, largest, *more)
+        return real(path, *more)
 
     monkeypatch.setattr(atomic, "read_closed", closed)
     code, said = call(site, capsys)

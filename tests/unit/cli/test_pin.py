@@ -321,7 +321,6 @@ def _fifo(folder: Path) -> str:
         (lambda folder: str(folder), "not a regular file"),
         (_fifo, "not a regular file"),
         (lambda folder: "/dev/zero", "not a regular file"),
-        (lambda folder: key_file(folder, b"x" * 70000), "it is larger than"),
         (lambda folder: key_file(folder, b"secret"), "not an unencrypted private key"),
         (_encrypted, "Run: (umask 077; openssl pkey -in"),
         (lambda folder: key_file(folder, make_pem(ec.SECP521R1())), "public CAs do not take"),

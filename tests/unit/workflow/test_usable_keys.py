@@ -60,7 +60,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda path: path.write_text("-----BEGIN CERTIFICATE-----"),
         "cannot be used",
     ),
-    "too large": (lambda path: path.write_bytes(b"x" * (1 << 17)), "larger than"),
+    "too large": (lambda path: os.truncate(path, 1 << 27), "larger than"),
     "a folder": (replaced_by(Path.mkdir), "not a regular file"),
     "a pipe": (replaced_by(os.mkfifo), "not a regular file"),
     "a device": (replaced_by(lambda path: path.symlink_to("/dev/zero")), "not a regular file"),
