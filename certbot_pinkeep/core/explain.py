@@ -365,14 +365,13 @@ def unpinning(state: State, now: datetime, step: str = "certbot renew") -> str:
     ends = f"The first '{step}' after that takes the header away. "
     if state.is_without_header:
         sends, ends = f"The keyring {name} is to be unpinned, and no server sends its header.", ""
-    unknown = ledger.uncertainty(now)
+    stays, unknown = (
+        "Until then the key stays pinned, and pinkeep keeps it.",
+        ledger.uncertainty(now),
+    )
     if unknown is not None and unknown.end is None:
-        return (
-            f"{sends} pinkeep does not know until when clients hold them: {unknown.why}. Until "
-            "then the key stays pinned, and pinkeep keeps it."
-        )
-    bound = [entry for entry in ledger.known if entry.policy.binding]
-    if any(entry.replaced is None for entry in bound):
+        return f"{sends} pinkeep does not know until when clients hold them: {unknown.why}. {stays}"
+    if any(entry.policy.binding and entry.replaced is None for entry in ledger.known):
         return joined(
             f"The keyring {name} is to be unpinned, but the web server may not send max-age=0 yet.",
             "Reload the web server, then confirm that.",
@@ -382,14 +381,13 @@ def unpinning(state: State, now: datetime, step: str = "certbot renew") -> str:
     if left:
         return joined(
             f"{sends} Name servers may still have the records of {', '.join(left)}. So pinkeep does not know "
-            "until when clients hold the pins. Until then the key stays pinned, and pinkeep keeps it.",
+            f"until when clients hold the pins. {stays}",
             command(f"certbot-pinkeep dns {name}"),
         )
-    until = max([one.binds_until(now) for one in ledger.holdings], default=now)
-    until = max(until, (unknown and unknown.end) or until)
+    bound = [one.binds_until(now) for one in ledger.holdings]
+    until = times.text(max([*bound, (unknown and unknown.end) or now]))
     return joined(
-        f"{sends} Clients that do not come back hold the pins until {times.text(until)} at the latest. "
-        f"{ends}Until then the key stays pinned, and pinkeep keeps it.",
+        f"{sends} Clients that do not come back hold the pins until {until} at the latest. {ends}{stays}",
         carried(name, ledger, now, None),
     )
 

@@ -31,8 +31,8 @@ def carried(name: str, ledger: Ledger, now: datetime, hosts: tuple[str, ...] | N
         if one.may_bind(now) and one.binds_at(hosts):
             told = joined(
                 told,
-                f"{one.subject} carries pins there until {times.text(one.binds_until(now))}. If nobody uses "
-                "that release any more, end it.",
+                f"Until {times.text(one.binds_until(now))}, {one} carries pins there. If nobody uses that "
+                "release any more, end it.",
                 ended(name, one),
             )
     return told

@@ -77,11 +77,6 @@ class Release:
         """Whether it stands for headers that could not be seen."""
         return (self.channel, self.label) == UNSEEN
 
-    @property
-    def subject(self) -> str:
-        """Its name as it begins a sentence."""
-        return f"The release {self.channel} {self.label}"
-
     def is_the_same_as(self, other: Release) -> bool:
         """Return whether it is the same version of the same thing, maybe on record with another date."""
         one, two = ((r.channel, r.label, frozenset(r.pins)) for r in (self, other))

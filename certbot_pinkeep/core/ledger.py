@@ -323,7 +323,7 @@ class Ledger:
             return self._with_release(known, wider).extended(wider, release.until, release.ttl)
         if named:
             raise BadRelease(
-                f"{named[0].subject} is on record since {times.text(named[0].recorded)} with other pins.",
+                f"Since {times.text(named[0].recorded)}, {named[0]} is on record with other pins.",
                 "Give what carries these pins another --label. If the one on record is to bind for longer, "
                 "give 'extend' in place of 'add'.",
             )
@@ -340,7 +340,7 @@ class Ledger:
         longer = replace(release, until=max(until, release.until), ttl=max(ttl, release.ttl))
         if until + ttl < bound:
             raise BadRelease(
-                f"{release.subject} is on record until {times.text(bound)} already, which is later.",
+                f"Until {times.text(bound)}, {release} is on record already, which is later.",
                 "If nobody uses it any more, give 'end' in place of this.",
             )
         return self._with_release(release, longer)

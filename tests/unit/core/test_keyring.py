@@ -33,35 +33,35 @@ def roles(keyring: Keyring) -> dict[str, str]:
     return {key.pin: key.role for key in keyring.keys}
 
 
-def test_pins_in_service_come_first_then_backups_in_order() -> None:
-    """The order of the contract: served pins, then backups in the order of their use."""
-    found = ring(ring_key(B), ring_key(A, "primary"), ring_key(C), ring_key(D, "retired"))
-    assert found.published_pins() == (A, B, C)
+ORDERS = {
+    "served pins, then backups in the order of their use": (
+        ring(ring_key(B), ring_key(A, "primary"), ring_key(C), ring_key(D, "retired")),
+        (A, B, C),
+    ),
+    "after a rollover of one of two lineages, the new primary leads": (
+        ring(ring_key(A, "in-service"), ring_key(B, "primary"), ring_key(C), serving=(A, B)),
+        (B, A, C),
+    ),
+    "unserved keys type by type, each in its order": (
+        ring(
+            *(ring_key(B, kind=EC), ring_key(A, "primary", EC), ring_key(D, kind=RSA)),
+            *(ring_key(C, "primary", RSA), ring_key(E, kind=RSA)),
+            serving=(A, C),
+        ),
+        (A, C, D, E, B),
+    ),
+    "a primary that no lineage serves yet is the next key to be used": (
+        ring(ring_key(B), ring_key(C, "primary"), ring_key(A, "in-service")),
+        (A, C, B),
+    ),
+}
 
 
-def test_primary_in_service_comes_before_others_in_service() -> None:
-    """After a rollover of one of two lineages, the new primary leads."""
-    found = ring(ring_key(A, "in-service"), ring_key(B, "primary"), ring_key(C), serving=(A, B))
-    assert found.published_pins() == (B, A, C)
-
-
-def test_unserved_keys_come_type_by_type() -> None:
-    """With two key types, RSA backups are listed before ECDSA ones, each in its order."""
-    found = ring(
-        ring_key(B, kind=EC),
-        ring_key(A, "primary", EC),
-        ring_key(D, kind=RSA),
-        ring_key(C, "primary", RSA),
-        ring_key(E, kind=RSA),
-        serving=(A, C),
-    )
-    assert found.published_pins() == (A, C, D, E, B)
-
-
-def test_unserved_primary_is_listed_before_the_backups() -> None:
-    """A primary that no lineage serves yet is the next key to be used."""
-    found = ring(ring_key(B), ring_key(C, "primary"), ring_key(A, "in-service"))
-    assert found.published_pins() == (A, C, B)
+@pytest.mark.parametrize("name", ORDERS)
+def test_pins_are_published_in_the_order_of_their_use(name: str) -> None:
+    """Those in service come first, and the primaries among them."""
+    found, pins = ORDERS[name]
+    assert found.published_pins() == pins
 
 
 def test_g4_no_header_without_a_backup_that_is_not_in_service() -> None:
@@ -310,20 +310,15 @@ def test_forced_backup_comes_first_of_its_type() -> None:
     assert {key.pin for key in found.keys} == {key.pin for key in FULL.keys}
 
 
-def test_second_choice_takes_the_first_ones_place() -> None:
-    """Only one key of a type can be the next one."""
-    assert forced(FULL.with_forced(C).with_forced(B)) == {B}
-
-
-def test_one_backup_of_each_type_can_be_forced() -> None:
-    """A rollover is one of all key types: the choice of one leaves the others' alone."""
-    assert forced(FULL.with_forced(C).with_forced(E)) == {C, E}
-
-
-@pytest.mark.parametrize("pin", [A, "unknown"])
-def test_only_a_backup_can_be_forced(pin: str) -> None:
-    """A primary is in use already."""
-    assert FULL.with_forced(pin) == FULL
+@pytest.mark.parametrize(
+    ("choices", "chosen"), [((C, B), {B}), ((C, E), {C, E}), ((A, "unknown"), set())]
+)
+def test_one_backup_of_each_type_can_be_forced(choices: tuple[str, ...], chosen: set[str]) -> None:
+    """A second choice takes the place of the first one. A primary is in use already."""
+    found = FULL
+    for pin in choices:
+        found = found.with_forced(pin)
+    assert forced(found) == chosen and (chosen or found == FULL)
 
 
 def test_g4_lost_backup_is_no_backup_until_it_is_there_again() -> None:

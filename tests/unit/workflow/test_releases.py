@@ -742,7 +742,7 @@ def test_what_only_a_release_forbids_is_said_with_its_name(tmp_path: Path) -> No
     machine.keep("a.test", "K", later, pinned=True, max_age=60)
     end_ = "certbot-pinkeep release K end --channel 'my app' --label 1"
     machine.issue("b", hosts=("a.test",))
-    with pytest.raises(OtherKeyring, match=f"(?s)The release my app 1 carries pins .* {end_}"):
+    with pytest.raises(OtherKeyring, match=f"(?s)the release my app 1 carries pins .* {end_}"):
         machine.keep("b", "other", later)
     with pytest.raises(TypeMissing, match="the release my app 1 carries pins without it until"):
         machine.workflow.handover_new("r", "K", "rsa", ("a.test",), False, later, kind=RSA)
