@@ -22,7 +22,7 @@ import errno
 import fcntl
 import itertools
 import os
-import secrets
+import re
 import shutil
 import stat
 from collections.abc import Collection, Iterator
@@ -35,7 +35,8 @@ from certbot_pinkeep.storage import trust
 LARGEST = 1 << 26
 #: What a file system without hard links answers.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-_TEMPORARY = ".pinkeep-"
+#: The name of a file that a process writes; earlier versions gave none but the process's number.
+_TEMPORARY = re.compile(r"\.pinkeep-([0-9]+)(-[0-9a-f]{16})?")
 #: The folders that this process has swept, and the last number that it gave in each of them.
 _swept: set[str] = set()
 _numbered: dict[tuple[str, str], int] = {}
@@ -203,9 +204,7 @@ def put(path: str, data: bytes, mode: int) -> None:
     :raises OSError: if it cannot be written; what was there is still there
     """
     folder = os.path.dirname(path)
-    with _temporary(
-        folder, data, mode, sync=True, name=f"{_TEMPORARY}{secrets.token_hex(8)}"
-    ) as new:
+    with _temporary(folder, data, mode) as new:
         os.replace(new, path)
     _sync_folder(folder)
 
@@ -308,16 +307,9 @@ def remove(path: str) -> None:
 
 
 @contextmanager
-def _temporary(
-    folder: str, data: bytes, mode: int, *, sync: bool = True, name: str = ""
-) -> Iterator[str]:
-    path = os.path.join(folder, name or f"{_TEMPORARY}{os.getpid()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, mode)
-    except FileExistsError:  # of an earlier process that had our number
-        sweep(folder)
-        descriptor = os.open(path, flags, mode)
+def _temporary(folder: str, data: bytes, mode: int, *, sync: bool = True) -> Iterator[str]:
+    path = os.path.join(folder, f".pinkeep-{os.getpid()}-{os.urandom(8).hex()}")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)  # whatever the umask says
@@ -333,17 +325,14 @@ def _temporary(
 
 def is_temporary(name: str) -> bool:
     """Return whether a file of this name is one that is being written, or was left half-written."""
-    process = name.removeprefix(_TEMPORARY)
-    return process != name and process.isascii() and process.isdigit()
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def sweep(folder: str) -> None:
     """Remove what runs that were killed left half-written in *folder*."""
-    for name in os.listdir(folder):
-        if not name.startswith(_TEMPORARY):
-            continue
-        path = os.path.join(folder, name)
-        if is_temporary(name) and not _is_running(name.removeprefix(_TEMPORARY)):
+    for found in filter(None, map(_TEMPORARY.fullmatch, os.listdir(folder))):
+        path = os.path.join(folder, found[0])
+        if not _is_running(found[1]):
             with suppress(FileNotFoundError):
                 if stat.S_ISREG(os.lstat(path).st_mode):
                     os.unlink(path)

@@ -11,23 +11,31 @@ import pytest
 from certbot_pinkeep.storage import atomic
 from simulated.values import mode_of, tree
 
-# No process has this number.
-DEAD = ".pinkeep-999999999"
+# No process has this number. Earlier versions named files by that alone.
+EARLIER = ".pinkeep-999999999"
+DEAD = f"{EARLIER}-0123456789abcdef"
 
 
 def test_g5_what_a_killed_run_left_is_swept_away(tmp_path: Path) -> None:
     """By the next one that writes there."""
-    (tmp_path / DEAD).write_text("half")
+    for name in (EARLIER, DEAD):
+        (tmp_path / name).write_text("half")
     atomic.replace(str(tmp_path / "new"), b"whole", 0o600)
     assert os.listdir(tmp_path) == ["new"] and mode_of(tmp_path / "new") == 0o600
 
 
 def test_g9_sweeping_takes_only_what_such_a_run_leaves(tmp_path: Path) -> None:
     """Not files of the admin's with a like name, nor folders, links, or what a run is writing."""
-    for name in (".pinkeep-", ".pinkeep-notes", f"{DEAD}.bak", ".pinkeep-\N{SUPERSCRIPT TWO}"):
+    for name in (
+        ".pinkeep-",
+        ".pinkeep-notes",
+        f"{DEAD}.bak",
+        f"{EARLIER}-x",
+        ".pinkeep-\N{SUPERSCRIPT TWO}",
+    ):
         (tmp_path / name).write_text("mine")
-    (tmp_path / f"{DEAD}0").mkdir()
-    (tmp_path / f"{DEAD}1").symlink_to("elsewhere")
+    (tmp_path / f"{EARLIER}0").mkdir()
+    (tmp_path / f"{EARLIER}1").symlink_to("elsewhere")
     (tmp_path / f".pinkeep-{os.getppid()}").write_text("being written")
     before = tree(tmp_path)
     atomic.sweep(str(tmp_path))
