@@ -55,8 +55,8 @@ from certbot_pinkeep.core.tlsa import parse_ports, ports_of
 from certbot_pinkeep.storage import settings
 from certbot_pinkeep.workflow import issue, move, run
 from certbot_pinkeep.workflow.issue_request import IssueRequest
-from dane.world import FIRST, OLD, SECOND, World, example, line
-from lab import Apache, Site, mail
+from dane.world import FIRST, OLD, SECOND, Network, example, line
+from lab import Apache, VirtualHost, mail
 from lab.namespace import Namespace
 from lab.waiting import HOST
 from simulated.workflow import Workflow
@@ -238,7 +238,7 @@ def bench_check(folder: Path, count: int, rounds: int) -> None:
     roots = folder / "roots.pem"
     roots.write_bytes(b"".join((live / "cert.pem").read_bytes() for live in lives))
     headers = folder / "config" / "pinkeep" / "apache"
-    sites = [Site((live.name,), (live,), headers / f"{live.name}.conf") for live in lives]
+    sites = [VirtualHost((live.name,), (live,), headers / f"{live.name}.conf") for live in lives]
     with Apache(folder / "apache", sites) as server:
         call = [sys.executable, "-c", COMMAND_MAIN, "check", f"--ca-file={roots}"]
         call += [
@@ -263,7 +263,7 @@ def bench_zone(folder: Path, rounds: int) -> None:
     zone = example(*(line(OLD, f"_{port}._tcp.mail.example.test.") for port in ports))
     times: dict[int, list[float]] = {1: [], len(ports): []}
     with ExitStack() as running:
-        world = World(folder, running)
+        world = Network(folder, running)
         key = world.signer.make(zone.origin)
         file = world.signer.sign(zone, key)
         for address in (FIRST, SECOND):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lab import Apache, Ca, Certbot, LabError, Site, Wget2
+from lab import Apache, Ca, Certbot, LabError, VirtualHost, Wget2
 
 NAME = "www.pin.test"
 
@@ -33,7 +33,7 @@ class Demo:
         say("A certificate from a local CA (Pebble), by plain certbot")
         self.certbot.certonly("-d", NAME).check()
         with Apache(
-            folder / "apache", [Site((NAME,), (self.certbot.live(NAME),), self.snippet)]
+            folder / "apache", [VirtualHost((NAME,), (self.certbot.live(NAME),), self.snippet)]
         ) as site:
             pin = site.served_pin(NAME)
             tell(f"Apache serves the key {short(pin)}", site.get(NAME).pins == [])

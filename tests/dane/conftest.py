@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from dane.world import World
+from dane.world import Network
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path) -> Iterator[Network]:
     """A world without name servers."""
     with ExitStack() as running:
-        yield World(tmp_path, running)
+        yield Network(tmp_path, running)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,7 +15,7 @@ from certbot_pinkeep.core.errors import ZoneRefused
 from certbot_pinkeep.core.tlsa import TlsaRecord
 from certbot_pinkeep.core.zone_observations import Records
 from certbot_pinkeep.exports import dns as written
-from dane.world import FIRST, NEW, OLD, OWNER, SECOND, TTL, World, example, line
+from dane.world import FIRST, NEW, OLD, OWNER, SECOND, TTL, Network, example, line
 from lab import LabError, wait_for
 from lab.name_servers import API, API_KEY, KEY, SECRET, Bind, Knot, PowerDns, Zone
 
@@ -26,28 +26,28 @@ NONE: Records = frozenset()
 TSIG = {"name": KEY, "secret": SECRET, "algorithm": "HMAC-SHA256"}
 
 
-def nsupdate(world: World, script: str) -> None:
+def nsupdate(world: Network, script: str) -> None:
     """Make an update as an admin does, by a program that is not ours."""
     file = world.folder / "script"
     file.write_text(script)
     world.ns.run(["nsupdate", "-y", f"hmac-sha256:{KEY}:{SECRET}", str(file)]).check()
 
 
-def by_nsupdate(world: World) -> None:
+def by_nsupdate(world: Network) -> None:
     """Somebody adds a record."""
     nsupdate(
         world, f"server {FIRST}\nzone {ZONE.origin}\nupdate add {OWNER} 300 TLSA {HERS}\nsend\n"
     )
 
 
-def by_pdnsutil(world: World) -> None:
+def by_pdnsutil(world: Network) -> None:
     """Somebody adds a record."""
     folder = str(world.folder / "pdns")
     tool = ["pdnsutil", "--config-dir", folder, "add-record", ZONE.name]
     world.ns.run([*tool, OWNER.removesuffix(f".{ZONE.origin}"), "TLSA", str(HERS)]).check()
 
 
-def bind(world: World, zone: Zone = ZONE, *, signed: bool = True) -> None:
+def bind(world: Network, zone: Zone = ZONE, *, signed: bool = True) -> None:
     """A BIND that signs by itself."""
     file = world.folder / "zone"
     file.write_text(zone.text)
@@ -55,12 +55,12 @@ def bind(world: World, zone: Zone = ZONE, *, signed: bool = True) -> None:
     world.start(Bind(world.ns, world.folder / "bind", [FIRST], [changed]))
 
 
-def knot(world: World, zone: Zone = ZONE) -> None:
+def knot(world: Network, zone: Zone = ZONE) -> None:
     """A Knot DNS that signs by itself."""
     world.start(Knot(world.ns, world.folder / "knot", FIRST, [zone]))
 
 
-def powerdns(world: World, zone: Zone = ZONE) -> None:
+def powerdns(world: Network, zone: Zone = ZONE) -> None:
     """A PowerDNS with a database."""
     world.start(PowerDns(world.ns, world.folder / "pdns", FIRST, [zone], caches=False))
 
@@ -69,16 +69,16 @@ def powerdns(world: World, zone: Zone = ZONE) -> None:
 class Provider:
     """A name server, how pinkeep changes it, and how others do."""
 
-    start: Callable[[World], None]
+    start: Callable[[Network], None]
     zone: Rfc2136 | Api
-    others: Callable[[World], None]
+    others: Callable[[Network], None]
 
 
 @dataclass
 class Inside:
     """A provider, called where the name server is."""
 
-    world: World
+    world: Network
     zone: Rfc2136 | Api
 
     def read(self, *names: str) -> dict[str, Records]:
@@ -111,7 +111,7 @@ PROVIDERS = {
 
 @pytest.mark.parametrize("provider", PROVIDERS.values(), ids=PROVIDERS)
 def test_g9_a_change_is_made_whole_and_only_to_what_was_read(
-    provider: Provider, world: World
+    provider: Provider, world: Network
 ) -> None:
     """All names of a zone change at once, or none if somebody else changed one of them meanwhile."""
     provider.start(world)
@@ -153,7 +153,7 @@ SERVERS = {
 
 @pytest.mark.parametrize(("start", "provider"), SERVERS.values(), ids=SERVERS)
 def test_g2_g9_records_of_a_wildcard_are_replaced_at_the_port_alone(
-    start: Callable[[World], None], provider: Rfc2136 | Api, world: World
+    start: Callable[[Network], None], provider: Rfc2136 | Api, world: Network
 ) -> None:
     """The wildcard stays, and what it has for the port stays with the port; nor does it come back there."""
     start(world)
@@ -171,7 +171,7 @@ def test_g2_g9_records_of_a_wildcard_are_replaced_at_the_port_alone(
 
 @pytest.mark.parametrize(("start", "provider"), SERVERS.values(), ids=SERVERS)
 def test_g2_no_host_loses_its_addresses_to_its_records(
-    start: Callable[[World], None], provider: Rfc2136 | Api, world: World
+    start: Callable[[Network], None], provider: Rfc2136 | Api, world: Network
 ) -> None:
     """A host that a wildcard stands for exists once there is a name below it, and has no address then."""
     start(world)
@@ -183,7 +183,7 @@ def test_g2_no_host_loses_its_addresses_to_its_records(
     assert not zone.change(Change(alias, NONE, frozenset({NEW}), TTL))
 
 
-def served(world: World, name: str) -> Records:
+def served(world: Network, name: str) -> Records:
     """The TLSA records that the name server shows."""
     lines = [one.split(maxsplit=3) for one in dug(world, name, "TLSA")]
     return frozenset(
@@ -191,12 +191,12 @@ def served(world: World, name: str) -> Records:
     )
 
 
-def addresses(world: World, name: str) -> list[str]:
+def addresses(world: Network, name: str) -> list[str]:
     """The addresses that the name server shows."""
     return dug(world, name, "A")
 
 
-def dug(world: World, name: str, kind: str) -> list[str]:
+def dug(world: Network, name: str, kind: str) -> list[str]:
     """What dig prints."""
     done = world.ns.run(["dig", f"@{FIRST}", "+short", name, kind]).check()
     return done.stdout.splitlines()
@@ -223,7 +223,7 @@ REFUSALS: dict[str, tuple[str, Rfc2136 | Api, str, str]] = {
 
 @pytest.mark.parametrize(("name", "wrong", "zone", "why"), REFUSALS.values(), ids=REFUSALS)
 def test_g9_what_the_credentials_do_not_allow_is_told(
-    name: str, wrong: Rfc2136 | Api, zone: str, why: str, world: World
+    name: str, wrong: Rfc2136 | Api, zone: str, why: str, world: Network
 ) -> None:
     """A wrong secret, key or zone is told as such, and the records stay."""
     provider = PROVIDERS[name]
@@ -234,7 +234,7 @@ def test_g9_what_the_credentials_do_not_allow_is_told(
     assert Inside(world, provider.zone).read(OWNER) == {OWNER: {OLD}}
 
 
-def test_the_script_for_nsupdate_does_what_pinkeep_would(world: World) -> None:
+def test_the_script_for_nsupdate_does_what_pinkeep_would(world: Network) -> None:
     """The script for admins makes the same change, and refuses what pinkeep would refuse."""
     bind(world)
     change = Change(OWNER, frozenset({OLD}), frozenset({OLD, NEW}), TTL)
@@ -247,7 +247,7 @@ def test_the_script_for_nsupdate_does_what_pinkeep_would(world: World) -> None:
         nsupdate(world, script)
 
 
-def test_g13_a_change_counts_when_all_name_servers_show_it(world: World) -> None:
+def test_g13_a_change_counts_when_all_name_servers_show_it(world: Network) -> None:
     """A change to a signed zone comes to its secondary, and is seen there, signed and valid."""
     zone = example(line(OLD))
     (world.folder / "zone").write_text(zone.text)

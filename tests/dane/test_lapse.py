@@ -12,7 +12,7 @@ import pytest
 from certbot_pinkeep.carriers.zones import Change
 from certbot_pinkeep.carriers.zones.powerdns import PowerDns as Api
 from dane.lapse import TTL, ByHand, Mail, Records, Secondary, Senders, ask
-from dane.world import FIRST, SECOND, World, example
+from dane.world import FIRST, SECOND, Network, example
 from e2e.world import Bot
 from lab import Ca
 from lab.name_servers import API, API_KEY, PowerDns
@@ -138,11 +138,11 @@ class Story:
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[World]:
+def servers(tmp_path: Path) -> Iterator[Network]:
     """A provider with an HTTP API, and a second name server that lags."""
     lines = [f"{name} A {address}" for name, address in HOSTS.items()]
     with ExitStack() as running:
-        world = World(tmp_path, running)
+        world = Network(tmp_path, running)
         for address in HOSTS.values():
             world.ns.add_address(address)
         zone = example(*lines)
@@ -171,7 +171,7 @@ def told(folder: Path, days: int) -> dict[str, tuple[int, int, int]]:
         }
 
 
-def test_g2_g13_no_mail_is_refused_in_months(servers: World, days: int) -> None:
+def test_g2_g13_no_mail_is_refused_in_months(servers: Network, days: int) -> None:
     """By age, on command and after a revocation; a port and a name server lag. By the rule of others mail is
     refused, so the judge means something."""
     found = servers.ns.call(told, servers.folder, days)

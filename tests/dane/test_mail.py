@@ -13,7 +13,7 @@ import pytest
 
 from certbot_pinkeep.core.pins import pin_of_certificate
 from certbot_pinkeep.core.tlsa import record_of
-from dane.world import FIRST, HOST, World, example
+from dane.world import FIRST, HOST, Network, example
 from lab.ca import Ca
 from lab.certbot import COMMAND_MAIN, Certbot
 from lab.mail import Dovecot, Postfix
@@ -42,10 +42,10 @@ class InnerCa(Ca):
         return self._ns.call(function, *args)
 
 
-class Machine:
+class MailServer:
     """A mail server that has its zone on a name server of its own, and one certificate for both daemons."""
 
-    def __init__(self, world: World, running: ExitStack) -> None:
+    def __init__(self, world: Network, running: ExitStack) -> None:
         self.ns = world.ns
         self._days = 0
         folder = world.folder
@@ -112,16 +112,16 @@ class Machine:
 
 
 @pytest.fixture
-def machine(world: World) -> Iterator[Machine]:
+def machine(world: Network) -> Iterator[MailServer]:
     """The certificate is there, and nothing is pinned."""
     with ExitStack() as running:
-        yield Machine(world, running)
+        yield MailServer(world, running)
 
 
 ALL = {25: True, 465: True, 993: True}
 
 
-def test_g2_g13_a_key_is_rolled_over_and_no_client_is_locked_out(machine: Machine) -> None:
+def test_g2_g13_a_key_is_rolled_over_and_no_client_is_locked_out(machine: MailServer) -> None:
     """The zone has the current key and the next; the old one leaves it after every port has the new one."""
     machine.pin(POSTFIX, DOVECOT).check()
     machine.pinkeep("dns", HOST).check()
@@ -139,7 +139,7 @@ def test_g2_g13_a_key_is_rolled_over_and_no_client_is_locked_out(machine: Machin
     assert first not in machine.records() and machine.accepted() == ALL
 
 
-def test_g13_a_daemon_that_was_not_reloaded_keeps_its_key_in_the_zone(machine: Machine) -> None:
+def test_g13_a_daemon_that_was_not_reloaded_keeps_its_key_in_the_zone(machine: MailServer) -> None:
     """Dovecot's reload was forgotten: its port goes on being accepted, and the error names it."""
     machine.pin(POSTFIX).check()
     first = machine.live

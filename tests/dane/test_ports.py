@@ -16,7 +16,7 @@ from certbot_pinkeep.core.dane import Certificate
 from certbot_pinkeep.core.pins import pin_of_certificate
 from certbot_pinkeep.core.tlsa import Port, TlsaRecord, parse_ports, ports_of, record_of
 from certbot_pinkeep.core.zone_observations import PortObservation
-from dane.world import FIRST, HOST, World, example, line
+from dane.world import FIRST, HOST, Network, example, line
 from lab import wait_for
 from lab.mail import Dovecot, Files, Postfix, listens, self_signed
 
@@ -46,7 +46,7 @@ for full, key in (sys.argv[1:3], sys.argv[3:5]):
 class Mail:
     """A machine with Postfix and Dovecot, which read the live certificates of a lineage."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Network) -> None:
         self.world = world
         self.live = world.folder / "live"
         self.files = [self.issue(kind) for kind in ("ecdsa", "rsa")]
@@ -83,7 +83,7 @@ class Mail:
 
 
 @pytest.fixture
-def mail(world: World) -> Iterator[Mail]:
+def mail(world: Network) -> Iterator[Mail]:
     """Both servers run."""
     made = Mail(world)
     with made.postfix, made.dovecot:
@@ -119,7 +119,7 @@ def test_g13_a_server_that_was_not_reloaded_is_seen(mail: Mail) -> None:
     wait_for(lambda: mail.seen() == expected, "Dovecot's new keys")
 
 
-def test_g12_a_mail_server_that_does_not_run_is_not_reloaded(world: World) -> None:
+def test_g12_a_mail_server_that_does_not_run_is_not_reloaded(world: Network) -> None:
     """Its own program tells. It loads the certificate when it starts."""
     made = Mail(world)
     servers = (made.postfix, made.dovecot)
@@ -132,7 +132,7 @@ def test_g12_a_mail_server_that_does_not_run_is_not_reloaded(world: World) -> No
         assert stopped() == [False, False]
 
 
-def test_g13_what_cannot_be_seen_is_told(world: World) -> None:
+def test_g13_what_cannot_be_seen_is_told(world: Network) -> None:
     """A port without STARTTLS, and one where nobody listens; the others are seen all the same."""
     made = Mail(world)
     made.postfix = Postfix(
@@ -150,7 +150,7 @@ def test_g13_what_cannot_be_seen_is_told(world: World) -> None:
     }
 
 
-def test_g13_a_stale_process_behind_the_same_address_is_seen(world: World) -> None:
+def test_g13_a_stale_process_behind_the_same_address_is_seen(world: Network) -> None:
     """The kernel chooses one of them for each connection."""
     old, new = (self_signed(world.folder / name, HOST, "ecdsa") for name in ("old", "new"))
     pins = {pin_of_certificate(full.read_bytes()) for full, _ in (old, new)}
@@ -164,7 +164,7 @@ def test_g13_a_stale_process_behind_the_same_address_is_seen(world: World) -> No
     assert set(shown.pins) == pins and not shown.error
 
 
-def test_a_mail_server_that_uses_dane_accepts_what_is_seen(world: World) -> None:
+def test_a_mail_server_that_uses_dane_accepts_what_is_seen(world: Network) -> None:
     """posttls-finger asks the zone, as Postfix does before it delivers: 3 1 1 current, 3 1 1 next."""
     made = Mail(world)
     spare, _ = made.issue("ecdsa", "spare")
@@ -208,7 +208,7 @@ KINDS: list[tuple[str, str, str, str]] = [
 ]
 
 
-def test_g2_openssl_does_with_records_what_pinkeep_says(world: World) -> None:
+def test_g2_openssl_does_with_records_what_pinkeep_says(world: Network) -> None:
     """A server with an authority's certificate beside its own: each of these sets of records is judged."""
     authority, own = (self_signed(world.folder / one, one, "ecdsa") for one in ("ca.test", HOST))
     chain = signed_by(world, authority, own)
@@ -233,7 +233,7 @@ def test_g2_openssl_does_with_records_what_pinkeep_says(world: World) -> None:
         daemon.stop()
 
 
-def signed_by(world: World, authority: Files, own: Files) -> Path:
+def signed_by(world: Network, authority: Files, own: Files) -> Path:
     """Have an authority sign a certificate for the key of another one, and return the file."""
     file, request = world.folder / "signed.pem", world.folder / "request.pem"
     extensions = world.folder / "extensions"
@@ -248,7 +248,7 @@ def signed_by(world: World, authority: Files, own: Files) -> Path:
     return file
 
 
-def openssl_accepts(world: World, records: list[TlsaRecord]) -> bool:
+def openssl_accepts(world: Network, records: list[TlsaRecord]) -> bool:
     """Whether OpenSSL accepts the server by these records."""
     words = ["openssl", "s_client", "-connect", f"{HERE}:993", "-verify_return_error", "-brief"]
     words += ["-dane_tlsa_domain", HOST]
@@ -257,7 +257,7 @@ def openssl_accepts(world: World, records: list[TlsaRecord]) -> bool:
     return world.ns.run(words).returncode == 0
 
 
-def verified(world: World) -> bool:
+def verified(world: Network) -> bool:
     """Whether posttls-finger finds the key of the host's port 25 in the zone."""
     words = ["posttls-finger", "-t30", "-T180", "-c", "-l", "dane", "-L", "summary", f"[{HOST}]"]
     return "Verified TLS connection established" in world.ns.run(words).output

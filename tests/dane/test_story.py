@@ -16,7 +16,7 @@ import pytest
 
 from certbot_pinkeep.core.pins import pin_of_certificate
 from certbot_pinkeep.core.tlsa import record_of
-from dane.world import FIRST, HOST, SECOND, World, example
+from dane.world import FIRST, HOST, SECOND, Network, example
 from lab import Ca, Certbot, wait_for
 from lab.mail import Dovecot, Postfix
 from lab.name_servers import KEY, SECRET, Bind
@@ -34,10 +34,10 @@ sys.exit(getattr(test_story, sys.argv[2])(Path(sys.argv[3]), *sys.argv[4:]))
 PORTS = "25,465,587,993"
 
 
-class Machine:
+class MailServer:
     """A mail server's machine: what its admin does, and what others see of it."""
 
-    def __init__(self, world: World, running: ExitStack) -> None:
+    def __init__(self, world: Network, running: ExitStack) -> None:
         self.world = world
         (world.folder / "zone").write_text(ZONE.text)
         first = Bind(
@@ -115,13 +115,13 @@ def pinkeep(folder: Path, *words: str) -> int:
 
 
 @pytest.fixture
-def machine(world: World) -> Any:
+def machine(world: Network) -> Any:
     """A machine with all of it, and no pins."""
     with ExitStack() as running:
-        yield Machine(world, running)
+        yield MailServer(world, running)
 
 
-def test_g13_from_nothing_to_dane(machine: Machine) -> None:
+def test_g13_from_nothing_to_dane(machine: MailServer) -> None:
     """Pinned by one command, renewed, refused when it is too early, and never unverified."""
     assert not machine.verified()  # there is nothing to verify it by
     reloads = ["--reload-command", "postfix reload", "--reload-command", "doveadm reload"]

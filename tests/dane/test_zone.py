@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from certbot_pinkeep.core.zone_observations import OwnerObservation, Records
-from dane.world import FIRST, HOST, NEW, OLD, SECOND, TTL, World, example, line
+from dane.world import FIRST, HOST, NEW, OLD, SECOND, TTL, Network, example, line
 from lab import wait_for
 from lab.name_servers import Zone
 
@@ -22,7 +22,7 @@ STALE = example(line(OLD))
 class Signed:
     """A zone of two name servers, signed, and its parts."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Network) -> None:
         self.world = world
         self.key = world.signer.make(ZONE.origin)
         self.ds = world.signer.ds(self.key)
@@ -33,7 +33,7 @@ class Signed:
         return signed.rename(self.world.folder / f"{len(list(self.world.folder.iterdir()))}.signed")
 
 
-def sound(world: World) -> None:
+def sound(world: Network) -> None:
     """Nothing is wrong."""
     zone = Signed(world)
     for address in (FIRST, SECOND):
@@ -41,14 +41,14 @@ def sound(world: World) -> None:
     world.open(ZONE, ds=[zone.ds])
 
 
-def silent(world: World) -> None:
+def silent(world: Network) -> None:
     """The second name server does not run."""
     zone = Signed(world)
     world.serve(FIRST, (ZONE, zone.file()))
     world.open(ZONE, ds=[zone.ds])
 
 
-def lame(world: World) -> None:
+def lame(world: Network) -> None:
     """The second name server does not have the zone."""
     zone = Signed(world)
     world.serve(FIRST, (ZONE, zone.file()))
@@ -56,7 +56,7 @@ def lame(world: World) -> None:
     world.open(ZONE, ds=[zone.ds])
 
 
-def behind(world: World) -> None:
+def behind(world: Network) -> None:
     """The second name server does not have the next key's record yet."""
     zone = Signed(world)
     world.serve(FIRST, (ZONE, zone.file(example(*ZONE.lines, serial=2))))
@@ -64,7 +64,7 @@ def behind(world: World) -> None:
     world.open(ZONE, ds=[zone.ds])
 
 
-def expired(world: World) -> None:
+def expired(world: Network) -> None:
     """The second name server has signatures that ended yesterday."""
     zone = Signed(world)
     world.serve(FIRST, (ZONE, zone.file()))
@@ -72,7 +72,7 @@ def expired(world: World) -> None:
     world.open(ZONE, ds=[zone.ds])
 
 
-def bogus(world: World) -> None:
+def bogus(world: Network) -> None:
     """The zone above knows another key."""
     zone = Signed(world)
     for address in (FIRST, SECOND):
@@ -80,7 +80,7 @@ def bogus(world: World) -> None:
     world.open(ZONE, ds=[world.signer.ds(world.signer.make(ZONE.origin))])
 
 
-def without_chain(world: World) -> None:
+def without_chain(world: Network) -> None:
     """The zone above knows no key."""
     zone = Signed(world)
     for address in (FIRST, SECOND):
@@ -88,7 +88,7 @@ def without_chain(world: World) -> None:
     world.open(ZONE)
 
 
-def unsigned(world: World) -> None:
+def unsigned(world: Network) -> None:
     """The zone has no signatures."""
     file = world.folder / "plain"
     file.write_text(ZONE.text)
@@ -97,7 +97,7 @@ def unsigned(world: World) -> None:
     world.open(ZONE)
 
 
-def credulous(world: World) -> None:
+def credulous(world: Network) -> None:
     """The machine's resolver does not validate."""
     zone = Signed(world)
     for address in (FIRST, SECOND):
@@ -105,7 +105,7 @@ def credulous(world: World) -> None:
     world.open(ZONE, ds=[zone.ds], validates=False)
 
 
-def raised(world: World) -> None:
+def raised(world: Network) -> None:
     """Somebody gave the records a TTL of a week, at the second name server."""
     zone = Signed(world)
     world.serve(FIRST, (ZONE, zone.file()))
@@ -114,7 +114,7 @@ def raised(world: World) -> None:
     world.open(ZONE, ds=[zone.ds])
 
 
-def deleted(world: World) -> None:
+def deleted(world: Network) -> None:
     """Somebody deleted the records."""
     zone = Signed(world)
     for address in (FIRST, SECOND):
@@ -122,7 +122,7 @@ def deleted(world: World) -> None:
     world.open(ZONE, ds=[zone.ds])
 
 
-def undelegated(world: World) -> None:
+def undelegated(world: Network) -> None:
     """The zone itself names a third name server, which does not run; the zone above does not."""
     servers = {**ZONE.servers, "ns3.example.test": ["127.0.1.3"]}
     zone, inside = Signed(world), example(*ZONE.lines, servers=servers)
@@ -131,7 +131,7 @@ def undelegated(world: World) -> None:
     world.open(ZONE, ds=[zone.ds])
 
 
-def forgotten(world: World) -> None:
+def forgotten(world: Network) -> None:
     """The zone above names a third name server, which does not run; the zone itself does not."""
     servers = {**ZONE.servers, "ns3.example.test": ["127.0.1.3"]}
     zone, outside = Signed(world), example(servers=servers)
@@ -172,7 +172,7 @@ NO_CHAIN = "no chain of trust leads to the zone (is its DS record missing?)"
 CREDULOUS = "the resolver of this machine does not validate signatures"
 NO_THIRD = ("ns3.example.test (127.0.1.3): nothing answers there",)
 REFUSED = f"ns2.example.test ({SECOND}): it does not answer for example.test.: REFUSED"
-FAULTS: list[tuple[Callable[[World], None], dict[str, object]]] = [
+FAULTS: list[tuple[Callable[[Network], None], dict[str, object]]] = [
     (sound, {}),
     (silent, {"errors": (f"ns2.example.test ({SECOND}): nothing answers there",)}),
     (lame, {"errors": (REFUSED,)}),
@@ -191,7 +191,7 @@ FAULTS: list[tuple[Callable[[World], None], dict[str, object]]] = [
 
 @pytest.mark.parametrize(("fault", "told"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
 def test_g13_each_fault_of_a_zone_is_seen(
-    fault: Callable[[World], None], told: dict[str, object], world: World
+    fault: Callable[[Network], None], told: dict[str, object], world: Network
 ) -> None:
     """Each fault is seen as what it is, and a sound zone shows none."""
     fault(world)
@@ -203,7 +203,7 @@ def test_g13_each_fault_of_a_zone_is_seen(
     assert found == told
 
 
-def test_g13_a_stale_process_behind_the_same_address_is_seen(world: World) -> None:
+def test_g13_a_stale_process_behind_the_same_address_is_seen(world: Network) -> None:
     """Two processes share an address; what only one of them shows is seen, too."""
     ports = (25, 465, 587, 993)
     owners = [f"_{number}._tcp.{HOST}." for number in ports]
@@ -219,7 +219,7 @@ def test_g13_a_stale_process_behind_the_same_address_is_seen(world: World) -> No
     assert shown == {frozenset({OLD}), BOTH}
 
 
-def test_g13_an_alias_is_followed_on_all_name_servers(world: World) -> None:
+def test_g13_an_alias_is_followed_on_all_name_servers(world: Network) -> None:
     """An alias leads to another zone; a name server of either that is behind is seen."""
     alias = f"_25._tcp.{HOST}. CNAME _dane.other.test."
     zone = example(alias, servers={"ns1.example.test": [FIRST]})
@@ -251,7 +251,7 @@ def test_g13_an_alias_is_followed_on_all_name_servers(world: World) -> None:
     ids=["only-ipv6", "only-ipv6-without-a-route", "both-without-a-route"],
 )
 def test_g13_ipv6_counts_if_nothing_else_answers(
-    addresses: list[str], routed: bool, asked: dict[str, str], world: World
+    addresses: list[str], routed: bool, asked: dict[str, str], world: Network
 ) -> None:
     """A name server that has IPv6 only counts as unseen on a machine without it; one with both does not."""
     zone = example(line(OLD), servers={"ns1.example.test": [FIRST], "ns2.example.test": addresses})
@@ -270,7 +270,7 @@ def test_g13_ipv6_counts_if_nothing_else_answers(
     ["responses-per-second 2; slip 2;", "responses-per-second 5; slip 0;"],
     ids=["cut", "dropped"],
 )
-def test_g13_a_name_server_that_limits_its_rate_is_seen_whole(limit: str, world: World) -> None:
+def test_g13_a_name_server_that_limits_its_rate_is_seen_whole(limit: str, world: Network) -> None:
     """BIND cuts or drops most of the looks over UDP: they are made again over TCP, for all ports.
 
     It limits this machine's resolver as well, which has found all after a few looks.
@@ -284,7 +284,7 @@ def test_g13_a_name_server_that_limits_its_rate_is_seen_whole(limit: str, world:
     wait_for(lambda: {one.agreed for one in world.look(*ports)} == {BOTH}, "all to be seen")
 
 
-def test_g13_an_alias_of_all_names_below_another_is_followed(world: World) -> None:
+def test_g13_an_alias_of_all_names_below_another_is_followed(world: Network) -> None:
     """A DNAME in a signed zone: what name servers make of it has no signature of its own, and is valid."""
     zone = example(
         "_tcp.mail 7200 DNAME _tcp.other.example.test.",

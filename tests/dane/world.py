@@ -41,7 +41,7 @@ def example(
     return Zone(name, both if servers is None else servers, lines, serial)
 
 
-class World:
+class Network:
     """Name servers, and the machine that looks at them."""
 
     def __init__(self, folder: Path, running: ExitStack) -> None:

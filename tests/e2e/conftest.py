@@ -16,7 +16,7 @@ import certbot_pinkeep
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from e2e.world import API, DOMAIN, KEYRING, NAME, SHOP, ZYGOTE, Bot, Family, Pinned, snippet_of
-from lab import Apache, Ca, Certbot, LabError, Site, Wget2
+from lab import Apache, Ca, Certbot, LabError, VirtualHost, Wget2
 
 # Which certbot the tox environment promises: "newest" (PyPI's) or "debian" (Debian's own package).
 FLAVOUR = os.environ.get("LAB_CERTBOT", "newest")
@@ -98,11 +98,11 @@ def visitor(root: Path, tmp_path: Path) -> VisitorMaker:
 
 @pytest.fixture
 def apache(tmp_path: Path) -> Iterator[ApacheMaker]:
-    """Starts an Apache for the sites given, and ends it with the test: ``apache(Site(…), …)``."""
+    """Starts an Apache for the sites given, and ends it with the test: ``apache(VirtualHost(…), …)``."""
     with ExitStack() as running:
         made: list[Apache] = []
 
-        def start(*sites: Site) -> Apache:
+        def start(*sites: VirtualHost) -> Apache:
             made.append(Apache(tmp_path / f"apache-{len(made)}", sites))
             return running.enter_context(made[-1])
 
@@ -148,7 +148,7 @@ def bot(empty_bot: Bot, template: Certbot) -> Bot:
 @pytest.fixture
 def site(bot: Bot, apache: ApacheMaker) -> Pinned:
     """A site that is not pinned yet, its Apache ready to include the snippet."""
-    server = apache(Site((NAME,), (bot.live(NAME),), snippet_of(bot, NAME)))
+    server = apache(VirtualHost((NAME,), (bot.live(NAME),), snippet_of(bot, NAME)))
     return Pinned(bot, server)
 
 
@@ -191,7 +191,7 @@ def relatives(empty_bot: Bot, family_template: Certbot, apache: ApacheMaker) -> 
     """Three lineages that are not pinned yet; Apache is ready to include one snippet for all."""
     empty_bot.copy_of(family_template)
     header = snippet_of(empty_bot, KEYRING)
-    hosts = [Site((name,), (empty_bot.live(name),), header) for name in (DOMAIN, NAME, API)]
+    hosts = [VirtualHost((name,), (empty_bot.live(name),), header) for name in (DOMAIN, NAME, API)]
     return Family(empty_bot, apache(*hosts))
 
 

@@ -1,6 +1,6 @@
 """Years of a pinned site within a minute: one calendar, the same visitors, three ways to renew.
 
-A :class:`World` is a site with an Apache, a certbot and visitors of its own. Every run of certbot
+A :class:`Lapse` is a site with an Apache, a certbot and visitors of its own. Every run of certbot
 and every visit is told what time it is; Apache and Pebble stay in the present. A week begins, in
 the small hours, with what the admin does in it, then with certbot's timer, ``certbot renew``;
 visitors come at noon.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 from e2e.world import NAME, Bot, Pinned, refusal, snippet_of, times_in
-from lab import Apache, Certbot, Site, Wget2, wait_for
+from lab import Apache, Certbot, VirtualHost, Wget2, wait_for
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ def table(tallies: Sequence[Tally]) -> str:
     )
 
 
-class World(ABC):
+class Lapse(ABC):
     """A site that lives through a calendar. How it keeps its key, and its pins, is what differs."""
 
     title: str
@@ -113,13 +113,13 @@ class World(ABC):
         self._serials: list[int] = []
         self._pins: list[str] = []
 
-    def live(self, weeks: Sequence[Sequence[Callable[[World], None]]]) -> Tally:
+    def live(self, weeks: Sequence[Sequence[Callable[[Lapse], None]]]) -> Tally:
         """Live through the weeks, with what the admin does in each.
 
         :attr:`seen` tells afterwards what was served in each of them.
         """
         with ExitStack() as running:
-            host = Site((NAME,), (self.bot.live(NAME),), snippet_of(self.bot, NAME))
+            host = VirtualHost((NAME,), (self.bot.live(NAME),), snippet_of(self.bot, NAME))
             server = running.enter_context(Apache(self.folder / "apache", [host]))
             self.site = Pinned(self.bot, server)
             for week, acts in enumerate(weeks):
@@ -237,7 +237,7 @@ class World(ABC):
     def _obtain_again(self) -> None: ...
 
 
-class _Plain(World):
+class _Plain(Lapse):
     """Certbot without the plugin. The admin writes the header by hand, after each renewal."""
 
     renewal: tuple[str, ...] = ()
@@ -296,7 +296,7 @@ class ReuseKey(_Plain):
     other_key = ("--new-key",)
 
 
-class Pinkeep(World):
+class Pinkeep(Lapse):
     """Certbot with the plugin."""
 
     title = "certbot with pinkeep"

@@ -29,7 +29,7 @@ from e2e.world import (
     snippet_of,
     tree,
 )
-from lab import Apache, Ca, Certbot, Completed, Site
+from lab import Apache, Ca, Certbot, Completed, VirtualHost
 from lab.waiting import HOST
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
@@ -67,7 +67,7 @@ class Checked(Pinned):
         self.server.write_config(extra)
         self.server.reload()
 
-    def serve(self, site: Site) -> None:
+    def serve(self, site: VirtualHost) -> None:
         """Have Apache serve something else."""
         self.server.sites = (site,)
         self.load()
@@ -76,7 +76,7 @@ class Checked(Pinned):
         """Have Apache send another header than the snippet's."""
         own = self.bot.folder / "own.conf"
         own.write_text(directive + "\n")
-        self.serve(Site((NAME,), (self.bot.live(NAME),), own))
+        self.serve(VirtualHost((NAME,), (self.bot.live(NAME),), own))
 
     def run(self, *more: str) -> None:
         """A run of certbot after which Apache is not reloaded."""
@@ -115,7 +115,7 @@ def once(
     with ExitStack() as running:
         bot = Bot(folder / "bot", quick_ca)
         bot.copy_of(template)
-        host = Site((NAME,), (bot.live(NAME),), snippet_of(bot, NAME))
+        host = VirtualHost((NAME,), (bot.live(NAME),), snippet_of(bot, NAME))
         site = Checked(bot, running.enter_context(Apache(folder / "apache", [host])))
         site.root = quick_root
         site.adopt()
@@ -207,7 +207,7 @@ def wrong_key_live(site: Checked) -> None:
 def another_site_answers(site: Checked) -> None:
     """No virtual host has the name."""
     own_key(site, OTHER)
-    site.serve(Site((OTHER,), (site.bot.live(OTHER),)))
+    site.serve(VirtualHost((OTHER,), (site.bot.live(OTHER),)))
 
 
 def apache_not_reloaded(site: Checked) -> None:
@@ -260,7 +260,7 @@ def other_type_beside(site: Checked) -> None:
     for name in ("cert.pem", "fullchain.pem", "privkey.pem"):
         shutil.copyfile(site.bot.live(NAME) / name, rsa_ / name)
         shutil.copyfile(site.bot.live(OTHER) / name, site.bot.live(NAME) / name)
-    site.serve(Site((NAME,), (site.bot.live(NAME), rsa_), site.snippet))
+    site.serve(VirtualHost((NAME,), (site.bot.live(NAME), rsa_), site.snippet))
 
 
 def record_folder_open(site: Checked) -> None:
@@ -275,7 +275,7 @@ def snippet_folder_open(site: Checked) -> None:
 
 def no_header(site: Checked) -> None:
     """The snippet is not included."""
-    site.serve(Site((NAME,), (site.bot.live(NAME),)))
+    site.serve(VirtualHost((NAME,), (site.bot.live(NAME),)))
 
 
 def two_headers(site: Checked) -> None:

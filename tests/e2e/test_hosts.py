@@ -5,7 +5,7 @@ from __future__ import annotations
 from e2e.conftest import ApacheMaker
 from e2e.reasons import RULE
 from e2e.world import NAME, Bot, Pinned, live_certificate, live_pin, refused_at, said, snippet_of
-from lab import Site, Wget2
+from lab import VirtualHost, Wget2
 
 SECOND = "www2"  # certbot comes to it last
 
@@ -15,7 +15,7 @@ def test_g2_g12_two_lineages_for_one_host(bot: Bot, apache: ApacheMaker, regular
     rollover of their keyring locks nobody out."""
     bot.certonly("-d", NAME, "--cert-name", SECOND, "--duplicate").check()
     header = snippet_of(bot, NAME)
-    site = Pinned(bot, apache(Site((NAME,), (bot.live(SECOND),), header)))
+    site = Pinned(bot, apache(VirtualHost((NAME,), (bot.live(SECOND),), header)))
     site.adopt()
     assert {live_pin(bot, NAME), live_pin(bot, SECOND)} <= set(site.pins)
     assert regular.visit(site.url).accepted
@@ -39,11 +39,11 @@ def test_g2_a_duplicate_that_came_past_pinkeep(
 ) -> None:
     """A client that holds the pins refuses it. The next run pins it. The forced rollover says who is refused,
     and names the command that lets all in."""
-    site = Pinned(bot, apache(Site((NAME,), (bot.live(NAME),), snippet_of(bot, NAME))))
+    site = Pinned(bot, apache(VirtualHost((NAME,), (bot.live(NAME),), snippet_of(bot, NAME))))
     site.adopt()
     assert regular.visit(site.url).accepted
     bot.certonly_without_plugin("-d", NAME, "--cert-name", SECOND, "--duplicate").check()
-    site.server.sites = (Site((NAME,), (bot.live(SECOND),), site.snippet),)
+    site.server.sites = (VirtualHost((NAME,), (bot.live(SECOND),), site.snippet),)
     site.server.write_config()
     site.server.reload()
     assert refused_at(regular, site.server, [NAME]) == [NAME]

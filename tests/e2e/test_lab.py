@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from e2e.reasons import LAB
-from lab import Apache, Ca, Certbot, LabError, Site, Wget2
+from lab import Apache, Ca, Certbot, LabError, VirtualHost, Wget2
 
 pytestmark = LAB
 
@@ -32,7 +32,7 @@ def site(certbot_: Certbot, apache: Callable[..., Apache], tmp_path: Path) -> Ap
     """A site with a certificate of plain certbot's and a header written by hand."""
     certbot_.certonly("-d", NAME).check()
     snippet = tmp_path / "snippet.conf"
-    server = apache(Site((NAME,), (certbot_.live(NAME),), snippet))
+    server = apache(VirtualHost((NAME,), (certbot_.live(NAME),), snippet))
     write_snippet(snippet, server.served_pin(NAME))
     server.reload()
     return server

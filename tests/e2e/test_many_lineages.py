@@ -22,7 +22,7 @@ from e2e.world import (
     script,
     snippet_of,
 )
-from lab import Ca, Certbot, Site, wait_for
+from lab import Ca, Certbot, VirtualHost, wait_for
 
 LINEAGES = tuple(f"host-{number:02}.pin.test" for number in range(12))
 FIRST, LAST = LINEAGES[0], LINEAGES[-1]
@@ -86,7 +86,7 @@ def crowd(empty_bot: Bot, crowd_template: Certbot, apache: ApacheMaker) -> Crowd
     """Many lineages that have joined a keyring in one run; what that took is still to be counted."""
     empty_bot.copy_of(crowd_template)
     header = snippet_of(empty_bot, KEYRING)
-    hosts = [Site((name,), (empty_bot.live(name),), header) for name in LINEAGES]
+    hosts = [VirtualHost((name,), (empty_bot.live(name),), header) for name in LINEAGES]
     made = Crowd(empty_bot, apache(*hosts), lineages=LINEAGES)
     made.adopt()
     return made

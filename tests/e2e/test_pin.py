@@ -7,7 +7,7 @@ from pathlib import Path
 
 from e2e.reasons import RULE
 from e2e.world import NAME, Pinned, clock_at, key_pin, refusal, said, times_in
-from lab import Completed, Site, Wget2
+from lab import Completed, VirtualHost, Wget2
 from lab.judges import curl_accepts
 from lab.processes import program, run
 
@@ -76,7 +76,7 @@ def test_g2_header_of_a_stranger_is_not_believed(site: Pinned, tmp_path: Path) -
     made = ["-key", str(key), "-out", str(cert / "fullchain.pem"), "-subj", f"/CN={NAME}"]
     run([program("openssl"), "req", "-x509", "-new", *made]).check()
     key.rename(cert / "privkey.pem")
-    site.server.sites = (Site((NAME,), (cert,)),)
+    site.server.sites = (VirtualHost((NAME,), (cert,)),)
     send_by_hand(site, foreign, site.live_pin)
     done = pin(site, "--max-age=60")
     assert "pinkeep does not believe the header" in said(done) and foreign not in site.pins

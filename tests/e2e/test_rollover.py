@@ -370,7 +370,7 @@ def test_a_forced_rollover_waits_for_the_next_renewal(spent: Pinned, regular: Wg
 
 
 @RULE
-def test_g2_force_where_it_is_safe(pinned: Pinned, regular: Wget2) -> None:
+def test_g2_force_if_it_is_safe(pinned: Pinned, regular: Wget2) -> None:
     """It says that nobody is locked out, and nobody is."""
     assert regular.visit(pinned.url).accepted
     assert "locks nobody out" in pinned.rollover("--force").check().stdout

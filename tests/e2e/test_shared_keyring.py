@@ -33,7 +33,7 @@ from e2e.world import (
     times_in,
     tree,
 )
-from lab import Site, Wget2
+from lab import VirtualHost, Wget2
 
 SUBDOMAINS = "--pinkeep-include-subdomains"
 ALL = (DOMAIN, NAME, API)
@@ -253,7 +253,7 @@ def test_g2_the_last_member_is_deleted(merged: Family, guest: Wget2) -> None:
     bot.certonly(*alone).check()
     assert live_pin(bot, "alone") == pins[0]
     assert merged.pins == pins
-    merged.serve(Site((NAME,), (bot.live("alone"),), merged.snippet))
+    merged.serve(VirtualHost((NAME,), (bot.live("alone"),), merged.snippet))
     assert refused_at(guest, server, [NAME]) == []
     assert merged.status()["lineages"] == ["alone"]
 

@@ -14,7 +14,7 @@ from certbot_pinkeep.core.keyring import Key, Keyring, Member
 from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.policy import Policy
 from e2e.reasons import SERVER
-from lab import Apache, Site, Wget2
+from lab import Apache, VirtualHost, Wget2
 from lab.apache import MODULES
 from lab.processes import program, run
 from lab.waiting import HOST
@@ -93,7 +93,7 @@ class Snippets:
         self.site.write_text("")
         sites = (("default.test",), (SITE, "example.pin.test", "*.wild.test", "xn--bcher-kva.test"))
         self.server = Apache(
-            folder / "apache", [Site(names, (live,), self.site) for names in sites]
+            folder / "apache", [VirtualHost(names, (live,), self.site) for names in sites]
         )
         self.policy = Policy((SPARE, f"B{SPARE[1:]}"), 1000)
 

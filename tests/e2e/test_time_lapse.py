@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import pytest
 
-from e2e.lapse import How, Pinkeep, PlainCertbot, ReuseKey, Seen, Tally, World, table
+from e2e.lapse import How, Lapse, Pinkeep, PlainCertbot, ReuseKey, Seen, Tally, table
 from e2e.reasons import PLAIN
 from e2e.world import NAME, check_whole
 from lab import Certbot
 
-Act = Callable[[World], None]
+Act = Callable[[Lapse], None]
 
 REPOSITORY = Path(__file__).parents[2]
 # How the rows of a timeline are labelled.
@@ -157,7 +157,7 @@ def test_g2_two_years(
     ],
 )
 def test_two_years_without_pinkeep(
-    kind: type[World],
+    kind: type[Lapse],
     key: Callable[[Row], int],
     template: Certbot,
     quick_root: Path,
@@ -171,7 +171,7 @@ def test_two_years_without_pinkeep(
     assert tally.refused > 0
 
 
-def lived_through(world: World) -> Tally:
+def lived_through(world: Lapse) -> Tally:
     """Live through the calendar, every visitor coming as often as planned."""
     weeks = [[row.act for row in CALENDAR if row.week == week] for week in range(WEEKS)]
     tally = world.live(weeks)
@@ -180,7 +180,7 @@ def lived_through(world: World) -> Tally:
     return tally
 
 
-def check_timeline(world: World, picture: str | None) -> None:
+def check_timeline(world: Lapse, picture: str | None) -> None:
     """It shows every key and policy; so does the picture in docs/how-it-works.rst, and its words say as many.
 
     :param picture: where to draw it

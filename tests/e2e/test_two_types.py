@@ -24,7 +24,7 @@ from e2e.world import (
     snippet_of,
     times_in,
 )
-from lab import Apache, Ca, Certbot, Site, Wget2
+from lab import Apache, Ca, Certbot, VirtualHost, Wget2
 from lab.clients import accepts_one_of, shown_pins
 
 # The lineages, both for the host NAME.
@@ -79,9 +79,9 @@ def pair_template(quick_ca: Ca, tmp_path_factory: pytest.TempPathFactory) -> Cer
     return made
 
 
-def host_of(bot: Bot, *lineages: str) -> Site:
+def host_of(bot: Bot, *lineages: str) -> VirtualHost:
     """The one virtual host, with the certificates of these lineages."""
-    return Site((NAME,), tuple(bot.live(one) for one in lineages), snippet_of(bot, KEYRING))
+    return VirtualHost((NAME,), tuple(bot.live(one) for one in lineages), snippet_of(bot, KEYRING))
 
 
 @pytest.fixture
@@ -264,7 +264,7 @@ def test_g2_a_type_that_is_there_already_is_pinned_at_once(single: Pair, regular
 
 
 @RULE
-def test_a_type_that_joins_where_nobody_is_bound(empty_bot: Bot, apache: ApacheMaker) -> None:
+def test_a_type_that_joins_if_nobody_is_bound(empty_bot: Bot, apache: ApacheMaker) -> None:
     """Report-only pins hold nobody: the second type is issued at once, with a key of its own."""
     bot = empty_bot
     bot.certonly("--cert-name", ECDSA, "-d", NAME, "--key-type=ecdsa").check()

@@ -199,7 +199,7 @@ def test_g2_unpinned_but_not_forgotten(
 
 
 @RULE
-def test_g2_a_rollover_while_unpinning_is_refused_where_it_locks_out(
+def test_g2_a_rollover_while_unpinning_is_refused_if_it_locks_out(
     site: Pinned, regular: Wget2
 ) -> None:
     """Clients that hold the earlier pins are not forgotten: refused until those are, and kept by renewals."""

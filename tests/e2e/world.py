@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from lab import Apache, Ca, Certbot, Completed, Site, Wget2, wait_for
+from lab import Apache, Ca, Certbot, Completed, VirtualHost, Wget2, wait_for
 from lab.certbot import COMMAND_MAIN
 from lab.look import pin_of
 from lab.zygote import Order, Zygote, fork
@@ -334,18 +334,20 @@ class Family(Pinned):
         for name in self.lineages:
             Pinned(self.bot, self.server, name).await_certificate()
 
-    def host(self, lineage: str, keyring: str | None = "") -> Site:
+    def host(self, lineage: str, keyring: str | None = "") -> VirtualHost:
         """The virtual host of a lineage, with the header of a keyring: this one, or none."""
         included = snippet_of(self.bot, keyring or self.name)
-        return Site((lineage,), (self.bot.live(lineage),), None if keyring is None else included)
+        return VirtualHost(
+            (lineage,), (self.bot.live(lineage),), None if keyring is None else included
+        )
 
-    def serve(self, *hosts: Site) -> None:
+    def serve(self, *hosts: VirtualHost) -> None:
         """Serve these virtual hosts from now on."""
         self.server.sites = hosts
         self.server.write_config()
         self.server.reload()
 
-    def serve_too(self, *hosts: Site) -> None:
+    def serve_too(self, *hosts: VirtualHost) -> None:
         """Serve these virtual hosts as well."""
         self.serve(*self.server.sites, *hosts)
 

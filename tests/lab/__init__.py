@@ -15,7 +15,7 @@ end-to-end tests and the demo are built from the same parts:
 A program that is missing is an error that says what to run, never a reason to skip a test.
 """
 
-from lab.apache import Apache, Site
+from lab.apache import Apache, VirtualHost
 from lab.ca import Ca
 from lab.certbot import Certbot
 from lab.look import Answer, get, get_plain, served_pin, served_serial
@@ -31,7 +31,7 @@ __all__ = [
     "Certbot",
     "Completed",
     "LabError",
-    "Site",
+    "VirtualHost",
     "Visit",
     "Wget2",
     "Zygote",

@@ -66,7 +66,7 @@ SSLEngine on
 
 
 @dataclass(frozen=True)
-class Site:
+class VirtualHost:
     """One virtual host: its names, the lineages it serves (``live/NAME``), what it includes."""
 
     names: tuple[str, ...]
@@ -77,7 +77,7 @@ class Site:
 class Apache:
     """A web server with TLS and plain HTTP on loopback ports. Use it as a context manager."""
 
-    def __init__(self, folder: Path, sites: Sequence[Site]) -> None:
+    def __init__(self, folder: Path, sites: Sequence[VirtualHost]) -> None:
         self.root = folder
         self.sites = tuple(sites)
         self._ports = Ports(2)
@@ -218,7 +218,7 @@ class Apache:
             return None
 
 
-def _directives(site: Site) -> dict[str, str]:
+def _directives(site: VirtualHost) -> dict[str, str]:
     names = [f"ServerName {site.names[0]}", *(f"ServerAlias {name}" for name in site.names[1:])]
     certificates = [
         f"SSLCertificateFile {live}/fullchain.pem\nSSLCertificateKeyFile {live}/privkey.pem"

@@ -13,9 +13,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from package.machine import ROOT, Machine
+from package.machine import ROOT, DebianMachine
 
-Start = Callable[..., Machine]
+Start = Callable[..., DebianMachine]
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start machines, which end with the test."""
     with ExitStack() as machines:
 
-        def start(release: str, *, site: str = "apache") -> Machine:
-            return machines.enter_context(Machine(release, tmp_path / release, site=site))
+        def start(release: str, *, site: str = "apache") -> DebianMachine:
+            return machines.enter_context(DebianMachine(release, tmp_path / release, site=site))
 
         yield start
 
@@ -41,14 +41,14 @@ def deb(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if given:
         return given
     folder = tmp_path_factory.mktemp("deb")
-    with Machine("bookworm", folder / "machine", site="") as machine:
+    with DebianMachine("bookworm", folder / "machine", site="") as machine:
         built = build(machine, folder)
         package = folder / Path(built).name
         package.write_bytes(Path(machine.path(built)).read_bytes())
     return package
 
 
-def build(machine: Machine, folder: Path) -> str:
+def build(machine: DebianMachine, folder: Path) -> str:
     """Build the package from this work tree on a machine, and return its path there.
 
     :param folder: for a copy of the work tree

@@ -80,7 +80,7 @@ class Failed(AssertionError):
     """A command of the machine ended with another exit code than 0; the text is all that it said."""
 
 
-class Machine:
+class DebianMachine:
     """A machine with the Debian ``release``, as a context manager.
 
     :param release: ``bookworm`` or ``trixie``
@@ -95,7 +95,7 @@ class Machine:
         self._folder = folder
         self._site = site
 
-    def __enter__(self) -> Machine:
+    def __enter__(self) -> DebianMachine:
         for name in ("upper", "work", "root"):
             (self._folder / name).mkdir(parents=True)
         self._first = subprocess.Popen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from package.machine import Machine
+from package.machine import DebianMachine
 
 NAME = "example.test"
 LIVE = f"/etc/letsencrypt/live/{NAME}"
@@ -20,10 +20,10 @@ FILES = {
 }
 
 
-class Site:
+class DebianSite:
     """The site of one machine."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: DebianMachine) -> None:
         self.machine = machine
         self.server = machine.server
         self.names = [NAME]
@@ -157,20 +157,20 @@ class Site:
         self.machine.run(f"for i in $(seq 100); do {loaded} && exit; sleep 0.1; done; exit 1")
 
 
-def timer(machine: Machine) -> str:
+def timer(machine: DebianMachine) -> str:
     """The line that ``certbot.timer`` runs."""
     unit = machine.run("cat /lib/systemd/system/certbot.service")
     return str(re.findall("(?m)^ExecStart=(.*)$", unit)[0])
 
 
-def cron(machine: Machine) -> str:
+def cron(machine: DebianMachine) -> str:
     """The line that cron runs, without the hours for which it waits."""
     lines = machine.read("/etc/cron.d/certbot").splitlines()
     command = lines[-1].split("root", 1)[1]
     return command.replace("sleep int(rand(43200))", "1")
 
 
-def install(machine: Machine, deb: Path) -> None:
+def install(machine: DebianMachine, deb: Path) -> None:
     """Install the package as an admin does."""
     machine.put(deb, "/root/")
     machine.apt(f"install /root/{deb.name}")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from package.conftest import Start
-from package.machine import Machine
-from package.site import NAME, RENEWAL, Site, cron, install, timer
+from package.machine import DebianMachine
+from package.site import NAME, RENEWAL, DebianSite, cron, install, timer
 
 RELEASES = ("bookworm", "trixie")
 PACKAGE = "python3-certbot-pinkeep"
@@ -24,7 +24,7 @@ def test_what_calls_debians_certbot_has_the_plugin_until_the_package_goes(
 ) -> None:
     """Fingers, timer and cron renew with the plugin; without the package they renew with the same key."""
     machine = start(release)
-    site = Site(machine)
+    site = DebianSite(machine)
     install(machine, deb)
     assert "* pinkeep" in site.certbot("plugins")
     assert machine.run("certbot-pinkeep --version").startswith("certbot-pinkeep 0.")
@@ -64,7 +64,7 @@ def test_removal_takes_out_what_would_stop_a_certbot_without_the_plugin(
 ) -> None:
     """Renewal files and cli.ini lose what only the plugin understands, and nothing else."""
     machine = start(release)
-    site = Site(machine)
+    site = DebianSite(machine)
     install(machine, deb)
     site.pin(installer=True)
     site.visit()
@@ -95,7 +95,7 @@ def test_removal_takes_out_what_would_stop_a_certbot_without_the_plugin(
 def test_an_upgrade_of_debian_takes_the_package_along(deb: Path, start: Start) -> None:
     """After an upgrade from 12 to 13 the same package is there, and renews, with nothing to do."""
     machine = start("bookworm")
-    site = Site(machine)
+    site = DebianSite(machine)
     install(machine, deb)
     site.pin()
     site.visit()
@@ -117,7 +117,7 @@ def test_an_upgrade_of_debian_takes_the_package_along(deb: Path, start: Start) -
     site.renews(cron(machine))
 
 
-def completions(machine: Machine, line: str) -> list[str]:
+def completions(machine: DebianMachine, line: str) -> list[str]:
     """What bash offers for a line when Tab is pressed."""
     words = line.split()
     return machine.run(

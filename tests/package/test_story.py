@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from package.conftest import Start
-from package.site import NAME, Site, cron, install, timer
+from package.site import NAME, DebianSite, cron, install, timer
 
 PACKAGE = "python3-certbot-pinkeep"
 
@@ -20,7 +20,7 @@ def test_three_commands_pin_a_site_and_no_habit_locks_a_visitor_out(
 ) -> None:
     """A visitor who came first, and never again until now, reads every page after every step."""
     machine = start(release, site=server)
-    site = Site(machine)
+    site = DebianSite(machine)
 
     install(machine, deb)
     assert "includes the pins of all keyrings" in machine.run("certbot-pinkeep setup --dry-run")

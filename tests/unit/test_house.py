@@ -280,3 +280,32 @@ def test_nothing_is_too_large() -> None:
 def test_planted_size_is_found(text: str, kind: str) -> None:
     """The test above would fail."""
     assert too_large({f"{PACKAGE}.core.planted": text}) == {kind}
+
+
+# The tests: the house in small.
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_folders_of_tests_mirror_the_package() -> None:
+    """A module's tests are in the folder of its name; what spans all is at the top."""
+    folders = {path.parent.name for path in Path(__file__).parent.glob("*/test_*.py")}
+    assert folders == {folder for folder in FLOOR if folder != "installer"}
+
+
+def test_no_test_imports_from_another() -> None:
+    """And one machine, one site and one world are simulated, for all."""
+    texts = {path.stem: path.read_text("utf-8") for path in TESTS.rglob("*.py")}
+    found = {
+        (stem, name)
+        for stem, text in texts.items()
+        for line in re.findall(r"(?m)^ *(?:from|import) .*", text)
+        for name in re.findall(r"\btest_\w+", line)
+    }
+    assert {(stem, name) for stem, name in found if stem != name} == set()
+    all_ = "\n".join(texts.values())
+    assert sorted(re.findall(r"(?m)^class (Machine|Site|World)\b", all_)) == [
+        "Machine",
+        "Site",
+        "World",
+    ]

@@ -116,7 +116,7 @@ def test_g3_new_key_in_cli_ini_stops_no_renewal(
 
 
 @pytest.mark.parametrize("verb", ["certonly", "run", "install", "reconfigure"])
-def test_g10_prepare_refuses_bad_options_where_somebody_is_there(site: Site, verb: str) -> None:
+def test_g10_prepare_refuses_bad_options_if_somebody_is_there(site: Site, verb: str) -> None:
     """Before anything is asked of the CA; option and value are named."""
     before = site.tree()
     with pytest.raises(errors.Error, match="--pinkeep-max-age 'junk'"):

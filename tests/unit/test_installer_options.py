@@ -38,7 +38,7 @@ def site(tmp_path: Path) -> Site:
     return found
 
 
-def test_help_of_each_option_says_what_counts_where_it_is_left_out() -> None:
+def test_help_of_each_option_says_what_counts_if_it_is_left_out() -> None:
     """Certbot adds its own word for that if none is there, and it is None."""
     told: dict[str, str] = {}
     Installer.add_parser_arguments(lambda name, **settings: told.update({name: settings["help"]}))
@@ -71,7 +71,7 @@ def deploy(site: Site, verb: str, *words: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["certonly", "run", "install"])
-def test_options_of_the_keyring_count_where_none_are_given(site: Site, verb: str) -> None:
+def test_options_of_the_keyring_count_if_none_are_given(site: Site, verb: str) -> None:
     """Not the defaults: pins that bind for 60 days cannot be taken back."""
     deploy(site, verb)
     assert (site.published().report_only, site.published().max_age) == (True, 86400)

@@ -184,7 +184,7 @@ def test_g13_what_a_name_server_drops_is_asked_for_again_over_tcp(network: Netwo
     assert network.dropped < 18
 
 
-def test_g13_a_packet_that_is_lost_where_tcp_is_filtered_costs_no_look(network: Network) -> None:
+def test_g13_a_packet_that_is_lost_if_tcp_is_filtered_costs_no_look(network: Network) -> None:
     """One question is lost; over TCP nobody tries more often than questions are under way."""
     lost = once(say_nothing, "TLSA")
     network.ways[SECOND] = lost

@@ -345,7 +345,7 @@ def test_what_is_no_tls_or_no_http_is_told(tmp_path: Path) -> None:
         assert look(way, long).stopped == "tls"
 
 
-def test_plain_http_is_looked_at_where_it_answers(tmp_path: Path) -> None:
+def test_plain_http_is_looked_at_if_it_answers(tmp_path: Path) -> None:
     """With --connect only if --connect-http says; a port at which nothing answers is fine."""
     with ExitStack() as running:
         way = running.enter_context(site(tmp_path))

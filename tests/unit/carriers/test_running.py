@@ -244,7 +244,7 @@ def test_g12_certificate_that_a_stopped_server_has_not_loaded(
     assert site.keep().settled and site.apache.reloads == 2
 
 
-def test_g12_stopped_server_is_not_started_where_something_else_is_wrong(
+def test_g12_stopped_server_is_not_started_if_something_else_is_wrong(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rule is the same."""

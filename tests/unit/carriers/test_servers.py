@@ -356,7 +356,7 @@ def test_missing_header_of_nginx_is_mended_at_nginx(two: Two) -> None:
 
 
 @pytest.mark.parametrize("runs", [True, False])
-def test_g12_other_server_that_runs_is_named_where_the_keyrings_own_does_not(
+def test_g12_other_server_that_runs_is_named_if_the_keyrings_own_does_not(
     found: Path, monkeypatch: pytest.MonkeyPatch, runs: bool
 ) -> None:
     """With both installed and none chosen Apache has the keyring, though nginx may serve the site."""

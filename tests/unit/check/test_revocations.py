@@ -76,9 +76,7 @@ def test_ca_is_asked_for_each_certificate(ca: Ca) -> None:
     assert ca.reason("new") == "" and ca.reason("old") == "keyCompromise"
 
 
-def test_ca_is_not_asked_where_that_cannot_be_noted(
-    ca: Ca, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ca_is_not_asked_if_that_cannot_be_noted(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
     """A monitoring that runs each minute as somebody else would ask each minute."""
 
     def full(*words: Any, **more: Any) -> None:

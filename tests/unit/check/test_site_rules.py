@@ -374,7 +374,7 @@ def test_the_key_of_before_is_critical_once_the_new_pins_are_sent() -> None:
         assert [one.severity for one in told] == [CRITICAL]
 
 
-def test_where_addresses_differ_the_address_is_told() -> None:
+def test_if_addresses_differ_the_address_is_told() -> None:
     """One of two servers was not reloaded."""
     stale = replace(SHOWN, certificate=OLD_DER, address="192.0.2.2")
     (told,) = check(sound(shown=(replace(SHOWN, address="192.0.2.1"), stale)), NOW)

@@ -195,7 +195,7 @@ def test_lineage_without_authenticator_is_skipped(site: Site) -> None:
     assert "--webroot -w DIR" in found.mend
 
 
-def test_nothing_is_guessed_where_nothing_fits(site: Site) -> None:
+def test_nothing_is_guessed_if_nothing_fits(site: Site) -> None:
     """No version has a key that is its certificate's: what helps is a backup."""
     dangling(site)
     for path in archive(site).glob("privkey*.pem"):

@@ -65,7 +65,7 @@ def call(site: Site, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[i
 Said = pytest.CaptureFixture[str]
 
 
-def test_the_command_is_silent_where_all_is_sound(site: Site, capsys: Said) -> None:
+def test_the_command_is_silent_if_all_is_sound(site: Site, capsys: Said) -> None:
     """One line, exit code 0; the same if the keyring is named."""
     said = (0, ["PINKEEP OK - 1 keyring, 2 hosts: keys, headers and files are sound"])
     assert call(site, capsys) == said == call(site, capsys, site.name)

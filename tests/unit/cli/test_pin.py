@@ -397,7 +397,7 @@ def test_backup_of_a_certificate_without_keyring_names_the_command(
     assert call(site, capsys, *words.split()[2:])[0] == 0
 
 
-def test_backup_where_no_keyring_is_names_the_command(
+def test_backup_if_no_keyring_is_names_the_command(
     site: Machine, capsys: Said, tmp_path: Path
 ) -> None:
     """If no certificate has that name, one is to be got first."""

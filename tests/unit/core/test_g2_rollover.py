@@ -502,7 +502,7 @@ def test_each_key_type_is_decided_for_itself() -> None:
     assert verdict(rollover.decide(ring, EMPTY, NOW, "rsa")) == (E, "revoked", "rolls over")
 
 
-def test_next_due_is_now_where_a_key_is_to_be_left() -> None:
+def test_next_due_is_now_if_a_key_is_to_be_left() -> None:
     """Whatever its age is; without a primary as well."""
     ring = keyring(B, days=730)
     assert rollover.next_due(ring, NOW, "ecdsa") == day(630)

@@ -40,7 +40,7 @@ def test_hosts_are_looked_at_by_name_and_key_type() -> None:
     assert targets(moved) == []
 
 
-def test_wildcard_is_looked_at_all_the_same_where_there_is_no_other_name() -> None:
+def test_wildcard_is_looked_at_all_the_same_if_there_is_no_other_name() -> None:
     """Else a keyring would be sound of which nothing was looked at."""
     member = replace(TYPES.members[0], hosts=("*.example.com", "192.0.2.1"))
     assert targets(replace(TYPES, members=(member,))) == [

@@ -147,7 +147,7 @@ def test_android_expires_when_it_is_told_to(expires: date | None) -> None:
     assert found.get("expiration") == (expires.isoformat() if expires else None)
 
 
-def test_g2_okhttp_pins_a_domain_only_where_it_is_of_the_keyring() -> None:
+def test_g2_okhttp_pins_a_domain_only_if_it_is_of_the_keyring() -> None:
     """Two stars are the domain itself and its subdomains of any depth; one star is one label."""
     one = pinned(A, B, hosts=("a.test", "*.b.test"), subdomains=True)
     patterns = re.findall(r'\.add\(\s+"([^"]+)"', exports.render("okhttp", one, Settings()))
@@ -267,7 +267,7 @@ def test_who_pins_in_apps_alone_need_not_have_a_header_that_binds(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["ios", "android", "trustkit", "tlsa"])
-def test_g10_wildcard_where_the_consumer_has_none(name: str) -> None:
+def test_g10_wildcard_if_the_consumer_has_none(name: str) -> None:
     """It would say more than the certificate, or nothing."""
     with pytest.raises(BadExport, match=r"wildcard"):
         exports.render(name, pinned(A, B, hosts=(f"*.{SITE}",)), Settings())
@@ -549,7 +549,7 @@ def test_host_can_be_named(machine: Machine, capsys: pytest.CaptureFixture[str])
     assert run(machine, "--format", "tlsa", "--host", f"mx.{SITE}", "--port", "25") == 0
 
 
-def test_android_stops_after_a_year_where_nothing_else_is_said(
+def test_android_stops_after_a_year_if_nothing_else_is_said(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An app that nobody updates is not locked out for ever."""

@@ -266,7 +266,7 @@ def test_g7_file_in_a_folders_place_is_refused(tmp_path: Path) -> None:
         Folders(str(tmp_path)).check()
 
 
-def test_key_is_loaded_only_where_it_is_the_right_one(folders: Folders) -> None:
+def test_key_is_loaded_only_if_it_is_the_right_one(folders: Folders) -> None:
     """A key file that is missing, junk, or another key is never handed over (G1)."""
     saved = folders.save_key(KEY)
     assert folders.load_key(saved.path, saved.pin) == saved == folders.find_key(saved.pin)

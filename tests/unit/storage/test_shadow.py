@@ -114,7 +114,7 @@ def test_g8_older_file_adds_nothing_that_is_served_anyway(tmp_path: Path, found:
     assert compromised is not None and compromised.role == "compromised"
 
 
-def test_file_is_used_where_the_copy_is_older_or_gone(found: Store) -> None:
+def test_file_is_used_if_the_copy_is_older_or_gone(found: Store) -> None:
     """A kill between the two writes, a work dir that was emptied: no doubt arises."""
     first = found.save(STATE)
     older = Path(found.shadow.path("ring")).read_bytes()

@@ -232,7 +232,7 @@ def test_g12_earlier_command_counts_in_place_of_a_bad_one(
     assert run(machine, True, **{name: bad}) == 1
 
 
-def test_g12_default_counts_where_there_is_no_earlier_command(
+def test_g12_default_counts_if_there_is_no_earlier_command(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the best guess, and it is tested before."""

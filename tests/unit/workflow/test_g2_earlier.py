@@ -195,7 +195,7 @@ def test_g2_header_binds_until_it_is_seen_to_be_gone(site: Visited) -> None:
     assert site.asked == [] and site.safe_from(NOW + 4 * DAY) == NOW + 3 * DAY + YEAR
 
 
-def test_g2_lineage_that_joins_keeps_its_key_where_its_host_sends_pins(site: Visited) -> None:
+def test_g2_lineage_that_joins_keeps_its_key_if_its_host_sends_pins(site: Visited) -> None:
     """The first renewal of a second host is not issued for the shared key: its visitors do not know
     it."""
     site.issue("shared.pin.test", make_pem())
@@ -373,7 +373,7 @@ def test_g2_host_without_a_header_by_choice_need_not_be_seen(site: Visited) -> N
     assert site.state(NAME).ledger.releases == ()
 
 
-def test_g2_lineage_joins_with_its_key_where_its_host_cannot_be_seen(site: Visited) -> None:
+def test_g2_lineage_joins_with_its_key_if_its_host_cannot_be_seen(site: Visited) -> None:
     """The first renewal for the shared key waits until its visitors are known to take it."""
     site.issue("shared.pin.test", make_pem())
     site.keep("shared.pin.test", "shared")

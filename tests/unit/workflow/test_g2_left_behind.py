@@ -252,7 +252,7 @@ def test_staged_type_is_not_compromised_with_the_served_one(staged: Machine) -> 
     assert primary is not None and primary.role == "primary"
 
 
-def test_type_is_all_that_there_is_where_nothing_is_served() -> None:
+def test_type_is_all_that_there_is_if_nothing_is_served() -> None:
     """A keyring without lineages."""
     assert Keyring("x").served_types() == ()
 

@@ -14,7 +14,7 @@ from simulated.values import DAY, NOW, make_pem
 from simulated.workflow import Workflow
 
 
-class World(Site):
+class PutBack(Site):
     """A site of whose config dir the admin keeps a copy."""
 
     def __init__(self, root: Path) -> None:
@@ -34,15 +34,15 @@ class World(Site):
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> PutBack:
     """Everything is backed up on day 1, and rolled over on day 2."""
-    found = World(tmp_path)
+    found = PutBack(tmp_path)
     found.back_up()
     found.roll_over(2)
     return found
 
 
-def test_g2_retired_key_that_was_put_back_is_not_loaded(world: World) -> None:
+def test_g2_retired_key_that_was_put_back_is_not_loaded(world: PutBack) -> None:
     """Apache still serves the new key from memory: it is not reloaded, and nothing is published."""
     world.put_back()
     reloads, before = world.apache.reloads, world.snippet.read_bytes()
@@ -53,7 +53,7 @@ def test_g2_retired_key_that_was_put_back_is_not_loaded(world: World) -> None:
     assert (world.snippet.read_bytes(), world.file.read_bytes()) == (before, record)
 
 
-def test_g2_command_that_the_error_names_goes_back_to_the_pinned_key(world: World) -> None:
+def test_g2_command_that_the_error_names_goes_back_to_the_pinned_key(world: PutBack) -> None:
     """A forced renewal is for the key that clients accept, and then all is up to date again."""
     new = world.look().pin
     keys = world.config / "keys"
@@ -69,7 +69,7 @@ def test_g2_command_that_the_error_names_goes_back_to_the_pinned_key(world: Worl
     world.run(13)
 
 
-def test_g2_pins_that_were_served_stay_published_after_a_restore(world: World) -> None:
+def test_g2_pins_that_were_served_stay_published_after_a_restore(world: PutBack) -> None:
     """Clients may hold the older and the newer policy. The next one has the newer pins. No rollover goes to a
     key that only the older one lacks."""
     newer = world.published().pins
@@ -84,7 +84,7 @@ def test_g2_pins_that_were_served_stay_published_after_a_restore(world: World) -
         workflow.handover(world.look(), world.name, world.names, NOW + 13 * DAY, asked=True)
 
 
-def test_g2_keyring_file_that_is_much_older_stops_nothing(world: World) -> None:
+def test_g2_keyring_file_that_is_much_older_stops_nothing(world: PutBack) -> None:
     """Only pinkeep's folder is put back, three rollovers late: clients accept the live key, which
     the older pins lack."""
     for days in (70, 140):
@@ -97,7 +97,7 @@ def test_g2_keyring_file_that_is_much_older_stops_nothing(world: World) -> None:
     assert world.next_pin(151) == world.look().pin
 
 
-def test_g2_restored_live_key_is_refused_without_doubt_as_well(world: World) -> None:
+def test_g2_restored_live_key_is_refused_without_doubt_as_well(world: PutBack) -> None:
     """Only live/ and archive/ are put back: the record is trusted, and says that it is retired."""
     world.put_back("live", "archive")
     with pytest.raises(Unpinned):
@@ -106,7 +106,7 @@ def test_g2_restored_live_key_is_refused_without_doubt_as_well(world: World) -> 
 
 
 @pytest.mark.parametrize("primary_is_lost", [False, True])
-def test_g2_retired_live_key_is_not_handed_over(world: World, primary_is_lost: bool) -> None:
+def test_g2_retired_live_key_is_not_handed_over(world: PutBack, primary_is_lost: bool) -> None:
     """Clients do not accept it: it is the primary's turn, or a backup's if that one is lost."""
     new, backup = world.published().pins[:2]
     world.put_back("live", "archive")
@@ -117,7 +117,7 @@ def test_g2_retired_live_key_is_not_handed_over(world: World, primary_is_lost: b
     assert world.next_pin(100) == (backup if primary_is_lost else new)
 
 
-def test_g3_live_key_goes_on_where_only_the_file_of_the_primary_is_lost(world: World) -> None:
+def test_g3_live_key_goes_on_if_only_the_file_of_the_primary_is_lost(world: PutBack) -> None:
     """It is the same key, and clients accept it."""
     pin = world.look().pin
     key = world.state().keyring.key(pin)
@@ -126,7 +126,7 @@ def test_g3_live_key_goes_on_where_only_the_file_of_the_primary_is_lost(world: W
     assert world.next_pin(12) == pin
 
 
-def test_g2_foreign_key_is_no_key_of_the_keyring(world: World) -> None:
+def test_g2_foreign_key_is_no_key_of_the_keyring(world: PutBack) -> None:
     """The error says until when clients refuse it; the pins stay as they are."""
     pins = world.published().pins
     world.issue(make_pem())
@@ -135,7 +135,7 @@ def test_g2_foreign_key_is_no_key_of_the_keyring(world: World) -> None:
     assert world.published().pins == pins
 
 
-def test_g2_error_names_no_command_that_cannot_work(world: World) -> None:
+def test_g2_error_names_no_command_that_cannot_work(world: PutBack) -> None:
     """All pinned keys are lost: what to restore is said, and how to give the pins up."""
     for path in (world.config / "keys").iterdir():
         path.unlink()
@@ -148,7 +148,7 @@ def test_g2_error_names_no_command_that_cannot_work(world: World) -> None:
     assert all(path in said for path in state.paths(world.name))
 
 
-def test_what_the_error_names_pins_anew(world: World) -> None:
+def test_what_the_error_names_pins_anew(world: PutBack) -> None:
     """Keyring file, copy and what is published are given up: the live key is adopted."""
     for path in (world.config / "keys").iterdir():
         path.unlink()
@@ -174,7 +174,7 @@ def test_g2_rolling_forward_after_a_machine_was_set_back(tmp_path: Path, rollove
     """As docs/howto/troubleshooting.rst says: backups that were left since are dropped, and the key that
     was served last is rolled over to. Everybody accepts it; the key that came back locks out whoever
     visited since, with or without unpinning."""
-    world = World(tmp_path)
+    world = PutBack(tmp_path)
     world.back_up()
     shutil.copytree(world.work, tmp_path / "work copy")
     held = [set(world.published().pins)]

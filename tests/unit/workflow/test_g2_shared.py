@@ -176,7 +176,7 @@ def test_last_lineage_leaves_its_keys_for_a_new_one(shared: Machine) -> None:
     assert shared.new(WWW, KEYRING, NOW + DAY) == primary
 
 
-def test_nothing_is_said_where_nothing_was_deleted(shared: Machine) -> None:
+def test_nothing_is_said_if_nothing_was_deleted(shared: Machine) -> None:
     """Nor if no client holds pins any more, but that."""
     assert requests.note_deleted(shared.workflow, NOW) == []
 

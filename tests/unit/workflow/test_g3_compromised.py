@@ -76,7 +76,7 @@ def test_g3_compromised_key_is_rolled_over_when_that_is_safe(world: Site, keyrin
     assert found.pin == world.published().pins[1]
 
 
-def test_g3_renewal_goes_on_with_a_damaged_file_where_the_key_is_sound(tmp_path: Path) -> None:
+def test_g3_renewal_goes_on_with_a_damaged_file_if_the_key_is_sound(tmp_path: Path) -> None:
     """Only what is known to be compromised stops it."""
     sound = Site(tmp_path, backups=1)
     sound.run(0)

@@ -128,7 +128,7 @@ def test_g3_unknown_is_said_once_and_the_key_goes_on(
     assert safe.name in said and "is unknown: it does not answer" in said
 
 
-def test_revoked_key_is_rolled_over_at_once_where_that_is_safe(safe: Site, ca_says: Says) -> None:
+def test_revoked_key_is_rolled_over_at_once_if_that_is_safe(safe: Site, ca_says: Says) -> None:
     """The revocation is on record before the CSR is handed over."""
     ca_says(REVOKED)
     old, new = safe.published().pins
@@ -149,9 +149,7 @@ def test_g3_revoked_key_goes_on_while_nothing_is_safe(
     assert [renewed(unsafe, days).pin for days in (69, 70)] == [old, new]
 
 
-def test_compromised_key_is_rolled_over_at_once_where_that_is_safe(
-    safe: Site, ca_says: Says
-) -> None:
+def test_compromised_key_is_rolled_over_at_once_if_that_is_safe(safe: Site, ca_says: Says) -> None:
     """It is never handed over again, whatever the CA says later."""
     ca_says(COMPROMISED)
     old, new = safe.published().pins

@@ -17,7 +17,7 @@ from simulated.values import DAY, NOW, make_pem, pin_of_key
 from simulated.workflow import Workflow
 
 
-class World(Site):
+class LostKeys(Site):
     """A site with a work dir, seen by a new workflow at each look, pinned with two backups."""
 
     def __init__(self, root: Path) -> None:
@@ -32,12 +32,12 @@ class World(Site):
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> LostKeys:
     """A lineage that is pinned."""
-    return World(tmp_path)
+    return LostKeys(tmp_path)
 
 
-def test_g2_g4_folder_of_keys_that_is_away_and_back(world: World) -> None:
+def test_g2_g4_folder_of_keys_that_is_away_and_back(world: LostKeys) -> None:
     """A mount that is not up: the run goes on. Once the folder is back, its keys are the backups again, and
     the others are retired. It costs no key, however often."""
     keys = world.config / "keys"
@@ -55,18 +55,18 @@ def test_g2_g4_folder_of_keys_that_is_away_and_back(world: World) -> None:
         shutil.rmtree(world.root / "hidden")
 
 
-def emptied(world: World) -> None:
+def emptied(world: LostKeys) -> None:
     """``find /etc/letsencrypt/keys -mtime +90 -delete``."""
     for path in (world.config / "keys").iterdir():
         path.unlink()
 
 
-def without_folder(world: World) -> None:
+def without_folder(world: LostKeys) -> None:
     """The same, with the folder itself."""
     shutil.rmtree(world.config / "keys")
 
 
-def without_old_ones(world: World) -> None:
+def without_old_ones(world: LostKeys) -> None:
     """Only a part of them was old enough."""
     for pin in world.published().pins[:2]:
         world.file_of(pin).unlink()
@@ -77,7 +77,7 @@ LOSSES = [emptied, without_folder, without_old_ones]
 
 @pytest.mark.parametrize("lose", LOSSES)
 def test_g3_g4_keys_that_were_deleted_are_made_anew(
-    lose: Callable[[World], None], world: World, caplog: pytest.LogCaptureFixture
+    lose: Callable[[LostKeys], None], world: LostKeys, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The live key is saved again. The lost backups are retired, new ones are staged, and a message says from
     when they are safe. The next run has nothing to do and nothing to say."""
@@ -101,7 +101,7 @@ def test_g3_g4_keys_that_were_deleted_are_made_anew(
 
 @pytest.mark.parametrize("lose", LOSSES)
 def test_g3_dry_run_without_keys_writes_nothing(
-    lose: Callable[[World], None], world: World
+    lose: Callable[[LostKeys], None], world: LostKeys
 ) -> None:
     """It is issued for the live key."""
     lose(world)
@@ -127,7 +127,7 @@ def test_g4_keys_of_two_types_that_were_deleted_are_made_anew(tmp_path: Path) ->
     assert [key.fault for key in published] == [""] * 6
 
 
-def test_g3_compromised_key_with_all_keys_deleted_needs_the_admin(world: World) -> None:
+def test_g3_compromised_key_with_all_keys_deleted_needs_the_admin(world: LostKeys) -> None:
     """No key is left that clients accept; the commands that the error names help, in their order."""
     emptied(world)
     requests.note_revoked(world.workflow, world.look().pin, NOW + DAY, compromised=True)
@@ -141,14 +141,14 @@ def test_g3_compromised_key_with_all_keys_deleted_needs_the_admin(world: World) 
     assert world.workflow.handover(world.look(), world.name, world.names, NOW + DAY).pin == new
 
 
-def test_g3_renewal_goes_on_while_the_folder_of_keys_is_away(world: World) -> None:
+def test_g3_renewal_goes_on_while_the_folder_of_keys_is_away(world: LostKeys) -> None:
     """With the live key, which clients accept."""
     (world.config / "keys").rename(world.root / "away")
     found = world.workflow.handover(world.look(), world.name, world.names, NOW + DAY)
     assert found.pin == world.look().pin
 
 
-def test_g4_lost_backups_leave_their_numbers_free(world: World) -> None:
+def test_g4_lost_backups_leave_their_numbers_free(world: LostKeys) -> None:
     """New keys are not saved where the lost ones are put back to."""
     lost = world.published().pins[1:]
     files = {world.file_of(pin): world.file_of(pin).read_bytes() for pin in lost}
@@ -163,7 +163,7 @@ def test_g4_lost_backups_leave_their_numbers_free(world: World) -> None:
     assert all(world.key_pem(pin) for pin in (*new, *lost))
 
 
-def test_g4_backup_that_is_there_again_is_staged_before_a_new_one(world: World) -> None:
+def test_g4_backup_that_is_there_again_is_staged_before_a_new_one(world: LostKeys) -> None:
     """Its place in the record is kept: clients knew it for long."""
     lost = world.published().pins[1]
     path, content = world.file_of(lost), world.file_of(lost).read_bytes()
@@ -176,7 +176,7 @@ def test_g4_backup_that_is_there_again_is_staged_before_a_new_one(world: World) 
     assert sum(1 for _ in (world.config / "keys").iterdir()) == 4
 
 
-def test_g4_backup_that_is_still_lost_is_not_staged(world: World) -> None:
+def test_g4_backup_that_is_still_lost_is_not_staged(world: LostKeys) -> None:
     """However many are wanted; it is told once, when it was lost."""
     lost = world.published().pins[1]
     world.file_of(lost).unlink()
@@ -186,7 +186,7 @@ def test_g4_backup_that_is_still_lost_is_not_staged(world: World) -> None:
         assert len(world.published().pins) == count + 1
 
 
-def test_g4_backup_that_is_damaged_is_lost(world: World) -> None:
+def test_g4_backup_that_is_damaged_is_lost(world: LostKeys) -> None:
     """Another key in its file is none that clients know."""
     lost, other = world.published().pins[1:]
     world.file_of(lost).write_bytes(world.file_of(other).read_bytes())
@@ -195,7 +195,7 @@ def test_g4_backup_that_is_damaged_is_lost(world: World) -> None:
     assert pin_of_key(world.key_pem(other)) == other
 
 
-def test_g5_live_key_does_not_live_in_archive_alone(world: World) -> None:
+def test_g5_live_key_does_not_live_in_archive_alone(world: LostKeys) -> None:
     """Certbot truncates archive/: the copy in keys/ is made anew, and the record finds it."""
     pin = world.look().pin
     world.file_of(pin).unlink()
@@ -207,7 +207,7 @@ def test_g5_live_key_does_not_live_in_archive_alone(world: World) -> None:
     assert world.tree() == before
 
 
-def test_g5_damaged_copy_of_the_live_key_is_made_anew(world: World) -> None:
+def test_g5_damaged_copy_of_the_live_key_is_made_anew(world: LostKeys) -> None:
     """What the file holds is another key, or none."""
     pin = world.look().pin
     damaged = world.file_of(pin)
@@ -219,7 +219,7 @@ def test_g5_damaged_copy_of_the_live_key_is_made_anew(world: World) -> None:
     assert world.tree() == before
 
 
-def test_g5_key_that_is_not_the_certificates_heals_nothing(world: World) -> None:
+def test_g5_key_that_is_not_the_certificates_heals_nothing(world: LostKeys) -> None:
     """Another key in live/ is never saved as the one that is pinned."""
     pin, other = world.look().pin, make_pem()
     world.file_of(pin).unlink()
@@ -230,7 +230,7 @@ def test_g5_key_that_is_not_the_certificates_heals_nothing(world: World) -> None
     assert world.tree() == before
 
 
-def test_saved_key_takes_no_number_that_is_taken(world: World) -> None:
+def test_saved_key_takes_no_number_that_is_taken(world: LostKeys) -> None:
     """Whatever folder the path that is on record names."""
     folders = Folders(str(world.config))
     free = folders.save_key(make_pem(), ["keys/0003_key-certbot.pem", "x/0004_key-certbot.pem"])
@@ -240,21 +240,21 @@ def test_saved_key_takes_no_number_that_is_taken(world: World) -> None:
 # A certificate that is got anew
 
 
-def delete(world: World) -> None:
+def delete(world: LostKeys) -> None:
     """``certbot delete``: the lineage is gone, keyring and keys stay."""
     for part in ("cert", "privkey", "chain", "fullchain"):
         (world.config / "live" / world.name / f"{part}.pem").unlink()
     world.renewal.unlink()
 
 
-def test_g3_new_certificate_is_for_the_primary(world: World) -> None:
+def test_g3_new_certificate_is_for_the_primary(world: LostKeys) -> None:
     """The keyring outlives its lineage."""
     delete(world)
     found = world.new(1)
     assert found is not None and found.pin == world.published().pins[0]
 
 
-def test_g3_new_certificate_is_for_a_safe_backup_where_the_primary_is_lost(world: World) -> None:
+def test_g3_new_certificate_is_for_a_safe_backup_if_the_primary_is_lost(world: LostKeys) -> None:
     """Clients know it."""
     primary, backup = world.published().pins[:2]
     world.file_of(primary).unlink()
@@ -263,7 +263,7 @@ def test_g3_new_certificate_is_for_a_safe_backup_where_the_primary_is_lost(world
     assert found is not None and found.pin == backup
 
 
-def test_g3_error_says_what_to_do_where_every_key_is_lost(world: World) -> None:
+def test_g3_error_says_what_to_do_if_every_key_is_lost(world: LostKeys) -> None:
     """What to restore, and how to give the pins up: which then works."""
     for path in (world.config / "keys").iterdir():
         path.unlink()
@@ -278,7 +278,7 @@ def test_g3_error_says_what_to_do_where_every_key_is_lost(world: World) -> None:
     assert world.new(1) is None
 
 
-def test_g2_new_name_for_a_pinned_host_is_refused(world: World) -> None:
+def test_g2_new_name_for_a_pinned_host_is_refused(world: LostKeys) -> None:
     """Its key would be another one; the error names the way that keeps the pins."""
     with pytest.raises(OtherKeyring) as caught:
         world.new(1, "other.test", "WWW.example.com", lineage="renamed")
@@ -297,7 +297,7 @@ def test_g2_new_name_is_refused_though_nobody_is_bound_yet(tmp_path: Path) -> No
         trial.workflow.handover_new(*given)  # type: ignore[arg-type]
 
 
-def test_g9_new_certificate_for_other_hosts_is_certbots(world: World) -> None:
+def test_g9_new_certificate_for_other_hosts_is_certbots(world: LostKeys) -> None:
     """A damaged keyring file of somebody else does not stop it."""
     assert world.new(1, "other.test", lineage="other.test") is None
     world.file.write_bytes(b"junk")

@@ -96,7 +96,7 @@ def test_g3_key_that_was_copied_in_is_renewed_for_and_pinned(site: Site) -> None
 
 
 @pytest.mark.parametrize("damage", UNUSABLE)
-def test_g3_key_that_cannot_be_used_is_made_anew_where_nothing_is_pinned(
+def test_g3_key_that_cannot_be_used_is_made_anew_if_nothing_is_pinned(
     damage: str, site: Site
 ) -> None:
     """Nobody holds pins for it; if keys/ has the certificate's key, that one goes on."""
@@ -155,7 +155,7 @@ def test_g3_pinned_lineage_is_renewed_for_its_primary_whatever_is_in_live(
     assert pinned.keep(now=NOW + 2 * DAY).pins[0] == backup
 
 
-def test_g2_foreign_key_is_renewed_for_only_where_nobody_is_locked_out(tmp_path: Path) -> None:
+def test_g2_foreign_key_is_renewed_for_only_if_nobody_is_locked_out(tmp_path: Path) -> None:
     """All files in keys/ are gone, and live/ has a key that nobody pins."""
     site = Site(tmp_path)
     chosen = site.options(max_age=86400, reload=(("/bin/true",),))

@@ -135,7 +135,7 @@ def test_g3_compromised_key_is_left_for_the_next_one_at_hand() -> None:
     assert decision.key is not None and decision.key.pin == C
 
 
-def test_g3_where_no_other_is_safe_the_key_is_asked_for() -> None:
+def test_g3_if_no_other_is_safe_the_key_is_asked_for() -> None:
     """The one at hand would lock clients out."""
     book = Ledger().record(policy(A, B), NOW - 100 * DAY).confirm(NOW - 100 * DAY)
     keyring = ring((B, None), (C, "keys/1")).with_compromised(A)

@@ -285,7 +285,7 @@ def test_g2_unpinned_keyring_keeps_its_key_for_a_release(machine: Machine) -> No
     assert machine.state(SITE).unpinned(YEAR)
 
 
-def test_g2_release_comes_along_where_a_lineage_moves(machine: Machine) -> None:
+def test_g2_release_comes_along_if_a_lineage_moves(machine: Machine) -> None:
     """The new keyring's key is not served at its names before it ends."""
     add(machine)
     machine.issue("other.test")

@@ -129,7 +129,7 @@ def test_last_lineage_of_a_run(machine: Machine, everyone: bool) -> None:
     assert run.Run(str(machine.config), str(machine.work)).last(lambda: everyone) == expected
 
 
-def test_no_lineage_is_the_last_where_there_is_none(tmp_path: Path) -> None:
+def test_no_lineage_is_the_last_if_there_is_none(tmp_path: Path) -> None:
     """Nor if a file cannot be read."""
     assert run.Run(str(tmp_path), str(tmp_path)).last(lambda: True) == ""
 
@@ -152,7 +152,7 @@ def test_g6_apache_is_not_reloaded_for_another_keyring_after_its_test_failed(
     assert machine.apache.reloads == before
 
 
-def test_g3_certificate_is_loaded_where_only_the_other_keyring_is_at_fault(
+def test_g3_certificate_is_loaded_if_only_the_other_keyring_is_at_fault(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Apache's configuration passes its test without the other's change."""

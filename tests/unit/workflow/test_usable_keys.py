@@ -186,7 +186,7 @@ def test_g2_all_types_need_a_backup_that_can_be_used(tmp_path: Path) -> None:
             path.write_bytes(content)
 
 
-def test_g3_next_backup_is_taken_where_the_first_cannot_be_used(tmp_path: Path) -> None:
+def test_g3_next_backup_is_taken_if_the_first_cannot_be_used(tmp_path: Path) -> None:
     """It is passed over, and told."""
     site = Site(tmp_path)
     site.keep()
