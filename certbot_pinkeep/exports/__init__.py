@@ -73,7 +73,10 @@ def load(name: str) -> Any:
 
     :raises BadExport: if there is none, or it cannot be used
     """
-    point = _point(name)
+    return _loaded(_point(name))
+
+
+def _loaded(point: EntryPoint) -> Any:
     with _answering(point, "cannot be loaded"):
         form = point.load()
         verifyObject(IExport, form)
@@ -85,8 +88,9 @@ def taken(name: str) -> tuple[str, ...]:
 
     :raises BadExport: if there is no such format, or it cannot be used
     """
-    form = load(name)
-    with _answering(_point(name), "failed"):
+    point = _point(name)
+    form = _loaded(point)
+    with _answering(point, "failed"):
         return tuple(getattr(form, "takes", SETTINGS))
 
 
@@ -96,8 +100,9 @@ def render(name: str, pinned: Pinned, settings: Settings) -> str:
     :raises BadExport: if the consumer would refuse it, or the format cannot be used
     """
     _check(pinned)
-    form = load(name)
-    with _answering(_point(name), "failed"):
+    point = _point(name)
+    form = _loaded(point)
+    with _answering(point, "failed"):
         text = form.render(pinned, settings)
     if not _is_text(text):
         raise BadExport(f"--format {name!r}: the format is broken: its answer is no text.")
