@@ -243,7 +243,7 @@ class Ledger:
 
     # Hosts that change keyrings
 
-    def inherit(self, other: Ledger, hosts: tuple[str, ...]) -> Ledger:
+    def with_imported(self, other: Ledger, hosts: tuple[str, ...]) -> Ledger:
         """Note what another keyring served, or may be serving, at hosts that are now this one's.
 
         :param hosts: the names; what does not bind there is left out

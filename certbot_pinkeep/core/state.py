@@ -58,7 +58,7 @@ class State:
         name = self.keyring.name
         return options.parse({**self.settings, "keyring": name}, name)
 
-    def inheriting(self, other: State) -> State:
+    def with_imported(self, other: State) -> State:
         """Add what another keyring has published at the hosts of lineages that move from there to here.
 
         The server may still send that at their hosts.
@@ -69,5 +69,5 @@ class State:
             here = self.keyring.member(member.lineage)
             both = member.enrolled and not member.transferred and bool(here and here.enrolled)
             if both or member.transferred == name:
-                ledger = ledger.inherit(other.ledger, member.hosts)
+                ledger = ledger.with_imported(other.ledger, member.hosts)
         return replace(self, ledger=ledger) if ledger != self.ledger else self

@@ -232,7 +232,7 @@ class _Enrolment:
             state = self.workspace.load_state(origin, self.now)
             assert state is not None  # it has the lineage
             known = _out_of_doubt(state, self.chosen, self.now)
-            return ledger.inherit(known.ledger, self.live.names)
+            return ledger.with_imported(known.ledger, self.live.names)
         if lost:
             # Its keyring file is lost, and with it what was served before (G8).
             self.workspace.store.check_all()

@@ -174,7 +174,7 @@ def confirm(workspace: Workspace, name: str, now: datetime) -> str:
         keyring = state.keyring.served_since(served, now)
         for other, hosts in incoming:
             # What that one served since the lineage moved is imported as well.
-            ledger = ledger.inherit(other.ledger, hosts)
+            ledger = ledger.with_imported(other.ledger, hosts)
         ledger = ledger.confirm(now).transferred(now).prune(now)
         workspace.store.save(replace(state, keyring=keyring, ledger=ledger))
         for other, hosts in incoming:

@@ -100,7 +100,7 @@ class Workspace:
             except DamagedState as error:
                 state = replace(state, ledger=state.ledger.with_uncertainty(error.what.rstrip(".")))
                 continue
-            state = state.inheriting(other) if other is not None else state
+            state = state.with_imported(other) if other is not None else state
         return state
 
     def at_best(self, name: str, now: datetime) -> list[State]:

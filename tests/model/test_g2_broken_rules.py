@@ -162,7 +162,7 @@ RULES = {
         *(named.a_key_is_compromised_by_others, Revoked, "is handed over"),
     ),
     "nothing is imported": Broken(
-        *(Ledger, "inherit", nothing_is_imported, named.a_lineage_moves, Shared),
+        *(Ledger, "with_imported", nothing_is_imported, named.a_lineage_moves, Shared),
         world=ManySites,
     ),
     "a lineage follows at once": Broken(

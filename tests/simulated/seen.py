@@ -128,7 +128,7 @@ REPORTING = Ledger().record(policy(LIVE, B, report_only=True), NOW - DAY, (HOST,
 LEAVING = LEDGER.record(policy(LIVE, B, max_age=0), NOW - DAY, (HOST,)).confirm(NOW - DAY)
 LEFT = LEAVING.prune(NOW + 100 * DAY)
 MOVED_POLICY = policy(LIVE, C)
-MOVED = LEDGER.inherit(Ledger().record(MOVED_POLICY, NOW - 20 * DAY, (HOST,)), (HOST,))
+MOVED = LEDGER.with_imported(Ledger().record(MOVED_POLICY, NOW - 20 * DAY, (HOST,)), (HOST,))
 COVERING = (
     Ledger().record(policy(LIVE, B, include_subdomains=True), NOW - DAY, (HOST,)).confirm(NOW)
 )

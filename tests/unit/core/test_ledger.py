@@ -270,7 +270,11 @@ def test_g8_uncertainty_is_one_value_that_is_never_shortened(
             why, days = one
             book = book.with_uncertainty(why, None if days is None else NOW + days * DAY)
     assert book.uncertain == found
-    assert Ledger().inherit(book, ()).uncertain == book.inherit(book, ()).uncertain == found
+    assert (
+        Ledger().with_imported(book, ()).uncertain
+        == book.with_imported(book, ()).uncertain
+        == found
+    )
 
 
 def test_g8_longest_policy_is_of_those_that_expired_as_well() -> None:
@@ -467,7 +471,7 @@ def is_safe(found: Ledger, now: datetime, host: str) -> bool:
 def test_g8_clock_that_ran_ahead_is_known_to_the_keyring_that_takes_the_host() -> None:
     """It knows as little as the one before of what was ended too early."""
     ahead, now = far_ahead(0), NOW + DAY
-    taken = Ledger().record(FIRST, now, ("a.test",)).inherit(ahead, ("a.test",))
+    taken = Ledger().record(FIRST, now, ("a.test",)).with_imported(ahead, ("a.test",))
     assert taken.is_ahead_of(now) and not is_safe(taken, now, "a.test")
     assert not is_safe(taken.accept_clock(now).confirm(now).transferred(now), now, "a.test")
     assert is_safe(taken.accept_clock(now).confirm(now).transferred(now), NOW + 51 * DAY, "a.test")
@@ -479,7 +483,7 @@ def test_g8_what_is_not_kept_of_what_expired_binds_wherever_the_host_goes(moved:
     ahead, now = far_ahead(MOST_EXPIRED), NOW + DAY
     assert len(ahead.expired) == MOST_EXPIRED
     if moved == "taken":
-        ahead = Ledger().record(FIRST, now, ("a.test",)).inherit(ahead, ("a.test",))
+        ahead = Ledger().record(FIRST, now, ("a.test",)).with_imported(ahead, ("a.test",))
     elif moved == "left":
         ahead = ahead.without_hosts([f"{number}.test" for number in range(MOST_EXPIRED)])
     elif moved == "twice":

@@ -202,7 +202,7 @@ def test_g5_what_was_written_and_never_came_ends_with_what_came_later() -> None:
 def test_g2_set_that_is_on_record_twice_is_held_for_the_longer_time() -> None:
     """Two keyrings saw it at a host that one of them has now; then it is written again."""
     here, there = told({0: look(AB)}), told({0: look(AB, ttl=10 * TTL), 1: look(AB)})
-    ledger = here.inherit(there, (PORT.host,))
+    ledger = here.with_imported(there, (PORT.host,))
     ledger = zone.with_written(ledger, PORT, AB, HOUR, T + HOUR)
     ledger = zone.with_looked(ledger, look(ABC), HOUR, T + 2 * HOUR)
     ledger = zone.with_written(ledger, PORT, ABC, HOUR, T + 2 * HOUR)
@@ -215,7 +215,7 @@ def test_g2_what_another_keyring_saw_ends_once() -> None:
     there = told({0: look(AB), 1: look(AB, ttl=10 * TTL)})
     ledger = Ledger()
     for hour in (2, 3):
-        ledger = ledger.inherit(there, (PORT.host,))
+        ledger = ledger.with_imported(there, (PORT.host,))
         ledger = zone.with_looked(ledger, look(ABC), HOUR, T + hour * HOUR)
     (gone,) = [one for one in ledger.zone if set(one.pins) == {A, B}]
     assert (gone.replaced, gone.ttl) == (T + 2 * HOUR, 10 * HOUR)

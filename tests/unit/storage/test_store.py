@@ -79,7 +79,9 @@ def states(draw: st.DrawFn) -> State:
         now += wait * DAY
         hosts = tuple(draw(st.lists(HOST, max_size=2)))
         history = history.record(what, now, hosts) if what else history.confirm(now)
-    history = history.inherit(history, (draw(HOST),)).prune(now + draw(st.integers(0, 90)) * DAY)
+    history = history.with_imported(history, (draw(HOST),)).prune(
+        now + draw(st.integers(0, 90)) * DAY
+    )
     days = draw(st.none() | st.integers(0, 36500))
     return State(
         Keyring("ring", members, keys, days),

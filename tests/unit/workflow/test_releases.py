@@ -667,7 +667,7 @@ def test_g2_releases_of_one_name_with_other_pins_are_two() -> None:
     """A lineage brought the other one along: each binds."""
     book = Ledger().record(policy(A, B), NOW).confirm(NOW).with_release(release(A, B))
     other = Ledger().with_release(release(C, D, days=100))
-    both = book.inherit(other, (SITE,))
+    both = book.with_imported(other, (SITE,))
     assert len(both.named("ios", "3.2")) == 2
 
 
@@ -699,7 +699,11 @@ def test_g2_release_that_comes_from_two_keyrings_binds_at_all_names_of_both() ->
     """And below them, if either pins subdomains; for the longer of both times."""
     one, two = release(A, B), replace(release(A, B, days=100), hosts=("b.test",), subdomains=True)
     for first, second in ((one, two), (two, one)):
-        book = Ledger().with_release(first).inherit(Ledger().with_release(second), ("b.test", SITE))
+        book = (
+            Ledger()
+            .with_release(first)
+            .with_imported(Ledger().with_release(second), ("b.test", SITE))
+        )
         (both,) = book.releases
         assert both.subdomains and set(both.hosts) == {SITE, "b.test"} and both.until == one.until
 
