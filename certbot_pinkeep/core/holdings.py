@@ -84,12 +84,8 @@ class Release:
 
     def also_at(self, other: Release) -> Release:
         """Return the same, at the names of the other one as well."""
-        hosts = tuple(dict.fromkeys((*self.hosts, *other.hosts)))
-        return replace(
-            self,
-            hosts=hosts if self.hosts and other.hosts else (),
-            subdomains=self.subdomains or other.subdomains,
-        )
+        hosts = _at_both(self.hosts, other.hosts)
+        return replace(self, hosts=hosts, subdomains=self.subdomains or other.subdomains)
 
     def binds_at(self, hosts: Iterable[str] | None) -> bool:
         """Return whether it binds at any of these names; ``None``: at any name at all."""
@@ -152,9 +148,7 @@ class Entry:
 
     def also_at(self, hosts: tuple[str, ...]) -> Entry:
         """Return the same, served at these names as well."""
-        if not self.hosts:
-            return self
-        return replace(self, hosts=tuple(dict.fromkeys((*self.hosts, *hosts))) if hosts else ())
+        return replace(self, hosts=_at_both(self.hosts, hosts))
 
     @property
     def is_awaited(self) -> bool:
@@ -234,6 +228,11 @@ class ZoneEntry:
 #: What binds somebody.
 Holding = Entry | Release | ZoneEntry
 One = TypeVar("One", bound=Holding)
+
+
+def _at_both(hosts: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the hosts of both; none, as there, stands for any host."""
+    return tuple(dict.fromkeys((*hosts, *others))) if hosts and others else ()
 
 
 def _binds_at(served: tuple[str, ...], hosts: Iterable[str] | None, *, subdomains: bool) -> bool:

@@ -105,9 +105,7 @@ def _promoted(keyring: Keyring, pin: str) -> Keyring:
         return keyring
     old = keyring.primary(key.kind.key_type)
     result = keyring.changed(lambda one: one is key, role="primary", retire_reason="")
-    if old is None:
-        return result
-    reason = old.retire_reason or "asked"
+    reason = (old and old.retire_reason) or "asked"
     return result.changed(
         lambda one: one is old, role="in-service", retire_reason=reason, forced=False
     )

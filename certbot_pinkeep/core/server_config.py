@@ -144,10 +144,8 @@ def read_nginx(said: str) -> ServerConfig | None:
     main = _Reader(files, posixpath.dirname(first)).read(first, 0)
     sites = [
         site
-        for http in main
-        if http.words[:1] == ["http"]
-        for server in http.inner
-        if server.words[:1] == ["server"]
+        for http in _named("http", main)
+        for server in _named("server", http.inner)
         for site in _sites(server, _headers(http))
     ]
     return ServerConfig(tuple(files), tuple(sites))
@@ -155,17 +153,10 @@ def read_nginx(said: str) -> ServerConfig | None:
 
 def _sites(server: _Node, inherited: tuple[str, ...]) -> Iterator[Block]:
     """Yield a server block, if it answers over TLS."""
-    listens = [node.words for node in server.inner if node.words[:1] == ["listen"]]
-    if not any({"ssl", "quic"} & set(words) for words in listens) and not any(
-        node.words == ["ssl", "on"] for node in server.inner
-    ):
+    listens = any({"ssl", "quic"} & set(one.words) for one in _named("listen", server.inner))
+    if not listens and not any(one.words == ["ssl", "on"] for one in server.inner):
         return
-    names = [
-        name.lower()
-        for node in server.inner
-        if node.words[:1] == ["server_name"]
-        for name in node.words[1:]
-    ]
+    names = [name.lower() for one in _named("server_name", server.inner) for name in one.words[1:]]
     inner = tuple((node.place, _headers(node)) for node in _below(server) if _headers(node))
     yield Block(tuple(names), server.place, _headers(server) or inherited, inner)
 
@@ -178,9 +169,11 @@ def _below(node: _Node) -> Iterator[_Node]:
 
 
 def _headers(node: _Node) -> tuple[str, ...]:
-    return tuple(
-        one.words[2] for one in node.inner if one.words[:1] == ["add_header"] and one.words[2:]
-    )
+    return tuple(one.words[2] for one in _named("add_header", node.inner) if one.words[2:])
+
+
+def _named(name: str, nodes: list[_Node]) -> list[_Node]:
+    return [one for one in nodes if one.words[:1] == [name]]
 
 
 class _Reader:

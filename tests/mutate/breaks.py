@@ -200,7 +200,7 @@ BREAKS = (
         ("return self.until + self.ttl", "return self.until"),
         ("return (self.replaced or now) + self.policy.binding", "return self.replaced or now"),
         ("bool(self.policy.binding) and _binds_at(", "_binds_at("),
-        ("hosts=hosts if self.hosts and other.hosts else ()", "hosts=hosts"),
+        ("if hosts and others else ()", ""),
         ("        not served or hosts is None or bool(", "        hosts is None or bool("),
     ),
     *_of(
