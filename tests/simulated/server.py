@@ -56,7 +56,7 @@ from certbot_pinkeep.core.zone_observations import PortObservation
 from certbot_pinkeep.workflow import eyes
 from simulated.machine import register
 from simulated.no_network import somebody_else
-from simulated.values import csr_of, sans
+from simulated.values import csr_of, named, to_sign
 from simulated.workflow import Workflow
 from simulated.zone import KeptZone
 
@@ -680,18 +680,9 @@ def sign(request: x509.CertificateSigningRequest, age: int) -> tuple[bytes, byte
     """Issue a certificate; with its chain."""
     names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     key, root = _ca()
-    begin = datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(days=age, hours=1)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([]))
-        .issuer_name(root.subject)
-        .public_key(request.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(begin + 90 * _DAY)
-        .add_extension(sans(str(getattr(one, "value", one)) for one in names), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    begin = datetime.now(timezone.utc) - timedelta(days=age, hours=1)
+    values = [str(getattr(one, "value", one)) for one in names]
+    built = to_sign(request.public_key(), values, begin, root.subject).sign(key, hashes.SHA256())
     pem = serialization.Encoding.PEM
     return built.public_bytes(pem), root.public_bytes(pem)
 
@@ -705,7 +696,7 @@ def _request(data: bytes) -> x509.CertificateSigningRequest:
 @cache
 def _ca() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "the CA of a test")])
+    name = named("the CA of a test")
     begin = datetime.now(timezone.utc).replace(tzinfo=None) - _DAY
     built = (
         x509.CertificateBuilder()

@@ -15,7 +15,16 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from certbot_pinkeep.core import earlier_headers
 from certbot_pinkeep.workflow import requests
 from simulated.server import Server, be_strange
-from simulated.values import csr_of, csr_pem, fake_pin, make_pem, pin_of_key, resigned
+from simulated.values import (
+    csr_of,
+    csr_pem,
+    encrypted,
+    fake_pin,
+    make_pem,
+    pem_of,
+    pin_of_key,
+    resigned,
+)
 from simulated.workflow import Workflow
 
 RENEW = "certbot renew"
@@ -195,13 +204,8 @@ def primary_lost(server: Server) -> None:
 def sealed_backup_lost(server: Server) -> None:
     """The encrypted file of a backup is gone; the admin has another copy."""
     server.pinned()
-    key, word = serialization.load_pem_private_key(make_pem(), None), server.root / "word"
-    word.write_bytes(b"secret\n")
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"secret"),
-    )
+    (server.root / "word").write_bytes(b"secret\n")
+    pem = encrypted(make_pem())
     (server.root / "sealed.pem").write_bytes(pem)
     said = server.run(f"certbot-pinkeep backup a.test add --keep-encrypted {sealed(server)}")
     assert said.code == 0, said.text
@@ -911,12 +915,7 @@ def keys_restored(server: Server) -> None:
 def odd_neighbour(server: Server) -> None:
     """Another certificate for the host has a key of a kind that cannot be pinned; nothing is pinned yet."""
     server.certify("b.test", "a.test", installer="null")
-    key = ed25519.Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    server.put_live(key, "b.test")
+    server.put_live(pem_of(ed25519.Ed25519PrivateKey.generate()), "b.test")
     not_pinned_yet(server)
 
 

@@ -15,10 +15,9 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 
 from certbot_pinkeep.core.pem import load_private_key
-from simulated.values import DAY, make_pem, pem_of, sans
+from simulated.values import DAY, make_pem, named, pem_of, to_sign
 
 NAME = "example.com"
 TODAY = datetime.now(timezone.utc)
@@ -87,16 +86,9 @@ def context(tmp_path: Path, *certificates: tuple[bytes, bytes]) -> ssl.SSLContex
 
 def cert(key: bytes = EC_KEY, name: str = NAME, start: datetime = TODAY - DAY) -> bytes:
     """A certificate that is its own root."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     signer = load_private_key(key)
-    return (
-        x509.CertificateBuilder(subject, subject, signer.public_key(), 1)
-        .not_valid_before(start.replace(tzinfo=None))
-        .not_valid_after((start + 90 * DAY).replace(tzinfo=None))
-        .add_extension(sans([name]), critical=False)
-        .sign(signer, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
+    built = to_sign(signer.public_key(), [name], start, named(name), named(name))
+    return built.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def der(pem: bytes) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from certbot_pinkeep.core.holdings import Holding
 from certbot_pinkeep.core.keyring import Key, Keyring, Member, Role
 from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.core.ledger import Ledger
-from certbot_pinkeep.core.pem import PrivateKey, load_private_key
+from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import keyring_file
@@ -150,13 +151,16 @@ def make_pem(curve: ec.EllipticCurve | None = None) -> bytes:
     return pem_of(ec.generate_private_key(curve or ec.SECP256R1()))
 
 
-def pem_of(key: PrivateKey) -> bytes:
-    """A private key as certbot writes it."""
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
+def pem_of(key: Any, password: bytes = b"", form: PrivateFormat = PrivateFormat.PKCS8) -> bytes:
+    """A private key as certbot writes it; with a password, encrypted."""
+    how = BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    pem: bytes = key.private_bytes(serialization.Encoding.PEM, form, how)
+    return pem
+
+
+def encrypted(pem: bytes, password: bytes = b"secret") -> bytes:
+    """A private key, encrypted."""
+    return pem_of(serialization.load_pem_private_key(pem, None), password)
 
 
 def pin_of_key(pem: bytes) -> str:
@@ -175,21 +179,34 @@ def sans(names: Iterable[str]) -> x509.SubjectAlternativeName:
     return x509.SubjectAlternativeName(found)
 
 
+#: The subject of a certificate whose names stand in the extension alone.
+NOBODY = x509.Name([])
+
+
+def named(common_name: str) -> x509.Name:
+    """The name of a CA or of a site."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def to_sign(
+    key: Any,
+    names: Iterable[str],
+    start: datetime,
+    issuer: x509.Name,
+    subject: x509.Name = NOBODY,
+) -> x509.CertificateBuilder:
+    """A certificate of 90 days for a public key, which the issuer has not signed yet."""
+    start = start.replace(tzinfo=None)
+    serial = x509.random_serial_number()
+    return x509.CertificateBuilder(
+        issuer, subject, key, serial, start, start + 90 * DAY
+    ).add_extension(sans(names), critical=subject == NOBODY)
+
+
 def certificate(key_pem: bytes, names: Iterable[str], start: datetime = NOW - DAY) -> bytes:
     """A self-signed certificate."""
     key = load_private_key(key_pem)
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([]))
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start.replace(tzinfo=None))
-        .not_valid_after((start + 90 * DAY).replace(tzinfo=None))
-        .add_extension(sans(names), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    built = to_sign(key.public_key(), names, start, named("a test")).sign(key, hashes.SHA256())
     return built.public_bytes(serialization.Encoding.PEM)
 
 
@@ -197,13 +214,7 @@ def foreign_certificate(kind: str, host: str) -> bytes:
     """A certificate with a key that certbot cannot make: ``rsa-1024``, or on Ed25519."""
     small = rsa.generate_private_key(65537, 1024)
     signer = small if kind == "rsa-1024" else ed25519.Ed25519PrivateKey.generate()
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    built = (
-        x509.CertificateBuilder(name, name, signer.public_key(), 1)
-        .not_valid_before(NOW.replace(tzinfo=None))
-        .not_valid_after(NOW.replace(tzinfo=None) + 90 * DAY)
-        .add_extension(sans([host]), False)
-    )
+    built = to_sign(signer.public_key(), [host], NOW, named(host), named(host))
     made = built.sign(signer, hashes.SHA256() if kind == "rsa-1024" else None)
     return made.public_bytes(serialization.Encoding.PEM)
 
@@ -216,8 +227,8 @@ def csr_of(
     common_name: str | None = None,
 ) -> x509.CertificateSigningRequest:
     """A CSR as certbot or another program would make it."""
-    attributes = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else []
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(attributes))
+    subject = named(common_name) if common_name else NOBODY
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
     builder = builder.add_extension(sans(names), critical=False)
     if must_staple:
         stapling = x509.TLSFeature([x509.TLSFeatureType.status_request])

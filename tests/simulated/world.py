@@ -10,7 +10,6 @@ from itertools import count
 from pathlib import Path
 from unittest import mock
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certbot_pinkeep.adapters import clock, revocation
@@ -21,7 +20,7 @@ from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.storage import keyring_file, keys_and_csrs
 from simulated.kill import Killed, Killer
 from simulated.machine import Lineages, register
-from simulated.values import pin_of_key
+from simulated.values import pem_of, pin_of_key
 from simulated.visitors import LockedOut, Served, Visitors
 
 BEGIN = datetime(2030, 1, 1, tzinfo=timezone.utc)
@@ -161,8 +160,4 @@ def numbered_keys() -> Callable[[KeyKind], bytes]:
 @lru_cache(maxsize=4096)
 def _key(number: int, curve: str) -> bytes:
     curves: dict[str, ec.EllipticCurve] = {"secp256r1": ec.SECP256R1(), "secp384r1": ec.SECP384R1()}
-    return ec.derive_private_key(number, curves[curve]).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
+    return pem_of(ec.derive_private_key(number, curves[curve]))

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +23,7 @@ from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.exports.values import Pin, Pinned, Settings
 from simulated.machine import Site
-from simulated.values import DAY, EC, NOW, SIXTY_DAYS, A, B, uri_strategy
+from simulated.values import DAY, EC, NOW, SIXTY_DAYS, A, B, named, to_sign, uri_strategy
 
 LONG = "a" * 63
 #: What is a host, and its form.
@@ -103,18 +102,8 @@ def site(tmp_path: Path) -> Site:
 def odd(site: Site, common_name: str, *names: str) -> None:
     """Make a certificate with such names live."""
     key = load_private_key(site.key)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(4711)
-        .not_valid_before((NOW - DAY).replace(tzinfo=None))
-        .not_valid_after((NOW + 90 * DAY).replace(tzinfo=None))
-        .add_extension(x509.SubjectAlternativeName(list(map(x509.DNSName, names))), critical=False)
-        .sign(key, hashes.SHA256())
-    )
+    subject = named(common_name)
+    built = to_sign(key.public_key(), names, NOW - DAY, subject, subject).sign(key, hashes.SHA256())
     live = site.config / "live" / site.name / "cert.pem"
     live.write_bytes(built.public_bytes(serialization.Encoding.PEM))
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 
 from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.check import check
 from certbot_pinkeep.check.local_files import LocalFiles
 from certbot_pinkeep.core.observations import Lineage, Seen
 from simulated.machine import Site
-from simulated.values import DAY, NOW, make_pem
+from simulated.values import DAY, NOW, encrypted, make_pem
 
 
 @pytest.fixture
@@ -91,13 +90,7 @@ def test_backups_whose_keys_are_offline_are_sound(site: Site) -> None:
     state = site.state()
     first, second, third = state.keyring.keys
     path = site.config / "keys" / "0009_key-certbot.pem"
-    path.write_bytes(
-        serialization.load_pem_private_key(make_pem(), None).private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(b"secret"),
-        )
-    )
+    path.write_bytes(encrypted(make_pem()))
     path.chmod(0o644)
     sealed = replace(third, path=None, encrypted="keys/0009_key-certbot.pem")
     keyring = replace(state.keyring, keys=(first, replace(second, path=None), sealed))

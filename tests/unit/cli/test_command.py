@@ -18,8 +18,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from certbot_pinkeep.adapters import clock as clocks
 from certbot_pinkeep.adapters import renewal_conf
@@ -29,7 +27,7 @@ from certbot_pinkeep.core import options
 from certbot_pinkeep.reports import status
 from certbot_pinkeep.storage import atomic
 from simulated.machine import Site
-from simulated.values import DAY, NOW, csr_pem, make_pem, pin_of_key, tree
+from simulated.values import DAY, NOW, csr_pem, encrypted, make_pem, pin_of_key, tree
 
 APART = [
     sys.executable,
@@ -672,8 +670,4 @@ def test_g7_passphrase_on_the_command_line_is_not_repeated(
 
 def sealed() -> bytes:
     """A private key that is encrypted."""
-    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"secret"),
-    )
+    return encrypted(make_pem())

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -30,6 +29,7 @@ from simulated.values import (
     NOW,
     certificate,
     csr_pem,
+    encrypted,
     make_pem,
     mode_of,
     pin_of_key,
@@ -300,13 +300,7 @@ def test_keyring_that_leaves_pinning_names_the_command(site: Machine, capsys: Sa
 
 
 def _encrypted(folder: Path) -> str:
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"secret"),
-    )
-    return key_file(folder, pem)
+    return key_file(folder, encrypted(make_pem()))
 
 
 def _fifo(folder: Path) -> str:

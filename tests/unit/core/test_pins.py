@@ -97,11 +97,7 @@ def test_g7_errors_never_quote_a_key() -> None:
 def test_encrypted_private_key_is_refused() -> None:
     """A key behind a passphrase cannot be used by an unattended renewal."""
     key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"secret"),
-    )
+    pem = pem_of(key, b"secret")
     assert load_private_key(pem_of(key))
     with pytest.raises(BadKey, match="unencrypted"):
         load_private_key(pem)

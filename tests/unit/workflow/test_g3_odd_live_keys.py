@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from certbot_pinkeep.adapters import lineage
@@ -16,7 +15,7 @@ from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.workflow import issue
 from simulated.machine import Site
 from simulated.server import Server
-from simulated.values import DAY, NOW, make_pem, pin_of_key
+from simulated.values import DAY, NOW, encrypted, make_pem, pem_of, pin_of_key
 from simulated.workflow import Workflow
 
 OTHER = make_pem()
@@ -27,23 +26,14 @@ def rubbish(path: Path) -> None:
     path.write_bytes(b"rubbish")
 
 
-def encrypted(path: Path) -> None:
+def sealed(path: Path) -> None:
     """The key is encrypted in its place."""
-    key = serialization.load_pem_private_key(path.read_bytes(), None)
-    how = serialization.BestAvailableEncryption(b"secret")
-    form = serialization.PrivateFormat.PKCS8
-    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, how))
+    path.write_bytes(encrypted(path.read_bytes()))
 
 
 def ed25519_key(path: Path) -> None:
     """A key of a kind that certbot cannot use."""
-    path.write_bytes(
-        ed25519.Ed25519PrivateKey.generate().private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    path.write_bytes(pem_of(ed25519.Ed25519PrivateKey.generate()))
 
 
 def pipe(path: Path) -> None:
@@ -56,7 +46,7 @@ UNUSABLE: dict[str, Callable[[Path], None]] = {
     "missing": Path.unlink,
     "empty": lambda path: path.open("wb").close(),
     "rubbish": rubbish,
-    "encrypted": encrypted,
+    "encrypted": sealed,
     "Ed25519": ed25519_key,
     "a pipe": pipe,
 }

@@ -30,6 +30,7 @@ from simulated.values import (
     A,
     B,
     C,
+    encrypted,
     make_pem,
     mode_of,
     pem_of,
@@ -76,11 +77,7 @@ def public_of(key: bytes) -> bytes:
 
 def sealed(key: bytes) -> bytes:
     """It, encrypted."""
-    return load_private_key(key).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(PASSPHRASE),
-    )
+    return encrypted(key, PASSPHRASE)
 
 
 def brought(key: bytes, keep: bytes | None = None) -> offline_backups.Imported:
@@ -637,13 +634,8 @@ def test_key_that_was_encrypted_in_the_old_form_is_opened(
     """As older programs write it."""
     secret, given = tmp_path / "secret", tmp_path / "old.pem"
     secret.write_bytes(PASSPHRASE + b"\n")
-    given.write_bytes(
-        load_private_key(key).private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.TraditionalOpenSSL,
-            serialization.BestAvailableEncryption(PASSPHRASE),
-        )
-    )
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    given.write_bytes(pem_of(load_private_key(key), PASSPHRASE, form))
     opens = ("--passphrase-file", str(secret))
     assert run(machine, "add", "--key", str(given), *opens) == 0
     assert machine.role(SITE, pin_of_key(key)) == "backup"

@@ -23,19 +23,16 @@ from certbot_pinkeep.core.pem import quick_public_key
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.workflow import requests
 from simulated.machine import RSA_KEY, Machine, Site
-from simulated.values import DAY, NOW, make_pem, pin_of_key
+from simulated.values import DAY, NOW, encrypted, make_pem, pem_of, pin_of_key
 
 LATER = NOW + 90 * DAY
 Damage = Callable[[Path], object]
 Said = pytest.CaptureFixture[str]
 
 
-def encrypted(path: Path) -> None:
+def sealed(path: Path) -> None:
     """The key is encrypted in its place."""
-    key = serialization.load_pem_private_key(path.read_bytes(), None)
-    how = serialization.BestAvailableEncryption(b"secret")
-    form = serialization.PrivateFormat.PKCS8
-    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, how))
+    path.write_bytes(encrypted(path.read_bytes()))
 
 
 def replaced_by(make: Damage) -> Damage:
@@ -55,7 +52,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "rubbish": (lambda path: path.write_bytes(b"\0rubbish\n" * 20), "cannot be used"),
     "cut short": (lambda path: path.write_bytes(path.read_bytes()[:90]), "cannot be used"),
     "another key": (lambda path: path.write_bytes(make_pem()), "holds another key"),
-    "encrypted": (encrypted, "is encrypted"),
+    "encrypted": (sealed, "is encrypted"),
     "a certificate": (
         lambda path: path.write_text("-----BEGIN CERTIFICATE-----"),
         "cannot be used",
@@ -208,8 +205,7 @@ FORMS = {
 @pytest.mark.parametrize("bits", [2048, 3072])
 def test_quick_look_at_an_rsa_key_gives_its_pin(form: str, bits: int) -> None:
     """Status looks at thousands of them, and proving one takes a twentieth of a second."""
-    key = rsa.generate_private_key(65537, bits)
-    pem = key.private_bytes(serialization.Encoding.PEM, FORMS[form], serialization.NoEncryption())
+    pem = pem_of(rsa.generate_private_key(65537, bits), form=FORMS[form])
     assert pins.pin_of(quick_public_key(pem)) == pin_of_key(pem)
 
 
