@@ -139,7 +139,7 @@ def bench_renew(folder: Path, count: int, rounds: int, *, shared: bool = False) 
     whose = "one keyring for all of them" if shared else "a keyring for each"
     spent = (time.perf_counter() - began) / count * 1000
     print(f"adoption, {whose}: {spent:.1f} ms per lineage, once")
-    renew(folder, "pinkeep")  # the first run leaves the stamps
+    renew(folder, "pinkeep")  # the first run leaves the notes
     plain = (
         folder / "plain"
     )  # nothing is pinned there: what is pinned, pinkeep guards under any installer

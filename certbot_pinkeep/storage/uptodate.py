@@ -2,16 +2,16 @@
 
 The rules:
 
-* A stamp holds the state (by ``stat``) of every file of the last run, and the options that count. While no
+* A note holds the state (by ``stat``) of every file of the last run, and the options that count. While no
   file and no given option differs, a run would change nothing, and is left out. What is not given is in the
   keyring file, which is one of those files.
-* A keyring with hundreds of lineages has hundreds of files. So the files of the keyring stand in the stamp of
-  one lineage; the stamps of the others name that lineage, and the mark of what stands there.
+* A keyring with hundreds of lineages has hundreds of files. So the files of the keyring stand in the note of
+  one lineage; the notes of the others name that lineage, and the mark of what stands there.
 * Of a folder its owner and mode are looked at; if its path ends with a slash, also whether files in it were
   added, removed or replaced.
 * One more file has the certificates of all lineages, to tell which of them are others than before. Another
   one has the lineages of all keyrings, and a third one what the CAs said of revocations.
-* Stamps are a cache below certbot's work dir. A missing or unreadable one, and one that other users
+* Notes are a cache below certbot's work dir. A missing or unreadable one, and one that other users
   can change, costs a full run only.
 """
 
@@ -35,8 +35,8 @@ CERTIFICATES, KEYRINGS, REVOCATIONS = "certificates", "keyrings", "revocations"
 Seen = dict[str, "list[int] | None"]
 
 
-class Stamp(NamedTuple):
-    """What a lineage is stamped with: the options that count for it, and its own files."""
+class Note(NamedTuple):
+    """What a lineage has in its note: the options that count for it, and its own files."""
 
     options: Mapping[str, object]
     paths: Iterable[str]
@@ -50,7 +50,7 @@ class Noted(TypedDict):
 
 
 class UpToDate:
-    """The stamps below one work dir.
+    """The notes below one work dir.
 
     :param work_dir: certbot's ``--work-dir``
     :ivar is_frozen: whether nothing is noted, because the run is a dry one
@@ -68,10 +68,10 @@ class UpToDate:
         watched: Iterable[str],
         known: dict[str, str] | None = None,
     ) -> bool:
-        """Return whether nothing differs from what was stamped.
+        """Return whether nothing differs from what was noted.
 
         :param given: options; ``None``: not given
-        :param watched: files that must be among the stamped ones: those of the live certificate
+        :param watched: files that must be among the noted ones: those of the live certificate
         :param known: what was found of the files of keyrings, which are looked at once while it is the same
         """
         try:
@@ -79,43 +79,43 @@ class UpToDate:
                 self._trusted = shadow.is_trusted(self.folder)
             if not self._trusted:
                 return False
-            stamp = self._stamp(lineage)
+            note = self._read(lineage)
             return bool(
-                _plain(given).items() <= stamp["options"].items()
-                and set(watched) <= stamp["files"].keys()
-                and _is_same(stamp["files"])
-                and self._mark(lineage, stamp, {} if known is None else known) == stamp["mark"]
+                _plain(given).items() <= note["options"].items()
+                and set(watched) <= note["files"].keys()
+                and _is_same(note["files"])
+                and self._mark(lineage, note, {} if known is None else known) == note["mark"]
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return False
 
-    def _stamp(self, lineage: str) -> dict[str, Any]:
-        stamp = json.loads(atomic.read_own(self._path(lineage)))
-        if stamp["version"] != _VERSION:
+    def _read(self, lineage: str) -> dict[str, Any]:
+        note = json.loads(atomic.read_own(self._path(lineage)))
+        if note["version"] != _VERSION:
             raise ValueError("it has another version")
-        return dict(stamp)
+        return dict(note)
 
-    def _mark(self, lineage: str, stamp: dict[str, Any], known: dict[str, str]) -> str:
-        """Return the mark of the keyring's files, which *lineage*'s stamp leads to; empty: one differs."""
-        holder = str(stamp["holder"])
+    def _mark(self, lineage: str, note: dict[str, Any], known: dict[str, str]) -> str:
+        """Return the mark of the keyring's files, which *lineage*'s note leads to; empty: one differs."""
+        holder = str(note["holder"])
         if holder not in known:
             known[holder] = ""
-            held = stamp if holder == lineage else self._stamp(holder)
+            held = note if holder == lineage else self._read(holder)
             known[holder] = str(held["mark"]) if _is_same(held["shared"]) else ""
         return known[holder]
 
-    def set(self, stamps: Mapping[str, Stamp], shared: Iterable[str]) -> None:
+    def set(self, notes: Mapping[str, Note], shared: Iterable[str]) -> None:
         """Note that lineages of one keyring are up to date.
 
-        :param stamps: by lineage
+        :param notes: by lineage
         :param shared: the files of all of them
         :raises OSError: if this cannot be written
         """
         together = seen(shared)
         mark = hashlib.sha256(json.dumps(together, sort_keys=True).encode()).hexdigest()
-        holder = next(iter(stamps), "")
-        for lineage, (options, paths) in stamps.items():
-            stamp = {
+        holder = next(iter(notes), "")
+        for lineage, (options, paths) in notes.items():
+            note = {
                 "version": _VERSION,
                 "options": _plain(options),
                 "files": seen(paths),
@@ -123,10 +123,10 @@ class UpToDate:
                 "mark": mark,
             }
             held = {"shared": together} if lineage == holder else {}
-            self._write(self._path(lineage), {**stamp, **held})
+            self._write(self._path(lineage), {**note, **held})
 
     def clear(self, lineage: str) -> None:
-        """Forget the stamp, so that the next run looks at everything."""
+        """Forget the note, so that the next run looks at everything."""
         with suppress(FileNotFoundError):
             os.unlink(self._path(lineage))
 

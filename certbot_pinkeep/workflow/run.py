@@ -29,7 +29,7 @@ from certbot_pinkeep.core.errors import (
 from certbot_pinkeep.core.key_and_csr import KeyAndCsr
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.text import listed
-from certbot_pinkeep.storage.uptodate import CERTIFICATES, Stamp
+from certbot_pinkeep.storage.uptodate import CERTIFICATES, Note
 from certbot_pinkeep.workflow import enrol, enrolled, first_look, issue, stage, zone
 from certbot_pinkeep.workflow.first_look import FirstLook
 from certbot_pinkeep.workflow.issue_request import IssueRequest
@@ -202,15 +202,15 @@ class Run:
         # The others are a hook's: certbot's own run is still to come.
         try:
             if report.settled:
-                stamps = {one.live.name: self._stamp_of(one) for one in enrolled}
-                self.cache.set(stamps, shared)
+                notes = {one.live.name: self._note_of(one) for one in enrolled}
+                self.cache.set(notes, shared)
                 return
             for one in enrolled:
                 self.cache.clear(one.live.name)
         except OSError as error:
-            logger.debug("No stamp: %s", error)
+            logger.debug("No note: %s", error)
 
-    def _stamp_of(self, one: Enrolled) -> Stamp:
+    def _note_of(self, one: Enrolled) -> Note:
         live = one.live
         paths = [os.path.join(os.path.dirname(live.key_path), "cert.pem"), live.key_path]
         # By whom it is renewed is noted there.
@@ -219,7 +219,7 @@ class Run:
         if one.chosen.include_subdomains:
             # Whatever certificate comes to this machine may be below it.
             paths.append(os.path.join(self.config_dir, "renewal", ""))
-        return Stamp({**self._values[live.name], "keyring": one.chosen.keyring}, paths)
+        return Note({**self._values[live.name], "keyring": one.chosen.keyring}, paths)
 
 
 def _glance(names: Sequence[str]) -> list[TlsObservation]:

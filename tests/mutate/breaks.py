@@ -486,10 +486,10 @@ BREAKS = (
     *_of(
         "storage/uptodate",
         "uptodate trust",
-        ('and _is_same(stamp["files"])', "and True"),
+        ('and _is_same(note["files"])', "and True"),
         ('if _is_same(held["shared"]) else ""', 'if True else ""'),
-        (' == stamp["mark"]', " is not None"),
-        ('set(watched) <= stamp["files"].keys()', "True"),
+        (' == note["mark"]', " is not None"),
+        ('set(watched) <= note["files"].keys()', "True"),
     ),
     *_of(
         "workflow/first_look",

@@ -168,7 +168,7 @@ def test_renew_adopts_what_is_not_due(site: Site, said: list[str]) -> None:
 
 
 def test_second_renew_looks_at_nothing(site: Site, said: list[str]) -> None:
-    """Stamped: no file is written, no command run, nothing told."""
+    """Up to date: no file is written, no command run, nothing told."""
     plugin(site).generic_updates(lineage(site))
     before = site.tree()
     site.apache.break_config()

@@ -24,7 +24,7 @@ from certbot_pinkeep.core.errors import PinkeepError
 from certbot_pinkeep.storage import atomic, trust
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.storage.store import Store
-from certbot_pinkeep.storage.uptodate import Stamp, UpToDate
+from certbot_pinkeep.storage.uptodate import Note, UpToDate
 from simulated.machine import Site
 from simulated.values import NOW, STATE, make_pem, pin_of_key
 
@@ -107,10 +107,10 @@ def test_g3_no_place_where_a_file_is_expected_hangs_a_run(tmp_path: Path, kind: 
     with pytest.raises(PinkeepError, match=r"ring\.conf"):
         Store(str(site.config), work).load("ring")
 
-    stamps = UpToDate(work)
-    stamps.set({"example.com": Stamp({}, [])}, [])
-    plant(Path(stamps.folder, "example.com.json"), kind)
-    assert not stamps.is_up_to_date("example.com", {}, [])
+    notes = UpToDate(work)
+    notes.set({"example.com": Note({}, [])}, [])
+    plant(Path(notes.folder, "example.com.json"), kind)
+    assert not notes.is_up_to_date("example.com", {}, [])
 
     folders = Folders(str(site.config))
     plant(Path(folders.keys, "0000_key-certbot.pem"), kind)

@@ -19,7 +19,7 @@ from certbot_pinkeep.storage import atomic, settings, shadow, trust
 from certbot_pinkeep.storage.keyring_file import write
 from certbot_pinkeep.storage.shadow import Shadow
 from certbot_pinkeep.storage.store import Store
-from certbot_pinkeep.storage.uptodate import Stamp, UpToDate
+from certbot_pinkeep.storage.uptodate import Note, UpToDate
 from simulated.machine import Site
 from simulated.values import DAY, LATER, NOW, STATE, mode_of
 
@@ -63,12 +63,12 @@ def test_g7_folders_are_made_with_their_mode_whatever_the_umask(tmp_path: Path, 
         atomic.make_folder(str(tmp_path / "a" / "b" / "c"), 0o700)
         store = Store(str(tmp_path / "etc"), str(tmp_path / "work"))
         store.save(STATE)
-        UpToDate(str(tmp_path / "stamped")).set({"example.com": Stamp({}, [])}, [])
+        UpToDate(str(tmp_path / "noted")).set({"example.com": Note({}, [])}, [])
     finally:
         os.umask(before)
     assert [mode_of(tmp_path / name) for name in ("a", "a/b", "a/b/c")] == [0o755, 0o755, 0o700]
     assert mode_of(tmp_path / "work") == mode_of(tmp_path / "etc/pinkeep") == 0o755
-    assert mode_of(tmp_path / "work/pinkeep") == mode_of(tmp_path / "stamped/pinkeep") == 0o700
+    assert mode_of(tmp_path / "work/pinkeep") == mode_of(tmp_path / "noted/pinkeep") == 0o700
     assert mode_of(Path(store.shadow.folder)) == 0o700
 
 
@@ -151,10 +151,10 @@ def test_the_named_command_helps(
 
 
 @pytest.mark.parametrize("level", ["work", "work/pinkeep", "work/pinkeep/example.com.json"])
-def test_g8_a_stamp_that_others_can_change_is_not_believed(tmp_path: Path, level: str) -> None:
+def test_g8_a_note_that_others_can_change_is_not_believed(tmp_path: Path, level: str) -> None:
     """Whoever could plant one would keep a lineage from ever being looked at."""
     work = str(tmp_path / "work")
-    UpToDate(work).set({"example.com": Stamp({}, [])}, [])
+    UpToDate(work).set({"example.com": Note({}, [])}, [])
     assert UpToDate(work).is_up_to_date("example.com", {}, [])
     (tmp_path / level).chmod(0o777)
     assert not UpToDate(work).is_up_to_date("example.com", {}, [])
@@ -168,7 +168,7 @@ def test_g8_nothing_is_written_below_a_folder_of_others(
     opened(tmp_path / "work" / "pinkeep", "owner", monkeypatch)
     found.save(LATER)
     found.set_clock(datetime(2040, 1, 1, tzinfo=timezone.utc))
-    UpToDate(str(tmp_path / "work")).set({"example.com": Stamp({}, [])}, [])
+    UpToDate(str(tmp_path / "work")).set({"example.com": Note({}, [])}, [])
     assert Path(found.shadow.path("ring")).read_bytes() == before
     assert not (tmp_path / "work" / "pinkeep" / "example.com.json").exists()
 

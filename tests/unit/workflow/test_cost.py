@@ -184,7 +184,7 @@ def test_run_without_news_reads_one_small_file_a_lineage(
 def test_run_without_news_looks_at_the_files_of_a_keyring_once(
     tmp_path: Path, looks: Looks
 ) -> None:
-    """However many lineages draw on it; their stamps are as small as those of one alone."""
+    """However many lineages draw on it; their notes are as small as those of one alone."""
     names = [f"it-{number}.test" for number in range(4)]
     machine = Machine(tmp_path)
     for name in names:
@@ -197,8 +197,8 @@ def test_run_without_news_looks_at_the_files_of_a_keyring_once(
     assert run.of.cache_info().currsize == 0
     keys = [str(path) for path in machine.config.glob("keys/*.pem")]
     assert keys and {looks.seen[path] for path in keys} == {1}
-    stamps = [(machine.work / "pinkeep" / f"{name}.json").read_text() for name in names]
-    assert sum(any(key in text for key in keys) for text in stamps) == 1
+    notes = [(machine.work / "pinkeep" / f"{name}.json").read_text() for name in names]
+    assert sum(any(key in text for key in keys) for text in notes) == 1
 
 
 def test_lineages_that_are_not_enrolled_cost_no_look_at_a_keyring(
@@ -226,7 +226,7 @@ NEWS: dict[str, Callable[[Machine, str], object]] = {
     "snippet gone": lambda m, n: m.snippet(n).unlink(),
     "a certificate came": lambda m, n: m.issue("new.test"),
     "another one went": lambda m, n: m.delete("old-2.test"),
-    "no stamps": lambda m, n: shutil.rmtree(m.work / "pinkeep"),
+    "no notes": lambda m, n: shutil.rmtree(m.work / "pinkeep"),
 }
 
 

@@ -69,7 +69,7 @@ def test_all_is_published_at_once(machine: Machine) -> None:
 
 
 def test_second_run_is_up_to_date(machine: Machine) -> None:
-    """Each lineage has its stamp."""
+    """Each lineage has its note."""
     one = finished(machine)
     for name in NAMES:
         values = {**machine.options("shared").settings, "keyring": "shared"}
