@@ -90,7 +90,7 @@ def _host(seen: Seen, shown: TlsObservation, now: datetime) -> Iterator[Finding]
         yield critical(
             shown.where,
             f"check cannot read its certificate, and visitors may refuse it: {error}.",
-            _reload(seen, [live for live in seen.lives if live.is_for(shown.host)]),
+            _reload(seen, _mine(seen, shown)),
         )
         return
     if shown.guessed and not served.is_for(shown.host):
@@ -111,9 +111,7 @@ def _without_header(seen: Seen, shown: TlsObservation, now: datetime) -> Iterato
 
 
 def _type_missing(seen: Seen, shown: TlsObservation) -> Iterator[Finding]:
-    mine = [
-        live for live in seen.lives if live.is_for(shown.host) and live.key_type == shown.key_type
-    ]
+    mine = [live for live in _mine(seen, shown) if live.key_type == shown.key_type]
     if not mine:
         return
     kind = (shown.key_type or "").upper()
@@ -140,7 +138,7 @@ def _certificate(
     seen: Seen, shown: TlsObservation, served: Certificate, now: datetime
 ) -> Iterator[Finding]:
     host = shown.host
-    mine = _like(served, [live for live in seen.lives if live.is_for(host)])
+    mine = _like(served, _mine(seen, shown))
     if not served.is_for(host) or shown.distrust == "name":
         yield critical(
             shown.where,
@@ -171,7 +169,7 @@ def _certificate(
 def _stale(
     seen: Seen, shown: TlsObservation, served: Certificate, now: datetime
 ) -> Iterator[Finding]:
-    mine = _like(served, [live for live in seen.lives if live.is_for(shown.host)])
+    mine = _like(served, _mine(seen, shown))
     if shown.fingerprint in {live.fingerprint for live in seen.lives}:
         return  # local_rules tells whether it is in time
     if served.end <= now:
@@ -244,7 +242,7 @@ def _waits(seen: Seen, pin: str) -> bool:
 
 
 def _mend_key(seen: Seen, shown: TlsObservation, served: Certificate) -> str:
-    mine = [live for live in seen.lives if live.is_for(shown.host)]
+    mine = _mine(seen, shown)
     pinned = [live for live in mine if live.pin in _policy_pins(seen)]
     if pinned and served.key_type not in {live.key_type for live in mine}:
         kind = (served.key_type or "other").upper()
@@ -314,6 +312,11 @@ def _until(held: Sequence[Holding], now: datetime) -> str:
 
 def _of(served: Certificate) -> str:
     return text.short(", ".join(served.names)) or "no name"
+
+
+def _mine(seen: Seen, shown: TlsObservation) -> list[Certificate]:
+    """Find the keyring's live certificates for a host."""
+    return [live for live in seen.lives if live.is_for(shown.host)]
 
 
 def _like(served: Certificate, lives: list[Certificate]) -> list[Certificate]:

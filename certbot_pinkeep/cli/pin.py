@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from argparse import BooleanOptionalAction
 from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
@@ -71,16 +72,12 @@ def add(commands: Commands) -> None:
         help="look at every host here, not at the host itself and port 443",
     )
     for name, metavar, told in TABLE:
-        dest = name.replace("-", "_")
         if metavar:
             action = "append" if name in REPEATED else "store"
             command.add_argument(f"--{name}", metavar=metavar, help=told, action=action)
-            continue
-        for flag, action, help_ in (
-            (f"--{name}", "store_true", f"{told} (default: off)"),
-            (f"--no-{name}", "store_false", f"take back --{name}"),
-        ):
-            command.add_argument(flag, action=action, default=None, dest=dest, help=help_)
+        else:
+            help_ = f"{told} (default: off), or take that back"
+            command.add_argument(f"--{name}", action=BooleanOptionalAction, help=help_)
 
 
 def _run(parsed: argparse.Namespace) -> int:

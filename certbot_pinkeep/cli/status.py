@@ -13,7 +13,6 @@ from certbot_pinkeep.cli.parser import Commands, add_command, add_name
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.reports import status
-from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.workflow.workspace import Workspace
 
 _HELP = "show which key is served, which is next, and from when a rollover is due and safe"
@@ -32,17 +31,15 @@ def add(commands: Commands) -> None:
 
 
 def _status(parsed: argparse.Namespace) -> int:
-    config = context.certbots_config(parsed)
-    workspace = context.workspace_of(config)
-    store = workspace.store
-    names = [parsed.name] if parsed.name else store.names()
+    workspace = context.workspace_of(context.certbots_config(parsed))
+    names = [parsed.name] if parsed.name else workspace.store.names()
     states, damaged = context.load(workspace, names)
     now = clock.now()
     if parsed.json:
         index: dict[str, list[str]] = {}
-        for request, csr in Folders(config.config_dir).saved_csrs().items():
+        for request, csr in workspace.folders.saved_csrs().items():
             index.setdefault(request.pin, []).append(csr.path or "")
-        document = status.as_data(states, index, now, config.config_dir)
+        document = status.as_data(states, index, now, workspace.config_dir)
         # Of many, nobody reads it, and indenting takes time.
         print(json.dumps(document, indent=2 if len(states) <= status.MANY else None))
     elif states:

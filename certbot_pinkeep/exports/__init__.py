@@ -26,17 +26,14 @@ from zope.interface import Interface, implementer
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
-from certbot_pinkeep.core import options
+from certbot_pinkeep.core import hostnames, options
 from certbot_pinkeep.core.errors import BadExport as BadExport
 from certbot_pinkeep.core.text import short
-from certbot_pinkeep.exports import hosts
 from certbot_pinkeep.exports.values import Pin as Pin
 from certbot_pinkeep.exports.values import Pinned as Pinned
 from certbot_pinkeep.exports.values import Settings as Settings
 
 GROUP = "certbot_pinkeep.exports"
-#: The names of the settings that a format may take.
-SETTINGS = tuple(field.name for field in fields(Settings))
 
 
 class IExport(Interface):  # type: ignore[misc, unused-ignore]
@@ -91,7 +88,7 @@ def taken(name: str) -> tuple[str, ...]:
     point = _point(name)
     form = _loaded(point)
     with _answering(point, "failed"):
-        return tuple(getattr(form, "takes", SETTINGS))
+        return tuple(getattr(form, "takes", [field.name for field in fields(Settings)]))
 
 
 def render(name: str, pinned: Pinned, settings: Settings) -> str:
@@ -104,8 +101,12 @@ def render(name: str, pinned: Pinned, settings: Settings) -> str:
     form = _loaded(point)
     with _answering(point, "failed"):
         text = form.render(pinned, settings)
-    if not _is_text(text):
-        raise BadExport(f"--format {name!r}: the format is broken: its answer is no text.")
+    try:
+        str.encode(text)
+    except (TypeError, UnicodeEncodeError):
+        raise BadExport(
+            f"--format {name!r}: the format is broken: its answer is no text."
+        ) from None
     return str(text)
 
 
@@ -114,7 +115,12 @@ def _check(pinned: Pinned) -> None:
 
     :raises BadExport: if a consumer can
     """
-    hosts.check_names(pinned)
+    for host in pinned.hosts:
+        if hostnames.host(host) != host:
+            raise BadExport(
+                f"{short(host)!r} is not the name of a host.",
+                "Name the hosts to pin with --host.",
+            )
     uri = pinned.policy.report_uri
     if uri is not None and not options.is_report_uri(uri):
         raise BadExport(
@@ -143,16 +149,6 @@ def _answering(point: EntryPoint, failed: str) -> Iterator[None]:
             f"--format {point.name!r}: the format is broken: {why}.",
             f"The format comes from {point.value}. Update or uninstall the package that brings it.",
         ) from error
-
-
-def _is_text(text: object) -> bool:
-    if not isinstance(text, str):
-        return False
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _point(name: str) -> EntryPoint:

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
 
-from certbot_pinkeep.core import hostnames, text
+from certbot_pinkeep.core import hostnames
 from certbot_pinkeep.core.errors import BadExport
 from certbot_pinkeep.exports.values import Pinned
 
@@ -96,19 +96,6 @@ def check_kept(pinned: Pinned, consumer: str) -> None:
             "To stay pinned, take that back.",
             run=f"certbot-pinkeep unpin {pinned.name} --undo",
         )
-
-
-def check_names(pinned: Pinned) -> None:
-    """Check that each host is a host: a consumer could misread another name of a certificate.
-
-    :raises BadExport: if a name is no host
-    """
-    for host in pinned.hosts:
-        if hostnames.host(host) != host:
-            raise BadExport(
-                f"{text.short(host)!r} is not the name of a host.",
-                "Name the hosts to pin with --host.",
-            )
 
 
 def named(pinned: Pinned, consumer: str) -> tuple[str, ...]:
