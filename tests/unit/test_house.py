@@ -223,7 +223,6 @@ MOST = {"module": 500, "class": 300, "function": 40, "positional parameters": 5}
 #: What is larger, as ``kind module name``, and why.
 LARGER = {
     "class core.ledger Ledger": "one value; each method is something that happens to it",
-    "module storage.atomic": "one way of opening and of writing files, and nothing besides",
     "positional parameters adapters.certbot_guard _renew": "certbot's own function has four of them",
     "boolean installer save": "certbot's interface has it so",
     "boolean installer _notice_revocation": "a callable, whose parameters have no names",
