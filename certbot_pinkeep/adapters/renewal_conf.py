@@ -85,7 +85,7 @@ def _named(config_dir: str, path: str) -> str:
     if os.path.isdir(os.path.join(live, stem)):
         return stem
     with suppress(OSError, *_DAMAGED):
-        folder = os.path.dirname(str(_parsed(atomic.read(path))["cert"]))
+        folder = os.path.dirname(str(parsed(atomic.read(path))["cert"]))
         name = os.path.basename(folder)
         return name if name and os.path.isdir(os.path.join(live, name)) else stem
     return stem
@@ -100,7 +100,7 @@ def load(config_dir: str, name: str) -> Renewal | None:
     if not os.path.exists(path):
         return None
     try:
-        content = _parsed(atomic.read(path))
+        content = parsed(atomic.read(path))
         parameters = content["renewalparams"]
         return Renewal(
             name=name,
@@ -194,7 +194,7 @@ def _change(path: str, wanted: Mapping[str, str], gone: Collection[str] | None) 
     """
     before = atomic.read(path)
     try:
-        content = _parsed(before)
+        content = parsed(before)
         parameters = content["renewalparams"]
         stored = [one for one, _ in parameters.items() if one.startswith(options.STORED_PREFIX)]
     except _DAMAGED as error:
@@ -234,7 +234,7 @@ def _edited(content: bytes, wanted: Mapping[str, str], out: Collection[str]) -> 
 
 def _says(written: bytes, content: configobj.ConfigObj) -> bool:
     with suppress(*_DAMAGED):
-        return bool(_parsed(written) == content)
+        return bool(parsed(written) == content)
     return False
 
 
@@ -251,7 +251,11 @@ def certbots_name(config_dir: str, name: str) -> str:
     return os.path.basename(path_of(config_dir, name)).removesuffix(".conf")
 
 
-def _parsed(written: bytes) -> configobj.ConfigObj:
+def parsed(written: bytes) -> configobj.ConfigObj:
+    """Parse a renewal file.
+
+    :raises ValueError, SyntaxError: if it is damaged
+    """
     return configobj.ConfigObj(
         io.BytesIO(written), encoding="utf-8", default_encoding="utf-8", interpolation=False
     )

@@ -12,14 +12,11 @@ The rules:
 from __future__ import annotations
 
 import glob
-import io
 import os
 import re
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
-
-import configobj
 
 from certbot_pinkeep.adapters import renewal_conf
 from certbot_pinkeep.core import pins
@@ -38,12 +35,7 @@ def broken(config_dir: str, name: str) -> Broken | None:
     """
     path = renewal_conf.path_of(config_dir, name)
     try:
-        content = configobj.ConfigObj(
-            io.BytesIO(atomic.read(path)),
-            encoding="utf-8",
-            default_encoding="utf-8",
-            interpolation=False,
-        )
+        content = renewal_conf.parsed(atomic.read(path))
     except (OSError, ValueError, SyntaxError) as error:
         return _skipped(f"certbot cannot read {path}: {error}.", _restore(path, config_dir))
     tree = _Tree(config_dir, name, path, content)
@@ -131,7 +123,7 @@ class _Tree:
             cert, full = self._in_live("cert"), self._in_live("fullchain")
             mend = f"Run: openssl x509 -in {shlex.quote(full)} -out {shlex.quote(cert)}"
             if not _holds_certificate(full):
-                mend = self._relinked(without=self._current())
+                mend = self._relinked()
             return _skipped(f"certbot cannot read {cert}.", mend)
         return None
 
@@ -156,32 +148,24 @@ class _Tree:
     def _in_archive(self, part: str, version: int) -> str:
         return os.path.join(self.archive, f"{part}{version}.pem")
 
-    def _current(self) -> int | None:
-        """Find the version that live/ leads to."""
-        found = re.search(r"(\d+)\.pem$", os.path.realpath(self._in_live("cert")))
-        return int(found[1]) if found else None
-
-    def _relinked(self, without: int | None = None) -> str:
-        """Tell what makes the links anew.
-
-        :param without: a damaged version
-        """
-        regular = [os.path.isfile(self._in_live(part)) for part in PARTS]
-        sound = [version for version in self._versions() if version != without]
+    def _relinked(self) -> str:
+        """Tell what makes the links anew."""
+        sound = self._versions()
         shown = atomic.content(self._in_live("cert"))
         same = [n for n in sound if shown and atomic.content(self._in_archive("cert", n)) == shown]
+        regular = all(os.path.isfile(self._in_live(part)) for part in PARTS)
         where, to = shlex.quote(self.live), shlex.quote(os.path.relpath(self.archive, self.live))
         parts = " ".join(PARTS)
-        if without is None and all(regular) and not same:
+        if regular and not same and _holds_certificate(self._in_live("cert")):
             # The live files are nowhere else: they become a version of their own.
-            number, archive = max(self._versions(), default=0) + 1, shlex.quote(self.archive)
+            number, archive = max(self._numbers(), default=0) + 1, shlex.quote(self.archive)
             return (
                 f"Run: mkdir -p -m 0700 {archive} && cd {where} && for part in {parts}; do mv "
                 f"$part.pem {archive}/${{part}}{number}.pem && ln -s {to}/${{part}}{number}.pem "
                 "$part.pem; done"
             )
         key = self._saved_key()
-        if without is None and key:
+        if key:
             target = os.path.realpath(self._in_live("privkey"))
             return f"Run: install -m 0600 {shlex.quote(key)} {shlex.quote(target)}"
         if same or sound:
@@ -207,12 +191,13 @@ class _Tree:
 
     def _versions(self) -> list[int]:
         """List the versions in archive/ that are whole, with the key of the certificate."""
-        try:
-            names = os.listdir(self.archive)
-        except OSError:
-            return []
-        numbers = [int(m[1]) for name in names if (m := re.fullmatch(r"cert(\d{1,9})\.pem", name))]
-        return sorted(number for number in numbers if self._is_sound(number))
+        return sorted(filter(self._is_sound, self._numbers()))
+
+    def _numbers(self) -> set[int]:
+        """List all versions of which archive/ has a file."""
+        names = os.listdir(self.archive) if os.path.isdir(self.archive) else []
+        found = (re.fullmatch(r"[a-z]+(\d{1,9})\.pem", name) for name in names)
+        return {int(one[1]) for one in found if one}
 
     def _is_sound(self, version: int) -> bool:
         try:

@@ -60,6 +60,12 @@ def copied_beside_an_older_archive(site: Site) -> None:
         path.unlink()
 
 
+def copied_beside_a_key(site: Site) -> None:
+    """The version that would be next has a key of which nothing else is there."""
+    copied_beside_an_older_archive(site)
+    (archive(site) / "privkey3.pem").write_bytes(make_pem())
+
+
 def dangling(site: Site) -> None:
     """archive/ is older than live/."""
     for path in archive(site).glob("*3.pem"):
@@ -111,6 +117,7 @@ SKIPPED: list[Damage] = [
     copied,
     copied_without_archive,
     copied_beside_an_older_archive,
+    copied_beside_a_key,
     dangling,
     absolute_links,
     without_live,
@@ -158,6 +165,7 @@ def test_check_tells_what_certbot_skips_and_how_it_is_mended(damage: Damage, sit
     before, key = (live(site) / "cert.pem").read_bytes(), site.key
     assert certbot_takes(site) and broken(str(site.config), site.name) is None
     damage(site)
+    kept = {path.read_bytes() for path in archive(site).glob("privkey*.pem")}
     assert not certbot_takes(site)
     seen = LocalFiles(str(site.config), site.workflow.store).look(site.state(), NOW, [], [])
     found = [one for one in local_rules.check(seen, NOW) if "Certbot skips this" in one.what]
@@ -166,6 +174,7 @@ def test_check_tells_what_certbot_skips_and_how_it_is_mended(damage: Damage, sit
     mend(printed[printed.index("Run: ") :])
     assert certbot_takes(site) and broken(str(site.config), site.name) is None
     assert (live(site) / "privkey.pem").read_bytes() == key
+    assert kept <= {path.read_bytes() for path in archive(site).glob("privkey*.pem")}
     assert (live(site) / "privkey.pem").stat().st_mode & 0o777 == 0o600 or damage != copied
     older = damage in (dangling, empty_certificates)
     assert ((live(site) / "cert.pem").read_bytes() == before) != older
