@@ -28,6 +28,7 @@ import dns.inet
 import dns.message
 import dns.query
 import dns.rcode
+import dns.rdataclass
 import dns.resolver
 from dns.message import Message
 from dns.name import Name
@@ -151,6 +152,11 @@ class Session(Pool):
             elif reply.dropped:
                 self._limiting.add(address)
         return reply
+
+
+def found_at(message: Message, name: Name, kind: RdataType) -> Iterable[Any]:
+    """Return the records of one kind that an answer has at a name."""
+    return message.get_rrset(message.answer, name, dns.rdataclass.IN, kind) or ()
 
 
 def explained(reply: Reply) -> str:

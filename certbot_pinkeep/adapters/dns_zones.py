@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import dns.exception
 import dns.flags
 import dns.name
 import dns.rdatatype
@@ -69,6 +70,14 @@ class Zone:
         return {one for some in self.hosts.values() for one in some} - set(self.failed)
 
 
+def name_of(text: str) -> Name | None:
+    """Read a name; ``None``: no zone can have it."""
+    try:
+        return dns.name.from_text(text)
+    except (dns.exception.DNSException, UnicodeError):
+        return None
+
+
 def text(name: Name) -> str:
     """Write a name in lower case, with a dot at its end."""
     return str(name.to_text()).lower()
@@ -113,9 +122,9 @@ class Zones:
 
     def find(self, names: Iterable[Name]) -> None:
         """Find the zones that names are in, and the name servers of each."""
-        upwards = {one for name in names for one in _upwards(name)} - set(self._delegated)
+        wanted = {one for name in names for one in upwards(name)} - set(self._delegated)
         self._delegated |= self._session.all(
-            upwards, lambda one: self._session.ask_resolver(one, dns.rdatatype.NS, check=False)
+            wanted, lambda one: self._session.ask_resolver(one, dns.rdatatype.NS, check=False)
         )
         found = {self._apex(name)[0] for name in names} - set(self._zones)
         zones = [Zone(apex) for apex in found if apex]
@@ -144,7 +153,7 @@ class Zones:
 
     def _apex(self, name: Name) -> tuple[Name | None, str]:
         """Return the closest name upwards that has name servers, or why it is not known."""
-        for one in _upwards(name):
+        for one in upwards(name):
             reply = self._delegated.get(one, Reply())
             if not reply.told:
                 return None, reply.error
@@ -210,7 +219,8 @@ class Zones:
                 more[host].hosts[host] = addresses
 
 
-def _upwards(name: Name) -> Iterator[Name]:
+def upwards(name: Name) -> Iterator[Name]:
+    """Yield a name, and the names above it up to the root."""
     while name != dns.name.root:
         yield name
         name = name.parent()

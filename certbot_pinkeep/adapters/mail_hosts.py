@@ -8,15 +8,15 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-import dns.exception
 import dns.name
 import dns.rdatatype
 from dns.name import Name
 
-from certbot_pinkeep.adapters.dns_session import Reply, Session
-from certbot_pinkeep.adapters.dns_zones import plain
+from certbot_pinkeep.adapters.dns_session import Reply, Session, found_at
+from certbot_pinkeep.adapters.dns_zones import name_of, plain, upwards
+from certbot_pinkeep.core.tlsa import Port
 from certbot_pinkeep.core.zone_observations import MailHost, OwnerObservation
 
 _SMTP = 25
@@ -27,8 +27,9 @@ _SHORTEST = 3
 
 def find(looks: Iterable[OwnerObservation], seconds: float) -> list[MailHost]:
     """Return the MX hosts of the domains whose mail comes to port 25 of the hosts that were looked at."""
-    ours = {name for look in looks if look.port.number == _SMTP for name in _names(look.port.host)}
-    domains = {domain for host in ours for domain in _upwards(host)}
+    mail = (name_of(look.port.host) for look in looks if look.port.number == _SMTP)
+    ours = set(filter(None, mail))
+    domains = {one for host in ours for one in upwards(host) if len(one) >= _SHORTEST}
     with Session(seconds) as session:
         told = session.all(domains, lambda one: session.ask_resolver(one, _MX, check=False))
         found = {
@@ -46,35 +47,14 @@ def find(looks: Iterable[OwnerObservation], seconds: float) -> list[MailHost]:
     ]
 
 
-def _names(host: str) -> Iterator[Name]:
-    try:
-        yield dns.name.from_text(host)
-    except (dns.exception.DNSException, UnicodeError):
-        return
-
-
-def _upwards(name: Name) -> Iterator[Name]:
-    while len(name) >= _SHORTEST:
-        yield name
-        name = name.parent()
+def _owner(host: Name) -> Name | None:
+    return name_of(Port(plain(host), _SMTP).owner)
 
 
 def _mx(reply: Reply, domain: Name) -> set[Name]:
     """Return the MX hosts of a domain; the root stands for none (RFC 7505)."""
-    return {
-        one.exchange
-        for rrset in (reply.message.answer if reply.message else ())
-        if rrset.rdtype == _MX and rrset.name == domain
-        for one in rrset
-        if one.exchange != dns.name.root
-    }
-
-
-def _owner(host: Name) -> Name | None:
-    try:
-        return dns.name.from_text(f"_{_SMTP}._tcp", None).concatenate(host)
-    except dns.exception.DNSException:
-        return None
+    found = found_at(reply.message, domain, _MX) if reply.message else ()
+    return {one.exchange for one in found} - {dns.name.root}
 
 
 def _has(reply: Reply | None) -> bool | None:

@@ -30,8 +30,8 @@ from dns.name import Name
 from dns.rdatatype import RdataType
 from dns.rrset import RRset
 
-from certbot_pinkeep.adapters.dns_session import Question, Reply, Session, explained
-from certbot_pinkeep.adapters.dns_zones import Zone, Zones, not_authoritative, plain, text
+from certbot_pinkeep.adapters.dns_session import Question, Reply, Session, explained, found_at
+from certbot_pinkeep.adapters.dns_zones import Zone, Zones, name_of, not_authoritative, plain, text
 from certbot_pinkeep.core.tlsa import Port, TlsaRecord
 from certbot_pinkeep.core.zone_observations import (
     Answer,
@@ -54,7 +54,7 @@ _A, _TLSA, _SOA, _DNSKEY = (
 
 def look(ports: Sequence[Port], seconds: float) -> list[OwnerObservation]:
     """Ask every authoritative name server for the records of ports, all at once."""
-    names = {port: _name(port) for port in ports}
+    names = {port: name_of(port.owner) for port in ports}
     with Session(seconds) as session:
         looks = _Looks(session)
         known = [name for name in names.values() if name]
@@ -74,12 +74,14 @@ def look(ports: Sequence[Port], seconds: float) -> list[OwnerObservation]:
 def _elsewhere(session: Session, ports: Sequence[Port]) -> dict[Port, str]:
     """Return the ports whose clients heed records at another name, and why, as a part of a sentence."""
     replies = session.all(
-        [one.host for one in ports if _name(one)],
+        [one.host for one in ports if name_of(one.owner)],
         lambda host: session.ask_resolver(dns.name.from_text(host), _A, check=False),
     )
     ends = {host: _end(one.message) for host, one in replies.items() if one.message}
     found = {one: replace(one, host=end) for one in ports if (end := ends.get(one.host))}
-    owners = {one: owner for one in set(found.values()) - set(ports) if (owner := _name(one))}
+    owners = {
+        one: owner for one in set(found.values()) - set(ports) if (owner := name_of(one.owner))
+    }
     records = session.all(owners, lambda one: session.ask_resolver(owners[one], _TLSA, check=False))
     return {
         port: f"{port.host} is an alias (CNAME) of {other.host}, and {why}"
@@ -98,20 +100,11 @@ def _heeded(port: Port, reply: Reply) -> str:
 
 def _end(message: Message) -> str:
     """Return where the aliases lead to that an answer begins with; empty: it has none."""
-    name = message.question[0].name
+    begin = name = message.question[0].name
     for _ in range(_ALIASES):
-        rrset = message.get_rrset(message.answer, name, dns.rdataclass.IN, dns.rdatatype.CNAME)
-        if not rrset:
-            break
-        name = rrset[0].target
-    return "" if name == message.question[0].name else plain(name)
-
-
-def _name(port: Port) -> Name | None:
-    try:
-        return dns.name.from_text(port.owner)
-    except (dns.exception.DNSException, UnicodeError):
-        return None
+        aliases = found_at(message, name, dns.rdatatype.CNAME)
+        name = next((one.target for one in aliases), name)
+    return "" if name == begin else plain(name)
 
 
 @dataclass(frozen=True)
@@ -179,9 +172,7 @@ class _Looks:
             one.serial
             for reply in self.replies(zone.name, _SOA, address)
             if reply.message
-            for rrset in reply.message.answer
-            if rrset.rdtype == _SOA and rrset.name == zone.name
-            for one in rrset
+            for one in found_at(reply.message, zone.name, _SOA)
         }
 
     def aliases(self, name: Name) -> list[Name]:

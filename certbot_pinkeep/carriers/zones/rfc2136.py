@@ -34,8 +34,7 @@ try:
     import dns.name
     import dns.query
     import dns.rcode
-    import dns.rdata
-    import dns.rdataset
+    import dns.rdataclass
     import dns.rdatatype
     import dns.tsig
     import dns.update
@@ -104,20 +103,14 @@ class Rfc2136:
 
         :param synthesised: the wildcard that a name has its records from
         """
-
-        def rdataset(records: Records, ttl: int) -> dns.rdataset.Rdataset:
-            found = [dns.rdata.from_text("IN", "TLSA", str(one)) for one in sorted(records)]
-            return dns.rdataset.from_rdata_list(ttl, found)
-
         update = dns.update.UpdateMessage(zone, keyring=self._key())
         for one in changes:
             wildcard = (synthesised or {}).get(one.name)
+            if one.before:
+                update.present(wildcard or one.name, "TLSA", *map(str, sorted(one.before)))
             if wildcard:
-                update.present(wildcard, rdataset(one.before, 0))
                 update.absent(one.name)
-            elif one.before:
-                update.present(one.name, rdataset(one.before, 0))
-            else:
+            elif not one.before:
                 update.absent(one.name, "TLSA")
             if wildcard or not one.before:
                 for host in dns_names.hosts_above(one.name, zone):
@@ -125,7 +118,7 @@ class Rfc2136:
                         update.present(host)
             update.delete(one.name, "TLSA")
             if one.after:
-                update.add(one.name, rdataset(one.after, one.ttl))
+                update.add(one.name, one.ttl, "TLSA", *map(str, sorted(one.after)))
         return update
 
     def _check_wildcards(self, zone: str, change: Change) -> None:
