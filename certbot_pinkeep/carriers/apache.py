@@ -36,6 +36,8 @@ from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.policy import ENFORCED, REPORT_ONLY, Policy
 from certbot_pinkeep.storage import atomic
 
+#: The servers' names in sentences, by their names in ``--pinkeep-header``.
+TITLES = {"apache": "Apache", "nginx": "nginx", "": "the server"}
 #: Seconds that a configtest or a reload may take.
 TIME_LIMIT = 60
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
@@ -68,18 +70,20 @@ class Server:
     :ivar snippet: the snippet's file; empty: none
     :ivar configtest: the words of the command; empty: none
     :ivar reload: the words of each command; empty: the admin reloads the servers
-    :ivar default: the server (``apache``, ``nginx``) whose default reload command this is; empty: the
-        admin gave the command
-    :ivar title: the server's name in sentences
     :ivar kind: the server's name in ``--pinkeep-header``; empty: none
+    :ivar default: whether the reload command is the server's own; else the admin gave it
     """
 
     snippet: str
     configtest: tuple[str, ...]
     reload: tuple[tuple[str, ...], ...]
-    default: str = ""
-    title: str = "Apache"
     kind: str = "apache"
+    default: bool = False
+
+    @property
+    def title(self) -> str:
+        """The server's name in sentences."""
+        return TITLES[self.kind]
 
 
 def command(option: str, given: tuple[str, ...]) -> tuple[str, ...]:
@@ -317,7 +321,7 @@ def reload_words(server: Server) -> tuple[tuple[str, ...], ...]:
     if not server.default:
         return server.reload
     systemctl = which("systemctl")
-    return tuple(running.by_systemd(server.default, systemctl, one) for one in server.reload)
+    return tuple(running.by_systemd(server.kind, systemctl, one) for one in server.reload)
 
 
 def _bytes(text: str | None) -> bytes | None:

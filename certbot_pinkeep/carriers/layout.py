@@ -202,7 +202,7 @@ def _read_by(kind: Kind) -> Iterator[str]:
     folder = glob.escape(_debian(kind))
     for pattern in ("*.conf", "*-enabled/*"):
         yield from sorted(glob.glob(os.path.join(folder, pattern)))
-    config = reading.read(servers.server(kind, "", None, None))
+    config = reading.read(servers.server(kind))
     yield from config.files if config else ()
 
 

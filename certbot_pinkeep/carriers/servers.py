@@ -30,7 +30,6 @@ class Kind:
     """Hold what pinkeep knows of a kind of server.
 
     :ivar name: its name in ``--pinkeep-header``, and the name of the folder of its snippets
-    :ivar title: its name in sentences
     :ivar programs: the programs that test and reload it; the first one that exists counts
     :ivar binaries: the server's own programs: some systems have them without a control program
     :ivar configtest: the words after the program for a test
@@ -39,7 +38,6 @@ class Kind:
     """
 
     name: str
-    title: str
     programs: tuple[str, ...]
     binaries: tuple[str, ...]
     configtest: Words
@@ -49,6 +47,11 @@ class Kind:
     directives: Callable[[str | None], list[str]]
     condition: Callable[[str | None], str]
     read_policy: Callable[[str], Policy | None]
+
+    @property
+    def title(self) -> str:
+        """Its name in sentences."""
+        return apache.TITLES[self.name]
 
     def default(self, action: Words) -> Words:
         """Return the default command for an action; empty: there is no program for it."""
@@ -78,7 +81,6 @@ class Kind:
 
 APACHE = Kind(
     "apache",
-    "Apache",
     ("apache2ctl", "apachectl"),
     ("apache2", "httpd"),
     ("configtest",),
@@ -90,7 +92,6 @@ APACHE = Kind(
     apache.read_policy,
 )
 NGINX = Kind(
-    "nginx",
     "nginx",
     ("nginx",),
     (),
@@ -140,7 +141,10 @@ def running_beside(name: str) -> list[Kind]:
 
 
 def server(
-    kind: Kind | None, snippet: str, configtest: Words | None, reload: Commands | None
+    kind: Kind | None,
+    snippet: str = "",
+    configtest: Words | None = None,
+    reload: Commands | None = None,
 ) -> Server:
     """Return how a snippet reaches its server.
 
@@ -152,17 +156,10 @@ def server(
         configtest = apache.command("--pinkeep-configtest-command", configtest)
     elif kind:
         configtest = kind.default(kind.configtest)
-    default = ""
+    default = kind is not None and reload is None
     if reload is not None:
         reload = tuple(apache.command("--pinkeep-reload-command", one) for one in reload)
     elif kind:
-        default, words = kind.name, kind.default(kind.reload)
+        words = kind.default(kind.reload)
         reload = (words,) if words else ()
-    return Server(
-        snippet,
-        configtest or (),
-        reload or (),
-        default,
-        kind.title if kind else "the server",
-        kind.name if kind else "",
-    )
+    return Server(snippet, configtest or (), reload or (), kind.name if kind else "", default)

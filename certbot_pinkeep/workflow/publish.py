@@ -381,7 +381,7 @@ def _left_server(workspace: Workspace, one: Report) -> Server | None:
     kind = servers.kind_of(path, apache.read_snippet(path))
     if one.server.snippet and kind is snippets.kind_of(workspace.store, name, one.chosen.header):
         return None
-    return servers.server(kind, path, None, None)
+    return servers.server(kind, path)
 
 
 def _leave(server: Server, keyring: Keyring) -> None:

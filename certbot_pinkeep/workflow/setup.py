@@ -61,7 +61,7 @@ def set_up(config_dir: str, command: str, tell: Tell, *, dry: bool) -> None:
             if not missing:
                 tell(f"{kind.title} includes the pins of all keyrings already.")
             _make_all(kind, missing, tell, config_dir, dry=dry)
-            server = servers.server(kind, "", None, None)
+            server = servers.server(kind)
             if not dry and apache.lacks_headers(server):
                 tell(apache.without_headers(f"the files that {kind.title} includes", by_hand=True))
         except PinkeepError as error:
@@ -126,7 +126,7 @@ def _make_all(
     kind: Kind, entries: Sequence[Entry], tell: Tell, config_dir: str, *, dry: bool
 ) -> None:
     """Make entries of a server, and have the server load them."""
-    server = servers.server(kind, "", None, None)
+    server = servers.server(kind)
     if not dry:
         try:
             _change(server, [*entries])
@@ -162,7 +162,7 @@ def _remove_all(kind: Kind, made: list[Entry], tell: Tell, kept: str, *, dry: bo
     :param made: in the order in which they are made: the first one notes the others
     :param kept: why the module headers stays enabled; empty: it does not
     """
-    server = servers.server(kind, "", None, None)
+    server = servers.server(kind)
     links = [one for one in made[:0:-1] if not (kept and one.is_module)]
     if not dry:
         file = [one for one in (layout.without_line(kind, made[0]),) if one and not one.is_there]

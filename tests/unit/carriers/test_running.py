@@ -201,7 +201,7 @@ def test_unit_that_is_active_is_reloaded_by_systemd(
 def test_stopped_server_is_not_reloaded(programs: Programs) -> None:
     """Nothing is started, and nothing fails."""
     ctl = programs.add("apache2ctl", {"DUMP_RUN_CFG": (0, f'PidFile: "{programs.pid_file}"')})
-    assert not apache.reload(Server("", (), ((ctl, "graceful"),), "apache"))
+    assert not apache.reload(Server("", (), ((ctl, "graceful"),), default=True))
     assert "apache2ctl graceful" not in programs.told
 
 

@@ -87,13 +87,13 @@ DEFAULTS: Mapping[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
 @pytest.mark.parametrize(("kind", "name"), DEFAULTS)
 def test_default_commands(found: Path, kind: str, name: str) -> None:
     """The contract's; none if the program is not installed."""
-    empty = servers.server(servers.KINDS[kind], "", None, None)
+    empty = servers.server(servers.KINDS[kind])
     assert (empty.configtest, empty.reload) == ((), ())
     path = str(program(found, name))
     configtest, reload = DEFAULTS[kind, name]
-    server = servers.server(servers.KINDS[kind], "", None, None)
+    server = servers.server(servers.KINDS[kind])
     assert (server.configtest, server.reload) == ((path, *configtest), ((path, *reload),))
-    assert server.default == kind
+    assert (server.kind, server.default) == (kind, True)
 
 
 @pytest.mark.parametrize("value", ["lighttpd", "", "apache,nginx"])

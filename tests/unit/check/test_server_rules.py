@@ -89,9 +89,7 @@ class FakeNginx:
     def config(self) -> ServerConfig:
         """What it reads."""
         words = str(self.program)
-        found = reading.read(
-            Server("", (words, "-t"), ((words, "-s", "reload"),), "", "nginx", "nginx")
-        )
+        found = reading.read(Server("", (words, "-t"), ((words, "-s", "reload"),), "nginx"))
         assert found is not None
         return found
 
