@@ -82,7 +82,8 @@ def wanted(kind: Kind, config_dir: str) -> list[Entry]:
             f"pinkeep does not know which folder {kind.title} reads its configuration from.",
             by_hand(kind, config_dir),
         )
-    _check(path, line)
+    if os.path.lexists(path) and not _is_ours(_text(path), line):
+        raise _in_the_way(path, line)
     enables = debian and _enables_headers(debian, path)
     entries = _entries(kind, path, f"{MARK}{_ENABLED if enables else ''}{line}")
     for entry in entries:
@@ -99,8 +100,8 @@ def snippets(kind: Kind, config_dir: str) -> list[str]:
 def made(kind: Kind, config_dir: str) -> list[Entry]:
     """List what setup has made for a server, in the order in which it is made."""
     path = _path(kind)
-    text = _text(path) if path else None
-    if text is None or not _is_ours(text, _line(kind, config_dir)):
+    text = _text(path)
+    if not _is_ours(text, _line(kind, config_dir)):
         return []
     return [entry for entry in _entries(kind, path, text) if entry.is_there]
 
@@ -115,11 +116,11 @@ def without_line(kind: Kind, entry: Entry) -> Entry | None:
 
 def kept(kind: Kind, config_dir: str) -> str:
     """Tell why what setup has enabled stays enabled; empty: it does not."""
-    if _ENABLED not in (_text(_path(kind)) or ""):
+    if _ENABLED not in _text(_path(kind)):
         return ""
     own = {os.path.realpath(path) for path in snippets(kind, config_dir)}
     for path in _read_by(kind):
-        text = "" if os.path.realpath(path) in own else _text(path) or ""
+        text = "" if os.path.realpath(path) in own else _text(path)
         why = "sets headers" if _HEADER.search(text) else ""
         why = why or ("lets .htaccess files set headers" if _OVERRIDES.search(text) else "")
         if why:
@@ -194,7 +195,7 @@ def _enables_headers(debian: str, path: str) -> bool:
     module = _module(debian)
     if not os.path.lexists(module.path):
         return os.path.exists(os.path.join(debian, "mods-available", "headers.load"))
-    return module.is_there and _ENABLED in (_text(path) or "")
+    return module.is_there and _ENABLED in _text(path)
 
 
 def _read_by(kind: Kind) -> Iterator[str]:
@@ -204,18 +205,6 @@ def _read_by(kind: Kind) -> Iterator[str]:
         yield from sorted(glob.glob(os.path.join(folder, pattern)))
     config = reading.read(servers.server(kind))
     yield from config.files if config else ()
-
-
-def _check(path: str, line: str) -> None:
-    """Check that the file does not exist, or is pinkeep's.
-
-    :raises PinkeepError: if it is not
-    """
-    text = _text(path)
-    if text is None and not os.path.lexists(path):
-        return
-    if text is None or not _is_ours(text, line):
-        raise _in_the_way(path, line)
 
 
 def _is_ours(text: str, line: str) -> bool:
@@ -230,9 +219,9 @@ def _in_the_way(path: str, line: str) -> PinkeepError:
     )
 
 
-def _text(path: str) -> str | None:
-    """Return a file's text; ``None``: there is no file that can be read."""
+def _text(path: str) -> str:
+    """Return a file's text; empty: there is no file that can be read."""
     try:
         return atomic.read(path).decode("utf-8", errors="replace")
     except OSError:
-        return None
+        return ""

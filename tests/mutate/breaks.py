@@ -763,7 +763,7 @@ BREAKS = (
         "carriers/layout",
         "setup",
         ("return module.is_there and _ENABLED in", "return _ENABLED in"),
-        ("if text is None or not _is_ours(text, line):", "if text is None:"),
+        ("and not _is_ours(_text(path), line):", "and not _text(path):"),
         ("if _HEADER.search(text)", "if False"),
         ("if _OVERRIDES.search(text)", "if False"),
         ("    yield from config.files if config else ()\n", ""),
