@@ -111,7 +111,8 @@ class _Enrolment:
             )
             store.tick(now)
             origin = move.origin(workspace, live.name, chosen.keyring)
-            state, csr_paths = self._staged(_with_settings(self._enrolled(old, origin), chosen))
+            state = replace(self._enrolled(old, origin), settings=dict(chosen.settings))
+            state, csr_paths = self._staged(state)
             state, told = earlier_headers.with_sent(workspace, state, live, found, now, before=old)
             # First: a run that is killed must not leave the others with options that are no more.
             self._take_out_options(old, state)
@@ -269,6 +270,7 @@ class _Enrolment:
         workspace, live = self.workspace, self.live
         state = replace(state, keyring=stage.with_live_file(workspace, state.keyring, live))
         keyring = stage.replenished(workspace, state, self.chosen, self.now)
+        keyring = replace(keyring, rollover_days=self.chosen.rollover_days)
         return replace(state, keyring=keyring), stage.csrs_of(workspace, keyring, live)
 
     def _sweep(self) -> None:
@@ -322,11 +324,6 @@ def _rolled_over(old: State | None, live: Live) -> str | None:
         return None
     primary = old.keyring.primary(live.kind.key_type)
     return None if primary is not None and primary.pin == live.pin else live.pin
-
-
-def _with_settings(state: State, chosen: Options) -> State:
-    keyring = replace(state.keyring, rollover_days=chosen.rollover_days)
-    return replace(state, keyring=keyring, settings=dict(chosen.settings))
 
 
 def _out_of_doubt(state: State, chosen: Options, now: datetime) -> State:

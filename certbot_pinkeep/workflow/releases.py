@@ -150,16 +150,13 @@ def end(workspace: Workspace, wanted: ReleaseRequest, now: datetime) -> tuple[Re
     :returns: all of this name
     :raises BadRelease: if there is none of this name
     """
-
-    def ended(ledger: Ledger, release: Release) -> Ledger:
-        return ledger.ended(release, now)
-
     with requests.loaded(workspace, wanted.keyring, now) as state:
         ledger = state.ledger
         known = wanted.known(ledger)
         for release in known:
-            ledger = ended(ledger, release)
-        _save_all(workspace, replace(state, ledger=ledger.prune(now)), known, now, ended)
+            ledger = ledger.ended(release, now)
+        state = replace(state, ledger=ledger.prune(now))
+        _save_all(workspace, state, known, now, lambda other, release: other.ended(release, now))
     return ledger.named(wanted.channel, wanted.label)
 
 

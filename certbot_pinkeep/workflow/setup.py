@@ -143,17 +143,15 @@ def _take_untested_back(server: Server, made: list[Entry]) -> None:
 
     :raises PinkeepError: if it was removed
     """
-    if not made:
+    failure = _failure(server) if made else ""
+    if not failure:
         return
     try:
-        _test(server)
-    except ApacheFailed as failed:
-        try:
-            _change(server, [], made[::-1])
-        except PinkeepError:  # something else fails: all is as it was before
-            return
-        what = f"{server.title} does not take what an earlier run of setup made, so setup removed that."
-        raise PinkeepError(what, str(failed)) from failed
+        _change(server, [], made[::-1])
+    except PinkeepError:  # something else fails: all is as it was before
+        return
+    what = f"{server.title} does not take what an earlier run of setup made, so setup removed that."
+    raise PinkeepError(what, failure)
 
 
 def _remove_all(kind: Kind, made: list[Entry], tell: Tell, kept: str, *, dry: bool) -> None:
@@ -201,7 +199,8 @@ def _change(server: Server, make: Sequence[Entry], remove: Sequence[Entry] = ())
         for entry in make:
             before.append((entry.path, _state(entry.path)))
             _make(entry)
-        _test(server)
+        if failure := _failure(server):
+            raise ApacheFailed(failure)
     except BaseException as error:  # or somebody stopped it
         for path, state in reversed(before):
             _restore(path, state)
@@ -224,12 +223,11 @@ def _loaded(server: Server, *, dry: bool) -> str:
     return f"Reloaded {server.title}."
 
 
-def _test(server: Server) -> None:
-    """Test the configuration."""
+def _failure(server: Server) -> str:
+    """Return why the configuration fails its test, as a sentence; empty: it passes."""
     status, said = running.ask(server.configtest) if server.configtest else (0, "")
-    if status != 0:
-        shown = text.short(said, 600) or "it said nothing."
-        raise ApacheFailed(f"'{shlex.join(server.configtest)}' failed: {shown}")
+    shown = text.short(said, 600) or "it said nothing."
+    return f"'{shlex.join(server.configtest)}' failed: {shown}" if status else ""
 
 
 def _failed(server: Server, error: PinkeepError | OSError, *, changed: bool) -> PinkeepError:
@@ -248,11 +246,7 @@ def _failed(server: Server, error: PinkeepError | OSError, *, changed: bool) -> 
             "includes the file within a server block, and take that line out. Then run setup again.",
             run=f"grep -rn {shlex.quote(os.path.dirname(misplaced['path']))} /etc/nginx",
         )
-    try:
-        _test(server)
-    except ApacheFailed:
-        changed = False  # it is not this change that does not pass
-    if changed:
+    if changed and not _failure(server):
         what = f"{title} does not take this change, so its files are as they were before."
         return PinkeepError(what, str(error))
     what = f"{title}'s configuration fails its test, also without this change."
