@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -25,8 +26,12 @@ from certbot_pinkeep.core import zone
 from certbot_pinkeep.core.errors import PinkeepError, ZoneRefused
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.tlsa import Port
-from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObservation, Records
-from certbot_pinkeep.workflow.eyes import Eyes
+from certbot_pinkeep.core.zone_observations import (
+    MailHost,
+    OwnerObservation,
+    PortObservation,
+    Records,
+)
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,6 +46,31 @@ _MOMENT = 2.0
 #: How often a port is looked at that showed a key which is live no more.
 _LOOKS = 3
 Ports = tuple[Port, ...]
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """How zones and ports are looked at and written. Nothing but ``provider`` raises.
+
+    :ivar records: what the name servers show of each port's records
+    :ivar services: what the ports show
+    :ivar mail_hosts: the MX hosts of the zones whose port 25 was looked at
+    :ivar provider: makes the ``IZone`` of a credentials file
+    """
+
+    records: Callable[[Sequence[Port]], list[OwnerObservation]]
+    services: Callable[[Sequence[Port]], list[PortObservation]]
+    provider: Callable[[str], Any]
+    mail_hosts: Callable[[Sequence[OwnerObservation]], Sequence[MailHost]] = lambda looks: ()
+    sleep: Callable[[float], None] = clock.pause
+
+
+def real() -> Eyes:
+    """Return what looks at this machine's name servers and ports."""
+    from certbot_pinkeep.adapters import dns, ports
+    from certbot_pinkeep.carriers.zones import credentials
+
+    return Eyes(dns.look, ports.look, credentials.load, dns.mail_hosts)
 
 
 class Looks:

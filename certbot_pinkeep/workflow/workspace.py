@@ -29,8 +29,8 @@ from certbot_pinkeep.core.pem import load_private_key
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage.keys_and_csrs import Folders
 from certbot_pinkeep.storage.store import Store
-from certbot_pinkeep.workflow import eyes
-from certbot_pinkeep.workflow.eyes import Eyes
+from certbot_pinkeep.workflow import looks
+from certbot_pinkeep.workflow.looks import Eyes
 
 if TYPE_CHECKING:
     from certbot_pinkeep.core.observations import TlsObservation
@@ -63,7 +63,7 @@ class Workspace:
         self.swept: set[str] = set()
         self._look = look
         #: How zones and ports are looked at; it is imported only if a keyring has a zone.
-        self.eyes: Callable[[], Eyes] = eyes.real
+        self.eyes: Callable[[], Eyes] = looks.real
         self._looked: dict[Names, list[TlsObservation]] = {}
         self._looking = 0.0
         self._was_pinned: dict[str, bool] = {}

@@ -53,7 +53,7 @@ from certbot_pinkeep.core.policy import Policy
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.core.tlsa import Port
 from certbot_pinkeep.core.zone_observations import PortObservation
-from certbot_pinkeep.workflow import eyes
+from certbot_pinkeep.workflow import looks
 from simulated.machine import register
 from simulated.no_network import somebody_else
 from simulated.values import csr_of, named, to_sign
@@ -289,8 +289,8 @@ class Server:
 
     # The zone and its ports
 
-    def _eyes(self) -> eyes.Eyes:
-        return eyes.Eyes(self.zone.records, self._ports, self._provider, sleep=lambda _: None)
+    def _eyes(self) -> looks.Eyes:
+        return looks.Eyes(self.zone.records, self._ports, self._provider, sleep=lambda _: None)
 
     def _provider(self, path: str) -> KeptZone:
         credentials.load(path)
@@ -394,7 +394,7 @@ class Server:
         replace(clock, "now", lambda: moment)
         replace(probe, "look", self._look)
         replace(probe, "glance", lambda hosts, connect=None: self._glance(hosts))
-        replace(eyes, "real", self._eyes)
+        replace(looks, "real", self._eyes)
         for module in (layout, certbots):
             replace(module, "ROOT", str(self.system))
         replace(apache, "_SYSTEM_PATH", (str(self.root / "sbin"), "/usr/bin", "/bin"))

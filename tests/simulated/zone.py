@@ -21,7 +21,7 @@ from certbot_pinkeep.core.zone_observations import (
     Security,
 )
 from certbot_pinkeep.workflow import zone
-from certbot_pinkeep.workflow.eyes import Eyes
+from certbot_pinkeep.workflow.looks import Eyes
 from certbot_pinkeep.workflow.zone import Outcome
 from simulated.machine import Machine
 from simulated.workflow import Workflow

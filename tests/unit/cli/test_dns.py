@@ -9,7 +9,7 @@ import pytest
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core.tlsa import Port, TlsaRecord, record_of
 from certbot_pinkeep.core.zone_observations import Security
-from certbot_pinkeep.workflow import eyes
+from certbot_pinkeep.workflow import looks
 from simulated.values import fake_pin
 from simulated.zone import MailMachine
 
@@ -22,7 +22,7 @@ CA = TlsaRecord(2, 1, 1, "ab" * 32)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MailMachine:
     """A lineage that port 25 serves, and a zone with two name servers that every command looks at."""
     found = MailMachine(tmp_path, NAME, (SMTP,), "ns1", "ns2")
-    monkeypatch.setattr(eyes, "real", found.eyes)
+    monkeypatch.setattr(looks, "real", found.eyes)
     monkeypatch.setattr("certbot_pinkeep.workflow.workspace.eyes.real", found.eyes)
     return found
 

@@ -13,8 +13,7 @@ from certbot_pinkeep.core.errors import PinkeepError, ZoneRefused
 from certbot_pinkeep.core.tlsa import Port
 from certbot_pinkeep.core.zone_observations import OwnerObservation, PortObservation
 from certbot_pinkeep.workflow import looks
-from certbot_pinkeep.workflow.eyes import Eyes
-from certbot_pinkeep.workflow.looks import Looks
+from certbot_pinkeep.workflow.looks import Eyes, Looks
 
 FIRST, SECOND = (Port("a.example.com", 25, "smtp"),), (Port("b.example.com", 25, "smtp"),)
 
