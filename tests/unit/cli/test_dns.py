@@ -23,7 +23,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MailMachine:
     """A lineage that port 25 serves, and a zone with two name servers that every command looks at."""
     found = MailMachine(tmp_path, NAME, (SMTP,), "ns1", "ns2")
     monkeypatch.setattr(looks, "real", found.eyes)
-    monkeypatch.setattr("certbot_pinkeep.workflow.workspace.eyes.real", found.eyes)
     return found
 
 
