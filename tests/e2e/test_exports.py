@@ -34,8 +34,8 @@ def test_header_is_what_apache_sends_and_wget2_notes(pinned: Pinned, regular: Wg
 def test_nginx_sends_the_header_and_wget2_holds_to_it(
     pinned: Pinned, regular: Wget2, tmp_path: Path
 ) -> None:
-    """Once, over TLS, whatever the server and the location do; not over plain HTTP. Who noted it there
-    refuses another key."""
+    """Once, over TLS, whatever the server and the location do; not over plain HTTP. A client that noted it
+    there refuses another key."""
     snippet = tmp_path / "pins.conf"
     pinned.bot.pinkeep("export", NAME, "--format", "nginx", "-o", str(snippet)).check()
     with Nginx(tmp_path / "nginx", NAME, pinned.bot.live(NAME), snippet) as nginx:

@@ -1,4 +1,4 @@
-"""Trouble: Apache that does not take it, a CA that errs, renewals past the plugin, two at once."""
+"""Trouble: Apache that does not take it, a CA that errs, renewals without the plugin, two at once."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def test_g2_now_rolls_both_over(pair: Pair, quick_root: Path) -> None:
 def test_a_client_of_one_type_refuses_a_key_that_is_not_pinned(
     pair: Pair, quick_root: Path
 ) -> None:
-    """The counter-case: a new RSA key past the plugin is refused, by those that are shown it."""
+    """The counter-case: a new RSA key without the plugin is refused, by those that are shown it."""
     bot, noted = pair.bot, pair.header
     bot.renew_without_plugin("--cert-name", RSA, "--no-reuse-key").check()
     pair.server.reload()

@@ -54,7 +54,7 @@ class OneSite(World):
         self.announcement: tuple[str, Ledger, datetime] | None = None
         #: Whether every switch of what is served is on record with its true time.
         self.on_time = True
-        #: The key that came back with an old config dir, past pinkeep.
+        #: The key that came back with an old config dir, without pinkeep.
         self.foreign: str | None = None
         self.unrecorded = False
         self.issue(NAME)

@@ -38,7 +38,7 @@ _with_looked, _wanted, _safety = zone.with_looked, zone.wanted, rollover.safety
 def test_g2_g13_no_history_of_a_zone_locks_anybody_out(
     histories: int, seed: int, kind: str, part: int
 ) -> None:
-    """Whoever holds records accepts the key that a port serves; and in the end a rollover comes."""
+    """Every client that holds records accepts the key that a port serves; and in the end a rollover comes."""
     for number in range(part, max(histories // 2, 8), PARTS):
         told = history(kind, number + seed * 10**6)
         try:

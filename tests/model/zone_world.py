@@ -3,7 +3,7 @@
 The rules:
 
 * An admin enters records at a port and on a name server that pinkeep looks at. They stay until a look. The
-  admin locks nobody out alone: what they enter past pinkeep accepts the keys that are served, and the live
+  admin locks nobody out alone: what they enter without pinkeep accepts the keys that are served, and the live
   ones. What pinkeep told them to enter is its own doing.
 * pinkeep's part is that of its rules: a run looks, saves what it saw, saves what it is about to write,
   writes, looks again and saves. Before a renewal it looks afresh. It may be killed at every step.
@@ -109,7 +109,7 @@ class ZoneWorld(LaggingZone):
     # The zone's admin
 
     def by_hand(self, port: int, records: Records, ttl: int = TTL) -> None:
-        """Enter records past pinkeep."""
+        """Enter records without pinkeep."""
         where = self.ports[port % len(self.ports)]
         keys = {pin for (one, _), pins in self.served.items() if one == where for pin in pins}
         harmless = all(accepts(records, pin) for pin in {*keys, *self.live.values()})

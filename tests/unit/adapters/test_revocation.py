@@ -703,7 +703,7 @@ def test_silent_server_leaves_time_for_the_next_crl(web: Web) -> None:
 
 
 def test_no_time_is_unknown(web: Web) -> None:
-    """Whoever gives no time gets no answer."""
+    """Without time there is no answer."""
     leaf = two_crls(web)
     web.answers["/2"] = revocation_list(leaf)
     answer = look(leaf, time_limit=0)

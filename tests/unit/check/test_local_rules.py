@@ -346,7 +346,7 @@ FAULTS: dict[str, tuple[Seen, Severity, str, str]] = {
 }
 
 
-#: Who could read or change a file: its path, kind, mode and owner; how bad that is, and what to do.
+#: Others who could read or change a file: its path, kind, mode and owner; how bad that is, and what to do.
 OPEN = [
     ("/k/0", "key", 0o600, 1000, CRITICAL, "the user 1000, but the user 0 runs", "chown 0 /k/0"),
     ("/k/0", "key", 0o640, 0, CRITICAL, "its mode is 0640", "chmod 0600 /k/0"),

@@ -131,7 +131,7 @@ def test_bad_usage_is_refused(site: Site, capsys: Said, word: str) -> None:
     "words", [["--timeout", "5", "check"], ["--bogus", "check"], ["-c", "check"]]
 )
 def test_bad_usage_before_the_name_is_refused_as_well(words: list[str], capsys: Said) -> None:
-    """Whoever wrote it meant this command."""
+    """Its author meant this command."""
     with pytest.raises(SystemExit) as left:
         main.main(words)
     out, err = capsys.readouterr()

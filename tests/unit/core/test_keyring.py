@@ -172,7 +172,7 @@ def test_higher_backup_count_stages_spare_keys_before_new_ones() -> None:
     ids=["served before", "file in another folder", "other curve", "other type", "compromised"],
 )
 def test_key_that_is_no_spare_is_not_staged(spare: Key) -> None:
-    """What was served, is not at hand, is of another kind or compromised is never staged again."""
+    """What was served, is not available, is of another kind or compromised is never staged again."""
     found = staging.with_backup_count(ring(ring_key(A, "primary"), spare), 2)
     assert found.key(B) == spare
     assert staging.missing_backups(found, 2) == {EC: 2}

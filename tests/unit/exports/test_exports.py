@@ -256,7 +256,7 @@ def test_g10_apps_and_zones_are_not_given_such_pins(name: str, one: Pinned, word
 
 
 def test_g10_curl_is_given_no_compromised_key() -> None:
-    """Whoever has it could stand in for the site."""
+    """Its owner could stand in for the site."""
     with pytest.raises(BadExport, match="compromised key"):
         exports.render("curl", pinned(A, B, role="compromised"), Settings())
 

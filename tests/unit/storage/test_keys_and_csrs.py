@@ -251,7 +251,7 @@ def test_g7_one_command_mends_both_folders(folders: Folders) -> None:
 def test_g7_folder_of_somebody_else_is_refused(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever owns the folder could replace its files."""
+    """The folder's owner could replace its files."""
     folders.check()
     owner = os.stat(folders.keys).st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)

@@ -152,7 +152,7 @@ def test_the_named_command_helps(
 
 @pytest.mark.parametrize("level", ["work", "work/pinkeep", "work/pinkeep/example.com.json"])
 def test_g8_a_note_that_others_can_change_is_not_believed(tmp_path: Path, level: str) -> None:
-    """Whoever could plant one would keep a lineage from ever being looked at."""
+    """With a planted one a lineage would never be looked at."""
     work = str(tmp_path / "work")
     UpToDate(work).set({"example.com": Note({}, [])}, [])
     assert UpToDate(work).is_up_to_date("example.com", {}, [])
@@ -265,7 +265,7 @@ def test_g8_nobody_runs_a_command_by_planting_a_copy(tmp_path: Path) -> None:
 
 
 def test_the_lock_is_for_its_owner_only(tmp_path: Path) -> None:
-    """Whoever could open it could keep certbot waiting for ever."""
+    """A user who could open it could keep certbot waiting for ever."""
     with atomic.locked(str(tmp_path)):
         lock = next(tmp_path.iterdir())
         assert mode_of(lock) == 0o600

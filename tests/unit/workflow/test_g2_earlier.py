@@ -287,7 +287,7 @@ def test_g2_every_key_that_is_here_proves_the_header(site: Visited, where: str) 
 
 
 def test_g2_compromised_key_proves_nothing(site: Visited) -> None:
-    """Whoever else has it could block rollovers for ever."""
+    """Another owner could block rollovers for ever."""
     site.issue("other.test", site.key)
     site.keep("other.test", "other.test")
     assert site.workflow.sent_at((NAME,)) == earlier_headers.Found(without=(NAME,))

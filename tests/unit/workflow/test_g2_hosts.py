@@ -452,7 +452,7 @@ def test_g2_certificate_between_two_keyrings_is_enrolled_when_they_are_one(
 
 @pytest.fixture
 def expanded(machine: Machine) -> Machine:
-    """``one`` pins WWW, ``two`` pins API; then ``two`` was expanded by WWW past pinkeep, with a new key
+    """``one`` pins WWW, ``two`` pins API; then ``two`` was expanded by WWW without pinkeep, with a new key
     that certbot did not note to keep."""
     for name, host in (("one", WWW), ("two", API)):
         machine.issue(name, hosts=(host,))

@@ -261,7 +261,7 @@ def test_type_is_all_that_there_is_if_nothing_is_served() -> None:
 
 
 def test_g2_lost_keyring_file_of_several_lineages(machine: Machine) -> None:
-    """Whoever comes first: the pins of all of them stay published, whatever their type."""
+    """Whichever comes first: the pins of all of them stay published, whatever their type."""
     names = ("a.test", "b.test", "c.test")
     for name in names:
         machine.issue(name)

@@ -32,7 +32,7 @@ def types(machine: Machine) -> set[KeyType]:
 
 
 def test_g2_type_leaves_with_its_last_certificate(both: Machine) -> None:
-    """Its certificate was deleted. Whoever noted the pins of before accepts what is served."""
+    """Its certificate was deleted. A client that noted the pins of before accepts what is served."""
     before = both.published("ring").pins
     assert types(both) == {"rsa", "ecdsa"}
     both.delete("rsa.test")

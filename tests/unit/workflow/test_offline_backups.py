@@ -112,7 +112,7 @@ KNOWN = Ledger().record(policy(A, B, C), NOW - 100 * DAY).confirm(NOW - 100 * DA
 
 
 def test_backup_that_is_offline_is_asked_for_in_its_turn() -> None:
-    """The primary goes on, though a later one is at hand."""
+    """The primary goes on, though a later one is available."""
     decision = rollover.decide(ring((B, None), (C, "keys/1")), KNOWN, NOW, "ecdsa")
     assert decision.key is not None and decision.key.pin == A and decision.held
     assert decision.best is not None and decision.best.pin == B
@@ -125,7 +125,7 @@ def test_backup_that_is_offline_waits_for_its_turn() -> None:
     assert decision.rolls_over and decision.key is not None and decision.key.pin == C
 
 
-def test_g3_compromised_key_is_left_for_the_next_one_at_hand() -> None:
+def test_g3_compromised_key_is_left_for_the_next_one_available() -> None:
     """The renewal must not fail for a key that is offline."""
     keyring = ring((B, None), (C, "keys/1")).with_compromised(A)
     decision = rollover.decide(keyring, KNOWN, NOW, "ecdsa")
@@ -133,7 +133,7 @@ def test_g3_compromised_key_is_left_for_the_next_one_at_hand() -> None:
 
 
 def test_g3_if_no_other_is_safe_the_key_is_asked_for() -> None:
-    """The one at hand would lock clients out."""
+    """The available one would lock clients out."""
     book = Ledger().record(policy(A, B), NOW - 100 * DAY).confirm(NOW - 100 * DAY)
     keyring = ring((B, None), (C, "keys/1")).with_compromised(A)
     decision = rollover.decide(keyring, book, NOW, "ecdsa")
@@ -155,7 +155,7 @@ def test_csr_or_public_key_is_enough_to_pin(machine: Machine, key: bytes, form: 
     assert machine.published(SITE).pins == (*before, pin_of_key(key))
 
 
-def test_renewal_keeps_the_key_and_asks_until_it_is_brought(
+def test_renewal_keeps_the_key_and_asks_until_the_key_is_imported(
     machine: Machine, key: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Then it is issued for it."""
@@ -257,7 +257,7 @@ def test_g3_compromised_key_with_the_backup_offline(machine: Machine, key: bytes
     assert machine.renew(SITE, SITE, NOW + 100 * DAY, backup_keys=1) == pin
 
 
-def test_forced_rollover_takes_one_that_is_at_hand(machine: Machine, key: bytes) -> None:
+def test_forced_rollover_takes_one_that_is_available(machine: Machine, key: bytes) -> None:
     """What cannot be handed over cannot be forced."""
     pin = add_offline(machine, key)
     turn_comes(machine)
@@ -393,7 +393,7 @@ def test_g3_number_of_an_encrypted_backup_is_not_given_to_another_key(
     assert other.path != sealed_one.encrypted
 
 
-def test_g4_backups_are_brought_and_dropped_while_the_keys_are_away(
+def test_g4_backups_are_imported_and_dropped_while_the_keys_are_away(
     machine: Machine, key: bytes
 ) -> None:
     """What the admin asks for is done, and no number of a key that may come back is used."""

@@ -296,7 +296,7 @@ def test_renewed_certificate_is_loaded(kept: Site) -> None:
 
 
 def test_g2_live_key_that_is_not_pinned_is_an_error(kept: Site) -> None:
-    """Renewed past pinkeep: the pins stay as they are, nothing is written."""
+    """Renewed without pinkeep: the pins stay as they are, nothing is written."""
     kept.issue(make_pem())
     before = kept.tree()
     with pytest.raises(Unpinned, match="60 days") as caught:
