@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -44,12 +44,9 @@ class OnRecord:
     is_earlier: bool = False
 
 
-@dataclass(frozen=True)
-class _Facts:
-    places: frozenset[str]
-    lineages: frozenset[str]
-    compromised: frozenset[str]
-    anywhere: bool
+#: What keyrings are found by: what kind of thing it is, and which.
+_Fact = tuple[str, str]
+_ANYWHERE: _Fact = ("anywhere", "")
 
 
 class Catalogue:
@@ -70,31 +67,27 @@ class Catalogue:
         self._names = names
         self._look = look
         self._stamps: dict[str, object] = {}
-        self._facts: dict[str, _Facts] = {}
-        self._by_place: dict[str, set[str]] = {}
-        self._by_lineage: dict[str, set[str]] = {}
-        self._compromised: dict[str, set[str]] = {}
-        self._anywhere: set[str] = set()
+        self._facts: dict[str, set[_Fact]] = {}
+        self._index: dict[_Fact, set[str]] = {}
         self._seen: object = None
         self._marks: set[int] = set()
 
     def near(self, names: Iterable[str]) -> list[str]:
         """Return the keyrings whose pins may bind at one of these names, sorted."""
-        self._refresh()
-        found = set(self._anywhere)
-        for place in {place for name in names for place in _asked(name.lower())}:
-            found |= self._by_place.get(place, set())
-        return sorted(found)
+        return self._with(("place", place) for name in names for place in _asked(name.lower()))
 
     def of_lineage(self, lineage: str) -> list[str]:
         """Return the keyrings that may have a lineage, in whatever way, sorted."""
+        return self._with([("lineage", lineage)])
+
+    def _with(self, facts: Iterable[_Fact]) -> list[str]:
         self._refresh()
-        return sorted(self._anywhere | self._by_lineage.get(lineage, set()))
+        return sorted(set().union(*(self._index.get(fact, ()) for fact in (_ANYWHERE, *facts))))
 
     def is_compromised(self, pin: str) -> bool:
         """Return whether a key is known to be compromised, by any file or its copy."""
         self._refresh()
-        return pin in self._compromised
+        return ("compromised", pin) in self._index
 
     def is_current(self) -> bool:
         """Return whether nothing has changed since the keyrings were looked at."""
@@ -144,46 +137,36 @@ class Catalogue:
         return found
 
     def _drop(self, name: str) -> None:
-        facts = self._facts.pop(name, None)
-        self._anywhere.discard(name)
-        for index, keys in self._indexes(facts) if facts is not None else ():
-            for key in keys:
-                index[key].discard(name)
-                if not index[key]:
-                    del index[key]
+        for fact in self._facts.pop(name, ()):
+            self._index[fact].discard(name)
+            if not self._index[fact]:
+                del self._index[fact]
 
     def _put(self, name: str, found: OnRecord) -> None:
         self._drop(name)
-        facts = self._facts[name] = _facts(found)
         self._stamps[name] = found.stamp
-        if facts.anywhere:
-            self._anywhere.add(name)
-        for index, keys in self._indexes(facts):
-            for key in keys:
-                index.setdefault(key, set()).add(name)
-
-    def _indexes(self, facts: _Facts) -> tuple[tuple[dict[str, set[str]], frozenset[str]], ...]:
-        return (
-            (self._by_place, facts.places),
-            (self._by_lineage, facts.lineages),
-            (self._compromised, facts.compromised),
-        )
+        self._facts[name] = set(_facts(found))
+        for fact in self._facts[name]:
+            self._index.setdefault(fact, set()).add(name)
 
 
-def _facts(found: OnRecord) -> _Facts:
-    hosts, lineages, compromised = set[str](), set[str](), set[str]()
-    anywhere = found.state is None or found.state.ledger.in_doubt
+def _facts(found: OnRecord) -> Iterator[_Fact]:
+    if found.state is None or found.state.ledger.in_doubt:
+        yield _ANYWHERE
     for state in found.states:
         members, holdings = state.keyring.members, state.ledger.holdings
-        lineages.update(member.lineage for member in members)
-        hosts.update(host for member in members for host in member.hosts)
-        hosts.update(host for one in holdings for host in one.hosts)
-        compromised.update(key.pin for key in state.keyring.keys if key.role == "compromised")
         # What binds at no host in particular; and what goes on in the keyrings that lineages come from.
-        anywhere |= not all(one.hosts for one in holdings)
-        anywhere |= not all(entry.replaced for entry in state.ledger.imported)
-    places = {place for host in hosts for place in _places(host.lower())}
-    return _Facts(frozenset(places), frozenset(lineages), frozenset(compromised), anywhere)
+        if not all(one.hosts for one in holdings) or not all(
+            entry.replaced for entry in state.ledger.imported
+        ):
+            yield _ANYWHERE
+        for one in (*members, *holdings):
+            for host in one.hosts:
+                yield from (("place", place) for place in _places(host.lower()))
+        yield from (("lineage", member.lineage) for member in members)
+        yield from (
+            ("compromised", key.pin) for key in state.keyring.keys if key.role == "compromised"
+        )
 
 
 def _places(host: str) -> tuple[str, str]:

@@ -20,46 +20,32 @@ from certbot_pinkeep.storage import atomic
 
 logger = logging.getLogger(__name__)
 
-_SUFFIX = ".history"
 _POLICY, _RELEASE = "policy", "release:"
 _TITLE = "# Written by certbot-pinkeep, for its timeline: from, replaced, held until, what, pins.\n"
 
 
-class Histories:
-    """The histories of the keyrings of one config dir.
+def read(path: str, trusted: Collection[int] = ()) -> tuple[Window, ...]:
+    """Return what a history has, in the order in which it was added.
 
-    :param folder: that of the keyring files
+    :param trusted: as for :func:`trust.exposed`
     """
+    try:
+        content = atomic.read_closed(path, trusted)
+    except OSError as error:
+        logger.debug("%s cannot be read: %s", path, error)
+        return ()
+    return tuple(_windows(content.decode(errors="replace").splitlines()))
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
 
-    def path(self, name: str) -> str:
-        """Return the history of the keyring *name*."""
-        return os.path.join(self.folder, name + _SUFFIX)
-
-    def read(self, name: str, owner: Collection[int] = ()) -> tuple[Window, ...]:
-        """Return what the history of the keyring *name* has, in the order in which it was added.
-
-        :param owner: users who are trusted, beside root and the one who runs this
-        """
-        try:
-            content = atomic.read_closed(self.path(name), owner)
-        except OSError as error:
-            logger.debug("%s cannot be read: %s", self.path(name), error)
-            return ()
-        return tuple(_windows(content.decode(errors="replace").splitlines()))
-
-    def add(self, name: str, windows: Iterable[Window]) -> None:
-        """Add to the history of the keyring *name*."""
-        path = self.path(name)
-        lines = "".join(map(_line, windows))
-        try:
-            if lines:
-                title = "" if os.path.lexists(path) else _TITLE
-                atomic.append(path, (title + lines).encode(), 0o600)
-        except OSError as error:
-            logger.debug("%s cannot be written: %s", path, error)
+def add(path: str, windows: Iterable[Window]) -> None:
+    """Add to a history."""
+    lines = "".join(map(_line, windows))
+    try:
+        if lines:
+            title = "" if os.path.lexists(path) else _TITLE
+            atomic.append(path, (title + lines).encode(), 0o600)
+    except OSError as error:
+        logger.debug("%s cannot be written: %s", path, error)
 
 
 def _line(window: Window) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from ipaddress import ip_address
@@ -156,14 +156,9 @@ class Folders:
         :raises BadKey: if it is missing, unreadable or no key that can be used
         """
         where = self.absolute(path)
-        try:
-            pem = atomic.read(where)
+        pem = _content(where)
+        with _used(where):
             return SavedKey(path, pem, *_key_facts(pem))
-        except OSError as error:
-            why = error.strerror or error
-            raise BadKey(f"The key file {where} cannot be read: {why}.") from error
-        except BadKey as error:
-            raise BadKey(f"The key file {where} cannot be used: {error}.") from error
 
     def with_faults(self, keyring: Keyring) -> Keyring:
         """Return the keyring with what is wrong with the files of its keys. Keys that are never used again
@@ -187,16 +182,15 @@ class Folders:
         if stamp is not None and self._sound.get((where, key.pin)) == stamp:
             return ""
         try:
-            pem = atomic.read(where)
+            pem = _content(where)
             if not pem:
                 return f"The key file {where} is empty."
             if is_encrypted(pem):
                 return f"The key file {where} is encrypted, and there is no passphrase for it here."
-            found = _quick_pin(pem)
-        except OSError as error:
-            return f"The key file {where} cannot be read: {error.strerror or error}."
+            with _used(where):
+                found = _quick_pin(pem)
         except BadKey as error:
-            return f"The key file {where} cannot be used: {error}."
+            return error.what
         if found != key.pin:
             return _other_key(where, key.pin)
         self._sound[where, key.pin] = stamp
@@ -210,10 +204,10 @@ class Folders:
         """Return the same of an encrypted private key that the admin imported."""
         where = self.absolute(path)
         try:
-            if encrypted_block(atomic.read(where)):
+            if encrypted_block(_content(where)):
                 return ""
-        except OSError as error:
-            return f"The key file {where} cannot be read: {error.strerror or error}."
+        except BadKey as error:
+            return error.what
         return f"The key file {where} holds no encrypted private key any more."
 
     def find_key(self, pin: str) -> SavedKey | None:
@@ -346,6 +340,22 @@ def _small_files(folder: str) -> Iterator[tuple[str, bytes]]:
         except OSError:
             continue  # gone, not ours to read, or no file of that kind: passed over
         yield path, content
+
+
+def _content(where: str) -> bytes:
+    try:
+        return atomic.read(where)
+    except OSError as error:
+        why = error.strerror or error
+        raise BadKey(f"The key file {where} cannot be read: {why}.") from error
+
+
+@contextmanager
+def _used(where: str) -> Iterator[None]:
+    try:
+        yield
+    except BadKey as error:
+        raise BadKey(f"The key file {where} cannot be used: {error}.") from error
 
 
 def _other_key(where: str, pin: str) -> str:

@@ -24,9 +24,8 @@ from certbot_pinkeep.core.holdings import Window
 from certbot_pinkeep.core.keyring import Keyring
 from certbot_pinkeep.core.options import HEADERS
 from certbot_pinkeep.core.state import State
-from certbot_pinkeep.storage import atomic, keyring_file, trust
+from certbot_pinkeep.storage import atomic, history, keyring_file, trust
 from certbot_pinkeep.storage.catalogue import Catalogue, OnRecord
-from certbot_pinkeep.storage.history import Histories
 from certbot_pinkeep.storage.shadow import Shadow
 
 logger = logging.getLogger(__name__)
@@ -45,13 +44,16 @@ class Store:
     def __init__(self, config_dir: str, work_dir: str) -> None:
         self.shadow = Shadow(work_dir, config_dir)
         self.folder = os.path.join(config_dir, "pinkeep")
-        self.histories = Histories(self.folder)
         self._records: dict[str, OnRecord] = {}
         self._catalogue = Catalogue((self.folder, self.shadow.folder), self.names, self._on_record)
 
     def path(self, name: str) -> str:
         """Return the file of the keyring *name*."""
         return os.path.join(self.folder, f"{name}.conf")
+
+    def history_path(self, name: str) -> str:
+        """Return the history of the keyring *name*."""
+        return os.path.join(self.folder, f"{name}.history")
 
     def paths(self, name: str) -> list[str]:
         """Return the file of the keyring *name*, and its copy."""
@@ -155,8 +157,7 @@ class Store:
         return [atomic.stamp(path) for path in self.paths(name)]
 
     def _content(self, name: str) -> bytes | None:
-        # The owner of the config dir can have certbot run anything: renewal hooks are there.
-        owner = _owner(os.path.dirname(self.folder))
+        owner = self._owner()
         try:
             return atomic.read_closed(self.path(name), owner)
         except trust.ExposedFile as error:
@@ -222,11 +223,11 @@ class Store:
         known = before.state if before is not None and not before.is_earlier else None
         if past and (known is None or known.ledger.past != past):
             noted = set(self.history(name))
-            self.histories.add(name, (one for one in past if one not in noted))
+            history.add(self.history_path(name), (one for one in past if one not in noted))
 
     def history(self, name: str) -> tuple[Window, ...]:
         """Return what expired of the keyring *name*, as far as its history has it."""
-        return self.histories.read(name, _owner(os.path.dirname(self.folder)))
+        return history.read(self.history_path(name), self._owner())
 
     def mend(self, name: str) -> None:
         """Bring the file of a keyring to today's format. If its copy is gone, write it anew: else the next
@@ -313,9 +314,8 @@ class Store:
         atomic.make_folder(self.folder, 0o755)
         return atomic.locked(self.folder)
 
-
-def _owner(path: str) -> list[int]:
-    try:
-        return [os.stat(path).st_uid]
-    except OSError:
+    def _owner(self) -> list[int]:
+        # The owner of the config dir can have certbot run anything: renewal hooks are there.
+        with suppress(OSError):
+            return [os.stat(os.path.dirname(self.folder)).st_uid]
         return []

@@ -13,6 +13,7 @@ from certbot_pinkeep.core.holdings import Release, Window
 from certbot_pinkeep.core.ledger import MOST_EXPIRED
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.reports import timeline
+from certbot_pinkeep.storage import history
 from certbot_pinkeep.storage.store import Store
 from simulated.values import DAY, NO_WORK_DIR, NOW, STATE, A, B, C, mode_of, policy
 
@@ -35,7 +36,7 @@ def test_history_has_all_that_expired_each_once(tmp_path: Path) -> None:
     assert len(history) == len(set(history)) > MOST_EXPIRED
     assert set(state.ledger.past) < set(history)
     assert [one.until for one in history] == sorted(one.until for one in history)
-    assert mode_of(found.histories.path("ring")) == 0o600
+    assert mode_of(found.history_path("ring")) == 0o600
     again = Store(str(tmp_path), NO_WORK_DIR)
     again.save(state)
     assert again.history("ring") == history
@@ -51,7 +52,7 @@ def test_history_is_what_was_put_in(tmp_path: Path) -> None:
     )
     found = Store(str(tmp_path), NO_WORK_DIR)
     found.save(STATE)
-    found.histories.add("ring", windows)
+    history.add(found.history_path("ring"), windows)
     assert found.history("ring") == windows
 
 
@@ -84,7 +85,7 @@ def test_history_that_is_lost_or_odd_stops_nothing(
     """The keyring is loaded and saved as ever; the picture has what the ledger remembers."""
     found = Store(str(tmp_path), NO_WORK_DIR)
     state = lived(found, 3)
-    harm(Path(found.histories.path("ring")))
+    harm(Path(found.history_path("ring")))
     found = Store(str(tmp_path), NO_WORK_DIR)
     assert found.load("ring") == state and found.history("ring") == ()
     saved = found.save(found.load("ring") or state)
@@ -96,10 +97,10 @@ def test_history_goes_on_after_a_line_that_a_kill_left(tmp_path: Path) -> None:
     """That one is passed over, and the next one is whole."""
     found = Store(str(tmp_path), NO_WORK_DIR)
     lived(found, 2)
-    known, path = found.history("ring"), Path(found.histories.path("ring"))
+    known, path = found.history("ring"), Path(found.history_path("ring"))
     path.write_bytes(path.read_bytes() + b"2026-03-01T12:00:00Z 2026-0")
     added = Window("", (A, B), NOW, NOW, NOW + DAY)
-    found.histories.add("ring", [added])
+    history.add(found.history_path("ring"), [added])
     assert found.history("ring") == (*known, added)
 
 
