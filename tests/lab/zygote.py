@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -139,17 +141,24 @@ def serve() -> None:
 
 @cache
 def load() -> Main:
-    """Load certbot and all plugins; return its main function."""
+    """Load certbot, all plugins, and all of pinkeep; return certbot's main function."""
     from certbot._internal.plugins import disco
     from certbot.main import main
 
+    import certbot_pinkeep
+    from certbot_pinkeep.core.errors import PinkeepError
+
     disco.PluginsRegistry.find_all()
+    # A fork finds what it imports late. Real processes show that nothing is imported too early.
+    for module in pkgutil.walk_packages(certbot_pinkeep.__path__, "certbot_pinkeep."):
+        with suppress(ImportError, PinkeepError):  # an extra that is not installed
+            importlib.import_module(module.name)
     return main
 
 
 @cache
 def load_command() -> Main:
-    """Load the plugin's own command, and certbot for it; return its main function."""
+    """Load the same; return the main function of the plugin's own command."""
     load()
     from certbot_pinkeep.cli.main import main
 
