@@ -18,6 +18,8 @@ import secrets
 
 import pytest
 
+from simulated import memory  # noqa: F401 - for what it does
+
 #: How many histories are tried, from which seed, as long as nothing is said.
 HISTORIES, SEED = 600, 0
 

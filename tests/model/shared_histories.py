@@ -7,7 +7,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from histories import DAY, HOUR, MEMORY, SPANS
+from histories import DAY, HOUR, SPANS
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from many_sites import API, BARE, OTHER_TYPE, TWIN, WWW, ManySites
@@ -28,7 +28,7 @@ class Shared(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="pinkeep-sites-", dir=MEMORY))
+        self.folder = Path(tempfile.mkdtemp(prefix="pinkeep-sites-"))
         self.machine = ManySites(self.folder)
 
     def teardown(self) -> None:
