@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
+import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -246,9 +246,9 @@ class ManySites(World):
 
     @contextlib.contextmanager
     def _patched(self) -> Iterator[None]:
-        with contextlib.ExitStack() as patches:
+        with pytest.MonkeyPatch.context() as patch:
             for module in _KIND_OF_IN:
-                patches.enter_context(mock.patch.object(module, "kind_of", _kind_of))
+                patch.setattr(module, "kind_of", _kind_of)
             yield
 
     @contextlib.contextmanager

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from unittest import mock
+
+import pytest
 
 from certbot_pinkeep.adapters import revocation
 from certbot_pinkeep.adapters.lineage import Live
@@ -351,8 +352,10 @@ class OneSite(World):
         if self.kill_after is not None or self.kill_in_reload or self.by_hand or self.set_back:
             self.on_time = False
         heard = self._announced(explain.announcement)
-        with mock.patch.object(explain, "announcement", heard), super().process():
-            yield
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(explain, "announcement", heard)
+            with super().process():
+                yield
         self.kill_in_reload = False
 
     def _reloads(self) -> tuple[int, str]:

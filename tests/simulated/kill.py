@@ -6,7 +6,8 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
-from unittest import mock
+
+import pytest
 
 #: What changes the disk, in :mod:`os`; opening counts if it makes a file.
 _STEPS = ("replace", "link", "symlink", "unlink", "mkdir", "open")
@@ -37,9 +38,9 @@ class Killer:
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
         """Count the steps of this process."""
-        with contextlib.ExitStack() as patches:
+        with pytest.MonkeyPatch.context() as patch:
             for name in _STEPS:
-                patches.enter_context(mock.patch.object(os, name, self._counted(name)))
+                patch.setattr(os, name, self._counted(name))
             yield
 
     def _counted(self, name: str) -> Callable[..., Any]:

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from unittest import mock
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certbot_pinkeep.adapters import clock, revocation
@@ -121,8 +121,7 @@ class World(Lineages):
         """A process: it may refuse with an error, and be killed."""
         killer = self.killer = Killer(self.kill_after)
         self.kill_after = None
-        with contextlib.ExitStack() as patches:
-            patches.enter_context(killer.at_work())
+        with pytest.MonkeyPatch.context() as patch, killer.at_work():
             for owner, name, instead in (
                 (keyring_file, "read", _READ),
                 (keys_and_csrs, "make_key", self.make_key),
@@ -131,7 +130,7 @@ class World(Lineages):
                 (revocation, "look", lambda *_: self.answer),
                 (clock, "seconds", lambda: self.time.timestamp()),
             ):
-                patches.enter_context(mock.patch.object(owner, name, instead))
+                patch.setattr(owner, name, instead)
             with contextlib.suppress(Killed, PinkeepError):
                 yield
         self.check()
