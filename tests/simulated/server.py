@@ -8,6 +8,7 @@ copies what it would load, and every port of a host serves that. A zone may pin 
 from __future__ import annotations
 
 import atexit
+import gettext
 import importlib
 import logging
 import os
@@ -168,6 +169,7 @@ class Server:
             "agree-tos = true",
             "register-unsafely-without-email = true",
             "non-interactive = true",
+            "max-log-backups = 0",  # else certbot looks for a thousand files in each run
             f"pinkeep-reload-command = {self._script('reload', self._reload())}",
             f"pinkeep-configtest-command = {self._script('configtest', self._configtest())}",
         ]
@@ -370,7 +372,13 @@ class Server:
             os.chdir(self.home)
             os.environ.clear()
             os.environ.update(
-                {"HOME": str(self.home), "PATH": f"{self.home}:/usr/bin:/bin", **self.environ}
+                {
+                    "HOME": str(self.home),
+                    "PATH": f"{self.home}:/usr/bin:/bin",
+                    "COLUMNS": "80",
+                    "LINES": "24",  # else each argument of a parser asks the terminal
+                    **self.environ,
+                }
             )
             for number, path in zip((1, 2), paths, strict=True):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
@@ -406,6 +414,7 @@ class Server:
             )
         if hasattr(disco, "importlib_metadata"):
             replace(disco, "importlib_metadata", _Metadata)
+        replace(gettext, "find", _no_translations)
         replace(eff, "handle_subscription", lambda *words: None)
         if hasattr(certbot_renewal, "_ari_renewal_time"):
             replace(certbot_renewal, "_ari_renewal_time", lambda *words: None)
@@ -448,7 +457,6 @@ class Server:
     def pinned(self, name: str = "a.test", *hosts: str, more: str = "") -> None:
         """A certificate that pinkeep keeps, with everything up to date."""
         self.certify(name, *hosts, more=more)
-        self.sound()
 
     def pinned_anyhow(self, name: str = "a.test") -> None:
         """The same, whatever is to be said of it."""
@@ -568,6 +576,11 @@ class _Metadata:
 
     EntryPoint = metadata.EntryPoint
     entry_points = staticmethod(cache(metadata.entry_points))
+
+
+def _no_translations(*words: object, **more: object) -> list[str]:
+    """Where messages are in another language. Else argparse looks for that with each of its messages."""
+    return []
 
 
 @cache
