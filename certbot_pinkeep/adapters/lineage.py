@@ -87,17 +87,18 @@ def look(name: str, cert_path: str, key_path: str, *, must_staple: bool) -> Live
         ) from error
     except BadKey as error:
         raise BadKey(f"The certificate {cert_path} of {name} cannot be pinned: {error}.") from error
+    pin, kept = pins.pin_of(key), _kept(cert_path)
     return Live(
         name=name,
         cert_path=cert_path,
         key_path=key_path,
         names=hostnames.hosts(asked),
-        pin=pins.pin_of(key),
+        pin=pin,
         kind=kind_of(key),
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
-        since=min([_start(certificate), *_earlier(cert_path, pins.pin_of(key))]),
+        since=min([_start(certificate), *_earlier(kept, pin)]),
         must_staple=must_staple,
-        versions=len(_kept(cert_path)),
+        versions=len(kept),
         asked=asked,
     )
 
@@ -206,10 +207,10 @@ def _kept(cert_path: str) -> list[str]:
     return glob.glob(os.path.join(glob.escape(archive), "cert*.pem"))
 
 
-def _earlier(cert_path: str, pin: str) -> list[datetime]:
-    """Return when the kept earlier certificates of this lineage for the same key began."""
+def _earlier(kept: list[str], pin: str) -> list[datetime]:
+    """Return when the certificates for this key among those that are kept began."""
     found = []
-    for path in _kept(cert_path):
+    for path in kept:
         try:
             certificate = load_certificate(atomic.read(path))
             if pins.pin_of(usable(certificate.public_key())) == pin:

@@ -31,9 +31,12 @@ def folder_of(store: Store, kind: Kind) -> str:
 def path_of(store: Store, keyring: str, chosen: Options | None) -> str:
     """Return the snippet of a keyring; empty: no server sends its header."""
     kind = kind_of(store, keyring, chosen.header if chosen else None)
+    return _path_of(store, keyring, kind, chosen.snippet_dir if chosen else None)
+
+
+def _path_of(store: Store, keyring: str, kind: Kind | None, folder: str | None) -> str:
     if kind is None:
         return ""
-    folder = chosen.snippet_dir if chosen else None
     return os.path.join(folder or folder_of(store, kind), f"{keyring}.conf")
 
 
@@ -76,7 +79,7 @@ def server_of(store: Store, chosen: Options, hosts: tuple[str, ...] = ()) -> Ser
         apache.check_snippet_dir(chosen.snippet_dir)
         _check_foreign(store, chosen.snippet_dir)
     kind = kind_of(store, chosen.keyring, chosen.header)
-    snippet = path_of(store, chosen.keyring, chosen)
+    snippet = _path_of(store, chosen.keyring, kind, chosen.snippet_dir)
     folder = os.path.dirname(snippet)
     if chosen.snippet_dir is None and os.path.exists(folder) and not os.path.isdir(folder):
         raise BadFolder(

@@ -5,9 +5,11 @@ A time that is read is one with which can be reckoned: a century more or less is
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 
 FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+_WRITTEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 #: The times that are read.
 EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 LATEST = datetime(9000, 1, 1, tzinfo=timezone.utc)
@@ -25,9 +27,10 @@ def parse(written: str) -> datetime:
 
     :raises ValueError: for anything else
     """
-    if not written.isascii():
-        raise ValueError(f"not a time: {written!r}")  # other scripts have digits as well
-    time = datetime.strptime(written, FORMAT).replace(tzinfo=timezone.utc)
+    if not _WRITTEN.fullmatch(written):
+        raise ValueError(f"not a time: {written!r}")
+    # Several times as fast as strptime, and a keyring file has hundreds of times.
+    time = datetime.fromisoformat(f"{written[:-1]}+00:00")
     if not EARLIEST <= time <= LATEST:
         raise ValueError(f"not a time that can be reckoned with: {written!r}")
     return time

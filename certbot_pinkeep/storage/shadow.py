@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 from certbot_pinkeep.core import times
@@ -111,7 +110,13 @@ def make_base(folder: str) -> None:
 def is_trusted(path: str) -> bool:
     """Return whether only root and we can change what is at *path*; if not, that is told once."""
     found = trust.exposed(path)
-    if found is not None and found.path not in _told:
+    if found is not None:
+        _tell(path, found)
+    return found is None
+
+
+def _tell(path: str, found: trust.Exposed) -> None:
+    if found.path not in _told:
         _told.add(found.path)
         logger.warning(
             "pinkeep does not use its copies and caches in %s: %s.\nRun: %s",
@@ -119,11 +124,13 @@ def is_trusted(path: str) -> bool:
             found,
             found.mend,
         )
-    return found is None
 
 
 def _read(path: str) -> bytes | None:
-    with suppress(OSError):
-        if is_trusted(path):
-            return atomic.read_closed(path)
+    try:
+        return atomic.read_closed(path)
+    except trust.ExposedFile as error:
+        _tell(path, error.found)
+    except OSError:
+        pass  # there is none, or none that can be read
     return None

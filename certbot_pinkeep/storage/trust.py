@@ -166,7 +166,11 @@ def _way(path: str) -> Iterator[tuple[str, os.stat_result | None]]:
         if not todo:
             return
         # There is no link in what was reached.
-        reached = os.path.normpath(os.path.join(reached, todo.pop()))
+        part = todo.pop()
+        if part == os.pardir:
+            reached = os.path.dirname(reached)
+        elif part != os.curdir:
+            reached = f"{'' if reached == os.sep else reached}{os.sep}{part}"
 
 
 def _parts(path: str) -> list[str]:
