@@ -40,22 +40,22 @@ _EXAMPLE = """\
   certbot-pinkeep check
   certbot-pinkeep rollover example.com --when-safe
 """
-_COMMANDS = (
-    setup,
-    pin,
-    status,
-    check,
-    rollover,
-    export,
-    release,
-    dns,
-    backup,
-    timeline,
-    confirm,
-    prune,
-    unpin,
-    deploy_hook,
-)
+_COMMANDS = {
+    "setup": setup,
+    "pin": pin,
+    "status": status,
+    "check": check,
+    "rollover": rollover,
+    "export": export,
+    "release": release,
+    "dns": dns,
+    "backup": backup,
+    "timeline": timeline,
+    "confirm": confirm,
+    "prune": prune,
+    "unpin": unpin,
+    "deploy-hook": deploy_hook,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,8 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     if arguments is None and len(sys.argv) == 1 and "RENEWED_LINEAGE" in os.environ:
         arguments = ["deploy-hook"]  # certbot calls a file in a hook folder without arguments
-    parser = _parser()
     words = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(words[0] if words else "")
     if "check" in words and words[0].startswith("-"):
         parser.answer = check.usage_error  # an error before its name as well
     _complete(parser)
@@ -110,7 +110,11 @@ def _complete(parser: argparse.ArgumentParser) -> None:
         argcomplete.autocomplete(parser)
 
 
-def _parser() -> Parser:
+def _parser(first: str = "") -> Parser:
+    """Build the parser; that takes longer than many a command.
+
+    :param first: the first word: if this is a command, the parsers of other commands are left out
+    """
     parser = Parser(
         prog="certbot-pinkeep",
         description=described(_HELP, _MORE),
@@ -119,6 +123,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.set_defaults(config_dir=None, work_dir=None, logs_dir=None, config=None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for one in _COMMANDS:
+    needed = [_COMMANDS[first]] if first in _COMMANDS else _COMMANDS.values()
+    for one in needed:
         one.add(commands)
     return parser

@@ -86,9 +86,7 @@ class Said:
 
 _VERBS = {
     CERTBOT: "renew certonly run install delete revoke certificates reconfigure",
-    PINKEEP: " ".join(
-        one.__name__.rpartition(".")[2].replace("_", "-") for one in command._COMMANDS
-    ),
+    PINKEEP: " ".join(command._COMMANDS),
 }
 #: Of other programs, the parts that are named.
 _OTHERS = {"openssl": "pkcs8 x509 req", "chmod": "", "chown": "", "mv": ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import shutil
@@ -579,6 +580,16 @@ def test_record_that_the_disk_does_not_give(site: Site, capsys: Said) -> None:
     site.file.mkdir()
     err = refused(site, capsys, "status")
     assert "cannot be read: it is a folder" in err and "Renewals keep the current key" in err
+
+
+@pytest.mark.parametrize("name", main._COMMANDS)
+def test_command_is_understood_without_the_parsers_of_the_others(name: str) -> None:
+    """They take longer than the command; its help is the same."""
+    alone, every = (
+        next(one for one in parser._actions if isinstance(one, argparse._SubParsersAction)).choices
+        for parser in (main._parser(name), main._parser())
+    )
+    assert list(alone) == [name] and alone[name].format_help() == every[name].format_help()
 
 
 def test_completion_tells_the_commands(site: Site) -> None:
