@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from certbot_pinkeep.core.tlsa import TlsaRecord, record_of
@@ -71,10 +72,15 @@ def verdict(records: Iterable[TlsaRecord], chain: Chain) -> Verdict:
 
 def accepted_pins(records: Iterable[TlsaRecord]) -> frozenset[str]:
     """Return the pins of the keys that all clients accept, whatever the certificate."""
-    given = tuple(records)
-    pins = {pin for record in given if (pin := record.pin)}
+    return _accepted_pins(frozenset(records))
+
+
+@lru_cache(maxsize=1024)
+def _accepted_pins(records: frozenset[TlsaRecord]) -> frozenset[str]:
+    """Do the same. Name servers mostly show the same records again."""
+    pins = {pin for record in records if (pin := record.pin)}
     return frozenset(
-        pin for pin in pins if verdict(given, (Certificate(pin).renewed(),)) == "accepted"
+        pin for pin in pins if verdict(records, (Certificate(pin).renewed(),)) == "accepted"
     )
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ from simulated.world import BEGIN, COMMAND, World
 
 NAME = "www.pin.test"
 EC = KeyKind("ecdsa", "secp256r1")
+_pin_of = lru_cache(maxsize=512)(pins.pin_of_certificate)
 
 
 class OneSite(World):
@@ -81,7 +83,7 @@ class OneSite(World):
     @property
     def live_pin(self) -> str:
         """The pin of what is live."""
-        return pins.pin_of_certificate((self.config / "live" / NAME / "cert.pem").read_bytes())
+        return _pin_of((self.config / "live" / NAME / "cert.pem").read_bytes())
 
     @property
     def served(self) -> Served:

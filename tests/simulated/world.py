@@ -51,6 +51,8 @@ class World(Lineages):
         self.loaded: dict[str, Served] = {}
         self.visitors = Visitors()
         self.make_key = numbered_keys()
+        #: What a bystander sees, who reads a file again if it changed.
+        self._seen = self.workflow.store
         register(self.apache.configtest, self._tests)
         register(self.apache.reload, self._reloads)
 
@@ -80,7 +82,7 @@ class World(Lineages):
 
     def look_for_compromised(self, keyring: str) -> None:
         """What is on record as compromised has to stay so."""
-        for state in self.workflow.store.known(keyring):
+        for state in self._seen.known(keyring):
             self.compromised |= {key.pin for key in state.keyring.keys if key.role == "compromised"}
 
     # What must hold

@@ -10,6 +10,7 @@ from simulated import states
 from simulated.server import Said, Server
 
 Check = Callable[[Server, Said], None]
+CHECK = "certbot-pinkeep check"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Row:
         said = server.run(line)
         try:
             self.after(server, said)
-            if self.after in (gone, sound):
+            if self.after is gone or (self.after is sound and ask != CHECK):
                 again = server.run(ask)
                 assert self.says not in again.text, f"it is said again:\n{again.text}"
         except AssertionError as error:
