@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from certbot_pinkeep.workflow.answers import Answers
     from certbot_pinkeep.workflow.first_look import FirstLook
     from certbot_pinkeep.workflow.guard import Guard
+    from certbot_pinkeep.workflow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -205,27 +206,17 @@ def _pinning_of(installer: Any) -> Answers | None:
 class _Door:
     """Which lineages are pinned, if certbot asks; loads what that takes only if there are keyrings."""
 
-    def renewing(
-        self, config: Any, installer: Any, lineage: str, names: Sequence[str]
+    def asked(
+        self, config: Any, installer: Any, lineage: str | None, names: Sequence[str]
     ) -> Answers | None:
-        """Return what the client is told for a lineage that is to be renewed; ``None``: it is not
-        pinned."""
-        pinning = _pinning_of(installer)
-        if pinning is not None or not has_keyrings(config):
-            return pinning
+        """Return what the client is told for a lineage; ``None``: it is not pinned."""
+        if isinstance(installer, Installer) or not has_keyrings(config):
+            return _pinning_of(installer)
         from certbot_pinkeep.workflow import guard
 
-        found = guard.of(config, lineage, names)
-        return found.answers if found is not None else None
-
-    def requesting(self, config: Any, installer: Any, names: Sequence[str]) -> Answers | None:
-        """Return what the client is told for a new lineage; ``None``: its hosts are not pinned."""
-        pinning = _pinning_of(installer)
-        if pinning is not None or not has_keyrings(config):
-            return pinning
-        from certbot_pinkeep.workflow import guard
-
-        found = guard.request(config, names)
+        found = (
+            guard.request(config, names) if lineage is None else guard.of(config, lineage, names)
+        )
         return found.answers if found is not None else None
 
     def updating(self, config: Any, lineage: Any) -> None:
@@ -301,20 +292,23 @@ def _guard() -> str:
 
 def _notice_revocation(config: Any, pin: str, compromised: bool) -> None:
     from certbot_pinkeep.workflow import requests
-    from certbot_pinkeep.workflow.workspace import Workspace
 
-    workspace = Workspace(config.config_dir, config.work_dir)
-    for sentence in requests.note_revoked(workspace, pin, clock.now(), compromised=compromised):
+    now = clock.now()
+    for sentence in requests.note_revoked(_workspace(config), pin, now, compromised=compromised):
         display_util.notify(sentence)
 
 
 def _notice_deletion(config: Any) -> None:
     from certbot_pinkeep.workflow import requests
+
+    for sentence in requests.note_deleted(_workspace(config), clock.now()):
+        display_util.notify(sentence)
+
+
+def _workspace(config: Any) -> Workspace:
     from certbot_pinkeep.workflow.workspace import Workspace
 
-    workspace = Workspace(config.config_dir, config.work_dir)
-    for sentence in requests.note_deleted(workspace, clock.now()):
-        display_util.notify(sentence)
+    return Workspace(config.config_dir, config.work_dir)
 
 
 def _add_switch(add: Callable[..., None], name: str, does: str) -> None:

@@ -63,16 +63,14 @@ class Guarding(Pinning, Protocol):
 class Door(Protocol):
     """What decides which lineages are pinned."""
 
-    def renewing(
-        self, config: Any, installer: Any, lineage: str, names: Sequence[str]
+    def asked(
+        self, config: Any, installer: Any, lineage: str | None, names: Sequence[str]
     ) -> Guarding | None:
-        """Return the guard of a lineage that is to be renewed; ``None``: it is not pinned.
+        """Return the guard of a lineage; ``None``: it is not pinned.
 
+        :param lineage: that is to be renewed; ``None``: it is a new one
         :param names: of the new certificate; empty: those of the live one
         """
-
-    def requesting(self, config: Any, installer: Any, names: Sequence[str]) -> Guarding | None:
-        """Return the guard of a new lineage; ``None``: its hosts are not pinned."""
 
     def updating(self, config: Any, lineage: Any) -> None:
         """``certbot renew`` has had this lineage, due or not."""
@@ -110,7 +108,7 @@ def _renew(
 ) -> None:
     asked, live = [str(name) for name in names or ()], lineage_of(config, lineage)
     try:
-        pinned = door.renewing(config, le_client.installer, live, asked)
+        pinned = door.asked(config, le_client.installer, live, asked)
     except Exception as error:
         told = "pinkeep cannot tell whether %s is pinned, so certbot keeps its key: %s"
         logger.error(told, live, text.short(error, text.LONGEST))
@@ -164,7 +162,7 @@ def _request(
 ) -> Any:
     asked = [str(name) for name in names]
     try:
-        pinned = door.requesting(client.config, client.installer, asked)
+        pinned = door.asked(client.config, client.installer, None, asked)
     except Exception as error:
         raise errors.Error(
             "pinkeep cannot tell whether a host of the new certificate is pinned, so none was issued: "
