@@ -277,14 +277,12 @@ def loaded(workspace: Workspace, name: str, now: datetime) -> Iterator[State]:
 
     :raises PinkeepError: if there is no such keyring
     """
-    store = workspace.store
-    if store.load(name) is None:
-        raise no_keyring(store, name)
-    with store.locked():
-        state = store.load(name)
+    if workspace.store.load(name) is None:
+        raise no_keyring(workspace.store, name)
+    with workspace.store.locked():
+        state = workspace.load_state(name, now)
         assert state is not None  # nobody removes one
-        state = workspace.with_faults(workspace.with_incoming(state))
-        yield replace(state, ledger=state.ledger.with_latest_known(store.latest_known(now)))
+        yield replace(state, ledger=state.ledger.with_latest_known(now))
 
 
 def _left(keyring: Keyring, *, compromised: bool) -> Keyring:

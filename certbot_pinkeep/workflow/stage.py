@@ -14,7 +14,7 @@ import logging
 from dataclasses import replace
 from datetime import datetime
 
-from certbot_pinkeep.adapters import lineage, renewal_conf
+from certbot_pinkeep.adapters import renewal_conf
 from certbot_pinkeep.adapters.lineage import Live
 from certbot_pinkeep.core import explain, membership, pins, rollover, staging, text
 from certbot_pinkeep.core.errors import BadKey, PinkeepError
@@ -173,8 +173,7 @@ def save_csrs(workspace: Workspace, keyring: Keyring) -> None:
         try:
             renewal = renewal_conf.load(workspace.config_dir, member.lineage)
             if renewal is not None:
-                paths = renewal.cert_path, renewal.key_path
-                live = lineage.look(member.lineage, *paths, must_staple=renewal.must_staple)
+                live = workspace.look(member.lineage, must_staple=renewal.must_staple)
                 csrs_of(workspace, keyring, live)
         except PinkeepError as error:
             logger.debug("%s", error)  # its own turn tells
