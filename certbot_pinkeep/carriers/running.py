@@ -135,21 +135,15 @@ def _any_runs(pid_files: Iterator[str], programs: tuple[str, ...]) -> bool:
 
 
 def _runs(pid_file: str, programs: tuple[str, ...]) -> bool:
-    """Say whether the process in a pid file is one of these programs."""
+    """Say whether the process in a pid file is one of these programs. One that has ended is none, also if
+    its parent has not noticed that."""
     try:
         pid = int(_content(pid_file))
-        name = _content(os.path.join(_PROC, str(pid), "comm")).strip()
-        return name.startswith(programs) and not _is_dead(pid)
+        stat = _content(os.path.join(_PROC, str(pid), "stat"))
     except (OSError, ValueError):
         return False
-
-
-def _is_dead(pid: int) -> bool:
-    """Say whether a process has ended, and its parent has not waited for it."""
-    with suppress(OSError):
-        state = _content(os.path.join(_PROC, str(pid), "stat")).rpartition(")")[2].split()
-        return state[:1] == ["Z"]
-    return True
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    return name.startswith(programs) and rest.split()[:1] != ["Z"]
 
 
 def _content(path: str) -> str:

@@ -56,20 +56,19 @@ class PowerDns:
 
     def read(self, zone: str, names: Sequence[str]) -> dict[str, Records]:
         """Ask for all records of the zone, and return those at the names."""
-        found = _tlsa(self._found(zone))
-        return {name: _served(found.get(name.lower(), ())) for name in names}
+        found = self._found(zone)
+        return {name: _served(_tlsa(found, name)) for name in names}
 
     def change(self, zone: str, changes: Sequence[Change]) -> None:
         """Make all changes in one call."""
-        everything = self._found(zone)
-        before = _tlsa(everything)
+        before = self._found(zone)
         for one in changes:
-            if why := _taken(one, zone, everything):
+            if why := _taken(one, zone, before):
                 raise self._refused(zone, why)
-            if _served(before.get(one.name.lower(), ())) != one.before:
+            if _served(_tlsa(before, one.name)) != one.before:
                 why = "are not the ones that were read: somebody else changed them meanwhile"
                 raise self._refused(zone, f"the records at {one.name} {why}")
-        sets = [_rrset(one, before.get(one.name.lower(), ())) for one in changes]
+        sets = [_rrset(one, _tlsa(before, one.name)) for one in changes]
         self._call("PATCH", zone, {"rrsets": sets})
         now = self.read(zone, [one.name for one in changes])
         for one in changes:
@@ -118,8 +117,8 @@ class PowerDns:
         )
 
 
-def _tlsa(sets: Sets) -> dict[str, Sequence[Mapping[str, Any]]]:
-    return {name: records for (name, kind), records in sets.items() if kind == "TLSA"}
+def _tlsa(sets: Sets, name: str) -> Sequence[Mapping[str, Any]]:
+    return sets.get((name.lower(), "TLSA"), ())
 
 
 def _taken(change: Change, zone: str, sets: Sets) -> str:

@@ -70,7 +70,6 @@ def name_of(pid: int, name: str, proc: Path) -> None:
     """A process of this name, as /proc shows it."""
     folder = proc / str(pid)
     folder.mkdir(parents=True)
-    (folder / "comm").write_text(f"{name}\n")
     (folder / "stat").write_text(f"{pid} ({name}) S 1 1 1\n")
 
 
