@@ -406,7 +406,7 @@ def test_glance_at_what_does_not_answer_says_so(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
     (gone,) = no_network.glance([NAME], ("127.0.0.1", port))
     with Server(answer()) as address:
-        (plain,) = no_network.glance([NAME], address)
+        (plain,) = no_network.glance([NAME], address, SHORT)
     (unknown,) = no_network.glance(["no.such.invalid"], ("no.such.invalid", 443))
     found = [one.stopped for one in (gone, plain, unknown)]
     assert found == ["unreachable", "slow", "unreachable"]
