@@ -320,20 +320,17 @@ def _recorded(state: State, chosen: Options, server: Server, now: datetime) -> S
         chosen.report_only and not state.unpin,
     )
     ledger = state.ledger
-    if not server.snippet:
-        return replace(state, ledger=ledger.record(policy, now, state.keyring.hosts).prune(now))
-    text = apache.read_snippet(server.snippet)
-    kind = KINDS[server.kind]
-    found = kind.read_policy(text) if text is not None else None
-    wanted = _snippet(state, server, now) if current is not None else None
-    # At other hosts the same policy is no edit: lineages came or left, or the snippet is of version 0.1.
-    if current is not None and kind.directives(text) != kind.directives(wanted):
-        # Pinning was left for good, or somebody edited, removed or moved the snippet: Apache may
-        # have loaded what is there.
-        if found is not None and not ledger.may_be_served(found):
-            ledger = ledger.record(found, now, state.keyring.hosts)
-        else:
-            ledger = ledger.reopen()
+    if server.snippet and current is not None:
+        kind, text = KINDS[server.kind], apache.read_snippet(server.snippet)
+        # At other hosts the same policy is no edit: lineages came or left, or the snippet is of version 0.1.
+        if kind.directives(text) != kind.directives(_snippet(state, server, now)):
+            # Pinning was left for good, or somebody edited, removed or moved the snippet: Apache may
+            # have loaded what is there.
+            found = kind.read_policy(text) if text is not None else None
+            if found is not None and not ledger.may_be_served(found):
+                ledger = ledger.record(found, now, state.keyring.hosts)
+            else:
+                ledger = ledger.reopen()
     ledger = ledger.record(policy, now, state.keyring.hosts).prune(now)
     return replace(state, ledger=ledger)
 
