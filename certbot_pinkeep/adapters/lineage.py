@@ -33,30 +33,25 @@ class Live:
 
     :ivar name: certbot's name for it
     :ivar names: the hosts that its certificate is for
+    :ivar requested: all names that a CSR for its renewal asks for, whether they are hosts or not
     :ivar pin: the pin of its certificate's key
     :ivar fingerprint: SHA-256 (hex) of its certificate
     :ivar since: from when a certificate for this key was served: the earliest one that is kept
     :ivar must_staple: whether its renewal asks for must-staple (RFC 7633)
     :ivar versions: how many of its certificates are kept
-    :ivar asked: all names that a CSR for its renewal asks for; empty: the hosts
     """
 
     name: str
     cert_path: str
     key_path: str
     names: tuple[str, ...]
+    requested: tuple[str, ...]
     pin: str
     kind: KeyKind
     fingerprint: str
     since: datetime
     must_staple: bool
     versions: int = 1
-    asked: tuple[str, ...] = ()
-
-    @property
-    def requested(self) -> tuple[str, ...]:
-        """The names that a CSR for its renewal asks for, whether they are hosts or not."""
-        return self.asked or self.names
 
     def key_pem(self) -> bytes:
         """Return the live private key.
@@ -80,7 +75,7 @@ def look(name: str, cert_path: str, key_path: str, *, must_staple: bool) -> Live
     try:
         certificate = load_certificate(atomic.read(cert_path))
         key = usable(certificate.public_key())
-        asked = tuple(names_of(certificate))
+        requested = tuple(names_of(certificate))
     except OSError as error:
         raise BadKey(
             f"The certificate {cert_path} of {name} cannot be read: {error.strerror}."
@@ -92,14 +87,14 @@ def look(name: str, cert_path: str, key_path: str, *, must_staple: bool) -> Live
         name=name,
         cert_path=cert_path,
         key_path=key_path,
-        names=hostnames.hosts(asked),
+        names=hostnames.hosts(requested),
+        requested=requested,
         pin=pin,
         kind=kind_of(key),
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
         since=min([_start(certificate), *_earlier(kept, pin)]),
         must_staple=must_staple,
         versions=len(kept),
-        asked=asked,
     )
 
 

@@ -129,6 +129,7 @@ def on_record(workspace: Workspace, name: str, keyring: str, *, must_staple: boo
         cert_path=workspace.live_file(name),
         key_path=workspace.live_file(name, "privkey"),
         names=member.hosts,
+        requested=member.hosts,
         pin=key.pin,
         kind=key.kind,
         fingerprint="",
