@@ -35,12 +35,11 @@ def values(
     if named is None:
         named = store.keyring_of(lineage) or (by_host() if by_host else None) or lineage
     keyring = str(named)
-    state = None
-    with suppress(DamagedState):
-        state = store.load(keyring)
-    if state is not None and not store.has(keyring, lineage):
+    settings = _settings(store, keyring)
+    if settings is None:
+        settings = _settings(store, store.keyring_of(lineage)) or {}
+    elif not store.has(keyring, lineage):
         remembered = {}
-    settings = state.settings if state else _settings_of(store, lineage)
     found = {
         name: remembered.get(name, settings.get(name)) if value is None else value
         for name, value in given.items()
@@ -49,10 +48,9 @@ def values(
     return found
 
 
-def _settings_of(store: Store, lineage: str) -> Mapping[str, str]:
-    """Return the options of the keyring that a lineage draws on."""
+def _settings(store: Store, keyring: str | None) -> Mapping[str, str] | None:
+    """Return the options of a keyring; ``None``: it has no file that can be trusted."""
     with suppress(DamagedState):
-        name = store.keyring_of(lineage)
-        state = store.load(name) if name is not None else None
-        return state.settings if state is not None else {}
-    return {}
+        state = store.load(keyring) if keyring is not None else None
+        return state.settings if state is not None else None
+    return None

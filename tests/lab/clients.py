@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from lab.judges import curl_accepts
 from lab.look import pin_of
 from lab.processes import LabError, clean_env, program, run
 from lab.waiting import HOST
@@ -21,9 +22,6 @@ CIPHERS: Mapping[str, str] = {
     "ecdsa": "ECDHE-ECDSA-AES128-GCM-SHA256",
 }
 
-# What curl answers if the key is not among those that it was given.
-NOT_PINNED = 90
-
 
 def shown_pins(name: str, port: int, key_type: str) -> list[str]:
     """The pins of the keys that clients are shown that take one type only: with TLS 1.3, with 1.2."""
@@ -35,22 +33,10 @@ def shown_pins(name: str, port: int, key_type: str) -> list[str]:
 
 
 def accepts_one_of(name: str, port: int, key_type: str, pins: Iterable[str], root: Path) -> bool:
-    """Whether a client reads the page that takes certificates of one type, for a key of *pins*.
-
-    Anything but a page read and a key refused is an error of the lab.
-    """
-    command = [
-        program("curl"),
-        *("--disable", "--silent", "--show-error", "--output", "/dev/null"),
-        *("--resolve", f"{name}:{port}:{HOST}", "--cacert", str(root)),
-        *("--tlsv1.2", "--tls-max", "1.2", "--ciphers", CIPHERS[key_type]),
-        *("--pinnedpubkey", ";".join(f"sha256//{pin}" for pin in pins)),
-        f"https://{name}:{port}/",
-    ]
-    done = run(command, env=clean_env())
-    if done.returncode not in (0, NOT_PINNED):
-        raise LabError(f"neither read nor refused: {done}\n{done.output}")
-    return done.returncode == 0
+    """Whether a client reads the page that takes certificates of one type, for a key of *pins*."""
+    pinned = ";".join(f"sha256//{pin}" for pin in pins)
+    one_type = ("--tlsv1.2", "--tls-max", "1.2", "--ciphers", CIPHERS[key_type])
+    return curl_accepts(name, port, root, pinned, *one_type)
 
 
 def _shown(name: str, port: int, options: list[str]) -> str:

@@ -13,11 +13,13 @@ from lab.waiting import HOST
 NO_MATCH = "no matching dane tlsa records"
 
 
-def curl_accepts(name: str, port: int, root: Path, pinned: str) -> bool:
+def curl_accepts(name: str, port: int, root: Path, pinned: str, *more: str) -> bool:
     """Whether curl reads the page, given the value of ``--pinnedpubkey``; not: it exits with 90."""
     command = [program("curl"), "--disable", "--silent", "--show-error", "--output", "/dev/null"]
     command += ["--resolve", f"{name}:{port}:{HOST}", "--cacert", str(root)]
-    done = run([*command, "--pinnedpubkey", pinned, f"https://{name}:{port}/"], env=clean_env())
+    done = run(
+        [*command, *more, "--pinnedpubkey", pinned, f"https://{name}:{port}/"], env=clean_env()
+    )
     if done.returncode not in (0, 90):
         raise LabError(f"neither read nor refused: {done}\n{done.output}")
     return done.returncode == 0
