@@ -141,7 +141,7 @@ class Installer(
         work."""
         redirect = " --redirect" if getattr(self.config, "redirect", None) else ""
         told = (
-            f"pinkeep keeps the pinned keys of {name}. It does not set up HTTPS. If no TLS site of your "
+            f"pinkeep keeps the pinned keys of {name}. pinkeep does not set up HTTPS. If no TLS site of your "
             "web server uses this certificate yet, certbot's Apache installer makes one with it.\n"
             f"Run: certbot install --cert-name {shlex.quote(name)} --installer apache{redirect}"
         )

@@ -183,8 +183,8 @@ class _Order:
                 raise
             if self.pinning.is_compromised(old_keypath):
                 raise PinkeepError(
-                    f"The key {old_keypath} is compromised, so pinkeep does not hand it over again. It "
-                    f"cannot tell which other key to use: {error}"
+                    f"The key {old_keypath} is compromised, so pinkeep does not hand it over again. "
+                    f"pinkeep cannot tell which other key to use: {error}"
                 ) from error
             told = text.short(error, text.LONGEST)
             logger.error("pinkeep cannot hand over a CSR; the live key is kept: %s", told)

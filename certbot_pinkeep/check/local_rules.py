@@ -89,8 +89,8 @@ def without_record(lineage: str) -> Finding:
     """Tell of a lineage that pinkeep renews and no keyring has."""
     return warning(
         lineage,
-        "pinkeep renews it, by its renewal file, but no keyring has it. It was not enrolled, or the record "
-        "was lost.",
+        "pinkeep renews it, by its renewal file, but no keyring has it. The lineage was not enrolled, or the "
+        "record was lost.",
         f"Run: certbot renew --cert-name {quote(lineage)} --installer pinkeep -- if the record was lost, "
         "add the releases again that carry pins.",
     )

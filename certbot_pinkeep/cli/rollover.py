@@ -20,8 +20,8 @@ _HELP = "roll over to a backup at the next renewal; refused while that locks cli
 _MORE = (
     "The next renewal is issued for the first backup that every client accepts, and pinkeep stages a new "
     "backup. If no backup is safe yet, the command names the earliest time and changes nothing. --force "
-    "takes the backup that locks clients out for the shortest time. It first says which clients, and until "
-    "when. Without --now, --undo takes that back until the next renewal."
+    "takes the backup that locks clients out for the shortest time. The command says first which clients, "
+    "and until when. Without --now, --undo takes that back until the next renewal."
 )
 _EXAMPLE = """\
   certbot-pinkeep rollover example.com

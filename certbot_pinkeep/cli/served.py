@@ -46,7 +46,7 @@ def told(
         return []
     title, policy = report.server.title, current.policy
     if report.stopped:
-        told = f"{title} does not run. It sends the pins when you start it."
+        told = f"{title} does not run. {title} sends the pins when you start it."
         return [told, *_beside(report)]
     if report.pending:
         confirm = text.command(f"certbot-pinkeep confirm {report.keyring}")

@@ -26,7 +26,7 @@ from certbot_pinkeep.workflow import setup
 _HELP = "prepare this machine once: its web servers send the pins of all keyrings"
 _MORE = (
     "setup makes each web server of this machine include the snippets, and links the deploy hook of certbot. "
-    "It tests each server's configuration, and reloads the servers that run. A second run changes nothing."
+    "setup tests each server's configuration, and reloads the servers that run. A second run changes nothing."
 )
 _EXAMPLE = """\
   certbot-pinkeep setup --dry-run

@@ -108,9 +108,10 @@ def not_added(
     name, names, key = keyring.name, ", ".join(added), keyring.key(pin)
     held = "; ".join(victims(one, now) for one in rollover.locked_out(pin, ledger, now, added))
     told = joined(
-        f"No certificate was issued for {lineage} with {names} as well. That locks out {held}: they do not "
-        f"hold the pin {pin} of the new certificate there. The current certificate stays, and is renewed "
-        f"without {names}. Ask for the certificate with {names} again after its key is safe there.",
+        f"No certificate was issued for {lineage} with {names} as well. Such a certificate locks out {held}: "
+        f"they do not hold the pin {pin} of the new certificate there. The current certificate stays, and "
+        f"is renewed without {names}. Ask for the certificate with {names} again after its key is safe "
+        "there.",
         when_safe(name, rollover.safety(key, ledger, now, added)) if key else "",
     )
     if key is not None and key.role == "primary":

@@ -101,7 +101,7 @@ def make_base(folder: str) -> None:
     """
     if atomic.make_closed_folder(folder):
         logger.warning(
-            "Other users could write to %s. pinkeep has closed and emptied that folder. It makes the "
+            "Other users could write to %s. pinkeep has closed and emptied that folder. pinkeep makes the "
             "copies and caches anew.",
             folder,
         )

@@ -214,8 +214,8 @@ def _new(workspace: Workspace, state: State, public: PublicKey, option: str, now
         why = "that key is compromised, and is never used again"
     elif not is_common(public) and kind not in {one.kind for one in keyring.in_service()}:
         why = (
-            f"it is an {kind} key, which public CAs do not take. They take RSA keys of 2048, 3072 or "
-            "4096 bits with the exponent 65537. They also take ECDSA keys on P-256 and P-384"
+            f"it is an {kind} key, which public CAs do not take. Public CAs take RSA keys of 2048, 3072 or "
+            "4096 bits with the exponent 65537. Public CAs also take ECDSA keys on P-256 and P-384"
         )
     elif kind.key_type not in keyring.key_types():
         served = " and ".join(one.upper() for one in keyring.key_types()) or "no"

@@ -281,7 +281,7 @@ def _carried(workspace: Workspace, state: State) -> tuple[str, ...]:
         if key is not None and key.role == "compromised":
             raise BadRelease(
                 f"The keyring {name} still pins a compromised key ({pin}), which no release may carry.",
-                "'certbot renew' takes the key out of the pins after nothing serves it any more. It says "
-                "which certificates still use the key.",
+                "'certbot renew' takes the key out of the pins after nothing serves it any more. That "
+                "command says which certificates still use the key.",
             )
     return current.pins

@@ -219,7 +219,7 @@ def _loaded(server: Server, *, dry: bool) -> str:
         error.run = shlex.join(apache.reload_words(server)[0])
         raise
     if stopped:
-        return f"{server.title} does not run. It loads its configuration when you start it."
+        return f"{server.title} does not run. {server.title} loads its configuration when you start it."
     return f"Reloaded {server.title}."
 
 
@@ -241,7 +241,7 @@ def _failed(server: Server, error: PinkeepError | OSError, *, changed: bool) -> 
     misplaced = _MISPLACED.search(error.what)
     if misplaced and nginx.MARK in (apache.read_snippet(misplaced["path"]) or ""):
         return PinkeepError(
-            f"nginx reads {misplaced['path']} within a server block. It belongs to the http block.",
+            f"nginx reads {misplaced['path']} within a server block. The file belongs to the http block.",
             "setup includes that file there. The files of nginx are as they were before. Find the line that "
             "includes the file within a server block, and take that line out. Then run setup again.",
             run=f"grep -rn {shlex.quote(os.path.dirname(misplaced['path']))} /etc/nginx",

@@ -54,7 +54,7 @@ NOT_RUN = {
     ("cli/pin", "Next steps"): "nothing is wrong: what an admin does next",
     ("cli/served", "--header none"): "needs a machine without a web server",
     ("installer", "certbot revoke and delete are not watched"): NONE,
-    ("installer", "It does not set up HTTPS"): "needs certbot's Apache plugin",
+    ("installer", "pinkeep does not set up HTTPS"): "needs certbot's Apache plugin",
     ("workflow/looks", "the zones of other keyrings took longer"): "needs zones that take long",
     ("reports/status", "certbot-pinkeep status NAME"): "the line below a table",
 }

@@ -97,8 +97,8 @@ class Zones:
 
     def _broken(self, why: str) -> str:
         return (
-            f"The zone provider {self.name} is broken: {why}. It comes from {self._point.value}; update or "
-            "uninstall the package that brings it."
+            f"The zone provider {self.name} is broken: {why}. Update or uninstall the package that "
+            f"brings {self._point.value}."
         )
 
 

@@ -107,8 +107,8 @@ BAD = {
     POWERDNS.replace("key", "keys"): "dns_powerdns_api_key is missing",
     f"dns_theirs_secret = {SECRET}": "The zone provider theirs is broken: it cannot be loaded (ValueError).",
     "dns_none_x = 1": "The zone provider none is broken: it does not provide IZone",
-    "dns_gone_x = 1": "The zone provider gone is broken: it cannot be loaded (ModuleNotFoundError). It comes "
-    "from no_such_module:Zone; update or uninstall the package that brings it.",
+    "dns_gone_x = 1": "The zone provider gone is broken: it cannot be loaded (ModuleNotFoundError). "
+    "Update or uninstall the package that brings no_such_module:Zone.",
 }
 
 
