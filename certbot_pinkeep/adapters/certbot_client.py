@@ -17,7 +17,7 @@ The rules:
 * A backup whose kind of key the CA does not take holds no renewal up either: the next key that
   clients accept is handed over at once, at last the present one (G3).
 * This module is loaded at every certbot run: what is needed only when it acts, is imported there.
-* ``certbot run`` praises itself for HTTPS, whatever the installer did. With pinkeep it does not.
+* ``certbot run`` says that HTTPS is enabled, whatever the installer did. With pinkeep it says what is true.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ class _Order:
         """Return what was obtained, if its key is still the right one by what is on record now; else a
         certificate for the key that is.
 
-        :raises PinkeepError: if there is none, or the record does not come to rest
+        :raises PinkeepError: if there is none, or the record keeps changing
         """
         from certbot_pinkeep.core import pins
 

@@ -251,8 +251,8 @@ class Seen:
 
     @property
     def mending(self) -> str:
-        """Tell what brings the keyring up to date. Without a certificate only leaving pinning does, and
-        nobody is talked into that."""
+        """Tell what brings the keyring up to date. Without a certificate only leaving pinning does, and no
+        message suggests that."""
         if self.step == CERTBOT_RENEW or self.state.unpin:
             return self.step
         return f"{self.step} (to stay pinned, ask for a certificate with --pinkeep-keyring {self.name})"
