@@ -31,7 +31,7 @@ def look(ports: Sequence[Port], *, seconds: float = LIMIT) -> list[OwnerObservat
     return name_servers.look(ports, seconds)
 
 
-def mail_hosts(looks: Sequence[OwnerObservation], *, seconds: float = LIMIT) -> Sequence[MailHost]:
+def mail_hosts(looks: Sequence[OwnerObservation]) -> Sequence[MailHost]:
     """Return the MX hosts of the domains whose mail comes to the ports that were looked at.
 
     :raises NoDnspython: if dnspython is not installed
@@ -40,4 +40,4 @@ def mail_hosts(looks: Sequence[OwnerObservation], *, seconds: float = LIMIT) -> 
         from certbot_pinkeep.adapters import mail_hosts
     except ImportError as error:
         raise NoDnspython from error
-    return mail_hosts.find(looks, seconds)
+    return mail_hosts.find(looks, LIMIT)

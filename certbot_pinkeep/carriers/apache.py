@@ -15,8 +15,6 @@ The rules:
 * pinkeep writes a changed snippet beside the old one, moves it into place, and tests it. If the test
   fails, pinkeep puts the old one back, and reloads nothing (G6).
 * A server loads its configuration only if the configuration passes its test (G6).
-* A command runs without a shell and with a time limit. After that limit pinkeep ends the command and all
-  its children.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Find out whether the server runs that a command reloads. pinkeep never starts a server.
+"""Run the commands of servers, and find out whether a server runs. pinkeep never starts a server.
 
 The rules:
 
@@ -9,6 +9,8 @@ The rules:
   reload``, Apache's control program with ``graceful``, ``nginx -s reload``, ``postfix reload``, and ``doveadm
   reload``. It runs every other command as the admin gave it.
 * A pid file without its process, or with another program's process, does not count as a server that runs.
+* A command runs without a shell and with a time limit. After that limit pinkeep ends the command and all
+  its children.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def _for_provider(options: Mapping[str, str], name: str) -> dict[str, str]:
 def _which(options: Mapping[str, str], named: Sequence[str]) -> str:
     if named:
         return f"it has options for several providers: {', '.join(named)}."
-    others = [name for name in options if name.startswith(_PREFIX)]
-    if others:
-        return f"its option {others[0]} is for no provider that is installed."
+    for name in options:
+        if name.startswith(_PREFIX):
+            return f"its option {name} is for no provider that is installed."
     return "it has no option of the form dns_PROVIDER_OPTION."
