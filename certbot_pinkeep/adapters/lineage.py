@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography import x509
@@ -207,12 +208,22 @@ def _earlier(kept: list[str], pin: str) -> list[datetime]:
     found = []
     for path in kept:
         try:
-            certificate = load_certificate(atomic.read(path))
-            if pins.pin_of(usable(certificate.public_key())) == pin:
-                found.append(_start(certificate))
+            of_key, start = _key_and_start(atomic.read(path))
         except (OSError, BadKey):
             continue  # not the live one, and says nothing about it
+        if of_key == pin:
+            found.append(start)
     return found
+
+
+@lru_cache(maxsize=1024)
+def _key_and_start(pem: bytes) -> tuple[str, datetime]:
+    """Return the pin of a certificate's key, and when it began. A run looks at a certificate several times.
+
+    :raises BadKey: if it cannot be read, or its key is of a kind that certbot cannot make
+    """
+    certificate = load_certificate(pem)
+    return pins.pin_of(usable(certificate.public_key())), _start(certificate)
 
 
 def _start(certificate: x509.Certificate) -> datetime:
