@@ -20,13 +20,11 @@ from certbot_pinkeep.check.findings import Severity
 from certbot_pinkeep.cli import main
 from certbot_pinkeep.core.errors import ApacheFailed
 from certbot_pinkeep.core.observations import HttpObservation, Target, TlsObservation
-from certbot_pinkeep.core.state import State
 from certbot_pinkeep.storage import atomic
-from certbot_pinkeep.storage.store import Store
 from certbot_pinkeep.workflow import requests as requests_
 from simulated.machine import Site
 from simulated.seen import PKP, TRUE_HEADER, parsed
-from simulated.values import NO_WORK_DIR, NOW
+from simulated.values import NOW
 
 OK, WARNING, CRITICAL, UNKNOWN = Severity
 
@@ -287,13 +285,6 @@ def test_addresses_of_version_6_can_be_given(
     monkeypatch.setattr(probe, "look", look)
     call(site, capsys, "--connect=[2001:db8::1]:443", "--timeout=3")
     assert ways == [probe.Way(("2001:db8::1", 443), None, 3.0, None)]
-
-
-def keyring_in(config: Path, name: str) -> State:
-    """A keyring's state in a config dir that was moved."""
-    state = Store(str(config), NO_WORK_DIR).load(name)
-    assert state is not None
-    return state
 
 
 def test_reuse_key_in_cli_ini_counts_for_each_renewal(site: Site, capsys: Said) -> None:
