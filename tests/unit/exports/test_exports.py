@@ -300,8 +300,6 @@ def test_g4_one_pin_is_no_policy() -> None:
 class Theirs:
     """A form that another package brings."""
 
-    told = "theirs"
-
     def render(self, pinned: Pinned, settings: Settings) -> str:
         """Its text."""
         return f"theirs {pinned.name}\n"
