@@ -10,9 +10,9 @@ The rules:
 * Debian's job of cron counts only if systemd does not run, as the job says itself. A table of anacron counts
   if anacron is installed. In the folders of cron a script counts if ``run-parts`` runs it.
 * A job for another folder of certbot is none of this one.
-* A certbot is a script: the Python that it names says whether it has the plugin. It is asked as cron and
-  systemd would start it, without the environment of the admin. What is no such script (snap) does not
-  load it. A script of the shell that becomes a certbot is that certbot.
+* A certbot is a script: the Python that it names says whether it has the plugin. pinkeep asks that Python as
+  cron and systemd would start it, without the environment of the admin. What is no such script (snap) does
+  not load it. A script of the shell that becomes a certbot is that certbot.
 * Nothing is started but that Python, and nothing is written. If other users can change the Python or a script
   that names it, nothing is started: they would be whoever runs this. Then the files beside that Python tell.
 """

@@ -3,7 +3,7 @@
 The rules:
 
 * A domain counts if one of its MX hosts is a port's host with its name, or one below it.
-* What the resolver does not tell is not known. It only makes a warning, so nobody else is asked.
+* What the resolver does not tell is not known. That only makes a warning, so nobody else is asked.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ The rules:
   may be any, and nobody looks there, it is not known what clients heed.
 * A time to live (TTL) is the largest that was shown on the way. The one in a signature counts as well.
 * Of several signatures of one set of records, the last to end counts; of several sets, the first.
-* Whether the zone is valid, the machine's resolver says, if it validates at all. It is asked only for that,
-  for its own records, and for the way to the name servers.
+* Whether the zone is valid, the machine's resolver says, if it validates at all. The resolver is asked only
+  for that, for its own records, and for the way to the name servers.
 """
 
 from __future__ import annotations

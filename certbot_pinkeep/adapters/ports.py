@@ -2,14 +2,14 @@
 
 The rules:
 
-* One time limit holds for all ports together, which are looked at side by side. One that does not answer
+* One time limit holds for all ports together, which are looked at side by side. A port that does not answer
   takes no time from the others.
 * The system's resolver says which addresses a host has, by ``/etc/hosts`` or by the zone: the admin decides.
 * Every address of a host is looked at, as another server may answer at each. What could not be seen counts
   as not done (G13): an address that does not answer in time, or to which this machine has no route, is an
   error. Other clients may reach it, and may be shown another key.
 * An address that refuses connections is no error if the same port answers at another address of the host:
-  nobody serves a key there. It is left out. If no address takes a connection, each is an error.
+  nobody serves a key there. Such an address is left out. If no address takes a connection, each is an error.
 * Several processes may share an address, and one of them may be stale. So each key type is looked at by
   several fresh connections, and all different pins are told.
 * The first three connections ask for any key, for RSA and for ECDSA. A type that the server does not have is

@@ -3,12 +3,12 @@
 The rules:
 
 * Each look has a time limit for all of it (see ``tls``). Hosts are looked at together.
-* Every address of a host is looked at: another server may answer at each. One that takes no connection counts
-  only if no other one does, as clients go on to the next (RFC 8305).
+* Every address of a host is looked at: another server may answer at each. An address that takes no connection
+  counts only if none takes one: clients go on to the next (RFC 8305).
 * The certificate is looked at whether it is trusted or not; whether it is, is told. A client verifies first,
   so do we: only if that fails, a second connection shows the certificate.
-* A server may have a certificate of each key type beside the one that it shows first. They are looked
-  for with the ciphers of TLS 1.2, which choose between them; with TLS 1.3 alone the server chooses.
+* A server may have a certificate of each key type beside the one that it shows first. A look finds each with
+  the ciphers of TLS 1.2, which choose between them; with TLS 1.3 alone the server chooses.
 * A name that is only guessed at, for a wildcard, may not exist. Then it is left out, unless there is no other
   one.
 * Headers are read as they were sent: two equal ones are two, interim answers (RFC 9110 §15.2) and

@@ -9,9 +9,9 @@ The rules:
 * ``certbot renew`` rolls a lineage over whatever its installer is, but only if certbot renews it of itself.
 * A lineage is named by its folder in ``live/``, also if an admin renamed or copied its renewal file. Certbot
   renews it all the same, into the folder that the file names.
-* No option of pinkeep stays there: the keyring file has the options. Those that pinkeep 0.1 had certbot
-  store are taken over, and taken out, when the lineage has its turn. They would stop a certbot without
-  the plugin (G11).
+* No option of pinkeep stays there: the keyring file has the options. Those that pinkeep 0.1 had certbot store
+  are taken over, and taken out, when the lineage has its turn. Such options would stop a certbot without the
+  plugin (G11).
 * Only the files of lineages that pinkeep keeps are written, and only these lines of them (G9). Each is
   written whole or not at all.
 """

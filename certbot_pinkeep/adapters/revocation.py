@@ -7,8 +7,8 @@ The rules:
 * Nothing is believed that the issuer did not sign (RFC 5280 §6.3.3). MD5 and SHA-1 are no
   signatures.
 * A CRL is the issuer's own and complete for the certificate: no delta, not indirect, and not for some reasons
-  only. It is not for other distribution points or kinds of certificates. It has no critical extensions that
-  we do not know (RFC 5280 §5.2, §5.3).
+  only. Such a CRL is not for other distribution points or kinds of certificates, and has no unknown critical
+  extensions (RFC 5280 §5.2, §5.3).
 * "Not revoked" counts while the CRL is current: until its next update, which it must name (RFC 5280
   §5.1.2.5). "Revoked" counts for ever. That an expired certificate is on no CRL says nothing
   (RFC 5280 §5).

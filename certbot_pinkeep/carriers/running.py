@@ -137,8 +137,8 @@ def _any_runs(pid_files: Iterator[str], programs: tuple[str, ...]) -> bool:
 
 
 def _runs(pid_file: str, programs: tuple[str, ...]) -> bool:
-    """Say whether the process in a pid file is one of these programs. One that has ended is none, also if
-    its parent has not noticed that."""
+    """Say whether the process in a pid file is one of these programs. A process that has ended is none, also
+    if its parent has not waited for it."""
     try:
         pid = int(_content(pid_file))
         stat = _content(os.path.join(_PROC, str(pid), "stat"))

@@ -4,8 +4,8 @@ The rules:
 
 * A certbot without the plugin renews and keeps the key (``reuse_key``), but brings no pins up to date. With
   ``certonly`` or ``run`` it makes a new key.
-* If ``cli.ini`` has an option of pinkeep, a certbot without the plugin ends at once, and renews nothing. It
-  passes over an installer that it does not have.
+* If ``cli.ini`` has an option of pinkeep, a certbot without the plugin ends at once, and renews nothing. Such
+  a certbot passes over an installer that it does not have.
 * A certbot that nothing starts by itself is the admin's own affair: ``setup`` tells of it, once.
 * Nobody is told to run a pip that another user can change. That user can run it.
 """

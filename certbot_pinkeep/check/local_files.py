@@ -246,8 +246,8 @@ class LocalFiles:
         return [local_rules.refused_everywhere(bad)] if bad else []
 
     def certbots(self, *, by_hand: bool = False) -> list[Finding]:
-        """Tell of timers and jobs of cron whose certbot does not load the plugin. They use certbot's usual
-        folder.
+        """Tell of timers and jobs of cron whose certbot does not load the plugin. These jobs use certbot's
+        usual folder.
 
         :param by_hand: whether to tell of a certbot that people run as well
         """

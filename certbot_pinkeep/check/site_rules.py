@@ -9,8 +9,8 @@ The rules:
 * A host sends the header that is on record (see ``header_rules``).
 * The server may not send yet what waits for it, and may still send what that replaces. Until one visitor is
   sent the new header, the key and the header of before are no fault.
-* A client notes a header only if its pins have the served key and a backup (§2.5, §4.3). It notes none over
-  TLS with errors (§2.5). All clients refuse a chain with an expired certificate.
+* A client notes a header only if its pins have the served key and a backup (§2.5, §4.3). No client notes a
+  header over TLS with errors (§2.5). All clients refuse a chain with an expired certificate.
 * A name that stands for a wildcard may belong to another site. That is told only if no other name of the
   keyring can be looked at.
 * No pin header goes over plain HTTP (§2.2.2).

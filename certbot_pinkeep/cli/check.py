@@ -2,8 +2,8 @@
 
 The rules:
 
-* What it prints, and its exit codes, are what monitoring expects (see ``check.findings``). It takes no lock,
-  and writes nothing but what the CAs say of revocations, once a day.
+* What it prints, and its exit codes, are what monitoring expects (see ``check.findings``). check takes no
+  lock, and writes nothing but what the CAs say of revocations, once a day.
 * Whatever goes wrong in check is UNKNOWN, in one line on standard output; so is a wrong call. If one keyring
   cannot be looked at, the others are.
 * Certbot may be running. If check finds something while a run changes files, check looks again after the run.

@@ -2,7 +2,7 @@
 
 The rules:
 
-* A parser takes no abbreviations. It repeats no values that it does not know: the word after a mistyped
+* A parser takes no abbreviations. A parser repeats no values that it does not know: the word after a mistyped
   option for a passphrase's file may be the passphrase (G7).
 * Every part takes certbot's own arguments, in any place, as certbot does.
 * A part that changes files says so (``writes``): see ``output``.

@@ -8,8 +8,8 @@ The rules:
   (matching type 0) count beside it (RFC 7671 §9).
 * If one of the records that it heeds matches, it accepts the server. If none matches, it refuses. If it heeds
   none, it goes on without pins (RFC 7672 §2.2).
-* A record of usage 1 or 3 is about the server's own certificate. One of usage 0 or 2 is about an authority's.
-  The server has to show that one, unless the client knows it already.
+* A record of usage 1 or 3 is about the server's own certificate. A record of usage 0 or 2 is about an
+  authority's. The server has to show that one, unless the client knows it already.
 * Clients differ: all know SHA-256, and some SHA-512. Mail servers heed the usages 2 and 3 (RFC 7672 §3.1.3);
   some of them, and other clients, heed all four. What one of them refuses counts as refused.
 * Whether the signatures of the zone are valid is not asked here. Nor is what usages 0 and 1 ask for besides.

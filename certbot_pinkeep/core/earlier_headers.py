@@ -18,8 +18,8 @@ The rules:
 * A pin of that header without a key on this machine is a backup that is kept offline. Its type is
   taken to be that of the live key until its key or CSR is imported.
 * A host that has an address, and that nobody could see there, may have sent anything: no rollover before
-  clients have forgotten that. It is looked at again in every run, until it is seen without pins, or
-  with others than pinkeep's own: those tell nothing of what was before.
+  clients have forgotten that. Every run looks at such a host again, until it is seen without pins, or with
+  others than pinkeep's own: those tell nothing of what was before.
 * A host above that this machine has a certificate for is looked at as well: what it sends with
   includeSubDomains binds below, whichever of them is pinned first (§2.1.2).
 * A release stands for what an unseen host may have sent: with the keys that were live then, for the default

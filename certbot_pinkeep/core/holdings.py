@@ -2,10 +2,10 @@
 
 The rules:
 
-* A policy binds until it was last served plus its own max-age, not today's (RFC 7469 §2.3.1, §2.3.3).
-  One that may still be served binds until now plus its max-age.
-* A release is a version of an app, or a zone, that carries pins. It binds until the date that the admin
-  names, plus its TTL.
+* A policy binds until it was last served plus its own max-age, not today's (RFC 7469 §2.3.1, §2.3.3). A
+  policy that may still be served binds until now plus its max-age.
+* A release is a version of an app, or a zone, that carries pins. A release binds until the date that the
+  admin names, plus its TTL.
 * A port's TLSA records bind until every name server was seen without them, plus twice their TTL and a spare.
   Caches may take them until then, and keep them for one TTL (RFC 7671 §8.1); the rest is for name servers
   that go back for a while.

@@ -9,8 +9,8 @@ The rules:
 * A policy binds at the host that sent it; with includeSubDomains, at every name below it as well (RFC 7469
   §2.1.3, §2.6).
 * A name of a certificate that begins with ``*.`` stands for every host one label below the rest.
-* A policy *covers* such a name if it binds at one of these hosts. It *holds* the name if it binds at all of
-  them.
+* A policy *covers* such a name if it binds at one of these hosts. A policy *holds* the name if it binds at
+  all of them.
 """
 
 from __future__ import annotations

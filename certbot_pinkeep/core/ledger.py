@@ -2,12 +2,12 @@
 
 The rules:
 
-* A policy is recorded before it is published: from then on it *may* be served, at the hosts that it
-  was published for. It binds there (see ``holdings``), and nowhere else.
+* A policy is recorded before it is published: from then on it *may* be served, at the hosts that it was
+  published for. A policy binds there (see ``holdings``), and nowhere else.
 * If the same policy goes on at fewer hosts, it ends at the others as a policy does: when Apache is known to
   have loaded what is published now.
-* It is confirmed once Apache has loaded it. Only the confirmation of a later policy ends it: until
-  then it may still be served, even when a later one is already recorded.
+* A policy is confirmed once Apache has loaded it. Only the confirmation of a later policy ends it: until then
+  it may still be served, even when a later one is already recorded.
 * Time in the ledger never runs backwards: what happens after a recorded time is not dated before
   it. A confirmation at a time before the latest known one ends nothing: how long the earlier
   policies were served cannot be told from a clock that was set back (G8).
@@ -17,10 +17,10 @@ The rules:
   ahead may have ended them too early. Once the admin says that the clock is right, they bind again, until
   their own end. What expired before those may bind until the first of them had ended.
 * Uncertainty is one value: why clients may hold what is not on record, and until when. Its end is unknown if
-  nobody has looked into it yet, or if the clock was set back. Then nothing follows from the ledger (G8). It
-  is never forgotten.
-* What other keyrings served at hosts that are now this one's is imported: it binds there as it did.
-  It may be served until it is known that Apache sends this keyring's header there; also what binds
+  nobody has looked into it yet, or if the clock was set back. Then nothing follows from the ledger (G8).
+  Uncertainty is never forgotten.
+* What other keyrings served at hosts that are now this one's is imported: it binds there as it did. An
+  imported policy may be served until Apache is known to send this keyring's header there; also what binds
   nobody now is noted until then, because what follows it may.
 * The records of a zone are on record for each port (see ``zone``).
 * What is told of a release later makes it bind for longer and at more names, never less; only its end

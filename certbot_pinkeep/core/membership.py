@@ -2,8 +2,8 @@
 
 The rules:
 
-* A lineage that joins with a key of its own keeps it in service until it is renewed. It is the primary of its
-  type if there is none yet.
+* A lineage that joins with a key of its own keeps it in service until it is renewed. That key is the primary
+  of its type if there is none yet.
 * A backup that a lineage serves has been rolled over to: it becomes primary. The old primary stays
   pinned while another lineage serves it, and retires when none does.
 * A neighbour is a certificate of this machine for a host of the keyring that is not enrolled. Clients

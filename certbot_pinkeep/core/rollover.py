@@ -17,12 +17,12 @@ The rules:
   them.
 * A backup whose file cannot be used is passed over, here and nowhere else (see ``Key.fault``).
 * A certificate may not serve the primary yet: it joined with a key of its own, or another one was rolled over
-  first. It is issued for the primary as soon as that is safe at its names; until then it keeps its key. Age
-  is no reason to roll a primary over that it does not serve.
+  first. Such a certificate is issued for the primary as soon as that is safe at its names; until then it
+  keeps its key. Age is no reason to roll a primary over that it does not serve.
 * A new certificate is issued for the primary, unless policies are known to bind at its names that
   lack it: then it is not issued.
-* The admin can force a backup. It is taken whoever is locked out; who that is, and until when,
-  follows from the ledger. That holds for the certificates of that time, until they have followed.
+* The admin can force a backup. A forced backup is taken whoever is locked out; who that is, and until when,
+  follows from the ledger. The force holds for the certificates of that time, until they have followed.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def _ready_to_follow(
 def _next_backup(
     keyring: Keyring, ledger: Ledger, now: datetime, key_type: KeyType, hosts: Hosts | None
 ) -> Decision:
-    """Return which backup is the one to switch to, and when. One that is offline has to be imported."""
+    """Return which backup to roll over to, and when. One that is offline has to be imported."""
     best, verdict = best_backup(keyring, ledger, now, key_type, hosts)
     if best is None or not best.offline:
         return Decision(None, None, best, verdict)

@@ -4,10 +4,10 @@ The rules:
 
 * As many unserved backups are staged for each type as the admin wants; the last ones beyond that are
   retired. A retired key that was never served is staged again before a new key is made.
-* A backup that the admin added keeps its place until it is used or dropped. It does not count among the
-  others. Its private key may be offline or encrypted.
-* A backup whose file cannot be used is none (see ``Key.fault``). It is staged again once the file is there,
-  beside what took its place.
+* A backup that the admin added keeps its place until it is used or dropped. Such a backup does not count
+  among the others. Its private key may be offline or encrypted.
+* A backup whose file cannot be used is none (see ``Key.fault``). Such a backup is staged again once the file
+  is there, beside what took its place.
 """
 
 from __future__ import annotations

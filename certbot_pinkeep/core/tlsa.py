@@ -5,8 +5,8 @@ The rules:
 * A pin is the data of a TLSA record with usage 3, selector 1 and matching type 1 (RFC 7671 §5.1): the same
   digest, in hexadecimal. pinkeep writes no other records.
 * The records of a port are at ``_PORT._tcp.HOST`` (RFC 6698 §3), whatever alias follows.
-* A record of usage 1 or 3 binds a server to its key or certificate. One of usage 0 or 2 names an authority,
-  and any key that this authority certifies will do (RFC 6698 §2.1.1).
+* A record of usage 1 or 3 binds a server to its key or certificate. A record of usage 0 or 2 names an
+  authority, and any key that this authority certifies will do (RFC 6698 §2.1.1).
 * A port is a number or the name of a service. How TLS starts there follows from the number; another way is
   given after a slash: ``2525/smtp``. ``HOST:PORT`` is that port at one host; ``PORT`` is it at each host.
 """

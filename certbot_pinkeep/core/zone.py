@@ -8,9 +8,9 @@ The rules:
   has no pins, and no rollover is safe.
 * A set of records ends only when every authoritative name server was asked, and none showed it (G13). Then
   resolvers may hold it for a while: see ``holdings``.
-* A set that was written, and was not seen yet, may still come. It ends when all name servers show a later set
-  alone, or when a later set came and went. If what follows it binds to nothing, it ends as if it had been
-  seen.
+* A set that was written, and was not seen yet, may still come. The set ends when all name servers show a
+  later one alone, or when a later one came and went. If what follows it binds to nothing, it ends as if it
+  had been seen.
 * While the clock says less than the ledger knows, nothing ends: from when it is gone cannot be told (G8).
 * If a name server could not be asked, its records may be anything: a placeholder with no pins stands for
   them, and no rollover is safe. The same goes for a port that nobody has looked at yet. The placeholder ends
@@ -25,7 +25,7 @@ The rules:
   zone only when every port on the list was seen to serve others (RFC 7671 §8.1).
 * A port gets its first records only if they have all that it was seen to serve just now: with records, mail
   goes to it only if its key is in them (RFC 7672 §2.2).
-* If pinning is left, the keyring's records go. They stay if others' records would stay alone at a port that
+* If pinning is left, the keyring's records go. The records stay if others' would stay alone at a port that
   may serve a key of the keyring.
 * Nothing is written over records that bind before a name server showed them: with a TTL that nobody saw,
   they would be held for an unknown time.

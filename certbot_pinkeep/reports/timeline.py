@@ -2,7 +2,7 @@
 
 The rules:
 
-* A key is staged until it is first served. It is in service until no lineage serves it.
+* A key is staged until it is first served. A key is in service until no lineage serves it.
 * Pins are served from when pinkeep recorded them until other pins replaced them. Clients hold them for
   their max-age after that (RFC 7469 §2.3.1). A release is carried until its date, and held for its TTL after
   that.

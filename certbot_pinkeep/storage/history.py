@@ -1,4 +1,5 @@
-"""The history of a keyring: what was held, from when until when. It is drawn; nothing follows from it.
+"""The history of a keyring: what was held, from when until when. The timeline draws the history; nothing
+follows from it.
 
 The rules:
 

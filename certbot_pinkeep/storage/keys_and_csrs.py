@@ -66,7 +66,7 @@ V = TypeVar("V")
 
 
 class _Index(Generic[K, V]):
-    """The files of a folder by what they hold. They are read once, while none comes or goes.
+    """The files of a folder by what they hold. The files are read once, while none comes or goes.
 
     :param entry: of a path and what the file holds; ``None``: it is passed over
     """

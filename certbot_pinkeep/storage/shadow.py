@@ -4,10 +4,10 @@ The rules:
 
 * Each keyring file is copied right after it was written. If a copy is newer than the file, the file was lost,
   or an older one was put back (G8).
-* The latest time at which pinkeep ran stays on record: a clock that says less runs backwards
-  (G8). It is written once a minute at most.
-* It is a shadow, nothing more: if it is missing or cannot be written, the keyring file alone
-  counts. So it does if other users can change the shadow or a folder above it; that is said.
+* The latest time at which pinkeep ran stays on record: a clock that says less runs backwards (G8). That time
+  is written once a minute at most.
+* A shadow is no more than that: if it is missing or cannot be written, the keyring file alone counts. So it
+  does if other users can change the shadow or a folder above it; that is said.
 * Its folders are closed. One of ours that other users could write to is emptied and closed.
 * One work dir can serve several config dirs; each has a folder of its own there.
 """

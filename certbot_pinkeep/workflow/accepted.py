@@ -57,9 +57,8 @@ def refusing(state: State, names: Names, pin: str, now: datetime) -> Names:
 def is_accepted(state: State, live: Live, now: datetime) -> bool:
     """Return whether clients accept this live key.
 
-    They do if it is published and was not retired, or if no client holds pins without it. They do if the
-    admin forced it. They also do if the key was accepted at the enrolment, and a killed run did not publish
-    it.
+    Clients accept a key that is published and not retired, or that no pins lack. They accept a key that the
+    admin forced. So they do if an enrolment accepted it, and a killed run did not publish it.
     """
     key, member = state.keyring.key(live.pin), state.keyring.member(live.name)
     if key is None or state.ledger.current is None:

@@ -6,8 +6,8 @@ The rules:
   if not. No decision is taken in either of them.
 * Certbot makes a configuration for each lineage, so there is a guard for each; what they share is the
   :class:`Run`.
-* A lineage is guarded if it draws on a keyring. It is guarded as well, when it is issued, if a keyring pins
-  any of its hosts: from then on it draws on that keyring.
+* A lineage is guarded if it draws on a keyring. A lineage is guarded as well, when it is issued, if a keyring
+  pins any of its hosts: from then on it draws on that keyring.
 * Another installer stays the lineage's installer: only ``reuse_key`` is noted for it.
 """
 

@@ -2,9 +2,9 @@
 
 The rules:
 
-* At the end of a run pinkeep looks once more at every lineage that had its turn. It loads the certificates
-  that were renewed in this run, and those of a run that was killed. What was wrong with pins, options,
-  folders or files does not matter.
+* At the end of a run pinkeep looks once more at every lineage that had its turn. pinkeep loads the
+  certificates that were renewed in this run, and those of a run that was killed. What was wrong with pins,
+  options, folders or files does not matter.
 * The server is tested as it is then, and reloaded if the test passes (G6). That happens once for the same
   reload commands, and not again if the publication has done so. If an option cannot be used, the
   keyring's earlier option counts, else the default.

@@ -4,9 +4,9 @@ The rules:
 
 * The server loads all of them, so all lineages of a keyring are looked at before it is published: if
   clients do not accept one, nothing is published (G2).
-* A neighbour is a certificate for a host of the keyring that is not enrolled. Clients meet its key at
-  that host. So it is pinned as it is at each publication, and gets backups of its type: to pin a key
-  locks nobody out, to leave it out may. It leaves when no lineage serves it for the host any more.
+* A neighbour is a certificate for a host of the keyring that is not enrolled. Clients meet its key at that
+  host. So it is pinned as it is at each publication, and gets backups of its type: to pin a key locks nobody
+  out, to leave it out may. The key leaves when no lineage serves it for the host any more.
 * A first policy is not published beside a certificate whose key cannot be pinned.
 """
 

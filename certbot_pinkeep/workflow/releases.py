@@ -3,9 +3,9 @@
 The rules:
 
 * A release carries what is published when it is recorded, all of it: that is what ``export`` gives. A release
-  may be out already with other pins. It is recorded with the pins that the admin names, whatever is published
-  now.
-* It pins the names of the certificates that draw on the keyring then, and those that it had before.
+  may be out already with other pins. Such a release is recorded with the pins that the admin names, whatever
+  is published now.
+* A release pins the names of the certificates that draw on the keyring then, and those that it had before.
 * What is published has to be served: while Apache may still serve a key that is not among the pins,
   nothing is to carry them.
 * Nothing is to carry pins of a compromised key, or of a keyring that leaves pinning.

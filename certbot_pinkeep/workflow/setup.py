@@ -9,8 +9,8 @@ The rules:
 * What was done is told when it is done. A dry run tells the same, and does nothing.
 * Taking back removes what setup has made, and nothing else. What cannot be taken back stays, and does not
   hold up the rest.
-* The file that notes what was made is made first. It is removed last, when the server is reloaded. So a run
-  that was killed, or whose reload failed, is completed by the next one.
+* The file that notes what was made is made first. That file is removed last, when the server is reloaded. So
+  a run that was killed, or whose reload failed, is completed by the next one.
 * If a run was killed before its test, what it made may fail that test. The next run takes it back then.
 * A snippet of version 0.1 sends its header at every host for which Apache includes the snippet. So no server
   includes all snippets while there is such a snippet: hosts would be pinned that no keyring has (G9).

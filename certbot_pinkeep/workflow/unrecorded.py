@@ -6,7 +6,7 @@ The rules:
   renewal is issued for the key in live/, as certbot would. If the snippet says that clients refuse that one,
   it is issued for a pinned key.
 * A lineage that was pinned nowhere is issued for the shared primary at once, if that is safe there; else it
-  joins with the key that it has. It keeps that key, too, if its hosts are seen sending pins already, or
+  joins with the key that it has. A lineage keeps its key, too, if its hosts are seen sending pins already, or
   cannot be believed (see ``core.earlier_headers``).
 * A compromised key is never handed over.
 """

@@ -7,7 +7,7 @@ The rules:
 * A name that has records of several ports (by aliases) is changed only if all of them agree.
 * Nothing is believed of a change before the name servers were seen to have it (G13). What is not there in a
   few seconds is looked for at the next run.
-* Failures here never hold a renewal up (G3). They are told when certbot ends.
+* Failures here never hold a renewal up (G3). Certbot tells of failures when it ends.
 * Before a rollover the name servers are asked anew, however late the last look was.
 * A run looks at most once a day, if nothing is pending: see ``core.zone``.
 """

@@ -4,8 +4,8 @@ The rules:
 
 * The entry point group ``certbot_pinkeep.zones`` has a factory for each provider. Its name is that of the
   options in the credentials file: ``dns_rfc2136_server`` is one of ``rfc2136``.
-* One change is made to all records of a zone that are to change, or none of it. It is made only if the
-  records are still what they were when they were read: nobody else's change is undone.
+* One change is made to all records of a zone that are to change, or none of it. The change is made only if
+  the records are still what they were when they were read: nobody else's change is undone.
 * A provider says only that it took a change. What is served is looked at afterwards (G13).
 """
 
@@ -25,7 +25,8 @@ class IZone(Interface):  # type: ignore[misc, unused-ignore]
     """A provider that takes changes to zones. The factory of one is in the entry point group.
 
     The factory is called with the options of the credentials file: ``Mapping[str, str]``, by their names
-    without ``dns_PROVIDER_``. It raises ``BadCredentials`` if one is missing or cannot be used.
+    without ``dns_PROVIDER_``. The factory raises ``BadCredentials`` if an option is missing or cannot be
+    used.
     """
 
     def read(zone: str, names: Sequence[str]) -> Mapping[str, Records]:  # type: ignore[empty-body]

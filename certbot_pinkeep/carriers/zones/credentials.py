@@ -2,7 +2,8 @@
 
 The rules:
 
-* The file is one of certbot's for DNS plugins: lines ``dns_PROVIDER_OPTION = VALUE``. It is for one provider.
+* The file is one of certbot's for DNS plugins: lines ``dns_PROVIDER_OPTION = VALUE``. A file is for one
+  provider.
 * A file that other users can read is used, with a warning, as certbot does.
 * No value of it is ever told, as it may be a secret (G7).
 * What somebody else's provider does wrong is told as a sentence that names it.

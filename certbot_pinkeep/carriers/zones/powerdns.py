@@ -6,7 +6,7 @@ The rules:
   before a change, and right after it: if somebody else changes them meanwhile, that is told.
 * No name gets its first records if a host above it has its addresses from a wildcard: it would lose them. No
   name loses its last ones if a wildcard's would take their place.
-* A record that is disabled is not served. It does not count, and stays.
+* A record that is disabled is not served. Such a record does not count, and stays.
 * The key is sent to the address that the admin gave, and to no other: a redirect is an error.
 """
 
