@@ -136,7 +136,7 @@ class _Look:
             try:
                 starttls.negotiate(plain, port.start, port.host, deadline)
                 plain.settimeout(deadline.left())  # for the whole handshake
-            except (starttls.NoTls, OSError) as error:  # TimeoutError is such
+            except (tls.Ended, OSError) as error:  # TimeoutError is such
                 return _Sight(error=deadline.why(error))
             try:
                 context = self._contexts[kind]

@@ -21,7 +21,7 @@ import socket
 from dataclasses import dataclass
 from typing import cast
 
-from certbot_pinkeep.adapters.tls import Deadline
+from certbot_pinkeep.adapters.tls import Deadline, Ended
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.tlsa import Port, Start
 
@@ -115,21 +115,17 @@ _FAREWELL = 1.0
 _FEW = 8
 
 
-class NoTls(Exception):
-    """A server does not let TLS start; its text is a part of a sentence."""
-
-
 def negotiate(connection: socket.socket, start: Start, host: str, deadline: Deadline) -> None:
     """Bring a connection to where TLS starts.
 
-    :raises NoTls: if the server does not let it start
+    :raises Ended: if the server does not let it start
     :raises OSError: if the server does not answer in time
     """
     rest = ""
     for step in _STEPS[start]:
         rest = _said(connection, step, host, deadline)
     if rest:
-        raise NoTls("it sent more before TLS than its answer")
+        raise Ended("tls", "it sent more before TLS than its answer")
 
 
 def leave(connection: socket.socket, port: Port, deadline: Deadline) -> None:
@@ -158,16 +154,16 @@ def _said(connection: socket.socket, step: _Step, host: str, deadline: Deadline)
         connection.settimeout(deadline.left())
         part = connection.recv(_LARGEST).decode("latin-1")
         if not part:
-            raise NoTls("it closed the connection")
+            raise Ended("tls", "it closed the connection")
         received += part
         if len(received) > _LARGEST:
-            raise NoTls("its answer has no end")
+            raise Ended("tls", "its answer has no end")
     answer = received[: end.end()]
     if not re.search(step.good, answer):
         last = text.short(answer.rstrip().rpartition("\n")[2])
-        raise NoTls(f'it answers "{last}" to {step.name}')
+        raise Ended("tls", f'it answers "{last}" to {step.name}')
     if not re.search(step.offers, answer):
-        raise NoTls("it does not offer STARTTLS")
+        raise Ended("tls", "it does not offer STARTTLS")
     return received[end.end() :]
 
 

@@ -607,7 +607,7 @@ BREAKS = (
     *_of(
         "adapters/starttls",
         "ports",
-        ('raise NoTls("it sent more before TLS than its answer")', "pass"),
+        ('raise Ended("tls", "it sent more before TLS than its answer")', "pass"),
         ("if not re.search(step.offers, answer):", "if False:"),
     ),
     # What a zone and its ports are believed to have (G2, G13)
