@@ -9,6 +9,7 @@ The rules:
 * A file of an earlier format is read as the same in today's (see ``earlier_formats``). One of a later
   format is not read at all: what it says there may be what forbids a rollover.
 * No field is left out, and none is filled in: what is missing is damage.
+* The tables at the end name each field once, and how it is written and read.
 """
 
 from __future__ import annotations
