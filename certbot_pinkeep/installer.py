@@ -20,7 +20,7 @@ from certbot.display import util as display_util
 from certbot.plugins import common
 
 from certbot_pinkeep.adapters import clock
-from certbot_pinkeep.adapters.certbot_config import INSTALLER, has_keyrings, lineage_of
+from certbot_pinkeep.adapters.certbot_config import INSTALLER, has_keyrings, lineage_of, lowered
 from certbot_pinkeep.core.errors import BadOption, PinkeepError, Unsupported
 
 if TYPE_CHECKING:
@@ -357,7 +357,7 @@ def _without_guard(config: Any) -> None:
     logger.error("%s", _unguarded)
     if config.verb == "renew":
         guard.keep_keys(config)
-    elif guard.of(config, config.certname, [str(name) for name in config.domains or ()]):
+    elif guard.of(config, config.certname, lowered(config.domains)):
         raise errors.Error(
             f"A pinned certificate or host is concerned, so nothing was issued. {_unguarded}\n"
             "Run: certbot renew"

@@ -37,7 +37,7 @@ from certbot._internal import main as certbot_main
 from certbot._internal import renewal as certbot_renewal
 from certbot.display import util as display_util
 
-from certbot_pinkeep.adapters.certbot_config import INSTALLER, expect, instead
+from certbot_pinkeep.adapters.certbot_config import INSTALLER, expect, instead, lowered
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import (
     BadKey,
@@ -71,11 +71,11 @@ class Pinning(Protocol):
     """What the installer answers to."""
 
     def handover(
-        self, names: list[str], live_key_path: str | None, *, dry_run: bool
+        self, names: Sequence[str], live_key_path: str | None, *, dry_run: bool
     ) -> KeyAndCsr | None:
         """Return the key and CSR for a certificate; ``None``: certbot makes them as ever."""
 
-    def is_still_chosen(self, names: list[str], live_key_path: str | None, pin: str) -> bool:
+    def is_still_chosen(self, names: Sequence[str], live_key_path: str | None, pin: str) -> bool:
         """Return whether the key of this pin may still be used, by what is on record now."""
 
     def issued(self, certificate: bytes) -> None:
@@ -172,7 +172,7 @@ class _Order:
         return obtained if self.dry_run else self._looked_at_again(obtained)
 
     def _ask(self) -> KeyAndCsr | None:
-        names, old_keypath = [str(name) for name in self.names], self.old_keypath
+        names, old_keypath = lowered(self.names), self.old_keypath
         try:
             return self.pinning.handover(names, old_keypath, dry_run=self.dry_run)
         except PinkeepError:
@@ -241,7 +241,7 @@ class _Order:
         )
 
     def _is_still_chosen(self, pin: str) -> bool:
-        names = [str(name) for name in self.names]
+        names = lowered(self.names)
         try:
             return bool(self.pinning.is_still_chosen(names, self.old_keypath, pin))
         except Exception as error:  # it is asked again which key to use, which tells what is wrong

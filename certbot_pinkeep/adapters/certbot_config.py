@@ -6,7 +6,7 @@ import inspect
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from functools import partial, wraps
 from typing import Any
@@ -45,6 +45,11 @@ def lineage_of(config: Any, lineage: Any) -> str:
     """
     folder, name = os.path.split(os.path.dirname(lineage.cert_path))
     return name if folder == os.path.abspath(config.live_dir) else str(lineage.lineagename)
+
+
+def lowered(names: Iterable[Any] | None) -> tuple[str, ...]:
+    """Return certbot's names as pinkeep compares names: in lower case (RFC 4343 §3)."""
+    return tuple(str(name).lower() for name in names or ())
 
 
 def is_given(config: Any, option: str) -> bool:

@@ -38,6 +38,7 @@ from certbot_pinkeep.adapters.certbot_config import (
     instead,
     is_given,
     lineage_of,
+    lowered,
 )
 from certbot_pinkeep.core import text
 from certbot_pinkeep.core.errors import PinkeepError
@@ -106,7 +107,7 @@ def _renew(
     le_client: Any,
     lineage: Any,
 ) -> None:
-    asked, live = [str(name) for name in names or ()], lineage_of(config, lineage)
+    asked, live = lowered(names), lineage_of(config, lineage)
     try:
         pinned = door.asked(config, le_client.installer, live, asked)
     except Exception as error:
@@ -160,7 +161,7 @@ class _LiveKey:
 def _request(
     door: Door, original: Callable[..., Any], client: Any, names: Sequence[Any], certname: Any
 ) -> Any:
-    asked = [str(name) for name in names]
+    asked = lowered(names)
     try:
         pinned = door.asked(client.config, client.installer, None, asked)
     except Exception as error:

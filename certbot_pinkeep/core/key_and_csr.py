@@ -50,8 +50,8 @@ class CsrRequest:
 
 
 def csr_request(pin: str, names: Iterable[str], *, must_staple: bool) -> CsrRequest:
-    """Return a request, with the names in the form in which they are compared."""
-    return CsrRequest(pin, frozenset(name.lower() for name in names), must_staple)
+    """Return a request, for names in lower case."""
+    return CsrRequest(pin, frozenset(names), must_staple)
 
 
 def names_of(signed: x509.Certificate | x509.CertificateSigningRequest) -> list[str]:

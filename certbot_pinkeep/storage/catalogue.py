@@ -74,7 +74,7 @@ class Catalogue:
 
     def near(self, names: Iterable[str]) -> list[str]:
         """Return the keyrings whose pins may bind at one of these names, sorted."""
-        return self._with(("place", place) for name in names for place in _asked(name.lower()))
+        return self._with(("place", place) for name in names for place in _asked(name))
 
     def of_lineage(self, lineage: str) -> list[str]:
         """Return the keyrings that may have a lineage, in whatever way, sorted."""
@@ -162,7 +162,7 @@ def _facts(found: OnRecord) -> Iterator[_Fact]:
             yield _ANYWHERE
         for one in (*members, *holdings):
             for host in one.hosts:
-                yield from (("place", place) for place in _places(host.lower()))
+                yield from (("place", place) for place in _places(host))
         yield from (("lineage", member.lineage) for member in members)
         yield from (
             ("compromised", key.pin) for key in state.keyring.keys if key.role == "compromised"

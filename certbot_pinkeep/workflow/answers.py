@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -68,7 +68,7 @@ class Answers:
         self._csr_rejected: set[str] = set()
 
     def handover(
-        self, names: list[str], live_key_path: str | None, *, dry_run: bool
+        self, names: Sequence[str], live_key_path: str | None, *, dry_run: bool
     ) -> KeyAndCsr | None:
         """Choose the key and CSR for a certificate; ``None``: certbot makes them as ever.
 
@@ -103,7 +103,7 @@ class Answers:
         return handed
 
     def _request(
-        self, name: str, names: list[str], live: Live | None = None, **more: Any
+        self, name: str, names: Sequence[str], live: Live | None = None, **more: Any
     ) -> IssueRequest:
         keyring = self.given.keyring(name, [*(live.names if live else ()), *names])
         asked = self.rollover_asked and live is not None
@@ -132,7 +132,7 @@ class Answers:
             return issue.on_record(self.workspace, name, keyring, must_staple=must_staple)
 
     def _handover_new(
-        self, names: list[str], lineage: str | None = None, *, dry_run: bool
+        self, names: Sequence[str], lineage: str | None = None, *, dry_run: bool
     ) -> KeyAndCsr | None:
         name, config = lineage or new_lineage(self.config, names), self.config
         if lineage is None:
@@ -156,7 +156,7 @@ class Answers:
             )
         return handed
 
-    def is_still_chosen(self, names: list[str], live_key_path: str | None, pin: str) -> bool:
+    def is_still_chosen(self, names: Sequence[str], live_key_path: str | None, pin: str) -> bool:
         """Return whether the key of this pin may still be used, by what is on record now.
 
         :raises PinkeepError: if that cannot be told
@@ -221,7 +221,7 @@ class Answers:
             )
 
 
-def new_lineage(config: Any, names: list[str]) -> str:
+def new_lineage(config: Any, names: Sequence[str]) -> str:
     """Return the name that certbot will give to a new lineage."""
     wanted = str(config.certname or names[0].removeprefix("*."))
     path = os.path.join(config.renewal_configs_dir, "{}.conf")

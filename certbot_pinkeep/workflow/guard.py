@@ -90,7 +90,7 @@ class Guard:
         """
         lineage = self.config.certname or "any"
         chosen = options.parse(options.given(self.config), lineage)
-        hosts = tuple(str(name).lower() for name in self.config.domains or ())
+        hosts = certbot_config.lowered(self.config.domains)
         snippets.server_of(self.workspace.store, chosen, hosts)
 
     # What is issued
@@ -339,7 +339,7 @@ def keep_keys(config: Any) -> None:
 def _warn_of_csr(config: Any) -> None:
     """Say if clients refuse the key of the admin's own CSR, which certbot makes no lineage of."""
     workspace, now = Guard(config).workspace, clock.now()
-    names = tuple(str(name).lower() for name in config.domains or ())
+    names = certbot_config.lowered(config.domains)
     csr = config.actual_csr
     csr = csr if hasattr(csr, "data") else csr[0]  # certbot 2 has its type beside it
     try:

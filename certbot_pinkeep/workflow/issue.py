@@ -73,7 +73,7 @@ def handover(workspace: Workspace, request: IssueRequest) -> KeyAndCsr:
     state = _recorded(workspace, request)
     if request.added:
         own = state.keyring.name if state else request.keyring
-        move.check_claim(workspace, Claim(own, live.name, request.hosts, live.pin), now)
+        move.check_claim(workspace, Claim(own, live.name, request.names, live.pin), now)
     if state is None:
         key = unrecorded.key_for(workspace, request, compromised=answer.compromised)
         known = workspace.store.known(request.keyring)
@@ -108,7 +108,7 @@ def is_still_chosen(workspace: Workspace, request: IssueRequest, pin: str) -> bo
     if key is None:
         return live is not None and not joined
     present = recorded_pin(own, live) if live is not None and joined else None
-    certificate = Certificate(request.all_hosts, present)
+    certificate = Certificate(request.all_names, present)
     chosen = _decision(request, state, key.kind.key_type, certificate).key
     return chosen is not None and chosen.pin == pin
 
@@ -222,7 +222,7 @@ def _chosen_key(workspace: Workspace, request: IssueRequest, state: State) -> Sa
         keyring = replace(keyring, rollover_days=chosen.rollover_days)
     ledger = state.ledger.with_latest_known(workspace.store.latest_known(request.now))
     state = replace(state, keyring=keyring, ledger=ledger)
-    certificate = Certificate(request.all_hosts, recorded_pin(keyring, live))
+    certificate = Certificate(request.all_names, recorded_pin(keyring, live))
     return _picked(workspace, request, state, certificate)
 
 
@@ -243,7 +243,7 @@ def handover_new(workspace: Workspace, request: IssueRequest) -> KeyAndCsr | Non
     if not request.dry_run:
         move.forget_deleted(workspace, request.lineage, keyring)
     state = workspace.load_state(keyring, request.now)
-    move.check_claim(workspace, Claim(keyring, request.lineage, request.hosts), request.now)
+    move.check_claim(workspace, Claim(keyring, request.lineage, request.names), request.now)
     types = state.keyring.key_types() if state else ()
     if state is None or not types:
         return _waiting(workspace, request)
@@ -251,7 +251,7 @@ def handover_new(workspace: Workspace, request: IssueRequest) -> KeyAndCsr | Non
         if _binds(request, state):
             raise TypeMissing(keyring, kind)
         return None
-    key = _picked(workspace, request, state, Certificate(request.hosts, None))
+    key = _picked(workspace, request, state, Certificate(request.names, None))
     return _with_csr(workspace, request, key)
 
 
@@ -286,7 +286,7 @@ def _is_in_use(workspace: Workspace, pin: str) -> bool:
 
 def _binds(request: IssueRequest, state: State) -> bool:
     """Return whether clients may hold pins of the keyring at one of the names."""
-    hosts, ledger, now = request.hosts, state.ledger, request.now
+    hosts, ledger, now = request.names, state.ledger, request.now
     if ledger.uncertainty(now) and hostnames.covered(state.keyring.hosts, hosts, subdomains=True):
         return True
     return any(one.may_bind(now) and one.binds_at(hosts) for one in ledger.holdings)
@@ -387,7 +387,7 @@ def _next_best(
 
 
 def _with_csr(workspace: Workspace, request: IssueRequest, key: SavedKey) -> KeyAndCsr:
-    folders, names, must_staple = workspace.folders, list(request.names), request.must_staple
+    folders, names, must_staple = workspace.folders, request.names, request.must_staple
     csr = folders.saved_csrs().get(csr_request(key.pin, names, must_staple=must_staple))
     if csr is None:
         pem = keys_and_csrs.make_csr(key.pem, names, must_staple=must_staple)

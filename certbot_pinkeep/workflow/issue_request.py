@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,7 +16,7 @@ class IssueRequest:
 
     :ivar lineage: certbot's name for it
     :ivar keyring: the name of the keyring that it draws on, or is to draw on
-    :ivar names: the names of the new certificate, as certbot has them
+    :ivar names: the names of the new certificate, in lower case
     :ivar live: what it replaces; ``None``: it is a new one
     :ivar key_type: of a new one: the type of its key, if the keyring has several
     :ivar kind: of a new one: the kind of key that is asked for expressly
@@ -50,21 +49,11 @@ class IssueRequest:
         return self.live
 
     @property
-    def hosts(self) -> tuple[str, ...]:
-        """The names of the new certificate, in lower case."""
-        return lowered(self.names)
-
-    @property
-    def all_hosts(self) -> tuple[str, ...]:
+    def all_names(self) -> tuple[str, ...]:
         """The names of the present certificate and of the new one."""
-        return tuple(dict.fromkeys((*(self.live.names if self.live else ()), *self.hosts)))
+        return tuple(dict.fromkeys((*(self.live.names if self.live else ()), *self.names)))
 
     @property
     def added(self) -> tuple[str, ...]:
         """The names that the new certificate has more."""
-        return tuple(name for name in self.hosts if name not in self.renewed.requested)
-
-
-def lowered(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names in lower case."""
-    return tuple(name.lower() for name in names)
+        return tuple(name for name in self.names if name not in self.renewed.requested)

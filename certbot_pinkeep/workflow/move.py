@@ -26,7 +26,7 @@ from certbot_pinkeep.core.errors import Compromised, DamagedState, OtherKeyring
 from certbot_pinkeep.core.key_and_csr import SavedKey
 from certbot_pinkeep.core.state import State
 from certbot_pinkeep.workflow.accepted import draws, member_of, publishes, refusing
-from certbot_pinkeep.workflow.issue_request import IssueRequest, lowered
+from certbot_pinkeep.workflow.issue_request import IssueRequest
 from certbot_pinkeep.workflow.workspace import Names, Workspace
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Claim:
 def keyring_at(workspace: Workspace, names: Iterable[str], now: datetime) -> str | None:
     """Return the keyring that pins any of the names: of several, the one with lineages for most of them. If
     there is none, the one whose pins bind at most of them."""
-    hosts = lowered(names)
+    hosts = tuple(names)
     found: dict[str, tuple[int, int]] = {}
     for keyring in workspace.store.near(hosts):
         for state in workspace.at_best(keyring, now):
@@ -145,7 +145,7 @@ def check_accepted(
     names = tuple(names)
     for name in workspace.store.near(names):
         state = workspace.recall(name, now)
-        locked = refusing(state, lowered(names), pin, now) if state else ()
+        locked = refusing(state, names, pin, now) if state else ()
         if state and locked:
             carried = explain_hosts.carried(name, state.ledger, now, locked[:1])
             run = explain_hosts.drawing_on(name, lineage, renewed=True)
@@ -173,11 +173,11 @@ def accepted_everywhere(
     if key.pin == live.pin:
         return key
     own = state if state is not None and draws(state, live.name) else None
-    for name in workspace.store.near(request.hosts):
+    for name in workspace.store.near(request.names):
         if name == keyring or (own is not None and name == own.keyring.name):
             continue
         for other in workspace.at_best(name, now):
-            locked = refusing(other, request.hosts, key.pin, now)
+            locked = refusing(other, request.names, key.pin, now)
             if not locked or _has_moved(other, locked, keyring):
                 continue
             if own is not None and _goes_back(own, request, key.pin):
@@ -204,7 +204,7 @@ def accepted_everywhere(
 def _goes_back(own: State, request: IssueRequest, pin: str) -> bool:
     """Return whether clients of the lineage's own keyring refuse its present key, and accept the
     other."""
-    names, now = request.hosts, request.now
+    names, now = request.names, request.now
     present = request.renewed.pin
     return bool(refusing(own, names, present, now)) and not refusing(own, names, pin, now)
 

@@ -251,7 +251,7 @@ def handover_new(
             if not isinstance(failure.error, NotCovered):
                 raise failure.error from missing
         done = clock.after(request.now, began)
-        until = stage.type_is_safe(workspace, keyring, missing.kind, request.hosts, done)
+        until = stage.type_is_safe(workspace, keyring, missing.kind, request.names, done)
         raise TypeMissing(keyring, missing.kind, until) from missing
 
 

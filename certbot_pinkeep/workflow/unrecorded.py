@@ -66,7 +66,7 @@ def key_for(workspace: Workspace, request: IssueRequest, *, compromised: bool) -
 
 def _shared_key(workspace: Workspace, request: IssueRequest) -> SavedKey | None:
     """Return the key of the keyring that a lineage without pins is to join, if it is safe."""
-    hosts, now, key_type = request.all_hosts, request.now, request.renewed.kind.key_type
+    hosts, now, key_type = request.all_names, request.now, request.renewed.kind.key_type
     try:
         state = workspace.load_state(request.keyring, now)
         if state is None or key_type not in state.keyring.key_types():

@@ -416,7 +416,6 @@ def wait(site: Machine, pem: bytes, *names: str, must_staple: bool = False) -> s
     ("names", "must_staple", "kind", "used"),
     [
         (("b.test", "a.test"), False, None, True),
-        (("A.test", "b.test"), False, None, True),
         (("a.test", "b.test"), True, None, False),
         (("a.test",), False, None, False),
         (("a.test", "b.test", "c.test"), False, None, False),

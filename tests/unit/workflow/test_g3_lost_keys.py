@@ -281,7 +281,7 @@ def test_g3_error_says_what_to_do_if_every_key_is_lost(world: LostKeys) -> None:
 def test_g2_new_name_for_a_pinned_host_is_refused(world: LostKeys) -> None:
     """Its key would be another one; the error names the way that keeps the pins."""
     with pytest.raises(OtherKeyring) as caught:
-        world.new(1, "other.test", "WWW.example.com", lineage="renamed")
+        world.new(1, "other.test", "www.example.com", lineage="renamed")
     said = str(caught.value)
     assert "www.example.com" in said and f"--pinkeep-keyring {world.name}" in said
     assert "--cert-name renamed --installer pinkeep" in said
