@@ -153,10 +153,11 @@ class _Tree:
         sound = self._versions()
         shown = atomic.content(self._in_live("cert"))
         same = [n for n in sound if shown and atomic.content(self._in_archive("cert", n)) == shown]
-        regular = all(os.path.isfile(self._in_live(part)) for part in PARTS)
+        live = [self._in_live(part) for part in PARTS]
+        copied = all(map(os.path.isfile, live)) and not all(map(os.path.islink, live))
         where, to = shlex.quote(self.live), shlex.quote(os.path.relpath(self.archive, self.live))
         parts = " ".join(PARTS)
-        if regular and not same and _holds_certificate(self._in_live("cert")):
+        if copied and not same:
             # The live files are nowhere else: they become a version of their own.
             number, archive = max(self._numbers(), default=0) + 1, shlex.quote(self.archive)
             return (
@@ -195,7 +196,9 @@ class _Tree:
 
     def _numbers(self) -> set[int]:
         """List all versions of which archive/ has a file."""
-        names = os.listdir(self.archive) if os.path.isdir(self.archive) else []
+        names: list[str] = []
+        with suppress(OSError):  # it is missing, or closed to the user who runs this
+            names = os.listdir(self.archive)
         found = (re.fullmatch(r"[a-z]+(\d{1,9})\.pem", name) for name in names)
         return {int(one[1]) for one in found if one}
 

@@ -213,6 +213,32 @@ def test_nothing_is_guessed_if_nothing_fits(site: Site) -> None:
     assert found is not None and found.mend.startswith("Restore ")
 
 
+def test_g5_live_key_that_is_nowhere_else_is_kept_beside_a_damaged_certificate(site: Site) -> None:
+    """Links to an older version would take the place of a key that no other file has."""
+    copied(site)
+    key = make_pem()
+    (live(site) / "privkey.pem").write_bytes(key)
+    (live(site) / "cert.pem").write_bytes(b"")
+    found = broken(str(site.config), site.name)
+    assert found is not None
+    mend(found.mend)
+    assert key in {path.read_bytes() for path in site.config.rglob("privkey*.pem")}
+
+
+def test_archive_that_check_may_not_list_is_no_failure(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with live/ is told to other users, too."""
+    without_live(site)
+
+    def listdir(path: str) -> list[str]:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    found = broken(str(site.config), site.name)
+    assert found is not None and found.skipped and found.mend.startswith("Restore ")
+
+
 def test_unreadable_renewal_file_is_told(site: Site) -> None:
     """It is damaged, or a folder."""
     site.renewal.write_text("[[]")
