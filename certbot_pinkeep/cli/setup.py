@@ -78,8 +78,7 @@ def _run(parsed: argparse.Namespace) -> int:
 def _left_to_do(config: Any) -> Iterator[str]:
     """Tell why a keyring that is there is not sent by its server yet, and what to do."""
     workspace = context.workspace_of(config)
-    states, _ = context.load(workspace, workspace.store.names())  # check tells of damaged files
-    for state in states:
+    for state in workspace.trusted():  # check tells of the others
         for sentence in served.not_sending(config.config_dir, workspace, state):
             if sentence.endswith(_AGAIN):  # all is done, and the server does not read it
                 kind = servers.kind_of(state.snippet, None)
@@ -92,8 +91,7 @@ def _left_to_do(config: Any) -> Iterator[str]:
 def _pinned(config: Any) -> list[str]:
     """List the keyrings whose pins clients may hold."""
     workspace, now = context.workspace_of(config), clock.now()
-    states, _ = context.load(workspace, workspace.store.names())
-    return [state.keyring.name for state in states if not state.unpinned(now)]
+    return [state.keyring.name for state in workspace.trusted() if not state.unpinned(now)]
 
 
 def _without_plugin(config: Any) -> Iterator[str]:

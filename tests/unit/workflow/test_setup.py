@@ -156,6 +156,16 @@ def test_setup_makes_what_each_server_needs_and_undo_takes_exactly_that_back(
     assert box.setup("--undo")[1] == ["There is nothing to take back."]
 
 
+def test_files_beside_the_keyrings_do_not_stop_setup(box: Box) -> None:
+    """An admin's copy has a name that no keyring can have; a damaged keyring is for check to tell."""
+    (box.config / "pinkeep").mkdir(mode=0o700)
+    for name in ("a.test (copy)", "b.test"):
+        (box.config / f"pinkeep/{name}.conf").write_text("damaged")
+    for words in ([], ["--undo"]):
+        code, _, err = box.setup(*words)
+        assert (code, err) == (0, "")
+
+
 def test_g9_snippet_of_version_01_is_not_sent_at_every_host(box: Box) -> None:
     """No server includes all snippets until pinkeep has written this one anew; the other server does."""
     box.install("apache2ctl", "nginx")
