@@ -37,7 +37,7 @@ _APACHES = ("apache2ctl", "apachectl", "apache2", "httpd")
 _UNITS = {"apache": ("apache2", "httpd"), "nginx": ("nginx",)}
 # The pid files of systems whose control program does not name its pid file.
 _PID_FILES = ("/run/apache2/apache2.pid", "/run/httpd/httpd.pid", "/run/httpd.pid")
-_MOST = 1 << 24  # bytes of what a command says
+_MOST = atomic.LARGEST  # bytes of what a command says: nginx tells its whole configuration
 
 Words = tuple[str, ...]
 

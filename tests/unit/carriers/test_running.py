@@ -145,6 +145,13 @@ def test_nginx_runs_if_its_pid_file_names_it(
     assert not running.is_stopped((nginx, "-s", "reload"))
 
 
+def test_long_answer_is_read_from_its_beginning() -> None:
+    """nginx tells all that it reads, with lists of blocked networks. The first file names all others."""
+    script = "echo first; head -c 20000000 /dev/zero"
+    status, said = running.ask(("/bin/sh", "-c", script))
+    assert (status, said[:5], len(said)) == (0, "first", 20_000_006)
+
+
 # the command, the exit codes of the question -> whether it is known to be stopped
 SERVICES: list[tuple[str, str, int, bool]] = [
     ("systemctl reload apache2", "is-active --quiet apache2", 0, False),
