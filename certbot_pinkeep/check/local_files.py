@@ -113,7 +113,7 @@ class LocalFiles:
         seen = Seen(
             state=state,
             chosen=chosen,
-            reloads=server is None or bool(server.reload),
+            reloads=bool(server.reload) if server else chosen.reload != (),
             configtest=shlex.join(server.configtest) if server else "",
             step=step,
             server=kind.title if kind else "the web server",

@@ -13,6 +13,7 @@ from certbot_pinkeep.adapters import clock, renewal_conf
 from certbot_pinkeep.check import check
 from certbot_pinkeep.check.local_files import LocalFiles
 from certbot_pinkeep.core.observations import Lineage, Seen
+from certbot_pinkeep.core.state import State
 from simulated.machine import Site
 from simulated.values import DAY, NOW, encrypted, make_pem
 
@@ -83,6 +84,16 @@ def test_a_late_renewal_that_is_set_is_read(site: Site) -> None:
         LocalFiles(str(site.config), site.workflow.store).look(site.state(), NOW, [], []).lineages
     )
     assert found.renew_before == 5 * DAY
+
+
+def test_server_that_the_admin_reloads_stays_so_beside_a_wrong_option(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What check says to do ends with the admin's reload. The wrong option is told, too."""
+    chosen = replace(site.options(reload=()), configtest=("/gone",))
+    monkeypatch.setattr(State, "chosen", lambda state: chosen)
+    seen = LocalFiles(str(site.config), site.workflow.store).look(site.state(), NOW, [], [])
+    assert not seen.reloads
 
 
 def test_backups_whose_keys_are_offline_are_sound(site: Site) -> None:
