@@ -13,6 +13,8 @@ The rules:
 * A certbot is a script: the Python that it names says whether it has the plugin. pinkeep asks that Python as
   cron and systemd would start it, without the environment of the admin. What is no such script (snap) does
   not load it. A script of the shell that becomes a certbot is that certbot.
+* What is larger than a megabyte is no script and no table. So no program that cron runs each minute, and no
+  table that a user fills, holds up a check.
 * Nothing is started but that Python, and nothing is written. If other users can change the Python or a script
   that names it, nothing is started: they would be whoever runs this. Then the files beside that Python tell.
 """
@@ -58,6 +60,7 @@ _RUN_BY_DEBIAN = re.compile(r"[\w-]+", re.A)
 _WITH_PATH = f"{_PATH}:/snap/bin"
 _SCRIPT = re.compile(r"#!.*\b(?:ba|da|a|k|z)?sh\b")
 _DEEPEST = 3
+_LARGEST = 1 << 20
 # What a script of the shell becomes: certbot, or its Python (pip writes that if the path is long).
 _EXEC_IN_SHELL = re.compile(
     r"^[ \t']*exec'?[ \t]+(?:\"(?P<quoted>/[^\"$]+)\"|(?P<bare>/[^\s\"'$]+))", re.M
@@ -261,4 +264,8 @@ def _at(path: str) -> str:
 
 
 def _text(path: str) -> str:
-    return atomic.content(path).decode("utf-8", errors="replace")
+    """Return the text of a script or a table; empty: it is none, or cannot be read."""
+    with suppress(OSError):
+        if os.path.getsize(path) <= _LARGEST:
+            return atomic.content(path).decode("utf-8", errors="replace")
+    return ""

@@ -105,6 +105,10 @@ MACHINES: dict[str, tuple[dict[str, str], str]] = {
         {"etc/crontab": "@daily root /root/renew.sh\n", "root/renew.sh": RENEW},
         "usr/bin/letsencrypt",
     ),
+    "a script with a program in it": (
+        {"etc/crontab": "@daily root /root/a.run\n", "root/a.run": f"{RENEW}{'#' * (1 << 20)}"},
+        "",
+    ),
     "anacron": (
         {"etc/anacrontab": "7 9 le /opt/certbot renew\n", "usr/sbin/anacron": ""},
         "opt/certbot",
