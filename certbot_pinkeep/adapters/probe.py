@@ -164,7 +164,7 @@ def _context(kind: KeyType | None, ca_file: str | None) -> ssl.SSLContext:
         try:
             # Not by its name: the library would wait for a FIFO. Certificates in PEM are ASCII; what
             # stands between them need not be.
-            roots = atomic.read(ca_file).decode("ascii", "ignore")
+            roots = atomic.read(ca_file, atomic.LARGEST).decode("ascii", "ignore")
             context.load_verify_locations(cadata=roots)
         except OSError as error:  # ssl.SSLError is one
             raise PinkeepError(

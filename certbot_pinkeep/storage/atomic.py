@@ -31,7 +31,10 @@ from contextlib import contextmanager, suppress
 from certbot_pinkeep.core.errors import BadFolder
 from certbot_pinkeep.storage import trust
 
-#: Bytes that a file may have: more than a keyring file with hundreds of lineages and years of history.
+#: Bytes that a key, a CSR, a chain, a snippet or a script may have. A larger file is something else, and
+#: would fill the memory: a run keeps the files in ``keys/`` and ``csr/``.
+USUAL = 1 << 20
+#: Bytes that a keyring file may have, with hundreds of lineages and years of history.
 LARGEST = 1 << 26
 #: What a file system without hard links answers.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -64,14 +67,15 @@ def _count() -> None:
     _changes += 1
 
 
-def read(path: str) -> bytes:
+def read(path: str, largest: int = USUAL) -> bytes:
     """Read a regular file.
 
+    :param largest: how many bytes it may have
     :raises OSError: if it cannot be read, is not a regular file, or is larger
     """
     descriptor = _opened(path)
     try:
-        return _read(descriptor, path)
+        return _read(descriptor, path, largest)
     finally:
         os.close(descriptor)
 
@@ -102,7 +106,7 @@ def read_closed(path: str, trusted: Collection[int] = ()) -> bytes:
             raise trust.ExposedFile(found)
         if reached is None or not os.path.samestat(reached, os.fstat(descriptor)):
             raise OSError(errno.EAGAIN, "it was replaced while it was opened", path)
-        return _read(descriptor, path)
+        return _read(descriptor, path, LARGEST)
     finally:
         os.close(descriptor)
 
@@ -117,7 +121,7 @@ def read_own(path: str) -> bytes:
     try:
         if trust.is_exposed(os.fstat(descriptor), {0, os.geteuid()}):
             raise OSError(errno.EPERM, "other users can change it", path)
-        return _read(descriptor, path)
+        return _read(descriptor, path, USUAL)
     finally:
         os.close(descriptor)
 
@@ -132,15 +136,17 @@ def _opened(path: str) -> int:
         raise
 
 
-def _read(descriptor: int, path: str) -> bytes:
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+def _read(descriptor: int, path: str, largest: int) -> bytes:
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", path)
-    if found.st_size > LARGEST:
-        raise OSError(errno.EFBIG, f"it is larger than {LARGEST} bytes", path)
-    with os.fdopen(descriptor, "rb", closefd=False) as file:
-        return file.read()
+    content = bytearray()  # the file may grow meanwhile, or not tell its size
+    while chunk := os.read(descriptor, min(largest + 1 - len(content), USUAL)):
+        content += chunk
+        if len(content) > largest:
+            raise OSError(errno.EFBIG, f"it is larger than {largest} bytes", path)
+    return bytes(content)
 
 
 def stamp(path: str) -> tuple[int, ...] | None:

@@ -277,8 +277,8 @@ BREAKS = (
     *_of(
         "storage/atomic",
         "atomic trust regular_files g5_kills",
-        ("if not stat.S_ISREG(found.st_mode):\n        kind", "if False:\n        kind"),
-        ("if found.st_size > LARGEST:", "if False:"),
+        ("if not stat.S_ISREG(mode):", "if False:"),
+        ("if len(content) > largest:", "if False:"),
         ("os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY", "os.O_RDONLY | os.O_NOCTTY"),
         (
             "reached is None or not os.path.samestat(reached, os.fstat(descriptor))",

@@ -77,15 +77,16 @@ def test_g3_reading_what_is_no_file_is_an_error_at_once(tmp_path: Path, kind: st
         atomic.read(str(tmp_path / "it"))
 
 
-def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("largest", [atomic.USUAL, atomic.LARGEST])
+def test_a_file_of_the_largest_size_is_read(tmp_path: Path, largest: int) -> None:
     """To its last byte, and one more is too much."""
     path = tmp_path / "it"
     path.touch()
-    os.truncate(path, atomic.LARGEST)
-    assert len(atomic.read(str(path))) == atomic.LARGEST
-    os.truncate(path, atomic.LARGEST + 1)
+    os.truncate(path, largest)
+    assert len(atomic.read(str(path), largest)) == largest
+    os.truncate(path, largest + 1)
     with pytest.raises(OSError, match="larger"):
-        atomic.read(str(path))
+        atomic.read(str(path), largest)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -108,6 +108,7 @@ PASSED_OVER: dict[str, Callable[[], bytes]] = {
     "a private key": lambda: OTHER,
     "cut short": lambda: csr_pem(KEY, NAMES)[:-60],
     "damaged": lambda: csr_pem(KEY, NAMES).replace(b"A", b"B"),
+    "huge": lambda: csr_pem(KEY, NAMES) + b"\n" * atomic.USUAL,
     "signed by another key": lambda: resigned(
         csr_of(KEY, NAMES).tbs_certrequest_bytes, OTHER, SHA256
     ),

@@ -44,9 +44,9 @@ class Looks:
         self.seen: Counter[str] = Counter()
         read, stat = atomic._read, os.stat
 
-        def counted_read(descriptor: int, path: str) -> bytes:
+        def counted_read(descriptor: int, path: str, largest: int) -> bytes:
             self.read[path] += 1
-            return read(descriptor, path)
+            return read(descriptor, path, largest)
 
         def counted_stat(path: str, **more: bool) -> os.stat_result:
             self.seen[str(path)] += 1
