@@ -72,7 +72,7 @@ class Report:
     :ivar dropped: those that left the keyring, because they were deleted
     :ivar neighbours: the certificates that are not enrolled, whose keys were pinned as well in this run;
         and whether certbot renews them
-    :ivar error: what went wrong, or is not as the admin asked
+    :ivar errors: what went wrong, and what is not as the admin asked
     :ivar tested: the snippet passed its test in this run
     :ivar published: the snippet says something else than before
     :ivar rewritten: the server sends the header at other hosts, or another one, after a reload
@@ -89,7 +89,7 @@ class Report:
     enrolled: tuple[Enrolled, ...] = ()
     dropped: tuple[str, ...] = ()
     neighbours: Mapping[str, bool] = field(default_factory=dict)
-    error: PinkeepError | OSError | None = None
+    errors: tuple[PinkeepError | OSError, ...] = ()
     tested: bool = False
     published: bool = False
     rewritten: bool = False
@@ -220,8 +220,8 @@ class Publisher:
                 except (PinkeepError, OSError) as error:
                     failures.append(Failure(name, error))
             self._load(ready, now, began, doubtful=bool(failures))
-        failures += [Failure(one.keyring, one.error) for one in ready if one.error is not None]
-        return [one for one in ready if one.error is None], failures
+        failures += [Failure(one.keyring, error) for one in ready for error in one.errors]
+        return [one for one in ready if not one.errors], failures
 
     def _load(self, ready: list[Report], now: datetime, began: float, *, doubtful: bool) -> None:
         """Have the server load what the keyrings publish and what is live; once for the same commands.
@@ -257,7 +257,7 @@ class Publisher:
                     one.reloaded = True
             except (PinkeepError, OSError) as error:
                 for one in together:
-                    one.error = error
+                    one.errors = (error, *one.errors)
 
 
 def _prepared(
@@ -296,7 +296,8 @@ def _prepared(
         for m in state.keyring.neighbours
         if (m.lineage, m.pin) not in known
     }
-    one = Report(state, chosen, server, now, enrolled, dropped, new, uncovered)
+    errors = (uncovered,) if uncovered else ()
+    one = Report(state, chosen, server, now, enrolled, dropped, new, errors)
     left = _left_server(workspace, one)
     if server.snippet:
         _write_snippet(workspace, one, left)

@@ -8,7 +8,14 @@ import pytest
 
 from certbot_pinkeep.adapters import clock
 from certbot_pinkeep.cli import main
-from certbot_pinkeep.core.errors import NotCovered, NotSafe, OtherKeyring, TypeMissing, Unpinned
+from certbot_pinkeep.core.errors import (
+    ApacheFailed,
+    NotCovered,
+    NotSafe,
+    OtherKeyring,
+    TypeMissing,
+    Unpinned,
+)
 from certbot_pinkeep.core.kinds import KeyKind
 from certbot_pinkeep.storage import settings
 from certbot_pinkeep.workflow import requests
@@ -211,6 +218,18 @@ def test_g2_subdomains_are_not_covered_while_another_key_serves_one(machine: Mac
     assert not machine.published(KEYRING).include_subdomains
     machine.keep(API, KEYRING, NOW + HOUR, include_subdomains=True)
     assert machine.published(KEYRING).include_subdomains
+
+
+def test_uncovered_subdomain_is_told_beside_a_reload_that_failed(machine: Machine) -> None:
+    """Neither of the two is kept for the next run."""
+    machine.issue(BARE)
+    machine.issue(API)
+    machine.apache.stuck.touch()
+    workflow = machine.workflow
+    workflow.enrol(machine.look(BARE), machine.options(KEYRING, include_subdomains=True), NOW)
+    reports, failures = workflow.publish_all([KEYRING], NOW)
+    assert not reports
+    assert [type(failure.error) for failure in failures] == [ApacheFailed, NotCovered]
 
 
 def test_g2_new_lineage_below_covered_hosts_needs_the_keyring(machine: Machine) -> None:
