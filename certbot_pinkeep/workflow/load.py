@@ -143,6 +143,12 @@ class Loader:
                     tests = (one.server.configtest for one in accepted)
                     done = reload(self.workspace, accepted[0].server, names, tests)
                     self.tried[command] = done
+                    if done:
+                        logger.info(
+                            "Reloaded %s with the renewed certificates of %s.",
+                            accepted[0].server.title,
+                            ", ".join(one.lineage for one in accepted),
+                        )
             except PinkeepError as error:
                 logger.error("%s", error)
                 continue

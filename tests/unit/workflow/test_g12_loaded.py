@@ -256,6 +256,16 @@ def test_g12_loaded_only_if_every_server_was_reloaded(machine: Machine) -> None:
     assert [*runs, run(machine, **both), run(machine, **both)] == [1, 1, 1, 0]
 
 
+def test_g12_log_names_the_certificates_that_were_loaded(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The admin looks there if a site serves what nobody published."""
+    renew(machine)
+    with caplog.at_level("INFO"):
+        assert run(machine, True, **{"max-age": "5"}) == 1
+    assert f"Reloaded Apache with the renewed certificates of {A}." in caplog.messages
+
+
 def test_g12_loaded_once_for_two_keyrings_that_fail(machine: Machine) -> None:
     """One reload command, one reload."""
     for name in (A, B):
