@@ -60,7 +60,6 @@ _RUN_BY_DEBIAN = re.compile(r"[\w-]+", re.A)
 _WITH_PATH = f"{_PATH}:/snap/bin"
 _SCRIPT = re.compile(r"#!.*\b(?:ba|da|a|k|z)?sh\b")
 _DEEPEST = 3
-_LARGEST = 1 << 20
 # What a script of the shell becomes: certbot, or its Python (pip writes that if the path is long).
 _EXEC_IN_SHELL = re.compile(
     r"^[ \t']*exec'?[ \t]+(?:\"(?P<quoted>/[^\"$]+)\"|(?P<bare>/[^\s\"'$]+))", re.M
@@ -264,8 +263,4 @@ def _at(path: str) -> str:
 
 
 def _text(path: str) -> str:
-    """Return the text of a script or a table; empty: it is none, or cannot be read."""
-    with suppress(OSError):
-        if os.path.getsize(path) <= _LARGEST:
-            return atomic.content(path).decode("utf-8", errors="replace")
-    return ""
+    return atomic.content(path).decode("utf-8", errors="replace")
