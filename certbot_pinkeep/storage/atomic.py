@@ -31,8 +31,7 @@ from contextlib import contextmanager, suppress
 from certbot_pinkeep.core.errors import BadFolder
 from certbot_pinkeep.storage import trust
 
-#: Bytes that a key, a CSR, a chain, a snippet or a script may have. A larger file is something else, and
-#: would fill the memory: a run keeps the files in ``keys/`` and ``csr/``.
+#: Bytes that a file may have, e.g. a key or a script: a run keeps those in ``keys/`` and ``csr/`` in memory.
 USUAL = 1 << 20
 #: Bytes that a keyring file may have, with hundreds of lineages and years of history.
 LARGEST = 1 << 26
@@ -141,12 +140,11 @@ def _read(descriptor: int, path: str, largest: int) -> bytes:
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", path)
-    content = bytearray()  # the file may grow meanwhile, or not tell its size
-    while chunk := os.read(descriptor, min(largest + 1 - len(content), USUAL)):
-        content += chunk
-        if len(content) > largest:
-            raise OSError(errno.EFBIG, f"it is larger than {largest} bytes", path)
-    return bytes(content)
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise OSError(errno.EFBIG, f"it is larger than {largest} bytes", path)
+    return content
 
 
 def stamp(path: str) -> tuple[int, ...] | None:
