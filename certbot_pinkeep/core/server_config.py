@@ -66,9 +66,11 @@ class Block:
 
     def is_for(self, host: str) -> bool:
         """Say whether it is configured for a host, by the host's name or a wildcard."""
+        # Python before 3.10.6 fails at what a regular expression may have: [\w-.] is no pattern.
+        plain = (name for name in self.names if not name.startswith("~"))
         return any(
             fnmatchcase(host, name) or (name.startswith(".") and f".{host}".endswith(name))
-            for name in self.names
+            for name in plain
         )
 
     def lacking(self, value: str) -> list[Place]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from certbot_pinkeep import check
 from certbot_pinkeep.carriers import nginx, reading, servers
 from certbot_pinkeep.carriers.apache import Server
 from certbot_pinkeep.check.findings import Finding, Severity
-from certbot_pinkeep.core import nginx_map
+from certbot_pinkeep.core import nginx_map, server_config
 from certbot_pinkeep.core.observations import Seen, TlsObservation
 from certbot_pinkeep.core.options import Options
 from certbot_pinkeep.core.server_config import Block, ServerConfig, read_apache, read_nginx
@@ -279,6 +280,16 @@ def test_what_a_server_tells_is_read(which: str) -> None:
 def test_names_of_a_block_are_matched_as_servers_do(name: str, host: str, wanted: bool) -> None:
     """Regular expressions say nothing."""
     assert Block((name,), None).is_for(host) is wanted  # type: ignore[arg-type]
+
+
+def test_a_regular_expression_is_taken_as_no_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python before 3.10.6 raises an error for such a pattern, and ``check`` ended."""
+
+    def fails(host: str, pattern: str) -> bool:
+        raise re.error(f"bad character range in {pattern}")
+
+    monkeypatch.setattr(server_config, "fnmatchcase", fails)
+    assert not Block((r"~^[\w-.]+$",), None).is_for("www.example.com")  # type: ignore[arg-type]
 
 
 def test_no_server_is_asked_that_is_tested_with_a_command_of_the_admins() -> None:
