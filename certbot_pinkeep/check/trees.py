@@ -171,8 +171,11 @@ class _Tree:
             return f"Run: install -m 0600 {shlex.quote(key)} {shlex.quote(target)}"
         if same or sound:
             number = max(same or sound)
+            # A key that is no link may be nowhere else: the command leaves it there, as privkey.pem~.
+            beside = any(os.path.isfile(one) and not os.path.islink(one) for one in live)
+            options = "-sfnb" if beside else "-sfn"
             return (
-                f"Run: mkdir -p {where} && cd {where} && for part in {parts}; do ln -sfn "
+                f"Run: mkdir -p {where} && cd {where} && for part in {parts}; do ln {options} "
                 f"{to}/${{part}}{number}.pem $part.pem; done"
             )
         return _restore(f"{self.live} and {self.archive}", self.config_dir)

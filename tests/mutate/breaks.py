@@ -126,7 +126,12 @@ BREAKS = (
         ("timedelta(0) <= age", "age"),
         ("or left <= 0", "or False"),
     ),
-    *_of("check/trees", "trees", ("max(self._numbers(), default=0)", "max(sound, default=0)")),
+    *_of(
+        "check/trees",
+        "trees",
+        ("max(self._numbers(), default=0)", "max(sound, default=0)"),
+        ('"-sfnb" if beside', '"-sfn" if beside'),
+    ),
     *_of("check/local_rules", "revocations", ("if lineage.revoked:", "if False:")),
     *_of(
         "check/site_rules",

@@ -225,6 +225,22 @@ def test_g5_live_key_that_is_nowhere_else_is_kept_beside_a_damaged_certificate(s
     assert key in {path.read_bytes() for path in site.config.rglob("privkey*.pem")}
 
 
+@pytest.mark.parametrize("part", ["cert", "chain", "fullchain"])
+def test_g5_live_key_that_is_nowhere_else_is_kept_beside_a_missing_file(
+    site: Site, part: str
+) -> None:
+    """Links to an older version leave the key beside them."""
+    copied(site)
+    key = make_pem()
+    (live(site) / "privkey.pem").write_bytes(key)
+    (live(site) / f"{part}.pem").unlink()
+    found = broken(str(site.config), site.name)
+    assert found is not None
+    mend(found.mend)
+    assert key in {path.read_bytes() for path in site.config.rglob("privkey*.pem*")}
+    assert broken(str(site.config), site.name) is None
+
+
 def test_archive_that_check_may_not_list_is_no_failure(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
