@@ -195,7 +195,7 @@ def _promise(name: str, decision: Decision, *, force: bool) -> str:
         else "pinkeep never hands over the current key again: until then renewals fail.",
         _waits(name, decision),
     )
-    if decision.key or best.offline:
+    if decision.key or (best.offline and not decision.available):
         return told
     return joined(
         told,

@@ -34,6 +34,7 @@ RING = Keyring(
 )
 ASKED, REVOKED = RING.mark_for_retirement(), RING.with_revoked(A)
 COMPROMISED = RING.with_compromised(A)
+COMPROMISED_OFFLINE = COMPROMISED.changed(lambda key: key.pin == B, path=None)
 ALONE = Keyring("ring", RING.members, RING.keys[:1])
 
 
@@ -94,6 +95,14 @@ SENTENCES: dict[str, tuple[Say, list[str]]] = {
     "promise, compromised": (
         lambda: explain.promise("ring", decided(COMPROMISED)),
         [B, UNTIL, "renewals fail", "certbot-pinkeep rollover ring --now --force"],
+    ),
+    "promise, compromised, the next backup is offline": (
+        lambda: explain.promise("ring", decided(COMPROMISED_OFFLINE.with_keys([ring_key(C)]))),
+        [
+            "until then renewals fail",
+            f"drop {B}",
+            "Run: certbot-pinkeep rollover ring --now --force",
+        ],
     ),
     "promise, no backup": (
         lambda: explain.promise("ring", decided(ALONE.mark_for_retirement())),
