@@ -21,7 +21,7 @@ import pytest
 from simulated import memory  # noqa: F401 - for what it does
 
 #: How many histories are tried, from which seed, as long as nothing is said.
-HISTORIES, SEED = 600, 0
+HISTORIES, SEED = 400, 0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
