@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from contextlib import suppress
 
@@ -21,5 +23,12 @@ def _is_usable(folder: str) -> bool:
     return False
 
 
-if _is_usable(_MEMORY):
-    tempfile.tempdir = _MEMORY  # for good, in this process
+def _removed(folder: str, pid: int) -> None:
+    if os.getpid() == pid:  # no fork
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# The processes that pytest starts have its choice already.
+if "TMPDIR" not in os.environ and _is_usable(_MEMORY):
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="tests-", dir=_MEMORY)
+    atexit.register(_removed, tempfile.tempdir, os.getpid())
