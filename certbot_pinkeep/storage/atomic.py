@@ -140,11 +140,12 @@ def _read(descriptor: int, path: str, largest: int) -> bytes:
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", path)
-    with os.fdopen(descriptor, "rb", closefd=False) as file:
-        content = file.read(largest + 1)
-    if len(content) > largest:
-        raise OSError(errno.EFBIG, f"it is larger than {largest} bytes", path)
-    return content
+    content, part = bytearray(), 1 << 16  # a larger buffer takes longer than most files
+    while chunk := os.read(descriptor, part):
+        content += chunk
+        if len(content) > largest:
+            raise OSError(errno.EFBIG, f"it is larger than {largest} bytes", path)
+    return bytes(content)
 
 
 def stamp(path: str) -> tuple[int, ...] | None:
@@ -413,8 +414,7 @@ def is_locked(folder: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        # Shared, and given back at once. Others who look at the same time do not count. Those who work hardly
-        # wait.
+        # Shared, and given back at once. Others who look do not count. Those who work hardly wait.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
